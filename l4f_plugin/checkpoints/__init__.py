@@ -1,0 +1,1 @@
+"""Files <-> networks: bundles, the catalogue, the Hub, conversion. The only code that opens weights."""

@@ -1,0 +1,102 @@
+"""Checkpoints of a training run: one safetensors file, no pickle, replaced in one step.
+
+A state is a flat dictionary of tensors plus metadata that JSON can hold. `flatten_state` brings any
+nest of dictionaries, lists and tuples (the `state_dict` of an optimiser, random states) into that
+form and `unflatten_state` back, exactly: integer keys, tuples and float bits survive.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from .files import read_metadata, read_tensors, save_tensors, write_atomically
+
+FORMAT = "labels4free-training-state"
+VERSION = 1
+
+
+def save_training_state(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+    """Writes a training state so that a kill at any moment leaves the old or the new one whole.
+
+    `tensors` may lie on any device and have any dtype that safetensors knows (random states are
+    uint8); `metadata` holds what JSON can. Raises `UserError` when the disk is full or the path
+    cannot be written; the state that was there before stays as it was.
+    """
+    header = {"format": FORMAT, "version": str(VERSION), "metadata": json.dumps(dict(metadata))}
+    write_atomically(Path(path), lambda target: save_tensors(tensors, target, header))
+
+
+def load_training_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Reads what `save_training_state` wrote: tensors on the CPU in memory of their own, and metadata.
+
+    Raises `UserError` when the file is missing, damaged, of another kind or of a later version.
+    """
+    path = Path(path)
+    header = read_metadata(path)
+    if header.get("format") != FORMAT or not header.get("version", "").isdecimal():
+        raise UserError(f"{path} is not a training state of this program; name the run's own file.")
+    if int(header["version"]) > VERSION:
+        raise UserError(f"{path} was made by a newer version of Labels4Free; update it and try again.")
+    try:
+        metadata = json.loads(header["metadata"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} holds no readable metadata; start the run anew.") from error
+    # Copies: a mapped file cannot be replaced on Windows while a tensor still points into it.
+    return {name: tensor.clone() for name, tensor in read_tensors(path).items()}, metadata
+
+
+def flatten_state(state: Any, prefix: str = "") -> tuple[dict[str, torch.Tensor], Any]:
+    """Splits a nested state into tensors by name and a structure that JSON can hold.
+
+    `state` may nest dictionaries (keys: str, int), lists, tuples, tensors, str, int, float, bool and
+    None; anything else raises `TypeError`. Names are the path through the nest, joined by "/", so two
+    states flattened under different prefixes can share one file.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    return tensors, _flatten(state, prefix, tensors)
+
+
+def _flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        if name in tensors:
+            raise ValueError(f"two tensors of the state would be named {name!r}")
+        tensors[name] = value
+        return {"tensor": name}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if isinstance(key, bool) or not isinstance(key, (str, int)):
+                raise TypeError(f"a key of type {type(key).__name__} at {name!r} cannot be stored")
+        return {"dict": [[key, _flatten(item, _join(name, key), tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_flatten(item, _join(name, index), tensors) for index, item in enumerate(value)]}
+    raise TypeError(f"a {type(value).__name__} at {name!r} cannot be stored in a training state")
+
+
+def _join(name: str, key: str | int) -> str:
+    return f"{name}/{key}" if name else str(key)
+
+
+def unflatten_state(tensors: Mapping[str, torch.Tensor], structure: Any) -> Any:
+    """Puts together what `flatten_state` took apart. Raises `UserError` where a part is missing."""
+    if not isinstance(structure, dict):
+        return structure
+    if len(structure) != 1:
+        raise UserError("The training state is damaged; start the run anew or take an older state.")
+    kind, content = next(iter(structure.items()))
+    if kind == "tensor" and content in tensors:
+        return tensors[content]
+    if kind == "dict":
+        return {key: unflatten_state(tensors, item) for key, item in content}
+    if kind in ("list", "tuple"):
+        items = [unflatten_state(tensors, item) for item in content]
+        return tuple(items) if kind == "tuple" else items
+    raise UserError("The training state lacks a part it names; start the run anew or take an older state.")

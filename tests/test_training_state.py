@@ -1,0 +1,155 @@
+"""Training checkpoints: exact round trip, and nothing lost when killed or out of space."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from l4f_plugin.checkpoints.training_state import (
+    flatten_state,
+    load_training_state,
+    save_training_state,
+    unflatten_state,
+)
+from l4f_plugin.errors import UserError
+
+
+def trained_adam(steps: int = 3) -> tuple[torch.nn.Module, torch.optim.Adam]:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.1 + 1e-17, betas=(0.0, 0.99))
+    for _ in range(steps):
+        optimiser.zero_grad()
+        model(torch.randn(5, 4)).square().mean().backward()
+        optimiser.step()
+    return model, optimiser
+
+
+def same(left, right) -> bool:
+    if isinstance(left, torch.Tensor):
+        return left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, (list, tuple)):
+        return type(left) is type(right) and len(left) == len(right) and all(map(same, left, right))
+    return type(left) is type(right) and left == right
+
+
+def test_an_optimiser_and_random_states_come_back_exactly(tmp_path):
+    model, optimiser = trained_adam()
+    state = {"optimiser": optimiser.state_dict(), "torch_random": torch.get_rng_state(),
+             "python_random": random.getstate(), "nothing": None, "infinite": float("inf"), "empty": {}}
+    tensors, structure = flatten_state(state)
+    path = tmp_path / "run" / "state.safetensors"
+    save_training_state(path, tensors, {"structure": structure, "step": 7})
+    loaded, metadata = load_training_state(path)
+    assert metadata["step"] == 7
+    assert same(unflatten_state(loaded, metadata["structure"]), state)
+
+    again, other = trained_adam(steps=1)
+    other.load_state_dict(unflatten_state(loaded, metadata["structure"])["optimiser"])
+    again.load_state_dict(model.state_dict())
+    for network, optim in ((model, optimiser), (again, other)):
+        optim.zero_grad()
+        network(torch.ones(1, 4)).sum().backward()
+        optim.step()
+    assert torch.equal(model.weight, again.weight)
+
+
+def test_views_and_shared_tensors_are_stored_whole(tmp_path):
+    base = torch.arange(12.0).reshape(3, 4)
+    tensors = {"row": base[1], "transposed": base.T, "base": base, "again": base, "scalar": torch.tensor(2),
+               "none": torch.empty(0, 3)}
+    save_training_state(tmp_path / "s.safetensors", tensors, {})
+    loaded, _ = load_training_state(tmp_path / "s.safetensors")
+    assert same(loaded, {name: tensors[name] for name in loaded})
+    assert set(loaded) == set(tensors)
+
+
+@pytest.mark.parametrize("value", [object(), {1.5: torch.zeros(1)}, {True: 1}, b"bytes", {1, 2}])
+def test_what_cannot_be_stored_is_refused(value):
+    with pytest.raises(TypeError):
+        flatten_state({"a": value})
+
+
+def test_names_that_would_collide_are_refused():
+    with pytest.raises(ValueError, match="a/b"):
+        flatten_state({"a": {"b": torch.zeros(1)}, "a/b": torch.ones(1)})
+
+
+def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(UserError, match="does not exist"):
+        load_training_state(path)
+    save_training_state(path, {"a": torch.ones(1000)}, {})
+    whole = path.read_bytes()
+    for cut in (0, 7, 30, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(UserError, match="damaged"):
+            load_training_state(path)
+    path.write_bytes(whole.replace(b'"version":"1"', b'"version":"2"'))
+    with pytest.raises(UserError, match="newer version"):
+        load_training_state(path)
+    path.write_bytes(whole.replace(b"labels4free-training-state", b"labels4free-training-strut"))
+    with pytest.raises(UserError, match="not a training state"):
+        load_training_state(path)
+
+
+def test_a_path_under_a_file_is_refused_in_words(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a file"):
+        save_training_state(tmp_path / "file" / "state.safetensors", {"a": torch.ones(1)}, {})
+
+
+def run_python(code: str, *arguments: str, **options) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *arguments], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
+def test_a_full_disk_leaves_the_old_state(tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_training_state(path, {"a": torch.ones(10)}, {"step": 1})
+    process = run_python("""
+        import resource, sys, torch
+        from pathlib import Path
+        from l4f_plugin.checkpoints.training_state import save_training_state
+        from l4f_plugin.errors import UserError
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            save_training_state(Path(sys.argv[1]), {"a": torch.zeros(1_000_000)}, {"step": 2})
+        except UserError as error:
+            print(error)
+    """, str(path))
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "disk is full" in output and output.count("\n") == 1
+    assert load_training_state(path)[1] == {"step": 1}
+    assert os.listdir(tmp_path) == ["state.safetensors"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_kill_at_any_moment_leaves_a_whole_state(tmp_path):
+    path = tmp_path / "state.safetensors"
+    process = run_python("""
+        import sys, torch
+        from pathlib import Path
+        from l4f_plugin.checkpoints.training_state import save_training_state
+        for step in range(1, 10_000_000):
+            save_training_state(Path(sys.argv[1]), {"a": torch.full((300_000,), float(step))}, {"step": step})
+            print(step, flush=True)
+    """, str(path))
+    for _ in range(5):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    tensors, metadata = load_training_state(path)
+    assert metadata["step"] >= 5
+    assert torch.equal(tensors["a"], torch.full((300_000,), float(metadata["step"])))
