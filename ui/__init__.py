@@ -1,0 +1,1 @@
+"""The Gradio pages of Labels4Free, imported as ``l4f_ui``."""
