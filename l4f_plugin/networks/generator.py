@@ -1,0 +1,318 @@
+"""StyleGAN2 generator with skip connections (configurations E and F of Karras et al. 2020).
+
+Two things are added to the published network, both needed by Labels4Free (Abdal et al. 2021):
+
+* ``synthesis`` also returns the feature maps that the alpha network reads;
+* a gate per sample switches the object off, so that subjects and backgrounds run as one batch.
+
+Modulation is applied to the activations instead of the weights: with style s, weight W and demodulation d the
+published W'_oi = d_o W_oi s_i is a diagonal scaling on either side of one convolution shared by the whole batch,
+which is the same sum and several times as fast as one weight per sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu, normalise_second_moment
+
+MAPPING_LEARNING_RATE_MULTIPLIER = 0.01
+OBJECT_SWITCHES = ("first_convolution", "constant")
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that fixes the shapes and the arithmetic of a generator.
+
+    ``channels`` maps each resolution 4, 8, ... ``resolution`` to the output channels of its convolutions; tables
+    need follow no formula. ``object_switch`` names what the object gate multiplies: the output of the first
+    convolution (256 and 1024 px models of the paper) or the constant input (512 px). ``conv_clamp`` bounds
+    activations to [-conv_clamp, conv_clamp] in any precision, as ADA's checkpoints expect.
+    """
+
+    resolution: int
+    channels: dict[int, int] = field(hash=False)
+    latent_dim: int = 512
+    style_dim: int = 512
+    mapping_layers: int = 8
+    object_switch: str = "first_convolution"
+    conv_clamp: float | None = None
+
+    def __post_init__(self):
+        if self.resolution < 8 or self.resolution & (self.resolution - 1):
+            raise ValueError(f"resolution must be a power of two from 8, not {self.resolution}")
+        if sorted(self.channels) != self.resolutions:
+            raise ValueError(f"channels must name the resolutions {self.resolutions}, not {sorted(self.channels)}")
+        if self.object_switch not in OBJECT_SWITCHES:
+            raise ValueError(f"object_switch must be one of {OBJECT_SWITCHES}, not {self.object_switch!r}")
+
+    @property
+    def resolutions(self) -> list[int]:
+        """4, 8, ... up to ``resolution``."""
+        return [2**i for i in range(2, int(math.log2(self.resolution)) + 1)]
+
+    @property
+    def num_convolutions(self) -> int:
+        """One styled 3x3 convolution at 4x4, two at every further resolution."""
+        return 2 * len(self.resolutions) - 1
+
+    @property
+    def num_styles(self) -> int:
+        """Length of a W+ code: one style per convolution and one for the last ToRGB."""
+        return self.num_convolutions + 1
+
+    @property
+    def convolution_resolutions(self) -> list[int]:
+        """Output resolution of each styled convolution, which is also that of its noise map."""
+        return [4] + [resolution for resolution in self.resolutions[1:] for _ in range(2)]
+
+    @property
+    def feature_resolutions(self) -> list[int]:
+        """The resolutions the alpha network reads: the top six, all from 8 px up in smaller models."""
+        return self.resolutions[1:][-6:]
+
+    @property
+    def feature_channels(self) -> tuple[int, ...]:
+        """Channels of the tensors in ``SynthesisOutput.features``: two a resolution."""
+        return tuple(self.channels[resolution] for resolution in self.feature_resolutions for _ in range(2))
+
+
+@dataclass
+class SynthesisOutput:
+    """``image [N, 3, R, R]`` in about [-1, 1] and the ``features`` the alpha network reads, coarse to fine."""
+
+    image: Tensor
+    features: list[Tensor]
+
+
+class MappingNetwork(nn.Module):
+    """z ``[N, latent_dim]`` to w ``[N, style_dim]``."""
+
+    def __init__(self, latent_dim: int, style_dim: int, num_layers: int):
+        super().__init__()
+        sizes = [latent_dim] + [style_dim] * num_layers
+        self.layers = nn.ModuleList(
+            Linear(i, o, learning_rate_multiplier=MAPPING_LEARNING_RATE_MULTIPLIER, activate=True)
+            for i, o in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        w = normalise_second_moment(z)
+        for layer in self.layers:
+            w = layer(w)
+        return w
+
+
+class StyledConvolution(nn.Module):
+    """Modulated, demodulated 3x3 convolution, noise, bias, leaky ReLU; optionally doubles the resolution."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, style_dim: int, resolution: int, upsample: bool, clamp: float | None
+    ):
+        super().__init__()
+        self.modulation = Linear(style_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
+        self.weight_scale = 1.0 / math.sqrt(in_channels * 9)
+        self.upsample = upsample
+        self.clamp = clamp
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """``x [N, I, h, w]``, style ``w [N, style_dim]`` float32, ``noise [N or 1, 1, H, W]`` -> ``[N, O, H, W]``."""
+        style = self.modulation(w) * self.weight_scale  # [N, I]
+        # d_o = 1 / sqrt(sum_i,k (W_oik s_i)^2 + 1e-8), paper equation 3, in float32 whatever the maps are kept in.
+        weight_energy = self.weight.float().square().sum(dim=(2, 3))  # [O, I]
+        demodulation = torch.rsqrt(style.square() @ weight_energy.t() + 1e-8)  # [N, O]
+        if x.dtype == torch.float16:
+            # The maximum of each style moves behind the convolution, so that float16 sums cannot overflow.
+            largest = style.abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
+            style, demodulation = style / largest, demodulation * largest
+        x = x * _per_channel(style, x)
+        weight = self.weight.to(x.dtype)
+        if self.upsample:
+            x = functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2h + 1, 2w + 1]
+            x = fir_filter(x, padding=1, gain=4.0)  # [N, O, 2h, 2w]
+        else:
+            x = functional.conv2d(x, weight, padding=1)
+        # The gain of the activation is folded into the three terms before it: lrelu(g x) = g lrelu(x).
+        bias = (self.bias.float() * ACTIVATION_GAIN).to(x.dtype).view(1, -1, 1, 1)
+        x = torch.addcmul(bias, x, _per_channel(demodulation * ACTIVATION_GAIN, x))
+        if noise is not None:
+            x = x + (noise * (self.noise_strength * ACTIVATION_GAIN)).to(x.dtype)
+        x = leaky_relu(x)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to three channels, without demodulation."""
+
+    def __init__(self, in_channels: int, style_dim: int, clamp: float | None):
+        super().__init__()
+        self.modulation = Linear(style_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.weight_scale = 1.0 / math.sqrt(in_channels)
+        self.clamp = clamp
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """``x [N, I, H, W]``, ``w [N, style_dim]`` -> float32 ``[N, 3, H, W]``."""
+        # Three outputs only: a weight per sample costs less here than scaling the whole map.
+        weight = self.weight.flatten(1) * (self.modulation(w) * self.weight_scale).unsqueeze(1)  # [N, 3, I]
+        rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # [N, H*W, I], a view of channels_last memory
+        rgb = torch.bmm(rows, weight.to(x.dtype).transpose(1, 2)).float() + self.bias.float()  # [N, H*W, 3]
+        rgb = rgb.view(x.shape[0], x.shape[2], x.shape[3], 3).permute(0, 3, 1, 2)
+        return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
+
+
+class SynthesisNetwork(nn.Module):
+    """W+ codes to pictures and feature maps."""
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        self.config = config
+        channels, clamp = config.channels, config.conv_clamp
+        self.constant = nn.Parameter(torch.randn(1, channels[4], 4, 4))
+        self.convolutions = nn.ModuleList(
+            [StyledConvolution(channels[4], channels[4], config.style_dim, 4, upsample=False, clamp=clamp)]
+        )
+        self.to_rgb = nn.ModuleList([ToRGB(channels[4], config.style_dim, clamp)])
+        for resolution in config.resolutions[1:]:
+            coarse, fine = channels[resolution // 2], channels[resolution]
+            self.convolutions.extend(
+                [
+                    StyledConvolution(coarse, fine, config.style_dim, resolution, upsample=True, clamp=clamp),
+                    StyledConvolution(fine, fine, config.style_dim, resolution, upsample=False, clamp=clamp),
+                ]
+            )
+            self.to_rgb.append(ToRGB(fine, config.style_dim, clamp))
+        # Set from outside to run the maps in half precision; styles, RGB and noise strengths stay float32.
+        self.feature_dtype = torch.float32
+
+    def forward(
+        self,
+        w_plus: Tensor,
+        noise: str | Sequence[Tensor] = "stored",
+        object_gate: Tensor | None = None,
+        background_tensor: Tensor | None = None,
+        on_block=None,
+    ) -> SynthesisOutput:
+        """Draw pictures.
+
+        Args:
+            w_plus: ``[N, num_styles, style_dim]`` float32.
+            noise: ``"stored"`` (the maps kept with the weights), ``"random"``, ``"none"``, or one tensor
+                ``[N or 1, 1, h, w]`` for each convolution.
+            object_gate: ``[N]`` in [0, 1]; 1 draws the object, 0 switches it off (section 3.2 of Labels4Free).
+                None draws all objects.
+            background_tensor: ``[1, C, 4, 4]`` that takes the place of what the gate switches off; zeros when None.
+            on_block: called without arguments before each resolution, so that a long run can be cancelled.
+        """
+        config, dtype = self.config, self.feature_dtype
+        noise_maps = self._noise_maps(noise, w_plus)
+        x = self.constant.to(dtype).expand(w_plus.shape[0], -1, -1, -1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if config.object_switch == "constant":
+            x = _switch(x, object_gate, background_tensor)
+        x = self.convolutions[0](x, w_plus[:, 0], noise_maps[0])
+        if config.object_switch == "first_convolution":
+            x = _switch(x, object_gate, background_tensor)
+        rgb = self.to_rgb[0](x, w_plus[:, 1])
+        features = []
+        for block, resolution in enumerate(config.resolutions[1:]):
+            if on_block is not None:
+                on_block()
+            first = 2 * block + 1  # the index of this block's first convolution and of its style
+            outputs = []
+            for index in (first, first + 1):
+                x = self.convolutions[index](x, w_plus[:, index], noise_maps[index])
+                outputs.append(x)
+            rgb = fir_upsample(rgb) + self.to_rgb[block + 1](x, w_plus[:, first + 2])
+            if resolution in config.feature_resolutions:
+                features += outputs
+        return SynthesisOutput(rgb, features)
+
+    def _noise_maps(self, noise: str | Sequence[Tensor], w_plus: Tensor) -> Sequence[Tensor | None]:
+        if isinstance(noise, str):
+            if noise == "stored":
+                return [convolution.noise for convolution in self.convolutions]
+            if noise == "none":
+                return [None] * len(self.convolutions)
+            if noise == "random":
+                shapes = [(w_plus.shape[0], 1, r, r) for r in self.config.convolution_resolutions]
+                return [torch.randn(shape, device=w_plus.device) for shape in shapes]
+            raise ValueError(f"noise must be 'stored', 'random', 'none' or a list of tensors, not {noise!r}")
+        if len(noise) != len(self.convolutions):
+            raise ValueError(f"noise needs {len(self.convolutions)} tensors, one a convolution, not {len(noise)}")
+        return noise
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis together. ``latent_avg [style_dim]`` is the mean of w, towards which truncation pulls."""
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(config.latent_dim, config.style_dim, config.mapping_layers)
+        self.synthesis = SynthesisNetwork(config)
+        self.register_buffer("latent_avg", torch.zeros(config.style_dim), persistent=False)
+
+    def truncate(self, w: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> Tensor:
+        """Repeat ``w [N, style_dim]`` for every layer and pull it towards ``latent_avg``.
+
+        ``truncation_psi`` 1 changes nothing, 0 gives the mean; layers from ``truncation_cutoff`` on are left as
+        they are. Returns ``[N, num_styles, style_dim]``.
+        """
+        w_plus = w.unsqueeze(1).repeat(1, self.config.num_styles, 1)
+        truncated = torch.lerp(self.latent_avg.to(w_plus), w_plus[:, :truncation_cutoff], truncation_psi)
+        return torch.cat([truncated, w_plus[:, truncated.shape[1] :]], dim=1)
+
+    def forward(
+        self,
+        z: Tensor,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise: str | Sequence[Tensor] = "stored",
+    ) -> Tensor:
+        """z ``[N, latent_dim]`` to images ``[N, 3, R, R]``, float32, in about [-1, 1]."""
+        return self.synthesis(self.truncate(self.mapping(z), truncation_psi, truncation_cutoff), noise).image
+
+    @torch.no_grad()
+    def estimate_latent_avg(self, samples: int = 100_000, seed: int = 0) -> Tensor:
+        """Mean of w over ``samples`` random z with a fixed seed: ``[style_dim]``."""
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros(self.config.style_dim, dtype=torch.float64)
+        for start in range(0, samples, 10_000):
+            z = torch.randn(min(10_000, samples - start), self.config.latent_dim, generator=generator)
+            total += self.mapping(z.to(self.latent_avg.device)).double().sum(dim=0).cpu()
+        return (total / samples).float()
+
+
+def mix_styles(first: Tensor, second: Tensor, crossover: Tensor) -> Tensor:
+    """Style mixing: sample n takes layers before ``crossover[n]`` from ``first``, the others from ``second``.
+
+    ``first, second [N, L, style_dim]``, ``crossover [N]`` integers in [0, L].
+    """
+    layer = torch.arange(first.shape[1], device=first.device)
+    return torch.where((layer < crossover.unsqueeze(1)).unsqueeze(2), first, second)
+
+
+def _per_channel(factors: Tensor, x: Tensor) -> Tensor:
+    return factors.to(x.dtype)[:, :, None, None]
+
+
+def _switch(x: Tensor, object_gate: Tensor | None, background_tensor: Tensor | None) -> Tensor:
+    """``x`` where the gate is 1, ``background_tensor`` (or zeros) where it is 0."""
+    if object_gate is None:
+        return x
+    gate = object_gate.to(x.dtype).view(-1, 1, 1, 1)
+    if background_tensor is None:
+        return x * gate
+    return x * gate + background_tensor.to(x.dtype) * (1 - gate)
