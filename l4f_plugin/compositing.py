@@ -1,0 +1,236 @@
+"""Pure array functions on masks and colours: blends, edges, pieces, foreground colour.
+
+Pictures are float32 `[H, W, 3]`, masks (alpha) float32 `[H, W]`, both in [0, 1]; lengths are in pixels.
+Nothing here knows PIL, torch or a file, and nothing changes its arguments. Arguments of the wrong
+shape raise `ValueError`: what a user typed has been checked before, in the pipeline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+FRINGE = 3  # pixels: how far the soft rim of a piece of mask reaches beyond its body
+SPREAD_SCALES = (1.5, 5.0, 15.0)  # pixels: the neighbourhoods in which colours are looked for
+CONFIDENT = 0.98  # alpha from which a pixel's colour is taken to be the subject's alone
+
+
+def to_float(picture: np.ndarray) -> np.ndarray:
+    """uint8 0..255 to float32 in [0, 1]; float input is only converted to float32."""
+    if picture.dtype == np.uint8:
+        return picture.astype(np.float32) / np.float32(255)
+    return picture.astype(np.float32, copy=False)
+
+
+def to_bytes(picture: np.ndarray) -> np.ndarray:
+    """Float in [0, 1] to uint8 0..255, to the nearest step; values outside are clipped, uint8 is kept."""
+    if picture.dtype == np.uint8:
+        return picture
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def composite(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """alpha * foreground + (1 - alpha) * background, float32 `[H, W, 3]`.
+
+    Exactly the foreground where alpha is 1, exactly the background where it is 0, and never
+    outside the two in between.
+    """
+    _check(alpha, foreground, background)
+    weight = alpha[..., None].astype(np.float32, copy=False)
+    blend = weight * foreground + (1 - weight) * background
+    return np.clip(blend, np.minimum(foreground, background), np.maximum(foreground, background))
+
+
+def cutout(foreground: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """RGBA uint8 `[H, W, 4]` with straight (not premultiplied) alpha: colours stay whole where alpha is 0."""
+    _check(alpha, foreground)
+    return np.concatenate([to_bytes(foreground), to_bytes(alpha)[..., None]], axis=2)
+
+
+def threshold(alpha: np.ndarray, level: float | None) -> np.ndarray:
+    """1 where alpha is above `level` (0..1), else 0; `None` leaves the soft mask as it is."""
+    _check(alpha)
+    return alpha if level is None else (alpha > level).astype(np.float32)
+
+
+def grow(alpha: np.ndarray, pixels: int) -> np.ndarray:
+    """The mask enlarged by a disc of `pixels` radius; a negative number shrinks it.
+
+    Growing takes the largest value within the disc, shrinking the smallest, so a soft edge moves
+    without becoming harder. A subject that the frame cuts off stays at the frame when shrunk.
+    """
+    _check(alpha)
+    if pixels == 0:
+        return alpha
+    return _extreme_within_disc(alpha, abs(pixels), np.maximum if pixels > 0 else np.minimum)
+
+
+def _extreme_within_disc(values: np.ndarray, radius: int, extreme: Callable) -> np.ndarray:
+    """`np.maximum` or `np.minimum` over a disc: rows of the disc from the narrowest to the widest."""
+    height = values.shape[0]
+    row, result = values.copy(), values.copy()
+    reach = 0
+    for offset in range(radius, -1, -1):
+        # radius * (radius + 1) instead of radius ** 2: rounder small discs
+        for step in range(reach + 1, math.isqrt(radius * (radius + 1) - offset * offset) + 1):
+            extreme(row[:, step:], values[:, :-step], out=row[:, step:])
+            extreme(row[:, :-step], values[:, step:], out=row[:, :-step])
+            reach = step
+        extreme(result[offset:], row[: max(height - offset, 0)], out=result[offset:])
+        extreme(result[: max(height - offset, 0)], row[offset:], out=result[: max(height - offset, 0)])
+    return result
+
+
+def blur(values: np.ndarray, radius: float) -> np.ndarray:
+    """Gaussian blur of `[H, W]` or `[H, W, C]`; `radius` is the standard deviation, borders are replicated.
+
+    The result stays within the smallest and largest input value. A radius under a tenth of a pixel
+    reaches no neighbour and changes nothing.
+    """
+    if radius < 0.1:
+        return values
+    reach = math.ceil(3 * radius)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / radius) ** 2)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    result = values.astype(np.float32, copy=False)
+    for axis in (0, 1):
+        lines = np.moveaxis(result, axis, 0)
+        length = lines.shape[0]
+        padded = np.pad(lines, [(reach, reach)] + [(0, 0)] * (lines.ndim - 1), mode="edge")
+        total = padded[:length] * kernel[0]
+        product = np.empty_like(total)
+        for position in range(1, 2 * reach + 1):
+            np.multiply(padded[position : position + length], kernel[position], out=product)
+            total += product
+        result = np.moveaxis(total, 0, axis)
+    return np.clip(np.ascontiguousarray(result), values.min(), values.max())
+
+
+def feather(alpha: np.ndarray, radius: float) -> np.ndarray:
+    """The mask with its edge softened by a Gaussian of standard deviation `radius`."""
+    _check(alpha)
+    return blur(alpha, radius)
+
+
+def largest_component(alpha: np.ndarray, level: float = 0.1) -> np.ndarray:
+    """Only the largest connected piece of the mask; everything else becomes 0.
+
+    Pieces are the 8-connected areas above `level`. What is fainter stays only within `FRINGE`
+    pixels of the kept piece: that is its own soft rim. A mask with no piece comes back unchanged.
+    """
+    _check(alpha)
+    solid = alpha > level
+    if not solid.any():
+        return alpha
+    kept = _largest_area(solid)
+    rim = grow(kept.astype(np.float32), FRINGE) > 0
+    return np.where(kept | (rim & ~solid), alpha, np.float32(0))
+
+
+def _largest_area(solid: np.ndarray) -> np.ndarray:
+    """The largest 8-connected area of a boolean `[H, W]` that has at least one True.
+
+    Works on horizontal runs instead of pixels: runs of adjoining rows that touch get one label.
+    """
+    height, width = solid.shape
+    edges = np.diff(np.pad(solid, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    ends = np.nonzero(edges == -1)[1]  # exclusive
+    # The runs of the next row that touch a run stand side by side in reading order.
+    stride = width + 2
+    next_row = (rows + 1) * stride
+    first = np.searchsorted(rows * stride + ends, next_row + starts, side="left")
+    last = np.searchsorted(rows * stride + starts, next_row + ends, side="right")
+    count = np.maximum(last - first, 0)
+    above = np.repeat(np.arange(len(rows)), count)
+    below = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+    labels = _smallest_connected(len(rows), above, below)
+    areas = np.bincount(labels, weights=ends - starts)
+    chosen = labels == areas.argmax()
+    steps = np.zeros((height, width + 1), np.int8)
+    steps[rows[chosen], starts[chosen]] = 1
+    steps[rows[chosen], ends[chosen]] = -1
+    return np.cumsum(steps[:, :width], axis=1, dtype=np.int8).astype(bool)
+
+
+def _smallest_connected(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """For each of `count` nodes the smallest node connected with it; `left`, `right` are the edges."""
+    labels = np.arange(count)
+    while True:
+        smaller = np.minimum(labels[left], labels[right])
+        merged = labels.copy()
+        np.minimum.at(merged, labels[left], smaller)
+        np.minimum.at(merged, labels[right], smaller)
+        while not np.array_equal(shorter := merged[merged], merged):
+            merged = shorter
+        if np.array_equal(merged, labels):
+            return labels
+        labels = merged
+
+
+def edit_alpha(alpha: np.ndarray, *, level: float | None = None, pixels: int = 0, radius: float = 0.0,
+               keep_largest: bool = False) -> np.ndarray:
+    """The edits a user may ask for, in their fixed order: largest piece, threshold, grow, feather."""
+    if keep_largest:
+        alpha = largest_component(alpha)
+    return feather(grow(threshold(alpha, level), pixels), radius)
+
+
+def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The subject's own colour at every pixel, freed from the old background that shines through its edge.
+
+    Each pixel is picture = alpha * F + (1 - alpha) * B with F and B unknown. Both are guessed from the
+    nearest pixels that are surely one or the other (`spread`), then F takes its share, alpha, of what
+    the guess leaves unexplained. Pixels of alpha >= 0.98 keep their colour exactly; where alpha is 0
+    the result continues the subject's colours, so that scaling a cut-out draws no seam.
+    """
+    _check(alpha, picture)
+    weight = alpha[..., None]
+    foreground = spread(picture, alpha)
+    background = spread(picture, 1 - alpha)
+    unexplained = picture - weight * foreground - (1 - weight) * background
+    estimate = np.clip(foreground + weight * unexplained, 0, 1)
+    return np.where(weight >= CONFIDENT, picture, estimate).astype(np.float32, copy=False)
+
+
+def spread(picture: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Colours `[H, W, 3]` taken from the nearest pixels of high confidence (`[H, W]` in [0, 1]).
+
+    A weighted mean over growing neighbourhoods, each used where a smaller one held too little; beyond
+    the largest the mean of the whole picture. Weights are confidence ** 8: half-sure pixels count
+    next to nothing, yet a mask that is nowhere sure still has its best pixels.
+    """
+    weight = confidence.astype(np.float32, copy=False) ** 8
+    mass = np.concatenate([picture * weight[..., None], weight[..., None]], axis=2)
+    result = np.zeros_like(picture, dtype=np.float32)
+    missing = np.ones_like(weight)[..., None]
+    for scale in SPREAD_SCALES:
+        near = blur(mass, scale)
+        share = missing * np.clip((near[..., 3:] - 0.02) / 0.1, 0, 1)
+        result += share * near[..., :3] / np.maximum(near[..., 3:], 1e-6)
+        missing = missing - share
+    overall = mass.mean(axis=(0, 1), dtype=np.float64)
+    whole = overall[:3] / overall[3] if overall[3] > 1e-9 else picture.mean(axis=(0, 1))
+    return np.clip(result + missing * whole.astype(np.float32), 0, 1)
+
+
+def blurred_background(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
+    """The picture's own background, blurred, with the subject painted over first.
+
+    Without that the subject's colours would bleed into the blur and stand around it as a halo.
+    """
+    _check(alpha, picture)
+    weight = alpha[..., None]
+    without_subject = composite(spread(picture, 1 - alpha), picture, np.clip(weight[..., 0] * 8, 0, 1))
+    return blur(without_subject, radius)
+
+
+def _check(alpha: np.ndarray, *pictures: np.ndarray) -> None:
+    if alpha.ndim != 2:
+        raise ValueError(f"a mask must be [H, W], not {list(alpha.shape)}")
+    for picture in pictures:
+        if picture.shape != (*alpha.shape, 3):
+            raise ValueError(f"a picture must be [{alpha.shape[0]}, {alpha.shape[1]}, 3] like its mask, "
+                             f"not {list(picture.shape)}")

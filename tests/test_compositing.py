@@ -1,0 +1,277 @@
+"""Properties that blends, mask edits and foreground colours must have, whatever the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from l4f_plugin import compositing
+
+unit = st.floats(0, 1, width=32)
+sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
+masks = sizes.flatmap(lambda size: hnp.arrays(np.float32, size, elements=unit))
+
+
+@st.composite
+def scenes(draw):
+    """(foreground, background, alpha) of one random size."""
+    height, width = draw(sizes)
+    seed = draw(st.integers(0, 2**32 - 1))
+    random = np.random.default_rng(seed)
+    colours = random.random((2, height, width, 3), dtype=np.float32)
+    alpha = draw(hnp.arrays(np.float32, (height, width), elements=unit))
+    return colours[0], colours[1], alpha
+
+
+def disc_scene(size=96, radius=30.0, softness=2.0):
+    """A soft disc over a background of another colour: (picture, foreground, background, alpha)."""
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    distance = np.hypot(y - size / 2, x - size / 2)
+    alpha = np.clip((radius - distance) / softness + 0.5, 0, 1).astype(np.float32)
+    x, y = x / size, y / size
+    foreground = np.stack([0.2 + 0.3 * x, 0.1 + 0 * x, 0.7 - 0.4 * y], axis=2).astype(np.float32)
+    background = np.stack([0.9 + 0 * x, 0.8 - 0.3 * x, 0.1 + 0.2 * y], axis=2).astype(np.float32)
+    return compositing.composite(foreground, background, alpha), foreground, background, alpha
+
+
+@given(scenes())
+def test_composite_stays_between_its_pictures_and_is_exact_at_the_ends(scene):
+    foreground, background, alpha = scene
+    alpha = np.where(alpha < 0.2, 0, np.where(alpha > 0.8, 1, alpha)).astype(np.float32)
+    result = compositing.composite(foreground, background, alpha)
+    assert result.dtype == np.float32
+    assert (result >= np.minimum(foreground, background)).all()
+    assert (result <= np.maximum(foreground, background)).all()
+    assert np.array_equal(result[alpha == 1], foreground[alpha == 1])
+    assert np.array_equal(result[alpha == 0], background[alpha == 0])
+    weight = alpha[..., None].astype(np.float64)
+    exact = weight * foreground + (1 - weight) * background
+    np.testing.assert_allclose(result, exact, atol=1e-6)
+
+
+@given(scenes())
+def test_composite_of_a_picture_with_itself_is_the_picture(scene):
+    picture, _, alpha = scene
+    assert np.array_equal(compositing.composite(picture, picture, alpha), picture)
+
+
+@given(scenes())
+def test_cutout_keeps_colours_where_alpha_is_zero(scene):
+    foreground, _, alpha = scene
+    colours, levels = compositing.to_bytes(foreground), compositing.to_bytes(alpha)
+    rgba = compositing.cutout(colours, compositing.to_float(levels))
+    assert rgba.dtype == np.uint8
+    assert np.array_equal(rgba[..., :3], colours)
+    assert np.array_equal(rgba[..., 3], levels)
+
+
+@given(hnp.arrays(np.uint8, sizes))
+def test_bytes_survive_the_way_to_float_and_back(values):
+    assert np.array_equal(compositing.to_bytes(compositing.to_float(values)), values)
+
+
+@given(masks, unit, unit)
+def test_threshold_is_hard_and_monotone(alpha, one, other):
+    low, high = min(one, other), max(one, other)
+    loose, strict = compositing.threshold(alpha, low), compositing.threshold(alpha, high)
+    assert set(np.unique(loose)) <= {0.0, 1.0}
+    assert (strict <= loose).all()
+    assert np.array_equal(loose == 1, alpha > low)
+    assert compositing.threshold(alpha, None) is alpha
+
+
+@given(masks, st.integers(0, 5), st.integers(0, 5))
+def test_grow_and_shrink_bound_each_other(alpha, one, other):
+    small, large = min(one, other), max(one, other)
+    assert (compositing.grow(alpha, large) >= compositing.grow(alpha, small)).all()
+    assert (compositing.grow(alpha, -large) <= compositing.grow(alpha, -small)).all()
+    assert (compositing.grow(alpha, small) >= alpha).all()
+    assert (compositing.grow(alpha, -small) <= alpha).all()
+    assert (compositing.grow(compositing.grow(alpha, small), -small) >= alpha).all()
+    assert (compositing.grow(compositing.grow(alpha, -small), small) <= alpha).all()
+
+
+@given(masks, st.integers(-5, 5), unit)
+def test_growing_commutes_with_the_threshold(alpha, pixels, level):
+    """Both orders agree, so the order in which a page shows them does not matter."""
+    grown_first = compositing.threshold(compositing.grow(alpha, pixels), level)
+    assert np.array_equal(grown_first, compositing.grow(compositing.threshold(alpha, level), pixels))
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 7])
+def test_grow_draws_a_disc(radius):
+    point = np.zeros((31, 31), np.float32)
+    point[15, 15] = 1
+    y, x = np.mgrid[-15:16, -15:16]
+    expected = (y * y + x * x <= radius * (radius + 1)).astype(np.float32)
+    assert np.array_equal(compositing.grow(point, radius), expected)
+    assert np.array_equal(compositing.grow(1 - point, -radius), 1 - expected)
+
+
+def test_grow_copes_with_a_disc_larger_than_the_mask():
+    alpha = np.zeros((3, 5), np.float32)
+    alpha[0, 0] = 0.5
+    assert (compositing.grow(alpha, 40) == 0.5).all()
+    assert (compositing.grow(alpha, -40) == 0).all()
+
+
+@given(masks, st.floats(0, 6))
+def test_feather_keeps_the_range(alpha, radius):
+    result = compositing.feather(alpha, radius)
+    assert result.shape == alpha.shape
+    assert result.min() >= alpha.min()
+    assert result.max() <= alpha.max()
+
+
+def test_feather_keeps_the_mean_of_a_mask_away_from_the_border():
+    alpha = disc_scene(softness=0.5)[3]
+    for radius in (0.7, 2.0, 5.0):
+        feathered = compositing.feather(alpha, radius)
+        assert feathered.mean() == pytest.approx(alpha.mean(), abs=1e-4)
+        assert np.abs(np.diff(feathered, axis=1)).max() < np.abs(np.diff(alpha, axis=1)).max()
+    assert compositing.feather(alpha, 0) is alpha
+
+
+def test_blur_has_the_standard_deviation_it_was_asked_for():
+    point = np.zeros((81, 81), np.float32)
+    point[40, 40] = 1
+    offsets = np.arange(-40, 41)
+    for radius in (1.0, 2.5, 8.0):
+        profile = compositing.blur(point, radius).sum(axis=0)
+        assert np.sqrt((profile * offsets**2).sum()) == pytest.approx(radius, rel=0.02)
+
+
+def naive_largest(solid):
+    """Flood fill, pixel by pixel: the sizes of all 8-connected areas and the areas themselves."""
+    left = {tuple(point) for point in np.argwhere(solid)}
+    areas = []
+    while left:
+        queue = [left.pop()]
+        area = set(queue)
+        while queue:
+            y, x = queue.pop()
+            for near in [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]:
+                if near in left:
+                    left.remove(near)
+                    area.add(near)
+                    queue.append(near)
+        areas.append(area)
+    return areas
+
+
+@settings(max_examples=150)
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14))))
+def test_largest_area_agrees_with_flood_fill(solid):
+    areas = naive_largest(solid)
+    if not areas:
+        assert not compositing.largest_component(solid.astype(np.float32)).any()
+        return
+    found = {tuple(point) for point in np.argwhere(compositing._largest_area(solid))}
+    assert found in areas
+    assert len(found) == max(map(len, areas))
+
+
+def test_largest_area_follows_a_spiral():
+    size = 41
+    spiral = np.zeros((size, size), bool)
+    top, left, bottom, right = 0, 0, size - 1, size - 1
+    while top <= bottom and left <= right:
+        spiral[top, max(left - 2, 0):right + 1] = True
+        spiral[top:bottom + 1, right] = True
+        spiral[bottom, left:right + 1] = True
+        spiral[top + 2:bottom + 1, left] = True
+        top, left, bottom, right = top + 2, left + 2, bottom - 2, right - 2
+    assert len(naive_largest(spiral)) == 1
+    assert np.array_equal(compositing._largest_area(spiral), spiral)
+
+
+def test_largest_component_keeps_the_soft_rim_and_drops_the_rest():
+    alpha = disc_scene(size=64, radius=14, softness=4)[3]
+    with_crumbs = alpha.copy()
+    with_crumbs[2:5, 2:5] = 0.9
+    with_crumbs[60, 60] = 0.05
+    assert np.array_equal(compositing.largest_component(with_crumbs), alpha)
+
+
+@given(masks)
+def test_largest_component_only_removes_and_does_nothing_twice(alpha):
+    once = compositing.largest_component(alpha)
+    assert ((once == alpha) | (once == 0)).all()
+    assert np.array_equal(compositing.largest_component(once), once)
+
+
+def test_estimated_foreground_takes_the_old_background_out_of_the_edge():
+    picture, foreground, _, alpha = disc_scene()
+    estimate = compositing.estimate_foreground(picture, alpha)
+    edge = (alpha > 0.02) & (alpha < 0.98)
+    before = np.abs(alpha[..., None] * (picture - foreground))[edge].mean()
+    after = np.abs(alpha[..., None] * (estimate - foreground))[edge].mean()
+    assert before > 0.05
+    assert after < 0.2 * before
+    assert np.array_equal(estimate[alpha >= 0.98], picture[alpha >= 0.98])
+
+
+def test_estimated_foreground_holds_for_a_mask_that_is_nowhere_sure():
+    picture, foreground, _, alpha = disc_scene()
+    edge = (alpha > 0.02) & (alpha < 0.98)
+    estimate = compositing.estimate_foreground(picture, 0.85 * alpha)
+    assert np.abs(estimate - foreground)[edge].mean() < 0.6 * np.abs(picture - foreground)[edge].mean()
+
+
+@given(scenes())
+def test_estimated_foreground_is_a_picture(scene):
+    picture, _, alpha = scene
+    estimate = compositing.estimate_foreground(picture, alpha)
+    assert estimate.dtype == np.float32
+    assert estimate.shape == picture.shape
+    assert (estimate >= 0).all() and (estimate <= 1).all()
+
+
+@given(scenes(), st.floats(0, 1, width=32))
+def test_a_one_coloured_picture_is_its_own_foreground(scene, level):
+    _, _, alpha = scene
+    picture = np.full((*alpha.shape, 3), level, np.float32)
+    np.testing.assert_allclose(compositing.estimate_foreground(picture, alpha), picture, atol=1e-4)
+
+
+def test_blurred_background_shows_no_halo_of_the_subject():
+    picture, _, background, alpha = disc_scene()
+    outside = (alpha == 0) & (compositing.grow(alpha, 6) > 0)
+    truth = compositing.blur(background, 6.0)
+    clean = np.abs(compositing.blurred_background(picture, alpha, 6.0) - truth)[outside].mean()
+    naive = np.abs(compositing.blur(picture, 6.0) - truth)[outside].mean()
+    assert naive > 0.05
+    assert clean < 0.25 * naive
+
+
+def test_edits_run_in_their_fixed_order():
+    alpha = disc_scene()[3]
+    alpha[1:3, 1:3] = 1
+    expected = compositing.largest_component(alpha)
+    expected = compositing.feather(compositing.grow(compositing.threshold(expected, 0.4), -2), 1.5)
+    edited = compositing.edit_alpha(alpha, level=0.4, pixels=-2, radius=1.5, keep_largest=True)
+    assert np.array_equal(edited, expected)
+    assert compositing.edit_alpha(alpha) is alpha
+
+
+def test_nothing_changes_its_arguments():
+    picture, foreground, background, alpha = disc_scene(size=32, radius=9)
+    arguments = (picture, foreground, background, alpha)
+    for argument in arguments:
+        argument.setflags(write=False)
+    compositing.composite(foreground, background, alpha)
+    compositing.edit_alpha(alpha, level=0.5, pixels=3, radius=2.0, keep_largest=True)
+    compositing.estimate_foreground(picture, alpha)
+    compositing.blurred_background(picture, alpha, 3.0)
+
+
+@pytest.mark.parametrize("function", [compositing.composite, compositing.estimate_foreground])
+def test_shapes_that_do_not_fit_are_refused(function):
+    picture, alpha = np.zeros((4, 4, 3), np.float32), np.zeros((4, 5), np.float32)
+    with pytest.raises(ValueError, match="like its mask"):
+        function(*([picture] * (2 if function is compositing.composite else 1)), alpha)
+    with pytest.raises(ValueError, match=r"\[H, W\]"):
+        compositing.grow(picture, 1)
