@@ -1,0 +1,328 @@
+"""Reads pickles without running them.
+
+Python's own unpickler calls whatever a pickle names. This reader walks the opcodes itself: a name
+stands for an entry of a fixed vocabulary or the file is refused, and the only calls it makes are to
+the builders of that vocabulary, which check their arguments and build inert values. A first walk
+collects every name before anything is built, so a refusal can say which one it was.
+
+Opcodes: the standard library's `pickletools` (its decoder only, no stack machine) and PEP 3154.
+Memory is bounded by the bytes of the pickle and the number of its opcodes, time by the latter:
+no opcode copies, numbers are short, keys of dictionaries and members of sets are plain values
+(hashing nested tuples can take exponential time), and memo positions may not run ahead.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from ..errors import UserError
+
+MAXIMUM_OPCODES = 1_000_000
+MAXIMUM_LINE = 4096
+MAXIMUM_INTEGER_BITS = 4096
+MAXIMUM_KEY_PARTS = 16
+_STRINGS = {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+            "STRING", "BINSTRING", "SHORT_BINSTRING"}
+_VALUES = _STRINGS | {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+                      "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
+_GETS = {"GET", "BINGET", "LONG_BINGET"}
+_MARK = object()
+
+
+@dataclass
+class Record:
+    """What stands for an object of a class that we know by name but never build."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+    def set_state(self, state: Any) -> None:
+        """Keeps what the pickle would have handed to `__setstate__`."""
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A vocabulary entry that a pickle may call: `function` checks its arguments (`ValueError`)."""
+
+    name: str
+    function: Callable[..., Any] = field(repr=False)
+
+
+def record_builder(name: str) -> Builder:
+    """The entry for a class whose objects become a `Record`."""
+    return Builder(name, lambda *arguments: Record(name, arguments))
+
+
+class PickleStream:
+    """The window [tell, tell + limit) of a binary file as `pickletools.genops` reads it.
+
+    Never asks the file for more bytes than the window holds, and lines are of bounded length.
+    """
+
+    def __init__(self, file: BinaryIO, limit: int):
+        self.file = file
+        self.end = file.tell() + limit
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= self.end - self.file.tell():
+            raise ValueError("it ends in the middle of a value or is larger than a weight file's")
+        return self.file.read(count)
+
+    def readline(self) -> bytes:
+        return self.file.readline(max(0, min(MAXIMUM_LINE, self.end - self.file.tell())))
+
+
+def read_pickle(file: BinaryIO, limit: int, vocabulary: Mapping[str, Any], label: str,
+                persistent_load: Callable[[Any], Any] | None = None) -> Any:
+    """Reads one pickle from `file` (at its position, at most `limit` bytes) into inert values.
+
+    `vocabulary` maps "module.name" to what the name stands for: a `Builder`, or a constant that may
+    be named but not called. `persistent_load` resolves persistent ids. On return the file stands
+    behind the pickle. Raises `UserError` naming `label` for everything that cannot be read.
+    """
+    start = file.tell()
+    try:
+        for name in names_in(PickleStream(file, limit)):
+            if name not in vocabulary:
+                raise UserError(f"{label} was refused and nothing in it was run: it names {printable(name)}, "
+                                "which weights have no use for; get the file from its author.")
+        file.seek(start)
+        return _Machine(PickleStream(file, limit), vocabulary, persistent_load).run()
+    except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        raise UserError(f"{label} cannot be read as weights ({printable(error, 160)}); "
+                        "fetch it again or get another copy.") from error
+
+
+def printable(text: Any, length: int = 80) -> str:
+    """Text of unknown origin as one short line without control characters."""
+    plain = "".join(sign if sign.isprintable() else "?" for sign in str(text)[:length + 1])
+    return plain if len(plain) <= length else plain[:length] + "..."
+
+
+def opcodes(stream: PickleStream) -> Iterator[tuple[str, Any]]:
+    """The (name, argument) pairs up to STOP. Raises `ValueError` on more than a file may hold."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        if count >= MAXIMUM_OPCODES:
+            raise ValueError("it holds more steps than weights need")
+        if opcode.name in _PUTS and not 0 <= argument <= count:
+            raise ValueError("a memo position runs ahead")
+        if isinstance(argument, int) and argument.bit_length() > MAXIMUM_INTEGER_BITS:
+            raise ValueError("it holds a number larger than any that weights need")
+        yield opcode.name, argument
+
+
+def names_in(stream: PickleStream) -> Iterator[str]:
+    """Every "module.name" that the pickle mentions, without building anything.
+
+    A name that is not written out as two strings right before its use raises `ValueError`: no
+    pickler writes such a thing.
+    """
+    memo: dict[int, str | None] = {}
+    recent: list[str | None] = [None, None]
+    for name, argument in opcodes(stream):
+        if name in ("FRAME", "PROTO"):
+            continue
+        if name == "MEMOIZE" or name in _PUTS:
+            memo[len(memo) if name == "MEMOIZE" else argument] = recent[1]
+            continue
+        if name in ("GLOBAL", "INST"):
+            yield ".".join(argument.split(" ", 1))
+        elif name == "STACK_GLOBAL":
+            if None in recent:
+                raise ValueError("it hides a name that it uses")
+            yield ".".join(part or "" for part in recent)
+        if name in _STRINGS:
+            recent = [recent[1], argument]
+        else:
+            recent = [recent[1], memo.get(argument) if name in _GETS else None]
+
+
+class _Machine:
+    """The pickle stack machine, reduced to values that cannot do anything."""
+
+    def __init__(self, stream: PickleStream, vocabulary: Mapping[str, Any],
+                 persistent_load: Callable[[Any], Any] | None):
+        self.stream = stream
+        self.vocabulary = vocabulary
+        self.persistent_load = persistent_load
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        for name, argument in opcodes(self.stream):
+            if name == "STOP":
+                return self.pop()
+            if name in _VALUES:
+                self.stack.append(argument)
+            elif name in _CONSTANTS:
+                self.stack.append(_CONSTANTS[name])
+            elif name == "MEMOIZE" or name in _PUTS:
+                self.memo[len(self.memo) if name == "MEMOIZE" else argument] = self.top()
+            elif name in _GETS:
+                if argument not in self.memo:
+                    raise ValueError("it recalls a value that it never stored")
+                self.stack.append(self.memo[argument])
+            else:
+                step = getattr(self, f"do_{name.lower()}", None)
+                if step is None:
+                    raise ValueError(f"it uses the pickle step {name}")
+                step(argument)
+        raise ValueError("it has no end")
+
+    def top(self) -> Any:
+        if not self.stack or self.stack[-1] is _MARK:
+            raise ValueError("its stack runs empty")
+        return self.stack[-1]
+
+    def pop(self) -> Any:
+        value = self.top()
+        self.stack.pop()
+        return value
+
+    def pop_to_mark(self) -> list[Any]:
+        for position in range(len(self.stack) - 1, -1, -1):
+            if self.stack[position] is _MARK:
+                items = self.stack[position + 1:]
+                del self.stack[position:]
+                return items
+        raise ValueError("a mark is missing")
+
+    def of_type(self, kind: type) -> Any:
+        value = self.top()
+        if not isinstance(value, kind):
+            raise ValueError(f"a {kind.__name__} is missing where one is filled")
+        return value
+
+    def do_proto(self, argument: int) -> None:
+        if argument > 5:
+            raise ValueError("it is of an unknown pickle protocol")
+
+    def do_frame(self, argument: int) -> None:
+        """Frames only help reading ahead."""
+
+    def do_mark(self, argument: None) -> None:
+        self.stack.append(_MARK)
+
+    def do_pop(self, argument: None) -> None:
+        if not self.stack:
+            raise ValueError("its stack runs empty")
+        self.stack.pop()
+
+    def do_pop_mark(self, argument: None) -> None:
+        self.pop_to_mark()
+
+    def do_dup(self, argument: None) -> None:
+        self.stack.append(self.top())
+
+    def do_empty_list(self, argument: None) -> None:
+        self.stack.append([])
+
+    def do_empty_dict(self, argument: None) -> None:
+        self.stack.append({})
+
+    def do_empty_set(self, argument: None) -> None:
+        self.stack.append(set())
+
+    def do_list(self, argument: None) -> None:
+        self.stack.append(self.pop_to_mark())
+
+    def do_append(self, argument: None) -> None:
+        item = self.pop()
+        self.of_type(list).append(item)
+
+    def do_appends(self, argument: None) -> None:
+        items = self.pop_to_mark()
+        self.of_type(list).extend(items)
+
+    def do_tuple(self, argument: None) -> None:
+        self.stack.append(tuple(self.pop_to_mark()))
+
+    def do_tuple1(self, argument: None) -> None:
+        self.small_tuple(1)
+
+    def do_tuple2(self, argument: None) -> None:
+        self.small_tuple(2)
+
+    def do_tuple3(self, argument: None) -> None:
+        self.small_tuple(3)
+
+    def small_tuple(self, count: int) -> None:
+        self.stack.append(tuple(reversed([self.pop() for _ in range(count)])))
+
+    def do_dict(self, argument: None) -> None:
+        items = self.pop_to_mark()
+        self.stack.append({})
+        self.fill(items)
+
+    def do_setitem(self, argument: None) -> None:
+        value, key = self.pop(), self.pop()
+        self.fill([key, value])
+
+    def do_setitems(self, argument: None) -> None:
+        self.fill(self.pop_to_mark())
+
+    def fill(self, items: list[Any]) -> None:
+        target = self.of_type(dict)
+        if len(items) % 2:
+            raise ValueError("a dictionary has a key without a value")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[plain_key(key)] = value
+
+    def do_additems(self, argument: None) -> None:
+        items = self.pop_to_mark()
+        self.of_type(set).update(plain_key(item) for item in items)
+
+    def do_frozenset(self, argument: None) -> None:
+        self.stack.append(frozenset(plain_key(item) for item in self.pop_to_mark()))
+
+    def do_global(self, argument: str) -> None:
+        self.stack.append(self.vocabulary[".".join(argument.split(" ", 1))])
+
+    def do_stack_global(self, argument: None) -> None:
+        name, module = self.pop(), self.pop()
+        self.stack.append(self.vocabulary[f"{module}.{name}"])
+
+    def do_reduce(self, argument: None) -> None:
+        arguments, builder = self.pop(), self.pop()
+        if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
+            raise ValueError("it calls something that is not to be called")
+        self.stack.append(builder.function(*arguments))
+
+    do_newobj = do_reduce
+
+    def do_build(self, argument: None) -> None:
+        state, target = self.pop(), self.top()
+        if isinstance(target, Record):
+            target.set_state(state)
+        elif not isinstance(target, dict):  # a dictionary's attributes (torch's _metadata) are not needed
+            raise ValueError(f"it sets the state of a {type(target).__name__}")
+
+    def do_persid(self, argument: str) -> None:
+        self.load_persistent(argument)
+
+    def do_binpersid(self, argument: None) -> None:
+        self.load_persistent(self.pop())
+
+    def load_persistent(self, identity: Any) -> None:
+        if self.persistent_load is None:
+            raise ValueError("it refers to data outside itself")
+        self.stack.append(self.persistent_load(identity))
+
+
+def plain_key(key: Any) -> Any:
+    """Lets a dictionary key or set member pass if it is a plain value or a flat tuple of them."""
+    parts = key if isinstance(key, tuple) else (key,)
+    plain = all(part is None or isinstance(part, (str, int, float, bytes)) for part in parts)
+    if not plain or len(parts) > MAXIMUM_KEY_PARTS:
+        raise ValueError("a dictionary has a key that is no plain value")
+    return key

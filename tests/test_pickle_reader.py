@@ -1,0 +1,382 @@
+"""The restricted reader: reads real checkpoints of every layout, refuses all else by name, runs nothing."""
+
+import argparse
+import builtins
+import collections
+import io
+import os
+import pathlib
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from l4f_plugin.checkpoints.pickle_reader import Record, read_pickle
+from l4f_plugin.checkpoints.torch_files import TORCH_VOCABULARY, StoredTensor, open_checkpoint
+from l4f_plugin.errors import UserError
+
+GOLDENS = Path(__file__).parent / "data" / "goldens"
+
+
+def materialise(value):
+    if isinstance(value, StoredTensor):
+        return value.read()
+    if isinstance(value, dict):
+        return {key: materialise(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(materialise(item) for item in value)
+    return value
+
+
+def read(path):
+    with open_checkpoint(path) as root:
+        return materialise(root)
+
+
+def assert_same(ours, theirs):
+    if isinstance(theirs, torch.Tensor):
+        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    elif isinstance(theirs, dict):
+        assert list(ours) == list(theirs)
+        for key in theirs:
+            assert_same(ours[key], theirs[key])
+    elif isinstance(theirs, (list, tuple)):
+        assert len(ours) == len(theirs)
+        for left, right in zip(ours, theirs, strict=True):
+            assert_same(left, right)
+    elif isinstance(theirs, argparse.Namespace):
+        assert isinstance(ours, Record) and ours.name == "argparse.Namespace" and ours.state == vars(theirs)
+    else:
+        assert ours == theirs
+
+
+def training_checkpoint():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    optimiser = torch.optim.Adam(model.parameters())
+    model(torch.randn(2, 3, 5, 5)).sum().backward()
+    optimiser.step()
+    base = torch.arange(24.0).reshape(4, 6)
+    return {
+        "g": torch.nn.DataParallel(model).state_dict(), "g_optim": optimiser.state_dict(),
+        "args": argparse.Namespace(size=256, lr=2e-4, ckpt=None, betas=(0.0, 0.99), big=2**70, name="é"),
+        "ada_aug_p": 0.25, "views": [base[1:, ::2], base.t(), base[2, 3]], "empty": torch.empty(0, 3),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "kinds": [torch.ones(3, dtype=kind) for kind in (torch.float16, torch.bfloat16, torch.int64, torch.bool)],
+    }
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "stream"])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_training_checkpoint_of_either_layout_is_read_exactly(tmp_path, archive, protocol):
+    state = training_checkpoint()
+    torch.save(state, tmp_path / "c.pt", _use_new_zipfile_serialization=archive, pickle_protocol=protocol)
+    assert_same(read(tmp_path / "c.pt"), state)
+
+
+def test_the_golden_training_checkpoint_is_read():
+    state = read(GOLDENS / "l4f_256_alpha_training.pt")
+    assert state["args"].state == {"size": 256, "lr": 0.0002, "reproduce_model": True, "ckpt": None}
+    assert state["bg_extractor"]["module.conv_n.weight"].shape == (1, 6, 1, 1)
+    assert state["g_optim"]["state"][0]["step"] == 1
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_values_survive_every_protocol(protocol):
+    value = {"a": [1, -1, 2**40, 1.5, None, True, "ü\n", (1, (2,), ()), {}], 3: collections.OrderedDict(x=1)}
+    data = pickle.dumps(value, protocol)
+    assert read_pickle(io.BytesIO(data), len(data), TORCH_VOCABULARY, "it") == value
+
+
+# --- hostile files
+
+class Call:
+    """Pickles as a call of `function` with `arguments`."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.reduced = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def as_archive(content: bytes, path: Path, extra: dict | None = None, compression=zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a/data.pkl", content)
+        for name, data in (extra or {}).items():
+            archive.writestr(f"a/{name}", data)
+    return path
+
+
+TOUCH = "import pathlib; pathlib.Path('ran').write_text('x')"
+INNER = pickle.dumps(Call(os.system, "touch ran"))
+CALLS = {
+    "os.system": Call(os.system, "touch ran"),
+    "builtins.eval": Call(builtins.eval, TOUCH),
+    "builtins.exec": Call(builtins.exec, TOUCH),
+    "builtins.getattr": Call(getattr, "x", "upper"),
+    "subprocess.Popen": Call(subprocess.Popen, ["touch", "ran"]),
+    "importlib.import_module": Call(__import__("importlib").import_module, "this"),
+    "torch.storage._load_from_bytes": Call(torch.storage._load_from_bytes, INNER),
+    "pickle.loads": Call(pickle.loads, INNER),
+    "torch.load": Call(torch.load, "x"),
+    "builtins.__import__": Call(builtins.__import__, "os"),
+}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_are_refused_by_name_and_never_run(tmp_path, monkeypatch, name, protocol):
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps({"good": [1, 2], "bad": CALLS[name]}, protocol)
+    with pytest.raises(UserError) as caught:
+        read(as_archive(content, tmp_path / "bad.pt"))
+    message = str(caught.value)
+    assert f".{name.rpartition('.')[2]}, which" in message  # module names differ between protocols
+    assert "\n" not in message and message.count(". ") == 0
+    assert not (tmp_path / "ran").exists()
+
+
+S = b"\x8c"
+
+
+def short(text: str) -> bytes:
+    return S + bytes([len(text)]) + text.encode()
+
+
+SYSTEM = short("os") + short("system") + b"\x93"
+HOSTILE = {
+    "the name put on the stack through the memo": short("system") + b"\x94" + short("os") + b"h\x00\x93)R.",
+    "the name moved by dup and pop": short("os") + short("system") + b"2" + b"0\x93)R.",
+    "the name out of a tuple": short("os") + short("system") + b"\x86\x93.",
+    "an instance opcode": b"(S'touch ran'\nios\nsystem\n.",
+    "an object opcode": b"(cos\nsystem\nS'touch ran'\no.",
+    "new object with keywords": SYSTEM + b")}\x92.",
+    "an extension code": b"\x82\x01.",
+    "an out-of-band buffer": b"\x97.",
+    "a memo far ahead": b"Nr\xff\xff\xff\x7f.",
+    "a memo that is not there": b"h\x05.",
+    "a negative memo": b"Np-5\n.",
+    "a call of a constant": b"ctorch\nFloatStorage\n)R.",
+    "a call of a list": b"])R.",
+    "a call with a list": b"ccollections\nOrderedDict\n]R.",
+    "a tensor without storage": b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00)))N}tR.",
+    "a module as persistent id": short("module") + b"\x85Q.",
+    "a persistent id in text": b"Pstorage\n.",
+    "a state for a string": short("x") + b"}b.",
+    "an unfilled dictionary": b"}(" + short("k") + b"u.",
+    "append to a number": b"K\x01K\x02a.",
+    "an empty stack": b".",
+    "pop of nothing": b"0.",
+    "no mark": b"t.",
+    "no end": b"]",
+    "nothing": b"",
+    "an unknown opcode": b"\xff.",
+    "a giant string": b"\x8d" + struct.pack("<Q", 2**50) + b"x.",
+    "a giant byte array": b"\x96" + struct.pack("<Q", 2**62) + b".",
+    "a giant number": b"\x8b" + struct.pack("<i", 10_000) + b"\x7f" * 10_000 + b".",
+    "a giant number in text": b"I" + b"9" * 100_000 + b"\n.",
+    "a negative length": b"T\xff\xff\xff\xffx.",
+    "bad text": b"X\x02\x00\x00\x00\xff\xff.",
+    "a later protocol": b"\x80\x09N.",
+    "an unhashable key": b"}]Ns.",
+    "a nested tuple as key, exponential to hash": b"})" + b"2\x86" * 64 + b"Ns.",
+    "a nested tuple in a set": b"\x8f()" + b"2\x86" * 64 + b"\x90.",
+    "control characters in a name": b"cos\x1b[31m\nsys\x07tem\n.",
+    "a name of another language": "cosé\nsystem\n.".encode(),
+    "two million steps": b"0N" * 1_000_000 + b".",
+    "half a million nested lists without an end": b"]" * 500_000,
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_pickles_are_refused_in_one_sentence(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        read(as_archive(b"\x80\x04" + HOSTILE[case], tmp_path / "bad.pt"))
+    message = str(caught.value)
+    assert message.isprintable() and message.endswith(".") and len(message) < 500
+    assert not (tmp_path / "ran").exists()
+
+
+def test_deep_nesting_and_cycles_do_no_harm(tmp_path):
+    deep = b"]" * 300_000 + b"a" * 299_999 + b"."
+    assert isinstance(read_archive_root(as_archive(deep, tmp_path / "deep.pt")), list)
+    cycle = b"\x80\x02]q\x00h\x00a."
+    root = read_archive_root(as_archive(cycle, tmp_path / "cycle.pt"))
+    assert root[0] is root
+
+
+def read_archive_root(path):
+    with open_checkpoint(path) as root:
+        return root
+
+
+def tensor_pickle(elements, offset, shape, stride, key="0", kind="FloatStorage") -> bytes:
+    """A pickle of one tensor with any numbers one likes."""
+    class Writer(pickle.Pickler):
+        def persistent_id(self, value):
+            if isinstance(value, Tag):
+                return ("storage", getattr(torch, kind), key, "cpu", elements)
+            return None
+
+    class Tag:
+        pass
+
+    class Tensor:
+        def __reduce__(self):
+            arguments = (Tag(), offset, shape, stride, False, collections.OrderedDict())
+            return torch._utils._rebuild_tensor_v2, arguments
+
+    buffer = io.BytesIO()
+    Writer(buffer, 2).dump(Tensor())
+    return buffer.getvalue()
+
+
+def test_a_hand_made_tensor_is_read(tmp_path):
+    content = tensor_pickle(4, 1, (3,), (1,))
+    path = as_archive(content, tmp_path / "t.pt", {"data/0": struct.pack("<4f", 1, 2, 3, 4)})
+    assert read(path).tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(("elements", "offset", "shape", "stride", "size"), [
+    (4, 2, (3,), (1,), 16),            # reaches beyond the end
+    (4, 0, (2, 2), (1, 3), 16),        # stride beyond the end
+    (1, 0, (2**40,), (0,), 4),         # would unfold to a terabyte
+    (1, 0, (2**31, 2**31, 2**31), (0, 0, 0), 4),
+    (4, -1, (2,), (1,), 16),
+    (4, 3, (2,), (-1,), 16),
+    (4, 0, (2,), (1, 1), 16),
+    (4, 0, (1,) * 40, (1,) * 40, 16),
+    (4, 0, ("2",), (1,), 16),
+    (2**40, 0, (4,), (1,), 16),        # claims more than the member holds
+    (-4, 0, (4,), (1,), 16),
+    (3, 0, (3,), (1,), 16),            # claims less
+    (4, 0, (4,), (1,), None),          # the member is missing
+])
+def test_tensors_that_do_not_fit_their_storage_are_refused(tmp_path, elements, offset, shape, stride, size):
+    extra = {} if size is None else {"data/0": bytes(size)}
+    path = as_archive(tensor_pickle(elements, offset, shape, stride), tmp_path / "t.pt", extra)
+    with pytest.raises(UserError):
+        read(path)
+
+
+def test_a_storage_key_cannot_leave_its_folder(tmp_path):
+    path = as_archive(tensor_pickle(2, 0, (2,), (1,), key="../data.pkl"), tmp_path / "t.pt")
+    with pytest.raises(UserError, match="storage is missing"):
+        read(path)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    bomb = b"\x80\x04" + short("x") * 200_000 + b"."
+    with pytest.raises(UserError, match="compressed"):
+        read(as_archive(bomb, tmp_path / "bomb.pt", compression=zipfile.ZIP_DEFLATED))
+
+
+def test_an_oversized_description_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("l4f_plugin.checkpoints.torch_files.MAXIMUM_PICKLE_BYTES", 1000)
+    with pytest.raises(UserError, match="larger description"):
+        read(as_archive(b"N" * 2000 + b".", tmp_path / "t.pt"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04", b"not weights at all", b"\x80", b"\x80\x02N.",
+                                     b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."])
+def test_other_files_are_refused(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(UserError):
+        read(tmp_path / "x.pt")
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read(tmp_path / "none.pt")
+    with pytest.raises(UserError):
+        read(tmp_path)
+
+
+def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.pt", "w") as archive:
+        archive.writestr("hello.txt", "x")
+    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+        read(tmp_path / "z.pt")
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "stream"])
+def test_a_file_cut_anywhere_is_refused(tmp_path, archive):
+    path = tmp_path / "c.pt"
+    torch.save({"a": torch.arange(100.0), "b": torch.ones(3)}, path, _use_new_zipfile_serialization=archive)
+    whole = path.read_bytes()
+    for cut in range(0, len(whole) - 1, 37):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(UserError):
+            read(path)
+
+
+def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path):
+    path = tmp_path / "c.pt"
+    torch.save({"a": torch.zeros(1000)}, path)
+    whole = bytearray(path.read_bytes())
+    position = whole.find(bytes(4000))
+    whole[position + 100] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match="damaged"):
+        read(path)
+
+
+PIECES = [bytes([code]) for code in range(256)] + [
+    SYSTEM, short("os"), b"cos\nsystem\n", b"ccollections\nOrderedDict\n", b"(", b")", b"R", b"b", b"h\x00", b"q\x00"]
+_SAMPLES: dict[bool, bytes] = {}
+
+
+def sample(archive: bool) -> bytes:
+    if archive not in _SAMPLES:
+        buffer = io.BytesIO()
+        settings_record = argparse.Namespace(x=[1, (2, "three")], path=pathlib.PurePosixPath("a"))
+        torch.save({"a": torch.arange(20.0), "n": settings_record}, buffer,
+                   _use_new_zipfile_serialization=archive)
+        _SAMPLES[archive] = buffer.getvalue()
+    return _SAMPLES[archive]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(archive=st.booleans(),
+       changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6))
+def test_changed_bytes_end_in_a_sentence_or_in_values(tmp_path, archive, changes):
+    content = bytearray(sample(archive))
+    for position, value in changes:
+        content[position % len(content)] = value
+    path = tmp_path / "fuzzed.pt"
+    path.write_bytes(content)
+    try:
+        read(path)
+    except UserError as error:
+        assert str(error).isprintable()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.lists(st.sampled_from(PIECES), max_size=40))
+def test_random_opcodes_end_in_a_sentence_or_in_values(tmp_path, content):
+    path = as_archive(b"".join(content) + b".", tmp_path / "fuzzed.pt")
+    try:
+        read(path)
+    except UserError as error:
+        assert str(error).isprintable()
+
+
+def test_the_reader_uses_no_unpickler():
+    code = ("import pickle, torch, sys\n"
+            "def never(*a, **k): raise SystemExit('an unpickler was used')\n"
+            "pickle.load = pickle.loads = pickle.Unpickler = pickle._Unpickler = torch.load = never\n"
+            "from l4f_plugin.checkpoints.torch_files import open_checkpoint\n"
+            "with open_checkpoint(sys.argv[1]) as root: print(sorted(root))")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    output = subprocess.run([sys.executable, "-c", code, str(GOLDENS / "l4f_256_alpha_training.pt")],
+                            capture_output=True, text=True, env=environment)
+    assert "bg_extractor" in output.stdout, output.stderr
