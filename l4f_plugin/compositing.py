@@ -170,8 +170,14 @@ def _smallest_connected(count: int, left: np.ndarray, right: np.ndarray) -> np.n
         labels = merged
 
 
-def edit_alpha(alpha: np.ndarray, *, level: float | None = None, pixels: int = 0, radius: float = 0.0,
-               keep_largest: bool = False) -> np.ndarray:
+def edit_alpha(
+    alpha: np.ndarray,
+    *,
+    level: float | None = None,
+    pixels: int = 0,
+    radius: float = 0.0,
+    keep_largest: bool = False,
+) -> np.ndarray:
     """The edits a user may ask for, in their fixed order: largest piece, threshold, grow, feather."""
     if keep_largest:
         alpha = largest_component(alpha)
@@ -232,5 +238,7 @@ def _check(alpha: np.ndarray, *pictures: np.ndarray) -> None:
         raise ValueError(f"a mask must be [H, W], not {list(alpha.shape)}")
     for picture in pictures:
         if picture.shape != (*alpha.shape, 3):
-            raise ValueError(f"a picture must be [{alpha.shape[0]}, {alpha.shape[1]}, 3] like its mask, "
-                             f"not {list(picture.shape)}")
+            raise ValueError(
+                f"a picture must be [{alpha.shape[0]}, {alpha.shape[1]}, 3] like its mask, "
+                f"not {list(picture.shape)}"
+            )

@@ -179,10 +179,10 @@ def test_largest_area_follows_a_spiral():
     spiral = np.zeros((size, size), bool)
     top, left, bottom, right = 0, 0, size - 1, size - 1
     while top <= bottom and left <= right:
-        spiral[top, max(left - 2, 0):right + 1] = True
-        spiral[top:bottom + 1, right] = True
-        spiral[bottom, left:right + 1] = True
-        spiral[top + 2:bottom + 1, left] = True
+        spiral[top, max(left - 2, 0) : right + 1] = True
+        spiral[top : bottom + 1, right] = True
+        spiral[bottom, left : right + 1] = True
+        spiral[top + 2 : bottom + 1, left] = True
         top, left, bottom, right = top + 2, left + 2, bottom - 2, right - 2
     assert len(naive_largest(spiral)) == 1
     assert np.array_equal(compositing._largest_area(spiral), spiral)
