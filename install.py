@@ -266,7 +266,7 @@ def run_or_test(face, arguments):
 
 
 def host_folder():
-    """The calling web UI's folder, "" if only the place of this folder tells of one, None outside a host."""
+    """The web UI's folder, "" if only this folder's place ("extensions") tells of one, None for no host."""
     python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     for folder in [*filter(None, python_path), os.getcwd(), os.path.dirname(os.path.dirname(ROOT))]:
         if {"launch.py", "modules"} <= set(os.listdir(folder) if os.path.isdir(folder) else ()):
@@ -276,8 +276,6 @@ def host_folder():
 
 def host_forbids_installing(host):
     """The host's --skip-install. Asked only when something is missing, since `launch` is slow to import."""
-    if not host:
-        return False
     sys.path[:] = [host] + [path for path in sys.path if os.path.abspath(path) != ROOT]
     try:
         import launch
@@ -316,7 +314,7 @@ def complete_host():
     hosts_own = [name for name in ("torch", "gradio") if name in missing]
     if hosts_own:
         print(f"Labels4Free: {sys.executable} lacks {' and '.join(hosts_own)}; is it the web UI's Python?")
-    elif missing and host_forbids_installing(host):
+    elif missing and host and host_forbids_installing(host):
         print(f"Labels4Free: not installed, because of --skip-install: {' '.join(missing.values())}")
     elif missing:
         with tempfile.TemporaryDirectory() as folder:
