@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -131,7 +132,10 @@ class Renderer:
     def __init__(self, folder: Path, pixels: int):
         self.pixels = pixels
         self.process = subprocess.Popen(
-            ["node", str(folder / "render.mjs"), str(pixels)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["node", str(folder / "render.mjs"), str(pixels)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the parent
         )
 
     def draw(self, style: str, seed: int, box: tuple[float, float, float]) -> np.ndarray:
@@ -163,6 +167,7 @@ _worker: dict = {}
 
 
 def _start_worker(settings: Settings) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent lets workers finish their chunk
     _worker["settings"] = settings
     _worker["renderer"] = Renderer(Path(settings.renderer), RESOLUTION * OVERSAMPLING)
     _worker["photographs"] = {}
