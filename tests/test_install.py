@@ -395,8 +395,8 @@ def test_environment_of_children(install, monkeypatch):
 
 
 def test_requirements_are_read_as_toml_has_them():
-    tomllib = pytest.importorskip("tomllib", reason="the standard library reads TOML from Python 3.11 on")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    toml = pytest.importorskip("tomllib", reason="the standard library reads TOML from Python 3.11 on")
+    project = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     specification = importlib.util.spec_from_file_location("install_read", ROOT / "install.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
