@@ -22,7 +22,7 @@ LIBRARY = {"errors", "compositing", "runtime", "networks", "checkpoints", "image
 WORKSHOPS = {"training", "evaluation", "datasets"}
 ALLOWED = {
     "compositing": {"errors"},
-    "runtime": {"errors"},
+    "runtime": {"errors", "pipeline"},  # keeps one pipeline in memory; imports it at the first job
     "networks": {"errors"},
     "checkpoints": {"errors", "runtime", "networks"},
     "images": {"errors", "compositing", "checkpoints"},  # writes files whole or not at all
