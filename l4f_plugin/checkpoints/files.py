@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fnmatch
 import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -91,27 +94,93 @@ def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of its own: safetensors makes temporary files beside what it writes.
         temporary = partial_name(path)
         try:
-            writer(temporary)
-            sync_to_disk(temporary)
-            os.replace(temporary, path)
-        except BaseException:
+            temporary.mkdir()
+            writer(temporary / path.name)
+            sync_to_disk(temporary / path.name)
+            os.replace(temporary / path.name, path)
+        finally:
             remove(temporary)
-            raise
         sync_to_disk(path.parent)
     except (OSError, SafetensorError) as error:
         raise storage_error(error, path) from error
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """`write_atomically` for UTF-8 text."""
-    write_atomically(path, lambda target: _write_text(target, text))
-
-
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 text with plain line ends. Not atomic: see `write_atomically`."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
+
+
+def replace_folder(folder: Path, writer: Callable[[Path], None], *, marker: str, ours: Sequence[str]) -> None:
+    """Lets `writer` fill a new folder beside `folder`, then puts it in place in one step.
+
+    A folder that is there already is replaced only if it is empty or holds the file `marker`; what it holds
+    besides files matching `ours` is kept. Raises `UserError` when the system refuses or the folder is
+    somebody else's.
+    """
+    folder = Path(folder).resolve()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file; choose another folder.")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
+            raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
+        temporary = partial_name(folder)
+        try:
+            temporary.mkdir()
+            writer(temporary)
+            if folder.is_dir():
+                _keep_other_files(folder, temporary, ours)
+            for path in (*(item for item in temporary.rglob("*") if not item.is_symlink()), temporary):
+                sync_to_disk(path)
+            _put_in_place(temporary, folder)
+        finally:
+            remove(temporary)
+        sync_to_disk(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise storage_error(error, folder) from error
+
+
+def _keep_other_files(old: Path, new: Path, ours: Sequence[str]) -> None:
+    for item in old.iterdir():
+        if any(fnmatch.fnmatch(item.name, pattern) for pattern in ours):
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.copytree(item, new / item.name, symlinks=True)
+        else:
+            shutil.copy2(item, new / item.name, follow_symlinks=False)
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    """Moves `new` to `folder`; what was there is at `new` afterwards, or gone."""
+    if not folder.exists():
+        os.rename(new, folder)
+    elif not _exchange(new, folder):
+        # Two steps where the system knows no exchange: for a moment there is none, but never half of one.
+        aside = new.with_suffix(".old")
+        os.rename(folder, aside)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            os.rename(aside, folder)
+            raise
+        remove(aside)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two paths in one step where the kernel can (Linux, macOS); False where it cannot."""
+    names = {"linux": ("renameat2", (-100, os.fsencode(first), -100, os.fsencode(second), 2)),
+             "darwin": ("renamex_np", (os.fsencode(first), os.fsencode(second), 2))}
+    if sys.platform not in names:
+        return False
+    name, arguments = names[sys.platform]
+    try:
+        return getattr(ctypes.CDLL(None), name)(*arguments) == 0
+    except (AttributeError, OSError):
+        return False
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path,
@@ -130,6 +199,7 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path,
         seen.add(plain.untyped_storage().data_ptr())
         ready[name] = plain
     save_file(ready, str(path), metadata=dict(metadata or {}))
+    os.chmod(path, path.parent.stat().st_mode & 0o666)  # safetensors lets nobody else read it
 
 
 def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:

@@ -1,0 +1,244 @@
+"""`config.json` of a bundle: what it may say, read with types and bounds, written with the same names."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..networks import DiscriminatorConfig, GeneratorConfig
+from ..networks.generator import OBJECT_SWITCHES
+
+SCHEMA_VERSION = 1
+CONFIG_NAME = "config.json"
+MAXIMUM_CONFIG_BYTES = 1 << 22
+RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
+CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weight file must be: its size in bytes and its SHA-256 as hexadecimal digits."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """Everything about an object class that is not a weight.
+
+    `class_name` is a short plain name, `licence` and `source` say in words under which terms the weights
+    stand and where they come from. `truncation_psi` and `alpha_threshold` (in [0, 1]) are the class's own
+    defaults. `crop` (top, bottom, left, right) keeps rows top..bottom and columns left..right of a picture:
+    cars are drawn letter-boxed and keep rows 64..448. `latent_avg [style_dim]` is the mean of w.
+    """
+
+    class_name: str
+    title: str
+    licence: str
+    source: str
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig | None = None
+    latent_avg: tuple[float, ...] = ()
+    truncation_psi: float = 0.7
+    alpha_threshold: float = 0.5
+    crop: tuple[int, int, int, int] | None = None
+    alpha_hidden_channels: int = 3
+    files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The text of `config.json`. Raises `UserError` where a field is not one that could be read back."""
+        try:
+            text = json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+            _parse(json.loads(text))
+        except (_Invalid, ValueError) as error:
+            raise UserError(f"The class cannot be saved: {error}; correct that and try again.") from error
+        return text
+
+
+class _Invalid(Exception):
+    """A field that is not as it should be, in words."""
+
+
+def read_config(folder: Path) -> BundleConfig:
+    """Reads `config.json` of a bundle. Raises `UserError` saying which field is wrong."""
+    path = Path(folder) / CONFIG_NAME
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAXIMUM_CONFIG_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} holds no {CONFIG_NAME}; give the folder of an object class.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+    try:
+        if len(content) > MAXIMUM_CONFIG_BYTES:
+            raise _Invalid("it is too large")
+        data = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError, _Invalid) as error:
+        raise UserError(f"{path} is damaged, it is not JSON; fetch the bundle again.") from error
+    if isinstance(data, dict) and _is_integer(data.get("schema_version"), SCHEMA_VERSION + 1, 1 << 31):
+        raise UserError(f"{path} was made by a newer version of Labels4Free (schema "
+                        f"{data['schema_version']}, this one reads {SCHEMA_VERSION}); update Labels4Free.")
+    try:
+        return _parse(data)
+    except _Invalid as error:
+        raise UserError(f"{path} is not valid: {error}; fetch the bundle again or mend the file.") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse(data: Any) -> BundleConfig:
+    """Checks the decoded JSON and builds the config. Entries that are not known are passed over."""
+    if not isinstance(data, dict):
+        raise _Invalid("it is not an object")
+    _integer(data, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
+    generator = _generator(_object(data, "generator"))
+    resolution = generator.resolution
+    discriminator = None
+    if data.get("discriminator") is not None:
+        described = _object(data, "discriminator")
+        discriminator = DiscriminatorConfig(
+            resolution=_resolution(described), channels=_channels(described),
+            conv_clamp=_optional_number(described, "conv_clamp", 1e-6, 1e6))
+        if discriminator.resolution != resolution:
+            raise _Invalid("generator and discriminator differ in resolution")
+    return BundleConfig(
+        class_name=_text(data, "class_name", 64, CLASS_NAME),
+        title=_text(data, "title", 200),
+        licence=_text(data, "licence", 200),
+        source=_text(data, "source", 2000),
+        generator=generator,
+        discriminator=discriminator,
+        latent_avg=_latent_avg(data, generator.style_dim),
+        truncation_psi=_number(data, "truncation_psi", -2.0, 2.0),
+        alpha_threshold=_number(data, "alpha_threshold", 0.0, 1.0),
+        crop=_crop(data.get("crop"), resolution),
+        alpha_hidden_channels=_integer(data, "alpha_hidden_channels", 1, 64),
+        files=_files(_object(data, "files")),
+    )
+
+
+def _generator(data: dict[str, Any]) -> GeneratorConfig:
+    switch = _text(data, "object_switch", 40)
+    if switch not in OBJECT_SWITCHES:
+        raise _Invalid(f"'object_switch' must be one of {', '.join(OBJECT_SWITCHES)}")
+    return GeneratorConfig(
+        resolution=_resolution(data),
+        channels=_channels(data),
+        latent_dim=_integer(data, "latent_dim", 1, 8192),
+        style_dim=_integer(data, "style_dim", 1, 8192),
+        mapping_layers=_integer(data, "mapping_layers", 1, 64),
+        object_switch=switch,
+        conv_clamp=_optional_number(data, "conv_clamp", 1e-6, 1e6),
+    )
+
+
+def _value(data: dict[str, Any], name: str) -> Any:
+    if name not in data:
+        raise _Invalid(f"'{name}' is missing")
+    return data[name]
+
+
+def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
+    value = _value(data, name)
+    if not isinstance(value, dict):
+        raise _Invalid(f"'{name}' must be an object")
+    return value
+
+
+def _text(data: dict[str, Any], name: str, length: int, pattern: re.Pattern[str] | None = None) -> str:
+    value = _value(data, name)
+    if not isinstance(value, str) or not value or len(value) > length or not value.isprintable():
+        raise _Invalid(f"'{name}' must be a line of 1 to {length} characters")
+    if pattern and not pattern.fullmatch(value):
+        raise _Invalid(f"'{name}' may hold small letters, digits, - and _ only")
+    return value
+
+
+def _is_integer(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _integer(data: dict[str, Any], name: str, least: int, most: int) -> int:
+    value = _value(data, name)
+    if not _is_integer(value, least, most):
+        raise _Invalid(f"'{name}' must be a whole number from {least} to {most}")
+    return value
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return type(value) in (int, float) and least <= value <= most
+
+
+def _number(data: dict[str, Any], name: str, least: float, most: float) -> float:
+    value = _value(data, name)
+    if not _is_number(value, least, most):
+        raise _Invalid(f"'{name}' must be a number from {least:g} to {most:g}")
+    return float(value)
+
+
+def _optional_number(data: dict[str, Any], name: str, least: float, most: float) -> float | None:
+    return None if data.get(name) is None else _number(data, name, least, most)
+
+
+def _resolution(data: dict[str, Any]) -> int:
+    value = _value(data, "resolution")
+    if type(value) is not int or value not in RESOLUTIONS:
+        raise _Invalid("'resolution' must be a power of two from 32 to 1024")
+    return value
+
+
+def _channels(data: dict[str, Any]) -> dict[int, int]:
+    table, resolution = _object(data, "channels"), _resolution(data)
+    expected = [4 << step for step in range(int(math.log2(resolution)) - 1)]
+    if sorted(table) != sorted(map(str, expected)):
+        raise _Invalid(f"'channels' must name the resolutions 4 to {resolution}")
+    if not all(_is_integer(count, 1, 4096) for count in table.values()):
+        raise _Invalid("'channels' must hold whole numbers from 1 to 4096")
+    return {size: table[str(size)] for size in expected}
+
+
+def _latent_avg(data: dict[str, Any], style_dim: int) -> tuple[float, ...]:
+    value = _value(data, "latent_avg")
+    if not isinstance(value, list) or len(value) != style_dim:
+        raise _Invalid(f"'latent_avg' must hold {style_dim} numbers")
+    if not all(_is_number(item, -1e30, 1e30) for item in value):
+        raise _Invalid("'latent_avg' must hold finite numbers")
+    return tuple(map(float, value))
+
+
+def _crop(value: Any, resolution: int) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(_is_integer(item, 0, resolution) for item in value) \
+            or len(value) != 4:
+        raise _Invalid(f"'crop' must be four whole numbers from 0 to {resolution}")
+    top, bottom, left, right = value
+    if top >= bottom or left >= right:
+        raise _Invalid("'crop' leaves nothing of a picture")
+    return top, bottom, left, right
+
+
+def _files(data: dict[str, Any]) -> dict[str, WeightFile]:
+    files = {}
+    for name, entry in data.items():
+        if not WEIGHT_FILE.fullmatch(name):
+            raise _Invalid("'files' may name plain .safetensors files only")
+        if not isinstance(entry, dict):
+            raise _Invalid(f"'files' must say size and sha256 of {name}")
+        size, digest = _integer(entry, "bytes", 1, 1 << 40), _text(entry, "sha256", 64)
+        if not _SHA256.fullmatch(digest):
+            raise _Invalid(f"the sha256 of {name} must be 64 hexadecimal digits")
+        files[name] = WeightFile(size, digest)
+    return files

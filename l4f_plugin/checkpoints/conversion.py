@@ -1,0 +1,162 @@
+"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `torch_files`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..networks import AlphaNetwork, Discriminator, Generator
+from .bundle import Bundle, build_network, is_finite, load_bundle, save_bundle
+from .config import CLASS_NAME, BundleConfig
+from .model_card import write_model_card
+from .pickle_reader import printable
+from .published import read_alpha, read_discriminator, read_generator
+from .torch_files import StoredTensor, open_checkpoint
+
+LATENT_SAMPLES = 100_000
+LATENT_SEED = 0
+PUBLISHED_THRESHOLD = 0.9
+GENERATOR_KEYS = ("g_ema", "g")
+ALPHA_KEYS = ("bg_extractor_ema", "bg_extractor")
+MAXIMUM_TENSOR_BYTES = 1 << 30
+UNKNOWN_LICENCE = "unknown"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a person says about a class; None takes what the source says, or a default."""
+
+    class_name: str | None = None
+    title: str | None = None
+    licence: str | None = None
+    source: str | None = None
+    truncation_psi: float | None = None
+    alpha_threshold: float | None = None
+    crop: tuple[int, int, int, int] | None = None
+
+
+def convert(source: Path, destination: Path, *, alpha: Path | None = None,
+            description: Description | None = None, dtype: torch.dtype = torch.float32,
+            report: Callable[[str], None] | None = None) -> BundleConfig:
+    """Writes the bundle `destination` from a rosinality checkpoint, or from a bundle that gets a new alpha.
+
+    `alpha` is a Labels4Free checkpoint in either published layout. The architecture comes from the tensors
+    alone; a mean latent that the source lacks is estimated from 100,000 z with a fixed seed. `dtype` float32
+    keeps every bit, float16 halves the size; `report` is told each step. Raises `UserError`.
+    """
+    source, destination = Path(source), Path(destination)
+    description = description or Description()
+    say = report or (lambda message: None)
+    say(f"Reading {source}")
+    bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_rosinality(source, say)
+    bundle.config = _described(bundle.config, description, destination, alpha is not None)
+    if alpha is not None:
+        say(f"Reading {alpha}")
+        bundle.alpha = read_alpha_network(alpha, bundle.generator)
+        bundle.background = None  # it was learned together with another alpha network
+    say(f"Writing {destination}")
+    return save_bundle(bundle, destination, dtype=dtype, model_card=write_model_card(bundle.config))
+
+
+def read_rosinality(path: Path, report: Callable[[str], None] = lambda message: None) -> Bundle:
+    """The generator, and the discriminator where there is one, of a rosinality `.pt`."""
+    label = printable(path, 300)
+    with open_checkpoint(path) as root:
+        state = _state_of(root, GENERATOR_KEYS, "input.input")
+        if state is None:
+            if _state_of(root, ALPHA_KEYS, "conv_n.weight") is not None:
+                raise UserError(f"{label} holds an alpha network without a generator; "
+                                "give the generator as the source and this file with --alpha.")
+            raise UserError(f"{label} holds no generator in rosinality's layout; choose another file.")
+        config, tensors = read_generator(_read_tensors(state, label), label)
+        generator = build_network(lambda: Generator(config), tensors)
+        mean = root.get("latent_avg") if isinstance(root, dict) else None
+        generator.latent_avg = (torch.zeros(config.style_dim) if mean is None
+                                else _mean(mean, config.style_dim, label))
+        discriminator = None
+        state = _state_of(root, ("d",), "final_conv.0.weight")
+        if state is not None and state is not root:
+            shape, tensors = read_discriminator(_read_tensors(state, label), label)
+            if shape.resolution != config.resolution:
+                raise UserError(f"{label} holds a generator and a discriminator of different sizes; "
+                                "get another copy.")
+            discriminator = build_network(lambda: Discriminator(shape), tensors)
+    if mean is None:
+        report(f"Estimating the mean latent from {LATENT_SAMPLES:,} samples")
+        generator.latent_avg = generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED)
+    described = BundleConfig(class_name="", title="", licence=UNKNOWN_LICENCE,
+                             source=f"converted from {printable(path.name)}", generator=config)
+    return Bundle(described, generator, discriminator=discriminator)
+
+
+def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:
+    """The alpha network of a Labels4Free `.pt`, which must fit the features of `generator`."""
+    label = printable(path, 300)
+    with open_checkpoint(path) as root:
+        state = _state_of(root, ALPHA_KEYS, "conv_n.weight")
+        if state is None:
+            raise UserError(f"{label} holds no alpha network (bg_extractor); choose another file.")
+        channels, hidden, tensors = read_alpha(_read_tensors(state, label), label)
+    expected = generator.config.feature_channels
+    if channels != expected:
+        ours, theirs = (", ".join(map(str, table)) for table in (expected, channels))
+        raise UserError(f"{label} belongs to another generator: it reads features of {theirs} channels, this "
+                        f"generator has {ours}; choose the alpha network trained on it.")
+    return build_network(lambda: AlphaNetwork(channels, hidden), tensors)
+
+
+def _state_of(root: Any, keys: tuple[str, ...], mark: str) -> dict[str, Any] | None:
+    """The state dict under the first of `keys` (or the object itself) that holds a tensor named `mark`."""
+    if not isinstance(root, dict):
+        return None
+    for candidate in (*(root.get(key) for key in keys), root):
+        if isinstance(candidate, dict) and (mark in candidate or f"module.{mark}" in candidate):
+            return candidate
+    return None
+
+
+def _read_tensors(state: Mapping[Any, Any], label: str) -> dict[str, Tensor]:
+    """Reads a state dict's tensors, without the prefix that distributed training leaves."""
+    tensors = {}
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, StoredTensor):
+            continue
+        if value.storage.elements * value.storage.dtype.itemsize > MAXIMUM_TENSOR_BYTES:
+            raise UserError(f"{label} holds {printable(name)} of more than 1 GiB; choose another file.")
+        tensor = value.read()
+        if not tensor.is_floating_point() or not is_finite(tensor.float()):
+            raise UserError(f"{label} holds values in {printable(name)} that are no finite numbers; "
+                            "get another copy.")
+        tensors[name.removeprefix("module.")] = tensor
+    return tensors
+
+
+def _mean(value: Any, style_dim: int, label: str) -> Tensor:
+    tensor = _read_tensors({"latent_avg": value}, label).get("latent_avg")
+    if tensor is None or tensor.numel() != style_dim:
+        raise UserError(f"{label} holds a mean latent (latent_avg) that does not fit; get another copy.")
+    return tensor.flatten().float()
+
+
+def _described(config: BundleConfig, said: Description, destination: Path, with_alpha: bool) -> BundleConfig:
+    name = said.class_name or config.class_name or _plain(destination.name)
+    if not CLASS_NAME.fullmatch(name):
+        raise UserError(f"{printable(name)} is no name for a class; use small letters, digits, - and _.")
+    changes: dict[str, Any] = {"class_name": name, "title": said.title or config.title or name.capitalize()}
+    for field in ("licence", "source", "truncation_psi", "alpha_threshold", "crop"):
+        if getattr(said, field) is not None:
+            changes[field] = getattr(said, field)
+    if with_alpha:
+        changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
+    return replace(config, **changes)
+
+
+def _plain(name: str) -> str:
+    kept = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name.lower())
+    return kept.strip("-")[:64] or "class"
