@@ -1,0 +1,230 @@
+"""Training of a generator and its discriminator from a folder of pictures (StyleGAN2, Karras et al. 2020)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ..networks.generator import mix_styles
+from .augmentation import AdaptiveProbability, augment
+from .grids import picture_grid
+from .losses import discriminator_loss, generator_loss, path_length_penalty, r1_penalty
+from .pictures import PictureFolder
+
+PATH_LENGTH_DECAY = 0.01
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What fixes a run: the same settings, seed and pictures give the same weights on one thread."""
+
+    resolution: int = 64
+    channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16})
+    discriminator_channels: dict[int, int] = field(
+        default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}
+    )
+    latent_dim: int = 128
+    style_dim: int = 128
+    mapping_layers: int = 2
+    batch_size: int = 32
+    learning_rate: float = 2.5e-3
+    r1_weight: float = 0.05
+    r1_interval: int = 16
+    path_length_weight: float = 0.0
+    path_length_interval: int = 8
+    style_mixing: float = 0.5
+    augmentation: str = "none"  # "none", "fixed" or "adaptive"
+    augmentation_probability: float = 0.3
+    flip: bool = True
+    ema_half_life: int = 5_000  # pictures
+    feature_dtype: str = "bfloat16"
+    seed: int = 0
+
+    def generator_config(self) -> GeneratorConfig:
+        """The generator these settings describe; ``channels`` may name more resolutions than are used."""
+        return GeneratorConfig(
+            self.resolution, _upto(self.channels, self.resolution), self.latent_dim, self.style_dim, self.mapping_layers
+        )
+
+    def discriminator_config(self) -> DiscriminatorConfig:
+        """The discriminator beside it."""
+        return DiscriminatorConfig(self.resolution, _upto(self.discriminator_channels, self.resolution))
+
+
+class GeneratorTrainer:
+    """One optimiser round after another; knows nothing of files, bars and signals (``loop.py`` does).
+
+    Args:
+        settings: see ``GeneratorSettings``.
+        pictures: real pictures at ``settings.resolution``.
+        device: where the networks live. Random numbers are drawn on the CPU, so that a run can be repeated.
+        generator, discriminator: weights to start from; random when None.
+    """
+
+    def __init__(
+        self,
+        settings: GeneratorSettings,
+        pictures: PictureFolder,
+        device: torch.device | str = "cpu",
+        generator: Generator | None = None,
+        discriminator: Discriminator | None = None,
+    ):
+        self.settings, self.pictures, self.device = settings, pictures, torch.device(device)
+        self.random = torch.Generator().manual_seed(settings.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.generator = generator or Generator(settings.generator_config())
+            self.discriminator = discriminator or Discriminator(settings.discriminator_config())
+        dtype = getattr(torch, settings.feature_dtype)
+        for network in (self.generator, self.discriminator):
+            network.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)
+        self.generator.synthesis.feature_dtype = self.discriminator.feature_dtype = dtype
+        self.averaged = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        path_interval = settings.path_length_interval if settings.path_length_weight > 0 else 0
+        self.generator_optimizer = _adam(self.generator, settings.learning_rate, path_interval)
+        self.discriminator_optimizer = _adam(self.discriminator, settings.learning_rate, settings.r1_interval)
+        self.adaptive = AdaptiveProbability()
+        self.mean_path_length = torch.zeros((), device=self.device)
+        self.rounds = 0
+
+    @property
+    def pictures_seen(self) -> int:
+        """Real pictures shown to the discriminator so far."""
+        return self.rounds * self.settings.batch_size
+
+    def step(self) -> dict[str, float]:
+        """One update of the discriminator and one of the generator. Returns what is worth logging."""
+        metrics = self._update_discriminator()
+        metrics |= self._update_generator()
+        self._update_average()
+        self.rounds += 1
+        return metrics
+
+    def _update_discriminator(self) -> dict[str, float]:
+        settings = self.settings
+        with torch.no_grad():
+            fake = self.generator.synthesis(self._draw_styles(), self._draw_noise()).image
+        real = self._real_batch()
+        with_penalty = self.rounds % settings.r1_interval == 0 and settings.r1_weight > 0
+        real = self._augment(real).detach().requires_grad_(with_penalty)
+        real_logits = self.discriminator(real)
+        fake_logits = self.discriminator(self._augment(fake))
+        loss = discriminator_loss(real_logits, fake_logits)
+        metrics = {
+            "discriminator_loss": loss.item(),
+            "real_logits": real_logits.mean().item(),
+            "fake_logits": fake_logits.mean().item(),
+        }
+        if with_penalty:
+            penalty = r1_penalty(real_logits, real)
+            loss = loss + penalty * (settings.r1_weight / 2 * settings.r1_interval)
+            metrics["r1_penalty"] = penalty.item()
+        if settings.augmentation == "adaptive":
+            self.adaptive.update(real_logits)
+            metrics["augmentation_probability"] = self.adaptive.probability
+        _descend(self.discriminator_optimizer, loss)
+        return metrics
+
+    def _update_generator(self) -> dict[str, float]:
+        settings = self.settings
+        self.discriminator.requires_grad_(False)
+        w_plus = self._draw_styles()
+        output = self.generator.synthesis(w_plus, self._draw_noise())
+        loss = generator_loss(self.discriminator(self._augment(output.image)))
+        metrics = {"generator_loss": loss.item()}
+        if settings.path_length_weight > 0 and self.rounds % settings.path_length_interval == 0:
+            noise = torch.randn(output.image.shape, generator=self.random).to(self.device)
+            penalty, lengths = path_length_penalty(output.image, w_plus, self.mean_path_length, noise)
+            self.mean_path_length.lerp_(lengths.mean().detach(), PATH_LENGTH_DECAY)
+            loss = loss + penalty * (settings.path_length_weight * settings.path_length_interval)
+            metrics["path_length"] = lengths.mean().item()
+        _descend(self.generator_optimizer, loss)
+        self.discriminator.requires_grad_(True)
+        return metrics
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # The average follows quickly at first, when old weights are worth nothing.
+        half_life = min(self.settings.ema_half_life, max(self.pictures_seen * 0.05, 1.0))
+        keep = 0.5 ** (self.settings.batch_size / half_life)
+        averaged, current = list(self.averaged.parameters()), list(self.generator.parameters())
+        torch._foreach_lerp_(averaged, current, 1.0 - keep)
+
+    def _draw_styles(self) -> Tensor:
+        """W+ codes ``[N, num_styles, style_dim]``, some of them mixed from two z."""
+        settings, count = self.settings, self.settings.batch_size
+        z = torch.randn(2 * count, settings.latent_dim, generator=self.random).to(self.device)
+        first, second = self.generator.truncate(self.generator.mapping(z)).chunk(2)
+        layers = self.generator.config.num_styles
+        crossover = torch.randint(1, layers, (count,), generator=self.random)
+        mixed = torch.rand(count, generator=self.random) < settings.style_mixing
+        return mix_styles(first, second, torch.where(mixed, crossover, layers).to(self.device))
+
+    def _draw_noise(self) -> list[Tensor]:
+        resolutions = self.generator.config.convolution_resolutions
+        shapes = [(self.settings.batch_size, 1, resolution, resolution) for resolution in resolutions]
+        return [torch.randn(shape, generator=self.random).to(self.device) for shape in shapes]
+
+    def _real_batch(self) -> Tensor:
+        return self.pictures.batch(self.settings.batch_size, self.random, self.settings.flip).to(self.device)
+
+    def _augment(self, images: Tensor) -> Tensor:
+        if self.settings.augmentation == "none":
+            return images
+        adaptive = self.settings.augmentation == "adaptive"
+        probability = self.adaptive.probability if adaptive else self.settings.augmentation_probability
+        return augment(images, probability, self.random)
+
+    def sample_grid(self, rows: int = 6, columns: int = 10) -> Tensor:
+        """Pictures of the averaged weights at psi 1, always from the same z: uint8 ``[H, W, 3]``."""
+        random = torch.Generator().manual_seed(1)
+        z = torch.randn(rows * columns, self.settings.latent_dim, generator=random).to(self.device)
+        with torch.no_grad():
+            images = torch.cat([self.averaged(part, noise="stored") for part in z.split(self.settings.batch_size)])
+        return picture_grid(images, columns)
+
+    def state(self) -> dict:
+        """Everything the next step depends on, as nested dictionaries of tensors and numbers."""
+        return {
+            "settings": asdict(self.settings),
+            "rounds": self.rounds,
+            "random": self.random.get_state(),
+            "generator": self.generator.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "augmentation_probability": self.adaptive.probability,
+            "mean_path_length": self.mean_path_length,
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Continue exactly where ``state()`` was taken."""
+        for name in ("generator", "averaged", "discriminator", "generator_optimizer", "discriminator_optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.random.set_state(state["random"])
+        self.rounds = state["rounds"]
+        self.adaptive.probability = state["augmentation_probability"]
+        self.mean_path_length = state["mean_path_length"].to(self.device)
+
+
+def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:
+    """Adam with betas (0, .99), corrected for a regulariser applied every ``interval`` steps (StyleGAN2, appendix B)."""
+    correction = interval / (interval + 1) if interval else 1.0
+    return torch.optim.Adam(
+        network.parameters(), lr=learning_rate * correction, betas=(0.0, 0.99**correction), eps=1e-8, foreach=True
+    )
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def _upto(channels: dict[int, int], resolution: int) -> dict[int, int]:
+    return {size: count for size, count in channels.items() if size <= resolution}

@@ -1,0 +1,178 @@
+"""The loop around any trainer: checkpoints, resumption, metrics, sample sheets, progress, clean stops.
+
+A trainer knows how to take one step and how to describe its state; this file knows about folders, time and signals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoints.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
+from ..errors import UserError
+
+STATE_FILE = "state.safetensors"
+METRICS_FILE = "metrics.jsonl"
+
+
+class Trainer(Protocol):
+    """What the loop asks of a trainer."""
+
+    @property
+    def pictures_seen(self) -> int: ...
+
+    def step(self) -> dict[str, float]: ...
+
+    def sample_grid(self) -> Tensor: ...
+
+    def state(self) -> dict: ...
+
+    def load_state(self, state: dict) -> None: ...
+
+
+def resume(trainer: Trainer, folder: Path) -> bool:
+    """Load the state a previous run left in ``folder``; False where there is none.
+
+    Raises UserError where that run had other settings, for which the state means nothing.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return False
+    tensors, metadata = load_training_state(path)
+    state = unflatten_state(tensors, metadata["state"])
+    settings = trainer.state()["settings"]
+    different = sorted(name for name in settings if state["settings"].get(name) != settings[name])
+    if different:
+        raise UserError(
+            f"{folder} holds a run with another {', '.join(different)}; give the same settings to resume it, "
+            "or another --out to start anew."
+        )
+    trainer.load_state(state)
+    _drop_metrics_after(folder / METRICS_FILE, trainer.pictures_seen)
+    return True
+
+
+def train(
+    trainer: Trainer,
+    folder: Path,
+    target_pictures: int,
+    *,
+    save_seconds: float = 300.0,
+    grid_pictures: int = 20_000,
+    log_pictures: int = 1_000,
+    on_save: Callable[[], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> bool:
+    """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
+
+    Ctrl-C, SIGTERM or ``cancelled()`` end the run after the step in progress, with its state saved. A kill loses at
+    most ``save_seconds`` of work. ``on_save`` is called after the state was saved at the end of a run.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The run folder {folder} cannot be made: {error.strerror}; choose another --out.") from error
+    bar = tqdm(total=target_pictures, initial=trainer.pictures_seen, unit="img", smoothing=0.05, file=sys.stderr)
+    sums: dict[str, list[float]] = {}
+    saved_at = time.monotonic()
+    with bar, _stop_requests() as stopped:
+        while trainer.pictures_seen < target_pictures and not stopped() and not cancelled():
+            before = trainer.pictures_seen
+            for name, value in trainer.step().items():
+                sums.setdefault(name, []).append(value)
+            bar.update(trainer.pictures_seen - before)
+            if progress:
+                progress(trainer.pictures_seen, target_pictures, "training")
+            if _crossed(before, trainer.pictures_seen, log_pictures):
+                means = {name: sum(values) / len(values) for name, values in sums.items()}
+                sums.clear()
+                _append_metrics(folder / METRICS_FILE, {"pictures": trainer.pictures_seen, **means})
+                bar.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
+            if _crossed(before, trainer.pictures_seen, grid_pictures):
+                write_grid(trainer, folder)
+            if time.monotonic() - saved_at > save_seconds:
+                save(trainer, folder)
+                saved_at = time.monotonic()
+    save(trainer, folder)
+    write_grid(trainer, folder)
+    if on_save:
+        on_save()
+    return trainer.pictures_seen >= target_pictures
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Write the trainer's state, atomically."""
+    tensors, structure = flatten_state(trainer.state())
+    save_training_state(folder / STATE_FILE, tensors, {"state": structure})
+
+
+def write_grid(trainer: Trainer, folder: Path) -> None:
+    """Write a sheet of samples named by the pictures seen."""
+    sheet = Image.fromarray(trainer.sample_grid().numpy())
+    target = folder / f"sample_{trainer.pictures_seen:09d}.png"
+    partial = target.with_suffix(".partial")
+    sheet.save(partial, format="PNG")
+    os.replace(partial, target)
+
+
+def _crossed(before: int, after: int, interval: int) -> bool:
+    return before // interval != after // interval
+
+
+def _append_metrics(path: Path, record: dict[str, float]) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
+def _drop_metrics_after(path: Path, pictures: int) -> None:
+    """A killed run logged steps that the resumed one will take again; forget them."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if _pictures_of(line) <= pictures]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _pictures_of(line: str) -> float:
+    try:
+        return json.loads(line)["pictures"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # a line cut short by the kill
+
+
+@contextmanager
+def _stop_requests():
+    """Turn Ctrl-C and SIGTERM into a flag while the loop runs; a second Ctrl-C interrupts at once."""
+    requested = False
+
+    def request(number, frame):
+        nonlocal requested
+        requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\nStopping after this step; the state is being saved.", file=sys.stderr)
+
+    previous = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, request)
+    except ValueError:
+        pass  # not the main thread (a page is training): the caller cancels instead
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
