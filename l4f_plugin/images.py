@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import threading
 import warnings
@@ -143,7 +144,7 @@ def _open(source: str | Path | bytes | IO[bytes], name: str) -> Image.Image:
     """Reads the header and refuses what is too large."""
     if isinstance(source, str | Path):
         # Checked first: opening a pipe or a device would wait for ever.
-        if not Path(source).is_file():
+        if not os.path.isfile(source):
             raise UserError(f"{name} is not a file; check the path of the picture.")
         stream: IO[bytes] | str | Path = source
     else:

@@ -1,0 +1,188 @@
+"""What a user may ask for, checked once: bounds, seeds as people write them, backgrounds. Needs no torch.
+
+Every function raises `UserError` with one sentence for what is out of bounds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .errors import UserError
+from .images import load_picture
+
+LARGEST_SEED = 2**32 - 1
+MOST_PICTURES = 10_000
+LARGEST_BATCH = 256
+LARGEST_PSI = 2.0
+LARGEST_RADIUS = 128
+NOISE_MODES = ("random", "stored", "none")
+_KINDS = "use seed:7, a picture file, a colour as #3366ff, blur:8 or transparent"
+
+
+def draw_seed() -> int:
+    """A new random seed."""
+    return secrets.randbelow(LARGEST_SEED + 1)
+
+
+def parse_seeds(written: str) -> list[int]:
+    """Seeds as in `0-7,12`: numbers and ranges parted by commas or spaces; -1 draws one.
+
+    The same seed may come twice. At least one seed and at most 10,000.
+    """
+    words = re.split(r"[,\s]+", written.strip().strip(","))
+    seeds: list[int] = []
+    for word in words:
+        match = re.fullmatch(r"(\d{1,12})(?:-(\d{1,12}))?|-1", word)
+        if match is None:
+            raise UserError(f"{word[:40]!r} is not a seed; write numbers and ranges as in 0-7,12, "
+                            "or -1 to draw one.")
+        if word == "-1":
+            seeds.append(draw_seed())
+            continue
+        first = check_seed(int(match[1]))
+        last = check_seed(int(match[2] or match[1]))
+        if last < first:
+            raise UserError(f"The range of seeds {word[:40]} is empty; write the smaller number first.")
+        check_integer("The number of pictures", len(seeds) + last - first + 1, 1, MOST_PICTURES)
+        seeds += range(first, last + 1)
+    return check_seeds(seeds)
+
+
+def check_seed(seed: Any) -> int:
+    """A whole number from 0 to 2**32 - 1."""
+    return check_integer("A seed", seed, 0, LARGEST_SEED)
+
+
+def check_seeds(seeds: Iterable[Any]) -> list[int]:
+    """1 to 10,000 seeds."""
+    checked = [check_seed(seed) for seed in seeds]
+    check_integer("The number of pictures", len(checked), 1, MOST_PICTURES)
+    return checked
+
+
+def check_truncation_psi(psi: Any) -> float:
+    """A finite number in [-2, 2]."""
+    return check_number("Truncation psi", psi, -LARGEST_PSI, LARGEST_PSI)
+
+
+def check_noise_mode(mode: Any) -> str:
+    """One of "random", "stored", "none"."""
+    if mode not in NOISE_MODES:
+        raise UserError(f"The noise mode must be random, stored or none, not {str(mode)[:40]}.")
+    return mode
+
+
+def check_integer(name: str, value: Any, least: int, most: int) -> int:
+    """A whole number in [least, most]; numpy's integers are welcome, True and 1.5 are not."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
+    if not whole or not least <= value <= most:
+        raise UserError(f"{name} must be a whole number from {least} to {most}, not {value}.")
+    return int(value)
+
+
+def check_number(name: str, value: Any, least: float, most: float) -> float:
+    """A finite number in [least, most]."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+    if not number or not math.isfinite(value) or not least <= value <= most:
+        raise UserError(f"{name} must be a number from {least:g} to {most:g}, not {value}.")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class EdgeOptions:
+    """How the mask is edited before a swap, see `compositing.edit_alpha`.
+
+    `threshold` in [0, 1] makes the mask hard, None keeps it soft; `grow` in whole pixels from -128 to 128
+    (negative shrinks); `feather` in pixels from 0 to 128; `keep_largest` drops all but the largest piece.
+    """
+
+    threshold: float | None = None
+    grow: int = 0
+    feather: float = 0.0
+    keep_largest: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            check_number("The threshold", self.threshold, 0, 1)
+        check_integer("The number of pixels to grow by", self.grow, -LARGEST_RADIUS, LARGEST_RADIUS)
+        check_number("The feather radius", self.feather, 0, LARGEST_RADIUS)
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """What to put behind a subject.
+
+    `kind` says which of the others counts: "seed" (the background of sample `seed`), "picture" (uint8 RGB
+    `[H, W, 3]`, cropped to cover), "colour" (`colour`, 0..255), "blur" (the subject's own background, blurred
+    by `radius` pixels) or "transparent". `label` is how the infotext names it.
+    """
+
+    kind: str
+    label: str
+    seed: int = 0
+    picture: np.ndarray | None = None
+    colour: tuple[int, int, int] = (0, 0, 0)
+    radius: float = 0.0
+
+    @classmethod
+    def parse(cls, wanted: str | Path | bytes | np.ndarray | Image.Image | Background, *,
+              files: bool = True) -> Background:
+        """Reads `seed:7`, `#rrggbb`, `blur:8`, `transparent`, or else takes a picture: a file, its bytes, a
+        PIL image or a uint8 array. `seed:-1` draws a seed.
+
+        Text that comes over a network must not name files here: give `files=False` for it.
+        """
+        if isinstance(wanted, Background):
+            return wanted
+        if not isinstance(wanted, str):
+            return cls._from_picture(wanted)
+        text = wanted.strip()
+        if text.lower() == "transparent":
+            return cls("transparent", "transparent")
+        if text.startswith("#"):
+            return cls._from_colour(text)
+        kind, _, value = text.partition(":")
+        if kind == "seed":
+            if not re.fullmatch(r"-1|\d{1,12}", value):
+                raise UserError(f"The background {text[:40]!r} names no seed; write for example seed:7.")
+            seed = draw_seed() if value == "-1" else check_seed(int(value))
+            return cls("seed", f"seed:{seed}", seed=seed)
+        if kind == "blur":
+            if not re.fullmatch(r"\d{1,6}(\.\d{0,6})?", value):
+                raise UserError(f"The background {text[:40]!r} names no radius; write for example blur:8.")
+            radius = check_number("The blur radius", float(value), 0, LARGEST_RADIUS)
+            return cls("blur", f"blur:{radius:g}", radius=radius)
+        if not text:
+            raise UserError(f"No background is given; {_KINDS}.")
+        if not files or not os.path.isfile(text):  # os.path, as it answers for names that no system takes too
+            raise UserError(f"The background {text[:200]!r} is not known; {_KINDS}.")
+        return cls._from_picture(Path(text))
+
+    @classmethod
+    def _from_picture(cls, picture: Path | bytes | np.ndarray | Image.Image) -> Background:
+        label = picture.name if isinstance(picture, Path) else "picture"
+        if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+                raise UserError("A background array must be uint8 [H, W, 3].")
+            picture = Image.fromarray(picture)
+        return cls("picture", label, picture=load_picture(picture))
+
+    @classmethod
+    def _from_colour(cls, text: str) -> Background:
+        digits = text[1:]
+        if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
+            digits = "".join(2 * digit for digit in digits)
+        if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
+            raise UserError(f"{text[:40]} is not a colour; write six hexadecimal digits as in #3366ff.")
+        red, green, blue = bytes.fromhex(digits)
+        return cls("colour", f"#{digits.lower()}", colour=(red, green, blue))

@@ -1,0 +1,297 @@
+"""Devices, precisions, whose turn it is, and what is in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+import torch
+
+from l4f_plugin import runtime
+from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.runtime import CancelToken, JobQueue, ModelCache
+
+CPU = torch.device("cpu")
+OutOfMemoryError = torch.cuda.OutOfMemoryError  # the name it has since torch 1.13
+
+
+class FakePipeline:
+    """What the cache needs of a pipeline."""
+
+    def __init__(self, name, device=None, dtype=None):
+        self.name, self.device, self.unloaded = name, CPU, False
+
+    def unload(self):
+        self.unloaded = True
+
+    def weight_bytes(self):
+        return 1000
+
+
+@pytest.fixture
+def cache():
+    made = []
+
+    def load(name, device=None, dtype=None):
+        made.append(FakePipeline(name, device, dtype))
+        return made[-1]
+
+    cache = ModelCache(load, JobQueue())
+    cache.made = made
+    return cache
+
+
+# Devices and precisions
+
+
+def pretend(monkeypatch, cards=0, apple=False):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: apple)
+    monkeypatch.setattr(runtime, "_nvidia_card_present", lambda: False)
+
+
+@pytest.mark.parametrize(("cards", "apple", "expected"),
+                         [(1, True, "cuda"), (0, True, "mps"), (0, False, "cpu")])
+def test_the_best_device_is_chosen(monkeypatch, cards, apple, expected):
+    pretend(monkeypatch, cards, apple)
+    assert runtime.choose_device().type == expected
+    assert runtime.choose_device("auto").type == expected
+    assert runtime.choose_device("cpu") == CPU
+    assert runtime.choose_device(CPU) == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "", "cpu:0", "meta", "cuda:9999"])
+def test_unknown_devices_are_refused(monkeypatch, name):
+    pretend(monkeypatch, cards=1)
+    with pytest.raises(UserError, match="use auto"):
+        runtime.choose_device(name)
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch):
+    pretend(monkeypatch, cards=1)
+    assert runtime.choose_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(UserError, match="sees 1 CUDA device"):
+        runtime.choose_device("cuda:1")
+    with pytest.raises(UserError, match="no Apple GPU"):
+        runtime.choose_device("mps")
+    pretend(monkeypatch)
+    with pytest.raises(UserError, match="sees no CUDA device"):
+        runtime.choose_device("cuda")
+    monkeypatch.setattr(runtime, "nvidia_hint", lambda: "The hint.")
+    with pytest.raises(UserError, match=r"The hint\."):
+        runtime.choose_device("cuda")
+
+
+def test_precisions():
+    cuda, mps = torch.device("cuda"), torch.device("mps")
+    assert [runtime.choose_dtype(device) for device in (CPU, mps, cuda)] == [torch.float32, torch.float32,
+                                                                             torch.float16]
+    assert runtime.choose_dtype(CPU, "bfloat16") == torch.bfloat16
+    assert runtime.choose_dtype(CPU, torch.float32) == torch.float32
+    assert runtime.choose_dtype(mps, "auto") == torch.float32
+    for device, name in ((CPU, "float16"), (mps, "bfloat16"), (CPU, "int8"), (cuda, "float64")):
+        with pytest.raises(UserError, match="use auto or float32"):
+            runtime.choose_dtype(device, name)
+
+
+def test_the_hint_about_an_idle_card(monkeypatch):
+    monkeypatch.setattr(runtime, "_nvidia_card_present", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None, raising=False)
+    assert "install.py run --torch-index" in runtime.nvidia_hint()
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    assert runtime.nvidia_hint() is None
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(runtime, "_nvidia_card_present", lambda: False)
+    assert runtime.nvidia_hint() is None
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", True),
+    ("__version__ = '2.1.2+cpu'\ncuda = None\nhip = None\n", True),
+    ("cuda: Optional[str] = '12.6'\nhip: Optional[str] = None\n", False),
+    ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4'\n", False),
+    ("something else", False),
+])
+def test_the_build_is_read_without_importing_torch(monkeypatch, tmp_path, text, expected):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('must not be imported')")
+    (tmp_path / "torch" / "version.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torch")
+    assert runtime._torch_is_for_cpu() is expected
+
+
+def test_importing_the_runtime_imports_no_torch():
+    program = ("import sys, l4f_plugin, l4f_plugin.runtime, l4f_plugin.images, l4f_plugin.arguments\n"
+               "l4f_plugin.runtime.nvidia_hint()\nprint('torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# Turns
+
+
+def test_cancel_token():
+    token = CancelToken()
+    token.check()
+    token.cancel()
+    assert token.cancelled
+    with pytest.raises(Cancelled):
+        token.check()
+
+
+def wait_until(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("did not happen")
+
+
+def test_jobs_run_one_at_a_time_in_the_order_of_their_coming():
+    jobs, order, running = JobQueue(), [], []
+
+    def job(number):
+        with jobs.turn():
+            running.append(number)
+            assert len(running) == 1
+            order.append(number)
+            threading.Event().wait(0.002)
+            running.remove(number)
+
+    threads = []
+    with jobs.turn():
+        for number in range(20):
+            threads.append(threading.Thread(target=job, args=(number,)))
+            threads[-1].start()
+            wait_until(lambda expected=number + 2: len(jobs) == expected)
+        assert order == []
+    for thread in threads:
+        thread.join(30)
+    assert order == list(range(20))
+    assert len(jobs) == 0
+
+
+def test_waiting_is_reported_and_can_be_cancelled():
+    jobs, token, ahead, outcome = JobQueue(), CancelToken(), [], []
+
+    def wait():
+        try:
+            with jobs.turn(token, ahead.append):
+                outcome.append("ran")
+        except Cancelled:
+            outcome.append("cancelled")
+
+    with jobs.turn():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        wait_until(lambda: ahead == [1])
+        token.cancel()
+        thread.join(30)
+        assert outcome == ["cancelled"]
+        assert len(jobs) == 1
+    with jobs.turn(CancelToken()):
+        pass
+
+
+def test_a_turn_ends_with_its_job_whatever_happens():
+    jobs = JobQueue()
+    with pytest.raises(ZeroDivisionError), jobs.turn():
+        raise ZeroDivisionError
+
+    def results():
+        with jobs.turn():
+            yield 1
+            yield 2
+
+    abandoned = results()
+    next(abandoned)
+    assert len(jobs) == 1
+    closing = threading.Thread(target=abandoned.close)  # another thread than the one that began
+    closing.start()
+    closing.join(30)
+    assert len(jobs) == 0
+
+
+# Memory
+
+
+def test_the_cache_loads_once_and_keeps_one(cache):
+    assert cache.loaded is None and cache.memory() == 0
+    with cache.job("avatar") as first:
+        pass
+    with cache.job("avatar") as second:
+        assert second is first
+    assert cache.loaded == "avatar" and cache.memory() == 1000
+    with cache.job("cat") as other:
+        assert first.unloaded and other.name == "cat"
+    with cache.job("cat", dtype="bfloat16"):
+        assert other.unloaded
+    assert [made.name for made in cache.made] == ["avatar", "cat", "cat"]
+
+
+def test_release_frees_and_reports(cache):
+    with cache.job("avatar") as pipeline:
+        gone = weakref.ref(pipeline)
+    del pipeline
+    cache.made.clear()
+    assert cache.release() == (1000, 0)
+    assert gone() is None
+    assert cache.loaded is None
+    assert cache.release() == (0, 0)
+    with cache.job("avatar", release_after=True):
+        pass
+    assert cache.loaded is None
+
+
+def test_a_pipeline_that_fails_to_load_leaves_the_cache_usable(cache):
+    def refuse(name, device=None, dtype=None):
+        raise UserError("No such class.")
+
+    good, cache._load = cache._load, refuse
+    with pytest.raises(UserError, match="No such class"), cache.job("nothing"):
+        pass
+    assert cache.loaded is None
+    cache._load = good
+    with cache.job("avatar") as pipeline:
+        assert pipeline.name == "avatar"
+
+
+def run_out_of_memory(kept):
+    tensor = torch.zeros(3)
+    kept.append(weakref.ref(tensor))
+    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+
+def test_running_out_of_memory_is_cleaned_up_and_explained(cache):
+    kept = []
+    with pytest.raises(UserError, match="batch size of 1") as refusal, cache.job("avatar"):
+        run_out_of_memory(kept)
+    assert kept[0]() is None, "the failed work must not be kept alive by its error"
+    assert refusal.value.__suppress_context__
+    assert cache.loaded is None
+    with cache.job("avatar"):
+        pass
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), OutOfMemoryError("x"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+])
+def test_every_way_of_running_out_of_memory_is_known(error):
+    with pytest.raises(runtime.OutOfMemory), runtime.out_of_memory_in_words():
+        raise error
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="shapes"), runtime.out_of_memory_in_words():
+        raise RuntimeError("shapes do not fit")
+    with pytest.raises(Cancelled), runtime.out_of_memory_in_words():
+        raise Cancelled
