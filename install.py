@@ -14,7 +14,6 @@ options of run:
 options of test: pytest's, for example -k compositing
 """
 # Syntax that Python 3.7 reads, so that an old Python gets a sentence and not a traceback.
-
 import argparse
 import contextlib
 import hashlib
@@ -56,9 +55,10 @@ REMEDIES = (
     ),
     (
         "No matching distribution found for torch",
-        f"There is no torch {TORCH_VERSION} for this Python and system: use a 64-bit Python 3.10 to 3.13, or "
-        "another --torch-index, or install a torch from 2.1 on into .venv",
+        f"No torch {TORCH_VERSION} for this Python and system was found: check the connection and "
+        "--torch-index, or start with a 64-bit Python 3.10 to 3.13",
     ),
+    ("No matching distribution found", "A package was not found: check the connection and pip's settings"),
     ("Permission denied|Errno 13|WinError 5", "A file cannot be written: close programs that use it"),
 )
 
@@ -114,11 +114,13 @@ def run_logged(command, label, environment):
         start = log.tell()
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as child:
-            while child.poll() is None:
-                if redraw:
-                    print(f"{redraw} {time.monotonic() - started:.0f} s", end="", flush=True)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(timeout=1)
+            try:
+                while child.poll() is None:
+                    print(redraw and f"{redraw} {time.monotonic() - started:.0f} s", end="", flush=True)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        child.wait(timeout=1)
+            finally:
+                child.terminate()  # pip must not go on after Ctrl-C; a child that has ended is left alone
     print(f"{redraw} {time.monotonic() - started:.0f} s", flush=True)
     if child.returncode:
         with open(LOG_FILE, encoding="utf-8", errors="replace") as log:
@@ -152,13 +154,13 @@ def probe_environment():
     """[Python version, torch version or None] of .venv, or None if it does not work or has no pip."""
     code = (
         "import json, sys, pip\nfrom importlib.metadata import distributions\n"
-        "torch = [d.version for d in distributions(name='torch')]\n"
-        "print(json.dumps([sys.version_info[:3], torch[0] if torch else None]))"
+        "torch = [found.version for found in distributions(name='torch')] or [None]\n"
+        "print(json.dumps([sys.version_info[:3], torch[0]]))"
     )
-    streams = {"env": child_environment(), "stderr": subprocess.DEVNULL}
     try:
-        python, torch = json.loads(subprocess.check_output([PYTHON, "-c", code], **streams))
-    except (OSError, ValueError, subprocess.SubprocessError):
+        output = subprocess.run([PYTHON, "-c", code], env=child_environment(), capture_output=True).stdout
+        python, torch = json.loads(output)
+    except (OSError, ValueError):
         return None
     return [python, torch] if tuple(python) >= OLDEST_PYTHON else None
 
@@ -211,10 +213,9 @@ def prepare(extras, torch_index):
     state = read_state()
     had, had_index = state.get("extras", []), state.get("torch_index")
     other_index = torch_index not in (None, had_index)
-    complete = os.path.exists(PYTHON) and state.get("digest") == digest and set(extras) <= set(had)
-    if complete and not other_index:
+    done = os.path.exists(PYTHON) and state.get("digest") == digest and set(extras) <= set(had)
+    if done and not other_index:
         return
-
     with open(LOG_FILE, "w", encoding="utf-8"):
         probe = probe_environment()
     if probe is None:
@@ -339,7 +340,7 @@ def main(arguments):
     except OSError as error:
         message = f"{error.filename or ROOT} cannot be used: {error.strerror or error}."
     except KeyboardInterrupt:
-        message = "Stopped; the same command goes on from here."
+        message = "\nStopped; the same command goes on from here."
     print(message, file=sys.stderr)
     return 1
 

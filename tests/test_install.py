@@ -351,11 +351,22 @@ def test_failed_step_shows_only_its_own_last_lines(install):
     assert message.endswith(f"All of the output is in {install.LOG_FILE}.")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_ctrl_c_ends_the_running_step(install, tmp_path):
+    code = "import os, signal, time\nopen('pid', 'w').write(str(os.getpid()))\n"
+    code += "os.kill(os.getppid(), signal.SIGINT)\ntime.sleep(600)"
+    with pytest.raises(KeyboardInterrupt):
+        install.run_logged([sys.executable, "-c", code], "a step", install.child_environment())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 @pytest.mark.parametrize(
     ("output", "remedy"),
     [
         ("NewConnectionError(...)\nNo matching distribution found for torch==2.13.0", "cannot be reached"),
         ("ERROR: No matching distribution found for torch==2.13.0", "64-bit Python"),
+        ("ERROR: No matching distribution found for gradio", "A package was not found"),
         ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "PIP_CERT"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("ERROR: [Errno 13] Permission denied: 'x.dll'", "cannot be written"),
