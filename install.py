@@ -113,14 +113,15 @@ def run_logged(command, label, environment):
         print("$", *command, file=log, flush=True)
         start = log.tell()
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-        with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as child:
-            try:
-                while child.poll() is None:
-                    print(redraw and f"{redraw} {time.monotonic() - started:.0f} s", end="", flush=True)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        child.wait(timeout=1)
-            finally:
-                child.terminate()  # pip must not go on after Ctrl-C; a child that has ended is left alone
+        child = subprocess.Popen(command, cwd=ROOT, env=environment, **streams)
+        try:
+            while child.poll() is None:
+                print(redraw and f"{redraw} {time.monotonic() - started:.0f} s", end="", flush=True)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(timeout=1)
+        finally:
+            child.terminate()  # pip must not go on after Ctrl-C; a child that has ended is left alone
+            child.wait()
     print(f"{redraw} {time.monotonic() - started:.0f} s", flush=True)
     if child.returncode:
         with open(LOG_FILE, encoding="utf-8", errors="replace") as log:
@@ -132,8 +133,7 @@ def explain_failure(output):
     """The last lines that a failed command wrote, and a sentence on what to do."""
     remedies = [remedy for pattern, remedy in REMEDIES if re.search(pattern, output)] or ["This step failed"]
     tail = [f"    {line.rstrip()[:300]}" for line in output.splitlines() if line.strip()][-8:]
-    sentence = f"{remedies[0]}; then run the same command again. All of the output is in {LOG_FILE}."
-    return "\n".join([*tail, sentence])
+    return "\n".join([*tail, f"{remedies[0]}; then run the same command again. All output is in {LOG_FILE}."])
 
 
 def read_state():

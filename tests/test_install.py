@@ -348,7 +348,7 @@ def test_failed_step_shows_only_its_own_last_lines(install):
         install.run_logged([sys.executable, "-c", failing], "second", install.child_environment())
     message = str(failure.value)
     assert "line 19" in message and "line 11" not in message and "earlier" not in message
-    assert message.endswith(f"All of the output is in {install.LOG_FILE}.")
+    assert message.endswith(f"All output is in {install.LOG_FILE}.")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
