@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from .ops import ACTIVATION_GAIN, Linear, fir_filter, leaky_relu
+from .ops import ACTIVATION_GAIN, Linear, fir_downsample, fir_filter, leaky_relu
 
 DEVIATION_GROUP = 4
 
@@ -53,7 +53,7 @@ class Convolution(nn.Module):
         """``x [N, I, H, W]`` -> ``[N, O, H, W]`` (or half the size), scaled by ``output_gain``."""
         padding, stride = self.kernel_size // 2, 1
         if self.downsample and self.kernel_size == 1:
-            x = fir_filter(x, padding=1, stride=2)  # filter only what the 1x1 convolution will read
+            x = fir_downsample(x)  # only the samples that a 1x1 convolution of stride 2 would read
         elif self.downsample:
             x, padding, stride = fir_filter(x, padding=2), 0, 2
         weight = (self.weight * (self.gain * output_gain)).to(x.dtype)
