@@ -69,7 +69,8 @@ def training_checkpoint():
         "args": argparse.Namespace(size=256, lr=2e-4, ckpt=None, betas=(0.0, 0.99), big=2**70, name="é"),
         "ada_aug_p": 0.25, "views": [base[1:, ::2], base.t(), base[2, 3]], "empty": torch.empty(0, 3),
         "parameter": torch.nn.Parameter(torch.ones(2)),
-        "kinds": [torch.ones(3, dtype=kind) for kind in (torch.float16, torch.bfloat16, torch.int64, torch.bool)],
+        "kinds": [torch.ones(3, dtype=kind)
+                  for kind in (torch.float16, torch.bfloat16, torch.int64, torch.bool)],
     }
 
 
@@ -331,7 +332,8 @@ def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path):
 
 
 PIECES = [bytes([code]) for code in range(256)] + [
-    SYSTEM, short("os"), b"cos\nsystem\n", b"ccollections\nOrderedDict\n", b"(", b")", b"R", b"b", b"h\x00", b"q\x00"]
+    SYSTEM, short("os"), b"cos\nsystem\n", b"ccollections\nOrderedDict\n", b"(", b")", b"R", b"b",
+    b"h\x00", b"q\x00"]
 _SAMPLES: dict[bool, bytes] = {}
 
 

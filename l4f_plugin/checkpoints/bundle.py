@@ -24,8 +24,10 @@ from torch import nn
 from ..errors import UserError
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from .config import CONFIG_NAME, BundleConfig, WeightFile, read_config
-from .files import replace_folder, save_tensors, sha256_of, write_text
+from .files import replace_folder, sha256_of, write_text
+from .model_card import CARD_NAME, read_model_card, write_model_card
 from .pickle_reader import printable
+from .tensor_files import save_tensors
 
 STORED_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 _AGAIN = "fetch the bundle again"
@@ -34,13 +36,17 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 @dataclass
 class Bundle:
-    """An object class in memory. `generator.latent_avg` is set; networks are in eval mode, float32."""
+    """An object class in memory. `generator.latent_avg` is set; networks are in eval mode, float32.
+
+    `model_card` is the text of the bundle's README; None asks for one made from the config.
+    """
 
     config: BundleConfig
     generator: Generator
     alpha: AlphaNetwork | None = None
     background: LearnedBackground | None = None
     discriminator: Discriminator | None = None
+    model_card: str | None = None
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their file without suffix."""
@@ -78,7 +84,7 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False,
             described.channels[4], described.num_styles, described.style_dim))
     if with_discriminator and config.discriminator and stored("discriminator"):
         discriminator = load("discriminator", lambda: Discriminator(config.discriminator))
-    return Bundle(config, generator, alpha, background, discriminator)
+    return Bundle(config, generator, alpha, background, discriminator, read_model_card(folder))
 
 
 def build_network(build: Callable[[], _Network], tensors: Mapping[str, torch.Tensor]) -> _Network:
@@ -160,12 +166,13 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 
 def save_bundle(bundle: Bundle, folder: Path, *, dtype: torch.dtype | None = None,
-                model_card: str) -> BundleConfig:
+                model_card: str | None = None) -> BundleConfig:
     """Writes a bundle in one step: whatever happens, `folder` holds the old bundle or the new one.
 
     `dtype` float16 or float32; None stores a tensor as float16 where that loses nothing, else as float32.
-    Tensors that float16 cannot hold stay float32. A folder that holds something else than a bundle is
-    left alone. Returns the config as written: architecture and `latent_avg` are the networks' own.
+    Tensors that float16 cannot hold stay float32. `model_card` is the README, by default the one that the
+    bundle came with or one made from its config. A folder that holds something else than a bundle is left
+    alone. Returns the config as written: architecture and `latent_avg` are the networks' own.
     Raises `UserError` (full disk, path under a file, values that are not finite).
     """
     if dtype not in (None, torch.float16, torch.float32):
@@ -194,9 +201,9 @@ def save_bundle(bundle: Bundle, folder: Path, *, dtype: torch.dtype | None = Non
             files[path.name] = WeightFile(path.stat().st_size, sha256_of(path))
         config = replace(config, files=files)
         write_text(target / CONFIG_NAME, config.to_json())
-        write_text(target / "README.md", model_card)
+        write_text(target / CARD_NAME, model_card or bundle.model_card or write_model_card(config))
 
-    replace_folder(Path(folder), write, marker=CONFIG_NAME, ours=(CONFIG_NAME, "README.md", "*.safetensors"))
+    replace_folder(Path(folder), write, marker=CONFIG_NAME, ours=(CONFIG_NAME, CARD_NAME, "*.safetensors"))
     return config
 
 

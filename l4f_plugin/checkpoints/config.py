@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import UserError
-from ..networks import DiscriminatorConfig, GeneratorConfig
-from ..networks.generator import OBJECT_SWITCHES
+
+if TYPE_CHECKING:  # a list of classes is read without torch
+    from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 
 SCHEMA_VERSION = 1
 CONFIG_NAME = "config.json"
@@ -20,6 +21,7 @@ MAXIMUM_CONFIG_BYTES = 1 << 22
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
+_Parsed = TypeVar("_Parsed")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -55,6 +57,14 @@ class BundleConfig:
     files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)
     schema_version: int = SCHEMA_VERSION
 
+    @classmethod
+    def for_networks(cls, generator: Generator, discriminator: Discriminator | None = None, *,
+                     class_name: str, **described: Any) -> BundleConfig:
+        """The config of networks in memory; `class_name` may be any text, `described` are further fields."""
+        return cls(class_name=plain_class_name(class_name), generator=generator.config,
+                   discriminator=discriminator.config if discriminator else None,
+                   latent_avg=tuple(generator.latent_avg.detach().float().tolist()), **described)
+
     def to_json(self) -> str:
         """The text of `config.json`. Raises `UserError` where a field is not one that could be read back."""
         try:
@@ -65,12 +75,37 @@ class BundleConfig:
         return text
 
 
+@dataclass(frozen=True)
+class BundleSummary:
+    """What a list of classes shows of a bundle."""
+
+    class_name: str
+    title: str
+    licence: str
+    resolution: int
+
+
+def plain_class_name(text: str) -> str:
+    """Any text as a class name: small letters, digits, - and _ are kept, the rest becomes -."""
+    kept = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:64]
+    return kept or "class"
+
+
 class _Invalid(Exception):
     """A field that is not as it should be, in words."""
 
 
 def read_config(folder: Path) -> BundleConfig:
     """Reads `config.json` of a bundle. Raises `UserError` saying which field is wrong."""
+    return _read(folder, _parse)
+
+
+def read_summary(folder: Path) -> BundleSummary:
+    """Reads of `config.json` what a list of classes shows, without torch. Errors as in `read_config`."""
+    return _read(folder, _summary)
+
+
+def _read(folder: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:
     path = Path(folder) / CONFIG_NAME
     try:
         with open(path, "rb") as file:
@@ -89,7 +124,10 @@ def read_config(folder: Path) -> BundleConfig:
         raise UserError(f"{path} was made by a newer version of Labels4Free (schema "
                         f"{data['schema_version']}, this one reads {SCHEMA_VERSION}); update Labels4Free.")
     try:
-        return _parse(data)
+        if not isinstance(data, dict):
+            raise _Invalid("it is not an object")
+        _integer(data, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
+        return parse(data)
     except _Invalid as error:
         raise UserError(f"{path} is not valid: {error}; fetch the bundle again or mend the file.") from error
 
@@ -98,11 +136,15 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _parse(data: Any) -> BundleConfig:
+def _summary(data: dict[str, Any]) -> BundleSummary:
+    return BundleSummary(_text(data, "class_name", 64, CLASS_NAME), _text(data, "title", 200),
+                         _text(data, "licence", 200), _resolution(_object(data, "generator")))
+
+
+def _parse(data: dict[str, Any]) -> BundleConfig:
     """Checks the decoded JSON and builds the config. Entries that are not known are passed over."""
-    if not isinstance(data, dict):
-        raise _Invalid("it is not an object")
-    _integer(data, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
+    from ..networks import DiscriminatorConfig
+
     generator = _generator(_object(data, "generator"))
     resolution = generator.resolution
     discriminator = None
@@ -130,6 +172,8 @@ def _parse(data: Any) -> BundleConfig:
 
 
 def _generator(data: dict[str, Any]) -> GeneratorConfig:
+    from ..networks.generator import OBJECT_SWITCHES, GeneratorConfig
+
     switch = _text(data, "object_switch", 40)
     if switch not in OBJECT_SWITCHES:
         raise _Invalid(f"'object_switch' must be one of {', '.join(OBJECT_SWITCHES)}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..networks import AlphaNetwork, Discriminator, Generator
 from .bundle import Bundle, build_network, is_finite, load_bundle, save_bundle
-from .config import CLASS_NAME, BundleConfig
+from .config import CLASS_NAME, BundleConfig, plain_class_name
 from .model_card import write_model_card
 from .pickle_reader import printable
 from .published import read_alpha, read_discriminator, read_generator
@@ -145,7 +145,7 @@ def _mean(value: Any, style_dim: int, label: str) -> Tensor:
 
 
 def _described(config: BundleConfig, said: Description, destination: Path, with_alpha: bool) -> BundleConfig:
-    name = said.class_name or config.class_name or _plain(destination.name)
+    name = said.class_name or config.class_name or plain_class_name(destination.name)
     if not CLASS_NAME.fullmatch(name):
         raise UserError(f"{printable(name)} is no name for a class; use small letters, digits, - and _.")
     changes: dict[str, Any] = {"class_name": name, "title": said.title or config.title or name.capitalize()}
@@ -155,8 +155,3 @@ def _described(config: BundleConfig, said: Description, destination: Path, with_
     if with_alpha:
         changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
     return replace(config, **changes)
-
-
-def _plain(name: str) -> str:
-    kept = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name.lower())
-    return kept.strip("-")[:64] or "class"

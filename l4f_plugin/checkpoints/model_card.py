@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from .config import BundleConfig
 
+CARD_NAME = "README.md"
+MAXIMUM_CARD_BYTES = 1 << 20
 _HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
                  "cc-by-nc-sa-4.0"}
 
@@ -34,3 +37,12 @@ def write_model_card(config: BundleConfig, notes: str = "") -> str:
         "```\nl4f generate FOLDER_OR_REPOSITORY --seeds 0-7 --out pictures\n```",
     ]
     return "\n\n".join([*sections, *([notes.strip()] if notes.strip() else [])]) + "\n"
+
+
+def read_model_card(folder: Path) -> str | None:
+    """The text of a bundle's README; None where it has none that can be read."""
+    try:
+        with open(Path(folder) / CARD_NAME, "rb") as file:
+            return file.read(MAXIMUM_CARD_BYTES).decode("utf-8").replace("\r\n", "\n") or None
+    except (OSError, UnicodeDecodeError):
+        return None

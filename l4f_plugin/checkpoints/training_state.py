@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from .files import read_metadata, read_tensors, save_tensors, write_atomically
+from .files import write_atomically
+from .tensor_files import read_metadata, read_tensors, save_tensors
 
 FORMAT = "labels4free-training-state"
 VERSION = 1

@@ -1,0 +1,34 @@
+"""Tiny object classes for tests, made in memory."""
+
+from __future__ import annotations
+
+import torch
+
+from l4f_plugin.checkpoints.bundle import Bundle
+from l4f_plugin.checkpoints.config import BundleConfig
+from l4f_plugin.networks import (
+    AlphaNetwork,
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    LearnedBackground,
+)
+
+CHANNELS = {4: 8, 8: 6, 16: 5, 32: 4}
+
+
+def tiny_bundle(seed: int = 0, **described) -> Bundle:
+    """A 32 px class with all four networks and random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        shape = GeneratorConfig(32, CHANNELS, latent_dim=6, style_dim=7, mapping_layers=2)
+        generator = Generator(shape).eval()
+        generator.latent_avg = torch.randn(7)
+        alpha = AlphaNetwork(generator.config.feature_channels).eval()
+        background = LearnedBackground(8, generator.config.num_styles, 7).eval()
+        torch.nn.init.normal_(background.tensor)
+        discriminator = Discriminator(DiscriminatorConfig(32, {4: 6, 8: 6, 16: 5, 32: 4})).eval()
+    fields = {"title": "Tiny things", "licence": "CC0-1.0", "source": "random numbers", **described}
+    config = BundleConfig.for_networks(generator, discriminator, class_name="tiny", **fields)
+    return Bundle(config, generator, alpha, background, discriminator)

@@ -1,0 +1,377 @@
+"""Bundles: exact round trips, every kind of damage told in one sentence, nothing lost when saving fails."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from bundles import tiny_bundle
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from l4f_plugin.checkpoints import files
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config, read_summary
+from l4f_plugin.checkpoints.files import sha256_of
+from l4f_plugin.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    save_bundle(tiny_bundle(), folder, dtype=torch.float32)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "tiny"))
+
+
+def problem(folder: Path, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        load_bundle(folder, **options)
+    message = str(caught.value)
+    assert message.isprintable() and message.endswith(".") and ". " not in message and len(message) < 600
+    return message
+
+
+def edit_config(folder: Path, change) -> None:
+    data = json.loads((folder / "config.json").read_text())
+    change(data)
+    (folder / "config.json").write_text(json.dumps(data))
+
+
+def edit_weights(folder: Path, name: str, change) -> None:
+    """Changes tensors and lists the new file in the config, so that only the content is wrong."""
+    path = folder / name
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    entry = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    edit_config(folder, lambda data: data["files"].update({name: entry}))
+
+
+def assert_equal_networks(left, right):
+    ours, theirs = left.networks(), right.networks()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        first, second = ours[name].state_dict(), theirs[name].state_dict()
+        assert first.keys() == second.keys()
+        for key in first:
+            assert torch.equal(first[key], second[key]), (name, key)
+
+
+def test_a_float32_round_trip_keeps_every_bit(folder):
+    bundle, original = load_bundle(folder, with_discriminator=True), tiny_bundle()
+    assert_equal_networks(bundle, original)
+    assert torch.equal(bundle.generator.latent_avg, original.generator.latent_avg)
+    assert replace(bundle.config, files={}) == original.config
+    assert not bundle.generator.training and bundle.generator.synthesis.constant.requires_grad
+    z = torch.randn(2, 6)
+    with torch.inference_mode():
+        assert torch.equal(bundle.generator(z, 0.7), original.generator(z, 0.7))
+
+
+def test_the_discriminator_is_read_on_request_only(folder):
+    assert load_bundle(folder).discriminator is None
+    assert load_bundle(folder, with_discriminator=True).discriminator is not None
+
+
+def test_optional_networks_may_be_absent(tmp_path):
+    bundle = tiny_bundle()
+    bundle.alpha = bundle.background = bundle.discriminator = None
+    save_bundle(bundle, tmp_path / "plain")
+    loaded = load_bundle(tmp_path / "plain", with_discriminator=True)
+    assert set(loaded.networks()) == {"generator"} and loaded.config.discriminator is None
+
+
+def test_half_precision_is_half_the_size_and_close(folder, tmp_path):
+    save_bundle(tiny_bundle(), tmp_path / "half", dtype=torch.float16)
+    assert (tmp_path / "half/generator.safetensors").stat().st_size < \
+        0.7 * (folder / "generator.safetensors").stat().st_size
+    half = load_bundle(tmp_path / "half").generator.state_dict()
+    full = load_bundle(folder).generator.state_dict()
+    for name, tensor in full.items():
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+def test_saving_again_by_default_loses_nothing_and_stays_half(tmp_path):
+    save_bundle(tiny_bundle(), tmp_path / "half", dtype=torch.float16)
+    save_bundle(load_bundle(tmp_path / "half", with_discriminator=True), tmp_path / "again")
+    for path in (tmp_path / "half").glob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    save_bundle(tiny_bundle(), tmp_path / "full")
+    assert_equal_networks(load_bundle(tmp_path / "full", with_discriminator=True), tiny_bundle())
+
+
+def test_what_half_precision_cannot_hold_stays_float32(tmp_path):
+    bundle = tiny_bundle()
+    bundle.generator.synthesis.constant.data[0, 0, 0, 0] = 1e6
+    save_bundle(bundle, tmp_path / "b", dtype=torch.float16)
+    assert load_bundle(tmp_path / "b").generator.synthesis.constant[0, 0, 0, 0] == 1e6
+
+
+def test_the_model_card_comes_along(folder, tmp_path):
+    card = (folder / "README.md").read_text()
+    assert card.startswith('---\nlicense: "cc0-1.0"\n') and "library_name: labels4free" in card
+    (folder / "README.md").write_text("# written by hand\n", encoding="utf-8")
+    save_bundle(load_bundle(folder), tmp_path / "copy")
+    assert (tmp_path / "copy/README.md").read_text() == "# written by hand\n"
+
+
+# --- damage
+
+def test_a_missing_folder_and_a_foreign_folder(tmp_path):
+    assert "holds no config.json" in problem(tmp_path / "none")
+    assert "holds no config.json" in problem(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["generator", "alpha", "background", "discriminator"])
+def test_truncated_changed_and_renamed_files(folder, name):
+    path = folder / f"{name}.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    assert "cut short" in problem(folder, with_discriminator=True)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "sha256 differs" in problem(folder, with_discriminator=True)
+    path.rename(folder / "renamed.safetensors")
+    assert "missing, perhaps it was renamed" in problem(folder, with_discriminator=True)
+
+
+def test_a_generator_that_is_not_listed(folder):
+    edit_config(folder, lambda data: data["files"].pop("generator.safetensors"))
+    assert "does not list generator.safetensors" in problem(folder)
+
+
+def test_swapped_files(folder):
+    (folder / "alpha.safetensors").rename(folder / "x")
+    (folder / "background.safetensors").rename(folder / "alpha.safetensors")
+    (folder / "x").rename(folder / "background.safetensors")
+    edit_config(folder, lambda data: data["files"].update({
+        "alpha.safetensors": data["files"]["background.safetensors"],
+        "background.safetensors": data["files"]["alpha.safetensors"]}))
+    assert "belongs to another network" in problem(folder)
+
+
+@pytest.mark.parametrize(("change", "expected"), [
+    (lambda t: t.update({"synthesis.constant": torch.zeros(1, 8, 4, 5)}), "with shape [1, 8, 4, 5]"),
+    (lambda t: t.update({"synthesis.constant": torch.zeros(8, 4, 4)}), "with shape [8, 4, 4]"),
+    (lambda t: t.update({"synthesis.constant": torch.zeros(1, 8, 4, 4, dtype=torch.int32)}), "as I32"),
+    (lambda t: t.update({"synthesis.constant": torch.full((1, 8, 4, 4), float("nan"))}), "not finite"),
+    (lambda t: t["synthesis.to_rgb.0.bias"].fill_(float("-inf")), "not finite"),
+    (lambda t: t.pop("synthesis.constant"), "lacks tensor synthesis.constant"),
+    (lambda t: t.update({"extra\n": torch.zeros(1)}), "unknown tensor extra?"),
+])
+def test_content_that_does_not_fit(folder, change, expected):
+    edit_weights(folder, "generator.safetensors", change)
+    assert expected in problem(folder)
+
+
+def test_a_listed_file_that_is_no_safetensors_file(folder):
+    path = folder / "alpha.safetensors"
+    path.write_bytes(b"\xff" * 100)
+    entry = {"bytes": 100, "sha256": sha256_of(path)}
+    edit_config(folder, lambda data: data["files"].update({"alpha.safetensors": entry}))
+    assert "not a safetensors file" in problem(folder)
+
+
+def test_a_later_schema_asks_for_an_update(folder):
+    def change(data):
+        data.clear()
+        data["schema_version"] = 2
+    edit_config(folder, change)
+    assert "newer version" in problem(folder) and "update" in problem(folder)
+
+
+BIG = 10**400
+WRONG = [
+    ("schema_version", 0), ("schema_version", "1"), ("schema_version", True), ("schema_version", None),
+    ("class_name", "../up"), ("class_name", "Tiny"), ("class_name", ""), ("class_name", 7),
+    ("title", ""), ("title", "two\nlines"), ("title", "x" * 201), ("licence", None), ("source", []),
+    ("truncation_psi", 2.1), ("truncation_psi", "0.7"), ("truncation_psi", True), ("truncation_psi", BIG),
+    ("alpha_threshold", -0.1), ("alpha_threshold", None),
+    ("crop", [0, 33, 0, 32]), ("crop", [5, 5, 0, 32]), ("crop", [0, 32]), ("crop", "0"),
+    ("crop", [0.0, 32, 0, 32]), ("latent_avg", [BIG] * 7),
+    ("latent_avg", []), ("latent_avg", [0.0] * 6), ("latent_avg", [0.0] * 6 + ["x"]),
+    ("alpha_hidden_channels", 0), ("alpha_hidden_channels", 10**6),
+    ("files", []), ("files", {"../generator.safetensors": {"bytes": 1, "sha256": "0" * 64}}),
+    ("files", {"/etc/passwd": {"bytes": 1, "sha256": "0" * 64}}), ("files", {"a.pt": {}}),
+    ("files", {"generator.safetensors": {"bytes": -1, "sha256": "0" * 64}}),
+    ("files", {"generator.safetensors": {"bytes": 1, "sha256": "zz"}}),
+    ("files", {"generator.safetensors": {"bytes": 1, "sha256": 0}}), ("files", {"generator.safetensors": 5}),
+    ("generator", None), ("generator", {}), ("generator.resolution", 48), ("generator.resolution", 2048),
+    ("generator.resolution", 16), ("generator.resolution", 32.0), ("generator.resolution", 64),
+    ("generator.channels", {}), ("generator.channels", {"4": 8, "8": 6, "16": 5, "32": 0}),
+    ("generator.channels", {"4": 8, "8": 6, "16": 5, "32": 10**9}), ("generator.channels", [8, 6, 5, 4]),
+    ("generator.latent_dim", 10**9), ("generator.style_dim", 0), ("generator.mapping_layers", 1.5),
+    ("generator.object_switch", "off"), ("generator.object_switch", {}), ("generator.conv_clamp", -1),
+    ("discriminator", 5), ("discriminator.resolution", 64), ("discriminator.channels", {"4": 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{i}-{name}" for i, (name, _) in enumerate(WRONG)])
+def test_fields_that_are_not_as_they_should_be(folder, name, value):
+    def change(data):
+        *path, last = name.split(".")
+        for step in path:
+            data = data[step]
+        data[last] = value
+    edit_config(folder, change)
+    message = problem(folder, with_discriminator=True)
+    assert "is not valid" in message and "config.json" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": NaN}',
+                                     b"[" * 100_000, b" " * (1 << 22) + b" {}"])
+def test_a_config_that_is_no_json_object(folder, content):
+    (folder / "config.json").write_bytes(content)
+    problem(folder)
+
+
+def test_a_huge_table_costs_no_memory(folder):
+    table = {str(4 << step): 4096 for step in range(9)}
+    edit_config(folder, lambda data: data["generator"].update({"resolution": 1024, "channels": table}))
+    edit_config(folder, lambda data: data.update({"discriminator": None}))
+    assert "with shape" in problem(folder) or "lacks" in problem(folder)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(0, 10**6), value=st.integers(0, 255))
+def test_any_changed_byte_of_the_config_is_told_or_harmless(saved, tmp_path, position, value):
+    folder = tmp_path / "tiny"
+    if not folder.exists():
+        shutil.copytree(saved, folder)
+    content = bytearray((saved / "config.json").read_bytes())
+    content[position % len(content)] = value
+    (folder / "config.json").write_bytes(content)
+    try:
+        load_bundle(folder)
+    except UserError as error:
+        assert str(error).isprintable()
+
+
+# --- saving
+
+def test_a_new_bundle_replaces_the_old_one_and_keeps_other_files(folder):
+    (folder / "samples").mkdir()
+    (folder / "samples/grid.png").write_bytes(b"png")
+    (folder / ".gitattributes").write_text("x")
+    bundle = tiny_bundle(seed=1)
+    bundle.background = None
+    save_bundle(bundle, folder)
+    assert_equal_networks(load_bundle(folder, with_discriminator=True), bundle)
+    assert not (folder / "background.safetensors").exists()
+    assert (folder / "samples/grid.png").read_bytes() == b"png" and (folder / ".gitattributes").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_without_an_exchange_of_the_kernel_two_renames_do(folder, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    save_bundle(tiny_bundle(seed=1), folder)
+    assert_equal_networks(load_bundle(folder, with_discriminator=True), tiny_bundle(seed=1))
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_a_failing_rename_puts_the_old_bundle_back(folder, monkeypatch):
+    rename = os.rename
+
+    def failing(source, target):
+        if Path(target) == folder and str(source).endswith(".partial"):
+            raise OSError(5, "broken")
+        rename(source, target)
+
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(UserError):
+        save_bundle(tiny_bundle(seed=1), folder)
+    assert_equal_networks(load_bundle(folder, with_discriminator=True), tiny_bundle())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+def test_the_kernel_exchanges_folders(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not files._exchange(tmp_path / "a", tmp_path / "b"):
+        pytest.skip("this file system exchanges nothing")
+    assert (tmp_path / "a/b").exists() and (tmp_path / "b/a").exists()
+
+
+def test_foreign_folders_and_files_are_left_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/holiday.jpg").write_text("x")
+    with pytest.raises(UserError, match="other files"):
+        save_bundle(tiny_bundle(), tmp_path / "photos")
+    assert os.listdir(tmp_path / "photos") == ["holiday.jpg"]
+    for path in (tmp_path / "photos/holiday.jpg", tmp_path / "photos/holiday.jpg/bundle"):
+        with pytest.raises(UserError, match="is a file"):
+            save_bundle(tiny_bundle(), path)
+
+
+def test_values_that_are_not_finite_are_not_saved(folder):
+    bundle = tiny_bundle(seed=1)
+    bundle.alpha.output.bias.data.fill_(float("nan"))
+    with pytest.raises(UserError, match="alpha holds values in output.bias"):
+        save_bundle(bundle, folder)
+    assert_equal_networks(load_bundle(folder, with_discriminator=True), tiny_bundle())
+
+
+def test_a_description_that_could_not_be_read_back_is_not_saved(tmp_path):
+    with pytest.raises(UserError, match="'truncation_psi' must be"):
+        save_bundle(tiny_bundle(truncation_psi=3.0), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
+def test_a_full_disk_leaves_the_old_bundle(folder):
+    code = """
+        import resource, sys
+        from pathlib import Path
+        from bundles import tiny_bundle
+        from l4f_plugin.checkpoints.bundle import save_bundle
+        from l4f_plugin.errors import UserError
+        bundle = tiny_bundle(seed=1)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+        try:
+            save_bundle(bundle, Path(sys.argv[1]))
+        except UserError as error:
+            print(error)
+    """
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(folder)], capture_output=True,
+                            text=True, env=environment)
+    assert "disk is full" in result.stdout, result.stderr
+    assert_equal_networks(load_bundle(folder, with_discriminator=True), tiny_bundle())
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_files_are_readable_like_any_other(folder):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
+def test_weight_files_say_nothing_but_tensors(folder):
+    with safe_open(folder / "generator.safetensors", "pt") as file:
+        assert not file.metadata()
+
+
+def test_config_and_summary_agree(folder):
+    config, summary = read_config(folder), read_summary(folder)
+    assert (summary.class_name, summary.title, summary.licence, summary.resolution) == \
+        (config.class_name, config.title, config.licence, config.generator.resolution)
+
+
+def test_the_config_is_the_same_text_every_time(folder, tmp_path):
+    save_bundle(load_bundle(folder, with_discriminator=True), tmp_path / "again", dtype=torch.float32)
+    assert (folder / "config.json").read_bytes() == (tmp_path / "again/config.json").read_bytes()

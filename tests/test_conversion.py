@@ -1,0 +1,326 @@
+"""Conversion of published checkpoints: the golden numbers, any architecture, and refusals in words."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundles import tiny_bundle
+
+from l4f_plugin.checkpoints import conversion
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.conversion import Description, convert
+from l4f_plugin.checkpoints.published import read_generator
+from l4f_plugin.commands import convert as command
+from l4f_plugin.errors import UserError
+from l4f_plugin.networks import Generator, GeneratorConfig
+
+GOLDENS = Path(__file__).parent / "data" / "goldens"
+TOLERANCE = 1e-4
+FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
+
+
+class Golden:
+    """A golden generator as a converted bundle, with what is expected of it."""
+
+    def __init__(self, size: int, folder: Path):
+        self.expected = dict(np.load(GOLDENS / f"l4f_{size}_expected.npz", allow_pickle=False))
+        self.z = torch.from_numpy(self.expected["z"])
+        self.psi = float(self.expected["truncation_psi"])
+        self.bundles = {}
+        for layout in ("repro", "general"):
+            target, alpha = folder / layout, GOLDENS / f"l4f_{size}_alpha_{layout}.pt"
+            convert(GOLDENS / f"l4f_{size}_generator.pt", target, alpha=alpha)
+            self.bundles[layout] = load_bundle(target, with_discriminator=True)
+        self.generator = self.bundles["repro"].generator
+
+    def synthesis(self, rows, psi, gate=None):
+        generator = self.generator
+        w_plus = generator.truncate(generator.mapping(self.z[rows]), psi)
+        return generator.synthesis(w_plus, noise="stored", object_gate=gate)
+
+    def agrees(self, name: str, rows, found: torch.Tensor) -> None:
+        stride = int(self.expected["stride"]) if found.ndim == 4 else 1
+        found = found[..., ::stride, ::stride] if found.ndim == 4 else found
+        expected = self.expected[name]
+        difference = np.abs(found.numpy() - expected[rows]).max()
+        assert found.shape == expected[rows].shape
+        assert difference <= TOLERANCE * np.abs(expected).max(), f"{name}: {difference}"
+
+
+@pytest.fixture(scope="module", params=[256, 512])
+def golden(request, tmp_path_factory):
+    with torch.inference_mode():
+        yield Golden(request.param, tmp_path_factory.mktemp("golden"))
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [0], [1], [1, 0, 1], [0, 0, 1, 1, 0]], ids=str)
+def test_pictures_backgrounds_and_masks_agree_in_any_batch(golden, rows):
+    subject = golden.synthesis(rows, golden.psi)
+    golden.agrees("image", rows, subject.image)
+    golden.agrees("background", rows, golden.synthesis(rows, 1.0, torch.zeros(len(rows))).image)
+    for layout, bundle in golden.bundles.items():
+        golden.agrees(f"alpha_{layout}", rows, bundle.alpha(subject.features))
+
+
+def test_the_discriminator_agrees_at_the_golden_batch(golden):
+    image = golden.synthesis([0, 1], golden.psi).image
+    golden.agrees("discriminator_logits", [0, 1], golden.bundles["general"].discriminator(image))
+
+
+def test_a_mixed_gate_equals_two_separate_runs(golden):
+    rows, gate = [0, 1, 0, 1], torch.tensor([1.0, 1.0, 0.0, 0.0])
+    mixed = golden.synthesis(rows, 1.0, gate)
+    subjects = golden.synthesis([0, 1], 1.0)
+    backgrounds = golden.synthesis([0, 1], 1.0, torch.zeros(2))
+    golden.agrees("background", [0, 1], mixed.image[2:])
+    for ours, theirs in zip([mixed.image, *mixed.features],
+                            zip([subjects.image, *subjects.features],
+                                [backgrounds.image, *backgrounds.features], strict=True), strict=True):
+        both = torch.cat(theirs)
+        assert (ours - both).abs().max() <= 1e-5 * both.abs().max()
+    assert (subjects.image - backgrounds.image).abs().max() > 0.1
+
+
+def test_the_mean_latent_switch_and_defaults_are_kept(golden):
+    assert np.array_equal(golden.generator.latent_avg.numpy(), golden.expected["latent_avg"])
+    config = golden.bundles["repro"].config
+    switch = "constant" if config.generator.resolution == 512 else "first_convolution"
+    assert config.generator.object_switch == switch
+    assert config.alpha_threshold == 0.9 and config.licence == "unknown"
+
+
+def test_a_training_checkpoint_gives_the_network_it_holds(tmp_path):
+    convert(GOLDENS / "l4f_256_generator.pt", tmp_path / "b", alpha=GOLDENS / "l4f_256_alpha_training.pt")
+    converted = load_bundle(tmp_path / "b").alpha.state_dict()
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        raw = torch.load(GOLDENS / "l4f_256_alpha_training.pt", weights_only=True)["bg_extractor_ema"]
+    assert torch.equal(converted["output.weight"], raw["module.conv_n.weight"])
+    assert torch.equal(converted["projections.11.bias"], raw["module.conv12.bias"])
+    assert torch.equal(converted["merges.3.weight"], raw["module.conv_next4.weight"])
+
+
+# --- any architecture: our weights written in the published layout and read again
+
+def published(generator: Generator) -> dict[str, torch.Tensor]:
+    """The state dict of a generator under rosinality's names, filters included."""
+    config, state, theirs = generator.config, generator.state_dict(), {}
+    theirs["input.input"] = state["synthesis.constant"]
+    for layer in range(config.mapping_layers):
+        for kind in ("weight", "bias"):
+            theirs[f"style.{layer + 1}.{kind}"] = state[f"mapping.layers.{layer}.{kind}"]
+    for index in range(config.num_convolutions):
+        name, ours = f"convs.{index - 1}" if index else "conv1", f"synthesis.convolutions.{index}"
+        theirs[f"{name}.conv.weight"] = state[f"{ours}.weight"][None]
+        theirs[f"{name}.activate.bias"] = state[f"{ours}.bias"]
+        theirs[f"{name}.noise.weight"] = state[f"{ours}.noise_strength"].view(1)
+        theirs[f"noises.noise_{index}"] = state[f"{ours}.noise"]
+        if index % 2:
+            theirs[f"{name}.conv.blur.kernel"] = FILTER * 4
+        for kind in ("weight", "bias"):
+            theirs[f"{name}.conv.modulation.{kind}"] = state[f"{ours}.modulation.{kind}"]
+    for index in range(len(config.resolutions)):
+        name, ours = f"to_rgbs.{index - 1}" if index else "to_rgb1", f"synthesis.to_rgb.{index}"
+        theirs[f"{name}.conv.weight"] = state[f"{ours}.weight"][None]
+        theirs[f"{name}.bias"] = state[f"{ours}.bias"].view(1, 3, 1, 1)
+        if index:
+            theirs[f"{name}.upsample.kernel"] = FILTER * 4
+        for kind in ("weight", "bias"):
+            theirs[f"{name}.conv.modulation.{kind}"] = state[f"{ours}.modulation.{kind}"]
+    return theirs
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256, 512, 1024])
+def test_the_architecture_comes_from_the_tensors(resolution):
+    torch.manual_seed(resolution)
+    sizes = [4 << step for step in range(resolution.bit_length() - 3 + 1) if 4 << step <= resolution]
+    shape = GeneratorConfig(
+        resolution, {size: 1 + (7 * size) % 5 for size in sizes}, latent_dim=3, style_dim=5,
+        mapping_layers=1 + resolution % 7,
+        object_switch="constant" if resolution == 512 else "first_convolution")
+    original = Generator(shape)
+    config, tensors = read_generator(published(original), "it")
+    assert config == shape
+    copy = Generator(config)
+    copy.load_state_dict(tensors)
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(copy.state_dict()[name], tensor), name
+
+
+def tiny() -> dict:
+    """A checkpoint of a 32 px generator in rosinality's layout."""
+    bundle = tiny_bundle()
+    return {"g_ema": published(bundle.generator), "latent_avg": bundle.generator.latent_avg}
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(state, name="source.pt", **options) -> Path:
+        torch.save(state, tmp_path / name, **options)
+        return tmp_path / name
+    return write
+
+
+def refusal(source: Path, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        convert(source, source.parent / "bundle", **options)
+    message = str(caught.value)
+    assert message.isprintable() and message.endswith(".") and ". " not in message
+    assert not (source.parent / "bundle").exists()
+    return message
+
+
+def test_prefixes_old_files_and_raw_networks_are_understood(save, tmp_path):
+    state = tiny()
+    expected = tiny_bundle().generator.state_dict()
+    variants = {
+        "prefixed": {"g_ema": {f"module.{key}": value for key, value in state["g_ema"].items()}},
+        "raw": {"g": state["g_ema"], "g_optim": {"state": {}}, "args": argparse.Namespace(size=32)},
+        "bare": state["g_ema"],
+    }
+    for name, variant in variants.items():
+        variant = variant if name == "bare" else {**variant, "latent_avg": state["latent_avg"]}
+        source = save(variant, f"{name}.pt", _use_new_zipfile_serialization=name != "raw")
+        convert(source, tmp_path / name)
+        for key, tensor in load_bundle(tmp_path / name).generator.state_dict().items():
+            assert torch.equal(tensor, expected[key]), (name, key)
+
+
+def test_a_missing_mean_latent_is_estimated_with_a_fixed_seed(save, tmp_path):
+    state = tiny()
+    del state["latent_avg"]
+    said = []
+    for name in ("first", "second"):
+        convert(save(state), tmp_path / name, report=said.append)
+    first, second = (load_bundle(tmp_path / name).generator for name in ("first", "second"))
+    assert torch.equal(first.latent_avg, second.latent_avg)
+    with torch.inference_mode():
+        w = first.mapping(torch.randn(100_000, 6, generator=torch.Generator().manual_seed(5)))
+    spread = w.std(dim=0) / 100_000**0.5
+    assert ((first.latent_avg - w.mean(dim=0)).abs() < 7 * spread + 1e-6).all()
+    assert any("100,000" in line for line in said)
+
+
+def test_missing_noise_maps_are_drawn_the_same_each_time(save, tmp_path):
+    state = tiny()
+    state["g_ema"] = {key: value for key, value in state["g_ema"].items() if not key.startswith("noises")}
+    for name in ("first", "second"):
+        convert(save(state), tmp_path / name)
+    first, second = (load_bundle(tmp_path / name).generator.state_dict() for name in ("first", "second"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert 0.5 < first["synthesis.convolutions.6.noise"].std() < 2
+
+
+def drop(name):
+    return lambda state: state["g_ema"].pop(name)
+
+
+def put(name, value):
+    return lambda state: state["g_ema"].update({name: value})
+
+
+@pytest.mark.parametrize(("change", "expected"), [
+    (lambda s: s.pop("g_ema"), "no generator"),
+    (drop("input.input"), "no generator"),
+    (drop("conv1.activate.bias"), "conv1.activate.bias is missing"),
+    (drop("style.1.weight"), "style.1.weight is missing"),
+    (put("embed.weight", torch.zeros(3, 3)), "embed.weight"),
+    (put("convs.0.conv.blur.kernel", torch.ones(4, 4)), "another low-pass filter"),
+    (put("convs.0.conv.blur.kernel", torch.zeros(4, 4)), "another low-pass filter"),
+    (put("convs.0.conv.blur.kernel", FILTER[:2, :2]), "another low-pass filter"),
+    (put("conv1.conv.weight", torch.zeros(1, 8, 8, 1, 1)), "with shape"),
+    (put("conv1.conv.weight", torch.zeros(8)), "impossible shape"),
+    (put("style.1.weight", torch.zeros(7, 6).fill_(float("nan"))), "no finite numbers"),
+    (put("style.1.weight", torch.zeros(7, 6, dtype=torch.int64)), "no finite numbers"),
+    (lambda s: s.update(latent_avg=torch.zeros(9)), "latent_avg"),
+    (lambda s: s.update(latent_avg="mean"), "latent_avg"),
+    (lambda s: s.update(d={"final_conv.0.weight": torch.zeros(1)}), "no network of the published layout"),
+])
+def test_generators_that_do_not_fit_are_refused(save, change, expected):
+    state = tiny()
+    change(state)
+    assert expected in refusal(save(state))
+
+
+@pytest.mark.parametrize(("levels", "expected"), [(1, "double 1 times"), (10, "double 10 times")])
+def test_sizes_out_of_range_are_refused(save, levels, expected):
+    state = tiny()["g_ema"]
+    state = {key: value for key, value in state.items() if not key.startswith("to_rgbs")}
+    state.update({f"to_rgbs.{level}.bias": torch.zeros(1, 3, 1, 1) for level in range(levels)})
+    assert expected in refusal(save({"g_ema": state}))
+
+
+@pytest.mark.parametrize("state", [[], 5, {"g_ema": 5}, {"g_ema": {}}, {"g_ema": {"input.input": "x"}},
+                                   torch.ones(2)])
+def test_other_objects_are_refused(save, state):
+    refusal(save(state))
+
+
+def test_the_wrong_files_are_told_apart(save, tmp_path):
+    assert "--alpha" in refusal(_copy(GOLDENS / "l4f_256_alpha_repro.pt", tmp_path))
+    source = _copy(GOLDENS / "l4f_256_generator.pt", tmp_path)
+    assert "no alpha network" in refusal(source, alpha=GOLDENS / "l4f_256_generator.pt")
+    assert "another generator" in refusal(source, alpha=GOLDENS / "l4f_512_alpha_repro.pt")
+    assert "does not exist" in refusal(source, alpha=tmp_path / "none.pt")
+    assert "does not exist" in refusal(tmp_path / "none.pt")
+
+
+def _copy(path: Path, folder: Path) -> Path:
+    (folder / path.name).write_bytes(path.read_bytes())
+    return folder / path.name
+
+
+def test_an_alpha_network_can_be_put_into_a_bundle(tmp_path):
+    convert(GOLDENS / "l4f_256_generator.pt", tmp_path / "plain", description=Description(licence="CC0-1.0"))
+    before = load_bundle(tmp_path / "plain", with_discriminator=True)
+    assert before.alpha is None
+    convert(tmp_path / "plain", tmp_path / "masked", alpha=GOLDENS / "l4f_256_alpha_general.pt")
+    after = load_bundle(tmp_path / "masked", with_discriminator=True)
+    assert after.alpha is not None and after.discriminator is not None
+    assert after.config.licence == "CC0-1.0" and after.config.class_name == "plain"
+    assert torch.equal(after.generator.latent_avg, before.generator.latent_avg)
+
+
+def test_a_learned_background_does_not_outlive_its_alpha_network(save, tmp_path, monkeypatch):
+    save_bundle(tiny_bundle(), tmp_path / "own")
+    alpha = tiny_bundle(seed=1).alpha
+    monkeypatch.setattr(conversion, "read_alpha_network", lambda path, generator: alpha)
+    convert(tmp_path / "own", tmp_path / "new", alpha=tmp_path / "some.pt")
+    assert set(load_bundle(tmp_path / "new").networks()) == {"generator", "alpha"}
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(list(arguments)))
+
+
+def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
+    target = tmp_path / "cars"
+    assert run(str(save(tiny())), str(target), "--name", "car", "--title", "Cars", "--licence", "CC0-1.0",
+               "--source-note", "a test", "--truncation-psi", "0.3", "--alpha-threshold", "0.8",
+               "--crop", "4", "28", "0", "32", "--half", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    config = load_bundle(target).config
+    assert answer["folder"] == str(target) and answer["config"]["class_name"] == "car" == config.class_name
+    assert (config.title, config.licence, config.source) == ("Cars", "CC0-1.0", "a test")
+    assert (config.truncation_psi, config.alpha_threshold, config.crop) == (0.3, 0.8, (4, 28, 0, 32))
+    card = (target / "README.md").read_text()
+    assert "# Cars" in card and "cc0-1.0" in card and "a test" in card
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--name", "No Such"), ("--truncation-psi", "7"), ("--crop", "9", "3", "0", "32"),
+    ("--licence", "two\nlines"), ("--alpha-threshold", "nan")])
+def test_descriptions_out_of_bounds_are_refused(save, tmp_path, arguments):
+    with pytest.raises(UserError):
+        run(str(save(tiny())), str(tmp_path / "bundle"), *arguments)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_unknown_licence_is_pointed_out(save, tmp_path, capsys):
+    assert run(str(save(tiny())), str(tmp_path / "My Class")) == 0
+    assert "licence is unknown" in capsys.readouterr().out
+    assert load_bundle(tmp_path / "My Class").config.class_name == "my-class"

@@ -1,0 +1,165 @@
+"""The Hub's three methods over local folders, and its errors in words. Nothing here uses the network."""
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from bundles import tiny_bundle
+from huggingface_hub import HfApi, ModelHubMixin, errors
+
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.download import hub_errors
+from l4f_plugin.checkpoints.hub import HubMixin
+from l4f_plugin.errors import Cancelled, UserError
+
+
+class Pipeline(HubMixin):
+    """As small as a class with the mixin can be; its arguments carry names that the config has too."""
+
+    def __init__(self, bundle, device=None, title="unset", **options):
+        self.bundle, self.device, self.title, self.options = bundle, device, title, options
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    save_bundle(tiny_bundle(), tmp_path / "tiny", model_card="# made by hand\n")
+    return tmp_path / "tiny"
+
+
+def same_generator(left, right) -> bool:
+    return torch.equal(left.generator.synthesis.constant, right.generator.synthesis.constant)
+
+
+def test_it_is_a_hub_mixin():
+    assert issubclass(Pipeline, ModelHubMixin)
+    theirs, ours = (inspect.signature(kind.from_pretrained).parameters for kind in (ModelHubMixin, HubMixin))
+    removed = {"proxies", "resume_download", "model_kwargs"}
+    assert set(theirs) - removed <= set(ours)
+    for name in ("repo_id", "push_to_hub", "config", "model_card_kwargs"):
+        assert name in inspect.signature(HubMixin.save_pretrained).parameters
+
+
+@pytest.mark.parametrize("given", [str, Path])
+def test_from_a_folder_with_options_for_the_class(folder, given):
+    pipeline = Pipeline.from_pretrained(given(folder), device="cpu", noise="none")
+    assert same_generator(pipeline.bundle, tiny_bundle())
+    assert (pipeline.device, pipeline.options) == ("cpu", {"noise": "none"})
+    assert pipeline.title == "unset"  # entries of config.json are not arguments
+
+
+def test_from_a_name_in_the_models_folder(folder, tmp_path):
+    (tmp_path / "models").mkdir()
+    folder.rename(tmp_path / "models/dogs")
+    assert same_generator(Pipeline.from_pretrained("dogs").bundle, tiny_bundle())
+
+
+def test_old_hubs_pass_arguments_that_are_gone(folder):
+    Pipeline._from_pretrained(model_id=str(folder), revision=None, cache_dir=None, force_download=False,
+                              proxies={"http": "x"}, resume_download=True, local_files_only=False, token=None)
+
+
+def test_save_and_load(folder, tmp_path):
+    pipeline = Pipeline.from_pretrained(folder)
+    assert pipeline.save_pretrained(tmp_path / "saved") is None
+    again = Pipeline.from_pretrained(tmp_path / "saved")
+    assert same_generator(again.bundle, pipeline.bundle)
+    assert (tmp_path / "saved/README.md").read_text() == "# made by hand\n"
+
+
+def test_a_failed_save_leaves_the_old_bundle(folder):
+    pipeline = Pipeline.from_pretrained(folder)
+    pipeline.bundle.generator.synthesis.constant.data.fill_(float("inf"))
+    with pytest.raises(UserError):
+        pipeline.save_pretrained(folder)
+    assert same_generator(load_bundle(folder), tiny_bundle())
+
+
+def test_push_to_hub_uploads_a_whole_bundle(folder, monkeypatch, tmp_path):
+    uploaded = {}
+
+    def upload_folder(self, *, repo_id, folder_path, **options):
+        uploaded.update(repo_id=repo_id, options=options, bundle=load_bundle(folder_path),
+                        names=sorted(path.name for path in Path(folder_path).iterdir()))
+        return "https://example.org/commit"
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **_: SimpleNamespace(repo_id=repo_id))
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    pipeline = Pipeline.from_pretrained(folder)
+    assert pipeline.push_to_hub("me/tiny", private=True) == "https://example.org/commit"
+    assert uploaded["names"] == ["README.md", "alpha.safetensors", "background.safetensors", "config.json",
+                                 "generator.safetensors"]
+    assert same_generator(uploaded["bundle"], pipeline.bundle)
+    pipeline.save_pretrained(tmp_path / "named", push_to_hub=True, commit_message="hello")
+    assert uploaded["repo_id"] == "named" and uploaded["options"]["commit_message"] == "hello"
+    assert same_generator(load_bundle(tmp_path / "named"), pipeline.bundle)
+
+
+def response(status: int):
+    """What an error of the Hub carries, whichever HTTP library the installed release uses."""
+    return SimpleNamespace(status_code=status, headers={}, request=None, url="https://example.org", text="")
+
+
+@pytest.mark.parametrize(("kind", "status", "expected"), [
+    ("GatedRepoError", 403, "accept its terms"), ("RepositoryNotFoundError", 404, "check the name"),
+    ("RevisionNotFoundError", 404, "check the revision"), ("HfHubHTTPError", 503, "HTTP status 503"),
+])
+def test_refusals_of_the_hub_become_one_sentence(kind, status, expected):
+    error = getattr(errors, kind)("long\nmessage", response=response(status))
+    with pytest.raises(UserError) as caught, hub_errors("someone/dogs"):
+        raise error
+    assert expected in str(caught.value) and "someone/dogs" in str(caught.value)
+
+
+@pytest.mark.parametrize(("error", "expected"), [
+    (errors.LocalEntryNotFoundError("x"), "put its files at"), (errors.HFValidationError("x"), "OWNER/NAME"),
+    (OSError(28, "No space left", "/some/file"), "disk is full"),
+    (ConnectionError("x"), "check the connection"),
+])
+def test_other_failures_become_one_sentence(error, expected):
+    with pytest.raises(UserError, match=expected), hub_errors("someone/dogs"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [UserError("mine"), Cancelled(), ZeroDivisionError()])
+def test_what_is_not_the_hubs_passes(error):
+    with pytest.raises(type(error)) as caught, hub_errors("someone/dogs"):
+        raise error
+    assert caught.value is error
+
+
+def test_offline_says_what_to_do(tmp_path):
+    code = ("from l4f_plugin.checkpoints.hub import HubMixin\n"
+            "from l4f_plugin.errors import UserError\n"
+            "try: HubMixin.from_pretrained('someone/l4f-dogs')\n"
+            "except UserError as error: print(error)\n")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": _path(),
+                   "LABELS4FREE_MODELS": str(tmp_path / "models")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    place = tmp_path / "models" / "l4f-dogs"
+    assert result.stdout == ("someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; go online, or "
+                             f"put its files at {place}.\n"), result.stderr
+
+
+def _path() -> str:
+    return os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+
+
+def test_a_bundle_in_the_hubs_cache_is_found_without_the_network(tmp_path, folder):
+    """Lays out the cache as huggingface_hub does: blobs, and a snapshot that links to them."""
+    repository = tmp_path / "hub" / "models--someone--l4f-dogs"
+    snapshot = repository / "snapshots" / "0123456789012345678901234567890123456789"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(snapshot.name)
+    (repository / "blobs").mkdir()
+    for number, path in enumerate(folder.iterdir()):
+        path.rename(repository / "blobs" / str(number))
+        (snapshot / path.name).symlink_to(repository / "blobs" / str(number))
+    pipeline = Pipeline.from_pretrained("someone/l4f-dogs", cache_dir=tmp_path / "hub", local_files_only=True)
+    assert same_generator(pipeline.bundle, tiny_bundle())
