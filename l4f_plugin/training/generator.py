@@ -18,6 +18,14 @@ from .pictures import PictureFolder
 PATH_LENGTH_DECAY = 0.01
 
 
+def fastest_dtype(device: torch.device) -> str:
+    """Precision for feature maps in training: bfloat16 where the processor computes in it, else float32."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if native else "float32"
+
+
 @dataclass(frozen=True)
 class GeneratorSettings:
     """What fixes a run: the same settings, seed and pictures give the same weights on one thread."""
@@ -213,7 +221,7 @@ class GeneratorTrainer:
 
 
 def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:
-    """Adam with betas (0, .99), corrected for a regulariser applied every ``interval`` steps (StyleGAN2, appendix B)."""
+    """Adam with betas (0, .99), corrected for a regulariser applied every ``interval`` steps (StyleGAN2, app. B)."""
     correction = interval / (interval + 1) if interval else 1.0
     return torch.optim.Adam(
         network.parameters(), lr=learning_rate * correction, betas=(0.0, 0.99**correction), eps=1e-8, foreach=True

@@ -1,0 +1,152 @@
+"""``l4f train generator FOLDER`` and ``l4f train alpha BUNDLE [FOLDER]``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+INTERRUPTED = 130  # as a shell reports a program that was stopped by Ctrl-C
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the two trainings."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="generator|alpha")
+    _add_generator_arguments(kinds.add_parser("generator", help="train a generator from a folder of pictures"))
+    _add_alpha_arguments(kinds.add_parser("alpha", help="train the masks of a bundle; needs no pictures by default"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and say where the result is. 130 when stopped before the end, as for any interrupted program."""
+    return {"generator": _train_generator, "alpha": _train_alpha}[args.kind](args)
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="run folder: states, metrics, sheets, bundle; "
+                        "a run that is found there goes on")
+    parser.add_argument("--batch-size", type=_positive)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--r1-weight", type=float)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the best there is by default")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
+    parser.add_argument("--threads", type=_positive, help="processor threads; 1 makes a run repeatable to the bit")
+    parser.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
+
+
+def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="pictures, searched with subfolders")
+    parser.add_argument("--pictures", type=_positive, default=1_000_000, help="how many to show in all")
+    parser.add_argument("--resolution", type=int, default=64, help="a power of two from 32 to 1024")
+    parser.add_argument("--from", dest="source", help="bundle to start from; one of half the resolution is grown")
+    parser.add_argument("--name", help="class name in the bundle; the folder's name by default")
+    parser.add_argument("--licence", default="unknown", help="of the resulting weights, for the model card")
+    parser.add_argument("--channel-base", type=_positive, default=2048, help="channels are base / resolution ...")
+    parser.add_argument("--channel-max", type=_positive, default=256, help="... at most this, at least 16")
+    parser.add_argument("--discriminator-channel-base", type=_positive)
+    parser.add_argument("--discriminator-channel-max", type=_positive)
+    parser.add_argument("--augmentation", choices=["none", "fixed", "adaptive"], default="none")
+    parser.add_argument("--path-length-weight", type=float, default=0.0)
+    parser.add_argument("--style-mixing", type=float, default=0.5)
+    parser.add_argument("--ema-half-life", type=_positive, help="in pictures")
+    parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
+    _add_common_arguments(parser)
+
+
+def _add_alpha_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", help="class name, folder or Hub repository with a generator")
+    parser.add_argument("folder", type=Path, nargs="?", help="real pictures (only --recipe paper uses them)")
+    parser.add_argument("--recipe", choices=["default", "paper"], default="default")
+    parser.add_argument("--steps", type=_positive)
+    parser.add_argument("--truncation-psi", type=float)
+    _add_common_arguments(parser)
+
+
+def _train_generator(args: argparse.Namespace) -> int:
+    from ..checkpoints.catalogue import resolve
+    from ..training.generator import GeneratorSettings
+    from ..training.runs import train_generator
+
+    device = _prepare(args)
+    discriminator_base = args.discriminator_channel_base or args.channel_base
+    discriminator_max = args.discriminator_channel_max or args.channel_max
+    settings = GeneratorSettings(
+        resolution=args.resolution,
+        channels=_channel_table(args.resolution, args.channel_base, args.channel_max),
+        discriminator_channels=_channel_table(args.resolution, discriminator_base, discriminator_max),
+        augmentation=args.augmentation,
+        path_length_weight=args.path_length_weight,
+        style_mixing=args.style_mixing,
+        flip=not args.no_flip,
+        **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "seed", feature_dtype="dtype"),
+    )
+    finished = train_generator(
+        args.folder,
+        args.out,
+        settings,
+        args.pictures,
+        source=resolve(args.source, with_discriminator=True) if args.source else None,
+        class_name=args.name,
+        licence=args.licence,
+        device=device,
+        save_seconds=args.save_minutes * 60,
+    )
+    return 0 if finished else INTERRUPTED
+
+
+def _train_alpha(args: argparse.Namespace) -> int:
+    from ..checkpoints.catalogue import resolve
+    from ..checkpoints.config import read_config
+    from ..training.recipes import AlphaSettings, paper_recipe
+    from ..training.runs import train_alpha
+
+    device = _prepare(args)
+    source = resolve(args.bundle)
+    recipe = paper_recipe(read_config(source).class_name) if args.recipe == "paper" else AlphaSettings()
+    given = _given(
+        args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "seed", feature_dtype="dtype"
+    )
+    finished = train_alpha(
+        source,
+        args.out,
+        dataclasses.replace(recipe, **given),
+        folder=args.folder,
+        device=device,
+        save_seconds=args.save_minutes * 60,
+    )
+    return 0 if finished else INTERRUPTED
+
+
+def _given(args: argparse.Namespace, *names: str, **renamed: str) -> dict:
+    """The options that were given, by the name of the setting; the others keep the recipe's value."""
+    options = {name: name for name in names} | renamed
+    return {name: getattr(args, option) for name, option in options.items() if getattr(args, option) is not None}
+
+
+def _prepare(args: argparse.Namespace):
+    """The device to train on; fills in the precision that is fastest there."""
+    import torch
+
+    from ..runtime import choose_device
+    from ..training.generator import fastest_dtype
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = choose_device(args.device)
+    args.dtype = args.dtype or fastest_dtype(device)
+    return device
+
+
+def _channel_table(resolution: int, base: int, most: int) -> dict[int, int]:
+    """Channels at 4, 8, ... ``resolution``: base / r within [16, most], and within what is asked below 16."""
+    sizes = [4]
+    while sizes[-1] < resolution:
+        sizes.append(sizes[-1] * 2)
+    return {size: max(min(16, most), min(most, base // size)) for size in sizes}
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
+    return value

@@ -1,0 +1,148 @@
+"""Whole trainings: a run folder in, a bundle out. The command line and the page call these two functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
+from ..checkpoints.catalogue import cache_folder
+from ..checkpoints.config import BundleConfig
+from ..errors import UserError
+from ..networks import Discriminator, Generator
+from .alpha import AlphaTrainer
+from .generator import GeneratorSettings, GeneratorTrainer
+from .growing import grow_discriminator, grow_generator
+from .loop import resume, train
+from .pictures import PictureFolder
+from .recipes import AlphaSettings
+
+BUNDLE_FOLDER = "bundle"
+ATTEMPTS = 3
+
+
+def train_generator(
+    folder: Path,
+    out: Path,
+    settings: GeneratorSettings,
+    pictures: int,
+    *,
+    source: Path | None = None,
+    class_name: str | None = None,
+    licence: str = "unknown",
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = print,
+    **loop_options,
+) -> bool:
+    """Train on the pictures of ``folder`` until ``pictures`` were shown; a run found in ``out`` goes on.
+
+    Args:
+        source: folder of a bundle to start from; one of half the resolution is grown.
+        class_name: of the bundle that is written to ``out/bundle``; the name of ``folder`` when None.
+        loop_options: ``save_seconds``, ``cancelled``, ``progress``, ... of ``loop.train``.
+
+    Returns False when stopped before the end. Raises UserError.
+    """
+    networks = _starting_networks(source, settings) if source else {}
+    real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures")
+    if real.unreadable:
+        report(f"{real.unreadable} files could not be read as pictures and are left out.")
+    trainer = GeneratorTrainer(settings, real, device, **networks)
+    if resume(trainer, out):
+        report(f"Going on from {trainer.pictures_seen:,} pictures.")
+    finished = train(trainer, out, pictures, **loop_options)
+    name = class_name or Path(folder).resolve().name
+    trainer.averaged.latent_avg.copy_(trainer.averaged.estimate_latent_avg())
+    config = BundleConfig.for_networks(
+        trainer.averaged,
+        trainer.discriminator,
+        class_name=name,
+        title=name,
+        licence=licence,
+        source=f"trained from {len(real):,} pictures, {trainer.pictures_seen:,} of them shown",
+    )
+    bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)
+    save_bundle(bundle, out / BUNDLE_FOLDER, dtype=torch.float32)
+    report(f"The bundle is in {out / BUNDLE_FOLDER}, after {trainer.pictures_seen:,} pictures.")
+    return finished
+
+
+def _starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
+    bundle = load_bundle(source, with_discriminator=True)
+    generator, discriminator = bundle.generator, bundle.discriminator
+    resolution = settings.resolution
+    if generator.config.resolution * 2 == resolution:
+        generator = grow_generator(generator, settings.channels[resolution])
+        if discriminator:
+            discriminator = grow_discriminator(discriminator, settings.discriminator_channels[resolution])
+    wanted = [(generator, settings.generator_config()), (discriminator, settings.discriminator_config())]
+    for network, config in wanted:
+        if network is not None and network.config != config:
+            raise UserError(
+                f"{source} holds a {type(network).__name__.lower()} of another shape; give the resolution and "
+                "channels it was made with, or a bundle of half the resolution to grow."
+            )
+    return {"generator": generator} | ({"discriminator": discriminator} if discriminator else {})
+
+
+def train_alpha(
+    source: Path,
+    out: Path,
+    settings: AlphaSettings,
+    *,
+    folder: Path | None = None,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = print,
+    **loop_options,
+) -> bool:
+    """Learn the masks of the generator in the bundle ``source``; ``out/bundle`` then holds all of it.
+
+    Masks that collapse (cover everything or nothing) are noticed, said, and tried again with a firmer hold on
+    their area, up to three times. ``folder`` holds real pictures, for recipes that want them.
+
+    Returns False when stopped before the end. Raises UserError.
+    """
+    bundle = load_bundle(source, with_discriminator=True)
+    settings = dataclasses.replace(
+        settings, generator_sha256=bundle.config.files["generator.safetensors"].sha256
+    )
+    real = None
+    if settings.real_samples == "pictures":
+        if folder is None:
+            raise UserError("This recipe compares with real pictures; name their folder after the bundle.")
+        real = PictureFolder(folder, bundle.generator.config.resolution, cache_folder() / "pictures")
+    for attempt in range(1, ATTEMPTS + 1):
+        trainer = AlphaTrainer(settings, bundle.generator, device, real)
+        attempt_folder = out / f"attempt{attempt}"
+        if resume(trainer, attempt_folder):
+            report(f"Going on from step {trainer.rounds:,}.")
+        target = settings.steps * settings.batch_size
+        stop = loop_options.get("cancelled", lambda: False)
+        options = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * settings.batch_size}
+        options |= loop_options | {"cancelled": lambda: trainer.collapsed or stop()}  # noqa: B023, used at once
+        finished = train(trainer, attempt_folder, target, **options)
+        if not trainer.collapsed:
+            break
+        report(f"The masks collapsed (mean area {trainer.mean_area:.2f}) at step {trainer.rounds:,}.")
+        settings = settings.with_more_background()
+        if attempt < ATTEMPTS:
+            report("Trying again with a firmer hold on the area.")
+    else:
+        raise UserError(
+            f"The masks collapsed in {ATTEMPTS} attempts; the sheets in {out} show how. A generator that was "
+            "trained for longer, or other area limits, may help."
+        )
+    if not finished:
+        report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
+        return False
+    learned = dataclasses.replace(
+        bundle, alpha=trainer.averaged, background=trainer.averaged_background, generator=bundle.generator
+    )
+    save_bundle(learned, out / BUNDLE_FOLDER)
+    report(f"The bundle with masks is in {out / BUNDLE_FOLDER}.")
+    return True
+
+
