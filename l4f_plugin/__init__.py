@@ -1,3 +1,31 @@
-"""Labels4Free: object classes with soft masks from a frozen StyleGAN2 generator."""
+"""Labels4Free: object classes with soft masks from a frozen StyleGAN2 generator.
+
+>>> from l4f_plugin import Labels4FreePipeline
+>>> sample = Labels4FreePipeline.from_pretrained("avatar").generate([7])[0]
+>>> sample.cutout().save("seed7.png")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .arguments import Background
+    from .pipeline import Labels4FreePipeline, Sample, SwapResult
+    from .runtime import CancelToken
 
 __version__ = "0.1.0"
+__all__ = ["Background", "CancelToken", "Labels4FreePipeline", "Sample", "SwapResult", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """The pipeline and its companions, imported when first asked for: torch takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import pipeline
+
+    return getattr(pipeline, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

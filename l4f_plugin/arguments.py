@@ -44,8 +44,9 @@ def parse_seeds(written: str) -> list[int]:
     for word in words:
         match = re.fullmatch(r"(\d{1,12})(?:-(\d{1,12}))?|-1", word)
         if match is None:
-            raise UserError(f"{word[:40]!r} is not a seed; write numbers and ranges as in 0-7,12, "
-                            "or -1 to draw one.")
+            raise UserError(
+                f"{word[:40]!r} is not a seed; write numbers and ranges as in 0-7,12, or -1 to draw one."
+            )
         if word == "-1":
             seeds.append(draw_seed())
             continue
@@ -135,8 +136,9 @@ class Background:
     radius: float = 0.0
 
     @classmethod
-    def parse(cls, wanted: str | Path | bytes | np.ndarray | Image.Image | Background, *,
-              files: bool = True) -> Background:
+    def parse(
+        cls, wanted: str | Path | bytes | np.ndarray | Image.Image | Background, *, files: bool = True
+    ) -> Background:
         """Reads `seed:7`, `#rrggbb`, `blur:8`, `transparent`, or else takes a picture: a file, its bytes, a
         PIL image or a uint8 array. `seed:-1` draws a seed.
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from . import __version__, compositing
 from .arguments import (
     LARGEST_BATCH,
     Background,
@@ -25,8 +23,8 @@ from .checkpoints.bundle import Bundle
 from .checkpoints.config import BundleConfig
 from .checkpoints.hub import HubMixin
 from .errors import UserError
-from .images import cover_fit, infotext
 from .runtime import CancelToken, choose_device, choose_dtype, free_memory, out_of_memory_in_words
+from .samples import Sample, SwapResult, put_before
 
 Progress = Callable[[int, int, str], None]
 
@@ -40,63 +38,6 @@ class Style:
     noise_mode: str = "random"
 
 
-@dataclass(eq=False)
-class Sample:
-    """A generated picture with its soft mask.
-
-    `image` uint8 RGB `[H, W, 3]`; `alpha` float32 `[H, W]` in [0, 1]; `background` uint8 `[H, W, 3]`, what
-    the generator draws with the object switched off, None where it was not asked for.
-    """
-
-    seed: int
-    truncation_psi: float
-    image: np.ndarray
-    alpha: np.ndarray
-    background: np.ndarray | None = None
-    class_name: str = ""
-    truncation_cutoff: int | None = None
-    noise_mode: str = "random"
-
-    def picture(self) -> Image.Image:
-        """The picture as RGB."""
-        return Image.fromarray(self.image)
-
-    def mask(self, threshold: float | None = None) -> Image.Image:
-        """The mask as 8-bit grey; hard with a `threshold` in [0, 1]."""
-        return Image.fromarray(compositing.to_bytes(compositing.threshold(self.alpha, threshold)))
-
-    def cutout(self) -> Image.Image:
-        """The subject alone as RGBA with straight alpha, its edge freed from the background's colour."""
-        colours = compositing.estimate_foreground(compositing.to_float(self.image), self.alpha)
-        return Image.fromarray(compositing.cutout(colours, self.alpha))
-
-    def infotext(self, **more: object) -> str:
-        """What it takes to make the picture again, in the web UIs' format; `more` are further fields."""
-        fields: dict[str, object] = {"Class": self.class_name, "Seed": self.seed,
-                                     "Truncation psi": f"{self.truncation_psi:g}"}
-        if self.truncation_cutoff is not None:
-            fields["Truncation cutoff"] = self.truncation_cutoff
-        fields |= {"Noise": self.noise_mode, **more, "Version": f"Labels4Free {__version__}"}
-        return infotext(f"Labels4Free {self.class_name}", fields)
-
-
-@dataclass(eq=False)
-class SwapResult:
-    """A subject in front of another background, as PIL images.
-
-    `composite` RGB, or RGBA where the background is transparent; `alpha` the edited mask as 8-bit grey;
-    `cutout` RGBA with straight alpha; `background` RGB, None where it is transparent. `sample` is the
-    subject as it was drawn, `infotext` belongs into the composite's file.
-    """
-
-    composite: Image.Image
-    alpha: Image.Image
-    cutout: Image.Image
-    background: Image.Image | None
-    sample: Sample
-    infotext: str
-
-
 class Labels4FreePipeline(HubMixin):
     """An object class that draws: `Labels4FreePipeline.from_pretrained("avatar").generate([1, 2, 3])`.
 
@@ -105,8 +46,9 @@ class Labels4FreePipeline(HubMixin):
     computed in float32. Raises `UserError` for what this machine does not have.
     """
 
-    def __init__(self, bundle: Bundle, device: str | torch.device | None = None,
-                 dtype: str | torch.dtype | None = None):
+    def __init__(
+        self, bundle: Bundle, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    ):
         self.bundle = bundle
         self.to(device, dtype)
 
@@ -130,8 +72,9 @@ class Labels4FreePipeline(HubMixin):
     def _crop(self) -> tuple[int, int, int, int]:
         return self.config.crop or (0, self.resolution, 0, self.resolution)
 
-    def to(self, device: str | torch.device | None = None,
-           dtype: str | torch.dtype | None = None) -> Labels4FreePipeline:
+    def to(
+        self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    ) -> Labels4FreePipeline:
         """Moves the networks; returns the pipeline. None chooses as on construction."""
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device, dtype)
@@ -145,25 +88,52 @@ class Labels4FreePipeline(HubMixin):
 
     def weight_bytes(self) -> int:
         """Size of the networks in memory."""
-        return sum(tensor.numel() * tensor.element_size() for network in self.bundle.networks().values()
-                   for tensor in network.state_dict().values())
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for network in self.bundle.networks().values()
+            for tensor in network.state_dict().values()
+        )
 
     def _move(self, device: torch.device) -> None:
         for network in self.bundle.networks().values():
             network.to(device).eval().requires_grad_(False)
 
-    def generate(self, seeds: Sequence[int], truncation_psi: float | None = None,
-                 truncation_cutoff: int | None = None, noise_mode: str = "random", batch_size: int = 4,
-                 with_background: bool = True, progress: Progress | None = None,
-                 cancel: CancelToken | None = None) -> list[Sample]:
+    def generate(
+        self,
+        seeds: Sequence[int],
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        batch_size: int = 4,
+        with_background: bool = True,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Sample]:
         """All samples of `stream` as a list."""
-        return list(self.stream(seeds, truncation_psi, truncation_cutoff, noise_mode, batch_size,
-                                with_background, progress, cancel))
+        return list(
+            self.stream(
+                seeds,
+                truncation_psi,
+                truncation_cutoff,
+                noise_mode,
+                batch_size,
+                with_background,
+                progress,
+                cancel,
+            )
+        )
 
-    def stream(self, seeds: Sequence[int], truncation_psi: float | None = None,
-               truncation_cutoff: int | None = None, noise_mode: str = "random", batch_size: int = 4,
-               with_background: bool = True, progress: Progress | None = None,
-               cancel: CancelToken | None = None) -> Iterator[Sample]:
+    def stream(
+        self,
+        seeds: Sequence[int],
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        batch_size: int = 4,
+        with_background: bool = True,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Iterator[Sample]:
         """One sample for each seed, in order, as soon as its batch is drawn.
 
         Args:
@@ -183,23 +153,41 @@ class Labels4FreePipeline(HubMixin):
         check_integer("The batch size", batch_size, 1, LARGEST_BATCH)
         return self._stream(seeds, style, batch_size, with_background, progress, cancel or CancelToken())
 
-    def _stream(self, seeds: list[int], style: Style, batch_size: int, with_background: bool,
-                progress: Progress | None, cancel: CancelToken) -> Iterator[Sample]:
+    def _stream(
+        self,
+        seeds: list[int],
+        style: Style,
+        batch_size: int,
+        with_background: bool,
+        progress: Progress | None,
+        cancel: CancelToken,
+    ) -> Iterator[Sample]:
         for start in range(0, len(seeds), batch_size):
-            batch = seeds[start:start + batch_size]
+            batch = seeds[start : start + batch_size]
             samples, backgrounds = self._draw(batch, batch if with_background else [], style, cancel)
-            for sample, background in zip(samples, backgrounds if with_background else [None] * len(batch),
-                                          strict=True):
+            for sample, background in zip(
+                samples, backgrounds if with_background else [None] * len(batch), strict=True
+            ):
                 sample.background = background
             if progress:
                 done = start + len(batch)
                 progress(done, len(seeds), f"{done} of {len(seeds)} pictures")
             yield from samples
 
-    def swap(self, subject: int | Sample, background: Background | object, *, threshold: float | None = None,
-             grow: int = 0, feather: float = 0.0, keep_largest: bool = False,
-             truncation_psi: float | None = None, truncation_cutoff: int | None = None,
-             noise_mode: str = "random", cancel: CancelToken | None = None) -> SwapResult:
+    def swap(
+        self,
+        subject: int | Sample,
+        background: Background | object,
+        *,
+        threshold: float | None = None,
+        grow: int = 0,
+        feather: float = 0.0,
+        keep_largest: bool = False,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        cancel: CancelToken | None = None,
+    ) -> SwapResult:
         """Puts a subject in front of another background.
 
         `subject` is a seed, drawn with the last options as in `stream`, or a `Sample`, which keeps its style.
@@ -221,7 +209,7 @@ class Labels4FreePipeline(HubMixin):
         else:
             style = self._style(truncation_psi, truncation_cutoff, noise_mode)
             [sample], drawn = self._draw([check_seed(subject)], scenery, style, cancel or CancelToken())
-        return _put_before(sample, wanted, drawn[0] if drawn else None, edge)
+        return put_before(sample, wanted, drawn[0] if drawn else None, edge)
 
     def _style(self, psi: float | None, cutoff: int | None, noise_mode: str) -> Style:
         if cutoff is not None:
@@ -229,56 +217,75 @@ class Labels4FreePipeline(HubMixin):
         psi = self.config.truncation_psi if psi is None else check_truncation_psi(psi)
         return Style(psi, cutoff, check_noise_mode(noise_mode))
 
-    def _draw(self, subjects: list[int], backgrounds: list[int], style: Style,
-              cancel: CancelToken) -> tuple[list[Sample], list[np.ndarray]]:
+    def _draw(
+        self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
+    ) -> tuple[list[Sample], list[np.ndarray]]:
         """Subjects with masks and backgrounds uint8 `[H, W, 3]`, by their seeds, all in one batch."""
         if self.bundle.alpha is None:
-            raise UserError(f"The class {self.config.class_name} has no mask network yet; train one with "
-                            "`l4f train alpha`.")
+            raise UserError(
+                f"The class {self.config.class_name} has no mask network yet; train one with "
+                "`l4f train alpha`."
+            )
         cancel.check()
         self._move(self.device)
         with out_of_memory_in_words():
             pictures, alphas = self._synthesise(subjects, backgrounds, style, cancel)
-        samples = [Sample(seed, style.truncation_psi, picture, alpha, None, self.config.class_name,
-                          style.truncation_cutoff, style.noise_mode)
-                   for seed, picture, alpha in zip(subjects, pictures, alphas, strict=False)]
-        return samples, list(pictures[len(subjects):])
+        samples = [
+            Sample(
+                seed,
+                style.truncation_psi,
+                picture,
+                alpha,
+                None,
+                self.config.class_name,
+                style.truncation_cutoff,
+                style.noise_mode,
+            )
+            for seed, picture, alpha in zip(subjects, pictures, alphas, strict=False)
+        ]
+        return samples, list(pictures[len(subjects) :])
 
     @torch.inference_mode()
-    def _synthesise(self, subjects: list[int], backgrounds: list[int], style: Style,
-                    cancel: CancelToken) -> tuple[np.ndarray, np.ndarray]:
+    def _synthesise(
+        self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Pictures uint8 `[N + M, H, W, 3]` of N subjects and M backgrounds, alphas float32 `[N, H, W]`."""
         generator, learned = self.bundle.generator, self.bundle.background
-        config = generator.config
-        inputs = {seed: RandomInputs.of(seed, config, style.noise_mode) for seed in {*subjects, *backgrounds}}
-
-        def mapped(latents: list[Tensor]) -> Tensor:
-            latents = torch.stack(latents) if latents else torch.empty(0, config.latent_dim)
-            return generator.mapping(latents.to(self.device))
-
-        subject_w = generator.truncate(mapped([inputs[seed].z for seed in subjects]), style.truncation_psi,
-                                       style.truncation_cutoff)
-        # Without a learned background this is the published way: the subject's own z, untruncated, gate off.
-        names = [inputs[seed].background_z if learned else inputs[seed].z for seed in backgrounds]
-        background_w = generator.truncate(mapped(names))
-        if learned:
-            background_w = learned(background_w)
+        seeds = [*subjects, *backgrounds]
+        drawn = {seed: RandomInputs.of(seed, generator.config, style.noise_mode) for seed in seeds}
+        w_plus = self._w_plus([drawn[s] for s in subjects], [drawn[s] for s in backgrounds], style)
         noise = style.noise_mode
         if noise == "random":
-            maps = [inputs[seed].noise for seed in [*subjects, *backgrounds]]
-            noise = [torch.stack(layer).to(self.device) for layer in zip(*maps, strict=True)]
+            layers = zip(*(drawn[seed].noise for seed in seeds), strict=True)
+            noise = [torch.stack(layer).to(self.device) for layer in layers]  # [N + M, 1, h, w] each
         gate = torch.tensor([1.0] * len(subjects) + [0.0] * len(backgrounds), device=self.device)
         generator.synthesis.feature_dtype = self.dtype
         output = generator.synthesis(
-            torch.cat([subject_w, background_w]), noise, object_gate=gate if backgrounds else None,
-            background_tensor=learned.tensor if learned else None, on_block=cancel.check)
+            w_plus,
+            noise,
+            object_gate=gate if backgrounds else None,
+            background_tensor=learned.tensor if learned else None,
+            on_block=cancel.check,
+        )
         top, bottom, left, right = self._crop
         alphas = np.zeros((0, bottom - top, right - left), np.float32)
         if subjects:
-            alpha = self.bundle.alpha([features[:len(subjects)] for features in output.features])
+            alpha = self.bundle.alpha([features[: len(subjects)] for features in output.features])
             alphas = alpha[:, 0, top:bottom, left:right].float().cpu().numpy()
         pixels = (output.image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1)[:, top:bottom, left:right].contiguous().cpu().numpy(), alphas
+
+    def _w_plus(self, subjects: list[RandomInputs], backgrounds: list[RandomInputs], style: Style) -> Tensor:
+        """W+ codes `[N + M, num_styles, style_dim]` of the subjects, then of the backgrounds."""
+        generator, learned = self.bundle.generator, self.bundle.background
+        # Without a learned background this is the published way: the subject's own z, untruncated, gate off.
+        latents = [inputs.z for inputs in subjects]
+        latents += [inputs.background_z if learned else inputs.z for inputs in backgrounds]
+        w = generator.mapping(torch.stack(latents).to(self.device))
+        count = len(subjects)
+        subject = generator.truncate(w[:count], style.truncation_psi, style.truncation_cutoff)
+        background = generator.truncate(w[count:])
+        return torch.cat([subject, learned(background) if learned else background])
 
 
 @dataclass(frozen=True)
@@ -297,30 +304,3 @@ class RandomInputs:
         background_z = torch.randn(config.latent_dim, generator=random)
         sides = config.convolution_resolutions if noise_mode == "random" else []
         return cls(z, background_z, [torch.randn(1, side, side, generator=random) for side in sides])
-
-
-def _put_before(sample: Sample, wanted: Background, drawn: np.ndarray | None,
-                edge: EdgeOptions) -> SwapResult:
-    """Edits the mask and composites; `drawn` is the background where `wanted` names a seed."""
-    picture = compositing.to_float(sample.image)
-    height, width = sample.alpha.shape
-    # Colours are freed from the old background along the soft edge that the user moved outwards, not along
-    # one that was thresholded or feathered: that says nothing about what is in a pixel.
-    matte = compositing.edit_alpha(sample.alpha, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
-    foreground = compositing.estimate_foreground(picture, matte)
-    alpha = compositing.edit_alpha(sample.alpha, level=edge.threshold, pixels=edge.grow, radius=edge.feather,
-                                   keep_largest=edge.keep_largest)
-    cutout = Image.fromarray(compositing.cutout(foreground, alpha))
-    if wanted.kind == "blur":
-        drawn = compositing.to_bytes(compositing.blurred_background(picture, matte, wanted.radius))
-    elif wanted.kind == "colour":
-        drawn = np.full((height, width, 3), wanted.colour, np.uint8)
-    elif wanted.kind == "picture":
-        drawn = cover_fit(wanted.picture, width, height)
-    composite = cutout if drawn is None else Image.fromarray(compositing.to_bytes(
-        compositing.composite(foreground, compositing.to_float(drawn), alpha)))
-    edits = {"Threshold": edge.threshold, "Grow": edge.grow or None, "Feather": edge.feather or None,
-             "Largest piece only": edge.keep_largest or None}
-    text = sample.infotext(Background=wanted.label, **{k: v for k, v in edits.items() if v is not None})
-    return SwapResult(composite, Image.fromarray(compositing.to_bytes(alpha)), cutout,
-                      None if drawn is None else Image.fromarray(drawn), sample, text)

@@ -67,8 +67,9 @@ class JobQueue:
         return len(self._tickets)
 
     @contextmanager
-    def turn(self, cancel: CancelToken | None = None,
-             on_wait: Callable[[int], None] | None = None) -> Iterator[None]:
+    def turn(
+        self, cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None
+    ) -> Iterator[None]:
         """Waits until the jobs before this one have ended; the body of the `with` is the job.
 
         `on_wait(ahead)` is called with the number of jobs ahead whenever that changes. Raises `Cancelled`
@@ -124,9 +125,16 @@ class ModelCache:
         self._pipeline: Labels4FreePipeline | None = None
 
     @contextmanager
-    def job(self, name: str, *, device: str | None = None, dtype: str | None = None,
-            cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None,
-            release_after: bool = False) -> Iterator[Labels4FreePipeline]:
+    def job(
+        self,
+        name: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        cancel: CancelToken | None = None,
+        on_wait: Callable[[int], None] | None = None,
+        release_after: bool = False,
+    ) -> Iterator[Labels4FreePipeline]:
         """Waits for its turn, then gives the pipeline of that class: `with cache.job("avatar") as pipeline:`.
 
         A pipeline of another class, device or precision makes room first. Running out of memory, in loading
@@ -241,8 +249,10 @@ def nvidia_hint() -> str | None:
     """What to do about an NVIDIA card that the installed PyTorch cannot use; None where there is none."""
     if not _nvidia_card_present() or not _torch_is_for_cpu():
         return None
-    return ("An NVIDIA card is idle because the installed PyTorch is a CPU build; "
-            "run `python3 install.py run --torch-index cu126` to replace it by one that uses the card.")
+    return (
+        "An NVIDIA card is idle because the installed PyTorch is a CPU build; "
+        "run `python3 install.py run --torch-index cu126` to replace it by one that uses the card."
+    )
 
 
 def _nvidia_card_present() -> bool:
@@ -283,14 +293,21 @@ def out_of_memory_in_words() -> Iterator[None]:
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed work
     free_memory()
-    raise OutOfMemory("Memory ran out; draw fewer pictures at once (a batch size of 1), close other programs "
-                      "that use the device, or choose the device cpu.") from None
+    raise OutOfMemory(
+        "Memory ran out; draw fewer pictures at once (a batch size of 1), close other programs "
+        "that use the device, or choose the device cpu."
+    ) from None
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     words = str(error).lower()
-    return (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-            or "out of memory" in words or "can't allocate memory" in words or "not enough memory" in words)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in words
+        or "can't allocate memory" in words
+        or "not enough memory" in words
+    )
 
 
 def memory_in_use(device: torch.device) -> int:

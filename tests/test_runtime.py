@@ -54,8 +54,9 @@ def pretend(monkeypatch, cards=0, apple=False):
     monkeypatch.setattr(runtime, "_nvidia_card_present", lambda: False)
 
 
-@pytest.mark.parametrize(("cards", "apple", "expected"),
-                         [(1, True, "cuda"), (0, True, "mps"), (0, False, "cpu")])
+@pytest.mark.parametrize(
+    ("cards", "apple", "expected"), [(1, True, "cuda"), (0, True, "mps"), (0, False, "cpu")]
+)
 def test_the_best_device_is_chosen(monkeypatch, cards, apple, expected):
     pretend(monkeypatch, cards, apple)
     assert runtime.choose_device().type == expected
@@ -88,8 +89,11 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
 
 def test_precisions():
     cuda, mps = torch.device("cuda"), torch.device("mps")
-    assert [runtime.choose_dtype(device) for device in (CPU, mps, cuda)] == [torch.float32, torch.float32,
-                                                                             torch.float16]
+    assert [runtime.choose_dtype(device) for device in (CPU, mps, cuda)] == [
+        torch.float32,
+        torch.float32,
+        torch.float16,
+    ]
     assert runtime.choose_dtype(CPU, "bfloat16") == torch.bfloat16
     assert runtime.choose_dtype(CPU, torch.float32) == torch.float32
     assert runtime.choose_dtype(mps, "auto") == torch.float32
@@ -110,13 +114,16 @@ def test_the_hint_about_an_idle_card(monkeypatch):
     assert runtime.nvidia_hint() is None
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", True),
-    ("__version__ = '2.1.2+cpu'\ncuda = None\nhip = None\n", True),
-    ("cuda: Optional[str] = '12.6'\nhip: Optional[str] = None\n", False),
-    ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4'\n", False),
-    ("something else", False),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", True),
+        ("__version__ = '2.1.2+cpu'\ncuda = None\nhip = None\n", True),
+        ("cuda: Optional[str] = '12.6'\nhip: Optional[str] = None\n", False),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4'\n", False),
+        ("something else", False),
+    ],
+)
 def test_the_build_is_read_without_importing_torch(monkeypatch, tmp_path, text, expected):
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('must not be imported')")
@@ -127,8 +134,10 @@ def test_the_build_is_read_without_importing_torch(monkeypatch, tmp_path, text, 
 
 
 def test_importing_the_runtime_imports_no_torch():
-    program = ("import sys, l4f_plugin, l4f_plugin.runtime, l4f_plugin.images, l4f_plugin.arguments\n"
-               "l4f_plugin.runtime.nvidia_hint()\nprint('torch' in sys.modules)")
+    program = (
+        "import sys, l4f_plugin, l4f_plugin.runtime, l4f_plugin.images, l4f_plugin.arguments\n"
+        "l4f_plugin.runtime.nvidia_hint()\nprint('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -279,12 +288,18 @@ def test_running_out_of_memory_is_cleaned_up_and_explained(cache):
         pass
 
 
-@pytest.mark.parametrize("error", [
-    MemoryError(), OutOfMemoryError("x"),
-    RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
-    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("x"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+    ],
+)
 def test_every_way_of_running_out_of_memory_is_known(error):
     with pytest.raises(runtime.OutOfMemory), runtime.out_of_memory_in_words():
         raise error

@@ -1,0 +1,102 @@
+"""`l4f`: finds the command, turns failures into one sentence and an exit code.
+
+Exit codes: 0 done; 2 the user can mend it, said as `l4f: sentence` on stderr; 130 stopped by Ctrl-C.
+Only the module of the command that runs is imported, so that `l4f --help` needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from . import __version__
+from .errors import Cancelled, UserError
+
+COMMANDS = {
+    "generate": "draw pictures with masks, cut-outs and backgrounds",
+    "swap": "put one subject in front of another background",
+    "classes": "list the object classes that can be used",
+    "convert": "make a bundle from a published checkpoint",
+    "train": "train a generator or a mask network",
+    "evaluate": "measure masks, or a whole object class",
+    "app": "open the page in a browser",
+}
+# What Python and a shell report for a program that was interrupted, or whose reader has gone.
+INTERRUPTED, READER_GONE = 130, 141
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of repeating the usage before it."""
+
+    def error(self, message: str) -> None:
+        """Exits with 2."""
+        self.exit(2, f"l4f: {message}; see `{self.prog} --help`\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code. `argv` is without the program's name, None takes sys.argv."""
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        print(f"l4f: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Cancelled):
+        print("l4f: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+
+
+def _run(argv: list[str]) -> int:
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    if chosen == "app":
+        return _open_page(argv[argv.index("app") + 1 :])
+    parser = Parser(prog="l4f", description="Labels4Free: generate object classes with soft masks.")
+    parser.add_argument("--version", action="version", version=f"Labels4Free {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        if name == chosen:
+            module = _import_command(name)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    arguments = parser.parse_args(argv)
+    return arguments.run(arguments) or 0
+
+
+def _import_command(name: str) -> ModuleType:
+    match name:
+        case "generate":
+            from .commands import generate as command
+        case "swap":
+            from .commands import swap as command
+        case "classes":
+            from .commands import classes as command
+        case "convert":
+            from .commands import convert as command
+        case "train":
+            from .commands import train as command
+        case "evaluate":
+            from .commands import evaluate as command
+    return command
+
+
+def _open_page(argv: list[str]) -> int:
+    """Runs the package of the page as a program, with the rest of the command line as its own."""
+    sys.argv = ["l4f app", *argv]
+    try:
+        runpy.run_module("l4f_ui", run_name="__main__")
+    except ModuleNotFoundError as error:
+        if error.name not in ("l4f_ui", "gradio"):
+            raise
+        raise UserError(
+            f"The page needs {error.name}, which is not installed; run `python3 install.py run`, "
+            "which sets it up and opens the page."
+        ) from error
+    return 0

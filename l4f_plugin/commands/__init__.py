@@ -1,0 +1,83 @@
+"""The commands of `l4f`, one module each.
+
+Each has `add_arguments(parser)` and `run(arguments)`, which returns the exit code. What brings torch is
+imported within `run`, so that help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..arguments import NOISE_MODES
+
+
+def add_class_argument(parser: argparse.ArgumentParser) -> None:
+    """Which object class."""
+    parser.add_argument(
+        "class_name",
+        metavar="CLASS",
+        help="a name that `l4f classes` lists, the folder of a "
+        "bundle, or a Hugging Face repository as owner/name",
+    )
+
+
+def add_style_arguments(parser: argparse.ArgumentParser) -> None:
+    """How pictures look, besides the seed."""
+    parser.add_argument(
+        "--truncation-psi",
+        type=float,
+        metavar="PSI",
+        help="from -2 to 2: 1 draws freely, smaller "
+        "numbers keep closer to the mean picture (default: the class's own)",
+    )
+    parser.add_argument(
+        "--truncation-cutoff",
+        type=int,
+        metavar="LAYER",
+        help="leave the styles from this layer on untruncated",
+    )
+    parser.add_argument(
+        "--noise-mode",
+        choices=NOISE_MODES,
+        default="random",
+        help="fine detail: drawn from the seed (random, the default), the same for all (stored), or none",
+    )
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to compute, and how exactly."""
+    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
+    parser.add_argument(
+        "--dtype", help="float32, float16 or bfloat16 (default: float16 on CUDA, else float32)"
+    )
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """For programs that read the answer."""
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def print_json(answer: Any) -> None:
+    """The answer of a command for programs; paths become text."""
+    print(json.dumps(answer, indent=1, default=str))
+
+
+def make_folder(folder: Path) -> Path:
+    """Makes the output folder before any work is done for it. Raises `UserError` where that is impossible."""
+    from ..checkpoints.files import storage_error
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return folder
+
+
+def show_progress(done: int, total: int, message: str) -> None:
+    """One line on a terminal's stderr that is written over until all is done; nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r{message}", end="\n" if done == total else "", file=sys.stderr, flush=True)

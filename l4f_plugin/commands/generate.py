@@ -1,0 +1,111 @@
+"""`l4f generate CLASS --seeds 0-7 --out DIR`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..arguments import LARGEST_BATCH, check_integer, check_truncation_psi, parse_seeds
+from . import (
+    add_class_argument,
+    add_device_arguments,
+    add_json_argument,
+    add_style_arguments,
+    make_folder,
+    print_json,
+    show_progress,
+)
+
+if TYPE_CHECKING:
+    from ..pipeline import Sample
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_class_argument(parser)
+    parser.add_argument(
+        "--seeds", default="-1", help="numbers and ranges as in 0-7,12; -1 draws one (default)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for seed0000.png, "
+        "seed0000_alpha.png, seed0000_cutout.png and seed0000_background.png; files of these "
+        "names are replaced",
+    )
+    parser.add_argument(
+        "--no-background", action="store_true", help="leave the backgrounds out, which takes half the time"
+    )
+    parser.add_argument("--batch-size", type=int, default=4, help="pictures drawn at once (default: 4)")
+    add_style_arguments(parser)
+    add_device_arguments(parser)
+    add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draws and writes one batch after the other; what is written stays when a later one fails."""
+    seeds = list(dict.fromkeys(parse_seeds(arguments.seeds)))
+    check_integer("The batch size", arguments.batch_size, 1, LARGEST_BATCH)
+    if arguments.truncation_psi is not None:
+        check_truncation_psi(arguments.truncation_psi)
+    folder = make_folder(arguments.out)
+
+    from ..pipeline import Labels4FreePipeline
+
+    pipeline = Labels4FreePipeline.from_pretrained(
+        arguments.class_name, device=arguments.device, dtype=arguments.dtype
+    )
+    samples = pipeline.stream(
+        seeds,
+        arguments.truncation_psi,
+        arguments.truncation_cutoff,
+        arguments.noise_mode,
+        arguments.batch_size,
+        with_background=not arguments.no_background,
+        progress=show_progress,
+    )
+    written = []
+    for sample in samples:
+        files = write_sample(sample, folder)
+        written.append(
+            {
+                "seed": sample.seed,
+                "truncation_psi": sample.truncation_psi,
+                "mask_area": round(float(sample.alpha.mean()), 4),
+                **files,
+            }
+        )
+        if not arguments.json:
+            print(f"seed {sample.seed}: {files['picture']}")
+    if arguments.json:
+        print_json(
+            {
+                "class": pipeline.config.class_name,
+                "device": str(pipeline.device),
+                "dtype": str(pipeline.dtype).removeprefix("torch."),
+                "samples": written,
+            }
+        )
+    return 0
+
+
+def write_sample(sample: Sample, folder: Path) -> dict[str, Path]:
+    """Writes picture, mask, cut-out and, where there is one, background, each with infotext; their paths."""
+    from ..images import write_png
+
+    stem = f"seed{sample.seed:04d}"
+    pictures = {
+        "picture": ("", sample.picture()),
+        "alpha": ("_alpha", sample.mask()),
+        "cutout": ("_cutout", sample.cutout()),
+    }
+    if sample.background is not None:
+        pictures["background"] = ("_background", sample.background)
+    files = {}
+    for kind, (ending, picture) in pictures.items():
+        files[kind] = folder / f"{stem}{ending}.png"
+        write_png(files[kind], picture, sample.infotext())
+    return files

@@ -1,0 +1,374 @@
+"""`l4f` as people type it: files, answers, sentences and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_plugin import __version__, cli
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.images import parse_infotext, read_infotext
+from l4f_plugin.pipeline import Labels4FreePipeline
+
+# Prints which of the slow packages the command line has imported.
+SLOW_IMPORTS = """
+import sys
+from l4f_plugin import cli
+try:
+    cli.main(sys.argv[1:])
+except SystemExit:
+    pass
+print(sorted({"torch", "numpy", "gradio", "huggingface_hub"} & set(sys.modules)))
+"""
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr)."""
+    try:
+        code = cli.main([str(word) for word in argv])
+    except SystemExit as leaving:
+        code = leaving.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def assert_refused(result, sentence):
+    code, out, err = result
+    assert code == 2 and out == ""
+    assert err.startswith("l4f: ") and err.count("\n") == 1, err
+    assert sentence in err
+
+
+# generate
+
+
+def test_generate_writes_four_files_a_seed(capsys, tiny_bundle_folder, tmp_path):
+    out = tmp_path / "new" / "folder"
+    code, said, _ = run(
+        capsys,
+        "generate",
+        tiny_bundle_folder,
+        "--seeds",
+        "0-2,12345",
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--batch-size",
+        "3",
+        "--truncation-psi",
+        "0.5",
+    )
+    assert code == 0
+    stems = [
+        f"seed{name}{ending}.png"
+        for name in ("0000", "0001", "0002", "12345")
+        for ending in ("", "_alpha", "_cutout", "_background")
+    ]
+    assert sorted(os.listdir(out)) == sorted(stems)
+    assert said.count("\n") == 4 and f"seed 12345: {out / 'seed12345.png'}" in said
+    [sample] = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu").generate([12345], 0.5)
+    for ending, mode, expected in (
+        ("", "RGB", sample.picture()),
+        ("_alpha", "L", sample.mask()),
+        ("_cutout", "RGBA", sample.cutout()),
+        ("_background", "RGB", Image.fromarray(sample.background)),
+    ):
+        stored = Image.open(out / f"seed12345{ending}.png")
+        assert stored.mode == mode and stored.size == (32, 32)
+        if ending != "_cutout":  # its colours amplify the last bit of a pixel
+            assert np.abs(np.asarray(stored).astype(int) - np.asarray(expected)).max() <= 1
+    assert np.array_equal(
+        np.asarray(Image.open(out / "seed12345_cutout.png"))[..., 3],
+        np.asarray(Image.open(out / "seed12345_alpha.png")),
+    )
+    fields = parse_infotext(read_infotext(out / "seed12345_cutout.png"))
+    assert fields["Class"] == "tiny" and fields["Seed"] == "12345" and fields["Truncation psi"] == "0.5"
+    assert fields["Version"] == f"Labels4Free {__version__}"
+
+
+def test_generate_answers_programs(capsys, tiny_bundle_folder, tmp_path):
+    code, out, err = run(
+        capsys,
+        "generate",
+        tiny_bundle_folder,
+        "--seeds",
+        "5,5,-1",
+        "--out",
+        tmp_path,
+        "--json",
+        "--device",
+        "cpu",
+        "--no-background",
+    )
+    answer = json.loads(out)
+    assert code == 0 and err == ""
+    assert (answer["class"], answer["device"], answer["dtype"]) == ("tiny", "cpu", "float32")
+    assert len(answer["samples"]) == 2 and answer["samples"][0]["seed"] == 5
+    for sample in answer["samples"]:
+        assert sample["picture"] == str(tmp_path / f"seed{sample['seed']:04d}.png")
+        assert os.path.isfile(sample["cutout"]) and "background" not in sample
+        assert 0 <= sample["mask_area"] <= 1 and sample["truncation_psi"] == 0.6
+    assert len(os.listdir(tmp_path)) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--seeds", "-2"], "not a seed"),
+        (["--seeds", "9-3"], "empty"),
+        (["--seeds", "0-10000"], "from 1 to 10000"),
+        (["--truncation-psi", "3"], "from -2 to 2"),
+        (["--truncation-psi", "nan"], "from -2 to 2"),
+        (["--truncation-psi", "x"], "invalid float"),
+        (["--batch-size", "0"], "batch size"),
+        (["--device", "tpu"], "not a device"),
+        (["--dtype", "float16", "--device", "cpu"], "cannot be used on cpu"),
+        (["--truncation-cutoff", "99"], "from 0 to 8"),
+        (["--noise-mode", "loud"], "noise-mode"),
+        (["--unknown"], "unrecognized"),
+    ],
+)
+def test_generate_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, tmp_path, options, sentence):
+    out = tmp_path / "out"
+    assert_refused(run(capsys, "generate", tiny_bundle_folder, "--out", out, *options), sentence)
+    assert not out.exists() or os.listdir(out) == []
+
+
+def test_generate_refuses_paths_and_classes_that_cannot_be(capsys, tiny_bundle_folder, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("kept")
+    for out in (blocker, blocker / "below"):
+        assert_refused(run(capsys, "generate", tiny_bundle_folder, "--out", out), str(blocker))
+    assert blocker.read_text() == "kept"
+    assert_refused(run(capsys, "generate", tmp_path / "nothing", "--out", tmp_path), "nothing")
+    assert_refused(run(capsys, "generate", tmp_path, "--out", tmp_path), "config.json")
+    assert_refused(run(capsys, "generate"), "required: CLASS, --out")
+
+
+# swap
+
+
+@pytest.mark.parametrize(
+    ("background", "mode"),
+    [
+        ("seed:7", "RGB"),
+        ("#3366ff", "RGB"),
+        ("blur:2", "RGB"),
+        ("transparent", "RGBA"),
+        ("picture", "RGB"),
+    ],
+)
+def test_swap_writes_one_picture(capsys, tiny_bundle_folder, tmp_path, background, mode):
+    if background == "picture":
+        background = tmp_path / "scenery.jpg"
+        Image.new("RGB", (40, 30), "green").save(background)
+    out = tmp_path / "deep" / "swapped.png"
+    code, said, _ = run(
+        capsys,
+        "swap",
+        tiny_bundle_folder,
+        "--seed",
+        "3",
+        "--background",
+        background,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--grow",
+        "-1",
+        "--feather",
+        "1.5",
+    )
+    assert code == 0 and said.startswith("seed 3 before ") and str(out) in said
+    assert Image.open(out).mode == mode
+    fields = parse_infotext(read_infotext(out))
+    assert fields["Seed"] == "3" and fields["Grow"] == "-1" and fields["Feather"] == "1.5"
+    assert str(tmp_path) not in read_infotext(out), "folders of the user are nobody's business"
+
+
+def test_swap_takes_the_threshold_of_the_class(capsys, tiny_bundle_folder, tmp_path):
+    out = tmp_path / "hard.png"
+    common = (
+        "swap",
+        tiny_bundle_folder,
+        "--seed",
+        "3",
+        "--background",
+        "transparent",
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--json",
+    )
+    for options, expected in (([], None), (["--threshold"], 0.4), (["--threshold", "0.7"], 0.7)):
+        code, said, _ = run(capsys, *common, *options)
+        answer = json.loads(said)
+        assert code == 0 and answer["threshold"] == expected and answer["seed"] == 3
+        levels = set(np.unique(np.asarray(Image.open(out))[..., 3]))
+        assert (levels <= {0, 255}) == (expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--background", "nothing.png"], "not known"),
+        (["--background", "blur:x"], "radius"),
+        (["--background", "#zzz"], "not a colour"),
+        (["--seed", "-5"], "A seed"),
+        (["--threshold", "2"], "threshold"),
+        (["--grow", "500"], "from -128 to 128"),
+        (["--feather", "-1"], "feather"),
+        (["--truncation-psi", "9"], "psi"),
+        (["--out", "picture.jpg"], ".png"),
+    ],
+)
+def test_swap_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, tmp_path, options, sentence):
+    defaults = {"--background": "transparent", "--out": str(tmp_path / "out.png")}
+    defaults.update(zip(options[::2], options[1::2], strict=True))
+    assert_refused(run(capsys, "swap", tiny_bundle_folder, *sum(defaults.items(), ())), sentence)
+    assert os.listdir(tmp_path) == []
+
+
+# The frame
+
+
+def test_help_imports_nothing_slow():
+    for argv in (
+        ["--help"],
+        ["--version"],
+        ["nonsense"],
+        ["generate", "--help"],
+        ["swap", "--help"],
+        ["train", "--help"],
+        ["generate"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", SLOW_IMPORTS, *argv], capture_output=True, text=True, check=True
+        )
+        imported = json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"'))
+        assert set(imported) <= ({"numpy"} if argv[0] in cli.COMMANDS else set()), argv
+
+
+def test_help_lists_every_command(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for name in ("generate", "swap", "classes", "convert", "train", "evaluate", "app"):
+        assert name in out
+        if name != "app":
+            assert run(capsys, name, "--help")[0] == 0
+    assert run(capsys, "--version")[1].strip() == f"Labels4Free {__version__}"
+
+
+def test_no_and_unknown_commands_are_refused(capsys):
+    assert_refused(run(capsys), "COMMAND")
+    assert_refused(run(capsys, "draw"), "draw")
+
+
+def test_the_module_is_the_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "l4f_plugin", "swap", "x", "--background", "?", "--out", "y.png"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("l4f: The background '?' is not known")
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (Cancelled, 130)])
+def test_being_stopped_is_no_failure(capsys, monkeypatch, raised, code):
+    def stop(argv):
+        raise raised
+
+    monkeypatch.setattr(cli, "_run", stop)
+    assert run(capsys, "classes") == (code, "", "l4f: stopped\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_while_drawing(tiny_bundle_folder, tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "l4f_plugin",
+            "generate",
+            str(tiny_bundle_folder),
+            "--seeds",
+            "0-9999",
+            "--out",
+            str(tmp_path),
+            "--device",
+            "cpu",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline().startswith("seed 0: ")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.strip().endswith("l4f: stopped")
+    assert [name for name in os.listdir(tmp_path) if not name.endswith(".png")] == []
+    for name in os.listdir(tmp_path):
+        Image.open(tmp_path / name).load()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+def test_a_reader_that_leaves_early_is_no_failure(tiny_bundle_folder, tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-u",
+            "-m",
+            "l4f_plugin",
+            "generate",
+            str(tiny_bundle_folder),
+            "--seeds",
+            "0-50",
+            "--out",
+            str(tmp_path),
+            "--device",
+            "cpu",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_the_page_gets_the_rest_of_the_line(monkeypatch, tmp_path, capsys):
+    page = tmp_path / "l4f_ui"
+    page.mkdir()
+    (page / "__init__.py").write_text("")
+    (page / "__main__.py").write_text("import sys\nprint(__name__, sys.argv)\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.split(".")[0] == "l4f_ui"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if "editable" not in repr(f).lower()])
+    code, out, _ = run(capsys, "app", "--port", "7999", "--no-browser")
+    assert code == 3
+    assert out.strip() == "__main__ ['l4f app', '--port', '7999', '--no-browser']"
+
+
+def test_a_missing_gradio_is_said_with_the_remedy(monkeypatch, capsys):
+    def missing(name, run_name):
+        raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
+
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(cli.runpy, "run_module", missing)
+    assert_refused(run(capsys, "app"), "install.py run")

@@ -1,0 +1,413 @@
+"""Seeds in, pictures with masks out: the same on every run, whatever the batch, and checked at the border."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from l4f_plugin import compositing
+from l4f_plugin.arguments import Background, parse_seeds
+from l4f_plugin.checkpoints.bundle import load_bundle
+from l4f_plugin.checkpoints.catalogue import WEIGHTS_FOLDER
+from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.images import parse_infotext
+from l4f_plugin.pipeline import Labels4FreePipeline, RandomInputs
+from l4f_plugin.runtime import CancelToken
+
+SEEDS = [7, 0, 2**32 - 1, 12, 7]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_bundle_folder):
+    return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def samples(pipeline):
+    return pipeline.generate(SEEDS, batch_size=2)
+
+
+def without(pipeline, *names) -> Labels4FreePipeline:
+    """The same class without some of its networks."""
+    return Labels4FreePipeline(replace(pipeline.bundle, **dict.fromkeys(names)), device="cpu")
+
+
+def assert_same(one, other):
+    for name in ("image", "background"):
+        difference = getattr(one, name).astype(int) - getattr(other, name).astype(int)
+        assert np.abs(difference).max() <= 1
+    assert np.abs(one.alpha - other.alpha).max() <= 1 / 255
+
+
+# Drawing
+
+
+def test_samples_are_what_they_say(pipeline, samples):
+    assert [sample.seed for sample in samples] == SEEDS
+    for sample in samples:
+        assert sample.image.dtype == sample.background.dtype == np.uint8
+        assert sample.image.shape == sample.background.shape == (32, 32, 3)
+        assert sample.alpha.dtype == np.float32 and sample.alpha.shape == (32, 32)
+        assert sample.alpha.min() >= 0 and sample.alpha.max() <= 1
+        assert sample.truncation_psi == pipeline.config.truncation_psi == 0.6
+    assert pipeline.picture_size == (32, 32) and pipeline.resolution == 32
+
+
+def test_the_fixture_is_worth_testing_on(samples):
+    """Otherwise much below would hold for a pipeline that draws nothing."""
+    first, second = samples[0], samples[1]
+    assert np.abs(first.image.astype(int) - second.image).mean() > 5
+    assert np.abs(first.image.astype(int) - first.background).mean() > 5
+    assert 0.02 < first.alpha.mean() < 0.98 and first.alpha.std() > 0.01
+    assert np.isin(first.image, (0, 255)).mean() < 0.5
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 256])
+def test_the_batch_does_not_change_a_picture(pipeline, samples, batch_size):
+    for one, other in zip(samples, pipeline.generate(SEEDS, batch_size=batch_size), strict=True):
+        assert_same(one, other)
+    assert_same(samples[0], samples[4])
+
+
+def test_every_run_draws_the_same(tiny_bundle_folder, samples):
+    torch.manual_seed(99)
+    torch.randn(10)
+    again = Labels4FreePipeline.from_pretrained(str(tiny_bundle_folder), device="cpu").generate(
+        SEEDS, batch_size=2
+    )
+    for one, other in zip(samples, again, strict=True):
+        assert np.array_equal(one.image, other.image) and np.array_equal(one.alpha, other.alpha)
+
+
+def test_drawing_leaves_the_global_generator_alone(pipeline):
+    torch.manual_seed(5)
+    expected = torch.randn(3)
+    torch.manual_seed(5)
+    pipeline.generate([1])
+    assert torch.equal(torch.randn(3), expected)
+
+
+def test_pictures_are_what_the_networks_compute(pipeline, tiny_bundle_folder):
+    """One sample, step by step, without any of the pipeline's own arithmetic."""
+    bundle = load_bundle(tiny_bundle_folder)
+    generator, config = bundle.generator, bundle.generator.config
+    random = torch.Generator().manual_seed(7)
+    z = torch.randn(config.latent_dim, generator=random)[None]
+    background_z = torch.randn(config.latent_dim, generator=random)[None]
+    noise = [torch.randn(1, 1, side, side, generator=random) for side in config.convolution_resolutions]
+    with torch.no_grad():
+        subject = generator.synthesis(generator.truncate(generator.mapping(z), 0.5, 3), noise)
+        alpha = bundle.alpha(subject.features)
+        w_plus = bundle.background(generator.truncate(generator.mapping(background_z)))
+        scenery = generator.synthesis(w_plus, noise, torch.zeros(1), bundle.background.tensor)
+    sample = pipeline.generate([7], 0.5, 3)[0]
+    assert np.abs(sample.alpha - alpha[0, 0].numpy()).max() < 1e-5
+    for pixels, image in ((sample.image, subject.image), (sample.background, scenery.image)):
+        expected = (image[0].permute(1, 2, 0) * 127.5 + 127.5).clamp(0, 255).numpy()
+        assert np.abs(pixels - expected).max() < 0.51
+
+
+def test_without_a_learned_background_the_published_one_is_drawn(pipeline):
+    published = without(pipeline, "background")
+    generator = published.bundle.generator
+    inputs = RandomInputs.of(3, generator.config, "stored")
+    with torch.no_grad():
+        w_plus = generator.truncate(generator.mapping(inputs.z[None]))
+        image = generator.synthesis(w_plus, "stored", object_gate=torch.zeros(1)).image
+    expected = (image[0].permute(1, 2, 0) * 127.5 + 127.5).clamp(0, 255).numpy()
+    sample = published.generate([3], 0.3, noise_mode="stored")[0]
+    assert np.abs(sample.background - expected).max() < 0.51
+
+
+def test_backgrounds_are_drawn_when_asked_for_only(pipeline, samples):
+    bare = pipeline.generate(SEEDS, with_background=False)
+    for one, other in zip(samples, bare, strict=True):
+        assert other.background is None
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+
+
+def test_styles_and_noise_matter(pipeline):
+    def image(**style):
+        return pipeline.generate([5], **style)[0].image.astype(int)
+
+    plain = image(truncation_psi=0.7)
+    others = [
+        image(truncation_psi=0.2),
+        image(truncation_psi=0.7, truncation_cutoff=2),
+        image(truncation_psi=0.7, noise_mode="stored"),
+        image(truncation_psi=0.7, noise_mode="none"),
+    ]
+    for index, other in enumerate(others):
+        for third in [plain, *others[:index]]:
+            assert np.abs(other - third).max() > 1
+    assert np.array_equal(image(truncation_psi=0.7, truncation_cutoff=0), image(truncation_psi=1.0))
+
+
+def test_the_crop_of_the_class_is_applied(pipeline, samples):
+    config = replace(pipeline.config, crop=(4, 28, 2, 32))
+    cropped = Labels4FreePipeline(replace(pipeline.bundle, config=config), device="cpu")
+    sample = cropped.generate(SEEDS, batch_size=2)[0]
+    assert cropped.picture_size == (30, 24)
+    assert np.array_equal(sample.image, samples[0].image[4:28, 2:])
+    assert np.array_equal(sample.background, samples[0].background[4:28, 2:])
+    assert np.array_equal(sample.alpha, samples[0].alpha[4:28, 2:])
+    picture = Background.parse(np.zeros((9, 9, 3), np.uint8))
+    assert cropped.swap(sample, picture).composite.size == (30, 24)
+
+
+def test_bfloat16_is_close_and_masks_stay_float32(pipeline, samples, tiny_bundle_folder):
+    half = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu", dtype="bfloat16")
+    assert half.dtype == torch.bfloat16
+    sample = half.generate([SEEDS[0]])[0]
+    assert sample.alpha.dtype == np.float32
+    assert np.abs(sample.alpha - samples[0].alpha).mean() < 0.05
+    assert np.abs(sample.image.astype(int) - samples[0].image).mean() < 5
+    assert len(np.unique(sample.alpha)) > 300, "a bfloat16 mask has 256 values between .5 and 1 at most"
+
+
+def test_a_class_without_masks_says_so(pipeline):
+    with pytest.raises(UserError, match="tiny has no mask network yet"):
+        without(pipeline, "alpha").generate([1])
+
+
+# Progress and cancelling
+
+
+def test_samples_come_as_they_are_drawn(pipeline):
+    calls = []
+    stream = pipeline.stream(range(5), batch_size=2, progress=lambda *call: calls.append(call))
+    assert calls == []
+    next(stream)
+    assert [call[:2] for call in calls] == [(2, 5)]
+    assert len(list(stream)) == 4
+    assert [call[:2] for call in calls] == [(2, 5), (4, 5), (5, 5)]
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+def test_cancel_between_batches_and_between_blocks(pipeline):
+    token = CancelToken()
+    stream = pipeline.stream(range(6), batch_size=2, cancel=token)
+    assert next(stream).seed == 0
+    token.cancel()
+    assert next(stream).seed == 1, "what is drawn is handed over"
+    with pytest.raises(Cancelled):
+        next(stream)
+
+    class AfterSomeLooks(CancelToken):
+        looks = 0
+
+        def check(self):
+            self.looks += 1
+            if self.looks == 4:
+                self.cancel()
+            super().check()
+
+    token = AfterSomeLooks()
+    with pytest.raises(Cancelled):
+        pipeline.generate([1], cancel=token)
+    assert token.looks == 4, "looked at once before the batch, then before each block"
+    with pytest.raises(Cancelled):
+        pipeline.swap(1, "seed:2", cancel=token)
+
+
+def test_unload_and_back(tiny_bundle_folder, samples):
+    pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+    assert pipeline.weight_bytes() > 1000
+    pipeline.unload()
+    assert np.array_equal(pipeline.generate(SEEDS, batch_size=2)[0].image, samples[0].image)
+    assert pipeline.to("cpu") is pipeline
+
+
+# Swapping
+
+
+def test_swap_puts_the_background_of_another_seed_behind(pipeline, samples):
+    result = pipeline.swap(7, "seed:12")
+    drawn = np.asarray(result.background).astype(int)
+    assert np.abs(drawn - samples[3].background).max() <= 1
+    assert np.abs(np.asarray(result.sample.image).astype(int) - samples[0].image).max() <= 1
+    alpha = samples[0].alpha[..., None]
+    foreground = compositing.estimate_foreground(compositing.to_float(samples[0].image), samples[0].alpha)
+    expected = 255 * (alpha * foreground) + (1 - alpha) * drawn
+    assert result.composite.mode == "RGB"
+    assert np.abs(np.asarray(result.composite) - expected).max() < 3
+    from_sample = pipeline.swap(samples[0], "seed:12")
+    difference = np.asarray(from_sample.composite).astype(int) - np.asarray(result.composite)
+    assert np.abs(difference).max() <= 3
+    own = pipeline.swap(samples[0], "seed:7")
+    assert np.array_equal(np.asarray(own.background), samples[0].background)
+
+
+def test_swap_before_colour_picture_blur_and_nothing(pipeline, samples, tmp_path):
+    sample = samples[0]
+    colour = pipeline.swap(sample, "#10f")
+    assert np.array_equal(np.asarray(colour.background), np.full((32, 32, 3), (17, 0, 255), np.uint8))
+    path = tmp_path / "scenery.png"
+    Image.new("RGB", (50, 20), (1, 2, 3)).save(path)
+    for picture in (str(path), path, path.read_bytes(), Image.open(path), np.asarray(Image.open(path))):
+        assert pipeline.swap(sample, picture).background.getpixel((5, 5)) == (1, 2, 3)
+    blurred = np.asarray(pipeline.swap(sample, "blur:3").background)
+    expected = compositing.blurred_background(compositing.to_float(sample.image), sample.alpha, 3.0)
+    assert np.array_equal(blurred, compositing.to_bytes(expected))
+    clear = pipeline.swap(sample, "transparent", threshold=0.5)
+    assert clear.background is None and clear.composite.mode == "RGBA"
+    assert np.array_equal(np.asarray(clear.composite)[..., 3] == 255, sample.alpha > 0.5)
+
+
+def test_edges_are_edited_before_the_swap(pipeline, samples):
+    sample = samples[0]
+    edge = {"threshold": 0.6, "grow": 2, "feather": 1.5, "keep_largest": True}
+    result = pipeline.swap(sample, "#000000", **edge)
+    expected = compositing.edit_alpha(sample.alpha, level=0.6, pixels=2, radius=1.5, keep_largest=True)
+    assert np.array_equal(np.asarray(result.alpha), compositing.to_bytes(expected))
+    assert np.array_equal(np.asarray(result.cutout)[..., 3], compositing.to_bytes(expected))
+    fields = parse_infotext(result.infotext)
+    assert fields["Threshold"] == "0.6" and fields["Grow"] == "2" and fields["Background"] == "#000000"
+    assert fields["Largest piece only"] == "True"
+
+
+# Results
+
+
+def test_a_sample_as_pictures(samples):
+    sample = samples[0]
+    assert np.array_equal(np.asarray(sample.picture()), sample.image)
+    assert np.array_equal(np.asarray(sample.mask()), np.rint(sample.alpha * 255).astype(np.uint8))
+    assert set(np.unique(sample.mask(0.5))) <= {0, 255}
+    cutout = sample.cutout()
+    assert cutout.mode == "RGBA"
+    assert np.array_equal(np.asarray(cutout)[..., 3], np.asarray(sample.mask()))
+    buffer = io.BytesIO()
+    cutout.save(buffer, "PNG")
+    assert np.array_equal(np.asarray(Image.open(buffer)), np.asarray(cutout))
+
+
+def test_infotext_names_what_makes_the_picture(pipeline, samples):
+    fields = parse_infotext(samples[3].infotext())
+    assert fields == {
+        "Class": "tiny",
+        "Seed": "12",
+        "Truncation psi": "0.6",
+        "Noise": "random",
+        "Version": fields["Version"],
+    }
+    assert fields["Version"].startswith("Labels4Free ")
+    fields = parse_infotext(pipeline.generate([12], 0.25, 3, "stored")[0].infotext())
+    again = pipeline.generate(
+        [int(fields["Seed"])],
+        float(fields["Truncation psi"]),
+        int(fields["Truncation cutoff"]),
+        fields["Noise"],
+    )[0]
+    assert np.array_equal(again.image, pipeline.generate([12], 0.25, 3, "stored")[0].image)
+
+
+# The border
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"seeds": []}, "number of pictures"),
+        ({"seeds": range(10_001)}, "from 1 to 10000"),
+        ({"seeds": [-1]}, "A seed must be"),
+        ({"seeds": [2**32]}, "4294967295"),
+        ({"seeds": [1.5]}, "whole number"),
+        ({"seeds": [True]}, "whole number"),
+        ({"seeds": ["7"]}, "whole number"),
+        ({"truncation_psi": 2.01}, "from -2 to 2"),
+        ({"truncation_psi": -3}, "from -2 to 2"),
+        ({"truncation_psi": float("nan")}, "from -2 to 2"),
+        ({"truncation_psi": float("inf")}, "from -2 to 2"),
+        ({"truncation_psi": "1"}, "from -2 to 2"),
+        ({"truncation_cutoff": -1}, "from 0 to 8"),
+        ({"truncation_cutoff": 9}, "from 0 to 8"),
+        ({"noise_mode": "loud"}, "random, stored or none"),
+        ({"batch_size": 0}, "from 1 to 256"),
+        ({"batch_size": 257}, "from 1 to 256"),
+    ],
+)
+def test_arguments_out_of_bounds_are_refused_before_anything_is_drawn(pipeline, arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        pipeline.stream(**{"seeds": [1], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"subject": -1}, "A seed"),
+        ({"background": "seed:x"}, "names no seed"),
+        ({"background": "seed:99999999999"}, "A seed"),
+        ({"background": "blur:"}, "names no radius"),
+        ({"background": "blur:nan"}, "names no radius"),
+        ({"background": "blur:1000"}, "from 0 to 128"),
+        ({"background": "#12"}, "is not a colour"),
+        ({"background": "#gggggg"}, "is not a colour"),
+        ({"background": ""}, "No background"),
+        ({"background": "no/such/file.png"}, "is not known"),
+        ({"background": "a\0b"}, "is not known"),
+        ({"background": "x" * 5000}, "is not known"),
+        ({"background": b"no picture"}, "not a picture"),
+        ({"background": np.zeros((4, 4, 3))}, "uint8"),
+        ({"threshold": 1.1}, "from 0 to 1"),
+        ({"threshold": float("nan")}, "from 0 to 1"),
+        ({"grow": 129}, "from -128 to 128"),
+        ({"grow": 1.5}, "whole number"),
+        ({"feather": -1}, "from 0 to 128"),
+        ({"feather": float("inf")}, "from 0 to 128"),
+    ],
+)
+def test_swap_refuses_what_makes_no_sense(pipeline, arguments, sentence):
+    with pytest.raises(UserError, match=sentence) as refusal:
+        pipeline.swap(**{"subject": 1, "background": "transparent", **arguments})
+    assert str(refusal.value).count(". ") == 0, "one sentence"
+
+
+def test_text_from_a_network_names_no_file(tmp_path):
+    path = tmp_path / "secret.png"
+    Image.new("RGB", (2, 2)).save(path)
+    assert Background.parse(str(path)).kind == "picture"
+    with pytest.raises(UserError, match="is not known"):
+        Background.parse(str(path), files=False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 50), st.integers(0, 40)), min_size=1, max_size=6))
+def test_written_seeds_are_read(ranges):
+    written = ", ".join(f"{first}-{first + more}" if more else str(first) for first, more in ranges)
+    assert parse_seeds(written) == [seed for first, more in ranges for seed in range(first, first + more + 1)]
+
+
+@pytest.mark.parametrize(
+    "written", ["", " ", "x", "3-", "5-2", "-2", "1.5", "0-10000", "4294967296", "1;2", "9" * 9999]
+)
+def test_seeds_that_make_no_sense_are_refused(written):
+    with pytest.raises(UserError):
+        parse_seeds(written)
+
+
+def test_minus_one_draws_a_seed():
+    drawn = parse_seeds("-1,-1 4")
+    assert drawn[2] == 4 and drawn[0] != drawn[1]
+    assert all(0 <= seed < 2**32 for seed in drawn)
+    background = Background.parse("seed:-1")
+    assert background.label == f"seed:{background.seed}" and 0 <= background.seed < 2**32
+
+
+SHIPPED = WEIGHTS_FOLDER / "avatar" / "config.json"
+
+
+@pytest.mark.skipif(not SHIPPED.is_file(), reason="no weights are shipped here")
+def test_the_shipped_class_draws():
+    pipeline = Labels4FreePipeline.from_pretrained("avatar", device="cpu")
+    samples = pipeline.generate([0, 1, 2, 3])
+    for sample in samples:
+        assert sample.image.std() > 10
+        assert 0.1 < sample.alpha.mean() < 0.9
+        assert (np.minimum(sample.alpha, 1 - sample.alpha) < 0.1).mean() > 0.7, "masks are mostly decided"
