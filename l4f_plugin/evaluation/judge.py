@@ -1,0 +1,258 @@
+"""The judge: a small supervised U-Net that finds the object in a picture, to measure masks that were learned
+without labels. It is trained on pictures whose true masks are known and never takes part in training anything
+else.
+
+Trained on composites and asked about generated pictures, it must not trust fine texture: the training
+pictures are distorted, recoloured, blurred, given noise and block artefacts (`distortion.py`). Two seeds give
+two judges, whose agreement on generated pictures is the best a mask can be expected to reach.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..checkpoints.training_state import load_training_state, save_training_state
+from ..errors import UserError
+from .distortion import distort
+from .labelled import LabelledPictures, fingerprint, load_split
+from .masks import MaskMetrics, compare_masks
+
+Progress = Callable[[int, int, str], None]
+
+# Raised when the network, its training or the distortions change, so that older judges are not taken for new
+# ones.
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How a judge is built and trained. Its files are keyed by these numbers and the data set.
+
+    resolution: edge of the square pictures in pixels, a multiple of 16
+    channels: of the five stages at full, 1/2, 1/4, 1/8 and 1/16 resolution
+    steps, batch_size: gradient steps and pictures of each
+    learning_rate: the highest of a one-cycle schedule (AdamW)
+    pictures: how many of the training split are held in memory at most
+    """
+
+    resolution: int
+    channels: tuple[int, ...] = (12, 24, 48, 96, 128)
+    steps: int = 800
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-2
+    pictures: int = 12_000
+
+
+class JudgeNetwork(nn.Module):
+    """A U-Net for pictures in [0, 1] whose edges are multiples of 16."""
+
+    def __init__(self, channels: Sequence[int] = (12, 24, 48, 96, 128)) -> None:
+        super().__init__()
+        pairs = list(zip(channels, channels[1:]))  # noqa: B905 (one shorter by design)
+        self.stem = _convolution(3, channels[0])
+        self.downs = nn.ModuleList(
+            nn.Sequential(_convolution(fine, coarse, stride=2), _convolution(coarse, coarse)) for fine, coarse in pairs
+        )
+        self.bottleneck = _convolution(channels[-1], channels[-1])
+        self.ups = nn.ModuleList(_convolution(coarse + fine, fine) for fine, coarse in reversed(pairs))
+        self.output = nn.Conv2d(channels[0], 1, 3, padding=1)
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures [N, 3, H, W] in [0, 1] -> mask logits [N, 1, H, W] and features [N, C], the bottleneck's
+        mean."""
+        hidden = self.stem(pictures * 2 - 1)  # [N, C0, H, W]
+        skips = []
+        for down in self.downs:
+            skips.append(hidden)
+            hidden = down(hidden)  # [N, Ci, H / 2^i, W / 2^i]
+        hidden = self.bottleneck(hidden)  # [N, C, H / 16, W / 16]
+        features = hidden.float().mean(dim=(2, 3))  # [N, C]
+        for up in self.ups:
+            hidden = functional.interpolate(hidden, scale_factor=2, mode="nearest")
+            hidden = up(torch.cat([hidden, skips.pop()], dim=1))
+        return self.output(hidden), features
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+@dataclass
+class Judge:
+    """A trained judge on its device, and the settings and seed it was trained with."""
+
+    network: JudgeNetwork
+    settings: JudgeSettings
+    seed: int
+    device: torch.device
+
+    @torch.no_grad()
+    def look(self, pictures: np.ndarray, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures uint8 [N, H, W, 3] at the judge's resolution -> masks float32 [N, H, W] in [0, 1]
+        (foreground from .5) and features float32 [N, C]. ValueError where the pictures are of another kind or
+        size."""
+        edge = self.settings.resolution
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != (edge, edge, 3):
+            raise ValueError(
+                f"the judge sees uint8 pictures [N, {edge}, {edge}, 3], not {pictures.dtype} {list(pictures.shape)}"
+            )
+        masks = np.empty(pictures.shape[:3], dtype=np.float32)
+        features = np.empty((len(pictures), self.settings.channels[-1]), dtype=np.float32)
+        for start in range(0, len(pictures), batch_size):
+            batch = slice(start, start + batch_size)
+            logits, summary = self.network(_as_batch(pictures[batch], self.device))
+            masks[batch] = torch.sigmoid(logits)[:, 0].cpu().numpy()
+            features[batch] = summary.cpu().numpy()
+        return masks, features
+
+
+def judge_masks(judge: Judge, pictures: np.ndarray) -> np.ndarray:
+    """Masks float32 [N, H, W] in [0, 1] of pictures uint8 [N, H, W, 3]; see `Judge.look`."""
+    return judge.look(pictures)[0]
+
+
+def judge_features(judge: Judge, pictures: np.ndarray) -> np.ndarray:
+    """Features float32 [N, C] of pictures uint8 [N, H, W, 3], for a Frechet distance; see `Judge.look`."""
+    return judge.look(pictures)[1]
+
+
+def judge_on(judge: Judge, data: LabelledPictures) -> MaskMetrics:
+    """The judge's own metrics on labelled pictures it was not trained on, at .5 of mask and truth."""
+    return compare_masks(judge_masks(judge, data.pictures), data.masks.astype(np.float32) / 255)
+
+
+def _as_batch(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in [0, 1], channels last in memory."""
+    batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2)
+    return (batch.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+def train_judge(
+    data: LabelledPictures,
+    settings: JudgeSettings,
+    seed: int,
+    device: torch.device | str = "cpu",
+    mixed_precision: bool | None = None,
+    progress: Progress | None = None,
+) -> Judge:
+    """Trains a judge on labelled pictures at `settings.resolution`, binary cross-entropy against the soft
+    mask.
+
+    The seed decides the first weights, the order of the pictures and their distortions. `mixed_precision`
+    computes convolutions in bfloat16; None does so where the device computes that faster than float32.
+    `progress(done, total, message)` is called after each step.
+    """
+    device = torch.device(device)
+    mixed_precision = bfloat16_is_fast(device) if mixed_precision is None else mixed_precision
+    precision = torch.autocast(device.type, dtype=torch.bfloat16) if mixed_precision else nullcontext()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = JudgeNetwork(settings.channels).to(device, memory_format=torch.channels_last).train()
+    random = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=settings.weight_decay)
+    for step in range(settings.steps):
+        rows = torch.randint(len(data.pictures), (settings.batch_size,), generator=random).numpy()
+        pictures, masks = distort(
+            _as_batch(data.pictures[rows], device), _as_batch(data.masks[rows][..., None], device), random
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = _learning_rate(settings, step)
+        with precision:
+            logits, _ = network(pictures.contiguous(memory_format=torch.channels_last))
+        loss = functional.binary_cross_entropy_with_logits(logits.float(), masks)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        if progress is not None:
+            progress(step + 1, settings.steps, _progress_line(seed, step, settings.steps, loss))
+    return Judge(network.eval(), settings, seed, device)
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether the device has arithmetic for bfloat16; elsewhere it is emulated, slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Without this function (torch before 2.4 lacks it) there is no public way to know.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and supported is not None and supported()
+
+
+def _progress_line(seed: int, step: int, steps: int, loss: torch.Tensor) -> str:
+    return f"judge of seed {seed}: step {step + 1:4} of {steps}, loss {loss.item():.3f}"
+
+
+def _learning_rate(settings: JudgeSettings, step: int) -> float:
+    """Rises over the first tenth, then falls to 0 along a cosine."""
+    position, rise = (step + 1) / settings.steps, 0.1
+    if position < rise:
+        return settings.learning_rate * position / rise
+    return settings.learning_rate * (1 + math.cos(math.pi * (position - rise) / (1 - rise))) / 2
+
+
+def judge_path(folder: Path, dataset: Path, settings: JudgeSettings, seed: int) -> Path:
+    """Where the judge of this data set, these settings and this seed is kept in `folder`."""
+    key = json.dumps([REVISION, fingerprint(dataset), asdict(settings)], sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return folder / f"judge-{settings.resolution}-{digest}-seed{seed}.safetensors"
+
+
+def load_or_train_judge(
+    dataset: Path,
+    settings: JudgeSettings,
+    seed: int,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    mixed_precision: bool | None = None,
+    progress: Progress | None = None,
+) -> Judge:
+    """The judge kept in `folder`, or, where there is none or its file is damaged, one trained now and kept
+    there.
+
+    `dataset` is a folder as `labelled.py` describes it. UserError: no such data set, or the disk refuses.
+    """
+    path = judge_path(folder, dataset, settings, seed)
+    if path.is_file():
+        try:
+            return load_judge(path, device)
+        except UserError:
+            pass  # Cut short or edited: as good as absent, and training it anew replaces the file.
+    data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
+    judge = train_judge(data, settings, seed, device, mixed_precision, progress)
+    save_judge(judge, path)
+    return judge
+
+
+def save_judge(judge: Judge, path: Path) -> None:
+    """Writes a judge atomically. UserError where the disk refuses."""
+    settings = replace(judge.settings, channels=tuple(judge.settings.channels))
+    save_training_state(path, judge.network.state_dict(), {"settings": asdict(settings), "seed": judge.seed})
+
+
+def load_judge(path: Path, device: torch.device | str = "cpu") -> Judge:
+    """Reads what `save_judge` wrote. UserError where the file is missing, damaged or no judge."""
+    tensors, metadata = load_training_state(path)
+    try:
+        settings = JudgeSettings(**{**metadata["settings"], "channels": tuple(metadata["settings"]["channels"])})
+        network = JudgeNetwork(settings.channels)
+        network.load_state_dict(tensors)
+        seed = int(metadata["seed"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} holds no judge of this version; delete it, and it is trained anew.") from error
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    return Judge(network, settings, seed, torch.device(device))

@@ -1,0 +1,228 @@
+"""Masks against masks: intersection over union, F1, precision, recall and accuracy of two-class
+segmentations.
+
+All numbers are fractions in [0, 1] and follow from four counts of pixels. Foreground and background are
+treated as two classes of equal rank: F1, precision and recall are means over both.
+
+A class that neither the prediction nor the truth contains is in full agreement and counts 1; a ratio whose
+denominator is 0 although the other mask does contain the class counts 0. So an empty mask that was predicted
+empty has every number at 1, and an empty mask that was predicted full has every number at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+
+MASK_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
+
+@dataclass(frozen=True)
+class MaskMetrics:
+    """Agreement of a predicted mask with the true one, as fractions in [0, 1]."""
+
+    iou_foreground: float
+    iou_background: float
+    mean_iou: float
+    f1: float
+    precision: float
+    recall: float
+    accuracy: float
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PixelCounts:
+    """The confusion matrix of two binary masks, in pixels; foreground is the positive class. Counts of
+    several pictures add up to the counts of their pooled pixels."""
+
+    true_positives: int = 0
+    false_positives: int = 0
+    false_negatives: int = 0
+    true_negatives: int = 0
+
+    def __add__(self, other: PixelCounts) -> PixelCounts:
+        return PixelCounts(
+            self.true_positives + other.true_positives,
+            self.false_positives + other.false_positives,
+            self.false_negatives + other.false_negatives,
+            self.true_negatives + other.true_negatives,
+        )
+
+    def metrics(self) -> MaskMetrics:
+        foreground = _class_metrics(self.true_positives, self.false_positives, self.false_negatives)
+        background = _class_metrics(self.true_negatives, self.false_negatives, self.false_positives)
+        iou, f1, precision, recall = ((a + b) / 2 for a, b in zip(foreground, background, strict=True))
+        correct = self.true_positives + self.true_negatives
+        wrong = self.false_positives + self.false_negatives
+        return MaskMetrics(
+            iou_foreground=foreground[0],
+            iou_background=background[0],
+            mean_iou=iou,
+            f1=f1,
+            precision=precision,
+            recall=recall,
+            accuracy=_fraction(correct, correct + wrong, empty=1.0),
+        )
+
+
+def _fraction(numerator: int, denominator: int, *, empty: float) -> float:
+    return numerator / denominator if denominator else empty
+
+
+def _class_metrics(hits: int, false_alarms: int, misses: int) -> tuple[float, float, float, float]:
+    """IoU, F1, precision and recall of one class."""
+    empty = 0.0 if false_alarms or misses else 1.0
+    return (
+        _fraction(hits, hits + false_alarms + misses, empty=empty),
+        _fraction(2 * hits, 2 * hits + false_alarms + misses, empty=empty),
+        _fraction(hits, hits + false_alarms, empty=empty),
+        _fraction(hits, hits + misses, empty=empty),
+    )
+
+
+def count_pixels(predicted: np.ndarray, truth: np.ndarray) -> PixelCounts:
+    """Compares two boolean masks of one shape, any number of dimensions. ValueError where the shapes
+    differ."""
+    predicted, truth = np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
+    if predicted.shape != truth.shape:
+        raise ValueError(f"masks of shape {predicted.shape} and {truth.shape} can't be compared")
+    both = int(np.count_nonzero(predicted & truth))
+    predicted_pixels, true_pixels = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
+    return PixelCounts(
+        true_positives=both,
+        false_positives=predicted_pixels - both,
+        false_negatives=true_pixels - both,
+        true_negatives=predicted.size - predicted_pixels - true_pixels + both,
+    )
+
+
+def compare_masks(predicted: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> MaskMetrics:
+    """Metrics of the pooled pixels of two float arrays in [0, 1] of one shape; foreground is `>=
+    threshold`."""
+    return count_pixels(np.asarray(predicted) >= threshold, np.asarray(truth) >= threshold).metrics()
+
+
+@dataclass(frozen=True)
+class FolderComparison:
+    """What `compare_folders` found: metrics of all pixels together and of each picture, by file stem."""
+
+    threshold: float
+    pooled: MaskMetrics
+    per_image: dict[str, MaskMetrics]
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "images": len(self.per_image),
+            "threshold": self.threshold,
+            "pooled": self.pooled.as_dict(),
+            "per_image": {name: metrics.as_dict() for name, metrics in self.per_image.items()},
+        }
+
+
+def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> FolderComparison:
+    """Compares the masks of two folders, paired by file name without its ending.
+
+    A pixel is foreground where its value (see `read_mask`) is at least `threshold`, in (0, 1]. A folder in
+    which no value exceeds 1 of 255 holds class labels 0 and 1, and 1 is its foreground. UserError: a folder
+    or a partner is missing, two files share a name, a file is no picture, or the sizes of a pair differ.
+    """
+    if not (math.isfinite(threshold) and 0 < threshold <= 1):
+        raise UserError(f"The threshold must be above 0 and at most 1, not {threshold:g}.")
+    predicted_files, true_files = _mask_files(predicted), _mask_files(truth)
+    _check_partners(predicted_files, predicted, true_files, truth)
+    predicted_scale, true_scale = _label_scale(predicted_files.values()), _label_scale(true_files.values())
+    counts = {}
+    for name in sorted(predicted_files):
+        guess = read_mask(predicted_files[name]) * predicted_scale
+        target = read_mask(true_files[name]) * true_scale
+        if guess.shape != target.shape:
+            raise UserError(
+                f"The masks '{name}' differ in size: {_size(guess)} in {predicted} and {_size(target)} "
+                f"in {truth}; resize one of them first."
+            )
+        counts[name] = count_pixels(guess >= threshold, target >= threshold)
+    return FolderComparison(
+        threshold=threshold,
+        pooled=sum(counts.values(), PixelCounts()).metrics(),
+        per_image={name: count.metrics() for name, count in counts.items()},
+    )
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Reads a mask picture as float32 [H, W] in [0, 1].
+
+    Greyscale of 1, 8 or 16 bits is read as it is. Where a transparency channel says something (it is not
+    opaque everywhere), it is the mask: a cut-out is read as its shape. Of other colour or palette pictures
+    the brightest channel counts, so that any strong colour on black is foreground.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return _mask_values(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"The mask {path} can't be read as a picture ({error}); replace it.") from error
+
+
+def _mask_values(picture: Image.Image) -> np.ndarray:
+    if picture.mode == "F":
+        return np.nan_to_num(np.asarray(picture, dtype=np.float32), nan=0.0).clip(0, 1)
+    if picture.mode.startswith("I"):
+        return (np.asarray(picture).astype(np.float32) / 65535).clip(0, 1)
+    if picture.mode in ("1", "L"):
+        return np.asarray(picture.convert("L"), dtype=np.float32) / 255
+    colours = np.asarray(picture.convert("RGBA"))
+    transparency = colours[..., 3]
+    values = transparency if transparency.min() < 255 else colours[..., :3].max(axis=2)
+    return values.astype(np.float32) / 255
+
+
+def _mask_files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}; name a folder of mask pictures.")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in MASK_SUFFIXES or not path.is_file():
+            continue
+        if path.stem in files:
+            raise UserError(
+                f"{files[path.stem].name} and {path.name} in {folder} share the name '{path.stem}'; "
+                "masks are paired by name, so keep one of them."
+            )
+        files[path.stem] = path
+    if not files:
+        raise UserError(f"The folder {folder} holds no mask pictures ({', '.join(MASK_SUFFIXES)}).")
+    return files
+
+
+def _check_partners(predicted: dict[str, Path], predicted_folder: Path, true: dict[str, Path], true_folder: Path):
+    lonely = sorted(set(predicted) ^ set(true))
+    if not lonely:
+        return
+    first = lonely[0]
+    here, there = (predicted_folder, true_folder) if first in predicted else (true_folder, predicted_folder)
+    more = f" (and {len(lonely) - 1} more such)" if len(lonely) > 1 else ""
+    raise UserError(f"The mask '{first}' in {here} has no partner of that name in {there}{more}.")
+
+
+def _label_scale(paths: Sequence[Path]) -> float:
+    """255 for a folder of class labels 0 and 1, otherwise 1. Mostly the first file already settles it."""
+    largest = 0.0
+    for path in paths:
+        largest = max(largest, float(read_mask(path).max()))
+        if largest > 1 / 255 + 1e-6:
+            return 1.0
+    return 255.0
+
+
+def _size(mask: np.ndarray) -> str:
+    return f"{mask.shape[1]}x{mask.shape[0]}"

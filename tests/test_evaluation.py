@@ -1,0 +1,298 @@
+"""Masks against masks, the Frechet distance, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from l4f_plugin import cli
+from l4f_plugin.errors import UserError
+from l4f_plugin.evaluation.frechet import feature_statistics, frechet_distance, gaussian_distance
+from l4f_plugin.evaluation.masks import PixelCounts, compare_folders, compare_masks, count_pixels, read_mask
+from l4f_plugin.evaluation.report import AlphaReport, ClassReport, class_markdown, class_text
+
+GOLDENS = Path(__file__).resolve().parents[2] / "shared" / "goldens" / "masks"
+
+TRUTH = np.array([[1, 1, 1, 1], [0, 0, 0, 0]])
+PREDICTED = np.array([[1, 1, 1, 0], [1, 0, 0, 0]])  # 3 hits, 1 false alarm, 1 miss, 3 right background pixels
+
+
+def write_mask(path: Path, values, mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((np.asarray(values) * 255).astype(np.uint8)).convert(mode).save(path)
+
+
+def test_metrics_computed_by_hand():
+    predicted = np.array([[1, 1, 0, 0, 0, 0]])
+    truth = np.array([[1, 1, 1, 1, 0, 0]])
+    metrics = compare_masks(predicted, truth)  # 2 hits, 0 false alarms, 2 misses, 2 right background pixels
+    assert metrics.iou_foreground == pytest.approx(2 / 4)
+    assert metrics.iou_background == pytest.approx(2 / 4)
+    assert metrics.mean_iou == pytest.approx(0.5)
+    assert metrics.precision == pytest.approx((2 / 2 + 2 / 4) / 2)
+    assert metrics.recall == pytest.approx((2 / 4 + 2 / 2) / 2)
+    assert metrics.f1 == pytest.approx((4 / 6 + 4 / 6) / 2)
+    assert metrics.accuracy == pytest.approx(4 / 6)
+
+
+def test_foreground_and_background_are_not_swapped():
+    metrics = compare_masks(np.array([1, 0, 0, 0, 0, 0]), np.array([1, 1, 0, 0, 0, 0]))
+    assert metrics.iou_foreground == pytest.approx(1 / 2)
+    assert metrics.iou_background == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "expected"),
+    [([0, 0], [0, 0], 1.0), ([1, 1], [1, 1], 1.0), ([1, 1], [0, 0], 0.0), ([0, 0], [1, 1], 0.0)],
+)
+def test_a_class_that_is_nowhere_counts_as_agreement(predicted, truth, expected):
+    assert set(compare_masks(np.array(predicted), np.array(truth)).as_dict().values()) == {expected}
+
+
+def test_a_class_in_one_mask_only_counts_nothing_for_that_class():
+    metrics = compare_masks(np.array([1, 0, 0, 0]), np.array([0, 0, 0, 0]))
+    assert metrics.iou_foreground == 0
+    assert metrics.iou_background == pytest.approx(3 / 4)
+    assert metrics.recall == pytest.approx((0 + 3 / 4) / 2)
+    assert metrics.precision == pytest.approx((0 + 1) / 2)
+
+
+masks = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
+
+
+@given(masks)
+def test_metrics_are_fractions_and_inverting_both_masks_swaps_the_classes(pixels):
+    predicted, truth = np.array(pixels).T
+    metrics, inverted = count_pixels(predicted, truth).metrics(), count_pixels(~predicted, ~truth).metrics()
+    assert all(0 <= value <= 1 for value in metrics.as_dict().values())
+    assert inverted.iou_foreground == metrics.iou_background
+    assert inverted.f1 == pytest.approx(metrics.f1)
+    assert metrics.accuracy == pytest.approx(np.mean(predicted == truth))
+
+
+@given(masks)
+def test_swapping_prediction_and_truth_swaps_precision_and_recall(pixels):
+    predicted, truth = np.array(pixels).T
+    metrics, swapped = count_pixels(predicted, truth).metrics(), count_pixels(truth, predicted).metrics()
+    assert swapped.precision == pytest.approx(metrics.recall)
+    assert swapped.iou_foreground == metrics.iou_foreground
+
+
+@given(masks, masks)
+def test_counts_of_pictures_add_up_to_those_of_their_pixels(first, second):
+    counts = [count_pixels(*np.array(pixels).T) for pixels in (first, second)]
+    assert sum(counts, PixelCounts()) == count_pixels(*np.array(first + second).T)
+
+
+def test_masks_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="can't be compared"):
+        count_pixels(np.zeros((2, 3)), np.zeros((3, 2)))
+
+
+def test_pooled_metrics_weigh_pixels_and_per_image_ones_pictures(tmp_path):
+    write_mask(tmp_path / "p" / "small.png", PREDICTED)
+    write_mask(tmp_path / "t" / "small.png", TRUTH)
+    write_mask(tmp_path / "p" / "large.png", np.ones((10, 10)))
+    write_mask(tmp_path / "t" / "large.png", np.ones((10, 10)))
+    comparison = compare_folders(tmp_path / "p", tmp_path / "t")
+    assert list(comparison.per_image) == ["large", "small"]
+    assert comparison.per_image["small"].iou_foreground == pytest.approx(3 / 5)
+    assert comparison.per_image["large"].iou_foreground == 1
+    assert comparison.pooled.iou_foreground == pytest.approx(103 / 105)
+    assert comparison.pooled.iou_background == pytest.approx(3 / 5)
+
+
+def test_the_threshold_belongs_to_the_foreground(tmp_path):
+    write_mask(tmp_path / "p" / "a.png", np.array([[51, 102, 204]]) / 255)
+    write_mask(tmp_path / "t" / "a.png", np.array([[0, 1, 1]]))
+    assert compare_folders(tmp_path / "p", tmp_path / "t", threshold=0.4).pooled.accuracy == 1
+    assert compare_folders(tmp_path / "p", tmp_path / "t", threshold=0.5).pooled.accuracy == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA"])
+def test_masks_of_every_mode_mean_the_same(tmp_path, mode):
+    write_mask(tmp_path / "a.png", TRUTH, mode)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), TRUTH)
+
+
+def test_a_cut_out_is_read_as_its_shape(tmp_path):
+    colours = np.full((2, 4, 4), 20, dtype=np.uint8)
+    colours[..., 3] = TRUTH * 255
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), TRUTH)
+
+
+def test_coloured_labels_on_black_are_foreground(tmp_path):
+    picture = Image.fromarray(TRUTH.astype(np.uint8)).convert("P")
+    picture.putpalette([0, 0, 0, 0, 0, 255] + [0] * 750)  # blue is dark as a grey, yet a label
+    picture.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), TRUTH)
+
+
+def test_sixteen_bit_masks_keep_their_values(tmp_path):
+    Image.fromarray(np.array([[0, 13107, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read_mask(tmp_path / "a.png"), [[0, 0.2, 1]], atol=1e-6)
+
+
+def test_a_folder_of_labels_0_and_1_is_understood(tmp_path):
+    for name, labels in (("a", TRUTH), ("b", TRUTH * 0)):
+        write_mask(tmp_path / "t" / f"{name}.png", labels / 255)
+        write_mask(tmp_path / "p" / f"{name}.png", labels)
+    assert compare_folders(tmp_path / "p", tmp_path / "t").pooled.mean_iou == 1
+
+
+def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path):
+    predicted, truth = tmp_path / "p", tmp_path / "t"
+    with pytest.raises(UserError, match="no folder"):
+        compare_folders(predicted, truth)
+    predicted.mkdir(), truth.mkdir()
+    with pytest.raises(UserError, match="no mask pictures"):
+        compare_folders(predicted, truth)
+    write_mask(predicted / "b.png", TRUTH)
+    write_mask(truth / "b.png", TRUTH[:1])
+    with pytest.raises(UserError, match="4x2 .* 4x1"):
+        compare_folders(predicted, truth)
+    write_mask(truth / "a.png", TRUTH)
+    with pytest.raises(UserError, match=r"The mask 'a' in .*t has no partner of that name in .*p\."):
+        compare_folders(predicted, truth)
+    write_mask(truth / "a.bmp", TRUTH)
+    with pytest.raises(UserError, match="share the name 'a'"):
+        compare_folders(predicted, truth)
+    (truth / "a.bmp").unlink()
+    (truth / "a.png").write_bytes(b"no picture")
+    write_mask(predicted / "a.png", TRUTH)
+    with pytest.raises(UserError, match="can't be read as a picture"):
+        compare_folders(predicted, truth)
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.5, math.nan])
+def test_thresholds_out_of_bounds_are_refused(tmp_path, threshold):
+    with pytest.raises(UserError, match="threshold"):
+        compare_folders(tmp_path, tmp_path, threshold)
+
+
+@pytest.mark.skipif(not GOLDENS.is_dir(), reason="the authors' masks are not part of this repository")
+@pytest.mark.parametrize("name", ["faces", "cars", "cats", "horses"])
+def test_the_published_masks_give_the_published_numbers(name):
+    expected = json.loads((GOLDENS / "expected.json").read_text("utf-8"))[name]
+    comparison = compare_folders(GOLDENS / name / "pred", GOLDENS / name / "gt")
+    assert len(comparison.per_image) == expected.pop("n")
+    names = {"iou_fg": "iou_foreground", "iou_bg": "iou_background", "miou": "mean_iou"}
+    for key, value in expected.items():
+        assert comparison.pooled.as_dict()[names.get(key, key)] == pytest.approx(value, abs=1e-4), key
+
+
+def test_the_command_prints_a_table_and_json(tmp_path, capsys):
+    write_mask(tmp_path / "p" / "a.png", PREDICTED)
+    write_mask(tmp_path / "t" / "a.png", TRUTH)
+    command = ["evaluate", "masks", "--predicted", str(tmp_path / "p"), "--truth", str(tmp_path / "t")]
+    assert cli.main(command) == 0
+    assert "all pixels" in capsys.readouterr().out
+    assert cli.main([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["images"] == 1
+    assert answer["pooled"]["iou_foreground"] == pytest.approx(0.6)
+    assert answer["per_image"]["a"] == answer["pooled"]
+
+
+def test_the_command_says_what_is_missing(tmp_path, capsys):
+    assert cli.main(["evaluate", "masks", "--predicted", str(tmp_path / "x"), "--truth", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("l4f: There is no folder")
+
+
+def test_frechet_distance_of_diagonal_gaussians_is_the_closed_form():
+    mean_a, mean_b = torch.tensor([0.0, 1.0, 2.0]).double(), torch.tensor([1.0, 1.0, 0.0]).double()
+    variance_a, variance_b = torch.tensor([4.0, 1.0, 0.0]).double(), torch.tensor([1.0, 9.0, 0.25]).double()
+    distance = gaussian_distance(mean_a, torch.diag(variance_a), mean_b, torch.diag(variance_b))
+    assert distance == pytest.approx((1 + 0 + 4) + (2 - 1) ** 2 + (1 - 3) ** 2 + (0 - 0.5) ** 2)
+
+
+def test_frechet_distance_does_not_depend_on_the_axes():
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double())[0]
+    variances = [torch.diag(torch.tensor(values).double()) for values in ([4.0, 1.0, 0.5], [1.0, 9.0, 0.25])]
+    turned = [rotation @ variance @ rotation.T for variance in variances]
+    zero = torch.zeros(3).double()
+    expected = gaussian_distance(zero, variances[0], zero, variances[1])
+    assert gaussian_distance(zero, turned[0], zero, turned[1]) == pytest.approx(expected)
+
+
+def test_frechet_distance_of_full_covariances_that_do_not_commute():
+    # For 2 x 2 matrices, trace sqrt(M) = sqrt(trace M + 2 sqrt(det M)).
+    a, b = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([[3.0, 0.0], [0.0, 1.0]])
+    overlap = math.sqrt(np.trace(a @ b) + 2 * math.sqrt(np.linalg.det(a @ b)))
+    zero = torch.zeros(2).double()
+    distance = gaussian_distance(zero, torch.from_numpy(a), zero, torch.from_numpy(b))
+    assert distance == pytest.approx(np.trace(a) + np.trace(b) - 2 * overlap)
+
+
+def test_frechet_distance_of_samples():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(500, 6))
+    mean, covariance = feature_statistics(features)
+    np.testing.assert_allclose(mean, features.mean(axis=0))
+    np.testing.assert_allclose(covariance, np.cov(features.T))
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(features, features + 2) == pytest.approx(6 * 4)
+    assert frechet_distance(features, features * 3) == pytest.approx(
+        4 * (features.mean(axis=0) ** 2).sum() + 4 * np.trace(np.cov(features.T))
+    )
+
+
+def test_frechet_distance_of_fewer_samples_than_dimensions_is_finite():
+    features = np.random.default_rng(0).normal(size=(5, 20))
+    assert frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (np.zeros((1, 3)), np.zeros((4, 3))),
+        (np.zeros((4, 3)), np.zeros((4, 2))),
+        (np.zeros(4), np.zeros((4, 2))),
+        (np.full((4, 3), np.nan), np.zeros((4, 3))),
+    ],
+)
+def test_features_that_cannot_be_compared_are_refused(first, second):
+    with pytest.raises(ValueError, match="features"):
+        frechet_distance(first, second)
+
+
+def class_report() -> ClassReport:
+    metrics = compare_masks(PREDICTED, TRUTH)
+    alpha = {
+        psi: AlphaReport(
+            pictures=7,
+            threshold=0.4,
+            against_judge=metrics,
+            judges_agree=metrics,
+            mask_area=0.25,
+            judge_mask_area=0.3,
+            edge_softness=0.05,
+        )
+        for psi in (1.0, 0.7)
+    }
+    return ClassReport("tiny", 32, 9, [metrics, metrics], alpha, 4, {1.0: 2.5, 0.7: 3.5}, 0.5)
+
+
+def test_reports_say_every_number():
+    report = class_report()
+    for text in (class_text(report), class_markdown(report)):
+        for expected in ("psi 0.7", "2.500", "3.500", "0.500", "25.0%", "30.0%", "5.0%", "from 0.4", "0.600", "0.750"):
+            assert expected in text, expected
+    table = [line for line in class_markdown(report).splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1 and len(table) == 2 + 2 + 4
+
+
+def test_reports_survive_json():
+    answer = json.loads(json.dumps(class_report().as_dict()))
+    assert answer["truncation_psi"]["0.7"]["against_judge"]["mean_iou"] == pytest.approx(0.6)
+    assert answer["frechet"]["generated_against_real"] == {"1": 2.5, "0.7": 3.5}
+    assert len(answer["judges"]["held_out"]) == 2

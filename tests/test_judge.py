@@ -1,0 +1,267 @@
+"""The supervised judge: distortions, training, its cache, and what it says about an object class."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from l4f_plugin import cli
+from l4f_plugin.checkpoints.training_state import save_training_state
+from l4f_plugin.errors import UserError
+from l4f_plugin.evaluation import distortion, judge, object_class
+from l4f_plugin.evaluation.judge import Judge, JudgeNetwork, JudgeSettings, judge_features, judge_masks
+from l4f_plugin.evaluation.labelled import LabelledPictures, fingerprint, load_split
+from l4f_plugin.evaluation.masks import compare_masks
+
+SMALL = JudgeSettings(resolution=32, channels=(4, 6, 8, 10, 12), steps=2, batch_size=4, pictures=20)
+
+
+def discs(count: int, seed: int, edge: int = 32) -> LabelledPictures:
+    """Discs of one colour before another colour, and their masks."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:edge, :edge]
+    pictures, masks = [], []
+    for _ in range(count):
+        centre, radius = random.uniform(edge / 3, edge * 2 / 3, 2), random.uniform(edge / 6, edge / 3)
+        inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+        colours = random.integers(0, 90, 3), random.integers(160, 256, 3)
+        pictures.append(np.where(inside[..., None], colours[1], colours[0]))
+        masks.append(inside * 255)
+    return LabelledPictures(np.array(pictures, dtype=np.uint8), np.array(masks, dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("discs")
+    for seed, (split, count) in enumerate({"train": 12, "validation": 5, "test": 6}.items()):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        data = discs(count, seed, edge=64)
+        for row in range(count):
+            Image.fromarray(data.pictures[row]).save(folder / split / "images" / f"{row:06}.png")
+            Image.fromarray(data.masks[row]).save(folder / split / "masks" / f"{row:06}.png")
+    (folder / "dataset.json").write_text(json.dumps({"seed": 0}), "utf-8")
+    return folder
+
+
+def as_tensors(data: LabelledPictures) -> tuple[torch.Tensor, torch.Tensor]:
+    pictures = torch.from_numpy(data.pictures).permute(0, 3, 1, 2).float() / 255
+    return pictures, torch.from_numpy(data.masks)[:, None].float() / 255
+
+
+def test_a_split_is_read_at_any_smaller_size(dataset):
+    data = load_split(dataset, "train", 32)
+    original = np.asarray(Image.open(dataset / "train" / "images" / "000003.png"), dtype=np.float32)
+    averaged = original.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert data.pictures.shape == (12, 32, 32, 3) and data.masks.shape == (12, 32, 32)
+    assert np.abs(data.pictures[3] - averaged).max() <= 1
+    few = load_split(dataset, "train", 64, limit=4)
+    np.testing.assert_array_equal(few.pictures[1], original)  # 0, 3, 6, 9
+
+
+def test_what_is_no_data_set_is_said_in_a_sentence(dataset, tmp_path):
+    with pytest.raises(UserError, match="no labelled pictures"):
+        load_split(tmp_path, "train", 32)
+    with pytest.raises(UserError, match="at least 128x128"):
+        load_split(dataset, "test", 128)
+    images = tmp_path / "test" / "images"
+    images.mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(images / "000000.png")
+    with pytest.raises(UserError, match="masks.*missing or can't be read"):
+        load_split(tmp_path, "test", 32)
+
+
+def test_distortions_repeat_for_a_seed_and_stay_in_range():
+    pictures, masks = as_tensors(discs(16, 0))
+    first, again, other = (distortion.distort(pictures, masks, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+    assert first[0].shape == pictures.shape and first[1].shape == masks.shape
+    assert all(tensor.min() >= 0 and tensor.max() <= 1 for tensor in first)
+
+
+def test_warping_moves_picture_and_mask_alike():
+    _, masks = as_tensors(discs(16, 0))
+    pictures, moved = distortion.warp(masks.expand(-1, 3, -1, -1), masks, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(pictures[:, :1], moved)
+    assert (moved - masks).abs().mean() > 0.02
+
+
+def test_borrowed_backgrounds_spare_both_objects():
+    pictures, masks = as_tensors(discs(64, 0))
+    result = distortion.borrow_backgrounds(pictures, masks, torch.Generator().manual_seed(0))
+    assert torch.equal(result * masks, pictures * masks)
+    changed = (result != pictures).any(dim=(1)).flatten(1)
+    assert 5 < int(changed.any(dim=1).sum()) < 30
+    assert not (changed & (masks.roll(1, dims=0) > 0).flatten(1)).any()
+
+
+def test_block_artefacts_are_small_where_steps_are_and_leave_means():
+    pictures = torch.rand(32, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    result = distortion.add_block_artefacts(pictures, torch.Generator().manual_seed(0))
+    changed = (result != pictures).flatten(1).any(dim=1)
+    assert 3 < int(changed.sum()) < 20
+    assert (result - pictures).abs().mean() < 0.2
+    # The first coefficient of an 8 x 8 square is 8 times its mean and is rounded by half a step, at most .03.
+    means = [tensor.unflatten(3, (2, 8)).unflatten(2, (2, 8)).mean(dim=(3, 5)) for tensor in (result, pictures)]
+    assert (means[0] - means[1]).abs().max() <= 0.03 / 8 + 1e-6
+
+
+def test_blurring_keeps_the_mean_of_flat_pictures_and_their_size():
+    pictures = torch.full((4, 3, 17, 33), 0.25)
+    torch.testing.assert_close(distortion.blur(pictures, torch.Generator().manual_seed(0)), pictures)
+
+
+def test_the_network_has_masks_at_full_size_and_half_a_million_parameters_or_more():
+    network = JudgeNetwork(JudgeSettings(resolution=64).channels).eval()
+    logits, features = network(torch.rand(2, 3, 48, 64))
+    assert logits.shape == (2, 1, 48, 64) and features.shape == (2, 128)
+    assert 5e5 < sum(parameter.numel() for parameter in network.parameters()) < 1e6
+
+
+def test_a_judge_learns_to_find_the_object():
+    settings = JudgeSettings(resolution=32, channels=(8, 12, 16, 20, 24), steps=60, batch_size=16)
+    before = torch.random.get_rng_state()
+    trained = judge.train_judge(discs(200, 0), settings, seed=0, mixed_precision=False)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert judge.judge_on(trained, discs(50, 1)).mean_iou > 0.8
+
+
+def test_a_seed_decides_a_judge():
+    data = discs(20, 0)
+    masks = [
+        judge_masks(judge.train_judge(data, SMALL, seed, mixed_precision=False), data.pictures) for seed in (0, 0, 1)
+    ]
+    np.testing.assert_allclose(masks[0], masks[1], atol=1e-5)
+    assert np.abs(masks[0] - masks[2]).max() > 1e-3
+
+
+def test_batches_do_not_change_what_a_judge_sees():
+    data, referee = discs(7, 0), judge.train_judge(discs(20, 0), SMALL, 0, mixed_precision=False)
+    whole, parts = referee.look(data.pictures), referee.look(data.pictures, batch_size=3)
+    np.testing.assert_allclose(whole[0], parts[0], atol=1e-5)
+    np.testing.assert_allclose(judge_features(referee, data.pictures), parts[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pictures", [np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 32, 32, 3), np.float32)])
+def test_pictures_of_another_kind_are_refused(pictures):
+    with pytest.raises(ValueError, match="32, 32"):
+        judge_masks(Judge(JudgeNetwork(SMALL.channels).eval(), SMALL, 0, torch.device("cpu")), pictures)
+
+
+def test_a_judge_is_trained_once_and_kept(dataset, tmp_path):
+    steps = []
+
+    def progress(done: int, total: int, message: str) -> None:
+        steps.append((done, total))
+
+    first = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
+    assert steps == [(1, 2), (2, 2)]
+    again = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
+    assert len(steps) == 2 and again.seed == 3 and again.settings == SMALL
+    pictures = discs(3, 0).pictures
+    np.testing.assert_array_equal(judge_masks(first, pictures), judge_masks(again, pictures))
+
+
+def test_a_damaged_judge_is_trained_anew(dataset, tmp_path):
+    path = judge.judge_path(tmp_path, dataset, SMALL, 0)
+    path.write_bytes(b"cut short")
+    judge.load_or_train_judge(dataset, SMALL, 0, tmp_path)
+    assert judge.load_judge(path).settings == SMALL
+    save_training_state(path, {"stem": torch.zeros(1)}, {"settings": {"resolution": 32}, "seed": 0})
+    with pytest.raises(UserError):
+        judge.load_judge(path)
+
+
+def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):
+    other = tmp_path / "other"
+    (other / "train" / "images").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(other / "train" / "images" / "000000.png")
+    longer = JudgeSettings(**{**SMALL.__dict__, "steps": 3})
+    paths = {
+        judge.judge_path(tmp_path, dataset, SMALL, 0),
+        judge.judge_path(tmp_path, dataset, SMALL, 1),
+        judge.judge_path(tmp_path, dataset, longer, 0),
+        judge.judge_path(tmp_path, other, SMALL, 0),
+    }
+    assert len(paths) == 4
+    assert fingerprint(dataset) == fingerprint(dataset)
+
+
+class FixedJudge(Judge):
+    """Says what it was told to."""
+
+    def __init__(self, masks: np.ndarray):
+        self.masks = masks.astype(np.float32)
+
+    def look(self, pictures: np.ndarray, batch_size: int = 32):
+        return self.masks, self.masks.reshape(len(self.masks), -1)
+
+
+def test_masks_are_measured_against_the_first_judge():
+    random = np.random.default_rng(0)
+    judges = [FixedJudge(random.random((3, 8, 8))) for _ in range(2)]
+    alphas = random.random((3, 8, 8))
+    report = object_class.evaluate_alpha(np.zeros((3, 8, 8, 3), np.uint8), alphas, judges, threshold=0.9)
+    truth = judges[0].masks >= 0.5
+    assert report.against_judge == compare_masks(alphas >= 0.9, truth)
+    assert report.judges_agree == compare_masks(judges[1].masks, truth)
+    assert report.mask_area == pytest.approx(alphas.mean())
+    assert report.judge_mask_area == pytest.approx(truth.mean())
+    assert report.edge_softness == pytest.approx(np.mean((alphas > 0.05) & (alphas < 0.95)))
+    alone = object_class.evaluate_alpha(np.zeros((3, 8, 8, 3), np.uint8), alphas, judges[:1])
+    assert alone.judges_agree is None
+    json.dumps(alone.as_dict())
+
+
+def test_masks_that_do_not_belong_to_the_pictures_are_refused():
+    pictures, referee = np.zeros((3, 8, 8, 3), np.uint8), FixedJudge(np.zeros((3, 8, 8)))
+    with pytest.raises(ValueError, match="belong"):
+        object_class.evaluate_alpha(pictures, np.zeros((2, 8, 8)), [referee])
+    with pytest.raises(ValueError, match="finite"):
+        object_class.evaluate_alpha(pictures, np.full((3, 8, 8), np.nan), [referee])
+    with pytest.raises(ValueError, match="no judge"):
+        object_class.evaluate_alpha(pictures, np.zeros((3, 8, 8)), [])
+
+
+def test_the_command_judges_a_class(tiny_bundle_folder, dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(object_class, "JudgeSettings", lambda resolution: SMALL)
+    command = [
+        "evaluate",
+        "class",
+        str(tiny_bundle_folder),
+        "--data",
+        str(dataset),
+        "--pictures",
+        "6",
+        "--device",
+        "cpu",
+    ]
+    assert cli.main([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(list((tmp_path / "labels4free" / "judges").glob("*.safetensors"))) == 2
+    assert answer["class"] == "tiny" and answer["resolution"] == 32
+    assert set(answer["truncation_psi"]) == {"1", "0.7"}
+    assert answer["truncation_psi"]["1"]["pictures"] == 6
+    assert answer["truncation_psi"]["1"]["threshold"] == 0.4
+    assert answer["frechet"]["pictures"] == 5  # of 5 + 6 held-out pictures
+    assert answer["frechet"]["generated_against_real"]["1"] > answer["frechet"]["real_against_real"] > 0
+    assert cli.main(command) == 0
+    assert "second judge" in capsys.readouterr().out
+
+
+def test_a_class_without_labelled_pictures_cannot_be_judged(tiny_bundle_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cli.main(["evaluate", "class", str(tiny_bundle_folder), "--device", "cpu"]) == 2
+    assert "no labelled pictures" in capsys.readouterr().err
+
+
+def test_too_few_pictures_are_refused_at_once(capsys):
+    assert cli.main(["evaluate", "class", "avatar", "--pictures", "1"]) == 2
+    assert "number of pictures" in capsys.readouterr().err
