@@ -1,0 +1,297 @@
+"""Training on pictures of a few pixels: exact resumption, growing, recipes, collapse, and runs that are killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from l4f_plugin.checkpoints.bundle import load_bundle
+from l4f_plugin.checkpoints.training_state import load_training_state
+from l4f_plugin.errors import UserError
+from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from l4f_plugin.networks.ops import fir_downsample, fir_upsample
+from l4f_plugin.training import loop, losses
+from l4f_plugin.training.alpha import AlphaTrainer, shift_at_random
+from l4f_plugin.training.augmentation import AdaptiveProbability, augment
+from l4f_plugin.training.generator import GeneratorSettings, GeneratorTrainer
+from l4f_plugin.training.growing import grow_discriminator, grow_generator
+from l4f_plugin.training.pictures import PictureFolder
+from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
+from l4f_plugin.training.runs import train_alpha, train_generator
+
+CHANNELS = {4: 8, 8: 8, 16: 6, 32: 4}
+TINY = GeneratorSettings(
+    resolution=32, channels=CHANNELS, discriminator_channels=CHANNELS, latent_dim=6, style_dim=7, mapping_layers=2,
+    batch_size=4, r1_interval=2, path_length_weight=1.0, path_length_interval=2, augmentation="adaptive",
+    feature_dtype="float32",
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch, tmp_path):
+    """Bit-reproducibility is promised on one thread; and nobody's cache is touched."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture()
+def picture_folder(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(random.integers(0, 255, (40, 32, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+def weights_of(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.averaged.state_dict().items()}
+
+
+def assert_equal_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_pictures_are_cropped_decoded_once_and_counted(picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
+    assert (len(pictures), pictures.unreadable) == (6, 1)
+    original = np.asarray(Image.open(picture_folder / "0.png"))[4:36]
+    assert any(np.array_equal(original, picture) for picture in pictures.array)
+    batch = pictures.batch(5, torch.Generator().manual_seed(0))
+    assert batch.shape == (5, 3, 32, 32) and -1 <= batch.min() < batch.max() <= 1
+    (cached,) = (tmp_path / "cache").iterdir()
+    changed = cached.stat().st_mtime_ns
+    PictureFolder(picture_folder, 32, tmp_path / "cache")
+    assert cached.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize("content", [None, {}, {"a.png": b"not a picture"}])
+def test_folders_without_pictures_are_refused_in_words(content, tmp_path):
+    folder = tmp_path / "folder"
+    if content is not None:
+        folder.mkdir()
+        for name, data in content.items():
+            (folder / name).write_bytes(data)
+    with pytest.raises(UserError):
+        PictureFolder(folder, 32, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kind", ["generator", "alpha"])
+def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(kind, picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
+
+    def trainer():
+        if kind == "generator":
+            return GeneratorTrainer(TINY, pictures)
+        torch.manual_seed(5)
+        settings = AlphaSettings(steps=6, batch_size=4, r1_interval=2, feature_dtype="float32")
+        return AlphaTrainer(settings, Generator(TINY.generator_config()))
+
+    whole = trainer()
+    loop.train(whole, tmp_path / "whole", 24)
+    first = trainer()
+    loop.train(first, tmp_path / "parts", 12)
+    second = trainer()
+    assert loop.resume(second, tmp_path / "parts")
+    loop.train(second, tmp_path / "parts", 24)
+    assert_equal_weights(weights_of(whole), weights_of(second))
+    assert whole.state()["random"].equal(second.state()["random"])
+
+
+def test_a_run_with_other_settings_is_not_resumed(picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
+    loop.train(GeneratorTrainer(TINY, pictures), tmp_path / "run", 4)
+    other = GeneratorTrainer(dataclasses.replace(TINY, r1_weight=3.0), pictures)
+    with pytest.raises(UserError, match="r1_weight"):
+        loop.resume(other, tmp_path / "run")
+
+
+def test_metrics_that_a_kill_left_behind_are_forgotten(picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
+    run = tmp_path / "run"
+    loop.train(GeneratorTrainer(TINY, pictures), run, 8, log_pictures=4)
+    with (run / loop.METRICS_FILE).open("a") as stream:
+        stream.write(json.dumps({"pictures": 12}) + '\n{"pictu')
+    loop.resume(GeneratorTrainer(TINY, pictures), run)
+    lines = [json.loads(line) for line in (run / loop.METRICS_FILE).read_text().splitlines()]
+    assert [line["pictures"] for line in lines] == [4, 8]
+    assert {"discriminator_loss", "generator_loss"} <= lines[0].keys()
+    assert sorted(path.name for path in run.glob("sample_*.png")) == ["sample_000000008.png"]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "l4f_plugin", *map(str, arguments)]
+
+
+def test_a_killed_command_goes_on_and_ends_alike(picture_folder, tmp_path):
+    """kill -9 in the middle, then the same command again: the same bundle as from an undisturbed run."""
+    options = ["--resolution", 32, "--pictures", 160, "--batch-size", 4, "--channel-max", 8, "--threads", 1,
+               "--dtype", "float32", "--save-minutes", 0, "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def arguments(out):
+        return command("train", "generator", picture_folder, "--out", out, *options)
+
+    process = subprocess.Popen(arguments(tmp_path / "killed"), env=environment, stderr=subprocess.DEVNULL)
+    state = tmp_path / "killed" / loop.STATE_FILE
+    for _ in range(1200):
+        if state.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, metadata = load_training_state(state)  # whole, whenever the kill came
+    assert metadata["state"]
+    subprocess.run(arguments(tmp_path / "killed"), env=environment, check=True, capture_output=True)
+    subprocess.run(arguments(tmp_path / "whole"), env=environment, check=True, capture_output=True)
+    killed, whole = (load_bundle(tmp_path / name / "bundle") for name in ("killed", "whole"))
+    assert_equal_weights(killed.generator.state_dict(), whole.generator.state_dict())
+
+
+def test_a_stop_request_ends_the_step_and_saves(picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
+    trainer = GeneratorTrainer(TINY, pictures)
+    step = trainer.step
+
+    def interrupted_step():
+        signal.raise_signal(signal.SIGINT)
+        return step()
+
+    trainer.step = interrupted_step
+    assert loop.train(trainer, tmp_path / "run", 400) is False
+    resumed = GeneratorTrainer(TINY, pictures)
+    assert loop.resume(resumed, tmp_path / "run") and resumed.pictures_seen == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_grown_networks_compute_what_they_computed():
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(32, CHANNELS, 6, 7, 2)).requires_grad_(False)
+    grown = grow_generator(generator, channels=4)
+    z = torch.randn(2, 6)
+    torch.testing.assert_close(grown(z), fir_upsample(generator(z)))
+
+    discriminator = Discriminator(DiscriminatorConfig(32, CHANNELS)).requires_grad_(False)
+    torch.nn.init.normal_(discriminator.from_rgb.bias)
+    larger = grow_discriminator(discriminator, channels=4)
+    smooth = torch.nn.functional.interpolate(torch.rand(3, 3, 8, 8) * 2 - 1, size=64, mode="bicubic").clamp(-1, 1)
+    old, new = discriminator.features(fir_downsample(smooth)), larger.features(smooth)[1:]
+    inside = (slice(None), slice(None), slice(2, -2), slice(2, -2))  # borders are padded differently
+    torch.testing.assert_close(new[0][inside], old[0][inside], atol=1e-4, rtol=1e-4)
+    image = smooth.clone().requires_grad_()
+    larger.requires_grad_(True)(image).sum().backward()
+    assert all(parameter.grad is not None for parameter in larger.parameters())
+    with pytest.raises(ValueError, match="4 channels"):
+        grow_discriminator(discriminator, channels=3)
+
+
+def test_losses_have_the_values_of_their_formulas():
+    logits = torch.tensor([[0.0], [2.0]])
+    assert losses.generator_loss(logits).item() == pytest.approx((np.log(2) + np.log1p(np.exp(-2))) / 2)
+    alpha = torch.tensor([0.1, 0.9]).view(1, 1, 1, 2).repeat(2, 1, 1, 1)
+    assert losses.binarisation(alpha).item() == pytest.approx(0.1)
+    alpha[1] = 1.0
+    assert losses.area_above(alpha, 0.75).item() == pytest.approx(0.125)
+    assert losses.area_below(alpha, 0.75).item() == pytest.approx(0.125)
+    image = torch.randn(2, 3, 4, 4, requires_grad=True)
+    assert losses.r1_penalty((image * 3).sum(dim=(1, 2, 3)), image).item() == pytest.approx(9 * 48)
+
+
+def test_augmentation_repeats_keeps_gradients_and_can_be_off():
+    images = torch.rand(8, 3, 32, 32, requires_grad=True)
+    assert augment(images, 0.0, torch.Generator()) is images
+    first, second = (augment(images, 0.8, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first, second) and not torch.equal(first, images)
+    first.sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+def test_adaptive_augmentation_follows_overfitting():
+    adaptive = AdaptiveProbability()
+    adaptive.update(torch.ones(500_000 // 100, 1))
+    assert adaptive.probability == pytest.approx(0.01)
+    adaptive.update(-torch.ones(500_000 // 50, 1))
+    assert adaptive.probability == 0.0
+
+
+def test_shifts_repeat_the_border():
+    ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(64, 1, 8, 8)
+    shifted = shift_at_random(ramp, 2, torch.Generator().manual_seed(0))[:, 0, 0]
+    for row in shifted:
+        offset = round(row[4].item()) - 4
+        assert row.tolist() == [min(max(column + offset, 0), 7) for column in range(8)]
+    assert {round(row[4].item()) - 4 for row in shifted} == {-2, -1, 0, 1, 2}
+
+
+def test_gradients_reach_mask_and_background_but_not_the_generator():
+    torch.manual_seed(0)
+    generator = Generator(TINY.generator_config())
+    trainer = AlphaTrainer(AlphaSettings(batch_size=4, feature_dtype="float32"), generator)
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    trainer.step()
+    trainer.step()
+    assert_equal_weights(before, generator.state_dict())
+    assert trainer.background.tensor.abs().max() > 0 and trainer.background.style_offset.abs().max() > 0
+
+
+def test_the_published_recipe_is_the_published_one():
+    horse = paper_recipe("horse")
+    assert (horse.batch_size, horse.r1_weight, horse.steps, horse.truncation_psi) == (2, 10.0, 2000, 1.0)
+    assert horse.learning_rate == pytest.approx(1.6e-4) and horse.alpha_betas[1] == pytest.approx(0.99**0.8)
+    assert (horse.binarisation_weight, horse.most_area_weight) == (3.0, 6.0)
+    assert horse.most_area == pytest.approx(0.4)
+    assert not horse.learned_background and horse.real_samples == "pictures"
+    assert paper_recipe("unheard-of") == horse
+
+
+def test_collapsed_masks_are_noticed_said_and_tried_again(tiny_bundle_folder, tmp_path):
+    said = []
+    # Nothing but a reward for area: masks must grow until they cover everything.
+    settings = AlphaSettings(
+        steps=400, batch_size=2, learning_rate=0.3, least_area=1.0, least_area_weight=50.0, most_area_weight=0.0,
+        adversarial_weight=0.0, binarisation_weight=0.0, feature_dtype="float32", discriminator_channel_max=8,
+        r1_interval=1000,
+    )
+    with pytest.raises(UserError, match="collapsed in 3 attempts"):
+        train_alpha(tiny_bundle_folder, tmp_path / "run", settings, report=said.append)
+    assert sum("collapsed" in line for line in said) == 3
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+def test_masks_are_learned_into_a_bundle_that_keeps_the_generator(tiny_bundle_folder, tmp_path):
+    settings = AlphaSettings(steps=2, batch_size=2, feature_dtype="float32", discriminator_channel_max=8)
+    assert train_alpha(tiny_bundle_folder, tmp_path / "run", settings, report=lambda line: None)
+    before, after = load_bundle(tiny_bundle_folder), load_bundle(tmp_path / "run" / "bundle")
+    assert_equal_weights(before.generator.state_dict(), after.generator.state_dict())
+    assert not torch.equal(before.alpha.output.weight, after.alpha.output.weight)
+    with pytest.raises(UserError, match="real pictures"):
+        train_alpha(tiny_bundle_folder, tmp_path / "paper", paper_recipe("horse"))
+
+
+def test_a_bundle_is_grown_to_twice_its_resolution(picture_folder, tmp_path):
+    small = dataclasses.replace(TINY, path_length_weight=0.0, augmentation="none")
+    train_generator(picture_folder, tmp_path / "small", small, 4, report=lambda line: None)
+    table = {**CHANNELS, 64: 4}
+    large = dataclasses.replace(small, resolution=64, channels=table, discriminator_channels=table)
+    bundle = tmp_path / "small" / "bundle"
+    assert train_generator(picture_folder, tmp_path / "large", large, 4, source=bundle, report=lambda line: None)
+    assert load_bundle(tmp_path / "large" / "bundle").config.generator.resolution == 64
+    other = dataclasses.replace(large, channels={**table, 4: 9})
+    with pytest.raises(UserError, match="another shape"):
+        train_generator(picture_folder, tmp_path / "other", other, 4, source=bundle)
