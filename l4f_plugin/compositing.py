@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 FRINGE = 3  # pixels: how far the soft rim of a piece of mask reaches beyond its body
-SPREAD_SCALES = (1.5, 5.0, 15.0)  # pixels: the neighbourhoods in which colours are looked for
+WIDE = 8.0  # pixels: blurs wider than this are computed at half the size
 CONFIDENT = 0.98  # alpha from which a pixel's colour is taken to be the subject's alone
 
 
@@ -91,6 +91,10 @@ def blur(values: np.ndarray, radius: float) -> np.ndarray:
     """
     if radius < 0.1:
         return values
+    if radius > WIDE and min(values.shape[:2]) > 1:
+        # Halving and doubling blur by themselves, with a variance of 1 in all.
+        half = blur(_halved(values.astype(np.float32, copy=False)), math.sqrt((radius * radius - 1) / 4))
+        return _doubled(half, values.shape)
     reach = math.ceil(3 * radius)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / radius) ** 2)
     kernel = (kernel / kernel.sum()).astype(np.float32)
@@ -204,22 +208,47 @@ def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def spread(picture: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Colours `[H, W, 3]` taken from the nearest pixels of high confidence (`[H, W]` in [0, 1]).
 
-    A weighted mean over growing neighbourhoods, each used where a smaller one held too little; beyond
-    the largest the mean of the whole picture. Weights are confidence ** 8: half-sure pixels count
-    next to nothing, yet a mask that is nowhere sure still has its best pixels.
+    A pyramid of means: where a level holds too little confidence, the next coarser one speaks. Weights are
+    confidence ** 12: half-sure pixels count next to nothing, yet a mask that is nowhere sure still has its
+    best pixels.
     """
-    weight = confidence.astype(np.float32, copy=False) ** 8
-    mass = np.concatenate([picture * weight[..., None], weight[..., None]], axis=2)
-    result = np.zeros_like(picture, dtype=np.float32)
-    missing = np.ones_like(weight)[..., None]
-    for scale in SPREAD_SCALES:
-        near = blur(mass, scale)
-        share = missing * np.clip((near[..., 3:] - 0.02) / 0.1, 0, 1)
-        result += share * near[..., :3] / np.maximum(near[..., 3:], 1e-6)
-        missing = missing - share
-    overall = mass.mean(axis=(0, 1), dtype=np.float64)
-    whole = overall[:3] / overall[3] if overall[3] > 1e-9 else picture.mean(axis=(0, 1))
-    return np.clip(result + missing * whole.astype(np.float32), 0, 1)
+    weight = confidence.astype(np.float32, copy=False)[..., None] ** 12
+    mass = np.concatenate([picture * weight, weight], axis=2)
+    levels = [_smoothed(_smoothed(mass))]
+    while max(levels[-1].shape[:2]) > 1:
+        levels.append(_halved(levels[-1]))
+    result = picture.mean(axis=(0, 1), keepdims=True, dtype=np.float32)
+    for level in reversed(levels):
+        colour = level[..., :3] / np.maximum(level[..., 3:], 1e-12)
+        known = np.clip(level[..., 3:] * 16, 0, 1)  # a sixteenth of a pixel suffices
+        if level is levels[-1]:
+            known = (level[..., 3:] > 1e-9).astype(np.float32)
+        coarser = _doubled(result, level.shape)
+        result = coarser + known * (colour - coarser)
+    return np.clip(result, 0, 1)
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels; an odd last row or column counts twice."""
+    height, width = values.shape[:2]
+    if height % 2 or width % 2:
+        rest = [(0, 0)] * (values.ndim - 2)
+        values = np.pad(values, [(0, height % 2), (0, width % 2), *rest], mode="edge")
+    return 0.25 * (values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2])
+
+
+def _doubled(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Back to the `shape` that was halved, smoothly."""
+    return _smoothed(values.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]])
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """The filter [1, 2, 1] / 4 along both axes, borders replicated."""
+    for axis in (0, 1):
+        lines = np.moveaxis(values, axis, 0)
+        padded = np.concatenate([lines[:1], lines, lines[-1:]])
+        values = np.moveaxis(0.25 * (padded[:-2] + 2 * lines + padded[2:]), 0, axis)
+    return values
 
 
 def blurred_background(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
@@ -239,6 +268,5 @@ def _check(alpha: np.ndarray, *pictures: np.ndarray) -> None:
     for picture in pictures:
         if picture.shape != (*alpha.shape, 3):
             raise ValueError(
-                f"a picture must be [{alpha.shape[0]}, {alpha.shape[1]}, 3] like its mask, "
-                f"not {list(picture.shape)}"
+                f"a picture must be [{alpha.shape[0]}, {alpha.shape[1]}, 3] like its mask, not {list(picture.shape)}"
             )

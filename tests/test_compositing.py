@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -135,13 +137,25 @@ def test_feather_keeps_the_mean_of_a_mask_away_from_the_border():
     assert compositing.feather(alpha, 0) is alpha
 
 
-def test_blur_has_the_standard_deviation_it_was_asked_for():
-    point = np.zeros((81, 81), np.float32)
-    point[40, 40] = 1
-    offsets = np.arange(-40, 41)
-    for radius in (1.0, 2.5, 8.0):
-        profile = compositing.blur(point, radius).sum(axis=0)
-        assert np.sqrt((profile * offsets**2).sum()) == pytest.approx(radius, rel=0.02)
+@pytest.mark.parametrize("radius", [1.0, 2.5, 8.0, 8.5, 20.0, 50.0])
+def test_blur_has_the_standard_deviation_it_was_asked_for(radius):
+    size = 401
+    point = np.zeros((size, size), np.float32)
+    point[200, 200] = 1
+    offsets = np.arange(size) - 200
+    profile = compositing.blur(point, radius).sum(axis=0)
+    assert profile.sum() == pytest.approx(1, abs=0.01)
+    mean = (profile * offsets).sum()
+    assert np.sqrt((profile * (offsets - mean) ** 2).sum()) == pytest.approx(radius, rel=0.02)
+    assert abs(mean) < 0.1 * radius
+
+
+@pytest.mark.parametrize("radius", [3.0, 12.0, 40.0])
+def test_blur_is_a_gaussian(radius):
+    edge = np.zeros((64, 301), np.float32)
+    edge[:, 150:] = 1
+    expected = [0.5 * (1 + math.erf((x - 149.5) / radius / math.sqrt(2))) for x in range(301)]
+    assert np.abs(compositing.blur(edge, radius)[32, 10:290] - expected[10:290]).max() < 0.012
 
 
 def naive_largest(solid):
