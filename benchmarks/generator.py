@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -134,7 +135,7 @@ def _measure_peak_memory(kind: str, resolution: int) -> float:
 
 @torch.inference_mode()
 def _peak_memory(kind: str, resolution: int) -> float:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident_kib("VmRSS")
     generator, naive, _ = build(resolution)
     w_plus = generator.truncate(generator.mapping(torch.randn(4, 512)))
     if kind == "naive":
@@ -142,7 +143,13 @@ def _peak_memory(kind: str, resolution: int) -> float:
     else:
         generator.synthesis.feature_dtype = torch.bfloat16 if kind == "ours-bfloat16" else torch.float32
         generator.synthesis(w_plus)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_resident_kib("VmHWM") - before) / 1024
+
+
+def _resident_kib(field: str) -> int:
+    """Memory of this process as Linux counts it; getrusage would include the parent's from before exec."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(rf"{field}:\s+(\d+)", status)[1])
 
 
 def _as_text(report: dict, indent: str = "") -> str:
