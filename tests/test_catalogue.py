@@ -97,8 +97,8 @@ def test_repositories_are_fetched(monkeypatch, places):
 @pytest.mark.parametrize("content", [
     "{", "[]", "{}", '{"schema_version": 2, "classes": {}}', '{"schema_version": 1, "classes": []}',
     '{"schema_version": 1, "classes": {"a": {}}}',
-    '{"schema_version": 1, "classes": {"a": {"title": "", "licence": "", "resolution": 32, "folder": "../up"}}}',
-    '{"schema_version": 1, "classes": {"a": {"title": "", "licence": "", "resolution": "x", "folder": "a"}}}'])
+    '{"schema_version": 1, "classes": {"a": {"title": "", "licence": "", "resolution": 32, "folder": ".."}}}',
+    '{"schema_version": 1, "classes": {"a": {"title": "", "licence": "", "resolution": 3.5, "folder": "a"}}}'])
 def test_a_damaged_catalogue_is_told(places, content):
     (places / "weights/catalogue.json").write_text(content)
     with pytest.raises(UserError, match="catalogue.json is damaged"):

@@ -142,8 +142,8 @@ def test_offline_says_what_to_do(tmp_path):
                    "LABELS4FREE_MODELS": str(tmp_path / "models")}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     place = tmp_path / "models" / "l4f-dogs"
-    assert result.stdout == ("someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; go online, or "
-                             f"put its files at {place}.\n"), result.stderr
+    assert result.stdout == ("someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; "
+                             f"go online, or put its files at {place}.\n"), result.stderr
 
 
 def _path() -> str:

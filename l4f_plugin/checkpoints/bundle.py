@@ -20,6 +20,7 @@ from typing import TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
@@ -68,14 +69,18 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False,
     described = config.generator
 
     def load(name: str, build: Callable[[], _Network]) -> _Network:
-        tensors = _checked_tensors(folder, f"{name}.safetensors", config, build)
-        return build_network(build, {key: tensor.to(device) for key, tensor in tensors.items()})
+        path = folder / f"{name}.safetensors"
+        verify_file(path, config.files.get(path.name))
+        network = _unfilled(build)
+        tensors = _checked_tensors(path, {key: tuple(t.shape) for key, t in network.state_dict().items()})
+        network.load_state_dict(tensors, assign=True)
+        return network.eval().to(device)
 
     def stored(name: str) -> bool:
         return f"{name}.safetensors" in config.files
 
     generator = load("generator", lambda: Generator(described))
-    generator.latent_avg = torch.tensor(config.latent_avg, device=device)
+    generator.latent_avg.copy_(torch.tensor(config.latent_avg))
     alpha = background = discriminator = None
     if stored("alpha"):
         alpha = load("alpha", lambda: AlphaNetwork(described.feature_channels, config.alpha_hidden_channels))
@@ -88,37 +93,38 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False,
 
 
 def build_network(build: Callable[[], _Network], tensors: Mapping[str, torch.Tensor]) -> _Network:
-    """Makes a network around `tensors` (a complete state dict) without drawing weights first.
-
-    Buffers that no state dict holds (`Generator.latent_avg`) have no memory until the caller sets them.
-    """
-    with torch.device("meta"):
-        network = build()
+    """Makes a network around `tensors` (a complete state dict) without drawing weights first."""
+    network = _unfilled(build)
     network.load_state_dict(dict(tensors), strict=True, assign=True)
     return network.eval()
 
 
-def expected_shapes(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a network's state dict; nothing is allocated."""
-    with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
+class _NoDrawing(TorchFunctionMode):
+    """Memory as it comes where a network draws weights: they are replaced at once.
+
+    The meta device would do the same, but its first use imports torch's compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return (torch.empty if function is torch.randn else function)(*args, **(kwargs or {}))
 
 
-def _checked_tensors(folder: Path, name: str, config: BundleConfig,
-                     build: Callable[[], nn.Module]) -> dict[str, torch.Tensor]:
-    """The tensors of one weight file as float32, once everything about the file is as it should be."""
-    path = folder / name
-    verify_file(path, config.files.get(name))
-    shapes = expected_shapes(build)
+def _unfilled(build: Callable[[], _Network]) -> _Network:
+    with _NoDrawing():
+        return build()
+
+
+def _checked_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """The tensors of a verified weight file as float32, once they are as `shapes` asks and finite."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             _check_header(path, file, shapes)
-            tensors = {tensor: _owned_float32(file.get_tensor(tensor)) for tensor in shapes}
+            tensors = {name: _owned_float32(file.get_tensor(name)) for name in shapes}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file; {_AGAIN}.") from error
-    for tensor, values in tensors.items():
+    for name, values in tensors.items():
         if not is_finite(values):
-            raise UserError(f"{path} holds values in {tensor} that are not finite; {_AGAIN}.")
+            raise UserError(f"{path} holds values in {name} that are not finite; {_AGAIN}.")
     return tensors
 
 

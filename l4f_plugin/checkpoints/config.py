@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -155,6 +156,8 @@ def _parse(data: dict[str, Any]) -> BundleConfig:
             conv_clamp=_optional_number(described, "conv_clamp", 1e-6, 1e6))
         if discriminator.resolution != resolution:
             raise _Invalid("generator and discriminator differ in resolution")
+    files = _files(_object(data, "files"))
+    _check_sizes(files, generator, discriminator)
     return BundleConfig(
         class_name=_text(data, "class_name", 64, CLASS_NAME),
         title=_text(data, "title", 200),
@@ -167,7 +170,7 @@ def _parse(data: dict[str, Any]) -> BundleConfig:
         alpha_threshold=_number(data, "alpha_threshold", 0.0, 1.0),
         crop=_crop(data.get("crop"), resolution),
         alpha_hidden_channels=_integer(data, "alpha_hidden_channels", 1, 64),
-        files=_files(_object(data, "files")),
+        files=files,
     )
 
 
@@ -272,6 +275,20 @@ def _crop(value: Any, resolution: int) -> tuple[int, int, int, int] | None:
     if top >= bottom or left >= right:
         raise _Invalid("'crop' leaves nothing of a picture")
     return top, bottom, left, right
+
+
+def _check_sizes(files: Mapping[str, WeightFile], generator: GeneratorConfig,
+                 discriminator: DiscriminatorConfig | None) -> None:
+    """Refuses tables that ask for more memory than the weight files could fill, before any is taken."""
+    mapping = generator.style_dim * (generator.latent_dim + (generator.mapping_layers - 1) * generator.style_dim)
+    for name, table, weights in (("generator", generator.channels, mapping),
+                                 ("discriminator", discriminator.channels if discriminator else {}, 0)):
+        counts = [table[size] for size in sorted(table)]
+        # Both networks have two 3x3 convolutions a resolution: fine to fine, and between coarse and fine.
+        weights += sum(9 * fine * (coarse + fine) for coarse, fine in pairwise(counts))
+        file = files.get(f"{name}.safetensors")
+        if file is not None and file.bytes < 2 * weights:
+            raise _Invalid(f"'{name}' describes more weights than {name}.safetensors holds")
 
 
 def _files(data: dict[str, Any]) -> dict[str, WeightFile]:

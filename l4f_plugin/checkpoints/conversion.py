@@ -77,8 +77,8 @@ def read_rosinality(path: Path, report: Callable[[str], None] = lambda message: 
         config, tensors = read_generator(_read_tensors(state, label), label)
         generator = build_network(lambda: Generator(config), tensors)
         mean = root.get("latent_avg") if isinstance(root, dict) else None
-        generator.latent_avg = (torch.zeros(config.style_dim) if mean is None
-                                else _mean(mean, config.style_dim, label))
+        if mean is not None:
+            generator.latent_avg.copy_(_mean(mean, config.style_dim, label))
         discriminator = None
         state = _state_of(root, ("d",), "final_conv.0.weight")
         if state is not None and state is not root:
@@ -89,7 +89,7 @@ def read_rosinality(path: Path, report: Callable[[str], None] = lambda message: 
             discriminator = build_network(lambda: Discriminator(shape), tensors)
     if mean is None:
         report(f"Estimating the mean latent from {LATENT_SAMPLES:,} samples")
-        generator.latent_avg = generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED)
+        generator.latent_avg.copy_(generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED))
     described = BundleConfig(class_name="", title="", licence=UNKNOWN_LICENCE,
                              source=f"converted from {printable(path.name)}", generator=config)
     return Bundle(described, generator, discriminator=discriminator)
