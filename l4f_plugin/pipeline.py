@@ -44,6 +44,8 @@ class Labels4FreePipeline(HubMixin):
     `device` "auto", "cpu", "cuda", "cuda:1", "mps" or a torch device; `dtype` "float32", "float16" or
     "bfloat16" for the feature maps, by default float16 on CUDA and float32 elsewhere. Masks are always
     computed in float32. Raises `UserError` for what this machine does not have.
+
+    One thread at a time: `runtime.ModelCache` gives pipelines to jobs in turn.
     """
 
     def __init__(

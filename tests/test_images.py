@@ -189,6 +189,7 @@ def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path):
             images.load_picture(missing)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PIL comments on what it finds
 @given(
     st.binary(max_size=200),
     st.integers(0, 100),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from l4f_plugin.checkpoints.catalogue import WEIGHTS_FOLDER
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext
 from l4f_plugin.pipeline import Labels4FreePipeline, RandomInputs
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.runtime import CancelToken, JobQueue, ModelCache
 
 SEEDS = [7, 0, 2**32 - 1, 12, 7]
 
@@ -223,6 +224,17 @@ def test_unload_and_back(tiny_bundle_folder, samples):
     pipeline.unload()
     assert np.array_equal(pipeline.generate(SEEDS, batch_size=2)[0].image, samples[0].image)
     assert pipeline.to("cpu") is pipeline
+
+
+def test_a_released_pipeline_is_gone(tiny_bundle_folder):
+    cache = ModelCache(jobs=JobQueue())
+    with cache.job(str(tiny_bundle_folder), device="cpu") as pipeline:
+        pipeline.generate([1])
+        weights = weakref.ref(pipeline.bundle.generator.synthesis.constant)
+        size = pipeline.weight_bytes()
+    del pipeline
+    assert cache.release() == (size, 0)
+    assert weights() is None
 
 
 # Swapping
