@@ -1,0 +1,36 @@
+"""The dropdown of object classes, which tells size and licence of the chosen one."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from . import compat
+from .controls import named
+from .engine import Engine
+from .texts import text
+
+
+class ClassChoice:
+    """Builds the dropdown; `panel` keeps labels and ids of several panels apart."""
+
+    def __init__(self, engine: Engine, panel: str):
+        self._engine = engine
+        choices = [(entry.title, entry.name) for entry in engine.classes()]
+        chosen = engine.default_class()
+        words = {**named(f"{panel}.class"), "info": self.describe(chosen)}
+        self.dropdown = gr.Dropdown(choices, value=chosen, allow_custom_value=False, **words)
+        compat.on(self.dropdown.change, self.tell, [self.dropdown], [self.dropdown], queue=False)
+
+    def tell(self, name: str | None) -> dict:
+        """Explains the class that was chosen."""
+        return gr.update(info=self.describe(name))
+
+    def describe(self, name: str | None) -> str:
+        """Size and licence of a class, whether its first use downloads it, or what is wrong with it."""
+        entry = next((entry for entry in self._engine.classes() if entry.name == name), None)
+        if entry is None:
+            return text("class.none")
+        if entry.problem:
+            return entry.problem
+        key = "class.details" if entry.installed else "class.not_installed"
+        return text(key, resolution=entry.resolution, licence=entry.licence or text("class.model_card"))

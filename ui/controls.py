@@ -1,0 +1,34 @@
+"""Components named by their key in the table of texts, which gives them words and an id in the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from .texts import has, text
+
+
+def named(key: str) -> dict[str, str]:
+    """Label, explanation and id of an input: `generate.psi` is explained by `generate.psi_info`."""
+    return {
+        "label": text(key),
+        "info": text(f"{key}_info") if has(f"{key}_info") else None,
+        "elem_id": element_id(key),
+    }
+
+
+def button(key: str, *, icon: str | None = None, **arguments: Any) -> gr.Button:
+    """A button, with one of the icons of the style sheet (`dice`, `recycle`) before its words."""
+    classes = ["l4f-icon", f"l4f-{icon}"] if icon else None
+    return gr.Button(text(key), elem_id=element_id(key), elem_classes=classes, **arguments)
+
+
+def choices(group: str, keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The choices of a radio: words shown, key handed to handlers."""
+    return [(text(f"{group}.{key}"), key) for key in keys]
+
+
+def element_id(key: str) -> str:
+    """The id in the page: `generate.psi` is `l4f_generate_psi`."""
+    return "l4f_" + key.replace(".", "_")

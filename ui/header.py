@@ -1,0 +1,68 @@
+"""The strip above the panels: name, device in use, what is in memory, the hint about an idle card."""
+
+from __future__ import annotations
+
+from html import escape
+
+import gradio as gr
+
+from . import compat
+from .texts import text
+from .workspace import Workspace
+
+
+class Header:
+    """Builds the strip inside the current Blocks. `outputs` are what `refresh` updates."""
+
+    def __init__(self, workspace: Workspace):
+        self._engine = workspace.engine
+        with gr.Row(elem_classes="l4f-header"):
+            with gr.Column(scale=6, min_width=240):
+                title, subtitle = escape(text("app.title")), escape(text("app.subtitle"))
+                gr.HTML(f'<div class="l4f-title"><h1>{title}</h1><p>{subtitle}</p></div>')
+            with gr.Column(scale=4, min_width=200):
+                self.state = gr.HTML(self._describe(), elem_id="l4f_state")
+            self.unload = gr.Button(
+                text("header.unload"),
+                size="sm",
+                scale=0,
+                min_width=90,
+                interactive=False,
+                elem_id="l4f_unload",
+            )
+        hint = self._engine.nvidia_hint()
+        self.hint = gr.HTML(
+            f'<div class="l4f-hint">{escape(hint)}</div>' if hint else "",
+            visible=bool(hint),
+            elem_id="l4f_hint",
+        )
+        self.outputs = [self.state, self.unload]
+        compat.on(self.unload.click, self.release, [], self.outputs)
+
+    def refresh(self) -> dict:
+        """Device and memory as they are now."""
+        return {self.state: self._describe(), self.unload: gr.update(interactive=bool(self._engine.loaded()))}
+
+    def release(self) -> dict:
+        """Takes the networks out of memory and tells what that freed."""
+        if not self._engine.loaded():
+            gr.Info(text("header.nothing_to_unload"))
+        else:
+            before, after = self._engine.unload()
+            gr.Info(text("header.unloaded", before=_megabytes(before), after=_megabytes(after)))
+        return self.refresh()
+
+    def _describe(self) -> str:
+        device = self._engine.device()
+        loaded = self._engine.loaded()
+        lines = [
+            text("header.device", device=device) if device else text("header.device_later"),
+            text("header.loaded", title=", ".join(loaded), memory=_megabytes(self._engine.memory()))
+            if loaded
+            else text("header.idle"),
+        ]
+        return f'<div class="l4f-state">{"<br>".join(map(escape, lines))}</div>'
+
+
+def _megabytes(count: int) -> str:
+    return text("header.megabytes", count=count / 2**20)

@@ -1,0 +1,45 @@
+"""The one line under the buttons: progress, outcome or problem, read aloud by screen readers."""
+
+from __future__ import annotations
+
+from html import escape
+
+from .texts import text
+
+
+def quiet() -> str:
+    """Nothing to say; the place stays announced as a live region."""
+    return _line("", "")
+
+
+def running(message: str, done: int = 0, total: int = 0) -> str:
+    """A message over a bar; without a total the bar only moves."""
+    if total:
+        share = round(100 * done / total)
+        values = f'aria-valuenow="{share}" aria-valuemin="0" aria-valuemax="100"'
+        bar = f'<div class="l4f-bar" role="progressbar" {values}><span style="width:{share}%"></span></div>'
+    else:
+        bar = '<div class="l4f-bar l4f-bar-moving" role="progressbar"><span></span></div>'
+    return _line("running", f"{escape(message)}{bar}")
+
+
+def finished(message: str) -> str:
+    """What came of it."""
+    return _line("finished", escape(message))
+
+
+def problem(message: str) -> str:
+    """What went wrong and what to do."""
+    return _line("problem", escape(message))
+
+
+def empty_stage(panel: str) -> str:
+    """What stands where results will be: what is missing and what to do."""
+    return (
+        '<div class="l4f-empty"><div class="l4f-empty-picture" aria-hidden="true"></div>'
+        f"<strong>{escape(text(f'{panel}.empty_title'))}</strong><p>{escape(text(f'{panel}.empty'))}</p></div>"
+    )
+
+
+def _line(kind: str, inner: str) -> str:
+    return f'<div class="l4f-status l4f-{kind or "quiet"}" role="status" aria-live="polite">{inner}</div>'
