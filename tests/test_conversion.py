@@ -13,6 +13,7 @@ from l4f_plugin.checkpoints import conversion
 from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
 from l4f_plugin.checkpoints.conversion import Description, convert
 from l4f_plugin.checkpoints.published import read_generator
+from l4f_plugin.checkpoints.torch_files import open_checkpoint
 from l4f_plugin.commands import convert as command
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Generator, GeneratorConfig
@@ -95,11 +96,11 @@ def test_the_mean_latent_switch_and_defaults_are_kept(golden):
 def test_a_training_checkpoint_gives_the_network_it_holds(tmp_path):
     convert(GOLDENS / "l4f_256_generator.pt", tmp_path / "b", alpha=GOLDENS / "l4f_256_alpha_training.pt")
     converted = load_bundle(tmp_path / "b").alpha.state_dict()
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        raw = torch.load(GOLDENS / "l4f_256_alpha_training.pt", weights_only=True)["bg_extractor_ema"]
-    assert torch.equal(converted["output.weight"], raw["module.conv_n.weight"])
-    assert torch.equal(converted["projections.11.bias"], raw["module.conv12.bias"])
-    assert torch.equal(converted["merges.3.weight"], raw["module.conv_next4.weight"])
+    with open_checkpoint(GOLDENS / "l4f_256_alpha_training.pt") as root:
+        raw = root["bg_extractor_ema"]
+        assert torch.equal(converted["output.weight"], raw["module.conv_n.weight"].read())
+        assert torch.equal(converted["projections.11.bias"], raw["module.conv12.bias"].read())
+        assert torch.equal(converted["merges.3.weight"], raw["module.conv_next4.weight"].read())
 
 
 # --- any architecture: our weights written in the published layout and read again
