@@ -85,12 +85,17 @@ class _FirFilter(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
+        gradient = gradient.contiguous(memory_format=torch.channels_last)  # a slice's gradient is not
         return _FirFilter.apply(gradient, FIR_TAPS - 1 - ctx.padding, ctx.gain), None, None
 
 
 def fir_downsample(x: Tensor) -> Tensor:
-    """Halve height and width after the low-pass filter. ``[N, C, 2H, 2W] -> [N, C, H, W]``."""
-    return functional.conv2d(x, fir_kernel(x, 1.0), padding=1, stride=2, groups=x.shape[1])
+    """Halve height and width after the low-pass filter. ``[N, C, 2H, 2W] -> [N, C, H, W]``.
+
+    Filtering everything and keeping a quarter costs less than a strided depthwise convolution, whose gradient is
+    slower by an order of magnitude on a CPU.
+    """
+    return fir_filter(x, padding=1)[:, :, ::2, ::2]
 
 
 def fir_upsample(x: Tensor) -> Tensor:
