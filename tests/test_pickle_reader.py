@@ -192,7 +192,7 @@ HOSTILE = {
     "a nested tuple in a set": b"\x8f()" + b"2\x86" * 64 + b"\x90.",
     "control characters in a name": b"cos\x1b[31m\nsys\x07tem\n.",
     "a name of another language": "cosé\nsystem\n.".encode(),
-    "two million steps": b"0N" * 1_000_000 + b".",
+    "a million steps": b"N0" * 500_000 + b".",
     "half a million nested lists without an end": b"]" * 500_000,
 }
 
@@ -208,7 +208,7 @@ def test_hostile_pickles_are_refused_in_one_sentence(tmp_path, monkeypatch, case
 
 
 def test_deep_nesting_and_cycles_do_no_harm(tmp_path):
-    deep = b"]" * 300_000 + b"a" * 299_999 + b"."
+    deep = b"]" * 200_000 + b"a" * 199_999 + b"."
     assert isinstance(read_archive_root(as_archive(deep, tmp_path / "deep.pt")), list)
     cycle = b"\x80\x02]q\x00h\x00a."
     root = read_archive_root(as_archive(cycle, tmp_path / "cycle.pt"))

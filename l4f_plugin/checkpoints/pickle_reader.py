@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from ..errors import UserError
 
-MAXIMUM_OPCODES = 1_000_000
+MAXIMUM_OPCODES = 500_000
 MAXIMUM_LINE = 4096
 MAXIMUM_INTEGER_BITS = 4096
 MAXIMUM_KEY_PARTS = 16
