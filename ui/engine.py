@@ -45,9 +45,11 @@ class Engine:
         return sorted(catalogue.classes(), key=lambda entry: not entry.installed)
 
     def default_class(self) -> str | None:
-        """The class a page starts with."""
-        names = [entry.name for entry in self.classes()]
-        return DEFAULT_CLASS if DEFAULT_CLASS in names else next(iter(names), None)
+        """The class a page starts with: one that needs no download where there is any."""
+        entries = self.classes()
+        usual = [entry for entry in entries if entry.name == DEFAULT_CLASS]
+        ordered = [entry for entry in usual if entry.installed] + entries  # installed ones come first
+        return ordered[0].name if ordered else None
 
     def entry(self, name: str | None) -> ClassEntry:
         """What is known about a class. Raises `UserError` for one that is not on offer."""

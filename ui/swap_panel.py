@@ -64,19 +64,19 @@ class SwapPanel:
         self.empty = gr.HTML(status.empty_stage("swap"), elem_id="l4f_swap_empty")
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
             self.view = gr.Radio(
-                choices("swap", VIEWS),
+                choices("preview", VIEWS),
                 value=VIEWS[0],
                 elem_classes=["l4f-segments", "l4f-view"],
                 **named("swap.view"),
             )
             self.image = compat.shown_image(
-                label=text("swap.result"),
+                label=text("preview.result"),
                 show_label=False,
                 elem_id="l4f_swap_image",
                 elem_classes=["l4f-checker", "l4f-single"],
             )
             self.comparison = compat.Comparison(
-                label=text("swap.compare"),
+                label=text("preview.compare"),
                 before=text("swap.before"),
                 after=text("swap.after"),
                 elem_id="l4f_swap_compare",

@@ -98,9 +98,6 @@ ENGLISH = {
     "swap.cancel": "Cancel",
     "swap.view": "Preview",
     "swap.view_info": "The result, the mask that was used, or both pictures side by side.",
-    "swap.result": "Result",
-    "swap.mask": "Mask",
-    "swap.compare": "Before and after",
     "swap.before": "Before",
     "swap.after": "After",
     "swap.empty_title": "No subject yet",
@@ -112,6 +109,10 @@ ENGLISH = {
     "swap.saved": "Saved as {path}",
     "swap.nothing_to_save": "There is no result to save yet: press Swap background first.",
     "swap.picture_missing": "No background picture yet: drop one above.",
+    # preview
+    "preview.result": "Result",
+    "preview.mask": "Mask",
+    "preview.compare": "Before and after",
     # kind
     "kind.seed": "Other seed",
     "kind.picture": "Picture",

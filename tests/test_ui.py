@@ -1,0 +1,512 @@
+"""The page without a browser: handlers called as Gradio calls them, files looked at on disk."""
+
+from __future__ import annotations
+
+import html
+import re
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from l4f_plugin.errors import UserError
+from l4f_plugin.images import parse_infotext, read_infotext
+from l4f_ui import __main__ as command
+from l4f_ui import app, compat, outputs, seeds, texts
+from l4f_ui.engine import Engine
+from l4f_ui.outputs import Outputs
+from l4f_ui.workspace import Workspace
+
+UI = Path(app.__file__).parent
+SOURCES = {path.name: path.read_text(encoding="utf-8") for path in UI.glob("*.py")}
+
+
+@pytest.fixture
+def page(tiny_bundle_folder, tmp_path, monkeypatch):
+    """A page over the tiny class, whose notices are collected in `page.notices`."""
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+    notices: list[str] = []
+    monkeypatch.setattr(gr, "Warning", notices.append)
+    monkeypatch.setattr(gr, "Info", notices.append)
+    workspace = Workspace(Engine(device="cpu"), Outputs(tmp_path / "out"))
+    parts = app.build(workspace).l4f
+    yield SimpleNamespace(generate=parts.generate, swap=parts.swap, header=parts.header, notices=notices,
+                          workspace=workspace, engine=workspace.engine, outputs=workspace.outputs)
+    workspace.outputs.forget_previews()
+
+
+def run(panel, handler, *values) -> dict:
+    """All updates of a job as one, as the browser would see them in the end."""
+    seen: dict = {}
+    for update in panel.job.guarded(handler)(*values):
+        seen |= update
+    return seen
+
+
+def generate(page, written: str = "3-6", count: int = 4, view: str = "picture") -> dict:
+    return run(page.generate, page.generate.generate, "tiny", written, 0.7, count, view)
+
+
+def swap(page, kind: str, *, picture=None, colour="#336699", seed="3", edge=("soft", 0.5, 0, 0, False),
+         view="result") -> dict:
+    return run(page.swap, page.swap.swap, "tiny", seed, 0.7, kind, "5", picture, colour, 4, *edge, view)
+
+
+def status_of(panel, seen: dict) -> str:
+    return html.unescape(re.sub("<[^>]*>", "", seen[panel.job.status]))
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# ---- start-up
+
+
+def test_building_the_page_imports_no_torch(tmp_path):
+    """A web UI builds the tab at every start; torch and weights wait for the first click."""
+    script = (
+        "import sys, l4f_ui; assert 'gradio' not in sys.modules\n"
+        "from pathlib import Path\n"
+        "from l4f_ui import app, outputs, workspace\n"
+        f"app.build(workspace.Workspace(outputs=outputs.Outputs(Path({str(tmp_path)!r}))))\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_page_is_built_where_no_class_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(Engine, "classes", lambda self: [])
+    monkeypatch.setattr(gr, "Warning", lambda words: None)
+    parts = app.build(Workspace(outputs=Outputs(tmp_path))).l4f
+    assert "no object class" in parts.generate.choice.describe(None)
+    assert "No object class is chosen" in status_of(
+        parts.generate, run(parts.generate, parts.generate.generate, None, "1", 0.7, 1, "picture"))
+
+
+def test_starts_with_a_class_that_needs_no_download(page, monkeypatch):
+    known = page.engine.classes()
+    remote = [SimpleNamespace(name="avatar", installed=False), SimpleNamespace(name="zebra", installed=True)]
+    monkeypatch.setattr(page.engine, "classes", lambda: remote[::-1])
+    assert page.engine.default_class() == "zebra"
+    remote[0].installed = True
+    assert page.engine.default_class() == "avatar"
+    assert "tiny" in [entry.name for entry in known]
+
+
+# ---- words
+
+
+def test_every_word_comes_from_the_table(page, tmp_path, monkeypatch):
+    """With a table of marked words the whole page is marked: nothing is written into the panels themselves."""
+    monkeypatch.setattr(texts, "_table", {key: f"§{words}" for key, words in texts.ENGLISH.items()})
+    blocks = app.build(Workspace(page.engine, Outputs(tmp_path))).blocks.values()
+    shown = []
+    for block in blocks:
+        shown += [getattr(block, name, None) for name in ("label", "info")]
+        shown += [words for words, _ in getattr(block, "choices", [])] if isinstance(block, gr.Radio) else []
+        if isinstance(block, gr.Button | gr.Markdown):
+            shown.append(block.value)
+        elif isinstance(block, gr.HTML):
+            shown += [part for part in re.split("<[^>]*>", block.value or "")]
+    shown = [words for words in shown if isinstance(words, str) and words.strip()]
+    assert len(shown) > 60
+    assert [words for words in shown if not words.startswith("§")] == ["HTML"] * shown.count("HTML")
+
+
+def test_table_holds_no_word_that_nobody_shows():
+    source = "".join(text for name, text in SOURCES.items() if name != "texts.py")
+
+    def is_asked_for(key: str) -> bool:
+        group, name = key.removesuffix("_info").split(".")
+        spelt = f'"{group}.{name}"', f'}}.{name}"', f"}}.{name}'", f'"{group}.{{', f'choices("{group}"'
+        return any(spelling in source for spelling in spelt)
+
+    assert [key for key in texts.ENGLISH if not is_asked_for(key)] == []
+
+
+def test_missing_translation_stays_english(monkeypatch):
+    monkeypatch.setattr(texts, "_table", texts.ENGLISH)
+    texts.use_table({"generate.run": "Erzeugen"})
+    assert texts.text("generate.run") == "Erzeugen"
+    assert texts.text("generate.cancel") == "Cancel"
+
+
+def test_labels_are_unique(page, tmp_path):
+    """Web UIs store the values of controls under their labels."""
+    inputs = [block for block in app.build(Workspace(page.engine, Outputs(tmp_path))).blocks.values()
+              if isinstance(block, gr.Textbox | gr.Slider | gr.Radio | gr.Dropdown | gr.Checkbox | gr.ColorPicker)]
+    labels = [block.label for block in inputs]
+    assert len(labels) == len(set(labels)) > 10
+    assert all(block.info for block in inputs), "every control explains itself"
+
+
+def test_only_one_module_knows_versions():
+    knowing = [name for name, source in SOURCES.items() if re.search(r"gr\.__version__|\bMAJOR\b", source)]
+    assert knowing == ["compat.py"]
+
+
+def test_style_sheet_touches_nothing_of_a_host():
+    sheet = re.sub(r"/\*.*?\*/", "", (UI / "style.css").read_text(encoding="utf-8"), flags=re.DOTALL)
+    sheet = re.sub(r"@keyframes l4f-\w+ \{.*?\}\s*\}", "", sheet)
+    selectors = [one.strip() for rule in re.findall(r"([^{};]+)\{", sheet) for one in rule.split(",")]
+    assert len(selectors) > 40
+    foreign = [one for one in selectors if not re.match(r"(\.dark )?\.l4f\b|@media", one)]
+    assert [one for one in foreign if not one.startswith("(")] == []
+
+
+# ---- seeds
+
+
+def test_one_seed_stands_for_as_many_pictures_as_wanted():
+    assert seeds.wanted_seeds("12", 3) == [12, 13, 14]
+    assert seeds.wanted_seeds("12, 40", 3) == [12, 40]
+    drawn = seeds.wanted_seeds("−1", 5)  # the minus sign that the page itself shows
+    assert len(set(drawn)) == 5
+
+
+@pytest.mark.parametrize("written", ["", "abc", "-2", "7-3", "1.5", "4294967296", "0-64", "9" * 5000, "4294967295-"])
+def test_bad_seeds_are_refused_in_a_sentence(written):
+    with pytest.raises(UserError) as caught:
+        seeds.wanted_seeds(written, 4)
+    assert len(str(caught.value)) < 200 and str(caught.value).endswith(".")
+
+
+def test_counting_past_the_last_seed_is_refused():
+    with pytest.raises(UserError):
+        seeds.wanted_seeds("4294967295", 2)
+
+
+def test_a_subject_is_one_seed():
+    assert seeds.wanted_seed(" 7 ") == 7
+    with pytest.raises(UserError):
+        seeds.wanted_seed("1-3")
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=seeds.MOST_PICTURES))
+def test_shown_seeds_can_be_typed_again(drawn):
+    written = seeds.as_text(drawn)
+    assert seeds.parse_seeds(written) == drawn
+
+
+# ---- generate
+
+
+def test_generated_pictures_are_saved_and_shown(page):
+    seen = generate(page)
+    saved = seen[page.generate.results]
+    assert [sample.seed for sample in saved] == [3, 4, 5, 6]
+    for sample in saved:
+        cutout, mask = pixels(sample.files["cutout"]), pixels(sample.files["mask"])
+        assert cutout.shape == (32, 32, 4) and pixels(sample.files["picture"]).shape == (32, 32, 3)
+        assert np.array_equal(cutout[..., 3], mask) and mask.std() > 1
+        assert parse_infotext(read_infotext(sample.files["cutout"]))["Seed"] == str(sample.seed)
+        assert sample.files["picture"].parent == page.outputs.today()
+    shown = seen[page.generate.gallery]["value"]
+    assert [Path(path) for path, _ in shown] == [sample.files["picture"] for sample in saved]
+    told = status_of(page.generate, seen)
+    assert "4 pictures" in told and "seeds 3-6" in told and str(page.outputs.today().name) in told
+    assert not page.notices
+
+
+def test_pictures_appear_batch_by_batch(page):
+    updates = list(page.generate.job.guarded(page.generate.generate)("tiny", "0-9", 0.7, 1, "mask"))
+    growing = [len(update[page.generate.results]) for update in updates if page.generate.results in update]
+    assert growing == [4, 8, 10]
+    assert "_alpha.png" in updates[-3][page.generate.gallery]["value"][0][0]
+
+
+def test_bad_seeds_become_a_notice_and_free_the_buttons(page):
+    seen = generate(page, "seven")
+    assert "'seven' is not a seed" in page.notices[0]
+    assert "'seven' is not a seed" in status_of(page.generate, seen)
+    assert seen[page.generate.job.run]["interactive"] and not seen[page.generate.job.cancel]["interactive"]
+    assert not page.engine.loaded(), "nothing is loaded for a request that cannot be answered"
+
+
+def test_what_nobody_foresaw_is_not_shown_as_a_traceback(page, monkeypatch, capsys):
+    monkeypatch.setattr(page.engine, "generate", lambda *_: 1 / 0)
+    told = status_of(page.generate, generate(page))
+    assert "ZeroDivisionError" in told and "Traceback" not in told
+    assert "Traceback" in capsys.readouterr().err, "whoever runs the page can look it up"
+
+
+def test_markup_in_a_message_is_shown_not_obeyed(page):
+    seen = generate(page, "<img src=x onerror=alert(1)>")
+    assert "<img" not in seen[page.generate.job.status]
+
+
+def test_cancel_stops_between_batches_and_keeps_what_is_there(page):
+    job = page.generate.job.guarded(page.generate.generate)("tiny", "0-63", 0.7, 1, "picture")
+    seen: dict = {}
+    for update in job:
+        seen |= update
+        if len(seen.get(page.generate.results, [])) == 4:
+            page.generate.job.stop(seen[page.generate.job.identifier])
+    assert len(seen[page.generate.results]) == 4
+    assert status_of(page.generate, seen).startswith("Stopped. 4 pictures kept")
+    assert seen[page.generate.job.run]["interactive"]
+
+
+def test_cancel_of_one_session_leaves_the_other_alone(page):
+    mine = page.generate.job.guarded(page.generate.generate)("tiny", "0-7", 0.7, 1, "picture")
+    identifier = next(mine)[page.generate.job.identifier]
+    assert generate(page)  # another session starts and ends
+    page.generate.job.stop("somebody else's")
+    seen: dict = {}
+    for update in mine:
+        seen |= update
+    assert len(seen[page.generate.results]) == 8
+    assert not page.workspace.stop_job(identifier), "an ended job cannot be stopped"
+
+
+def test_a_closed_page_frees_the_queue(page):
+    job = page.generate.job.guarded(page.generate.generate)("tiny", "0-63", 0.7, 1, "picture")
+    seen: dict = {}
+    while page.generate.results not in seen:
+        seen |= next(job)
+    job.close()  # what Gradio does when the client is gone
+    assert not page.engine.is_busy()
+    assert not page.workspace.stop_job(seen[page.generate.job.identifier])
+
+
+def test_view_and_download_follow_each_other(page):
+    saved = generate(page)[page.generate.results]
+    picked = page.generate.pick("cutout", saved, SimpleNamespace(index=2))
+    assert picked[page.generate.picked] == 2 and "5" in picked[page.generate.about_picked]
+    assert picked[page.generate.download]["value"] == str(saved[2].files["cutout"])
+    masks = page.generate.switch_view("mask", saved, 2)
+    assert masks[page.generate.download]["value"] == str(saved[2].files["mask"])
+    assert [path for path, _ in masks[page.generate.gallery]["value"]] == [str(s.files["mask"]) for s in saved]
+    nothing = page.generate.switch_view("mask", saved, None)[page.generate.download]
+    assert nothing["value"] is None and not nothing["interactive"]
+    assert page.generate.pick("cutout", saved, SimpleNamespace(index=9))[page.generate.picked] is None
+
+
+def test_seeds_can_be_used_again(page):
+    saved = generate(page, "3,9-11")[page.generate.results]
+    assert page.generate.reuse_seeds(saved) == {page.generate.seeds: "3,9-11"}
+    assert page.generate.use_picked_seed(saved, 3) == {page.generate.seeds: "11", page.generate.count: 1}
+    assert page.generate.use_picked_seed(saved, None) == {}
+    assert page.generate.job.status in page.generate.reuse_seeds([])
+
+
+def test_zip_holds_every_file(page):
+    saved = generate(page)[page.generate.results]
+    archive = page.generate.pack(saved)[page.generate.archive]["value"]
+    with zipfile.ZipFile(archive) as packed:
+        assert packed.testzip() is None
+        assert len(packed.namelist()) == 16
+        assert packed.read(saved[0].files["cutout"].name) == saved[0].files["cutout"].read_bytes()
+    assert page.generate.archive not in page.generate.pack([])
+
+
+def test_output_folder_under_a_file_is_told(page, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    page.workspace.outputs = Outputs(tmp_path / "file" / "out")
+    told = status_of(page.generate, generate(page))
+    assert "is a file" in told and page.notices
+
+
+# ---- swap
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("seed", "RGB"), ("colour", "RGB"), ("blur", "RGB"),
+                                            ("transparent", "RGBA")])
+def test_each_background_gives_a_picture(page, kind, mode):
+    seen = swap(page, kind)
+    files = seen[page.swap.shown].files
+    with Image.open(files["result"]) as result:
+        assert result.mode == mode and result.size == (32, 32)
+    assert seen[page.swap.image]["value"] == seen[page.swap.download]["value"] == str(files["result"])
+    assert "Background" in parse_infotext(read_infotext(files["result"]))
+    assert not page.notices
+
+
+def test_transparent_result_carries_the_mask(page):
+    files = swap(page, "transparent")[page.swap.shown].files
+    result = pixels(files["result"])
+    assert np.array_equal(result[..., 3], pixels(files["mask"])) and result[..., 3].std() > 1
+
+
+def test_colour_stands_where_the_subject_does_not(page):
+    files = swap(page, "colour", colour="rgba(51, 102.4, 153, 1)")[page.swap.shown].files
+    alpha = pixels(files["mask"])[..., None] / 255
+    subject = pixels(swap(page, "transparent")[page.swap.shown].files["result"])[..., :3]
+    expected = alpha * subject + (1 - alpha) * np.array([0x33, 0x66, 0x99])
+    assert np.abs(pixels(files["result"]) - expected).max() < 3
+
+
+def test_uploaded_picture_is_the_background(page, tmp_path):
+    Image.new("RGB", (90, 40), (10, 200, 30)).save(tmp_path / "green.png")
+    files = swap(page, "picture", picture=str(tmp_path / "green.png"))[page.swap.shown].files
+    plain = swap(page, "colour", colour="#0ac81e")[page.swap.shown].files
+    assert np.abs(pixels(files["result"]).astype(int) - pixels(plain["result"])).max() < 2
+    assert parse_infotext(read_infotext(files["result"]))["Background"] == "green.png"
+
+
+def test_damaged_upload_is_told_without_the_path_of_the_server(page, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    told = status_of(page.swap, swap(page, "picture", picture=str(tmp_path / "broken.png")))
+    assert "not a picture" in told and str(tmp_path) not in told
+
+
+def test_upload_field_hands_over_the_file_as_it_is(tmp_path):
+    """Gradio's own reading would turn a damaged picture into an error of PIL."""
+    field = compat.uploaded_image(label="picture")
+    assert field.preprocess(SimpleNamespace(path=str(tmp_path / "broken.png"))) == str(tmp_path / "broken.png")
+    assert field.preprocess(None) is None
+
+
+def test_no_upload_yet_is_told_on_the_click_but_not_while_following(page):
+    assert "drop one" in status_of(page.swap, swap(page, "picture"))
+    shown = swap(page, "blur")[page.swap.shown]
+    page.notices.clear()
+    values = ("tiny", "3", 0.7, "picture", "5", None, "#000000", 4, "soft", 0.5, 0, 0, False, "result")
+    assert page.swap.shown not in run(page.swap, page.swap.follow, shown, *values)
+    assert not page.notices
+
+
+def test_edge_controls_change_the_mask(page):
+    masks = {edge: pixels(swap(page, "blur", edge=edge)[page.swap.shown].files["mask"])
+             for edge in [("soft", 0.5, 0, 0, False), ("hard", 0.4, 0, 0, False), ("soft", 0.5, 3, 0, False),
+                          ("soft", 0.5, -3, 0, False), ("soft", 0.5, 0, 4, False)]}
+    soft, hard, grown, shrunk, feathered = masks.values()
+    assert set(np.unique(hard)) <= {0, 255} and len(np.unique(soft)) > 2
+    assert grown.astype(int).sum() > soft.sum() > shrunk.sum()
+    assert np.abs(np.diff(feathered.astype(int))).max() < np.abs(np.diff(soft.astype(int))).max()
+
+
+def test_preview_shows_result_mask_or_both(page):
+    shown = swap(page, "colour")[page.swap.shown]
+    assert page.swap.switch_view("mask", shown)[page.swap.image]["value"] == str(shown.files["mask"])
+    both = page.swap.switch_view("compare", shown)
+    assert both[page.swap.comparison.group]["visible"] and not both[page.swap.image]["visible"]
+    assert both[page.swap.download]["value"] == str(shown.files["result"])
+    assert page.swap.switch_view("mask", None) == {}
+
+
+def test_random_subject_is_drawn_and_shown(page):
+    drawn = swap(page, "blur", seed="-1")[page.swap.seed]
+    assert 0 <= int(drawn) < 2**32
+
+
+def test_only_the_control_in_need_is_shown(page):
+    choice = page.swap.background
+    for kind in ("seed", "picture", "colour", "blur", "transparent"):
+        visible = [update["visible"] for update in choice.show_control(kind).values()]
+        assert visible.count(True) == 1
+    assert page.swap.edge.show_threshold("hard")[page.swap.edge.threshold]["visible"]
+
+
+def test_nothing_is_loaded_before_the_first_click(page):
+    values = ("tiny", "3", 0.7, "blur", "5", None, "#000000", 4, "soft", 0.5, 0, 0, False, "result")
+    run(page.swap, page.swap.follow, None, *values)
+    page.header.refresh()
+    assert not page.engine.loaded()
+    assert page.swap.shown in run(page.swap, page.swap.first, None, *values)  # the tab was opened
+    assert len(page.engine.loaded()) == 1
+    assert page.swap.shown not in run(page.swap, page.swap.first, page.swap.shown, *values)
+
+
+def test_subject_is_drawn_once_for_many_backgrounds(page, monkeypatch):
+    swap(page, "blur")
+    with page.engine._cache.job("tiny", device="cpu") as pipeline:
+        monkeypatch.setattr(pipeline, "generate", lambda *_, **__: pytest.fail("drawn again"))
+    swap(page, "colour")
+    assert not page.notices
+
+
+def test_result_is_kept_under_a_free_name(page):
+    shown = swap(page, "colour")[page.swap.shown]
+    told = [status_of(page.swap, page.swap.keep(shown)) for _ in range(2)]
+    kept = sorted(page.outputs.today().glob("*_swapped_*.png"))
+    assert len(kept) == 2 and all(path.name in words for path, words in zip(kept, told, strict=True))
+    assert kept[0].read_bytes() == shown.files["result"].read_bytes()
+    assert "no result to save" in status_of(page.swap, page.swap.keep(None))
+
+
+# ---- header, outputs, command
+
+
+def test_unload_empties_memory_and_says_so(page):
+    generate(page)
+    state = page.header.refresh()
+    assert "in memory" in state[page.header.state] and state[page.header.unload]["interactive"]
+    released = page.header.release()
+    assert not page.engine.loaded() and not released[page.header.unload]["interactive"]
+    assert "MB" in page.notices[0]
+    page.header.release()
+    assert "nothing to unload" in page.notices[1]
+
+
+def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(page.engine, "nvidia_hint", lambda: "A card is idle; do <this>.")
+    header = app.build(Workspace(page.engine, Outputs(tmp_path))).l4f.header
+    assert header.hint.visible and "do &lt;this&gt;." in header.hint.value
+    assert not page.header.hint.visible
+
+
+def test_only_folders_of_results_are_served(page):
+    assert page.outputs.served_folders == [str(page.outputs.today())]
+    assert not page.outputs.today().exists(), "no folder before the first picture"
+
+
+def test_new_day_is_served_too(page, monkeypatch):
+    monkeypatch.setattr(Outputs, "_today", lambda self: self.folder / "2031-01-01")
+    page.outputs.today()
+    assert str(page.outputs.folder / "2031-01-01") in page.outputs.served_folders
+
+
+def test_old_previews_make_room(page, monkeypatch):
+    monkeypatch.setattr(outputs, "PREVIEWS_KEPT", 3)
+    picture = Image.new("RGB", (2, 2))
+    paths = [page.outputs.preview(picture, "x.png", "text") for _ in range(5)]
+    assert [path.exists() for path in paths] == [False, False, True, True, True]
+
+
+def test_default_folder_is_the_desktops_picture_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert outputs.default_output_folder() == tmp_path / "labels4free-output"
+    (tmp_path / ".config").mkdir()
+    (tmp_path / ".config" / "user-dirs.dirs").write_text('XDG_PICTURES_DIR="$HOME/Bilder"\n')
+    (tmp_path / "Bilder").mkdir()
+    assert outputs.default_output_folder() == tmp_path / "Bilder" / "Labels4Free"
+
+
+@pytest.mark.parametrize(("name", "expected"), [("avatar", "avatar"), ("someone/l4f-dogs", "l4f-dogs"),
+                                                ("../..", "class"), ("a b\\..\\c", "c"), ("/x/y/", "y")])
+def test_class_names_become_plain_file_names(name, expected):
+    assert outputs.slug(name) == expected
+
+
+@pytest.mark.parametrize(("picked", "expected"), [("#336699", "#336699"), ("rgb(51,102,153)", "#336699"),
+                                                  ("rgba(51.2, 102, 152.9, 0.4)", "#336699"), (None, "#")])
+def test_colour_pickers_of_all_versions_are_understood(picked, expected):
+    assert compat.colour_as_hex(picked) == expected
+
+
+def test_taken_port_is_passed_over():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert command.free_port(port, "127.0.0.1") > port
+
+
+@pytest.mark.parametrize("arguments", [["--auth", "ann"], ["--auth", ":secret"], ["--port", "70000"]])
+def test_command_answers_bad_options_in_a_sentence(arguments, capsys):
+    assert command.main(["--no-browser", *arguments]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("l4f: ") and complaint.count("\n") == 1
