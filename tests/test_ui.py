@@ -391,7 +391,7 @@ def test_preview_shows_result_mask_or_both(page):
     shown = swap(page, "colour")[page.swap.shown]
     assert page.swap.switch_view("mask", shown)[page.swap.image]["value"] == str(shown.files["mask"])
     both = page.swap.switch_view("compare", shown)
-    assert both[page.swap.comparison.group]["visible"] and not both[page.swap.image]["visible"]
+    assert both[page.swap.comparison.frame]["visible"] and not both[page.swap.image]["visible"]
     assert both[page.swap.download]["value"] == str(shown.files["result"])
     assert page.swap.switch_view("mask", None) == {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from abc import ABCMeta
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,24 @@ def shown_image(**arguments: Any) -> gr.Image:
     )
 
 
+def _untouched(payload: Any) -> str | None:
+    """The path of an uploaded file, which Gradio has checked to be one."""
+    return None if payload is None else payload.path
+
+
 def uploaded_image(**arguments: Any) -> gr.Image:
     """A field for the user's own picture; handlers get the path of the file as it was uploaded.
 
     Gradio's own reading would answer a damaged or odd file with words of PIL and a path of the server, so
-    since 4 it is passed over: only the engine decides what it can read. (A subclass would do the same, but
-    Gradio writes a stub file next to the source of every subclass.)
+    since 4 it is passed over: only the engine decides what it can read.
     """
-    field = _make(
-        gr.Image,
+    kind = gr.Image
+    if MAJOR >= 4:
+        # By the metaclass's parent: the metaclass itself writes a stub file next to the source of a subclass.
+        parts = {"preprocess": lambda _, payload: _untouched(payload), "is_template": True}
+        kind = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), parts)
+    return _make(
+        kind,
         format="png",
         type="filepath",
         interactive=True,
@@ -78,17 +88,13 @@ def uploaded_image(**arguments: Any) -> gr.Image:
         **_image_tools("fullscreen"),
         **arguments,
     )
-    if MAJOR >= 4:
-        read = field.preprocess
-        field.preprocess = lambda payload: getattr(payload, "path", None) or read(payload)
-    return field
 
 
 class Comparison:
     """Two pictures to compare: a slider since Gradio 5, side by side before."""
 
     def __init__(self, *, label: str, before: str, after: str, elem_id: str):
-        with gr.Group(visible=False, elem_id=elem_id) as self.group:
+        with gr.Column(visible=False, elem_id=elem_id) as self.frame:
             if MAJOR >= 5:
                 tools = _image_tools("fullscreen")
                 self._parts = [
@@ -220,18 +226,8 @@ def theme() -> Any:
 def blocks(title: str, css: str) -> gr.Blocks:
     """An empty stand-alone page; hand `launch` the same css."""
     looks = {} if MAJOR >= 6 else {"theme": theme(), "css": css}
-    return (
-        _make(
-            gr.Blocks,
-            title=title,
-            analytics_enabled=False,
-            fill_width=True,
-            delete_cache=(3600, 86400),
-            **looks,
-        )
-        if MAJOR >= 4
-        else gr.Blocks(title=title, analytics_enabled=False, **looks)
-    )
+    tidy = {"fill_width": True, "delete_cache": (3600, 86400)}  # files of yesterday, looked for every hour
+    return _make(gr.Blocks, title=title, analytics_enabled=False, **looks, **tidy)
 
 
 def launch(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, str | None]:
@@ -241,7 +237,8 @@ def launch(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, str | None
     elif MAJOR == 5:
         arguments.update(show_api=False)
     if MAJOR >= 5:
-        arguments.update(ssr_mode=False)  # no second server in Node for a page of this size
+        # One server is enough for such a page; what is larger than any picture that is read is not taken in.
+        arguments.update(ssr_mode=False, max_file_size="256mb")
     page.queue()
     _, local, public = page.launch(prevent_thread_lock=True, quiet=True, show_error=True, **arguments)
     return local, public

@@ -33,7 +33,7 @@ class Job:
             self.run = button(f"{panel}.run", variant="primary", scale=3)
             self.cancel = button(f"{panel}.cancel", scale=1, min_width=90, interactive=False)
         self.status = gr.HTML(status.quiet(), elem_id=f"l4f_{panel}_status", elem_classes="l4f-status-place")
-        compat.on(self.cancel.click, self.stop, [self.identifier], [self.status, self.cancel], queue=False)
+        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel], queue=False)
 
     def on(
         self,
@@ -79,10 +79,12 @@ class Job:
         return run
 
     def stop(self, identifier: str | None) -> dict:
-        """Cancels the session's job."""
-        stopping = self._workspace.stop_job(identifier)
-        message = {self.status: status.running(text("job.stopping"))} if stopping else {}
-        return {**message, self.cancel: gr.update(interactive=False)}
+        """Cancels the session's job, which then tells itself that it has stopped.
+
+        Nothing is said here: this answer may reach the browser after the job's last word.
+        """
+        self._workspace.stop_job(identifier)
+        return {self.cancel: gr.update(interactive=False)}
 
 
 def complain(error: Exception) -> str:

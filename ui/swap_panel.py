@@ -109,7 +109,7 @@ class SwapPanel:
         compat.on(self.save.click, self.keep, [self.shown], [self.job.status], queue=False)
 
     def _view_parts(self) -> list:
-        return [self.image, self.comparison.group, *self.comparison.outputs, self.download]
+        return [self.image, self.comparison.frame, *self.comparison.outputs, self.download]
 
     def open_with(self, trigger, results: gr.State, picked: gr.State, tabs: gr.Tabs, tab_id: str):
         """Wires an event of another panel that brings its picked picture here; returns its job's event."""
@@ -184,7 +184,7 @@ class SwapPanel:
         single = shown.files["mask" if view == "mask" else "result"]
         return {
             self.image: gr.update(value=str(single), visible=not comparing),
-            self.comparison.group: gr.update(visible=comparing),
+            self.comparison.frame: gr.update(visible=comparing),
             **self.comparison.shown(shown.files["before"], shown.files["result"]),
             self.download: compat.download_update(single),
         }

@@ -58,7 +58,6 @@ ENGLISH = {
     # job
     "job.loading": "Loading {title}",
     "job.waiting": "Waiting for another job to finish",
-    "job.stopping": "Stopping after the current step",
     "job.stopped": "Stopped.",
     # view
     "view.picture": "Picture",

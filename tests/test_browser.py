@@ -1,0 +1,304 @@
+"""A person's clicks in Chromium, on the page as it is served.
+
+Skipped where no Chromium or no playwright is installed; with L4F_REQUIRE_BROWSER=1, as in CI, that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+PATIENCE = 60_000  # milliseconds; CI machines stall
+
+
+def unavailable(reason: str) -> None:
+    if os.environ.get("L4F_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{reason}, and L4F_REQUIRE_BROWSER=1 wants the browser tests to run")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        unavailable("playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if chromium is None:
+        unavailable("no Chromium is installed")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def site(tiny_bundle_folder, tmp_path_factory):
+    """The page, served in this process: the shipped class where there is one, else the tiny one.
+
+    `gate` holds every job of the panel Generate after its first batch while it is cleared.
+    """
+    from l4f_ui import app, compat
+    from l4f_ui.__main__ import free_port
+    from l4f_ui.engine import Engine
+    from l4f_ui.outputs import Outputs
+    from l4f_ui.workspace import Workspace
+
+    gate = threading.Event()
+    gate.set()
+
+    class GatedEngine(Engine):
+        def generate(self, name, seeds, truncation_psi, token):
+            for batch in super().generate(name, seeds, truncation_psi, token):
+                yield batch
+                while batch and not gate.is_set() and not token.cancelled:
+                    time.sleep(0.01)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+        workspace = Workspace(GatedEngine(device="cpu"), Outputs(tmp_path_factory.mktemp("pictures")))
+        page = app.build(workspace)
+        address, _ = compat.launch(page, app.style(), server_name="127.0.0.1", share=False, inbrowser=False,
+                                   server_port=free_port(7960, "127.0.0.1"),
+                                   allowed_paths=workspace.outputs.served_folders)
+        yield SimpleNamespace(address=address, gate=gate, outputs=workspace.outputs, engine=workspace.engine,
+                              class_name=workspace.engine.default_class())
+        page.close(verbose=False)
+        workspace.outputs.forget_previews()
+
+
+@pytest.fixture
+def page(browser, site):
+    """The page freshly opened. Whatever it asks of another computer, and every error of its scripts, fails."""
+    site.gate.set()
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: complaints.append(request.url)
+              if request.url.startswith("http") and not request.url.startswith(site.address) else None)
+    opened.goto(site.address)
+    opened.locator("#l4f_generate_run").wait_for()
+    yield opened
+    context.close()
+    assert not complaints
+
+
+def generate(page, seeds: str) -> None:
+    page.locator("#l4f_generate_seeds input").fill(seeds)
+    page.locator("#l4f_generate_run").click()
+    page.locator("#l4f_generate_status .l4f-finished").get_by_text("saved in").wait_for()
+
+
+def pictures(page):
+    return page.locator("#l4f_generate_gallery .grid-wrap img")
+
+
+def choose(page, control: str, words: str) -> None:
+    page.locator(f"#{control} label").filter(has_text=re.compile(f"^\\s*{words}\\s*$")).click()
+
+
+def download(page, button: str, folder: Path) -> Path:
+    with page.expect_download() as caught:
+        page.locator(f"#{button}").click()
+    path = folder / caught.value.suggested_filename
+    caught.value.save_as(path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image)
+
+
+def check_soft(alpha: np.ndarray, site) -> None:
+    """The tiny class draws soft patches, the shipped one a subject that is opaque inside and gone outside."""
+    assert alpha.std() > 2, "the mask is flat"
+    if site.class_name == "avatar":
+        assert alpha.min() < 10 and alpha.max() > 245
+
+
+def open_swap(page) -> None:
+    page.get_by_role("tab", name="Swap background").click()
+    page.locator("#l4f_swap_image img").wait_for()
+
+
+def wait_for_swap(page, words: str) -> None:
+    page.locator("#l4f_swap_status .l4f-finished").get_by_text(words).wait_for()
+
+
+def test_pictures_masks_and_cutouts_are_shown_and_downloaded(page, site, tmp_path):
+    generate(page, "0-3")
+    assert pictures(page).count() == 4
+    assert "seeds 0-3" in page.locator("#l4f_generate_status").inner_text()
+    for words, ending in [("Mask", "_alpha.png"), ("Cut-out", "_cutout.png")]:
+        choose(page, "l4f_generate_view", words)
+        page.wait_for_function(
+            "ending => [...document.querySelectorAll('#l4f_generate_gallery .grid-wrap img')]"
+            ".filter(img => img.src.endsWith(ending) && img.complete && img.naturalWidth).length == 4", arg=ending)
+
+    page.locator("#l4f_generate_gallery .grid-wrap button").nth(1).click()
+    page.locator("#l4f_generate_picked").get_by_text("Seed 1").wait_for()
+    cutout = pixels(download(page, "l4f_generate_download", tmp_path))
+    assert cutout.shape[2] == 4
+    check_soft(cutout[..., 3], site)
+    saved = next(site.outputs.today().glob("*seed0001*_cutout.png"))
+    assert np.array_equal(cutout, pixels(saved)), "the download is the file on disk"
+
+    with zipfile.ZipFile(download(page, "l4f_generate_download_all", tmp_path)) as packed:
+        assert len([name for name in packed.namelist() if name.endswith("_cutout.png")]) == 4
+        assert packed.read(saved.name) == saved.read_bytes()
+
+
+def test_a_picture_goes_on_to_the_swap_panel(page):
+    generate(page, "5,8")
+    page.locator("#l4f_generate_gallery .grid-wrap button").nth(1).click()
+    page.locator("#l4f_generate_to_swap:enabled").click()
+    page.locator("#l4f_swap_image img").wait_for()
+    assert page.locator("#l4f_swap_seed input").input_value() == "8"
+    page.get_by_role("tab", name="Generate").click()
+    page.locator("#l4f_generate_reuse").click()
+    page.wait_for_function("document.querySelector('#l4f_generate_seeds input').value == '5,8'")
+
+
+def test_swapped_backgrounds_are_true_on_disk(page, site, tmp_path):
+    open_swap(page)
+    choose(page, "l4f_swap_kind", "Transparent")
+    wait_for_swap(page, "transparent")
+    cutout = pixels(download(page, "l4f_swap_download", tmp_path))
+    assert cutout.shape[2] == 4
+    check_soft(cutout[..., 3], site)
+
+    choose(page, "l4f_swap_kind", "Colour")
+    wait_for_swap(page, "on #7aa7c7")
+    result = pixels(download(page, "l4f_swap_download", tmp_path))
+    alpha = cutout[..., 3:] / 255
+    expected = alpha * cutout[..., :3] + (1 - alpha) * np.array([0x7A, 0xA7, 0xC7])
+    assert result.shape[2] == 3 and np.abs(result - expected).max() < 3
+
+    choose(page, "l4f_swap_view", "Mask")
+    page.wait_for_function("document.querySelector('#l4f_swap_image img').src.endsWith('_alpha.png')")
+    assert np.array_equal(pixels(download(page, "l4f_swap_download", tmp_path)), cutout[..., 3])
+    choose(page, "l4f_swap_view", "Before and after")
+    page.locator("#l4f_swap_compare").wait_for()
+    assert not page.locator("#l4f_swap_image").is_visible()
+
+    page.locator("#l4f_swap_save").click()
+    page.locator("#l4f_swap_status").get_by_text("Saved as").wait_for()
+    kept = next(site.outputs.today().glob("*_swapped_0001.png"))
+    assert np.array_equal(pixels(kept), result)
+
+
+def test_own_picture_behind_the_subject(page, tmp_path):
+    Image.new("L", (300, 80), 255).save(tmp_path / "white.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    open_swap(page)
+    choose(page, "l4f_swap_kind", "Picture")
+    upload = page.locator("#l4f_swap_picture input[type=file]")
+    upload.set_input_files(tmp_path / "white.png")
+    wait_for_swap(page, "white.png behind it")
+    page.locator("#l4f_swap_picture").get_by_role("button", name=re.compile("Remove|Clear")).click()
+    upload.set_input_files(tmp_path / "broken.png")
+    told = page.locator("#l4f_swap_status .l4f-problem")
+    told.wait_for()
+    assert "not a picture" in told.inner_text() and str(tmp_path) not in told.inner_text()
+
+
+def test_cancel_stops_and_keeps_what_is_there(page, site):
+    site.gate.clear()
+    page.locator("#l4f_generate_seeds input").fill("100-163")
+    page.locator("#l4f_generate_run").click()
+    pictures(page).nth(3).wait_for()
+    assert page.locator("#l4f_generate_run").is_disabled()
+    page.locator("#l4f_generate_cancel:enabled").click()
+    page.locator("#l4f_generate_status").get_by_text("Stopped. 4 pictures kept").wait_for()
+    page.locator("#l4f_generate_run:enabled").wait_for()
+    assert pictures(page).count() == 4
+    assert not site.engine.is_busy()
+
+
+def test_bad_seeds_are_answered_in_words(page):
+    page.locator("#l4f_generate_seeds input").fill("two or three")
+    page.locator("#l4f_generate_seeds input").press("Enter")
+    told = page.locator("#l4f_generate_status .l4f-problem")
+    told.wait_for()
+    assert "is not a seed" in told.inner_text()
+    assert page.get_by_test_id("toast-body").get_by_text("is not a seed").is_visible()
+    generate(page, "1,5")
+    assert pictures(page).count() == 2
+
+
+def test_keyboard_alone_draws_and_switches_views(page):
+    page.locator("#l4f_generate_seeds input").fill("1-2")
+    page.locator("#l4f_generate_run").focus()
+    page.keyboard.press("Enter")
+    pictures(page).nth(1).wait_for()
+    page.locator("#l4f_generate_view input").nth(1).focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(
+        "document.querySelector('#l4f_generate_gallery .grid-wrap img')?.src.endsWith('_alpha.png')")
+
+
+def test_unload_shows_that_memory_is_free(page, site):
+    generate(page, "1")
+    page.locator("#l4f_state").get_by_text("in memory,").wait_for()
+    page.locator("#l4f_unload:enabled").click()
+    page.locator("#l4f_state").get_by_text("no class in memory").wait_for()
+    page.locator("#l4f_unload:disabled").wait_for()
+    assert not site.engine.loaded()
+
+
+def test_narrow_screens_need_no_sideways_scrolling(page):
+    page.set_viewport_size({"width": 360, "height": 740})
+    generate(page, "0-3")
+    for tab in ("Generate", "Swap background"):
+        page.get_by_role("tab", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_only_results_can_be_fetched(page, site):
+    generate(page, "1")
+    secret = site.outputs.folder / "secret.txt"
+    secret.write_text("not a result")
+    result = next(site.outputs.today().glob("*seed0001*.png"))
+    answers = {path: page.request.get(f"{site.address}gradio_api/file={path}").status
+               for path in (result, secret, Path(__file__))}
+    assert list(answers.values()) == [200, 403, 403]
+
+
+def test_command_serves_behind_a_password_until_interrupted(tmp_path):
+    server = subprocess.Popen(
+        [sys.executable, "-m", "l4f_ui", "--no-browser", "--port", "7980", "--auth", "ann:secret",
+         "--output-dir", str(tmp_path)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        lines = iter(server.stdout.readline, "")
+        address = next(re.search(r"http://\S+", line)[0] for line in lines if "http://" in line)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{address}config", timeout=60)
+        assert refused.value.code == 401
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=60) == 0
+    finally:
+        server.kill()
+        server.wait()
