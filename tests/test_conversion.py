@@ -11,9 +11,10 @@ from bundles import tiny_bundle
 
 from l4f_plugin.checkpoints import conversion
 from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.checkpoint_files import open_checkpoint
 from l4f_plugin.checkpoints.conversion import Description, convert
 from l4f_plugin.checkpoints.published import read_generator
-from l4f_plugin.checkpoints.torch_files import open_checkpoint
+from l4f_plugin.checkpoints.state_source import StateSource
 from l4f_plugin.commands import convert as command
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Generator, GeneratorConfig
@@ -142,7 +143,7 @@ def test_the_architecture_comes_from_the_tensors(resolution):
         mapping_layers=1 + resolution % 7,
         object_switch="constant" if resolution == 512 else "first_convolution")
     original = Generator(shape)
-    config, tensors = read_generator(published(original), "it")
+    config, tensors = read_generator(StateSource(published(original), "it", "generator"))
     assert config == shape
     copy = Generator(config)
     copy.load_state_dict(tensors)
@@ -235,8 +236,8 @@ def put(name, value):
     (put("conv1.conv.weight", torch.zeros(8)), "impossible shape"),
     (put("style.1.weight", torch.zeros(7, 6).fill_(float("nan"))), "no finite numbers"),
     (put("style.1.weight", torch.zeros(7, 6, dtype=torch.int64)), "no finite numbers"),
-    (lambda s: s.update(latent_avg=torch.zeros(9)), "latent_avg"),
-    (lambda s: s.update(latent_avg="mean"), "latent_avg"),
+    (lambda s: s.update(latent_avg=torch.zeros(9)), "mean latent"),
+    (lambda s: s.update(latent_avg="mean"), "mean latent"),
     (lambda s: s.update(d={"final_conv.0.weight": torch.zeros(1)}), "no network of the published layout"),
 ])
 def test_generators_that_do_not_fit_are_refused(save, change, expected):

@@ -1,4 +1,4 @@
-"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `torch_files`."""
+"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickle_reader`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import UserError
 from ..networks import AlphaNetwork, Discriminator, Generator
-from .bundle import Bundle, build_network, is_finite, load_bundle, save_bundle
+from .assembly import PublishedNetworks
+from .bundle import Bundle, build_network, load_bundle, save_bundle
+from .checkpoint_files import open_checkpoint
 from .config import CLASS_NAME, BundleConfig, plain_class_name
 from .model_card import write_model_card
+from .nvidia_pytorch import is_pytorch, read_pytorch
+from .nvidia_tensorflow import is_tensorflow, read_tensorflow
 from .pickle_reader import printable
 from .published import read_alpha, read_discriminator, read_generator
-from .torch_files import StoredTensor, open_checkpoint
+from .state_source import StateSource
+from .torch_files import StoredTensor
 
 LATENT_SAMPLES = 100_000
 LATENT_SEED = 0
 PUBLISHED_THRESHOLD = 0.9
 GENERATOR_KEYS = ("g_ema", "g")
 ALPHA_KEYS = ("bg_extractor_ema", "bg_extractor")
-MAXIMUM_TENSOR_BYTES = 1 << 30
 UNKNOWN_LICENCE = "unknown"
 
 
@@ -44,17 +47,19 @@ class Description:
 def convert(source: Path, destination: Path, *, alpha: Path | None = None,
             description: Description | None = None, dtype: torch.dtype = torch.float32,
             report: Callable[[str], None] | None = None) -> BundleConfig:
-    """Writes the bundle `destination` from a rosinality checkpoint, or from a bundle that gets a new alpha.
+    """Writes the bundle `destination` from a published checkpoint, or from a bundle that gets a new alpha.
 
-    `alpha` is a Labels4Free checkpoint in either published layout. The architecture comes from the tensors
-    alone; a mean latent that the source lacks is estimated from 100,000 z with a fixed seed. `dtype` float32
-    keeps every bit, float16 halves the size; `report` is told each step. Raises `UserError`.
+    A checkpoint is rosinality's `.pt` or a `.pkl` of NVIDIA's StyleGAN2 programs, told apart by content.
+    `alpha` is a Labels4Free checkpoint in either published layout. The architecture comes from the tensors and
+    the settings recorded with them; a mean latent that the source lacks is estimated from 100,000 z with a
+    fixed seed. `dtype` float32 keeps every bit, float16 halves the size; `report` is told each step. Raises
+    `UserError`.
     """
     source, destination = Path(source), Path(destination)
     description = description or Description()
     say = report or (lambda message: None)
     say(f"Reading {source}")
-    bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_rosinality(source, say)
+    bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_published(source, say)
     bundle.config = _described(bundle.config, description, destination, alpha is not None)
     if alpha is not None:
         say(f"Reading {alpha}")
@@ -64,35 +69,61 @@ def convert(source: Path, destination: Path, *, alpha: Path | None = None,
     return save_bundle(bundle, destination, dtype=dtype, model_card=write_model_card(bundle.config))
 
 
-def read_rosinality(path: Path, report: Callable[[str], None] = lambda message: None) -> Bundle:
-    """The generator, and the discriminator where there is one, of a rosinality `.pt`."""
+def read_published(path: Path, report: Callable[[str], None] = lambda message: None) -> Bundle:
+    """The generator, and the discriminator where there is one, of a published checkpoint of any layout.
+
+    What kind of file it is shows in its content. `report` is told what was left out or estimated.
+    """
     label = printable(path, 300)
     with open_checkpoint(path) as root:
-        state = _state_of(root, GENERATOR_KEYS, "input.input")
-        if state is None:
-            if _state_of(root, ALPHA_KEYS, "conv_n.weight") is not None:
-                raise UserError(f"{label} holds an alpha network without a generator; "
-                                "give the generator as the source and this file with --alpha.")
-            raise UserError(f"{label} holds no generator in rosinality's layout; choose another file.")
-        config, tensors = read_generator(_read_tensors(state, label), label)
-        generator = build_network(lambda: Generator(config), tensors)
-        mean = root.get("latent_avg") if isinstance(root, dict) else None
-        if mean is not None:
-            generator.latent_avg.copy_(_mean(mean, config.style_dim, label))
-        discriminator = None
-        state = _state_of(root, ("d",), "final_conv.0.weight")
-        if state is not None and state is not root:
-            shape, tensors = read_discriminator(_read_tensors(state, label), label)
-            if shape.resolution != config.resolution:
-                raise UserError(f"{label} holds a generator and a discriminator of different sizes; "
-                                "get another copy.")
-            discriminator = build_network(lambda: Discriminator(shape), tensors)
+        limit = path.stat().st_size
+        if is_tensorflow(root):
+            networks = read_tensorflow(root, label, limit)
+        elif is_pytorch(root):
+            networks = read_pytorch(root, label, limit)
+        else:
+            networks = _read_rosinality(root, label, limit)
+    config, tensors = networks.generator
+    generator = build_network(lambda: Generator(config), tensors)
+    mean, discriminator = networks.latent_avg, None
+    if networks.discriminator is not None:
+        shape, tensors = networks.discriminator
+        if shape.resolution != config.resolution:
+            raise UserError(f"{label} holds a generator and a discriminator of different sizes; "
+                            "get another copy.")
+        discriminator = build_network(lambda: Discriminator(shape), tensors)
+    if networks.remark:
+        report(networks.remark)
     if mean is None:
         report(f"Estimating the mean latent from {LATENT_SAMPLES:,} samples")
-        generator.latent_avg.copy_(generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED))
+        mean = generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED)
+    elif mean.numel() != config.style_dim:
+        raise UserError(f"{label} holds a mean latent that does not fit; get another copy.")
+    generator.latent_avg.copy_(mean.flatten())
     described = BundleConfig(class_name="", title="", licence=UNKNOWN_LICENCE,
                              source=f"converted from {printable(path.name)}", generator=config)
     return Bundle(described, generator, discriminator=discriminator)
+
+
+def _read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
+    state = _state_of(root, GENERATOR_KEYS, "input.input")
+    if state is None:
+        if _state_of(root, ALPHA_KEYS, "conv_n.weight") is not None:
+            raise UserError(f"{label} holds an alpha network without a generator; "
+                            "give the generator as the source and this file with --alpha.")
+        raise UserError(f"{label} holds no generator in a layout of rosinality's or NVIDIA's StyleGAN2; "
+                        "choose another file.")
+    mean = root.get("latent_avg") if isinstance(root, dict) else None
+    if mean is not None:
+        source = StateSource(_stored({"latent_avg": mean}), label, "mean latent", limit)
+        mean = source.take("latent_avg", *source.shape("latent_avg"))
+    networks = PublishedNetworks(
+        read_generator(StateSource(_stored(state), label, "generator", limit)), latent_avg=mean)
+    state = _state_of(root, ("d",), "final_conv.0.weight")
+    if state is not None and state is not root:
+        source = StateSource(_stored(state), label, "discriminator", limit)
+        networks.discriminator = read_discriminator(source)
+    return networks
 
 
 def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:
@@ -102,7 +133,8 @@ def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:
         state = _state_of(root, ALPHA_KEYS, "conv_n.weight")
         if state is None:
             raise UserError(f"{label} holds no alpha network (bg_extractor); choose another file.")
-        channels, hidden, tensors = read_alpha(_read_tensors(state, label), label)
+        source = StateSource(_stored(state), label, "alpha network", path.stat().st_size)
+        channels, hidden, tensors = read_alpha(source)
     expected = generator.config.feature_channels
     if channels != expected:
         ours, theirs = (", ".join(map(str, table)) for table in (expected, channels))
@@ -121,27 +153,10 @@ def _state_of(root: Any, keys: tuple[str, ...], mark: str) -> dict[str, Any] | N
     return None
 
 
-def _read_tensors(state: Mapping[Any, Any], label: str) -> dict[str, Tensor]:
-    """Reads a state dict's tensors, without the prefix that distributed training leaves."""
-    tensors = {}
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, StoredTensor):
-            continue
-        if value.storage.elements * value.storage.dtype.itemsize > MAXIMUM_TENSOR_BYTES:
-            raise UserError(f"{label} holds {printable(name)} of more than 1 GiB; choose another file.")
-        tensor = value.read()
-        if not tensor.is_floating_point() or not is_finite(tensor.float()):
-            raise UserError(f"{label} holds values in {printable(name)} that are no finite numbers; "
-                            "get another copy.")
-        tensors[name.removeprefix("module.")] = tensor
-    return tensors
-
-
-def _mean(value: Any, style_dim: int, label: str) -> Tensor:
-    tensor = _read_tensors({"latent_avg": value}, label).get("latent_avg")
-    if tensor is None or tensor.numel() != style_dim:
-        raise UserError(f"{label} holds a mean latent (latent_avg) that does not fit; get another copy.")
-    return tensor.flatten().float()
+def _stored(state: Mapping[Any, Any]) -> dict[str, StoredTensor]:
+    """A state dict's tensors, without the prefix that distributed training leaves."""
+    return {name.removeprefix("module."): value for name, value in state.items()
+            if isinstance(name, str) and isinstance(value, StoredTensor)}
 
 
 def _described(config: BundleConfig, said: Description, destination: Path, with_alpha: bool) -> BundleConfig:

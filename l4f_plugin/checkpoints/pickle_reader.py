@@ -5,32 +5,24 @@ stands for an entry of a fixed vocabulary or the file is refused, and the only c
 the builders of that vocabulary, which check their arguments and build inert values. A first walk
 collects every name before anything is built, so a refusal can say which one it was.
 
-Opcodes: the standard library's `pickletools` (its decoder only, no stack machine) and PEP 3154.
-Memory is bounded by the bytes of the pickle and the number of its opcodes, time by the latter:
-no opcode copies, numbers are short, keys of dictionaries and members of sets are plain values
-(hashing nested tuples can take exponential time), and memo positions may not run ahead.
+Opcodes: PEP 3154 and `pickle_opcodes`, whose allowance bounds memory and time: no opcode copies, numbers
+are short, keys of dictionaries and members of sets are plain values (hashing nested tuples can take
+exponential time), and memo positions may not run ahead.
 """
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ..errors import UserError
+from .pickle_opcodes import GETS, PUTS, STRINGS, Allowance, PickleStream, names_in, opcodes
 
-MAXIMUM_OPCODES = 500_000
-MAXIMUM_LINE = 4096
-MAXIMUM_INTEGER_BITS = 4096
 MAXIMUM_KEY_PARTS = 16
-_STRINGS = {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
-            "STRING", "BINSTRING", "SHORT_BINSTRING"}
-_VALUES = _STRINGS | {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+_VALUES = STRINGS | {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
                       "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
-_GETS = {"GET", "BINGET", "LONG_BINGET"}
 _MARK = object()
 
 
@@ -60,44 +52,24 @@ def record_builder(name: str) -> Builder:
     return Builder(name, lambda *arguments: Record(name, arguments))
 
 
-class PickleStream:
-    """The window [tell, tell + limit) of a binary file as `pickletools.genops` reads it.
-
-    Never asks the file for more bytes than the window holds, and lines are of bounded length.
-    """
-
-    def __init__(self, file: BinaryIO, limit: int):
-        self.file = file
-        self.end = file.tell() + limit
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def read(self, count: int) -> bytes:
-        if not 0 <= count <= self.end - self.file.tell():
-            raise ValueError("it ends in the middle of a value or is larger than a weight file's")
-        return self.file.read(count)
-
-    def readline(self) -> bytes:
-        return self.file.readline(max(0, min(MAXIMUM_LINE, self.end - self.file.tell())))
-
-
 def read_pickle(file: BinaryIO, limit: int, vocabulary: Mapping[str, Any], label: str,
-                persistent_load: Callable[[Any], Any] | None = None) -> Any:
+                persistent_load: Callable[[Any], Any] | None = None,
+                allowance: Allowance | None = None) -> Any:
     """Reads one pickle from `file` (at its position, at most `limit` bytes) into inert values.
 
     `vocabulary` maps "module.name" to what the name stands for: a `Builder`, or a constant that may
-    be named but not called. `persistent_load` resolves persistent ids. On return the file stands
+    be named but not called. `persistent_load` resolves persistent ids, `allowance` is shared by pickles of one
+    file. Long byte strings are `FileBytes`, to be read while the file is open. On return the file stands
     behind the pickle. Raises `UserError` naming `label` for everything that cannot be read.
     """
-    start = file.tell()
+    start, allowance = file.tell(), allowance or Allowance()
     try:
-        for name in names_in(PickleStream(file, limit)):
+        for name in names_in(PickleStream(file, limit, allowance)):
             if name not in vocabulary:
                 raise UserError(f"{label} was refused and nothing in it was run: it names {printable(name)}, "
                                 "which weights have no use for; get the file from its author.")
         file.seek(start)
-        return _Machine(PickleStream(file, limit), vocabulary, persistent_load).run()
+        return _Machine(PickleStream(file, limit, allowance), vocabulary, persistent_load).run()
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise UserError(f"{label} cannot be read as weights ({printable(error, 160)}); "
                         "fetch it again or get another copy.") from error
@@ -107,44 +79,6 @@ def printable(text: Any, length: int = 80) -> str:
     """Text of unknown origin as one short line without control characters."""
     plain = "".join(sign if sign.isprintable() else "?" for sign in str(text)[:length + 1])
     return plain if len(plain) <= length else plain[:length] + "..."
-
-
-def opcodes(stream: PickleStream) -> Iterator[tuple[str, Any]]:
-    """The (name, argument) pairs up to STOP. Raises `ValueError` on more than a file may hold."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-        if count >= MAXIMUM_OPCODES:
-            raise ValueError("it holds more steps than weights need")
-        if opcode.name in _PUTS and not 0 <= argument <= count:
-            raise ValueError("a memo position runs ahead")
-        if isinstance(argument, int) and argument.bit_length() > MAXIMUM_INTEGER_BITS:
-            raise ValueError("it holds a number larger than any that weights need")
-        yield opcode.name, argument
-
-
-def names_in(stream: PickleStream) -> Iterator[str]:
-    """Every "module.name" that the pickle mentions, without building anything.
-
-    A name that is not written out as two strings right before its use raises `ValueError`: no
-    pickler writes such a thing.
-    """
-    memo: dict[int, str | None] = {}
-    recent: list[str | None] = [None, None]
-    for name, argument in opcodes(stream):
-        if name in ("FRAME", "PROTO"):
-            continue
-        if name == "MEMOIZE" or name in _PUTS:
-            memo[len(memo) if name == "MEMOIZE" else argument] = recent[1]
-            continue
-        if name in ("GLOBAL", "INST"):
-            yield ".".join(argument.split(" ", 1))
-        elif name == "STACK_GLOBAL":
-            if None in recent:
-                raise ValueError("it hides a name that it uses")
-            yield ".".join(part or "" for part in recent)
-        if name in _STRINGS:
-            recent = [recent[1], argument]
-        else:
-            recent = [recent[1], memo.get(argument) if name in _GETS else None]
 
 
 class _Machine:
@@ -166,9 +100,9 @@ class _Machine:
                 self.stack.append(argument)
             elif name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name])
-            elif name == "MEMOIZE" or name in _PUTS:
+            elif name == "MEMOIZE" or name in PUTS:
                 self.memo[len(self.memo) if name == "MEMOIZE" else argument] = self.top()
-            elif name in _GETS:
+            elif name in GETS:
                 if argument not in self.memo:
                     raise ValueError("it recalls a value that it never stored")
                 self.stack.append(self.memo[argument])
@@ -296,7 +230,11 @@ class _Machine:
         arguments, builder = self.pop(), self.pop()
         if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
             raise ValueError("it calls something that is not to be called")
-        self.stack.append(builder.function(*arguments))
+        try:
+            value = builder.function(*arguments)
+        except TypeError as error:
+            raise ValueError(f"it calls {builder.name} in an unknown way") from error
+        self.stack.append(value)
 
     do_newobj = do_reduce
 

@@ -2,7 +2,7 @@
 
 Two layouts: the zip archive that `torch.save` has written since 1.6 and the stream before that. Both
 hold a pickle of the object and, beside it, the bytes of each storage. Tensors are read when asked
-for, so that optimiser states cost nothing.
+for, so that optimiser states cost nothing. See `checkpoint_files` for the way in.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import torch
 
 from ..errors import UserError
-from .pickle_reader import Builder, Record, plain_key, printable, read_pickle, record_builder
+from .pickle_opcodes import Allowance
+from .pickle_reader import Builder, Record, plain_key, read_pickle, record_builder
 
 MAXIMUM_PICKLE_BYTES = 1 << 26
 MAXIMUM_DIMENSIONS = 16
@@ -63,16 +61,22 @@ class StoredTensor:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def stored_bytes(self) -> int:
+        """What is read for it: its whole storage."""
+        return self.storage.elements * self.storage.dtype.itemsize
+
     def read(self) -> torch.Tensor:
         """The tensor on the CPU in memory of its own. Raises `UserError` if its bytes are damaged."""
-        count = self.storage.elements * self.storage.dtype.itemsize
-        if not count:
+        if not self.stored_bytes:
             return torch.empty(self.shape, dtype=self.storage.dtype)
-        flat = torch.frombuffer(self.storage.reader.read(self.storage.key, count), dtype=self.storage.dtype)
+        content = self.storage.reader.read(self.storage.key, self.stored_bytes)
+        flat = torch.frombuffer(content, dtype=self.storage.dtype)
         return flat.as_strided(self.shape, self.stride, self.offset).contiguous()
 
 
-def _integers(values: Any) -> tuple[int, ...]:
+def integers(values: Any) -> tuple[int, ...]:
+    """A short list of sizes as a tuple. Raises `ValueError` for anything else."""
     if not isinstance(values, (tuple, list)) or len(values) > MAXIMUM_DIMENSIONS:
         raise ValueError("a tensor's shape is no short list")
     if not all(isinstance(value, int) and 0 <= value < 1 << 62 for value in values):
@@ -83,7 +87,7 @@ def _integers(values: Any) -> tuple[int, ...]:
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> StoredTensor:
     if not isinstance(storage, Storage):
         raise ValueError("a tensor has no storage")
-    (offset,), shape, stride = _integers([offset]), _integers(shape), _integers(stride)
+    (offset,), shape, stride = integers([offset]), integers(shape), integers(stride)
     if len(shape) != len(stride):
         raise ValueError("a tensor's shape and strides differ in length")
     elements = math.prod(shape)
@@ -120,7 +124,7 @@ TORCH_VOCABULARY: dict[str, Any] = {
     "torch._utils._rebuild_tensor": Builder("tensor", _rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": Builder("tensor", _rebuild_tensor),
     "torch._utils._rebuild_parameter": Builder("parameter", _rebuild_parameter),
-    "torch.Size": Builder("torch.Size", lambda sizes=(): _integers(sizes)),
+    "torch.Size": Builder("torch.Size", lambda sizes=(): integers(sizes)),
     **{f"torch.{name}": dtype for name, dtype in STORAGE_DTYPES.items()},
     **{str(dtype): dtype for dtype in STORAGE_DTYPES.values()},
     **{f"{module}._reconstructor": Builder("object", _reconstructed) for module in ("copyreg", "copy_reg")},
@@ -139,7 +143,7 @@ def _storage(reader: StorageReader, identity: Any) -> Storage:
     _, dtype, key, _, elements = identity[:5]
     if not isinstance(dtype, torch.dtype) or not isinstance(key, str) or identity[5:] not in ((), (None,)):
         raise ValueError("it refers to a storage in an unknown way")
-    return Storage(reader, key, dtype, _integers([elements])[0])
+    return Storage(reader, key, dtype, integers([elements])[0])
 
 
 class _ZipStorages:
@@ -174,16 +178,19 @@ class _ZipStorages:
 
 
 class _StreamStorages:
-    """Storages one after the other behind the pickles: a count of elements (int64), then the bytes."""
+    """Storages one after the other behind the pickles: a count of elements (int64), then the bytes.
 
-    def __init__(self, file: BinaryIO, size: int, label: str):
-        self.file, self.size, self.label = file, size, label
+    The stream ends at the position `end` of the file.
+    """
+
+    def __init__(self, file: BinaryIO, end: int, label: str):
+        self.file, self.end, self.label = file, end, label
         self.named: dict[str, Storage] = {}
         self.places: dict[str, int] = {}
 
     def locate(self, identity: Any) -> Storage:
         storage = _storage(self, identity)
-        if storage.elements * storage.dtype.itemsize > self.size:
+        if storage.elements * storage.dtype.itemsize > self.end:
             raise ValueError("a storage is larger than the file")
         if self.named.setdefault(storage.key, storage) != storage:
             raise ValueError("a storage is described in two ways")
@@ -202,7 +209,7 @@ class _StreamStorages:
                 raise UserError(f"{self.label} is damaged; fetch it again.")
             self.places[key] = position + 8
             position += 8 + count * storage.dtype.itemsize
-        if position > self.size or set(self.places) != set(self.named):
+        if position > self.end or set(self.places) != set(self.named):
             raise UserError(f"{self.label} is cut short; fetch it again.")
 
     def read(self, key: str, count: int) -> bytearray:
@@ -213,35 +220,9 @@ class _StreamStorages:
         return content
 
 
-@contextmanager
-def open_checkpoint(path: Path) -> Iterator[Any]:
-    """Opens a PyTorch checkpoint: gives its object as dictionaries, lists, tuples, plain values,
-    `Record` and `StoredTensor`, the latter readable while the context lasts.
-
-    Raises `UserError` when the file is missing, damaged, of another kind, or names anything but
-    tensors, dictionaries and settings.
-    """
-    path = Path(path)
-    label = printable(path, 300)
-    with _open_file(path, label) as file:
-        start = file.read(4)
-        file.seek(0)
-        if start == b"PK\x03\x04":
-            with _open_archive(file, label) as archive:
-                yield _read_archive(archive, label)
-        elif start[:1] == b"\x80":
-            yield _read_stream(file, label)
-        else:
-            raise UserError(f"{label} is not a PyTorch checkpoint; choose a .pt file.")
-
-
-def _open_file(path: Path, label: str) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise UserError(f"{label} does not exist; check the path.") from None
-    except OSError as error:
-        raise UserError(f"{label} cannot be opened ({error.strerror}); check the path.") from error
+def read_archive(file: BinaryIO, label: str) -> Any:
+    """The object in a zip archive. Tensors are readable while the file is open. Raises `UserError`."""
+    return _read_archive(_open_archive(file, label), label)
 
 
 def _open_archive(file: BinaryIO, label: str) -> zipfile.ZipFile:
@@ -279,13 +260,16 @@ def _read_archive(archive: zipfile.ZipFile, label: str) -> Any:
     return read_pickle(io.BytesIO(content), len(content), TORCH_VOCABULARY, label, storages.locate)
 
 
-def _read_stream(file: BinaryIO, label: str) -> Any:
-    size = os.fstat(file.fileno()).st_size
-    storages = _StreamStorages(file, size, label)
+def read_stream(file: BinaryIO, end: int, label: str, allowance: Allowance) -> Any:
+    """The object in the layout before zip archives, from the file's position up to `end`.
+
+    The same layout holds the storages within a pickle that is not torch's own. Raises `UserError`.
+    """
+    storages = _StreamStorages(file, end, label)
 
     def next_pickle() -> Any:
-        limit = min(MAXIMUM_PICKLE_BYTES, size - file.tell())
-        return read_pickle(file, limit, TORCH_VOCABULARY, label, storages.locate)
+        limit = min(MAXIMUM_PICKLE_BYTES, end - file.tell())
+        return read_pickle(file, limit, TORCH_VOCABULARY, label, storages.locate, allowance)
 
     first = next_pickle()
     if type(first) is not int or first != LEGACY_MAGIC or next_pickle() != LEGACY_PROTOCOL:

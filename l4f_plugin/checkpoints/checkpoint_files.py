@@ -1,0 +1,66 @@
+"""The way into a published checkpoint: what kind of file it is shows in its content, not in its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import UserError
+from .nvidia_pickles import read_nvidia_pickle
+from .pickle_opcodes import Allowance, PickleStream, opcodes
+from .pickle_reader import printable
+from .torch_files import LEGACY_MAGIC, read_archive, read_stream
+
+_ZIP_START = b"PK\x03\x04"
+_FIRST_STEPS = 4  # protocol, frame, torch's magic number, end
+
+
+@contextmanager
+def open_checkpoint(path: Path) -> Iterator[Any]:
+    """Opens a checkpoint of PyTorch (`.pt`) or a pickle of NVIDIA's StyleGAN2 (`.pkl`): gives its object.
+
+    That is made of dictionaries, lists, tuples, plain values, `Record`, `StoredTensor` and `StoredArray`, the
+    latter two readable while the context lasts. Raises `UserError` when the file is missing, damaged, of
+    another kind, or names anything but tensors, arrays, dictionaries and settings.
+    """
+    path = Path(path)
+    label = printable(path, 300)
+    with _open_file(path, label) as file:
+        yield _read(file, label)
+
+
+def _read(file: BinaryIO, label: str) -> Any:
+    start = file.read(len(_ZIP_START))
+    file.seek(0)
+    if start == _ZIP_START:
+        return read_archive(file, label)
+    size, allowance = os.fstat(file.fileno()).st_size, Allowance()
+    if _is_torch_stream(file, size, label):
+        return read_stream(file, size, label, allowance)
+    return read_nvidia_pickle(file, size, label, allowance)
+
+
+def _is_torch_stream(file: BinaryIO, size: int, label: str) -> bool:
+    """Whether torch's own magic number is the first thing in the file, which is left where it stood."""
+    steps = opcodes(PickleStream(file, size, Allowance()))
+    try:
+        first = [argument for _, argument in islice(steps, _FIRST_STEPS)]
+    except ValueError:
+        first = []
+    file.seek(0)
+    if not first:
+        raise UserError(f"{label} is neither a PyTorch checkpoint nor a pickle; choose another file.")
+    return LEGACY_MAGIC in [argument for argument in first if type(argument) is int]
+
+
+def _open_file(path: Path, label: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise UserError(f"{label} does not exist; check the path.") from None
+    except OSError as error:
+        raise UserError(f"{label} cannot be opened ({error.strerror}); check the path.") from error
