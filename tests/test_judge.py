@@ -120,8 +120,8 @@ def test_blurring_keeps_the_mean_of_flat_pictures_and_their_size():
 
 def test_the_network_has_masks_at_full_size_and_half_a_million_parameters_or_more():
     network = JudgeNetwork(JudgeSettings(resolution=64).channels).eval()
-    logits, features = network(torch.rand(2, 3, 32, 64))
-    assert logits.shape == (2, 1, 32, 64) and features.shape == (2, 96)
+    pictures = torch.rand(2, 3, 32, 64)
+    assert network(pictures).shape == (2, 1, 32, 64) and network.features(pictures).shape == (2, 96)
     assert 5e5 < sum(parameter.numel() for parameter in network.parameters()) < 1e6
 
 
@@ -154,9 +154,9 @@ def test_a_seed_decides_a_judge():
 
 def test_batches_do_not_change_what_a_judge_sees():
     data, referee = discs(7, 0), judge.train_judge(discs(20, 0), SMALL, 0, mixed_precision=False)
-    whole, parts = referee.look(data.pictures), referee.look(data.pictures, batch_size=3)
-    np.testing.assert_allclose(whole[0], parts[0], atol=1e-5)
-    np.testing.assert_allclose(judge_features(referee, data.pictures), parts[1], rtol=1e-4, atol=1e-5)
+    for see in (judge_masks, judge_features):
+        whole, parts = see(referee, data.pictures), see(referee, data.pictures, batch_size=3)
+        np.testing.assert_allclose(whole, parts, rtol=1e-4, atol=1e-5)
 
 
 def test_a_mirrored_picture_has_the_mirrored_mask():
@@ -210,40 +210,32 @@ def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):
     assert fingerprint(dataset) == fingerprint(dataset)
 
 
-class FixedJudge(Judge):
-    """Says what it was told to."""
-
-    def __init__(self, masks: np.ndarray):
-        self.masks = masks.astype(np.float32)
-
-    def look(self, pictures: np.ndarray, batch_size: int = 32):
-        return self.masks, self.masks.reshape(len(self.masks), -1)
-
-
 def test_masks_are_measured_against_the_first_judge():
-    random = np.random.default_rng(0)
-    judges = [FixedJudge(random.random((3, 8, 8))) for _ in range(2)]
-    alphas = random.random((3, 8, 8))
-    report = object_class.evaluate_alpha(np.zeros((3, 8, 8, 3), np.uint8), alphas, judges, threshold=0.9)
-    truth = judges[0].masks >= 0.5
-    assert report.against_judge == compare_masks(alphas >= 0.9, truth)
-    assert report.judges_agree == compare_masks(judges[1].masks, truth)
+    pictures = discs(6, 0).pictures
+    judges = [judge.train_judge(discs(20, 0), SMALL, seed, mixed_precision=False) for seed in (0, 1)]
+    verdicts = [judge_masks(referee, pictures) for referee in judges]
+    alphas = np.random.default_rng(0).random(verdicts[0].shape)
+    report = object_class.evaluate_alpha(pictures, alphas, judges, threshold=0.9)
+    assert report.against_judge == compare_masks(alphas >= 0.9, verdicts[0])
+    assert report.judges_agree == compare_masks(verdicts[1], verdicts[0])
+    assert report.judges_agree.accuracy < 1, "the judges differ"
     assert report.mask_area == pytest.approx(alphas.mean())
-    assert report.judge_mask_area == pytest.approx(truth.mean())
+    assert report.judge_mask_area == pytest.approx((verdicts[0] >= 0.5).mean())
     assert report.edge_softness == pytest.approx(np.mean((alphas > 0.05) & (alphas < 0.95)))
-    alone = object_class.evaluate_alpha(np.zeros((3, 8, 8, 3), np.uint8), alphas, judges[:1])
+    alone = object_class.evaluate_alpha(pictures, alphas, judges[:1])
     assert alone.judges_agree is None
     json.dumps(alone.as_dict())
 
 
 def test_masks_that_do_not_belong_to_the_pictures_are_refused():
-    pictures, referee = np.zeros((3, 8, 8, 3), np.uint8), FixedJudge(np.zeros((3, 8, 8)))
+    pictures = np.zeros((3, 32, 32, 3), np.uint8)
+    referee = Judge(JudgeNetwork(SMALL.channels).eval(), SMALL, 0, torch.device("cpu"))
     with pytest.raises(ValueError, match="belong"):
-        object_class.evaluate_alpha(pictures, np.zeros((2, 8, 8)), [referee])
+        object_class.evaluate_alpha(pictures, np.zeros((2, 32, 32)), [referee])
     with pytest.raises(ValueError, match="finite"):
-        object_class.evaluate_alpha(pictures, np.full((3, 8, 8), np.nan), [referee])
+        object_class.evaluate_alpha(pictures, np.full((3, 32, 32), np.nan), [referee])
     with pytest.raises(ValueError, match="no judge"):
-        object_class.evaluate_alpha(pictures, np.zeros((3, 8, 8)), [])
+        object_class.evaluate_alpha(pictures, np.zeros((3, 32, 32)), [])
 
 
 def test_the_command_judges_a_class(tiny_bundle_folder, dataset, tmp_path, monkeypatch, capsys):

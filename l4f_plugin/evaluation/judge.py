@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,20 +73,26 @@ class JudgeNetwork(nn.Module):
         self.ups = nn.ModuleList(_convolution(coarse + fine, fine) for fine, coarse in reversed(pairs))
         self.output = nn.Conv2d(channels[0], 1, 3, padding=1)
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pictures [N, 3, H, W] in [0, 1] -> mask logits [N, 1, H, W] and features [N, C], the bottleneck's
-        mean."""
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures [N, 3, H, W] in [0, 1] -> mask logits [N, 1, H, W]."""
+        hidden, skips = self._encode(pictures)
+        for up in self.ups:
+            hidden = functional.interpolate(hidden, scale_factor=2, mode="nearest")
+            hidden = up(torch.cat([hidden, skips.pop()], dim=1))
+        return self.output(hidden)
+
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures [N, 3, H, W] in [0, 1] -> [N, C], the mean of each channel of the bottleneck."""
+        return self._encode(pictures)[0].mean(dim=(2, 3))
+
+    def _encode(self, pictures: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The bottleneck [N, C, H / stride, W / stride] and what each finer stage saw, finest first."""
         hidden = self.stem(pictures * 2 - 1)  # [N, C0, H, W]
         skips = []
         for down in self.downs:
             skips.append(hidden)
             hidden = down(hidden)  # [N, Ci, H / 2^i, W / 2^i]
-        hidden = self.bottleneck(hidden)  # [N, C, H / stride, W / stride]
-        features = hidden.float().mean(dim=(2, 3))  # [N, C]
-        for up in self.ups:
-            hidden = functional.interpolate(hidden, scale_factor=2, mode="nearest")
-            hidden = up(torch.cat([hidden, skips.pop()], dim=1))
-        return self.output(hidden), features
+        return self.bottleneck(hidden), skips
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -106,37 +112,39 @@ class Judge:
     seed: int
     device: torch.device
 
-    @torch.no_grad()
-    def look(self, pictures: np.ndarray, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures uint8 [N, H, W, 3] at the judge's resolution -> masks float32 [N, H, W] in [0, 1]
-        (foreground from .5), the mean of what is seen in each picture and in its mirror image, and features float32
-        [N, C] of the picture. ValueError where the pictures are of another kind or size."""
-        edge = self.settings.resolution
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (edge, edge, 3):
-            raise ValueError(
-                f"the judge sees uint8 pictures [N, {edge}, {edge}, 3], not {pictures.dtype} {list(pictures.shape)}"
-            )
-        masks = np.empty(pictures.shape[:3], dtype=np.float32)
-        features = np.empty((len(pictures), self.settings.channels[-1]), dtype=np.float32)
-        for start in range(0, len(pictures), batch_size):
-            batch = slice(start, start + batch_size)
-            pixels = _as_batch(pictures[batch], self.device)
-            logits, summary = self.network(pixels)
-            mirrored, _ = self.network(pixels.flip(-1))
-            mask = (torch.sigmoid(logits) + torch.sigmoid(mirrored).flip(-1)) / 2
-            masks[batch] = mask[:, 0].cpu().numpy()
-            features[batch] = summary.cpu().numpy()
-        return masks, features
+
+@torch.no_grad()
+def judge_masks(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Masks float32 [N, H, W] in [0, 1], foreground from .5, of pictures uint8 [N, H, W, 3].
+
+    Each is the mean of what the judge sees in the picture and in its mirror image. ValueError where the pictures
+    are of another kind or size than the judge's.
+    """
+    masks = np.empty(pictures.shape[:3], dtype=np.float32)
+    for rows, batch in _batches(judge, pictures, batch_size):
+        mask, mirrored = torch.sigmoid(judge.network(batch)), torch.sigmoid(judge.network(batch.flip(-1)))
+        masks[rows] = ((mask + mirrored.flip(-1)) / 2)[:, 0].cpu().numpy()
+    return masks
 
 
-def judge_masks(judge: Judge, pictures: np.ndarray) -> np.ndarray:
-    """Masks float32 [N, H, W] in [0, 1] of pictures uint8 [N, H, W, 3]; see `Judge.look`."""
-    return judge.look(pictures)[0]
+@torch.no_grad()
+def judge_features(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Features float32 [N, C], for a Frechet distance, of pictures as `judge_masks` takes them."""
+    features = np.empty((len(pictures), judge.settings.channels[-1]), dtype=np.float32)
+    for rows, batch in _batches(judge, pictures, batch_size):
+        features[rows] = judge.network.features(batch).cpu().numpy()
+    return features
 
 
-def judge_features(judge: Judge, pictures: np.ndarray) -> np.ndarray:
-    """Features float32 [N, C] of pictures uint8 [N, H, W, 3], for a Frechet distance; see `Judge.look`."""
-    return judge.look(pictures)[1]
+def _batches(judge: Judge, pictures: np.ndarray, batch_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    edge = judge.settings.resolution
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (edge, edge, 3):
+        raise ValueError(
+            f"the judge sees uint8 pictures [N, {edge}, {edge}, 3], not {pictures.dtype} {list(pictures.shape)}"
+        )
+    for start in range(0, len(pictures), batch_size):
+        rows = slice(start, start + batch_size)
+        yield rows, _as_batch(pictures[rows], judge.device)
 
 
 def judge_on(judge: Judge, data: LabelledPictures) -> MaskMetrics:
@@ -184,7 +192,7 @@ def train_judge(
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _learning_rate_share((step + 1) / total)
         with precision:
-            logits, _ = network(pictures.contiguous(memory_format=torch.channels_last))
+            logits = network(pictures.contiguous(memory_format=torch.channels_last))
         loss = functional.binary_cross_entropy_with_logits(logits.float(), masks)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -84,8 +84,8 @@ def evaluate_class(
     if compared < FEWEST_PICTURES:
         raise UserError(f"{dataset} holds {len(real)} held-out pictures, which is too few; make more of them.")
     # Each set takes every other picture, so that both come from validation and test alike.
-    real_features = judge_features(judges[0], real)
-    real_features, other_features = real_features[0::2][:compared], real_features[1::2][:compared]
+    real_features = judge_features(judges[0], real[np.linspace(0, len(real) - 1, 2 * compared).astype(int)])
+    real_features, other_features = real_features[0::2], real_features[1::2]
     alpha, distances = {}, {}
     for psi in TRUNCATION_PSIS:
         generated, alphas = draw(pipeline, pictures, psi, progress)
