@@ -287,7 +287,8 @@ def test_only_results_can_be_fetched(page, site):
     secret = site.outputs.folder / "secret.txt"
     secret.write_text("not a result")
     result = next(site.outputs.today().glob("*seed0001*.png"))
-    answers = {path: page.request.get(f"{site.address}gradio_api/file={path}").status
+    served_under = pictures(page).first.get_attribute("src").split("file=")[0]
+    answers = {path: page.request.get(f"{served_under}file={path}").status
                for path in (result, secret, Path(__file__))}
     assert list(answers.values()) == [200, 403, 403]
 

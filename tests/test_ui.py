@@ -289,7 +289,7 @@ def test_view_and_download_follow_each_other(page):
     assert masks[page.generate.download]["value"] == str(saved[2].files["mask"])
     assert [path for path, _ in masks[page.generate.gallery]["value"]] == [str(s.files["mask"]) for s in saved]
     nothing = page.generate.switch_view("mask", saved, None)[page.generate.download]
-    assert nothing["value"] is None and not nothing["interactive"]
+    assert nothing["value"] is None and not nothing.get("interactive")
     assert page.generate.pick("cutout", saved, SimpleNamespace(index=9))[page.generate.picked] is None
 
 
@@ -361,6 +361,7 @@ def test_damaged_upload_is_told_without_the_path_of_the_server(page, tmp_path):
     assert "not a picture" in told and str(tmp_path) not in told
 
 
+@pytest.mark.skipif(compat.MAJOR < 4, reason="Gradio 3 uploads no files but their content")
 def test_upload_field_hands_over_the_file_as_it_is(tmp_path):
     """Gradio's own reading would turn a damaged picture into an error of PIL."""
     field = compat.uploaded_image(label="picture")

@@ -241,4 +241,4 @@ def launch(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, str | None
         arguments.update(ssr_mode=False, max_file_size="256mb")
     page.queue()
     _, local, public = page.launch(prevent_thread_lock=True, quiet=True, show_error=True, **arguments)
-    return local, public
+    return local.rstrip("/") + "/", public

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from l4f_plugin import runtime
+from l4f_plugin import model_cache, runtime
 from l4f_plugin.errors import UserError
 
 from .texts import text
@@ -35,7 +35,7 @@ class Engine:
     def __init__(self, device: str | None = None, dtype: str | None = None):
         self._device = device
         self._dtype = dtype
-        self._cache = runtime.ModelCache()
+        self._cache = model_cache.ModelCache()
         self._samples: OrderedDict[tuple[str, int, float], Sample] = OrderedDict()
 
     def classes(self) -> list[ClassEntry]:
@@ -64,7 +64,7 @@ class Engine:
 
     def is_busy(self) -> bool:
         """Whether a job that starts now would have to wait."""
-        return len(runtime.JOBS) > 0
+        return len(model_cache.JOBS) > 0
 
     def new_token(self) -> runtime.CancelToken:
         """A token for a job that may be cancelled."""
@@ -123,7 +123,7 @@ class Engine:
         """Bytes that the networks take, see `ModelCache.memory`."""
         return self._cache.memory()
 
-    def unload(self) -> runtime.MemoryReport:
+    def unload(self) -> model_cache.MemoryReport:
         """Takes the networks and the remembered subjects out of memory, after the running job."""
         self._samples.clear()
         return self._cache.release()
