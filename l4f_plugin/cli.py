@@ -7,6 +7,7 @@ Only the module of the command that runs is imported, so that `l4f --help` needs
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import runpy
 import sys
@@ -20,6 +21,10 @@ COMMANDS = {
     "generate": "draw pictures with masks, cut-outs and backgrounds",
     "swap": "put one subject in front of another background",
     "classes": "list the object classes that can be used",
+    "download": "fetch an object class from the Hub",
+    "verify": "check the files of installed classes",
+    "remove": "delete a class from this computer",
+    "learn-masks": "learn masks for a class that has none, without a data set",
     "convert": "make a bundle from a published checkpoint",
     "train": "train a generator or a mask network",
     "evaluate": "measure masks, or a whole object class",
@@ -71,20 +76,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _import_command(name: str) -> ModuleType:
-    match name:
-        case "generate":
-            from .commands import generate as command
-        case "swap":
-            from .commands import swap as command
-        case "classes":
-            from .commands import classes as command
-        case "convert":
-            from .commands import convert as command
-        case "train":
-            from .commands import train as command
-        case "evaluate":
-            from .commands import evaluate as command
-    return command
+    return importlib.import_module(f".commands.{name.replace('-', '_')}", __package__)
 
 
 def _open_page(argv: list[str]) -> int:

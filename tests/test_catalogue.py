@@ -1,6 +1,5 @@
-"""The list of classes and how a name becomes a folder."""
+"""The list of classes, how a name becomes a folder, and a user's own catalogue."""
 
-import argparse
 import json
 import subprocess
 import sys
@@ -9,57 +8,110 @@ from pathlib import Path
 import pytest
 from bundles import tiny_bundle
 
-from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.checkpoints import catalogue, catalogue_file, licences, memory, records
 from l4f_plugin.checkpoints.bundle import save_bundle
-from l4f_plugin.commands import classes as command
 from l4f_plugin.errors import UserError
+
+NVIDIA = {  # bytes and sha256 of what NVIDIA published
+    "ffhq": (381673535, "adf127ea7bb8a7788c8bdeda3c9937f7310b669b09ecf799ca53a631ff46948d", 1024),
+    "horse": (357418027, "cbc73372c7d82d095913ca8b4b9f170560777175bd7c3b8a75dd55d70807f32b", 256),
+    "cat": (357418027, "08940fd616cfaf6bc7b0286b5d1a0b3f70febb26e136d64716c8d3f5e9bd3883", 256),
+    "car": (364027523, "e1618eee2b3ce87c4a3849442f7850ef12a478556bff035c8e09ee7e23b3794c", 512),
+}
+ENTRY = {"title": "T", "resolution": 32, "licence": "CC0-1.0"}
 
 
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
-    """A weights folder with a shipped class, an absent one and one on the Hub; an empty models folder."""
+    """A weights folder with a shipped class, an absent one and two on the Hub; an empty models folder."""
     weights = tmp_path / "weights"
     save_bundle(tiny_bundle(), weights / "shipped")
-    entry = {"title": "T", "resolution": 32, "licence": "CC0-1.0"}
-    table = {"shipped": {**entry, "folder": "shipped"}, "absent": {**entry, "folder": "absent"},
-             "far": {**entry, "repository": "someone/far", "revision": "v1"}}
+    table = {"shipped": {**ENTRY, "folder": "shipped"}, "absent": {**ENTRY, "folder": "absent"},
+             "far": {**ENTRY, "repository": "someone/far", "revision": "v1"},
+             "foreign": {**ENTRY, "repository": "someone/pickles", "file": "a/b.pkl", "bytes": 5, "sha256": "0" * 64,
+                         "terms": "not for sale", "licence_url": "https://example.org/licence"}}
     (weights / "catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": table}))
-    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", weights)
+    for module in (catalogue, catalogue_file):
+        monkeypatch.setattr(module, "WEIGHTS_FOLDER", weights)
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def entry(name: str) -> catalogue.ClassEntry:
-    return next(item for item in catalogue.classes() if item.name == name)
+def own_catalogue(places, **table):
+    (places / "models").mkdir(exist_ok=True)
+    (places / "models/catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": table}))
+
+
+# The list
 
 
 def test_every_class_says_whether_it_is_there(places):
-    assert [item.name for item in catalogue.classes()] == ["absent", "far", "shipped"]
-    assert entry("shipped").installed and entry("shipped").location == str(places / "weights/shipped")
-    assert not entry("absent").installed and not entry("far").installed
-    assert entry("far").location == "hub: someone/far"
+    assert [item.name for item in catalogue.classes()] == ["absent", "far", "foreign", "shipped"]
+    shipped = catalogue.entry("shipped")
+    assert shipped.installed and shipped.shipped and shipped.location == str(places / "weights/shipped")
+    assert not catalogue.entry("absent").installed and not catalogue.entry("far").installed
+    assert catalogue.entry("far").location == "hub: someone/far"
+
+
+def test_an_entry_tells_what_a_person_wants_to_know(places):
+    shipped, foreign = catalogue.entry("shipped"), catalogue.entry("foreign")
+    folder = places / "weights/shipped"
+    assert shipped.bytes_on_disk == sum(path.stat().st_size for path in folder.iterdir())
+    assert shipped.masks and not shipped.verified and shipped.terms is None and shipped.memory_bytes > 0
+    assert not foreign.masks and foreign.download_bytes == 5 and foreign.bytes_on_disk == 0
+    assert foreign.terms == "CC0-1.0: not for sale (https://example.org/licence)"
 
 
 def test_bundles_put_into_the_models_folder_are_found(places):
     save_bundle(tiny_bundle(title="Dogs"), places / "models/dogs")
     (places / "models/no bundle").mkdir()
     (places / "models/file").touch()
-    assert (entry("dogs").title, entry("dogs").installed, entry("dogs").resolution) == ("Dogs", True, 32)
+    dogs = catalogue.entry("dogs")
+    assert (dogs.title, dogs.installed, dogs.resolution) == ("Dogs", True, 32)
     assert catalogue.resolve("dogs") == places / "models/dogs"
-    assert len(catalogue.classes()) == 4
+    assert len(catalogue.classes()) == 5
 
 
 def test_a_bundle_of_the_user_stands_before_a_shipped_one(places):
     save_bundle(tiny_bundle(title="Mine"), places / "models/shipped")
-    assert entry("shipped").title == "Mine"
+    assert catalogue.entry("shipped").title == "Mine" and not catalogue.entry("shipped").shipped
     assert catalogue.resolve("shipped") == places / "models/shipped"
+
+
+def test_a_bundle_put_by_hand_stands_in_for_a_repository(places):
+    save_bundle(tiny_bundle(), places / "models/someone--l4f-dogs")
+    assert catalogue.resolve("Someone/l4f-dogs") == places / "models/someone--l4f-dogs"
 
 
 def test_a_damaged_bundle_is_listed_with_its_problem(places):
     (places / "models/broken").mkdir(parents=True)
     (places / "models/broken/config.json").write_text("{")
-    assert not entry("broken").installed and "not JSON" in entry("broken").problem
+    assert not catalogue.entry("broken").installed and "not JSON" in catalogue.entry("broken").problem
+
+
+def test_verified_means_untouched_since(places):
+    folder = save_and_check(places / "models/dogs")
+    assert catalogue.entry("dogs").verified
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert not catalogue.entry("dogs").verified
+
+
+def save_and_check(folder):
+    save_bundle(tiny_bundle(), folder)
+    records.mark_checked(folder.name, folder)
+    return folder
+
+
+def test_a_record_is_about_one_folder_only(places):
+    save_and_check(places / "models/shipped")
+    assert records.recall("shipped", places / "weights/shipped") is None
+    (places / "cache/labels4free/records/shipped.json").write_text("[[[")
+    assert records.recall("shipped") is None and not catalogue.entry("shipped").verified
+
+
+# From a name to a folder
 
 
 def test_names_folders_and_paths(places):
@@ -70,7 +122,7 @@ def test_names_folders_and_paths(places):
 
 
 @pytest.mark.parametrize(("name", "expected"), [
-    ("absent", "weights of absent are missing"), ("nothing", "the classes are: absent, far, shipped"),
+    ("absent", "weights of absent are missing"), ("nothing", "the classes are: absent, far, foreign, shipped"),
     ("", "is no class"), ("../shipped", "is no class"), ("/nowhere", "is no class"), ("a/b/c", "is no class"),
     ("a\nb", "is no class"), (Path("someone/far"), "is no class"), ("weights/catalogue.json", "l4f convert"),
 ])
@@ -80,29 +132,60 @@ def test_what_cannot_be_resolved(name, expected):
     assert expected in str(caught.value) and str(caught.value).isprintable()
 
 
-def test_repositories_are_fetched(monkeypatch, places):
-    asked = []
-
-    def download_bundle(repository, **options):
-        asked.append((repository, options))
-        return places
-
-    monkeypatch.setattr("l4f_plugin.checkpoints.download.download_bundle", download_bundle)
-    assert catalogue.resolve("someone/l4f-dogs", token="t", with_discriminator=True) == places
-    assert catalogue.resolve("far") == places
-    assert asked == [("someone/l4f-dogs", {"token": "t", "with_discriminator": True}),
-                     ("someone/far", {"with_discriminator": False, "revision": "v1"})]
+# Catalogue files
 
 
 @pytest.mark.parametrize("content", [
     "{", "[]", "{}", '{"schema_version": 2, "classes": {}}', '{"schema_version": 1, "classes": []}',
-    '{"schema_version": 1, "classes": {"a": {}}}',
-    '{"schema_version": 1, "classes": {"a": {"title": "", "licence": "", "resolution": 32, "folder": ".."}}}',
-    '{"schema_version": 1, "classes": {"a": {"title": "", "licence": "", "resolution": 3.5, "folder": "a"}}}'])
+    '{"schema_version": 1, "classes": {"a": 1}}'])
 def test_a_damaged_catalogue_is_told(places, content):
-    (places / "weights/catalogue.json").write_text(content)
-    with pytest.raises(UserError, match="catalogue.json is damaged"):
+    for folder, remedy in (("weights", "fetch Labels4Free again"), ("models", "mend or remove")):
+        (places / folder).mkdir(exist_ok=True)
+        path = places / folder / "catalogue.json"
+        before = path.read_text() if path.exists() else None
+        path.write_text(content)
+        with pytest.raises(UserError, match="catalogue.json is damaged; " + remedy):
+            catalogue.classes()
+        if before:
+            path.write_text(before)
+
+
+@pytest.mark.parametrize("fields", [
+    {}, {"folder": "..", "repository": "a/b"}, {"resolution": 3.5, "folder": "a"}, {"resolution": 48, "folder": "a"},
+    {"title": "", "folder": "a"}, {"title": "two\nlines", "folder": "a"}, {"folder": 3}, {"repository": "nobody"},
+    {"repository": "a/b", "revision": "../.."}, {"repository": "a/b", "file": "../b.pkl"},
+    {"repository": "a/b", "file": "/b.pkl"}, {"repository": "a/b", "file": "b.pkl", "bytes": -1},
+    {"repository": "a/b", "file": "b.pkl", "sha256": "zz"}, {"folder": "a", "truncation_psi": 7},
+    {"folder": "a", "truncation_psi": "1"}, {"folder": "a", "crop": [0, 0, 0, 0]}, {"folder": "a", "crop": 5},
+    {"folder": "a", "terms": 5},
+])
+def test_a_class_with_a_wrong_field_is_told(places, fields):
+    own_catalogue(places, mine={**ENTRY, **fields})
+    with pytest.raises(UserError, match="class mine is damaged: .*; mend it in .*models/catalogue.json"):
         catalogue.classes()
+
+
+def test_a_name_that_is_none_is_told(places):
+    own_catalogue(places, **{"../x": {**ENTRY, "folder": "a"}})
+    with pytest.raises(UserError, match="class '../x' is damaged: a name may hold"):
+        catalogue.classes()
+
+
+def test_a_users_catalogue_is_merged_over_ours(places):
+    save_bundle(tiny_bundle(), places / "models/elsewhere/mine")
+    own_catalogue(places, mine={**ENTRY, "title": "Mine", "folder": "elsewhere/mine"}, foreign={"truncation_psi": 0.25},
+                  far={"repository": "me/near"})
+    known = catalogue_file.read_catalogue()
+    assert catalogue.resolve("mine") == places / "models/elsewhere/mine"
+    assert known["foreign"].truncation_psi == 0.25 and known["foreign"].file == "a/b.pkl"
+    # another repository takes nothing along that was said of the former one
+    assert (known["far"].repository, known["far"].revision) == ("me/near", None)
+
+
+def test_a_users_catalogue_may_lie_elsewhere(places, monkeypatch):
+    (places / "mine.json").write_text(json.dumps({"schema_version": 1, "classes": {"x": {**ENTRY, "folder": "x"}}}))
+    monkeypatch.setenv("LABELS4FREE_CATALOGUE", str(places / "mine.json"))
+    assert catalogue_file.read_catalogue()["x"].folder == places / "x"
 
 
 def test_without_a_catalogue_there_are_the_users_own(places):
@@ -110,28 +193,47 @@ def test_without_a_catalogue_there_are_the_users_own(places):
     assert catalogue.classes() == []
 
 
-def test_folders_follow_the_environment(monkeypatch, tmp_path):
-    monkeypatch.delenv("LABELS4FREE_MODELS")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert catalogue.models_folder() == tmp_path / "cache/labels4free/models"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert catalogue.cache_folder() == tmp_path / "home/.cache/labels4free"
+# Licences
 
 
-def test_the_command_lists_them(capsys, places):
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    assert command.run(parser.parse_args(["--json"])) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert [item["name"] for item in listed] == ["absent", "far", "shipped"]
-    assert listed[2]["installed"] is True and listed[2]["resolution"] == 32
-    assert command.run(parser.parse_args([])) == 0
-    text = capsys.readouterr().out
-    assert "shipped" in text and "not installed" in text and str(places / "models") in text
+def test_a_licence_is_accepted_once_a_class(places):
+    licence = licences.Licence("NC", "not for sale", "https://example.org")
+    with pytest.raises(licences.NotAccepted, match="foreign is under NC: not for sale .* --accept-licence"):
+        licences.demand("foreign", licence)
+    licences.demand("foreign", licence, accepted=True)
+    licences.demand("foreign", licence)
+    assert not licences.is_accepted("far", licence)
+    assert not licences.is_accepted("foreign", licences.Licence("another licence", "not for sale"))
+    (places / "models/licences.json").write_text("[]")
+    assert not licences.is_accepted("foreign", licence)
 
 
-def test_the_shipped_catalogue_is_sound_and_read_without_torch():
+@pytest.mark.parametrize(("name", "restricts"), [
+    ("CC-BY-NC-4.0", True), ("NVIDIA Source Code License-NC", True), ("Creative Commons NonCommercial", True),
+    ("non-commercial", True), ("CC-BY-4.0", False), ("Apache-2.0", False), ("unknown", False), ("NCSA", False)])
+def test_names_of_licences_that_restrict_use(name, restricts):
+    assert (licences.Licence.by_name(name).terms is not None) == restricts
+
+
+# The shipped catalogue
+
+
+def test_the_shipped_catalogue_pins_what_nvidia_published(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("LABELS4FREE_CATALOGUE", "/nowhere/catalogue.json")
+    known = catalogue_file.read_catalogue()
+    assert set(known) == {"avatar", *NVIDIA} and known["avatar"].folder.name == "avatar"
+    for name, (size, digest, resolution) in NVIDIA.items():
+        described = known[name]
+        assert (described.bytes, described.sha256, described.resolution) == (size, digest, resolution)
+        assert (described.repository, described.revision) == ("ZeqiangLai/StyleGAN2-pkl", "main")
+        assert described.file == f"stylegan2/stylegan2-{name}-config-f.pkl"
+        assert described.licence == "NVIDIA Source Code License-NC" and "non-commercial" in described.terms
+        assert not described.alpha and described.truncation_psi and described.alpha_threshold
+        assert described.crop == ((64, 448, 0, 512) if name == "car" else None)
+
+
+def test_the_list_needs_no_torch_and_no_network_library():
     root = Path(__file__).parents[1]
     code = ("import sys; from l4f_plugin.checkpoints.catalogue import classes\n"
             "names = [entry.name for entry in classes()]\n"
@@ -139,3 +241,21 @@ def test_the_shipped_catalogue_is_sound_and_read_without_torch():
             "assert not {'torch', 'huggingface_hub', 'gradio'} & set(sys.modules), 'too much was imported'")
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_memory_is_of_the_right_size():
+    channels = memory.published_channels(1024)
+    assert channels[4] == 512 and channels[64] == 512 and channels[1024] == 32 and len(channels) == 9
+    weights = 4 * 30e6  # what every published 1024 px generator has, about
+    features = 4 * 2 * sum(channels[size] * size**2 for size in (32, 64, 128, 256, 512, 1024))
+    assert weights + features < memory.memory_needed(1024, channels) < weights + 3 * features
+
+
+def test_folders_follow_the_environment(monkeypatch, tmp_path):
+    from l4f_plugin.checkpoints import folders
+
+    monkeypatch.delenv("LABELS4FREE_MODELS")
+    assert folders.models_folder() == tmp_path / "cache/labels4free/models"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert folders.cache_folder() == tmp_path / "home/.cache/labels4free"

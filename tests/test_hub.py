@@ -13,8 +13,8 @@ from bundles import tiny_bundle
 from huggingface_hub import HfApi, ModelHubMixin, errors
 
 from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.download import hub_errors
 from l4f_plugin.checkpoints.hub import HubMixin
+from l4f_plugin.checkpoints.hub_errors import hub_errors
 from l4f_plugin.errors import Cancelled, UserError
 
 
@@ -141,7 +141,7 @@ def test_offline_says_what_to_do(tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": _path(),
                    "LABELS4FREE_MODELS": str(tmp_path / "models")}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    place = tmp_path / "models" / "l4f-dogs"
+    place = tmp_path / "models" / "someone--l4f-dogs"
     assert result.stdout == ("someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; "
                              f"go online, or put its files at {place}.\n"), result.stderr
 

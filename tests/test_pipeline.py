@@ -16,11 +16,12 @@ from PIL import Image
 from l4f_plugin import compositing
 from l4f_plugin.arguments import Background, parse_seeds
 from l4f_plugin.checkpoints.bundle import load_bundle
-from l4f_plugin.checkpoints.catalogue import WEIGHTS_FOLDER
+from l4f_plugin.checkpoints.folders import WEIGHTS_FOLDER
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext
+from l4f_plugin.model_cache import JobQueue, ModelCache
 from l4f_plugin.pipeline import Labels4FreePipeline, RandomInputs
-from l4f_plugin.runtime import CancelToken, JobQueue, ModelCache
+from l4f_plugin.runtime import CancelToken
 
 SEEDS = [7, 0, 2**32 - 1, 12, 7]
 

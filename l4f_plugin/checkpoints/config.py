@@ -78,12 +78,14 @@ class BundleConfig:
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What a list of classes shows of a bundle."""
+    """What a list of classes shows of a bundle, and what its files should be."""
 
     class_name: str
     title: str
     licence: str
     resolution: int
+    channels: Mapping[int, int]
+    files: Mapping[str, WeightFile]
 
 
 def plain_class_name(text: str) -> str:
@@ -138,8 +140,10 @@ def _refuse_constant(name: str) -> None:
 
 
 def _summary(data: dict[str, Any]) -> BundleSummary:
+    generator = _object(data, "generator")
     return BundleSummary(_text(data, "class_name", 64, CLASS_NAME), _text(data, "title", 200),
-                         _text(data, "licence", 200), _resolution(_object(data, "generator")))
+                         _text(data, "licence", 200), _resolution(generator), _channels(generator),
+                         _files(_object(data, "files")))
 
 
 def _parse(data: dict[str, Any]) -> BundleConfig:

@@ -9,7 +9,7 @@ from huggingface_hub import ModelHubMixin
 
 from .bundle import Bundle, load_bundle, save_bundle
 from .catalogue import resolve
-from .download import hub_errors
+from .hub_errors import hub_errors
 
 _Model = TypeVar("_Model", bound="HubMixin")
 

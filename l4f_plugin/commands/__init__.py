@@ -66,6 +66,12 @@ def print_json(answer: Any) -> None:
     print(json.dumps(answer, indent=1, default=str))
 
 
+def confirm(question: str) -> bool:
+    """Asks on the terminal; anything but y or yes is a no."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def make_folder(folder: Path) -> Path:
     """Makes the output folder before any work is done for it. Raises `UserError` where that is impossible."""
     from ..checkpoints.files import storage_error

@@ -54,7 +54,7 @@ def _evaluate_masks(arguments: argparse.Namespace) -> int:
 def _evaluate_class(arguments: argparse.Namespace) -> int:
     check_integer("The number of pictures", arguments.pictures, 2, MOST_PICTURES)
 
-    from ..checkpoints.catalogue import cache_folder
+    from ..checkpoints.folders import cache_folder
     from ..evaluation.object_class import evaluate_class
     from ..evaluation.report import class_markdown, class_text
     from ..pipeline import Labels4FreePipeline

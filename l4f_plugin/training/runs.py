@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
-from ..checkpoints.catalogue import cache_folder
 from ..checkpoints.config import BundleConfig
+from ..checkpoints.folders import cache_folder
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from .alpha import AlphaTrainer

@@ -1,0 +1,30 @@
+"""Where things lie on disk. Imports nothing but the standard library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
+
+
+def cache_folder() -> Path:
+    """Where everything lies that can be made or fetched again: `~/.cache/labels4free` (XDG_CACHE_HOME)."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache").absolute() / "labels4free"
+
+
+def models_folder() -> Path:
+    """Where bundles of the user lie, one folder each: LABELS4FREE_MODELS or `models` of the cache folder."""
+    chosen = os.environ.get("LABELS4FREE_MODELS")
+    return Path(chosen).expanduser().absolute() if chosen else cache_folder() / "models"
+
+
+def masks_folder() -> Path:
+    """Where the learning of masks keeps its state until it is done: one folder a run, `CLASS.DIGEST`."""
+    return cache_folder() / "masks"
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder above (or at) `path` that is there, to ask for free space."""
+    return next((place for place in (path, *path.parents) if place.exists()), Path(path.anchor))
