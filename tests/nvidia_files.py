@@ -139,10 +139,9 @@ def _network(function: str, variables: dict[str, Any], settings: dict[str, Any],
 def _put(variables: dict[str, Any], theirs: str, state: dict[str, torch.Tensor], ours: str,
          flip: bool = False) -> None:
     weight = state[f"{ours}.weight"]
-    if weight.ndim == 4:
-        weight = (weight.flip(2, 3) if flip else weight).permute(2, 3, 1, 0)
-    else:
-        weight = weight.t()
+    if flip:
+        weight = weight.flip(2, 3)
+    weight = weight.permute(2, 3, 1, 0) if weight.ndim == 4 else weight.t()
     variables[f"{theirs}/weight"] = np.ascontiguousarray(weight.numpy())
     if f"{ours}.bias" in state:
         variables[f"{theirs}/bias"] = state[f"{ours}.bias"].numpy()

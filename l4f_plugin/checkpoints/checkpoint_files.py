@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,11 +46,10 @@ def _read(file: BinaryIO, label: str) -> Any:
 
 def _is_torch_stream(file: BinaryIO, size: int, label: str) -> bool:
     """Whether torch's own magic number is the first thing in the file, which is left where it stood."""
-    steps = opcodes(PickleStream(file, size, Allowance()))
-    try:
-        first = [argument for _, argument in islice(steps, _FIRST_STEPS)]
-    except ValueError:
-        first = []
+    first: list[Any] = []
+    with suppress(ValueError):  # what is wrong is said later
+        for _, argument in islice(opcodes(PickleStream(file, size, Allowance())), _FIRST_STEPS):
+            first.append(argument)
     file.seek(0)
     if not first:
         raise UserError(f"{label} is neither a PyTorch checkpoint nor a pickle; choose another file.")

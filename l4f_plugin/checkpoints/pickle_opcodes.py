@@ -22,6 +22,7 @@ STRINGS = {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
 PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 GETS = {"GET", "BINGET", "LONG_BINGET"}
 _OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+_LINES = {"STRING": 1, "PERSID": 1, "GLOBAL": 2, "INST": 2}
 _LENGTH_BYTES = {"BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
 
 
@@ -96,6 +97,13 @@ class PickleStream:
         self.allowance.spend(0, len(line))
         return line
 
+    def text_line(self) -> str:
+        """A line as it is written: `pickletools` would undo escapes, and warn about those it does not know."""
+        line = self.readline()
+        if line[-1:] != b"\n":
+            raise ValueError("it ends in the middle of a line or has a longer one than weights need")
+        return line[:-1].decode("utf-8")
+
     def step_over(self, length_bytes: int) -> FileBytes:
         """Steps over a length of `length_bytes` bytes and as many bytes as it says."""
         length = int.from_bytes(self.read(length_bytes), "little")
@@ -110,7 +118,10 @@ class PickleStream:
 
 
 def opcodes(stream: PickleStream) -> Iterator[tuple[str, Any]]:
-    """The (name, argument) pairs up to STOP. Raises `ValueError` on more than a file may hold."""
+    """The (name, argument) pairs up to STOP. The argument of GLOBAL and INST is "module.name".
+
+    Raises `ValueError` on more than a file may hold.
+    """
     count, name = 0, ""
     while name != "STOP":
         code = stream.read(1)
@@ -120,6 +131,8 @@ def opcodes(stream: PickleStream) -> Iterator[tuple[str, Any]]:
         name, argument = opcode.name, None
         if name in _LENGTH_BYTES:
             argument = stream.step_over(_LENGTH_BYTES[name])
+        elif name in _LINES:
+            argument = ".".join(stream.text_line() for _ in range(_LINES[name]))
         elif opcode.arg is not None:
             argument = opcode.arg.reader(stream)
         stream.allowance.spend(1, 0)
@@ -146,7 +159,7 @@ def names_in(stream: PickleStream) -> Iterator[str]:
             memo[len(memo) if name == "MEMOIZE" else argument] = recent[1]
             continue
         if name in ("GLOBAL", "INST"):
-            yield ".".join(argument.split(" ", 1))
+            yield argument
         elif name == "STACK_GLOBAL":
             if None in recent:
                 raise ValueError("it hides a name that it uses")

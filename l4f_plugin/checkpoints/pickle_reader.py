@@ -220,7 +220,7 @@ class _Machine:
         self.stack.append(frozenset(plain_key(item) for item in self.pop_to_mark()))
 
     def do_global(self, argument: str) -> None:
-        self.stack.append(self.vocabulary[".".join(argument.split(" ", 1))])
+        self.stack.append(self.vocabulary[argument])
 
     def do_stack_global(self, argument: None) -> None:
         name, module = self.pop(), self.pop()
