@@ -18,6 +18,7 @@ import nvidia_files
 import pytest
 from bundles import tiny_bundle
 from hypothesis import HealthCheck, given, settings
+from hypothesis import seed as with_seed
 from hypothesis import strategies as st
 
 from l4f_plugin.checkpoints.conversion import read_published
@@ -200,7 +201,7 @@ def test_changed_files_for_a_long_time(tmp_path, monkeypatch):
     end, seed, tried = time.monotonic() + FUZZ_SECONDS, int(os.environ.get("L4F_FUZZ_SEED", "1")), 0
     samples()
 
-    @settings(max_examples=1000, database=None, derandomize=False, deadline=None)
+    @settings(max_examples=1000, database=None, derandomize=False, suppress_health_check=list(HealthCheck))
     @given(sample=st.integers(0, 5), changes=CHANGES)
     def once(sample, changes):
         nonlocal tried
@@ -209,9 +210,7 @@ def test_changed_files_for_a_long_time(tmp_path, monkeypatch):
             survives(changed(samples()[sample], changes), tmp_path / "fuzzed.pkl")
 
     while time.monotonic() < end:
-        from hypothesis import seed as seeded
-
-        seeded(seed)(once)()
+        with_seed(seed)(once)()
         seed += 1
     assert [path.name for path in tmp_path.iterdir()] == ["fuzzed.pkl"]
     print(f"{tried} files in {FUZZ_SECONDS:.0f} s")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("source", type=Path, help="generator of rosinality's (.pt) or NVIDIA's StyleGAN2 (.pkl), or a bundle")
+    parser.add_argument("source", type=Path,
+                        help="StyleGAN2 of rosinality's layout (.pt) or NVIDIA's (.pkl), or a bundle")
     parser.add_argument("destination", type=Path, help="folder of the bundle to write")
     parser.add_argument("--alpha", type=Path, metavar="FILE", help="Labels4Free alpha network (.pt)")
     parser.add_argument("--name", help="class name; the folder's by default")
