@@ -45,7 +45,7 @@ class Labels4FreePipeline(HubMixin):
     "bfloat16" for the feature maps, by default float16 on CUDA and float32 elsewhere. Masks are always
     computed in float32. Raises `UserError` for what this machine does not have.
 
-    One thread at a time: `runtime.ModelCache` gives pipelines to jobs in turn.
+    One thread at a time: `model_cache.ModelCache` gives pipelines to jobs in turn.
     """
 
     def __init__(

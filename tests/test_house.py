@@ -26,15 +26,13 @@ STOREYS = [
     {"arguments"},
     {"samples"},
     {"pipeline"},
+    {"model_cache"},
     {"training", "evaluation", "datasets"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
 WORKSHOPS = {"training", "evaluation", "datasets"}
-STAIRS_UP = {
-    ("runtime", "pipeline"),  # keeps one pipeline in memory, and imports it when the first is asked for
-}
 NAMES_OF_THE_PACKAGE = {"arguments", "runtime", "samples", "pipeline"}  # what __init__ hands on
 
 # Third-party modules that each folder may import. tqdm comes with huggingface-hub; fastapi, starlette and
@@ -148,7 +146,6 @@ def may_import(importer: str, imported: str) -> bool:
         importer == imported
         or storey[imported] < storey[importer]
         or {importer, imported} <= WORKSHOPS
-        or (importer, imported) in STAIRS_UP
     )
 
 

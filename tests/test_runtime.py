@@ -12,7 +12,8 @@ import torch
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled, UserError
-from l4f_plugin.runtime import CancelToken, JobQueue, ModelCache
+from l4f_plugin.model_cache import JobQueue, ModelCache
+from l4f_plugin.runtime import CancelToken
 
 CPU = torch.device("cpu")
 OutOfMemoryError = torch.cuda.OutOfMemoryError  # the name it has since torch 1.13

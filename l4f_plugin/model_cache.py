@@ -1,0 +1,157 @@
+"""Whose turn it is, and which pipeline is in memory: one job at a time, one object class at a time.
+
+Pages, the HTTP API and a host share one device, and so one queue.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from .runtime import CancelToken, OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
+
+if TYPE_CHECKING:
+    from .pipeline import Labels4FreePipeline
+
+_LOOK_AGAIN = 0.1  # seconds between looks at the cancel token while waiting for a turn
+
+
+class JobQueue:
+    """One job at a time, first come first served.
+
+    A turn belongs to a job, not to a thread: a job that yields results may go on in another thread.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._tickets: deque[object] = deque()
+
+    def __len__(self) -> int:
+        """Jobs that run or wait."""
+        return len(self._tickets)
+
+    @contextmanager
+    def turn(
+        self, cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None
+    ) -> Iterator[None]:
+        """Waits until the jobs before this one have ended; the body of the `with` is the job.
+
+        `on_wait(ahead)` is called with the number of jobs ahead whenever that changes. Raises `Cancelled`
+        when `cancel` is set while waiting. Not for use within a turn: that would wait for itself.
+        """
+        ticket = object()
+        with self._changed:
+            self._tickets.append(ticket)
+        try:
+            self._wait(ticket, cancel or CancelToken(), on_wait)
+            yield
+        finally:
+            with self._changed:
+                self._tickets.remove(ticket)
+                self._changed.notify_all()
+
+    def _wait(self, ticket: object, cancel: CancelToken, on_wait: Callable[[int], None] | None) -> None:
+        reported = 0
+        while True:
+            cancel.check()
+            with self._changed:
+                ahead = self._tickets.index(ticket)
+                if ahead == 0:
+                    return
+                if ahead == reported or on_wait is None:
+                    self._changed.wait(_LOOK_AGAIN)
+                    continue
+            on_wait(ahead)  # outside the lock: it may take its time
+            reported = ahead
+
+
+JOBS = JobQueue()
+"""The queue of this process: pages, API and host share one device."""
+
+
+class MemoryReport(NamedTuple):
+    """Bytes in use before and after a release, counted as in `ModelCache.memory`."""
+
+    before: int
+    after: int
+
+
+class ModelCache:
+    """At most one pipeline in memory, loaded when a job first needs it.
+
+    `load(name, device=..., dtype=...)` makes a pipeline; by default `Labels4FreePipeline.from_pretrained`.
+    """
+
+    def __init__(self, load: Callable[..., Labels4FreePipeline] | None = None, jobs: JobQueue = JOBS):
+        self._load = load or _from_pretrained
+        self._jobs = jobs
+        self._key: tuple | None = None
+        self._pipeline: Labels4FreePipeline | None = None
+
+    @contextmanager
+    def job(
+        self,
+        name: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        cancel: CancelToken | None = None,
+        on_wait: Callable[[int], None] | None = None,
+        release_after: bool = False,
+    ) -> Iterator[Labels4FreePipeline]:
+        """Waits for its turn, then gives the pipeline of that class: `with cache.job("avatar") as pipeline:`.
+
+        A pipeline of another class, device or precision makes room first. Running out of memory, in loading
+        or in the body, empties the cache and is raised as `UserError`. Raises `Cancelled` as `JobQueue.turn`.
+        """
+        with self._jobs.turn(cancel, on_wait):
+            try:
+                with out_of_memory_in_words():
+                    yield self._get(name, device, dtype)
+            except OutOfMemory:
+                self._drop()
+                raise
+            finally:
+                if release_after:
+                    self._drop()
+
+    @property
+    def loaded(self) -> str | None:
+        """The name under which the pipeline in memory was asked for, None where there is none."""
+        return self._key[0] if self._key else None
+
+    def memory(self) -> int:
+        """Bytes: on a GPU what this process holds of its memory, on a CPU the weights; 0 with no pipeline."""
+        pipeline = self._pipeline
+        return 0 if pipeline is None else memory_in_use(pipeline.device) or pipeline.weight_bytes()
+
+    def release(self) -> MemoryReport:
+        """Takes the pipeline out of memory once the running jobs have ended."""
+        with self._jobs.turn():
+            before, device = self.memory(), self._pipeline and self._pipeline.device
+            self._drop()
+            return MemoryReport(before, memory_in_use(device) if device else before)
+
+    def _get(self, name: str, device: str | None, dtype: str | None) -> Labels4FreePipeline:
+        key = (name, device, dtype)
+        if self._key != key or self._pipeline is None:
+            self._drop()
+            self._pipeline = self._load(name, device=device, dtype=dtype)
+            self._key = key
+        return self._pipeline
+
+    def _drop(self) -> None:
+        pipeline, self._pipeline, self._key = self._pipeline, None, None
+        if pipeline is not None:
+            pipeline.unload()
+            del pipeline
+            free_memory()
+
+
+def _from_pretrained(name: str, **options: str | None) -> Labels4FreePipeline:
+    from .pipeline import Labels4FreePipeline
+
+    return Labels4FreePipeline.from_pretrained(name, **options)
