@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from l4f_plugin.checkpoints import catalogue
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_ui import __main__ as command
@@ -94,14 +95,20 @@ def test_page_is_built_where_no_class_is_known(tmp_path, monkeypatch):
         parts.generate, run(parts.generate, parts.generate.generate, None, "1", 0.7, 1, "picture"))
 
 
-def test_starts_with_a_class_that_needs_no_download(page, monkeypatch):
-    known = page.engine.classes()
-    remote = [SimpleNamespace(name="avatar", installed=False), SimpleNamespace(name="zebra", installed=True)]
-    monkeypatch.setattr(page.engine, "classes", lambda: remote[::-1])
-    assert page.engine.default_class() == "zebra"
-    remote[0].installed = True
-    assert page.engine.default_class() == "avatar"
-    assert "tiny" in [entry.name for entry in known]
+def test_offers_classes_that_draw_with_masks_at_once(page, monkeypatch):
+    def entry(name, **state):
+        return SimpleNamespace(name=name, **{"installed": True, "masks": True, "problem": None, **state})
+
+    def offered(*entries):
+        monkeypatch.setattr(catalogue, "classes", lambda: list(entries))
+        return [entry.name for entry in page.engine.classes()], page.engine.default_class()
+
+    broken = entry("ape", problem="Broken.")
+    assert offered(broken, entry("avatar"), entry("bee")) == (["avatar", "bee", "ape"], "avatar")
+    assert offered(entry("avatar", installed=False), entry("bee", masks=False), entry("cow")) == (["cow"], "cow")
+    assert offered(broken) == (["ape"], "ape")
+    assert not page.engine.is_usable("ape")
+    assert offered() == ([], None)
 
 
 # ---- words
@@ -309,6 +316,8 @@ def test_zip_holds_every_file(page):
         assert len(packed.namelist()) == 16
         assert packed.read(saved[0].files["cutout"].name) == saved[0].files["cutout"].read_bytes()
     assert page.generate.archive not in page.generate.pack([])
+    saved[1].files["mask"].unlink()
+    assert "unexpected" in status_of(page.generate, page.generate.pack(saved))
 
 
 def test_output_folder_under_a_file_is_told(page, tmp_path):
@@ -470,9 +479,9 @@ def test_new_day_is_served_too(page, monkeypatch):
 
 
 def test_old_previews_make_room(page, monkeypatch):
-    monkeypatch.setattr(outputs, "PREVIEWS_KEPT", 3)
+    monkeypatch.setattr(outputs, "FOLDERS_KEPT", 3)
     picture = Image.new("RGB", (2, 2))
-    paths = [page.outputs.preview(picture, "x.png", "text") for _ in range(5)]
+    paths = [page.outputs.preview({"x.png": picture}, "text")[0] for _ in range(5)]
     assert [path.exists() for path in paths] == [False, False, True, True, True]
 
 

@@ -85,6 +85,9 @@ def serve(options: argparse.Namespace) -> None:
         inbrowser=not options.no_browser,
         allowed_paths=outputs.served_folders,
     )
+    if options.listen:
+        address = f"http://127.0.0.1:{port}/"
+        print(text("server.network", address=f"http://{socket.gethostname()}:{port}/"), flush=True)
     print(text("server.address", address=address), flush=True)
     if public:
         print(text("server.public", address=public), flush=True)

@@ -26,11 +26,10 @@ class ClassChoice:
         return gr.update(info=self.describe(name))
 
     def describe(self, name: str | None) -> str:
-        """Size and licence of a class, whether its first use downloads it, or what is wrong with it."""
+        """Size and licence of a class, or what is wrong with it."""
         entry = next((entry for entry in self._engine.classes() if entry.name == name), None)
         if entry is None:
             return text("class.none")
         if entry.problem:
             return entry.problem
-        key = "class.details" if entry.installed else "class.not_installed"
-        return text(key, resolution=entry.resolution, licence=entry.licence or text("class.model_card"))
+        return text("class.details", resolution=entry.resolution, licence=entry.licence)

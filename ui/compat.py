@@ -48,6 +48,11 @@ def gallery(**arguments: Any) -> gr.Gallery:
     )
 
 
+def gallery_update(pictures: Sequence[tuple[str, str]]) -> dict:
+    """The update that shows other pictures, (file, caption) each, with none of them enlarged."""
+    return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 else {}))
+
+
 def shown_image(**arguments: Any) -> gr.Image:
     """A picture to look at and download; an RGBA PNG keeps its transparency."""
     return _make(
@@ -128,7 +133,7 @@ def download_button(label: str, *, elem_id: str, **arguments: Any) -> Any:
     """A button that downloads the file which is its value; a file list where Gradio has no such button."""
     if hasattr(gr, "DownloadButton"):
         return _make(gr.DownloadButton, label=label, elem_id=elem_id, interactive=False, **arguments)
-    return _make(gr.File, label=label, elem_id=elem_id, interactive=False)
+    return _make(gr.File, label=label, elem_id=elem_id, interactive=False, **arguments)
 
 
 def download_update(file: Path | None) -> dict:
@@ -160,22 +165,20 @@ def on(
     inputs: Sequence = (),
     outputs: Sequence = (),
     *,
-    name: str | None = None,
-    progress: str = "hidden",
     latest: bool = False,
     queue: bool = True,
     js: str | None = None,
 ) -> Any:
     """Wires a handler to an event such as `button.click`; returns what `.then` hangs on.
 
-    A `name` makes it an endpoint for gradio_client, none hides it. `latest` drops what came between a running
-    call and the newest one. Calls of one handler may overlap: the engine itself runs one job at a time.
+    `latest` drops what came between a running call and the newest one. Calls of one handler may overlap: the
+    engine itself runs one job at a time. None becomes an endpoint of Gradio's own API.
     """
     arguments: dict[str, Any] = {
         "fn": handler,
         "inputs": list(inputs),
         "outputs": list(outputs),
-        "show_progress": progress,
+        "show_progress": "hidden",  # the panels have a progress bar of their own
         "queue": queue,
     }
     arguments["_js" if MAJOR < 4 else "js"] = js
@@ -183,9 +186,7 @@ def on(
         arguments["concurrency_limit"] = None
         if latest:
             arguments["trigger_mode"] = "always_last"
-    if name is not None:
-        arguments["api_name"] = name
-    elif MAJOR >= 6:
+    if MAJOR >= 6:
         arguments["api_visibility"] = "private"
     else:
         arguments["api_name"] = False

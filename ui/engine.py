@@ -39,17 +39,17 @@ class Engine:
         self._samples: OrderedDict[tuple[str, int, float], Sample] = OrderedDict()
 
     def classes(self) -> list[ClassEntry]:
-        """The object classes on offer, installed ones first."""
+        """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
         from l4f_plugin.checkpoints import catalogue
 
-        return sorted(catalogue.classes(), key=lambda entry: not entry.installed)
+        shown = [entry for entry in catalogue.classes() if entry.problem or (entry.installed and entry.masks)]
+        return sorted(shown, key=lambda entry: entry.problem is not None)
 
     def default_class(self) -> str | None:
-        """The class a page starts with: one that needs no download where there is any."""
+        """The class a page starts with."""
         entries = self.classes()
-        usual = [entry for entry in entries if entry.name == DEFAULT_CLASS]
-        ordered = [entry for entry in usual if entry.installed] + entries  # installed ones come first
-        return ordered[0].name if ordered else None
+        usual = [entry for entry in entries if entry.name == DEFAULT_CLASS and not entry.problem]
+        return next((entry.name for entry in usual + entries), None)
 
     def entry(self, name: str | None) -> ClassEntry:
         """What is known about a class. Raises `UserError` for one that is not on offer."""
@@ -58,9 +58,9 @@ class Engine:
             raise UserError(text("problem.no_class"))
         return found
 
-    def is_installed(self, name: str | None) -> bool:
-        """Whether using the class needs no download."""
-        return any(entry.name == name and entry.installed for entry in self.classes())
+    def is_usable(self, name: str | None) -> bool:
+        """Whether the class can draw."""
+        return any(entry.name == name and not entry.problem for entry in self.classes())
 
     def is_busy(self) -> bool:
         """Whether a job that starts now would have to wait."""

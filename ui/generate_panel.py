@@ -12,7 +12,7 @@ from l4f_plugin.errors import Cancelled
 from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import button, choices, named
-from .jobs import Job
+from .jobs import Job, complain
 from .outputs import VIEWS, SavedSample, shown_path
 from .texts import text
 from .workspace import Workspace
@@ -80,7 +80,7 @@ class GeneratePanel:
     def _wire(self) -> None:
         inputs = [self.choice.dropdown, self.seeds, self.psi, self.count, self.view]
         shown = [self.empty, self.stage, self.gallery, self.results, *self._picked_parts()]
-        self.started = self.job.on(self.job.run.click, self.generate, inputs, shown, name="generate")
+        self.started = self.job.on(self.job.run.click, self.generate, inputs, shown)
         self.job.on(self.seeds.submit, self.generate, inputs, shown)
         compat.on(self.random.click, lambda: "-1", [], [self.seeds], queue=False)
         compat.on(
@@ -143,7 +143,7 @@ class GeneratePanel:
             self.empty: gr.update(visible=False),
             self.stage: gr.update(visible=True),
             self.results: list(saved),
-            self.gallery: gr.update(value=_pictures(saved, view), selected_index=None),
+            self.gallery: compat.gallery_update(_pictures(saved, view)),
             **self._pick(None, view),
         }
 
@@ -191,7 +191,10 @@ class GeneratePanel:
         """Makes the ZIP, which the page then downloads."""
         if not results:
             return {self.job.status: status.finished(text("generate.nothing_to_pack"))}
-        return {self.archive: compat.download_update(self._workspace.outputs.pack(results))}
+        try:
+            return {self.archive: compat.download_update(self._workspace.outputs.pack(results))}
+        except Exception as error:
+            return {self.job.status: complain(error)}
 
 
 def _pictures(saved: list[SavedSample], view: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from l4f_plugin.pipeline import Sample
 
-PREVIEWS_KEPT = 64
+FOLDERS_KEPT = 256
+"""Previews and archives of all sessions that stay on disk while the page runs."""
 VIEWS = ("picture", "mask", "cutout")
 _ENDINGS = {
     "picture": "",
@@ -52,8 +53,8 @@ class Outputs:
     def __init__(self, folder: Path | None = None):
         self.folder = (folder or default_output_folder()).expanduser().resolve()
         self.served_folders = [str(self._today())]
-        self._previews = Path(tempfile.mkdtemp(prefix="labels4free-"))
-        self._preview_files: deque[Path] = deque()
+        self._temporary = Path(tempfile.mkdtemp(prefix="labels4free-"))
+        self._recent: deque[Path] = deque()
 
     def save_sample(self, sample: Sample, class_name: str, title: str) -> SavedSample:
         """Writes picture, mask, cut-out and background. Raises `UserError` where that is impossible."""
@@ -67,15 +68,12 @@ class Outputs:
             write_png(files[kind], image, infotext=sample.infotext())
         return SavedSample(class_name, title, sample.seed, sample.truncation_psi, files)
 
-    def preview(self, image: Image.Image, name: str, infotext: str) -> Path:
-        """Writes a picture that is only shown so far; the oldest previews make room for new ones."""
-        folder = Path(tempfile.mkdtemp(dir=self._previews))
-        path = folder / name
-        write_png(path, image, infotext=infotext)
-        self._preview_files.append(folder)
-        if len(self._preview_files) > PREVIEWS_KEPT:
-            shutil.rmtree(self._preview_files.popleft(), ignore_errors=True)
-        return path
+    def preview(self, images: Mapping[str, Image.Image], infotext: str) -> list[Path]:
+        """Writes pictures that are only shown so far, by their file names."""
+        folder = self._temporary_folder()
+        for name, image in images.items():
+            write_png(folder / name, image, infotext=infotext)
+        return [folder / name for name in images]
 
     def keep(self, preview: Path) -> Path:
         """Copies a preview to today's folder under a name that is still free."""
@@ -93,10 +91,7 @@ class Outputs:
 
     def pack(self, samples: Sequence[SavedSample]) -> Path:
         """A ZIP of all files of the samples, stored as they are because PNG is compressed already."""
-        path = (
-            Path(tempfile.mkdtemp(dir=self._previews)) / f"{slug(samples[0].class_name)}_{len(samples)}.zip"
-        )
-        self._preview_files.append(path.parent)
+        path = self._temporary_folder() / f"{slug(samples[0].class_name)}_{len(samples)}.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for name, file in sorted({file.name: file for s in samples for file in s.files.values()}.items()):
                 archive.write(file, name)
@@ -111,7 +106,15 @@ class Outputs:
 
     def forget_previews(self) -> None:
         """Removes what was only shown."""
-        shutil.rmtree(self._previews, ignore_errors=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _temporary_folder(self) -> Path:
+        """A new folder; the oldest ones make room."""
+        folder = Path(tempfile.mkdtemp(dir=self._temporary))
+        self._recent.append(folder)
+        while len(self._recent) > FOLDERS_KEPT:
+            shutil.rmtree(self._recent.popleft(), ignore_errors=True)
+        return folder
 
     def _today(self) -> Path:
         return self.folder / date.today().isoformat()

@@ -97,7 +97,7 @@ class SwapPanel:
             self.view,
         ]
         results = [self.empty, self.stage, self.seed, self.shown, *self._view_parts()]
-        self.started = self.job.on(self.job.run.click, self.swap, inputs, results, name="swap")
+        self.started = self.job.on(self.job.run.click, self.swap, inputs, results)
         self._inputs, self._results = inputs, results
         for field_ in (self.seed, self.background.seed):
             self.job.on(field_.submit, self.swap, inputs, results)
@@ -135,8 +135,8 @@ class SwapPanel:
         return self.job.on(trigger, self.first, [self.shown, *self._inputs], self._results)
 
     def first(self, token, shown: Shown | None, *values) -> Iterator[dict]:
-        """Draws the first subject, unless there is one or its class would have to be downloaded for it."""
-        if shown is None and self._workspace.engine.is_installed(values[0]):
+        """Draws the first subject, unless there is one or there is no class for it."""
+        if shown is None and self._workspace.engine.is_usable(values[0]):
             yield from self.swap(token, *values)
 
     def follow(self, token, shown: Shown | None, *values) -> Iterator[dict]:
@@ -169,12 +169,12 @@ class SwapPanel:
 
     def _preview(self, stem: str, result: SwapResult) -> Shown:
         images = {
-            "result": (result.composite, f"{stem}_swapped.png"),
-            "mask": (result.alpha, f"{stem}_swapped_alpha.png"),
-            "before": (result.sample.picture(), f"{stem}.png"),
+            f"{stem}_swapped.png": result.composite,
+            f"{stem}_swapped_alpha.png": result.alpha,
+            f"{stem}.png": result.sample.picture(),
         }
-        write = self._workspace.outputs.preview
-        return Shown({kind: write(image, name, result.infotext) for kind, (image, name) in images.items()})
+        files = self._workspace.outputs.preview(images, result.infotext)
+        return Shown(dict(zip(("result", "mask", "before"), files, strict=True)))
 
     def switch_view(self, view: str, shown: Shown | None) -> dict:
         """Shows the result, the mask or both pictures; the download button follows."""

@@ -17,9 +17,7 @@ ENGLISH = {
     "header.nothing_to_unload": "No class is in memory, so there is nothing to unload.",
     # class
     "class.details": "{resolution} × {resolution} px · weights: {licence}",
-    "class.not_installed": "{resolution} × {resolution} px · weights: {licence} · downloaded at first use",
     "class.none": "There is no object class yet. Put a bundle into the models folder and reload this page.",
-    "class.model_card": "see its model card",
     # generate
     "generate.tab": "Generate",
     "generate.class": "Object class",
@@ -144,6 +142,7 @@ ENGLISH = {
     "server.port_taken": "Port {taken} is taken, so the page uses {port}.",
     "server.no_port": "No port between {first} and {last} is free; name another one with --port.",
     "server.address": "Labels4Free is at {address} (stop it with Ctrl-C)",
+    "server.network": "Other computers of the network reach it at {address}",
     "server.public": "Public address: {address}",
     "server.open_to_all": "Whoever reaches this address can use the page; --auth USER:PASS stops that.",
     "server.bad_auth": "--auth wants a name and a password with a colon between, as in --auth ann:secret.",
