@@ -22,7 +22,6 @@ from .arguments import (
 from .checkpoints.bundle import Bundle
 from .checkpoints.config import BundleConfig
 from .checkpoints.hub import HubMixin
-from .errors import UserError
 from .runtime import CancelToken, choose_device, choose_dtype, free_memory, out_of_memory_in_words
 from .samples import Sample, SwapResult, put_before
 
@@ -196,7 +195,8 @@ class Labels4FreePipeline(HubMixin):
         `background` is what `Background.parse` reads: `seed:7`, a picture, `#rrggbb`, `blur:8` or
         `transparent`. `threshold`, `grow`, `feather` and `keep_largest` edit the mask (`EdgeOptions`).
 
-        Raises `UserError` for arguments out of bounds and pictures that cannot be read; `Cancelled`.
+        Raises `UserError` for arguments out of bounds, pictures that cannot be read and a class that has no
+        masks yet; `Cancelled`.
         """
         edge = EdgeOptions(threshold, grow, feather, keep_largest)
         wanted = Background.parse(background)
@@ -222,12 +222,7 @@ class Labels4FreePipeline(HubMixin):
     def _draw(
         self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
     ) -> tuple[list[Sample], list[np.ndarray]]:
-        """Subjects with masks and backgrounds uint8 `[H, W, 3]`, by their seeds, all in one batch."""
-        if self.bundle.alpha is None:
-            raise UserError(
-                f"The class {self.config.class_name} has no mask network yet; train one with "
-                "`l4f train alpha`."
-            )
+        """Subjects, with masks if the class has them, and backgrounds uint8 `[H, W, 3]`, all in one batch."""
         cancel.check()
         self._move(self.device)
         with out_of_memory_in_words():
@@ -250,8 +245,11 @@ class Labels4FreePipeline(HubMixin):
     @torch.inference_mode()
     def _synthesise(
         self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures uint8 `[N + M, H, W, 3]` of N subjects and M backgrounds, alphas float32 `[N, H, W]`."""
+    ) -> tuple[np.ndarray, Sequence[np.ndarray | None]]:
+        """Pictures uint8 `[N + M, H, W, 3]` of N subjects and M backgrounds, alphas float32 `[N, H, W]`.
+
+        A class without masks has None for each alpha.
+        """
         generator, learned = self.bundle.generator, self.bundle.background
         seeds = [*subjects, *backgrounds]
         drawn = {seed: RandomInputs.of(seed, generator.config, style.noise_mode) for seed in seeds}
@@ -270,8 +268,8 @@ class Labels4FreePipeline(HubMixin):
             on_block=cancel.check,
         )
         top, bottom, left, right = self._crop
-        alphas = np.zeros((0, bottom - top, right - left), np.float32)
-        if subjects:
+        alphas = [None] * len(subjects)
+        if subjects and self.bundle.alpha is not None:
             alpha = self.bundle.alpha([features[: len(subjects)] for features in output.features])
             alphas = alpha[:, 0, top:bottom, left:right].float().cpu().numpy()
         pixels = (output.image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from . import __version__, compositing
 from .arguments import Background, EdgeOptions
+from .errors import UserError
 from .images import cover_fit, infotext
 
 
@@ -16,14 +17,15 @@ from .images import cover_fit, infotext
 class Sample:
     """A generated picture with its soft mask.
 
-    `image` uint8 RGB `[H, W, 3]`; `alpha` float32 `[H, W]` in [0, 1]; `background` uint8 `[H, W, 3]`, what
-    the generator draws with the object switched off, None where it was not asked for.
+    `image` uint8 RGB `[H, W, 3]`; `alpha` float32 `[H, W]` in [0, 1], None where the class has no masks yet;
+    `background` uint8 `[H, W, 3]`, what the generator draws with the object switched off, None where it was
+    not asked for.
     """
 
     seed: int
     truncation_psi: float
     image: np.ndarray
-    alpha: np.ndarray
+    alpha: np.ndarray | None
     background: np.ndarray | None = None
     class_name: str = ""
     truncation_cutoff: int | None = None
@@ -34,13 +36,24 @@ class Sample:
         return Image.fromarray(self.image)
 
     def mask(self, threshold: float | None = None) -> Image.Image:
-        """The mask as 8-bit grey; hard with a `threshold` in [0, 1]."""
-        return Image.fromarray(compositing.to_bytes(compositing.threshold(self.alpha, threshold)))
+        """The mask as 8-bit grey; hard with a `threshold` in [0, 1]. Raises `UserError` where there is none."""
+        return Image.fromarray(compositing.to_bytes(compositing.threshold(self.required_alpha(), threshold)))
 
     def cutout(self) -> Image.Image:
-        """The subject alone as RGBA with straight alpha, its edge freed from the background's colour."""
-        colours = compositing.estimate_foreground(compositing.to_float(self.image), self.alpha)
-        return Image.fromarray(compositing.cutout(colours, self.alpha))
+        """The subject alone as RGBA with straight alpha, its edge freed from the background's colour.
+
+        Raises `UserError` where there is no mask.
+        """
+        alpha = self.required_alpha()
+        colours = compositing.estimate_foreground(compositing.to_float(self.image), alpha)
+        return Image.fromarray(compositing.cutout(colours, alpha))
+
+    def required_alpha(self) -> np.ndarray:
+        """The mask. Raises `UserError` that says how to get one where the class has none yet."""
+        if self.alpha is None:
+            name = self.class_name
+            raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+        return self.alpha
 
     def infotext(self, **more: object) -> str:
         """What it takes to make the picture again, in the web UIs' format; `more` are further fields."""
@@ -74,14 +87,14 @@ class SwapResult:
 
 def put_before(sample: Sample, wanted: Background, drawn: np.ndarray | None, edge: EdgeOptions) -> SwapResult:
     """Edits the mask and composites; `drawn` is the background where `wanted` names a seed."""
-    picture = compositing.to_float(sample.image)
-    height, width = sample.alpha.shape
+    picture, soft = compositing.to_float(sample.image), sample.required_alpha()
+    height, width = soft.shape
     # Colours are freed from the old background along the soft edge that the user moved outwards, not along
     # one that was thresholded or feathered: that says nothing about what is in a pixel.
-    matte = compositing.edit_alpha(sample.alpha, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
+    matte = compositing.edit_alpha(soft, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
     foreground = compositing.estimate_foreground(picture, matte)
     alpha = compositing.edit_alpha(
-        sample.alpha,
+        soft,
         level=edge.threshold,
         pixels=edge.grow,
         radius=edge.feather,

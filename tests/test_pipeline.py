@@ -174,9 +174,13 @@ def test_bfloat16_is_close_and_masks_stay_float32(pipeline, samples, tiny_bundle
     assert len(np.unique(sample.alpha)) > 300, "a bfloat16 mask has 256 values between .5 and 1 at most"
 
 
-def test_a_class_without_masks_says_so(pipeline):
-    with pytest.raises(UserError, match="tiny has no mask network yet"):
-        without(pipeline, "alpha").generate([1])
+def test_a_class_without_masks_draws_and_says_how_to_get_them(pipeline, samples):
+    [sample] = without(pipeline, "alpha").generate(SEEDS[:1])
+    assert sample.alpha is None and np.array_equal(sample.background, samples[0].background)
+    assert np.abs(sample.image.astype(int) - samples[0].image).max() <= 1
+    for use in (sample.mask, sample.cutout, lambda: without(pipeline, "alpha").swap(sample, "#ffffff")):
+        with pytest.raises(UserError, match="tiny has no masks yet; learn them with: l4f learn-masks tiny"):
+            use()
 
 
 # Progress and cancelling

@@ -51,8 +51,9 @@ def cached(source: Source, filename: str) -> Path | None:
     """The file in the cache, without asking the Hub; whole, since nothing else gets a name there."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(source.repository, filename, cache_dir=source.cache_dir, revision=source.revision)
-    return Path(found).absolute() if isinstance(found, str) else None
+    found = try_to_load_from_cache(
+        source.repository, filename, cache_dir=str(source.cache().parent), revision=source.revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def forget(source: Source, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 from tqdm import tqdm
@@ -35,8 +36,10 @@ class TerminalProgress:
             return
         if self._bar is None or self._bar.total != total:
             self._close()
+            size = shutil.get_terminal_size()  # some terminals say 0 x 0, in which tqdm would show nothing
             # Speed and time left count what arrives now, not what was there before.
-            self._bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=message, file=sys.stderr)
+            self._bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=message, file=sys.stderr,
+                             ncols=size.columns, nrows=size.lines)
         self._bar.update(done - self._bar.n)
 
     def _close(self) -> None:

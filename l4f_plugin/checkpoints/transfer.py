@@ -44,14 +44,14 @@ def fetch(source: Source, filename: str, expected: WeightFile | None = None, *,
 
     by_hand = source.by_hand or put_by_hand(source.repository)
     if constants.HF_HUB_OFFLINE:
-        what = filename.rpartition("/")[2] if source.by_hand else source.repository
+        what = _short(filename) if source.by_hand else source.repository
         raise UserError(offline(what, by_hand))
     with hub_errors(source.repository, by_hand):
         try:
             remote = _with_patience(lambda: _look_up(source, filename), cancel)
             _compare(remote, expected, source, filename)
             with lock(source.lock_file(remote.etag), cancel=cancel, on_wait=lambda: _say(
-                    progress, f"Waiting for another program that is fetching {filename}")):
+                    progress, f"Waiting for another program that is fetching {_short(filename)}")):
                 blob = source.cache() / "blobs" / remote.etag
                 _fill(blob, remote, source, filename, expected or _own_check(remote), progress, cancel)
                 return enter(source, blob, remote.commit, filename)
@@ -137,7 +137,7 @@ def _fill(blob: Path, remote: RemoteFile, source: Source, filename: str, expecte
     demand_space({blob: (size or 0) - arrived(source, remote.etag)}, filename)
     for first in (True, False):
         resumed = _transfer(partial, remote, source, filename, size, progress, cancel)
-        _say(progress, f"Checking {filename}")
+        _say(progress, f"Checking {_short(filename)}")
         if expected is None or _is_right(partial, expected):
             break
         partial.unlink(missing_ok=True)
@@ -203,7 +203,7 @@ def _asked_again(remote: RemoteFile, source: Source, filename: str) -> RemoteFil
 def _append(partial: Path, remote: RemoteFile, filename: str, size: int | None,
             progress: Progress | None, cancel: CancelToken | None) -> int:
     """One attempt; the length of `partial` afterwards, at most a piece more than `size`."""
-    message, cancel = f"Downloading {filename}", cancel or CancelToken()
+    message, cancel = f"Downloading {_short(filename)}", cancel or CancelToken()
     try:
         # Unbuffered, so that closing has nothing left to write on a full disk.
         file = open(partial, "ab", buffering=0)  # noqa: SIM115
@@ -233,6 +233,10 @@ def _write(file: FileIO, piece: bytes, path: Path) -> None:
             rest = rest[file.write(rest) :]
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def _short(filename: str) -> str:
+    return filename.rpartition("/")[2]
 
 
 def _say(progress: Progress | None, message: str, done: int = 0, total: int | None = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,16 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "seed": sample.seed,
                 "truncation_psi": sample.truncation_psi,
-                "mask_area": round(float(sample.alpha.mean()), 4),
+                "mask_area": None if sample.alpha is None else round(float(sample.alpha.mean()), 4),
                 **files,
             }
         )
         if not arguments.json:
             print(f"seed {sample.seed}: {files['picture']}")
+    name = pipeline.config.class_name
+    if pipeline.bundle.alpha is None:
+        print(f"{name} has no masks yet; learn them with: l4f learn-masks {name}", file=sys.stderr)
     if arguments.json:
         print_json(
             {
-                "class": pipeline.config.class_name,
+                "class": name,
                 "device": str(pipeline.device),
                 "dtype": str(pipeline.dtype).removeprefix("torch."),
                 "samples": written,
@@ -93,15 +97,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def write_sample(sample: Sample, folder: Path) -> dict[str, Path]:
-    """Writes picture, mask, cut-out and, where there is one, background, each with infotext; their paths."""
+    """Writes picture, mask, cut-out and background, as far as the sample has them, with infotext; their paths."""
     from ..images import write_png
 
     stem = f"seed{sample.seed:04d}"
-    pictures = {
-        "picture": ("", sample.picture()),
-        "alpha": ("_alpha", sample.mask()),
-        "cutout": ("_cutout", sample.cutout()),
-    }
+    pictures = {"picture": ("", sample.picture())}
+    if sample.alpha is not None:
+        pictures |= {"alpha": ("_alpha", sample.mask()), "cutout": ("_cutout", sample.cutout())}
     if sample.background is not None:
         pictures["background"] = ("_background", sample.background)
     files = {}

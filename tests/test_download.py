@@ -1,0 +1,384 @@
+"""Classes from a Hub on the loopback: fetched, checked, converted, found again, removed. See `hub_server`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from bundles import tiny_bundle
+from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
+
+from l4f_plugin.checkpoints import catalogue, library, licences, records
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.catalogue import resolve
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.checkpoints.hub_cache import Source, cached
+from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_plugin.runtime import CancelToken
+
+GOLDENS = Path(__file__).parent / "data/goldens"
+ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
+DOGS = "someone/l4f-dogs"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    """The folder of a bundle with all networks."""
+    folder = tmp_path_factory.mktemp("bundle") / "dogs"
+    save_bundle(tiny_bundle(title="Dogs"), folder)
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, bundle):
+    """A Hub with a bundle and two published checkpoints, which a user's catalogue names "faces" and "things"."""
+    with Hub() as server:
+        point_at(server, monkeypatch, tmp_path)
+        server.put_folder(DOGS, bundle)
+        faces, things = ROSINALITY.read_bytes(), TENSORFLOW.read_bytes()
+        server.put("someone/checkpoints", {"a/faces.pt": faces, "things.pkl": things})
+        write_catalogue(
+            tmp_path, things=catalogue_entry(things, "things.pkl", truncation_psi=0.4, alpha_threshold=0.8),
+            faces=catalogue_entry(faces, "a/faces.pt", resolution=256, licence="NC", terms="not for sale", crop=[
+                0, 256, 32, 224], source="made by somebody"))
+        yield server
+
+
+class Watch:
+    """A progress callback that remembers."""
+
+    def __init__(self):
+        self.calls: list[tuple[int, int, str]] = []
+
+    def __call__(self, *call):
+        self.calls.append(call)
+
+    def messages(self) -> list[str]:
+        return list(dict.fromkeys(message for _, _, message in self.calls))
+
+
+# Bundles
+
+
+def test_a_bundle_by_its_id(hub, bundle, tmp_path):
+    watch = Watch()
+    folder = resolve(DOGS, progress=watch)
+    assert torch.equal(load_bundle(folder).generator.synthesis.constant, tiny_bundle().generator.synthesis.constant)
+    assert (folder / "README.md").read_bytes() == (bundle / "README.md").read_bytes()
+    assert not (folder / "discriminator.safetensors").exists()  # only training needs it
+    size = (bundle / "generator.safetensors").stat().st_size
+    assert (size, size, "Downloading generator.safetensors") in watch.calls
+    assert tmp_path / "hf/hub" in folder.parents
+
+
+def test_the_second_use_asks_nobody(hub):
+    first = resolve(DOGS)
+    hub.requests.clear()
+    assert resolve(DOGS) == first and Labels4FreePipeline.from_pretrained(DOGS, device="cpu").resolution == 32
+    assert catalogue.entry(DOGS).installed and hub.requests == []
+
+
+def test_what_was_fetched_is_listed_verified_and_removed(hub, tmp_path):
+    resolve(DOGS)
+    entry = catalogue.entry(DOGS)
+    assert entry.verified and entry.masks and entry.title == "Dogs"
+    assert entry.revision == hub.repositories[DOGS].commit
+    assert library.verify(DOGS) == Path(entry.location)
+    removed = library.remove(DOGS)
+    assert removed.bytes == entry.bytes_on_disk
+    assert DOGS not in [item.name for item in catalogue.classes()]
+    assert [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    assert resolve(DOGS)  # and can be had again
+
+
+def test_the_discriminator_comes_when_it_is_wanted(hub):
+    resolve(DOGS)
+    hub.requests.clear()
+    assert load_bundle(resolve(DOGS, with_discriminator=True), with_discriminator=True).discriminator is not None
+    assert [request.path.rpartition("/")[2] for request in hub.asked() if "storage" in request.path] == \
+        ["discriminator.safetensors"]
+
+
+def test_the_cache_is_huggingface_hubs_own(hub):
+    """What we fetch its client finds, without fetching a weight; what it fetched we find, without asking."""
+    folder = resolve(DOGS, with_discriminator=True)
+    hub.requests.clear()
+    theirs = huggingface_hub.snapshot_download(DOGS)
+    assert Path(theirs) == folder and not [request for request in hub.asked() if "storage" in request.path]
+    library.remove(DOGS)
+    huggingface_hub.snapshot_download(DOGS)
+    hub.requests.clear()
+    assert resolve(DOGS) == folder and hub.requests == []
+
+
+def test_force_fetches_what_is_new_and_mends_what_is_damaged(hub, tmp_path, bundle):
+    first = resolve(DOGS)
+    blob = (first / "generator.safetensors").resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="its sha256 differs"):
+        library.verify(DOGS)
+    assert resolve(DOGS, force_download=True) == first and library.verify(DOGS)
+    save_bundle(tiny_bundle(7, title="Other dogs"), tmp_path / "new")
+    hub.put_folder(DOGS, tmp_path / "new")
+    assert resolve(DOGS) == first
+    second = resolve(DOGS, force_download=True)
+    assert second != first and resolve(DOGS) == second and catalogue.entry(DOGS).title == "Other dogs"
+
+
+def test_a_revision_of_its_own(hub, tmp_path):
+    commit = hub.repositories[DOGS].commit
+    save_bundle(tiny_bundle(7), tmp_path / "models/someone--l4f-dogs")
+    assert resolve(DOGS) == tmp_path / "models/someone--l4f-dogs"
+    assert resolve(DOGS, revision=commit).name == commit
+    with pytest.raises(UserError, match="no such revision"):
+        resolve(DOGS, revision="v9")
+    with pytest.raises(UserError, match="is no revision"):
+        resolve(DOGS, revision="../../..")
+
+
+def test_a_bundle_whose_licence_restricts_use(hub, tmp_path):
+    save_bundle(tiny_bundle(licence="CC-BY-NC-4.0"), tmp_path / "nc")
+    hub.put_folder("someone/nc", tmp_path / "nc")
+    with pytest.raises(licences.NotAccepted, match="l4f download someone/nc --accept-licence"):
+        resolve("someone/nc")
+    assert not [request for request in hub.asked() if "storage" in request.path]
+    resolve("someone/nc", accept_licence=True)
+    library.remove("someone/nc")
+    resolve("someone/nc")  # once is enough
+
+
+def test_what_is_no_bundle_is_told(hub):
+    hub.put("someone/else", {"config.json": b"{}"})
+    with pytest.raises(UserError, match="'schema_version' is missing"):
+        resolve("someone/else")
+    hub.put("someone/else", {"model.bin": b"x"})
+    with pytest.raises(UserError, match="lacks a file that is needed"):
+        resolve("someone/else")
+
+
+def test_a_model_card_is_not_required(hub):
+    del hub.repositories[DOGS].files["README.md"]
+    assert load_bundle(resolve(DOGS))
+
+
+# Published checkpoints
+
+
+def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
+    watch = Watch()
+    with pytest.raises(licences.NotAccepted, match="faces is under NC: not for sale"):
+        resolve("faces", progress=watch)
+    assert hub.requests == []
+    folder = resolve("faces", accept_licence=True, progress=watch)
+    assert folder == tmp_path / "models/faces"
+    size = ROSINALITY.stat().st_size
+    assert watch.messages() == ["Downloading faces.pt", "Checking faces.pt", "Converting faces.pt"]
+    assert (size, size, "Downloading faces.pt") in watch.calls
+    hub.requests.clear()
+    assert resolve("faces") == folder and hub.requests == []
+    config = read_config(folder)
+    digest, commit = hashlib.sha256(ROSINALITY.read_bytes()).hexdigest(), hub.repositories["someone/checkpoints"].commit
+    assert (config.class_name, config.licence, config.crop) == ("faces", "NC", (0, 256, 32, 224))
+    assert config.source == f"made by somebody; a/faces.pt of someone/checkpoints at {commit}, sha256 {digest}"
+    [sample] = Labels4FreePipeline.from_pretrained("faces", device="cpu").generate([1])
+    assert sample.image.shape == (256, 192, 3)
+
+
+def test_nvidias_layout(hub):
+    folder = resolve("things")
+    assert (read_config(folder).truncation_psi, read_config(folder).alpha_threshold) == (0.4, 0.8)
+    entry = catalogue.entry("things")
+    assert entry.installed and entry.verified and not entry.masks
+    assert load_bundle(folder, with_discriminator=True).discriminator is not None
+
+
+@pytest.mark.parametrize("said", [None, "variable", "argument"])
+def test_the_original_is_dropped_or_kept_as_set(hub, tmp_path, monkeypatch, said):
+    if said == "variable":
+        monkeypatch.setenv("LABELS4FREE_KEEP_ORIGINALS", "1")
+    resolve("things", keep_original=True if said == "argument" else None)
+    kept = cached(Source("someone/checkpoints"), "things.pkl")
+    assert (kept is not None) == (said is not None)
+    files = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert bool(files) == (said is not None)
+    if said:
+        library.remove("things")
+        assert cached(Source("someone/checkpoints"), "things.pkl") is None
+
+
+def test_an_original_that_was_there_is_used_and_stays(hub):
+    theirs = huggingface_hub.hf_hub_download("someone/checkpoints", "things.pkl")
+    hub.requests.clear()
+    resolve("things")
+    assert hub.requests == [] and Path(theirs).is_file()
+
+
+def test_no_partial_bundle_is_ever_to_be_seen(hub, tmp_path):
+    seen = []
+    resolve("things", progress=lambda *_: seen.append(catalogue.entry("things").installed))
+    assert seen and not any(seen)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [".things.lock", "catalogue.json", "things"]
+
+
+def test_a_folder_with_other_files_is_left_alone(hub, tmp_path):
+    (tmp_path / "models/things").mkdir()
+    (tmp_path / "models/things/thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds other files and was left alone"):
+        resolve("things")
+    assert (tmp_path / "models/things/thesis.txt").read_text() == "mine" and hub.requests == []
+
+
+def test_force_never_costs_learned_masks(hub, tmp_path):
+    resolve("things")
+    resolve("things", force_download=True)
+    bundle = load_bundle(tmp_path / "models/things")
+    bundle.alpha = tiny_alpha(bundle)
+    save_bundle(bundle, tmp_path / "models/things")
+    with pytest.raises(UserError, match="has masks .* would be lost"):
+        resolve("things", force_download=True)
+
+
+def tiny_alpha(bundle):
+    from l4f_plugin.networks import AlphaNetwork
+
+    return AlphaNetwork(bundle.generator.config.feature_channels)
+
+
+def test_the_catalogue_may_be_wrong_about_the_size_of_pictures(hub, tmp_path):
+    write_catalogue(tmp_path, things=catalogue_entry(TENSORFLOW.read_bytes(), "things.pkl", resolution=64))
+    with pytest.raises(UserError, match="a generator of 32 px where the catalogue says 64"):
+        resolve("things")
+    assert not (tmp_path / "models/things").exists()
+
+
+# Without the Hub
+
+
+def test_offline_says_what_to_put_where(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    place = tmp_path / "models/things.pkl"
+    with pytest.raises(UserError) as caught:
+        resolve("things")
+    assert str(caught.value) == (
+        f"things.pkl is not on this computer and HF_HUB_OFFLINE is set; go online, or get things.pkl from "
+        f"{hub.address}/someone/checkpoints on another computer and put it at {place}.")
+    place.write_bytes(TENSORFLOW.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="is not things.pkl as it was published"):
+        resolve("things")
+    place.write_bytes(TENSORFLOW.read_bytes())
+    assert load_bundle(resolve("things")) and place.is_file() and hub.requests == []
+
+
+def test_nothing_is_fetched_that_may_not_be(hub):
+    for name in (DOGS, "things"):
+        with pytest.raises(UserError, match="nothing may be fetched"):
+            resolve(name, local_files_only=True)
+    assert hub.requests == []
+
+
+def test_nobody_answers(hub, monkeypatch):
+    hub.__exit__()
+    with pytest.raises(UserError, match="could not be fetched .*; check the connection, or get things.pkl from"):
+        resolve("things")
+
+
+# Whoever asks
+
+
+@pytest.mark.parametrize("access", ["private", "gated"])
+def test_private_and_gated_repositories(hub, bundle, monkeypatch, access):
+    hub.put_folder(DOGS, bundle, **{access: True})
+    expected = {"private": "check the name, or log in", "gated": "accept its terms on its page of the Hub, then log in"}
+    with pytest.raises(UserError, match=expected[access]):
+        resolve(DOGS)
+    with pytest.raises(UserError, match="replace a token that has expired"):
+        resolve(DOGS, token="hf_wrong")
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    assert resolve(DOGS)
+
+
+def test_the_token_stays_with_the_hub(hub, bundle, monkeypatch):
+    hub.put_folder(DOGS, bundle, private=True)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    resolve(DOGS)
+    stored = [request for request in hub.requests if "storage" in request.path]
+    asked = [request for request in hub.requests if "storage" not in request.path]
+    assert stored and all(request.host.startswith("localhost") and request.token is None for request in stored)
+    assert asked and all(request.token == hub.token for request in asked)
+
+
+# Cancelled, and at once
+
+
+def test_cancel_and_go_on(hub):
+    token, size = CancelToken(), TENSORFLOW.stat().st_size
+
+    def progress(done, total, message):
+        if done > size // 2:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        resolve("things", progress=progress, cancel=token)
+    assert not catalogue.entry("things").installed
+    hub.requests.clear()
+    resolve("things")
+    [request] = [request for request in hub.asked() if "storage" in request.path]
+    assert request.position > size // 2
+
+
+@pytest.mark.parametrize("name", [DOGS, "things"])
+def test_ten_processes_at_once_end_with_one_good_bundle(hub, tmp_path, name):
+    code = f"from l4f_plugin.checkpoints.catalogue import resolve; print(resolve({name!r}))"
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment(hub, tmp_path), text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(10)]
+    answers = [process.communicate() for process in processes]
+    assert {process.returncode for process in processes} == {0}, answers
+    [folder] = {answer[0].strip() for answer in answers}
+    assert load_bundle(Path(folder))
+    stored = [request.path for request in hub.asked() if "storage" in request.path]
+    assert len(stored) == len(set(stored)), "something was downloaded twice"
+
+
+def test_the_environment_is_honoured(hub, tmp_path):
+    """HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE as a shell sets them."""
+    hub.repositories[DOGS].private = True
+    command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
+
+    def run(**more):
+        return subprocess.run(command, env=environment(hub, tmp_path, **more), capture_output=True, text=True)
+
+    assert "HF_HUB_OFFLINE is set" in run(HF_HUB_OFFLINE="1").stderr and hub.requests == []
+    refused = run()
+    assert refused.returncode == 2 and refused.stderr.startswith("l4f: The Hub has no repository someone/l4f-dogs")
+    done = run(HF_TOKEN=hub.token)
+    assert done.returncode == 0 and str(tmp_path / "hf/hub") in done.stdout, done.stderr
+    assert "Downloading generator.safetensors" in done.stderr
+    assert run(HF_HUB_OFFLINE="1").stdout == done.stdout
+
+
+def test_a_terminal_sees_a_bar(hub, tmp_path):
+    pty = pytest.importorskip("pty", reason="this system has no terminals to open")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
+    with subprocess.Popen(command, env=environment(hub, tmp_path), stdout=subprocess.PIPE, stderr=theirs):
+        os.close(theirs)
+        seen = b""
+        try:
+            while piece := os.read(ours, 4096):
+                seen += piece
+        except OSError:
+            pass  # how a closed terminal ends on Linux
+    os.close(ours)
+    assert b"Downloading generator.safetensors: 100%" in seen
+
+
+def test_a_record_that_cannot_be_written_is_no_failure(hub, tmp_path):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    assert load_bundle(resolve("things")) and records.recall("things") is None

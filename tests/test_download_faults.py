@@ -1,0 +1,312 @@
+"""Downloads that go wrong: each ends in one sentence, leaves nothing half done, and a later try succeeds."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bundles import tiny_bundle
+from hub_server import Fault, Hub, catalogue_entry, environment, point_at, write_catalogue
+
+from l4f_plugin.checkpoints import catalogue, library, transfer
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.catalogue import resolve
+from l4f_plugin.checkpoints.hub_cache import Source
+from l4f_plugin.checkpoints.locks import lock
+from l4f_plugin.errors import UserError
+
+CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
+DOGS = "someone/l4f-dogs"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "dogs"
+    save_bundle(tiny_bundle(), folder)
+    return folder
+
+
+def prepare(server, home, monkeypatch, bundle):
+    point_at(server, monkeypatch, home)
+    server.put_folder(DOGS, bundle)
+    content = CHECKPOINT.read_bytes()
+    server.put("someone/checkpoints", {"things.pkl": content})
+    write_catalogue(home, things=catalogue_entry(content, "things.pkl"))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, bundle):
+    with Hub() as server:
+        prepare(server, tmp_path, monkeypatch, bundle)
+        yield server
+
+
+def refused(name: str) -> str:
+    """The sentence of a download that fails; nothing of the class may be there afterwards."""
+    with pytest.raises(UserError) as caught:
+        resolve(name)
+    said = str(caught.value)
+    assert said.isprintable() and said.endswith(".") and "Traceback" not in said
+    assert ";" in said or "accept" in said, "the sentence does not say what to do: " + said
+    assert name not in [entry.name for entry in catalogue.classes() if entry.installed]
+    return said
+
+
+def stored(hub) -> list:
+    """The requests for the bytes of large files."""
+    return [request for request in hub.asked() if request.path.startswith("/storage/")]
+
+
+HEAD, GET = ("HEAD",), ("GET",)
+
+
+@pytest.mark.parametrize("name", [DOGS, "things"])
+@pytest.mark.parametrize(("fault", "sentence"), [
+    (Fault("cut"), "was cut off after .*; check the connection and try again: it goes on from there"),
+    (Fault("reset"), "was cut off after .*; check the connection and try again: it goes on from there"),
+    (Fault("wrong bytes"), "is not the file that was expected .* thrown away; try again"),
+    (Fault("other hash", methods=HEAD), "is not the file that was expected .*; try again"),
+    (Fault("longer", methods=HEAD), "bytes on the Hub instead of .* left alone"),
+    (Fault("shorter", methods=HEAD), "bytes on the Hub instead of .* left alone"),
+    (Fault("longer", methods=GET), "is longer than the .* bytes it should have and was thrown away"),
+    (Fault(401), r"\(HTTP status 401\); check the name, then log in"),
+    (Fault(403), r"forbids .* \(HTTP status 403\); ask its owner"),
+    (Fault(404), "has no repository .* that you may read; check the name"),
+    (Fault(429), r"asked too often .*\(HTTP status 429\); wait some minutes"),
+    (Fault(500), r"trouble of its own \(HTTP status 500\); try again later"),
+    (Fault(503), r"trouble of its own \(HTTP status 503\); try again later"),
+    (Fault(401, methods=GET), r"\(HTTP status 401\)"), (Fault(403, methods=GET), r"\(HTTP status 403\)"),
+    (Fault(404, methods=GET), "has no repository"), (Fault(429, methods=GET), r"\(HTTP status 429\)"),
+    (Fault(502, methods=GET), r"\(HTTP status 502\)"),
+    (Fault("circle", methods=HEAD), "round in a circle of addresses; check HF_ENDPOINT"),
+    (Fault("circle", methods=GET), "round in a circle of addresses; try again later"),
+    (Fault("no hub", methods=HEAD), "does not answer as the Hub does; check HF_ENDPOINT"),
+], ids=lambda value: f"{value.kind} {'+'.join(value.methods)}" if isinstance(value, Fault) else "")
+def test_a_fault_ends_in_a_sentence_and_a_later_try_succeeds(hub, name, fault, sentence):
+    hub.fault = fault
+    said = refused(name)
+    assert re.search(sentence, said), said
+    hub.fault = None
+    assert load_bundle(resolve(name)) and library.verify(name)
+
+
+@pytest.mark.parametrize("kind", ["cut", "reset", 429, 503])
+def test_a_passing_fault_is_not_noticed(hub, kind):
+    hub.fault = Fault(kind, times=2, methods=GET)
+    assert load_bundle(resolve("things"))
+    assert len(stored(hub)) == 3
+    if kind == "cut":
+        size = CHECKPOINT.stat().st_size
+        assert [request.position for request in stored(hub)] == [0, size // 2, size // 2 + (size - size // 2) // 2]
+
+
+def test_a_later_call_goes_on_where_the_cut_was(hub):
+    hub.fault = Fault("cut")
+    refused("things")
+    reached = stored(hub)[-1].position
+    assert reached > CHECKPOINT.stat().st_size // 2
+    hub.fault = None
+    hub.requests.clear()
+    resolve("things")
+    assert [request.position > reached for request in stored(hub)] == [True]
+
+
+def test_a_spoiled_beginning_is_fetched_anew(hub):
+    hub.fault = Fault("cut")
+    refused("things")
+    [partial] = Source("someone/checkpoints").cache().rglob("*.l4f.incomplete")
+    with open(partial, "r+b") as file:
+        file.write(b"spoiled")
+    hub.fault = None
+    assert load_bundle(resolve("things"))
+    assert [request.position > 0 for request in stored(hub)][-2:] == [True, False]
+
+
+def test_more_than_the_file_has_arrived_before(hub):
+    hub.fault = Fault("cut")
+    refused("things")
+    [partial] = Source("someone/checkpoints").cache().rglob("*.l4f.incomplete")
+    partial.write_bytes(b"x" * (CHECKPOINT.stat().st_size + 1))
+    hub.fault = None
+    with pytest.raises(UserError, match="thrown away; try again"):
+        resolve("things")
+    assert load_bundle(resolve("things"))
+
+
+def test_the_hub_may_say_how_long_to_wait(hub, monkeypatch):
+    waited = []
+    monkeypatch.setattr(transfer, "_wait", lambda seconds, cancel: waited.append(seconds))
+    hub.fault = Fault(429, times=3, headers={"Retry-After": "7"})
+    resolve("things")
+    assert waited == [7, 7, 7]
+
+
+@pytest.mark.parametrize("headers", [{"X-Repo-Commit": "../../.."}, {"ETag": '"../../../x"'}, {"ETag": '""'}])
+def test_names_from_the_server_stay_names(hub, tmp_path, headers, monkeypatch):
+    """The commit and the etag become paths in the cache."""
+    from hub_server import _Handler
+
+    answer = _Handler._send
+
+    def send(self, status, given=None, *rest):
+        answer(self, status, {**(given or {}), **headers} if given and "X-Repo-Commit" in given else given, *rest)
+
+    monkeypatch.setattr(_Handler, "_send", send)
+    assert "does not answer as the Hub does" in refused(DOGS)
+    assert not (tmp_path / "hf").exists()
+
+
+# From https
+
+
+@pytest.fixture
+def certificate(tmp_path) -> str:
+    """A file with key and certificate for the loopback, made for this test."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl program to make a certificate with")
+    path = tmp_path / "loopback.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(path), "-out", str(path) + ".crt"]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return str(path)
+
+
+@pytest.mark.parametrize("methods", [HEAD, GET])
+def test_from_https_nothing_leads_to_http(tmp_path, monkeypatch, bundle, certificate, methods):
+    with Hub(certificate) as server:
+        prepare(server, tmp_path, monkeypatch, bundle)
+        trusted = {name: certificate for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
+
+        def download():
+            command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
+            return subprocess.run(command, env=environment(server, tmp_path, **trusted), capture_output=True, text=True)
+
+        server.fault = Fault("downgrade", methods=methods)
+        answer = download()
+        assert answer.returncode == 2, answer.stderr
+        assert answer.stderr.splitlines()[-1].startswith("l4f: The download was led from https to http"), answer.stderr
+        server.fault = None
+        assert download().returncode == 0
+
+
+# Disks
+
+
+def test_too_little_space_is_told_before_a_byte_is_fetched(hub, monkeypatch):
+    usage = shutil.disk_usage("/")
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda path: usage._replace(free=50_000_000))
+        assert "needs 7 MB on the disk of" in refused("things") and stored(hub) == []
+        assert "free some space" in refused(DOGS) and stored(hub) == []
+    assert load_bundle(resolve("things"))
+
+
+@pytest.mark.parametrize("limit", ["downloading", "converting"])
+def test_a_disk_that_fills_up(hub, tmp_path, limit):
+    """A limit on the size of files stands for the disk: writing fails in the middle, as on a full one."""
+    pytest.importorskip("resource", reason="this system has no limits on the size of files")
+    size = {"downloading": CHECKPOINT.stat().st_size // 2, "converting": 10_000}[limit]
+    code = ("import resource, sys; from l4f_plugin.checkpoints import download; from l4f_plugin import cli\n"
+            f"def small(): resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))\n"
+            "convert = download._convert\n"
+            "def converting(*given): small(); convert(*given)\n"
+            f"{'small()' if limit == 'downloading' else 'download._convert = converting'}\n"
+            "sys.exit(cli.main(['download', 'things']))")
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True)
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stderr.splitlines()[-1].startswith("l4f: The disk is full"), answer.stderr
+    assert not catalogue.entry("things").installed
+    assert load_bundle(resolve("things"))
+    leftovers = [path.name for path in (tmp_path / "models").iterdir() if "installing" in path.name]
+    assert leftovers == []
+
+
+@pytest.mark.parametrize("name", [DOGS, "things"])
+@pytest.mark.parametrize("place", ["hf", "models"])
+def test_a_folder_that_cannot_be_written(hub, tmp_path, monkeypatch, name, place):
+    (tmp_path / "file").write_text("no folder")
+    with monkeypatch.context() as broken:
+        if place == "hf":
+            import huggingface_hub
+
+            broken.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file/hub"))
+        else:
+            broken.setenv("LABELS4FREE_CATALOGUE", str(tmp_path / "models/catalogue.json"))
+            broken.setenv("LABELS4FREE_MODELS", str(tmp_path / "file/models"))
+            if name == DOGS:
+                assert load_bundle(resolve(DOGS))  # a bundle from the Hub needs no models folder
+                return
+        said = refused(name)
+        assert f"because {tmp_path / 'file'} is a file; choose another folder" in said
+        assert stored(hub) == []
+    assert load_bundle(resolve(name))
+
+
+# Kills
+
+
+def wait_for(condition, process) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.01)
+
+
+def kill(process) -> None:
+    process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    process.communicate()
+
+
+def test_killed_while_downloading(hub, tmp_path):
+    hub.pause = 0.005
+    process = subprocess.Popen([sys.executable, "-m", "l4f_plugin", "download", "things"], text=True,
+                               env=environment(hub, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    blobs = Source("someone/checkpoints").cache() / "blobs"
+    wait_for(lambda: any(path.stat().st_size > 20_000 for path in blobs.glob("*.incomplete")), process)
+    kill(process)
+    hub.pause = 0.0
+    hub.requests.clear()
+    assert not catalogue.entry("things").installed
+    assert load_bundle(resolve("things"))
+    assert [request.position > 10_000 for request in stored(hub)] == [True]
+
+
+def test_killed_while_converting(hub, tmp_path):
+    code = ("import time; from l4f_plugin.checkpoints import bundle\n"
+            "save = bundle.save_tensors\n"
+            "def slow(*given): save(*given); print('written', flush=True); time.sleep(60)\n"
+            "bundle.save_tensors = slow\n"
+            "from l4f_plugin.checkpoints.catalogue import resolve; resolve('things')\n")
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment(hub, tmp_path), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "written\n"
+    assert list((tmp_path / "models").glob("*things.installing-*")), "it did not come to that"
+    kill(process)
+    assert not catalogue.entry("things").installed
+    hub.requests.clear()
+    assert load_bundle(resolve("things"))
+    assert stored(hub) == []  # what had been downloaded was not lost
+    assert not list((tmp_path / "models").glob("*things.installing-*"))
+
+
+def test_a_lock_ends_with_its_holder(tmp_path):
+    path = tmp_path / "a.lock"
+    code = ("import sys, time; from pathlib import Path; from l4f_plugin.checkpoints.locks import lock\n"
+            f"with lock(Path({str(path)!r})): print('held', flush=True); time.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               cwd=Path(__file__).parents[1])
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="busy"), lock(path, refusal="busy"):
+        pass
+    kill(process)
+    with lock(path, refusal="busy"), pytest.raises(UserError, match="busy"), lock(path, refusal="busy"):
+        pass  # threads of one process exclude each other too
