@@ -12,7 +12,7 @@ from ..runtime import CancelToken
 from . import records
 from .catalogue import entry
 from .catalogue_file import REPOSITORY_ID, CatalogueClass, read_catalogue
-from .config import CONFIG_NAME, read_summary
+from .config import CLASS_NAME, CONFIG_NAME, read_summary
 from .download import by_hand_path, lock_file, original_of
 from .files import remove as delete
 from .files import storage_error
@@ -67,6 +67,8 @@ def removal(name: str) -> Removal:
 
     Raises `UserError` where there is nothing to remove, or the class is a part of Labels4Free.
     """
+    if not CLASS_NAME.fullmatch(_plain(name)):
+        entry(name)  # complains: a path is never a name
     paths = [folder for folder in (models_folder() / _plain(name),) if (folder / CONFIG_NAME).is_file()]
     paths += sorted(_runs(name))
     found = entry(name) if not paths else None

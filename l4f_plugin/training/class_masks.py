@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,13 +107,13 @@ class _TimeLeft:
     """Adds to the loop's progress how much time is left, by the speed since the start."""
 
     def __init__(self, progress: Progress):
-        self._progress, self._start = progress, None
+        self._progress, self._start, self._last = progress, (0.0, 0), sys.maxsize
 
     def __call__(self, done: int, total: int, _message: str) -> None:
         now = time.monotonic()
-        if self._start is None or done < self._start[1]:  # the first step, or another attempt after a collapse
+        if done < self._last:  # the first step, or that of another attempt after a collapse
             self._start = (now, done)
-        since, first = self._start
+        self._last, (since, first) = done, self._start
         message = "Learning masks"
         if done > first:
             message += f", {in_words((now - since) / (done - first) * (total - done))} left"
@@ -124,7 +125,7 @@ def in_words(seconds: float) -> str:
     if seconds < 50:
         return "less than a minute"
     minutes = round(seconds / 60)
-    if minutes < 90:
+    if minutes < 100:
         return f"about {minutes} minute{'s' if minutes > 1 else ''}"
     return f"about {seconds / 3600:.1f} hours"
 

@@ -1,0 +1,323 @@
+"""`l4f classes`, `download`, `verify`, `remove` and `learn-masks` as people and programs use them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from bundles import tiny_bundle
+from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
+
+from l4f_plugin import cli
+from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.errors import UserError
+from l4f_plugin.runtime import CancelToken
+from l4f_plugin.training import class_masks
+from l4f_plugin.training.recipes import AlphaSettings
+
+CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
+DOGS = "someone/l4f-dogs"
+TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    with Hub() as server:
+        point_at(server, monkeypatch, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        content = CHECKPOINT.read_bytes()
+        server.put("someone/checkpoints", {"things.pkl": content})
+        save_bundle(tiny_bundle(title="Dogs"), tmp_path / "source")
+        server.put_folder(DOGS, tmp_path / "source")
+        write_catalogue(tmp_path, things=catalogue_entry(
+            content, "things.pkl", licence="NC", terms="not for sale", licence_url="https://example.org/nc"))
+        yield server
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr)."""
+    try:
+        code = cli.main([str(word) for word in argv])
+    except SystemExit as leaving:
+        code = leaving.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+class Terminal(io.StringIO):
+    """A keyboard."""
+
+    def isatty(self):
+        return True
+
+
+def masks_missing(folder: Path, name: str = "plain", **described) -> Path:
+    """A bundle without masks in the models folder."""
+    bundle = tiny_bundle(**described)
+    bundle.alpha = bundle.background = None
+    save_bundle(bundle, folder / "models" / name)
+    return folder / "models" / name
+
+
+# classes
+
+
+def test_classes_tells_people_and_programs(hub, capsys, tmp_path):
+    masks_missing(tmp_path)
+    code, out, _ = run(capsys, "classes")
+    assert code == 0
+    lines = [line.strip() for line in out.splitlines()]
+    assert "things  A class, 32 px, NC, no masks yet" in lines
+    assert any(line.startswith("not installed, 3 MB to download, ") for line in lines)
+    assert "asks you to accept NC: not for sale (https://example.org/nc)" in lines
+    assert "learn masks with: l4f learn-masks plain" in lines
+    assert any(line.startswith("installed, not verified, ") and "on disk" in line for line in lines)
+    assert f"Bundles put into {tmp_path / 'models'} are found by their folder's name." in lines
+    listed = {item["name"]: item for item in json.loads(run(capsys, "classes", "--json")[1])}
+    assert listed["things"]["download_bytes"] == CHECKPOINT.stat().st_size and not listed["things"]["installed"]
+    assert listed["plain"]["installed"] and listed["plain"]["masks"] is False
+    assert set(listed["plain"]) >= {"memory_bytes", "bytes_on_disk", "revision", "verified", "licence", "location"}
+
+
+# download
+
+
+def test_download_wants_the_licence_accepted(hub, capsys, tmp_path, monkeypatch):
+    code, out, err = run(capsys, "download", "things")
+    assert code == 2 and out == "" and hub.requests == []
+    assert err == ("l4f: things is under NC: not for sale (https://example.org/nc); read that, and if you agree, "
+                   "accept it once with: l4f download things --accept-licence.\n")
+    code, out, err = run(capsys, "download", "things", "--accept-licence")
+    assert (code, out) == (0, f"things is in {tmp_path / 'models/things'}\n")
+    assert "Downloading things.pkl (3.4 MB)\n" in err and "Converting things.pkl\n" in err
+    run(capsys, "remove", "things", "--yes")
+    assert run(capsys, "download", "things")[0] == 0
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("", 2)])
+def test_download_asks_on_a_terminal(hub, capsys, monkeypatch, answer, code):
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    got, _, err = run(capsys, "download", "things")
+    assert got == code and "things is under NC: not for sale (https://example.org/nc). Do you accept that? [y/N]" in err
+    assert catalogue.entry("things").installed == (code == 0)
+
+
+def test_download_answers_programs(hub, capsys):
+    code, out, _ = run(capsys, "download", DOGS, "--json")
+    answer = json.loads(out)
+    assert code == 0 and answer["class"]["verified"] and answer["class"]["name"] == DOGS
+    assert load_bundle(Path(answer["folder"]))
+
+
+def test_a_first_use_downloads(hub, capsys, tmp_path):
+    code, _, err = run(capsys, "generate", DOGS, "--seeds", "1", "--out", tmp_path / "out", "--device", "cpu")
+    assert code == 0 and "Downloading generator.safetensors" in err and (tmp_path / "out/seed0001_alpha.png").is_file()
+
+
+def test_a_class_without_masks_draws_pictures(hub, capsys, tmp_path):
+    masks_missing(tmp_path)
+    code, out, err = run(capsys, "generate", "plain", "--seeds", "1", "--out", tmp_path / "out", "--device", "cpu")
+    assert code == 0 and "has no masks yet; learn them with: l4f learn-masks" in err
+    assert sorted(os.listdir(tmp_path / "out")) == ["seed0001.png", "seed0001_background.png"]
+
+
+# verify
+
+
+def test_verify(hub, capsys, tmp_path):
+    assert run(capsys, "verify") == (0, "No class is installed; `l4f classes` lists what there is.\n", "")
+    folder = masks_missing(tmp_path)
+    assert run(capsys, "verify")[:2] == (0, "plain: verified\n")
+    assert catalogue.entry("plain").verified
+    path = folder / "generator.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert not catalogue.entry("plain").verified
+    code, out, err = run(capsys, "verify", "plain")
+    assert code == 2 and out == "" and err.startswith("l4f: plain: ") and "its sha256 differs" in err
+    [result] = json.loads(run(capsys, "verify", "--json")[1])
+    assert result["class"] == "plain" and not result["verified"] and "sha256" in result["problem"]
+    assert "fetch it with: l4f download things" in run(capsys, "verify", "things")[2]
+    assert "is not in the list of classes" in run(capsys, "verify", "nothing")[2]
+    (folder / "config.json").write_text("{")
+    assert "not JSON" in run(capsys, "verify")[2]
+
+
+def test_verify_a_folder(hub, capsys, tmp_path):
+    assert run(capsys, "verify", tmp_path / "source")[0] == 0
+
+
+# remove
+
+
+def test_remove_asks(hub, capsys, tmp_path, monkeypatch):
+    folder = masks_missing(tmp_path)
+    code, _, err = run(capsys, "remove", "plain")
+    assert code == 2 and "if that is meant, add --yes" in err and folder.is_dir()
+    monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
+    code, _, err = run(capsys, "remove", "plain")
+    assert code == 1 and "Nothing was deleted" in err and str(folder) in err and folder.is_dir()
+    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
+    assert run(capsys, "remove", "plain")[0] == 0 and not folder.exists()
+    assert not list((tmp_path / "models").glob("*.removed-*"))
+
+
+def test_remove_answers_programs(hub, capsys, tmp_path):
+    folder = masks_missing(tmp_path)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    answer = json.loads(run(capsys, "remove", "plain", "--yes", "--json")[1])
+    assert answer == {"class": "plain", "bytes": size, "paths": [str(folder)]}
+
+
+def test_remove_has_limits(hub, capsys, tmp_path, monkeypatch):
+    assert "is a part of Labels4Free" in run(capsys, "remove", shipped(tmp_path, monkeypatch), "--yes")[2]
+    assert "Nothing of things is on this computer" in run(capsys, "remove", "things", "--yes")[2]
+    (tmp_path / "models/things.pkl").write_bytes(b"mine")
+    said = run(capsys, "remove", "things", "--yes")[2]
+    assert f"but for {tmp_path / 'models/things.pkl'}, which you put there" in said
+    for name in ("nothing", "..", "../source", tmp_path / "source"):
+        assert "is not in the list of classes" in run(capsys, "remove", name, "--yes")[2]
+    assert (tmp_path / "source").is_dir()
+
+
+def shipped(tmp_path, monkeypatch) -> str:
+    """Makes the folder "weights" the repository's own, with a class in it; its name."""
+    from l4f_plugin.checkpoints import catalogue_file
+
+    save_bundle(tiny_bundle(), tmp_path / "weights/basic")
+    entry = {"title": "B", "licence": "CC0-1.0", "resolution": 32, "folder": "basic"}
+    (tmp_path / "weights/catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": {"basic": entry}}))
+    for module in (catalogue, catalogue_file):
+        monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path / "weights")
+    return "basic"
+
+
+# learn-masks
+
+
+def generator_of(folder: Path) -> torch.Tensor:
+    return load_bundle(folder).generator.synthesis.constant
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Six steps on tiny networks."""
+    monkeypatch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+
+
+def test_learn_masks(hub, capsys, tmp_path, quick):
+    folder = masks_missing(tmp_path, truncation_psi=0.4, alpha_threshold=0.9)
+    before = generator_of(folder)
+    code, out, err = run(capsys, "learn-masks", "plain", "--device", "cpu")
+    assert code == 0 and out == f"plain has masks now: {folder}\n", err
+    assert "Learning masks takes less than a minute on this device." in err
+    config = read_config(folder)
+    assert "alpha.safetensors" in config.files and "background.safetensors" in config.files
+    assert (config.truncation_psi, config.alpha_threshold) == (0.4, 0.5)
+    assert "learned on this generator" in (folder / "README.md").read_text()
+    assert torch.equal(before, generator_of(folder)) and catalogue.entry("plain").verified
+    assert list((tmp_path / "cache/labels4free/masks").glob("plain.*/*")) == []
+    code, _, err = run(capsys, "learn-masks", "plain")
+    assert code == 2 and "has masks already; learn them anew with: l4f learn-masks plain --again" in err
+    assert run(capsys, "learn-masks", "plain", "--again", "--device", "cpu")[0] == 0
+
+
+def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
+    folder = masks_missing(tmp_path)
+    code, out, _ = run(capsys, "learn-masks", "plain", "--estimate", "--device", "cpu")
+    assert (code, out) == (0, "Learning masks for plain takes less than a minute on this device.\n")
+    assert json.loads(run(capsys, "learn-masks", "plain", "--estimate", "--json", "--device", "cpu")[1])["seconds"] > 0
+    assert "alpha.safetensors" not in read_config(folder).files
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")])
+def test_durations_in_words(seconds, words):
+    assert class_masks.in_words(seconds) == words
+
+
+def test_cancelled_learning_goes_on(hub, tmp_path):
+    folder, token, messages = masks_missing(tmp_path), CancelToken(), []
+
+    def progress(done, total, message):
+        messages.append((done, total, message))
+        if done >= 6:
+            token.cancel()
+
+    assert class_masks.learn_masks("plain", device="cpu", settings=TINY, progress=progress, cancel=token) is None
+    assert "alpha.safetensors" not in read_config(folder).files
+    seen, said = [], []
+    again = class_masks.learn_masks("plain", device="cpu", settings=TINY, report=said.append,
+                                    progress=lambda *call: seen.append(call))
+    assert again == folder and seen[0][0] == 8 and seen[-1][:2] == (12, 12)
+    assert "Going on from step 3." in said and seen[-1][2] == "Learning masks, less than a minute left"
+
+
+def test_killed_learning_goes_on(hub, tmp_path):
+    masks_missing(tmp_path)
+    code = ("import dataclasses, sys; from l4f_plugin.training import class_masks, loop\n"
+            "from test_models_commands import TINY\n"
+            "save = loop.save\n"
+            "def slow(*given): save(*given); print('saved', flush=True); import time; time.sleep(60)\n"
+            "loop.save = slow\n"
+            "class_masks.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n")
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment(hub, tmp_path), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "saved\n", process.communicate()
+    with pytest.raises(UserError, match="by another program; wait for it"):
+        class_masks.learn_masks("plain", device="cpu", settings=TINY)
+    process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    process.communicate()
+    said = []
+    folder = class_masks.learn_masks("plain", device="cpu", settings=TINY, report=said.append)
+    assert "Going on from step 1." in said and load_bundle(folder).alpha is not None
+
+
+def test_a_class_that_is_not_the_users_gets_a_bundle_of_its_own(hub, capsys, tmp_path):
+    bundle = tiny_bundle()
+    bundle.alpha = bundle.background = None
+    save_bundle(bundle, tmp_path / "plain")
+    hub.put_folder("someone/plain", tmp_path / "plain")
+    fetched = catalogue.resolve("someone/plain")
+    folder = class_masks.learn_masks("someone/plain", device="cpu", settings=TINY)
+    assert folder == tmp_path / "models/someone--plain" == catalogue.resolve("someone/plain")
+    assert load_bundle(folder, with_discriminator=True).discriminator is not None
+    assert "alpha.safetensors" not in read_config(fetched).files
+    entry = catalogue.entry("someone--plain")
+    assert entry.masks and entry.revision == hub.repositories["someone/plain"].commit
+    run(capsys, "remove", "someone/plain", "--yes")
+    assert not folder.exists() and not fetched.exists()
+
+
+def test_only_what_is_here_can_learn(hub, capsys, tmp_path):
+    assert "fetch it with: l4f download things" in run(capsys, "learn-masks", "things")[2]
+    assert "is not in the list of classes" in run(capsys, "learn-masks", "someone/unknown")[2]
+    assert hub.requests == []
+
+
+def test_the_recipe_fits_the_size_of_pictures():
+    for resolution, batch in ((64, 16), (256, 16), (512, 8), (1024, 4)):
+        config = tiny_bundle().config
+        sides = {4 << step: 8 for step in range(resolution.bit_length() - 2)}
+        config = replace(config, generator=replace(config.generator, resolution=resolution, channels=sides))
+        assert class_masks.settings_for(config, torch.device("cpu")).batch_size == batch
+
+
+def test_time_left_is_counted_anew_after_a_collapse(monkeypatch):
+    clock, said = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    left = class_masks._TimeLeft(lambda done, total, message: said.append(message))
+    for done in (10, 20, 10, 20):
+        left(done, 1000, "")
+        clock[0] += 60
+    assert said == ["Learning masks", "Learning masks, about 98 minutes left"] * 2
