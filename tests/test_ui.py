@@ -111,6 +111,13 @@ def test_offers_classes_that_draw_with_masks_at_once(page, monkeypatch):
     assert offered() == ([], None)
 
 
+def test_a_class_added_later_is_offered_after_a_reload(page, monkeypatch):
+    known = page.engine.classes()
+    monkeypatch.setattr(page.engine, "classes", lambda: [*known, SimpleNamespace(**{**vars(known[0]), "name": "new"})])
+    offered = page.swap.choice.refresh()[page.swap.choice.dropdown]
+    assert [name for _, name in offered["choices"]][-1] == "new" and offered["value"] == known[0].name
+
+
 # ---- words
 
 
@@ -461,9 +468,9 @@ def test_unload_empties_memory_and_says_so(page):
 
 
 def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(page.engine, "nvidia_hint", lambda: "A card is idle; do <this>.")
+    monkeypatch.setattr(page.engine, "nvidia_hint", lambda: "A card is idle; do `this <now>`.")
     header = app.build(Workspace(page.engine, Outputs(tmp_path))).l4f.header
-    assert header.hint.visible and "do &lt;this&gt;." in header.hint.value
+    assert header.hint.visible and "<code>this &lt;now&gt;</code>" in header.hint.value
     assert not page.header.hint.visible
 
 

@@ -44,5 +44,7 @@ def build(workspace: Workspace) -> gr.Blocks:
     with compat.blocks(text("app.title"), style()) as page:
         parts = Page(workspace)
         compat.on(page.load, parts.header.refresh, [], parts.header.outputs, queue=False)
+        for choice in (parts.generate.choice, parts.swap.choice):
+            compat.on(page.load, choice.refresh, [], [choice.dropdown], queue=False)
     page.l4f = parts
     return page

@@ -15,11 +15,18 @@ class ClassChoice:
 
     def __init__(self, engine: Engine, panel: str):
         self._engine = engine
-        choices = [(entry.title, entry.name) for entry in engine.classes()]
-        chosen = engine.default_class()
-        words = {**named(f"{panel}.class"), "info": self.describe(chosen)}
-        self.dropdown = gr.Dropdown(choices, value=chosen, allow_custom_value=False, **words)
+        words = {**named(f"{panel}.class"), **self._offer()}
+        self.dropdown = gr.Dropdown(allow_custom_value=False, **words)
         compat.on(self.dropdown.change, self.tell, [self.dropdown], [self.dropdown], queue=False)
+
+    def refresh(self) -> dict:
+        """Offers what has been added since the page was built."""
+        return {self.dropdown: gr.update(**self._offer())}
+
+    def _offer(self) -> dict:
+        chosen = self._engine.default_class()
+        choices = [(entry.title, entry.name) for entry in self._engine.classes()]
+        return {"choices": choices, "value": chosen, "info": self.describe(chosen)}
 
     def tell(self, name: str | None) -> dict:
         """Explains the class that was chosen."""

@@ -49,7 +49,9 @@ class GeneratePanel:
         self.job = Job(self._workspace, "generate")
 
     def _build_stage(self) -> None:
-        self.empty = gr.HTML(status.empty_stage("generate"), elem_id="l4f_generate_empty")
+        self.empty = gr.HTML(
+            status.empty_stage("generate"), elem_id="l4f_generate_empty", elem_classes="l4f-flush"
+        )
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
             self.view = gr.Radio(
                 choices("view", VIEWS),

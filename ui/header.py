@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 import gradio as gr
@@ -32,9 +33,7 @@ class Header:
             )
         hint = self._engine.nvidia_hint()
         self.hint = gr.HTML(
-            f'<div class="l4f-hint">{escape(hint)}</div>' if hint else "",
-            visible=bool(hint),
-            elem_id="l4f_hint",
+            _as_hint(hint) if hint else "", visible=bool(hint), elem_id="l4f_hint", elem_classes="l4f-flush"
         )
         self.outputs = [self.state, self.unload]
         compat.on(self.unload.click, self.release, [], self.outputs)
@@ -66,3 +65,9 @@ class Header:
 
 def _megabytes(count: int) -> str:
     return text("header.megabytes", count=count / 2**20)
+
+
+def _as_hint(words: str) -> str:
+    """A hint, with what stands between backticks as a command to copy."""
+    marked = re.sub("`([^`]*)`", r"<code>\1</code>", escape(words))
+    return f'<div class="l4f-hint">{marked}</div>'

@@ -61,7 +61,7 @@ class SwapPanel:
         self.job = Job(self._workspace, "swap")
 
     def _build_stage(self) -> None:
-        self.empty = gr.HTML(status.empty_stage("swap"), elem_id="l4f_swap_empty")
+        self.empty = gr.HTML(status.empty_stage("swap"), elem_id="l4f_swap_empty", elem_classes="l4f-flush")
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
             self.view = gr.Radio(
                 choices("preview", VIEWS),
