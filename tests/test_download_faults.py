@@ -23,6 +23,7 @@ from l4f_plugin.errors import UserError
 
 CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
 DOGS = "someone/l4f-dogs"
+PIECE = 1 << 16
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +103,10 @@ def test_a_passing_fault_is_not_noticed(hub, kind):
     assert load_bundle(resolve("things"))
     assert len(stored(hub)) == 3
     if kind == "cut":
-        size = CHECKPOINT.stat().st_size
-        assert [request.position for request in stored(hub)] == [0, size // 2, size // 2 + (size - size // 2) // 2]
+        half = CHECKPOINT.stat().st_size // 2
+        first, second, third = (request.position for request in stored(hub))
+        # huggingface_hub below 1.0 loses the piece in which the cut was
+        assert first == 0 and half - PIECE < second <= half and third > half + half // 2 - 2 * PIECE
 
 
 def test_a_later_call_goes_on_where_the_cut_was(hub):
@@ -114,7 +117,7 @@ def test_a_later_call_goes_on_where_the_cut_was(hub):
     hub.fault = None
     hub.requests.clear()
     resolve("things")
-    assert [request.position > reached for request in stored(hub)] == [True]
+    assert [request.position >= reached for request in stored(hub)] == [True]
 
 
 def test_a_spoiled_beginning_is_fetched_anew(hub):
