@@ -233,7 +233,8 @@ def _commit_of(source: Source, path: Path) -> str:
 
 def _convert(entry: CatalogueClass, original: Path, staging: Path, commit: str | None, digest: str, options: Options,
              progress: Progress) -> None:
-    from .conversion import Description, convert
+    from .conversion import Description
+    from .own_process import convert_apart
 
     cancel = options.cancel or CancelToken()
 
@@ -243,7 +244,9 @@ def _convert(entry: CatalogueClass, original: Path, staging: Path, commit: str |
 
     where = f"{entry.repository} at {commit}" if commit else entry.repository
     source = f"{entry.file} of {where}, sha256 {digest}"
-    convert(original, staging, report=report, description=Description(
+    if entry.licence_url:
+        source += f"; licence: {entry.licence_url}"
+    convert_apart(original, staging, report=report, cancel=cancel, description=Description(
         class_name=entry.name, title=entry.title, licence=entry.licence,
         source=f"{entry.source}; {source}" if entry.source else source, truncation_psi=entry.truncation_psi,
         alpha_threshold=entry.alpha_threshold, crop=entry.crop))
