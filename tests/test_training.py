@@ -114,6 +114,17 @@ def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(kind, picture_
     assert whole.state()["random"].equal(second.state()["random"])
 
 
+def test_without_noise_the_strengths_stay_zero(picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
+    source = Generator(TINY.generator_config())
+    for convolution in source.synthesis.convolutions:
+        torch.nn.init.ones_(convolution.noise_strength)
+    trainer = GeneratorTrainer(dataclasses.replace(TINY, noise=False), pictures, generator=source)
+    trainer.step()
+    for network in (trainer.generator, trainer.averaged):
+        assert all(convolution.noise_strength == 0 for convolution in network.synthesis.convolutions)
+
+
 def test_a_run_with_other_settings_is_not_resumed(picture_folder, tmp_path):
     pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
     loop.train(GeneratorTrainer(TINY, pictures), tmp_path / "run", 4)

@@ -49,6 +49,7 @@ def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path-length-weight", type=float, default=0.0)
     parser.add_argument("--style-mixing", type=float, default=0.5)
     parser.add_argument("--ema-half-life", type=_positive, help="in pictures")
+    parser.add_argument("--no-noise", action="store_true", help="no per-pixel noise inputs; better for drawings")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
     _add_common_arguments(parser)
 
@@ -77,6 +78,7 @@ def _train_generator(args: argparse.Namespace) -> int:
         augmentation=args.augmentation,
         path_length_weight=args.path_length_weight,
         style_mixing=args.style_mixing,
+        noise=not args.no_noise,
         flip=not args.no_flip,
         **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "seed", feature_dtype="dtype"),
     )

@@ -47,6 +47,7 @@ class GeneratorSettings:
     style_mixing: float = 0.5
     augmentation: str = "none"  # "none", "fixed" or "adaptive"
     augmentation_probability: float = 0.3
+    noise: bool = True  # per-pixel noise inputs; drawings do without: the noise becomes speckle, not texture
     flip: bool = True
     ema_half_life: int = 5_000  # pictures
     feature_dtype: str = "bfloat16"
@@ -91,6 +92,9 @@ class GeneratorTrainer:
         for network in (self.generator, self.discriminator):
             network.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)
         self.generator.synthesis.feature_dtype = self.discriminator.feature_dtype = dtype
+        if not settings.noise:
+            for convolution in self.generator.synthesis.convolutions:
+                torch.nn.init.zeros_(convolution.noise_strength)
         self.averaged = copy.deepcopy(self.generator).eval().requires_grad_(False)
         path_interval = settings.path_length_interval if settings.path_length_weight > 0 else 0
         self.generator_optimizer = _adam(self.generator, settings.learning_rate, path_interval)
@@ -172,7 +176,9 @@ class GeneratorTrainer:
         mixed = torch.rand(count, generator=self.random) < settings.style_mixing
         return mix_styles(first, second, torch.where(mixed, crossover, layers).to(self.device))
 
-    def _draw_noise(self) -> list[Tensor]:
+    def _draw_noise(self) -> str | list[Tensor]:
+        if not self.settings.noise:
+            return "none"
         resolutions = self.generator.config.convolution_resolutions
         shapes = [(self.settings.batch_size, 1, resolution, resolution) for resolution in resolutions]
         return [torch.randn(shape, generator=self.random).to(self.device) for shape in shapes]
