@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from .ops import ACTIVATION_GAIN, Linear, fir_downsample, fir_filter, leaky_relu
+from .ops import ACTIVATION_GAIN, Linear, fir_downsample, fir_filter, leaky_relu_
 
 DEVIATION_GROUP = 4
 
@@ -62,7 +62,7 @@ class Convolution(nn.Module):
             bias = (self.bias * (ACTIVATION_GAIN * output_gain)).to(x.dtype)
         x = functional.conv2d(x, weight, bias, stride=stride, padding=padding)
         if self.activate:
-            x = leaky_relu(x)
+            x = leaky_relu_(x)
         return x if self.clamp is None else x.clamp(-self.clamp * output_gain, self.clamp * output_gain)
 
 

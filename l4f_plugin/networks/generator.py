@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu, normalise_second_moment
+from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu_, normalise_second_moment
 
 MAPPING_LEARNING_RATE_MULTIPLIER = 0.01
 OBJECT_SWITCHES = ("first_convolution", "constant")
@@ -145,9 +145,10 @@ class StyledConvolution(nn.Module):
         # The gain of the activation is folded into the three terms before it: lrelu(g x) = g lrelu(x).
         bias = (self.bias.float() * ACTIVATION_GAIN).to(x.dtype).view(1, -1, 1, 1)
         x = torch.addcmul(bias, x, _per_channel(demodulation * ACTIVATION_GAIN, x))
+        # In place: large maps cost more to allocate than to compute, and no gradient needs the overwritten values.
         if noise is not None:
-            x = x + (noise * (self.noise_strength * ACTIVATION_GAIN)).to(x.dtype)
-        x = leaky_relu(x)
+            x = x.add_((noise * (self.noise_strength * ACTIVATION_GAIN)).to(x.dtype))
+        x = leaky_relu_(x)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 

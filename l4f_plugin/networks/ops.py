@@ -26,6 +26,11 @@ def leaky_relu(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, ACTIVATION_SLOPE)
 
 
+def leaky_relu_(x: Tensor) -> Tensor:
+    """As ``leaky_relu``, in the memory of ``x``."""
+    return functional.leaky_relu(x, ACTIVATION_SLOPE, inplace=True)
+
+
 def normalise_second_moment(x: Tensor) -> Tensor:
     """Scale each row of ``x [N, C]`` to a mean square of one."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
