@@ -99,7 +99,7 @@ def class_text(report: ClassReport) -> str:
 def class_markdown(report: ClassReport) -> str:
     """The report of an object class as a section of a model card."""
     rows = [[label, *(f"{value:.3f}" for value in metrics.as_dict().values())] for label, metrics in _rows(report)]
-    lines = ["|".join(["", *cells, ""]) for cells in ([""] + list(HEADINGS.values()), ["---"] * 8, *rows)]
+    lines = ["|".join(["", *cells, ""]) for cells in ([" "] + list(HEADINGS.values()), ["---"] * 8, *rows)]
     introduction = (
         "Generated pictures have no true masks. A U-Net trained on labelled pictures of the class, which took no part "
         f"in training the masks, judges them; masks count as object from {_threshold(report):g}. A second judge, "
