@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.checkpoints import catalogue, catalogue_file
 from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
 from l4f_plugin.checkpoints.config import read_config
 from l4f_plugin.errors import UserError
@@ -135,7 +136,17 @@ def test_a_class_without_masks_draws_pictures(hub, capsys, tmp_path):
 # verify
 
 
-def test_verify(hub, capsys, tmp_path):
+@pytest.fixture
+def no_shipped_class(tmp_path, monkeypatch):
+    """The repository's catalogue without the bundles beside it."""
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    shutil.copy(catalogue_file.WEIGHTS_FOLDER / catalogue_file.CATALOGUE_NAME, weights)
+    for module in (catalogue, catalogue_file):
+        monkeypatch.setattr(module, "WEIGHTS_FOLDER", weights)
+
+
+def test_verify(hub, no_shipped_class, capsys, tmp_path):
     assert run(capsys, "verify") == (0, "No class is installed; `l4f classes` lists what there is.\n", "")
     folder = masks_missing(tmp_path)
     assert run(capsys, "verify")[:2] == (0, "plain: verified\n")
