@@ -11,7 +11,7 @@ options of run:
   --no-browser          only print the address           --listen          answer other machines too
   --port N              first port to try                --auth USER:PASS  ask for this login
   --output-dir DIR      where pictures are saved         --share           public address, through a relay
-options of test: pytest's, for example -k compositing
+options of test: pytest's, for example -k compositing; -n 0 runs the tests one after the other (for --pdb, -s)
 """
 # Syntax that Python 3.7 reads, so that an old Python gets a sentence and not a traceback.
 import argparse
@@ -37,6 +37,7 @@ OLDEST_PYTHON = (3, 10)
 TORCH_VERSION = "2.13.0"  # asked for where no torch is installed; the floor is in pyproject.toml
 TORCH_BUILDS = "https://download.pytorch.org/whl/"  # followed by cpu, cu126, rocm6.4 ...
 MODULE_NAMES = {"pillow": "PIL", "huggingface-hub": "huggingface_hub"}  # where they differ from the package's
+SIDE_BY_SIDE = ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]  # of pytest; see tests/conftest.py
 
 # pip takes every option from PIP_* too. Where packages come from is the user's to say; what is installed, and
 # where, is not: a PIP_TARGET, PIP_NO_DEPS or PIP_UPGRADE meant for another project would break this one.
@@ -257,7 +258,7 @@ def split_options(face, arguments):
 def run_or_test(face, arguments):
     torch_index, rest = split_options(face, arguments)
     prepare(["app"] if face == "run" else ["app", "test"], torch_index)
-    command = [PYTHON, "-m", *(["l4f_plugin", "app"] if face == "run" else ["pytest"]), *rest]
+    command = [PYTHON, "-m", *(["l4f_plugin", "app"] if face == "run" else ["pytest", *SIDE_BY_SIDE]), *rest]
     if face == "test":
         os.chdir(ROOT)
     sys.stdout.flush()

@@ -25,6 +25,7 @@ MOST_PICTURES = 10_000
 LARGEST_BATCH = 256
 LARGEST_PSI = 2.0
 LARGEST_RADIUS = 128
+PROJECTION_STEPS = 200  # of gradient descent, where nothing else is said
 NOISE_MODES = ("random", "stored", "none")
 _KINDS = "use seed:7, a picture file, a colour as #3366ff, blur:8 or transparent"
 

@@ -20,14 +20,21 @@ from .errors import Cancelled, UserError
 COMMANDS = {
     "generate": "draw pictures with masks, cut-outs and backgrounds",
     "swap": "put one subject in front of another background",
+    "segment": "mask and cut-out of photographs, of a seed, of saved style codes or of a picture saved here",
+    "project": "style codes from which the class draws given pictures again",
+    "export": "make a labelled set of any number of pictures",
+    "merge-export": "join the parts of a set that several machines made",
+    "motion": "make an animation with transparency, from seed to seed",
     "classes": "list the object classes that can be used",
     "download": "fetch an object class from the Hub",
     "verify": "check the files of installed classes",
     "remove": "delete a class from this computer",
     "learn-masks": "learn masks for a class that has none, without a data set",
     "convert": "make a bundle from a published checkpoint",
-    "train": "train a generator or a mask network",
+    "train": "train a generator, a mask network or a photo segmenter",
     "evaluate": "measure masks, or a whole object class",
+    "publish": "share a class as a model repository on the Hub",
+    "space": "share a demonstration of a class as a Space on the Hub",
     "app": "open the page in a browser",
 }
 # What Python and a shell report for a program that was interrupted, or whose reader has gone.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from .runtime import CancelToken, OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
@@ -16,6 +16,7 @@ from .runtime import CancelToken, OutOfMemory, free_memory, memory_in_use, out_o
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
+Gate = Callable[["CancelToken | None", "Callable[[int], None] | None"], AbstractContextManager]
 _LOOK_AGAIN = 0.1  # seconds between looks at the cancel token while waiting for a turn
 
 
@@ -39,8 +40,9 @@ class JobQueue:
     ) -> Iterator[None]:
         """Waits until the jobs before this one have ended; the body of the `with` is the job.
 
-        `on_wait(ahead)` is called with the number of jobs ahead whenever that changes. Raises `Cancelled`
-        when `cancel` is set while waiting. Not for use within a turn: that would wait for itself.
+        `on_wait(ahead)` is called with the number of jobs ahead whenever that changes, and with 0 when the turn
+        has come; never without a wait. Raises `Cancelled` when `cancel` is set while waiting. Not for use within
+        a turn: that would wait for itself.
         """
         ticket = object()
         with self._changed:
@@ -59,12 +61,13 @@ class JobQueue:
             cancel.check()
             with self._changed:
                 ahead = self._tickets.index(ticket)
-                if ahead == 0:
-                    return
-                if ahead == reported or on_wait is None:
+                if ahead and ahead == reported:
                     self._changed.wait(_LOOK_AGAIN)
                     continue
-            on_wait(ahead)  # outside the lock: it may take its time
+            if ahead != reported and on_wait is not None:
+                on_wait(ahead)  # outside the lock: it may take its time
+            if ahead == 0:
+                return
             reported = ahead
 
 
@@ -83,13 +86,34 @@ class ModelCache:
     """At most one pipeline in memory, loaded when a job first needs it.
 
     `load(name, device=..., dtype=...)` makes a pipeline; by default `Labels4FreePipeline.from_pretrained`.
+    `gate(cancel, on_wait)` is entered around the turn of each job: the queue of a web UI that owns the device. It is
+    handed the job's token and whom to tell about waiting, both of which may be None. Never within the turn: a web UI
+    that holds its own queue may ask for one of our jobs, which must not wait for one that waits for that queue.
+    `on_release` is called after the pipeline has left memory because nobody used it.
     """
 
-    def __init__(self, load: Callable[..., Labels4FreePipeline] | None = None, jobs: JobQueue = JOBS):
+    def __init__(
+        self,
+        load: Callable[..., Labels4FreePipeline] | None = None,
+        jobs: JobQueue = JOBS,
+        gate: Gate = lambda cancel, on_wait: nullcontext(),
+        on_release: Callable[[], None] = lambda: None,
+    ):
         self._load = load or _from_pretrained
         self._jobs = jobs
+        self._gate = gate
+        self._on_release = on_release
         self._key: tuple | None = None
         self._pipeline: Labels4FreePipeline | None = None
+        self._timer: threading.Timer | None = None
+
+    @contextmanager
+    def turn(
+        self, *, cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None
+    ) -> Iterator[None]:
+        """A turn for work that needs no pipeline. See `JobQueue.turn`."""
+        with self._gate(cancel, on_wait), self._jobs.turn(cancel, on_wait):
+            yield
 
     @contextmanager
     def job(
@@ -100,14 +124,15 @@ class ModelCache:
         dtype: str | None = None,
         cancel: CancelToken | None = None,
         on_wait: Callable[[int], None] | None = None,
-        release_after: bool = False,
+        release_after: float | None = None,
     ) -> Iterator[Labels4FreePipeline]:
         """Waits for its turn, then gives the pipeline of that class: `with cache.job("avatar") as pipeline:`.
 
         A pipeline of another class, device or precision makes room first. Running out of memory, in loading
-        or in the body, empties the cache and is raised as `UserError`. Raises `Cancelled` as `JobQueue.turn`.
+        or in the body, empties the cache and is raised as `UserError`. `release_after` seconds of idleness the
+        pipeline leaves memory: 0 at the end of the job, None never. Raises `Cancelled` as `JobQueue.turn`.
         """
-        with self._jobs.turn(cancel, on_wait):
+        with self.turn(cancel=cancel, on_wait=on_wait):
             try:
                 with out_of_memory_in_words():
                     yield self._get(name, device, dtype)
@@ -115,8 +140,9 @@ class ModelCache:
                 self._drop()
                 raise
             finally:
-                if release_after:
+                if release_after == 0:
                     self._drop()
+                self._release_later(release_after)
 
     @property
     def loaded(self) -> str | None:
@@ -134,6 +160,24 @@ class ModelCache:
             before, device = self.memory(), self._pipeline and self._pipeline.device
             self._drop()
             return MemoryReport(before, memory_in_use(device) if device else before)
+
+    def _release_later(self, seconds: float | None) -> None:
+        """Sets the clock for the pipeline in memory anew; there is one clock at a time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds and self._pipeline is not None:
+            self._timer = threading.Timer(seconds, self._release_idle)
+            self._timer.daemon = True  # a web UI that closes does not wait for it
+            self._timer.start()
+
+    def _release_idle(self) -> None:
+        """Within a turn of its own, so that torch is never called from here while a job runs."""
+        with self._jobs.turn():
+            if self._timer is not threading.current_thread():
+                return  # a job came first and has set the clock anew
+            self._drop()
+        self._on_release()
 
     def _get(self, name: str, device: str | None, dtype: str | None) -> Labels4FreePipeline:
         key = (name, device, dtype)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
 
 from .arguments import (
     LARGEST_BATCH,
@@ -22,19 +25,16 @@ from .arguments import (
 from .checkpoints.bundle import Bundle
 from .checkpoints.config import BundleConfig
 from .checkpoints.hub import HubMixin
+from .drawing import Style, crop_of, style_codes, synthesise
+from .errors import UserError
+from .images import Source
+from .photos import Photo, find_subject, place
+from .provenance import Recipe, WPlus, recipe_of, refuse_photograph, required_recipe
+from .random_inputs import RandomInputs, stacked_noise
 from .runtime import CancelToken, choose_device, choose_dtype, free_memory, out_of_memory_in_words
-from .samples import Sample, SwapResult, put_before
+from .samples import Sample, SwapResult
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Style:
-    """What, besides the seed, decides how a picture looks. See `Labels4FreePipeline.stream`."""
-
-    truncation_psi: float
-    truncation_cutoff: int | None = None
-    noise_mode: str = "random"
 
 
 class Labels4FreePipeline(HubMixin):
@@ -66,12 +66,8 @@ class Labels4FreePipeline(HubMixin):
     @property
     def picture_size(self) -> tuple[int, int]:
         """(width, height) of the pictures that come out."""
-        top, bottom, left, right = self._crop
+        top, bottom, left, right = crop_of(self.config)
         return right - left, bottom - top
-
-    @property
-    def _crop(self) -> tuple[int, int, int, int]:
-        return self.config.crop or (0, self.resolution, 0, self.resolution)
 
     def to(
         self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
@@ -95,34 +91,10 @@ class Labels4FreePipeline(HubMixin):
             for tensor in network.state_dict().values()
         )
 
+    @torch.inference_mode(False)  # weights that are moved within it could not be learned from again
     def _move(self, device: torch.device) -> None:
         for network in self.bundle.networks().values():
             network.to(device).eval().requires_grad_(False)
-
-    def generate(
-        self,
-        seeds: Sequence[int],
-        truncation_psi: float | None = None,
-        truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
-        batch_size: int = 4,
-        with_background: bool = True,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> list[Sample]:
-        """All samples of `stream` as a list."""
-        return list(
-            self.stream(
-                seeds,
-                truncation_psi,
-                truncation_cutoff,
-                noise_mode,
-                batch_size,
-                with_background,
-                progress,
-                cancel,
-            )
-        )
 
     def stream(
         self,
@@ -145,7 +117,7 @@ class Labels4FreePipeline(HubMixin):
             noise_mode: "random" (drawn from the seed), "stored" (the same maps for all) or "none".
             batch_size: pictures drawn at once, from 1 to 256; each background counts as one more.
             progress: called as `progress(done, total, message)` after each batch.
-            cancel: looked at before each batch and each block of the synthesis.
+            cancel: looked at before each batch, before each convolution and within long ones.
 
         Raises `UserError` for arguments out of bounds, at once, and where memory runs out; `Cancelled`.
         """
@@ -153,6 +125,13 @@ class Labels4FreePipeline(HubMixin):
         style = self._style(truncation_psi, truncation_cutoff, noise_mode)
         check_integer("The batch size", batch_size, 1, LARGEST_BATCH)
         return self._stream(seeds, style, batch_size, with_background, progress, cancel or CancelToken())
+
+    @wraps(stream, assigned=())
+    def generate(self, *arguments, **options) -> list[Sample]:
+        """All samples of `stream`, which tells about the arguments, as a list."""
+        return list(self.stream(*arguments, **options))
+
+    generate.__signature__ = signature(stream).replace(return_annotation="list[Sample]")
 
     def _stream(
         self,
@@ -177,7 +156,7 @@ class Labels4FreePipeline(HubMixin):
 
     def swap(
         self,
-        subject: int | Sample,
+        subject: int | Sample | Photo,
         background: Background | object,
         *,
         threshold: float | None = None,
@@ -191,7 +170,8 @@ class Labels4FreePipeline(HubMixin):
     ) -> SwapResult:
         """Puts a subject in front of another background.
 
-        `subject` is a seed, drawn with the last options as in `stream`, or a `Sample`, which keeps its style.
+        `subject` is a seed, drawn with the last options as in `stream`, a `Sample`, which keeps its style, or a
+        `Photo` of `segment_photo`, whose size the result has.
         `background` is what `Background.parse` reads: `seed:7`, a picture, `#rrggbb`, `blur:8` or
         `transparent`. `threshold`, `grow`, `feather` and `keep_largest` edit the mask (`EdgeOptions`).
 
@@ -201,7 +181,10 @@ class Labels4FreePipeline(HubMixin):
         edge = EdgeOptions(threshold, grow, feather, keep_largest)
         wanted = Background.parse(background)
         scenery = [wanted.seed] if wanted.kind == "seed" else []
-        if isinstance(subject, Sample):
+        if isinstance(subject, Photo):
+            sample, style = subject, self._style(truncation_psi, truncation_cutoff, noise_mode)
+            _, drawn = self._draw([], scenery, style, cancel or CancelToken()) if scenery else ([], [])
+        elif isinstance(subject, Sample):
             sample, drawn = subject, []
             if scenery and subject.seed == wanted.seed and subject.background is not None:
                 drawn = [subject.background]
@@ -211,7 +194,7 @@ class Labels4FreePipeline(HubMixin):
         else:
             style = self._style(truncation_psi, truncation_cutoff, noise_mode)
             [sample], drawn = self._draw([check_seed(subject)], scenery, style, cancel or CancelToken())
-        return put_before(sample, wanted, drawn[0] if drawn else None, edge)
+        return place(sample, wanted, drawn[0] if drawn else None, edge)
 
     def _style(self, psi: float | None, cutoff: int | None, noise_mode: str) -> Style:
         if cutoff is not None:
@@ -219,88 +202,128 @@ class Labels4FreePipeline(HubMixin):
         psi = self.config.truncation_psi if psi is None else check_truncation_psi(psi)
         return Style(psi, cutoff, check_noise_mode(noise_mode))
 
+    def segment(
+        self,
+        subject: int | np.ndarray | WPlus | Recipe | bytes | Path | Image.Image,
+        *,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        cancel: CancelToken | None = None,
+    ) -> Sample | Photo:
+        """The sample that `subject` stands for, with its mask, without its background; or a photograph with its mask.
+
+        `subject` is a seed, drawn with the other options as in `stream`; style codes as `WPlus` or as an array
+        `[num_styles, style_dim]`; the `Recipe` of a picture that was saved, which keeps its style; or a picture: its
+        file, the bytes of it or a PIL image. One that this plug-in saved is drawn once more by its recipe, any other
+        is taken for a photograph, as in `segment_photo`.
+
+        Raises `UserError` for arguments out of bounds, codes of another shape, a recipe of another class, a class
+        that has no masks yet, and a photograph where the class has no photo segmenter; `Cancelled`.
+        """
+        cancel = cancel or CancelToken()
+        if isinstance(subject, bytes | Path | Image.Image):
+            recipe = self.recipe_of_picture(subject)
+            if recipe is None:
+                return self.segment_photo(subject, cancel=cancel)
+            subject = recipe
+        if isinstance(subject, WPlus | np.ndarray):
+            sample = self._draw_codes(subject if isinstance(subject, WPlus) else WPlus(subject), cancel)
+        else:
+            style = (truncation_psi, truncation_cutoff, noise_mode)
+            if isinstance(subject, Recipe):
+                self._check_class(subject)
+                style = (subject.truncation_psi, subject.truncation_cutoff, subject.noise_mode)
+                subject = subject.seed
+            [sample], _ = self._draw([check_seed(subject)], [], self._style(*style), cancel)
+        sample.required_alpha()
+        return sample
+
+    def recipe_of_picture(self, source: Source) -> Recipe | None:
+        """How a picture file was drawn where this plug-in drew it, None for a photograph that `segment_photo` takes.
+
+        Raises `UserError` for what is no picture, and for a photograph where the class has no photo segmenter.
+        """
+        if self.bundle.student is None:
+            return required_recipe(source, self.config.title)
+        return recipe_of(source)
+
+    def segment_photo(self, source: Source, *, cancel: CancelToken | None = None) -> Photo:
+        """A photograph of the class, of any size, with its mask at that size: `Photo`, which `swap` takes too.
+
+        `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. Raises `UserError` for a
+        class that has no photo segmenter, and for what is missing, damaged, too large or no picture; `Cancelled`.
+        """
+        if self.bundle.student is None:
+            refuse_photograph(self.config.title)
+        with self._ready(cancel or CancelToken()):
+            return find_subject(self.bundle.student, source, self.device, self.config)
+
+    def _check_class(self, recipe: Recipe) -> None:
+        drawn, name = recipe.class_name, self.config.class_name
+        if drawn != name:
+            raise UserError(f"This picture is of the class {drawn}, not {name}; choose {drawn}.")
+
+    @torch.inference_mode()
     def _draw(
         self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
     ) -> tuple[list[Sample], list[np.ndarray]]:
         """Subjects, with masks if the class has them, and backgrounds uint8 `[H, W, 3]`, all in one batch."""
-        cancel.check()
-        self._move(self.device)
-        with out_of_memory_in_words():
-            pictures, alphas = self._synthesise(subjects, backgrounds, style, cancel)
-        samples = [
-            Sample(
-                seed,
-                style.truncation_psi,
-                picture,
-                alpha,
-                None,
-                self.config.class_name,
-                style.truncation_cutoff,
-                style.noise_mode,
-            )
-            for seed, picture, alpha in zip(subjects, pictures, alphas, strict=False)
-        ]
+        with self._ready(cancel):
+            seeds = [*subjects, *backgrounds]
+            config = self.bundle.generator.config
+            drawn = {seed: RandomInputs.of(seed, config, style.noise_mode) for seed in seeds}
+            split = [drawn[seed] for seed in subjects], [drawn[seed] for seed in backgrounds]
+            w_plus = style_codes(self.bundle, *split, style, self.device)
+            noise = style.noise_mode
+            if noise == "random":
+                noise = stacked_noise([drawn[seed] for seed in seeds], self.device)
+            pictures, alphas = synthesise(self.bundle, w_plus, noise, len(subjects), self.dtype, cancel)
+            codes = w_plus[: len(subjects)].float().cpu().numpy()
+        samples = []
+        for seed, picture, alpha, code in zip(subjects, pictures, alphas, codes, strict=False):
+            samples.append(self._sample(seed, picture, alpha, style, code))
         return samples, list(pictures[len(subjects) :])
 
     @torch.inference_mode()
-    def _synthesise(
-        self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
-    ) -> tuple[np.ndarray, Sequence[np.ndarray | None]]:
-        """Pictures uint8 `[N + M, H, W, 3]` of N subjects and M backgrounds, alphas float32 `[N, H, W]`.
+    def _draw_codes(self, codes: WPlus, cancel: CancelToken) -> Sample:
+        """The subject of style codes."""
+        config = self.bundle.generator.config
+        wanted = (config.num_styles, config.style_dim)
+        if codes.codes.shape != wanted:
+            raise UserError(
+                f"These W+ codes are {list(codes.codes.shape)} and {self.config.class_name} takes {list(wanted)}; "
+                "they belong to another class."
+            )
+        style = Style(1.0, None, "stored" if codes.noise_seed is None else "random")
+        with self._ready(cancel):
+            noise = style.noise_mode
+            if codes.noise_seed is not None:
+                noise = stacked_noise([RandomInputs.of(codes.noise_seed, config, "random")], self.device)
+            w_plus = torch.from_numpy(codes.codes.copy())[None].to(self.device)
+            [picture], [alpha] = synthesise(self.bundle, w_plus, noise, 1, self.dtype, cancel)
+        return self._sample(None, picture, alpha, style, codes)
 
-        A class without masks has None for each alpha.
-        """
-        generator, learned = self.bundle.generator, self.bundle.background
-        seeds = [*subjects, *backgrounds]
-        drawn = {seed: RandomInputs.of(seed, generator.config, style.noise_mode) for seed in seeds}
-        w_plus = self._w_plus([drawn[s] for s in subjects], [drawn[s] for s in backgrounds], style)
-        noise = style.noise_mode
-        if noise == "random":
-            layers = zip(*(drawn[seed].noise for seed in seeds), strict=True)
-            noise = [torch.stack(layer).to(self.device) for layer in layers]  # [N + M, 1, h, w] each
-        gate = torch.tensor([1.0] * len(subjects) + [0.0] * len(backgrounds), device=self.device)
-        generator.synthesis.feature_dtype = self.dtype
-        output = generator.synthesis(
-            w_plus,
-            noise,
-            object_gate=gate if backgrounds else None,
-            background_tensor=learned.tensor if learned else None,
-            on_block=cancel.check,
+    def _sample(
+        self, seed: int | None, picture: np.ndarray, alpha: np.ndarray | None, style: Style, codes: np.ndarray | WPlus
+    ) -> Sample:
+        if isinstance(codes, np.ndarray):
+            codes = WPlus(codes, seed if style.noise_mode == "random" else None)
+        return Sample(
+            seed,
+            style.truncation_psi,
+            picture,
+            alpha,
+            class_name=self.config.class_name,
+            truncation_cutoff=style.truncation_cutoff,
+            noise_mode=style.noise_mode,
+            w_plus=codes,
         )
-        top, bottom, left, right = self._crop
-        alphas = [None] * len(subjects)
-        if subjects and self.bundle.alpha is not None:
-            alpha = self.bundle.alpha([features[: len(subjects)] for features in output.features])
-            alphas = alpha[:, 0, top:bottom, left:right].float().cpu().numpy()
-        pixels = (output.image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1)[:, top:bottom, left:right].contiguous().cpu().numpy(), alphas
 
-    def _w_plus(self, subjects: list[RandomInputs], backgrounds: list[RandomInputs], style: Style) -> Tensor:
-        """W+ codes `[N + M, num_styles, style_dim]` of the subjects, then of the backgrounds."""
-        generator, learned = self.bundle.generator, self.bundle.background
-        # Without a learned background this is the published way: the subject's own z, untruncated, gate off.
-        latents = [inputs.z for inputs in subjects]
-        latents += [inputs.background_z if learned else inputs.z for inputs in backgrounds]
-        w = generator.mapping(torch.stack(latents).to(self.device))
-        count = len(subjects)
-        subject = generator.truncate(w[:count], style.truncation_psi, style.truncation_cutoff)
-        background = generator.truncate(w[count:])
-        return torch.cat([subject, learned(background) if learned else background])
-
-
-@dataclass(frozen=True)
-class RandomInputs:
-    """Everything random about a seed, drawn on the CPU in this order: two latents, then the noise maps."""
-
-    z: Tensor  # [latent_dim]
-    background_z: Tensor  # [latent_dim]
-    noise: list[Tensor]  # [1, h, w] for each convolution; empty unless the noise mode is "random"
-
-    @classmethod
-    def of(cls, seed: int, config, noise_mode: str) -> RandomInputs:
-        """The inputs of `seed` for a generator of that `GeneratorConfig`."""
-        random = torch.Generator().manual_seed(seed)
-        z = torch.randn(config.latent_dim, generator=random)
-        background_z = torch.randn(config.latent_dim, generator=random)
-        sides = config.convolution_resolutions if noise_mode == "random" else []
-        return cls(z, background_z, [torch.randn(1, side, side, generator=random) for side in sides])
+    @contextmanager
+    def _ready(self, cancel: CancelToken) -> Iterator[None]:
+        """The networks on their device, and running out of memory put into words."""
+        cancel.check()
+        self._move(self.device)
+        with out_of_memory_in_words():
+            yield

@@ -11,6 +11,7 @@ from . import __version__, compositing
 from .arguments import Background, EdgeOptions
 from .errors import UserError
 from .images import cover_fit, infotext
+from .provenance import WPlus
 
 
 @dataclass(eq=False)
@@ -19,10 +20,10 @@ class Sample:
 
     `image` uint8 RGB `[H, W, 3]`; `alpha` float32 `[H, W]` in [0, 1], None where the class has no masks yet;
     `background` uint8 `[H, W, 3]`, what the generator draws with the object switched off, None where it was
-    not asked for.
+    not asked for. `w_plus` are the style codes it was drawn from. `seed` is None where those were given, not drawn.
     """
 
-    seed: int
+    seed: int | None
     truncation_psi: float
     image: np.ndarray
     alpha: np.ndarray | None
@@ -30,6 +31,7 @@ class Sample:
     class_name: str = ""
     truncation_cutoff: int | None = None
     noise_mode: str = "random"
+    w_plus: WPlus | None = None
 
     def picture(self) -> Image.Image:
         """The picture as RGB."""
@@ -57,11 +59,11 @@ class Sample:
 
     def infotext(self, **more: object) -> str:
         """What it takes to make the picture again, in the web UIs' format; `more` are further fields."""
-        fields: dict[str, object] = {
-            "Class": self.class_name,
-            "Seed": self.seed,
-            "Truncation psi": f"{self.truncation_psi:g}",
-        }
+        fields: dict[str, object] = {"Class": self.class_name}
+        if self.seed is not None:
+            fields |= {"Seed": self.seed, "Truncation psi": f"{self.truncation_psi:g}"}
+        elif self.w_plus is not None:
+            fields["W plus"] = self.w_plus.digest
         if self.truncation_cutoff is not None:
             fields["Truncation cutoff"] = self.truncation_cutoff
         fields |= {"Noise": self.noise_mode, **more, "Version": f"Labels4Free {__version__}"}
@@ -74,7 +76,7 @@ class SwapResult:
 
     `composite` RGB, or RGBA where the background is transparent; `alpha` the edited mask as 8-bit grey;
     `cutout` RGBA with straight alpha; `background` RGB, None where it is transparent. `sample` is the
-    subject as it was drawn, `infotext` belongs into the composite's file.
+    subject as it was drawn (or the `photos.Photo` that was segmented), `infotext` belongs into the composite's file.
     """
 
     composite: Image.Image
@@ -112,12 +114,17 @@ def put_before(sample: Sample, wanted: Background, drawn: np.ndarray | None, edg
         background = Image.fromarray(drawn)
         blend = compositing.composite(foreground, compositing.to_float(drawn), alpha)
         composite = Image.fromarray(compositing.to_bytes(blend))
-    edits = {
+    text = sample.infotext(Background=wanted.label, **edit_fields(edge))
+    mask = Image.fromarray(compositing.to_bytes(alpha))
+    return SwapResult(composite, mask, cutout, background, sample, text)
+
+
+def edit_fields(edge: EdgeOptions) -> dict[str, object]:
+    """The edits of a mask as fields of an infotext; what was left as it was is left out."""
+    fields = {
         "Threshold": edge.threshold,
         "Grow": edge.grow or None,
         "Feather": edge.feather or None,
         "Largest piece only": edge.keep_largest or None,
     }
-    text = sample.infotext(Background=wanted.label, **{k: v for k, v in edits.items() if v is not None})
-    mask = Image.fromarray(compositing.to_bytes(alpha))
-    return SwapResult(composite, mask, cutout, background, sample, text)
+    return {name: value for name, value in fields.items() if value is not None}

@@ -13,6 +13,8 @@ from l4f_plugin.networks import (
     Generator,
     GeneratorConfig,
     LearnedBackground,
+    Student,
+    StudentConfig,
 )
 
 CHANNELS = {4: 8, 8: 6, 16: 5, 32: 4}
@@ -32,3 +34,15 @@ def tiny_bundle(seed: int = 0, **described) -> Bundle:
     fields = {"title": "Tiny things", "licence": "CC0-1.0", "source": "random numbers", **described}
     config = BundleConfig.for_networks(generator, discriminator, class_name="tiny", **fields)
     return Bundle(config, generator, alpha, background, discriminator)
+
+
+def red_finder(resolution: int = 32) -> Student:
+    """A student with weights set by hand: red is the subject, whatever is not redder than green is background."""
+    student = Student(StudentConfig((2, 2), resolution)).eval()
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.zero_()
+        student.stem[0].weight[0, :2, 1, 1] = torch.tensor([1.0, -1.0])
+        student.ups[0][0].weight[0, 2, 1, 1] = 1.0  # the stem's first channel, after the two from below
+        student.output.weight[0, 0, 1, 1], student.output.bias[0] = 12.0, -6.0
+    return student

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# Derandomised: a commit passes or fails on every machine alike. No deadline: CI machines stall.
-settings.register_profile("l4f", deadline=None, max_examples=60, derandomize=True)
+# Derandomised: a commit passes or fails on every machine alike. No time is looked at: CI machines stall.
+settings.register_profile(
+    "l4f", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("l4f")
+
+
+# Side by side (pytest-xdist), one process a core: a file's tests stay together, since they share what is costly to
+# make (`--dist loadfile`), and the files that take longest start first (`--no-loadscope-reorder`), so that none of
+# them is still running when all others have ended.
+LONGEST = ("test_matrix.py", "test_browser.py")
+MOST_PROCESSES = 8  # each takes most of a gigabyte
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads each as there are cores would be in each other's way
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` means: no more processes than files are asked for; one file is run in this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    files = {argument.partition("::")[0] for argument in config.args}
+    if all(file.endswith(".py") for file in files):
+        cores = min(cores, len(files))
+    return 0 if cores == 1 else min(cores, MOST_PROCESSES)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # of xdist
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +62,24 @@ def tiny_bundle_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("classes") / "tiny"
     save_bundle(bundle, folder, dtype=torch.float32)
     return folder
+
+
+@pytest.fixture
+def page(tiny_bundle_folder, tmp_path, monkeypatch):
+    """A page over the tiny class, whose notices are collected in `page.notices`."""
+    import gradio as gr
+
+    from l4f_ui import app
+    from l4f_ui.engine import Engine, EngineSettings
+    from l4f_ui.outputs import Outputs
+    from l4f_ui.workspace import Workspace
+
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+    notices: list[str] = []
+    monkeypatch.setattr(gr, "Warning", notices.append)
+    monkeypatch.setattr(gr, "Info", notices.append)
+    workspace = Workspace(Engine(lambda: EngineSettings(device="cpu")), Outputs(tmp_path / "out"))
+    parts = app.build(workspace).l4f
+    yield SimpleNamespace(**vars(parts), notices=notices, workspace=workspace, engine=workspace.engine,
+                          outputs=workspace.outputs)
+    workspace.outputs.forget_previews()

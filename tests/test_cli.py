@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
 import signal
@@ -44,6 +46,23 @@ def assert_refused(result, sentence):
     assert code == 2 and out == ""
     assert err.startswith("l4f: ") and err.count("\n") == 1, err
     assert sentence in err
+
+
+def options_of(parser: argparse.ArgumentParser):
+    """Every option of a command and of the kinds of it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for kind in action.choices.values():
+                yield from options_of(kind)
+        else:
+            yield action
+
+
+@pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - {"app"}))
+def test_every_option_is_explained(name):
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"l4f_plugin.commands.{name.replace('-', '_')}").add_arguments(parser)
+    assert [action.dest for action in options_of(parser) if not action.help] == []
 
 
 # generate
@@ -92,6 +111,33 @@ def test_generate_writes_four_files_a_seed(capsys, tiny_bundle_folder, tmp_path)
     fields = parse_infotext(read_infotext(out / "seed12345_cutout.png"))
     assert fields["Class"] == "tiny" and fields["Seed"] == "12345" and fields["Truncation psi"] == "0.5"
     assert fields["Version"] == f"Labels4Free {__version__}"
+
+
+def test_segment_finds_the_subject_by_seed_codes_or_picture(capsys, tiny_bundle_folder, tmp_path):
+    drawn, again = tmp_path / "drawn", tmp_path / "again"
+    code, out, _ = run(capsys, "generate", tiny_bundle_folder, "--seeds", "12", "--truncation-psi", "0.8", "--out",
+                       drawn, "--save-w-plus", "--no-background", "--json", "--device", "cpu")
+    assert code == 0 and json.loads(out)["samples"][0]["w_plus"] == str(drawn / "seed0012_w_plus.safetensors")
+    sources = [(("--seed", 12, "--truncation-psi", 0.8), "seed0012", 12),
+               (("--w-plus", drawn / "seed0012_w_plus.safetensors"), "w_plus", None),
+               (("--picture", drawn / "seed0012_alpha.png"), "seed0012", 12)]
+    for source, stem, seed in sources:
+        code, out, _ = run(capsys, "segment", tiny_bundle_folder, *source, "--out", again, "--json", "--device", "cpu")
+        assert code == 0
+        answer = json.loads(out)
+        assert answer["seed"] == seed and 0 < answer["mask_area"] < 1
+        for ending in ("", "_alpha"):
+            expected = np.asarray(Image.open(drawn / f"seed0012{ending}.png")).astype(int)
+            assert np.abs(np.asarray(Image.open(again / f"{stem}{ending}.png")) - expected).max() <= 1
+        assert Image.open(answer["cutout"]).mode == "RGBA"
+
+
+def test_segment_says_what_it_cannot_do(capsys, tiny_bundle_folder, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.jpg")
+    photograph = run(capsys, "segment", tiny_bundle_folder, "--picture", tmp_path / "photo.jpg", "--out", tmp_path)
+    assert_refused(photograph, "no photo segmenter yet")
+    assert_refused(run(capsys, "segment", "avatar", "--out", tmp_path), "required")
+    assert_refused(run(capsys, "segment", "avatar", "--seed", "-2", "--out", tmp_path), "A seed must be")
 
 
 def test_generate_answers_programs(capsys, tiny_bundle_folder, tmp_path):
@@ -299,6 +345,7 @@ def test_ctrl_c_while_drawing(tiny_bundle_folder, tmp_path):
     process = subprocess.Popen(
         [
             sys.executable,
+            "-u",
             "-m",
             "l4f_plugin",
             "generate",

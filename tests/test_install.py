@@ -132,6 +132,24 @@ def test_complete_host_is_left_alone_in_silence(host):
     assert host.files() == before  # no log, no report by pip, and the slow `launch` was not imported
 
 
+def test_a_real_environment_freezes_the_same_before_and_after(host):
+    """The Python of the tests as a web UI's, with its own pip; without an index a fault could add nothing to it."""
+    environment = {**os.environ, "PYTHONPATH": str(host.web_ui), "PIP_NO_INDEX": "1"}
+
+    def called(*arguments: str) -> str:
+        ended = subprocess.run(
+            [sys.executable, *arguments], cwd=host.web_ui, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout + ended.stderr
+
+    before = called("-m", "pip", "freeze", "--all", "--disable-pip-version-check")
+    assert {"torch", "gradio", "safetensors"} <= {line.partition("==")[0].lower() for line in before.splitlines()}
+    assert called(str(host.plugin / "install.py")) == ""
+    assert called("-m", "pip", "freeze", "--all", "--disable-pip-version-check") == before
+    assert not host.launched.exists()
+
+
 def test_missing_package_is_added_under_constraints(host):
     host.lack("safetensors", "huggingface_hub")
     result = host.start(PIP_TARGET="/elsewhere", PIP_UPGRADE="1", PIP_INDEX_URL="file:///packages")
@@ -319,7 +337,7 @@ def test_options_are_passed_on(install, monkeypatch):
     assert started == [(["app"], "cpu"), [install.PYTHON, "-m", "l4f_plugin", "app", *options]]
     started.clear()
     assert not install.main(["test", "tests/test_a.py", "-k", "mask", "--torch-index=cpu", "-x"])
-    test_command = [install.PYTHON, "-m", "pytest", "tests/test_a.py", "-k", "mask", "-x"]
+    test_command = [install.PYTHON, "-m", "pytest", *install.SIDE_BY_SIDE, "tests/test_a.py", "-k", "mask", "-x"]
     assert started == [(["app", "test"], "cpu"), install.ROOT, test_command]
 
 

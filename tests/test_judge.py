@@ -15,9 +15,10 @@ from l4f_plugin.checkpoints.training_state import save_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation import distortion, judge, object_class
 from l4f_plugin.evaluation.frechet import frechet_distance
-from l4f_plugin.evaluation.judge import Judge, JudgeNetwork, JudgeSettings, judge_features, judge_masks
+from l4f_plugin.evaluation.judge import Judge, JudgeSettings, judge_features, judge_masks
 from l4f_plugin.evaluation.labelled import LabelledPictures, fingerprint, load_split
 from l4f_plugin.evaluation.masks import compare_masks
+from l4f_plugin.networks import UNet
 
 SMALL = JudgeSettings(resolution=32, channels=(4, 6, 8, 10, 12), coarse_steps=8, steps=8, batch_size=4, pictures=20)
 
@@ -119,7 +120,7 @@ def test_blurring_keeps_the_mean_of_flat_pictures_and_their_size():
 
 
 def test_the_network_has_masks_at_full_size_and_half_a_million_parameters_or_more():
-    network = JudgeNetwork(JudgeSettings(resolution=64).channels).eval()
+    network = UNet(JudgeSettings(resolution=64).channels).eval()
     pictures = torch.rand(2, 3, 32, 64)
     assert network(pictures).shape == (2, 1, 32, 64) and network.features(pictures).shape == (2, 96)
     assert 5e5 < sum(parameter.numel() for parameter in network.parameters()) < 1e6
@@ -168,7 +169,7 @@ def test_a_mirrored_picture_has_the_mirrored_mask():
 @pytest.mark.parametrize("pictures", [np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 32, 32, 3), np.float32)])
 def test_pictures_of_another_kind_are_refused(pictures):
     with pytest.raises(ValueError, match="32, 32"):
-        judge_masks(Judge(JudgeNetwork(SMALL.channels).eval(), SMALL, 0, torch.device("cpu")), pictures)
+        judge_masks(Judge(UNet(SMALL.channels).eval(), SMALL, 0, torch.device("cpu")), pictures)
 
 
 def test_a_judge_is_trained_once_and_kept(dataset, tmp_path):
@@ -229,7 +230,7 @@ def test_masks_are_measured_against_the_first_judge():
 
 def test_masks_that_do_not_belong_to_the_pictures_are_refused():
     pictures = np.zeros((3, 32, 32, 3), np.uint8)
-    referee = Judge(JudgeNetwork(SMALL.channels).eval(), SMALL, 0, torch.device("cpu"))
+    referee = Judge(UNet(SMALL.channels).eval(), SMALL, 0, torch.device("cpu"))
     with pytest.raises(ValueError, match="belong"):
         object_class.evaluate_alpha(pictures, np.zeros((2, 32, 32)), [referee])
     with pytest.raises(ValueError, match="finite"):

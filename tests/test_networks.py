@@ -6,9 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
+from l4f_plugin.errors import Cancelled
 from l4f_plugin.networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.networks.discriminator import minibatch_deviation
-from l4f_plugin.networks.generator import mix_styles
+from l4f_plugin.networks.generator import StyledConvolution, mix_styles
 from l4f_plugin.networks.ops import fir_downsample, fir_filter, fir_upsample
 
 CHANNELS = {4: 8, 8: 6, 16: 5, 32: 4}
@@ -112,6 +113,44 @@ def test_clamped_maps_stay_within_their_bound():
     config = GeneratorConfig(32, CHANNELS, latent_dim=6, style_dim=7, mapping_layers=2, conv_clamp=0.5)
     output = Generator(config).synthesis(torch.randn(2, config.num_styles, 7) * 9)
     assert max(feature.abs().max() for feature in output.features) == 0.5
+
+
+@pytest.mark.parametrize(
+    "channels, side, upsample, samples",  # which are drawn in three parts
+    [(4, 32, True, 9), (4, 64, False, 9), pytest.param(128, 64, False, 3, id="by Winograd's way, one by one")],
+)
+@pytest.mark.parametrize("own_noise", [False, True])
+def test_large_maps_are_drawn_in_parts_with_a_look_before_each(channels, side, upsample, samples, own_noise):
+    torch.manual_seed(0)
+    convolution = StyledConvolution(channels, channels, 8, side * (1 + upsample), upsample, clamp=1.5)
+    convolution.noise_strength.data.fill_(0.5)
+    x, w = torch.randn(samples, channels, side, side), torch.randn(samples, 8)
+    x = x.contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(samples if own_noise else 1, 1, side * (1 + upsample), side * (1 + upsample))
+    whole = convolution(x, w, noise)  # all at once, for the sake of gradients
+    looks = []
+    with torch.no_grad():
+        in_parts = convolution(x, w, noise, lambda: looks.append(1))
+    assert len(looks) == 1 + 3
+    assert in_parts.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(in_parts, whole.detach(), atol=1e-4, rtol=1e-4)
+
+    def stop_at_the_third():
+        looks.append(1)
+        if len(looks) == 3:
+            raise Cancelled
+
+    looks.clear()
+    with torch.no_grad(), pytest.raises(Cancelled):
+        convolution(x, w, noise, stop_at_the_third)
+
+
+def test_a_picture_is_looked_at_before_each_convolution(generator):
+    looks = []
+    with torch.no_grad():
+        generator.synthesis(torch.randn(1, generator.config.num_styles, generator.config.style_dim),
+                            on_step=lambda: looks.append(1))
+    assert len(looks) == generator.config.num_convolutions
 
 
 def test_features_are_the_top_six_resolutions():

@@ -197,7 +197,7 @@ def test_samples_come_as_they_are_drawn(pipeline):
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
-def test_cancel_between_batches_and_between_blocks(pipeline):
+def test_cancel_between_batches_and_within_one(pipeline):
     token = CancelToken()
     stream = pipeline.stream(range(6), batch_size=2, cancel=token)
     assert next(stream).seed == 0
@@ -218,7 +218,7 @@ def test_cancel_between_batches_and_between_blocks(pipeline):
     token = AfterSomeLooks()
     with pytest.raises(Cancelled):
         pipeline.generate([1], cancel=token)
-    assert token.looks == 4, "looked at once before the batch, then before each block"
+    assert token.looks == 4, "looked at once before the batch, then before each convolution"
     with pytest.raises(Cancelled):
         pipeline.swap(1, "seed:2", cancel=token)
 
@@ -415,6 +415,15 @@ def test_minus_one_draws_a_seed():
     assert all(0 <= seed < 2**32 for seed in drawn)
     background = Background.parse("seed:-1")
     assert background.label == f"seed:{background.seed}" and 0 <= background.seed < 2**32
+
+
+def test_networks_that_a_drawing_brings_back_can_be_learned_from_later(tiny_bundle_folder):
+    """On a GPU the first drawing after `unload` moves them, within inference mode; projection wants gradients."""
+    pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+    pipeline.device = torch.device("meta")  # stands for a GPU: moving there makes new tensors
+    with torch.inference_mode(), pipeline._ready(CancelToken()):
+        pass
+    assert not any(weight.is_inference() for weight in pipeline.bundle.generator.parameters())
 
 
 SHIPPED = WEIGHTS_FOLDER / "avatar" / "config.json"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -209,6 +210,27 @@ def test_waiting_is_reported_and_can_be_cancelled():
         pass
 
 
+def test_the_end_of_a_wait_is_reported_too():
+    jobs, ahead = JobQueue(), []
+
+    def wait():
+        with jobs.turn(None, ahead.append):
+            ahead.append("ran")
+
+    threads = [threading.Thread(target=wait) for _ in range(2)]
+    with jobs.turn():
+        for count, thread in enumerate(threads, start=2):
+            thread.start()
+            wait_until(lambda count=count: len(jobs) == count and count - 1 in ahead)
+    for thread in threads:
+        thread.join(30)
+    assert ahead.count("ran") == 2 and ahead[-1] == "ran"
+    assert ahead.count(0) == 2 and ahead.index(0) < ahead.index("ran")
+    told = []
+    with jobs.turn(None, told.append):
+        assert told == [], "nobody waited"
+
+
 def test_a_turn_ends_with_its_job_whatever_happens():
     jobs = JobQueue()
     with pytest.raises(ZeroDivisionError), jobs.turn():
@@ -254,9 +276,42 @@ def test_release_frees_and_reports(cache):
     assert gone() is None
     assert cache.loaded is None
     assert cache.release() == (0, 0)
-    with cache.job("avatar", release_after=True):
+    with cache.job("avatar", release_after=0):
         pass
     assert cache.loaded is None
+
+
+def test_an_idle_pipeline_leaves_memory_but_not_one_in_use(cache):
+    gone = threading.Event()
+    cache._on_release = gone.set
+    with cache.job("avatar", release_after=0.05) as pipeline:
+        pass
+    with cache.job("avatar", release_after=0.4) as again:  # comes before the first clock has run out, and stops it
+        assert again is pipeline
+        assert not gone.wait(0.15), "released while a job ran"
+    assert cache.loaded == "avatar"
+    assert gone.wait(30)
+    assert cache.loaded is None and pipeline.unloaded
+    with cache.job("avatar", release_after=None):
+        pass
+    assert cache.loaded == "avatar" and cache._timer is None
+
+
+def test_the_gate_stands_around_the_turn_of_each_job(cache):
+    steps = []
+
+    @contextmanager
+    def gate(cancel, on_wait):
+        steps.append(("in", len(cache._jobs)))
+        yield
+        steps.append(("out", cache.loaded))
+
+    cache._gate = gate
+    with cache.job("avatar"):
+        steps.append(len(cache._jobs))
+    with cache.turn():
+        steps.append(len(cache._jobs))
+    assert steps == [("in", 0), 1, ("out", "avatar"), ("in", 0), 1, ("out", "avatar")]
 
 
 def test_a_pipeline_that_fails_to_load_leaves_the_cache_usable(cache):

@@ -269,6 +269,9 @@ def test_the_published_recipe_is_the_published_one():
     assert horse.most_area == pytest.approx(0.4)
     assert not horse.learned_background and horse.real_samples == "pictures"
     assert paper_recipe("unheard-of") == horse
+    channels = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
+    assert horse.discriminator_config(GeneratorConfig(256, channels)) == DiscriminatorConfig(256, channels)
+    assert AlphaSettings().discriminator_config(GeneratorConfig(256, channels)).channels[256] == 8
 
 
 def test_collapsed_masks_are_noticed_said_and_tried_again(tiny_bundle_folder, tmp_path):

@@ -8,14 +8,18 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from l4f_plugin.errors import UserError
 
+from .api import PREFIX
+from .engine import Engine, EngineSettings
 from .outputs import Outputs, default_output_folder, shown_path
 from .texts import text
 
 FIRST_PORT = 7860
 PORTS_TRIED = 50
+LONGEST_IDLENESS = 86_400
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=text("server.output", folder=shown_path(default_output_folder())),
     )
+    options.add_argument("--device", metavar="NAME", help=text("server.device"))
+    options.add_argument("--dtype", metavar="NAME", help=text("server.dtype"))
+    options.add_argument("--release-after", type=float, metavar="SECONDS", help=text("server.release_after"))
     options.add_argument("--share", action="store_true", help=text("server.share"))
     return options
 
@@ -64,16 +71,21 @@ def serve(options: argparse.Namespace) -> None:
     auth = credentials(options.auth)
     if not 1 <= options.port <= 65535:
         raise UserError(text("server.bad_port"))
+    settings = _settings(options)
     outputs = Outputs(options.output_dir)
     host = "0.0.0.0" if options.listen else "127.0.0.1"
     port = free_port(options.port, host)
     if port != options.port:
         print(text("server.port_taken", taken=options.port, port=port), flush=True)
 
-    from . import app, compat  # Gradio takes seconds to import: what is wrong above is said at once
+    from . import api, app, compat  # Gradio takes seconds to import: what is wrong above is said at once
+    from .api import login
+    from .models_import import MOST_BYTES
     from .workspace import Workspace
 
-    workspace = Workspace(outputs=outputs)
+    # Whoever reaches a page without a password is not asked who they are: they may draw, and change nothing.
+    owned = auth is not None or not (options.listen or options.share)
+    workspace = Workspace(Engine(lambda: settings), outputs, manages_classes=owned, own_repositories=owned)
     page = app.build(workspace)
     address, public = compat.launch(
         page,
@@ -84,23 +96,40 @@ def serve(options: argparse.Namespace) -> None:
         share=options.share,
         inbrowser=not options.no_browser,
         allowed_paths=outputs.served_folders,
+        **({"max_file_size": MOST_BYTES} if owned else {}),
     )
-    if options.listen:
-        address = f"http://127.0.0.1:{port}/"
-        print(text("server.network", address=f"http://{socket.gethostname()}:{port}/"), flush=True)
-    print(text("server.address", address=address), flush=True)
-    if public:
-        print(text("server.public", address=public), flush=True)
-    if (options.listen or options.share) and auth is None:
-        print(text("server.open_to_all"), flush=True)
-    threading.Thread(target=workspace.engine.warm_up, daemon=True).start()
+    served = page.server_app  # before Gradio 4 another one than page.app
+    api.mount(served, workspace, login.page(served), [urlsplit(public).hostname] if public else [])
     try:
+        _tell(options, address, public, port)
+        threading.Thread(target=workspace.engine.warm_up, daemon=True).start()
         threading.Event().wait()
     except KeyboardInterrupt:
         print(text("server.stopped"), flush=True)
     finally:
-        page.close(verbose=False)
+        compat.close(page)
+        workspace.library.close()
         outputs.forget_previews()
+
+
+def _settings(options: argparse.Namespace) -> EngineSettings:
+    """What the options say about devices and memory."""
+    if options.release_after is not None and not 0 <= options.release_after <= LONGEST_IDLENESS:
+        raise UserError(text("server.bad_release", most=LONGEST_IDLENESS))
+    return EngineSettings(options.device, options.dtype, release_after=options.release_after)
+
+
+def _tell(options: argparse.Namespace, address: str, public: str | None, port: int) -> None:
+    """Prints where the page is, and who can reach it."""
+    if options.listen:
+        address = f"http://127.0.0.1:{port}/"
+        print(text("server.network", address=f"http://{socket.gethostname()}:{port}/"), flush=True)
+    print(text("server.address", address=address), flush=True)
+    print(text("server.api", address=f"{address.rstrip('/')}{PREFIX}/docs"), flush=True)
+    if public:
+        print(text("server.public", address=public), flush=True)
+    if (options.listen or options.share) and options.auth is None:
+        print(text("server.open_to_all"), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

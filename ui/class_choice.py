@@ -1,42 +1,106 @@
-"""The dropdown of object classes, which tells size and licence of the chosen one."""
+"""The dropdown of object classes, which tells size and licence of the chosen one, and fetches it at its first use."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import gradio as gr
 
-from . import compat
+from l4f_plugin.errors import UserError
+
+from . import compat, status
+from .consent import Consent
 from .controls import named
 from .engine import Engine
+from .library import Library
 from .texts import text
+from .words import pathless, size, standing, without_paths
+
+if TYPE_CHECKING:
+    from l4f_plugin.checkpoints.catalogue import ClassEntry
+
+    from .jobs import Running
 
 
 class ClassChoice:
-    """Builds the dropdown; `panel` keeps labels and ids of several panels apart."""
+    """Builds the dropdown; `panel` keeps labels and ids of several panels apart.
 
-    def __init__(self, engine: Engine, panel: str):
-        self._engine = engine
-        words = {**named(f"{panel}.class"), **self._offer()}
+    With a `library` it also offers classes that are yet to be fetched, and those without masks; `outputs` are what
+    `ready` updates. Where it is about `photographs`, a class that cannot segment them says so.
+    """
+
+    def __init__(self, engine: Engine, panel: str, library: Library | None = None, photographs: bool = False):
+        self._engine, self._library, self._photographs = engine, library, photographs
+        words = {**named(f"{panel}.class"), **self._offer(None)}
         self.dropdown = gr.Dropdown(allow_custom_value=False, **words)
-        compat.on(self.dropdown.change, self.tell, [self.dropdown], [self.dropdown], queue=False)
+        self.consent = Consent(panel) if library else None
+        self.outputs = [self.dropdown, *(self.consent.outputs if self.consent else [])]
+        compat.on(self.dropdown.change, self.tell, [self.dropdown], self.outputs, queue=False)
 
-    def refresh(self) -> dict:
-        """Offers what has been added since the page was built."""
-        return {self.dropdown: gr.update(**self._offer())}
+    def refresh(self, chosen: str | None = None) -> dict:
+        """Offers what has been added since; `chosen` stays where it is still there."""
+        return {self.dropdown: gr.update(**self._offer(chosen))}
 
-    def _offer(self) -> dict:
-        chosen = self._engine.default_class()
-        choices = [(entry.title, entry.name) for entry in self._engine.classes()]
+    def _entries(self) -> list[ClassEntry]:
+        return self._library.entries() if self._library else self._engine.classes()
+
+    def _offer(self, chosen: str | None) -> dict:
+        entries = self._entries()
+        if chosen not in [entry.name for entry in entries]:
+            chosen = self._engine.default_class()
+        choices = compat.options([(_label(entry), entry.name) for entry in entries])
         return {"choices": choices, "value": chosen, "info": self.describe(chosen)}
 
     def tell(self, name: str | None) -> dict:
-        """Explains the class that was chosen."""
-        return gr.update(info=self.describe(name))
+        """Explains the class that was chosen, and asks for its licence where that is needed."""
+        told = {self.dropdown: gr.update(info=self.describe(name))}
+        entry = self._find(name)
+        if self.consent and entry is not None:
+            told |= self.consent.ask(entry.title, entry.terms)
+        return told
 
     def describe(self, name: str | None) -> str:
         """Size and licence of a class, or what is wrong with it."""
-        entry = next((entry for entry in self._engine.classes() if entry.name == name), None)
+        entry = self._find(name)
         if entry is None:
             return text("class.none")
         if entry.problem:
-            return entry.problem
-        return text("class.details", resolution=entry.resolution, licence=entry.licence)
+            return without_paths(entry.problem)
+        words = text("class.details", resolution=entry.resolution, licence=entry.licence)
+        if not entry.installed:
+            return text("class.fetched_first", details=words)
+        if not entry.masks:
+            return text("class.maskless", details=words)
+        return text("class.no_photos", details=words) if self._photographs and not entry.photos else words
+
+    def ready(self, running: Running, place: object, name: str | None, accepted: bool = False) -> Iterator[dict]:
+        """Fetches the class where it is not here, with its progress at `place`; returns what is known about it.
+
+        Raises `UserError` for a class that is not on offer, whose licence is not accepted or that cannot be had.
+        """
+        entry = self._find(name)
+        if entry is None:
+            raise UserError(text("problem.no_class"))
+        if self._library is None or entry.installed or entry.problem:
+            return entry
+        try:
+            task = self._library.download(entry.name, accepted)
+            for progress in task.follow(running.token):
+                yield {place: status.running(standing(progress, task.kind), progress.done, progress.total)}
+        except UserError as error:
+            raise pathless(error) from None
+        entry = self._library.entry(name)
+        yield {**self.refresh(name), **self.consent.ask(entry.title, None)}
+        return entry
+
+    def _find(self, name: str | None) -> ClassEntry | None:
+        return next((entry for entry in self._entries() if entry.name == name), None)
+
+
+def _label(entry: ClassEntry) -> str:
+    """The class in the list: what is still to be fetched says so."""
+    if entry.problem or entry.installed:
+        return entry.title
+    amount = size(entry.download_bytes) if entry.download_bytes else ""
+    return text("class.to_fetch", title=entry.title, size=amount).strip()

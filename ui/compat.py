@@ -6,11 +6,13 @@ Panels build components and wire events through these functions and otherwise us
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
+import tempfile
 from abc import ABCMeta
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,19 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read once, when Gr
 
 import gradio as gr  # noqa: E402
 
+from .theme import theme  # noqa: E402
+
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
 MAJOR = VERSION[0]
+THREADS = 128
+"""Handlers that may run or wait at a time on a page of its own."""
 
 
 def _make(component: type, **arguments: Any) -> Any:
     """A component with those of the arguments that its version knows (4 and later refuse unknown ones)."""
     known = inspect.signature(component).parameters
+    if all(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in known.values()):
+        return component(**arguments)  # wrapped by a host (reForge's Image), which takes what its Gradio does not know
     return component(**{name: value for name, value in arguments.items() if name in known})
 
 
@@ -33,6 +41,11 @@ def _image_tools(*names: str) -> dict[str, Any]:
     if MAJOR >= 6:
         return {"buttons": list(names)}
     return {f"show_{name}_button": name in names for name in ("download", "share", "fullscreen")}
+
+
+def tabs(**arguments: Any) -> gr.Tabs:
+    """A row of tabs that goes on in a second row where it is too narrow, instead of behind three dots."""
+    return _make(gr.Tabs, overflow_behavior="wrap", **arguments)
 
 
 def gallery(**arguments: Any) -> gr.Gallery:
@@ -53,17 +66,26 @@ def gallery_update(pictures: Sequence[tuple[str, str]]) -> dict:
     return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 else {}))
 
 
+def _picture(kind: str, **arguments: Any) -> gr.Image:
+    """A picture to look at; an RGBA PNG keeps its transparency. Handlers get it as `kind`."""
+    mode = None if MAJOR >= 5 else "RGBA"
+    return _make(gr.Image, format="png", image_mode=mode, type=kind, interactive=False, **arguments)
+
+
 def shown_image(**arguments: Any) -> gr.Image:
     """A picture to look at and download; an RGBA PNG keeps its transparency."""
-    return _make(
-        gr.Image,
-        format="png",
-        image_mode=None if MAJOR >= 5 else "RGBA",
-        type="filepath",
-        interactive=False,
-        **_image_tools("download", "fullscreen"),
-        **arguments,
-    )
+    return _picture("filepath", **_image_tools("download", "fullscreen"), **arguments)
+
+
+def carried_image(**arguments: Any) -> gr.Image:
+    """A picture that handlers of others take as PIL image, transparency and all."""
+    return _picture("pil", show_label=False, **arguments)
+
+
+def picture_update(file: Path) -> dict:
+    """The update that shows a picture. Not the bare path: Gradio 4 empties a bare value that the next step of a job
+    does not repeat, where both arrive before the browser draws."""
+    return gr.update(value=str(file))
 
 
 def _untouched(payload: Any) -> str | None:
@@ -93,6 +115,46 @@ def uploaded_image(**arguments: Any) -> gr.Image:
         **_image_tools("fullscreen"),
         **arguments,
     )
+
+
+def name_of_picture(uploaded: Path) -> str | None:
+    """What the file of an `uploaded_image` was called by the person; None before 4, whose pages send no name."""
+    return uploaded.name if MAJOR >= 4 else None
+
+
+def uploaded_file(*endings: str, count: str = "single", **arguments: Any) -> gr.File:
+    """A field for the user's own file, or "multiple", of such an ending; handlers get what `file_path(s)` reads."""
+    kind = "filepath" if MAJOR >= 4 else "file"
+    return _make(gr.File, type=kind, file_count=count, file_types=list(endings), interactive=True, **arguments)
+
+
+def file_paths(uploaded: Any) -> list[Path]:
+    """Where uploaded files lie, see `file_path`."""
+    return [Path(getattr(file, "name", file)) for file in uploaded or []]
+
+
+def file_path(uploaded: Any) -> Path | None:
+    """Where an uploaded file lies: newer versions hand over its path, older ones the open file."""
+    return None if uploaded is None else Path(getattr(uploaded, "name", uploaded))
+
+
+def options(pairs: Sequence[tuple[str, str]]) -> list:
+    """(words, value) pairs as the choices of a dropdown, which before Gradio 4 shows the values themselves."""
+    return list(pairs) if MAJOR >= 4 else [value for _, value in pairs]
+
+
+def is_uploaded(path: Path) -> bool:
+    """Whether the file lies where Gradio puts uploads, so that it may be moved and removed."""
+    uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+    return uploads.resolve() in path.resolve().parents
+
+
+def only_copy(uploaded: Any) -> Path | None:
+    """As `file_path`, for a file that is taken away: Gradio 3 hands over a copy, which then replaces what came in."""
+    path, first = file_path(uploaded), getattr(uploaded, "orig_name", None)
+    if path is None or first is None or not is_uploaded(Path(first)) or not path.is_file():
+        return path
+    return path.replace(first)
 
 
 class Comparison:
@@ -125,15 +187,18 @@ class Comparison:
 
     def shown(self, before: Path, after: Path) -> dict:
         """The update that shows the two files."""
-        pair = (str(before), str(after))
-        return {self._parts[0]: pair} if MAJOR >= 5 else dict(zip(self._parts, pair, strict=True))
+        if MAJOR >= 5:
+            return {self._parts[0]: gr.update(value=(str(before), str(after)))}
+        return dict(zip(self._parts, map(picture_update, (before, after)), strict=True))
 
 
 def download_button(label: str, *, elem_id: str, **arguments: Any) -> Any:
-    """A button that downloads the file which is its value; a file list where Gradio has no such button."""
+    """A button that downloads the file which is its value; where Gradio has none, a file that looks like one."""
+    arguments.update(label=label, elem_id=elem_id, interactive=False)
     if hasattr(gr, "DownloadButton"):
-        return _make(gr.DownloadButton, label=label, elem_id=elem_id, interactive=False, **arguments)
-    return _make(gr.File, label=label, elem_id=elem_id, interactive=False, **arguments)
+        return _make(gr.DownloadButton, **arguments)
+    arguments.setdefault("elem_classes", "l4f-file")
+    return _make(gr.File, visible=False, **arguments)
 
 
 def download_update(file: Path | None) -> dict:
@@ -141,7 +206,7 @@ def download_update(file: Path | None) -> dict:
     value = None if file is None else str(file)
     if hasattr(gr, "DownloadButton"):
         return gr.update(value=value, interactive=file is not None)
-    return gr.update(value=value)
+    return gr.update(value=value, visible=file is not None)
 
 
 def click_when_ready(elem_id: str) -> str:
@@ -159,6 +224,23 @@ def click_when_ready(elem_id: str) -> str:
     }}"""
 
 
+def _spelled_out(handler: Callable, outputs: Sequence) -> Callable:
+    """The handler, whose empty answers name an output: Gradio takes `{}` for a value, and shows it or complains."""
+    unchanged = {outputs[0]: gr.update()}
+
+    @functools.wraps(handler)
+    def answer(*values: Any) -> Any:
+        answered = handler(*values)
+        return unchanged if answered == {} else answered
+
+    @functools.wraps(handler)
+    def answers(*values: Any) -> Any:
+        for answered in handler(*values):
+            yield unchanged if answered == {} else answered
+
+    return answers if inspect.isgeneratorfunction(handler) else answer
+
+
 def on(
     trigger: Callable,
     handler: Callable | None,
@@ -172,10 +254,11 @@ def on(
     """Wires a handler to an event such as `button.click`; returns what `.then` hangs on.
 
     `latest` drops what came between a running call and the newest one. Calls of one handler may overlap: the
-    engine itself runs one job at a time. None becomes an endpoint of Gradio's own API.
+    engine itself runs one job at a time. None becomes an endpoint of Gradio's own API. A handler that answers `{}`
+    changes nothing.
     """
     arguments: dict[str, Any] = {
-        "fn": handler,
+        "fn": _spelled_out(handler, outputs) if handler and outputs else handler,
         "inputs": list(inputs),
         "outputs": list(outputs),
         "show_progress": "hidden",  # the panels have a progress bar of their own
@@ -195,40 +278,39 @@ def on(
     return trigger(**arguments)
 
 
+def endpoint(name: str, handler: Callable, inputs: Sequence, outputs: Sequence) -> None:
+    """Lets programs call a handler under that name; nothing on the page does. See `on` for overlapping calls."""
+    limits = {"concurrency_limit": None} if MAJOR >= 4 else {}
+    gr.Button("", visible=False).click(handler, list(inputs), list(outputs), api_name=name, **limits)
+
+
+def refusal(words: str) -> gr.Error:
+    """What an endpoint raises to answer with a sentence, which is no failure to be printed at length."""
+    return gr.Error(words, **({"print_exception": False} if MAJOR >= 5 else {}))
+
+
+def login_of(app: Any) -> Any:
+    """The accounts of the page that `app` serves, name to password, or a function that knows them; None without."""
+    return getattr(app, "auth", None)
+
+
+def login_dependency(app: Any) -> Callable | None:
+    """The function that tells the user of a request where a host has logins of its own, None where it has not."""
+    return getattr(app, "auth_dependency", None)
+
+
+def has_logged_in(app: Any, cookies: Mapping[str, str]) -> bool:
+    """Whether the cookies are those of somebody who has logged in to the page that `app` serves."""
+    ending = f"-{app.cookie_id}" if hasattr(app, "cookie_id") else ""  # since 4
+    given = [cookies.get(f"access-token{kind}{ending}") for kind in ("", "-unsecure")]
+    return any(token is not None and token in app.tokens for token in given)
+
+
 def settled(component: Any) -> Callable:
     """The event of a control that the user has finished with, which code that sets a value does not fire."""
     if isinstance(component, gr.Slider) and MAJOR < 4:
         return component.release  # without "latest" each step of a drag would be answered
     return component.input
-
-
-def colour_as_hex(value: object) -> str:
-    """`#rrggbb` for the `rgb(...)` of newer colour pickers; anything else as it is, after a #."""
-    written = str(value or "").strip().lower()
-    numbers = re.findall(r"\d+(?:\.\d+)?", written) if written.startswith("rgb") else []
-    if len(numbers) >= 3:
-        return "#" + "".join(f"{min(255, round(float(number))):02x}" for number in numbers[:3])
-    return "#" + written.lstrip("#")
-
-
-def theme() -> Any:
-    """A quiet theme that follows the browser's dark setting and loads no font from the network."""
-    system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    quiet = gr.themes.Default(
-        primary_hue="indigo",
-        secondary_hue="indigo",
-        neutral_hue="slate",
-        radius_size="md",
-        font=system,
-        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
-    )
-    # Gradio's own explanations are too faint to be read by everybody (contrast 2.6 on white).
-    return quiet.set(
-        body_text_color_subdued="*neutral_500",
-        body_text_color_subdued_dark="*neutral_400",
-        block_info_text_color="*neutral_500",
-        block_info_text_color_dark="*neutral_400",
-    )
 
 
 def blocks(title: str, css: str) -> gr.Blocks:
@@ -238,15 +320,30 @@ def blocks(title: str, css: str) -> gr.Blocks:
     return _make(gr.Blocks, title=title, analytics_enabled=False, **looks, **tidy)
 
 
-def launch(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, str | None]:
-    """Serves the page without blocking; returns its local and its public address (None where not shared)."""
+def launch(
+    page: gr.Blocks, css: str, *, most_waiting: int | None = None, **arguments: Any
+) -> tuple[str, str | None]:
+    """Serves the page without blocking; returns its local and its public address (None where not shared).
+
+    `most_waiting` bounds Gradio's queue; `max_file_size` of an upload is 256 MB where not given.
+    """
     if MAJOR >= 6:
         arguments.update(theme=theme(), css=css, footer_links=[])
     elif MAJOR == 5:
         arguments.update(show_api=False)
+    else:
+        arguments.pop("max_file_size", None)
     if MAJOR >= 5:
         # One server is enough for such a page; what is larger than any picture that is read is not taken in.
-        arguments.update(ssr_mode=False, max_file_size="256mb")
-    page.queue()
+        arguments = {"max_file_size": "256mb", **arguments, "ssr_mode": False}
+    # Before 4 the limit is one for all handlers together, and some of ours wait for hours.
+    page.queue(max_size=most_waiting, **({"concurrency_count": 64} if MAJOR < 4 else {}))
     _, local, public = page.launch(prevent_thread_lock=True, quiet=True, show_error=True, **arguments)
     return local.rstrip("/") + "/", public
+
+
+def close(page: gr.Blocks) -> None:
+    """Stops serving. The server of Gradio 3 is not waited for: it would wait for pages that closed amid a job."""
+    if MAJOR < 4 and page.is_running:
+        page.server.force_exit = True
+    page.close(verbose=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -18,10 +19,26 @@ def named(key: str) -> dict[str, str]:
     }
 
 
+def side_by_side(build_controls: Callable[[], None], build_stage: Callable[[], None]) -> None:
+    """The frame of a panel: its controls, and the wider stage for what comes out; one above the other where narrow."""
+    with gr.Row(elem_classes="l4f-panel"):
+        with gr.Column(scale=4, min_width=300, elem_classes="l4f-controls"):
+            build_controls()
+        with gr.Column(scale=7, min_width=300, elem_classes="l4f-stage"):
+            build_stage()
+
+
 def button(key: str, *, icon: str | None = None, **arguments: Any) -> gr.Button:
     """A button, with one of the icons of the style sheet (`dice`, `recycle`) before its words."""
     classes = ["l4f-icon", f"l4f-{icon}"] if icon else None
-    return gr.Button(text(key), elem_id=element_id(key), elem_classes=classes, **arguments)
+    arguments.setdefault("elem_id", element_id(key))
+    return gr.Button(text(key), elem_classes=classes, **arguments)
+
+
+def unsaved(component: Any) -> Any:
+    """The component; web UIs then do not keep its first value as the default for ever."""
+    component.do_not_save_to_config = True
+    return component
 
 
 def choices(group: str, keys: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -4,39 +4,71 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from l4f_plugin import model_cache, runtime
 from l4f_plugin.errors import UserError
+from l4f_plugin.provenance import required_recipe
 
 from .texts import text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
     from l4f_plugin.arguments import Background, EdgeOptions
     from l4f_plugin.checkpoints.catalogue import ClassEntry
-    from l4f_plugin.pipeline import Sample, SwapResult
+    from l4f_plugin.photo_batch import PhotoResult
+    from l4f_plugin.photos import Photo
+    from l4f_plugin.pipeline import Labels4FreePipeline, Sample, SwapResult
+    from l4f_plugin.projection import Projection
+    from l4f_plugin.provenance import Recipe, WPlus
 
-DEFAULT_CLASS = "avatar"
 BATCH = 4
 """Pictures drawn at once: the first ones appear soon, and Cancel is looked at in between."""
 SAMPLES_KEPT = 16
 """Subjects remembered, so that a change of background or edge does not draw them anew."""
 
+OnWait = Callable[[int], None]
+"""Told the number of jobs ahead, whenever it changes."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What a host lets its users choose.
+
+    `device` and `dtype` are names as in `l4f_plugin.runtime`, None chooses. `release_after` is after how many
+    seconds of idleness the networks leave memory: 0 after every job, None never.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    default_class: str = "avatar"
+    release_after: float | None = None
+
 
 class Engine:
     """Asks the pipeline for what the panels show, one job at a time over all pages of the process.
 
-    `device` and `dtype` are names as in `l4f_plugin.runtime`, None chooses.
+    `settings` is asked at each job, as a host's options may change. `gate` is entered around each job, see
+    `ModelCache`: a host's own queue. Every computing method takes a cancel token and, as `on_wait`, whom to tell the
+    number of jobs ahead; it raises `Cancelled` when the token says so and `UserError` for what a person can mend.
     """
 
-    def __init__(self, device: str | None = None, dtype: str | None = None):
-        self._device = device
-        self._dtype = dtype
-        self._cache = model_cache.ModelCache()
+    def __init__(
+        self,
+        settings: Callable[[], EngineSettings] = EngineSettings,
+        gate: model_cache.Gate = lambda cancel, on_wait: nullcontext(),
+    ):
+        self._settings = settings
         self._samples: OrderedDict[tuple[str, int, float], Sample] = OrderedDict()
+        self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
 
     def classes(self) -> list[ClassEntry]:
         """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
@@ -48,14 +80,15 @@ class Engine:
     def default_class(self) -> str | None:
         """The class a page starts with."""
         entries = self.classes()
-        usual = [entry for entry in entries if entry.name == DEFAULT_CLASS and not entry.problem]
+        wanted = self._settings().default_class
+        usual = [entry for entry in entries if entry.name == wanted and not entry.problem]
         return next((entry.name for entry in usual + entries), None)
 
     def entry(self, name: str | None) -> ClassEntry:
         """What is known about a class. Raises `UserError` for one that is not on offer."""
         found = next((entry for entry in self.classes() if entry.name == name), None)
         if found is None:
-            raise UserError(text("problem.no_class"))
+            raise UserError(text("problem.unknown_class", name=str(name)[:60]) if name else text("problem.no_class"))
         return found
 
     def is_usable(self, name: str | None) -> bool:
@@ -71,26 +104,47 @@ class Engine:
         return runtime.CancelToken()
 
     def generate(
-        self, name: str, seeds: Sequence[int], truncation_psi: float, token: runtime.CancelToken
+        self,
+        name: str,
+        seeds: Sequence[int],
+        truncation_psi: float | None,
+        token: runtime.CancelToken,
+        on_wait: OnWait | None = None,
     ) -> Iterator[list[Sample]]:
         """An empty list once the class is in memory, then the samples, at most `BATCH` at a time.
 
-        Raises `Cancelled` when `token` says so, `UserError` for what a person can mend.
+        Where memory runs out the rest is drawn one at a time.
         """
-        with self._job(name, token) as pipeline:
+        with self._job(name, token, on_wait) as pipeline:
             yield []
-            for start in range(0, len(seeds), BATCH):
-                yield pipeline.generate(
-                    seeds[start : start + BATCH], truncation_psi, batch_size=BATCH, cancel=token
-                )
+            batch, done = BATCH, 0
+            while done < len(seeds):
+                try:
+                    samples = pipeline.generate(
+                        seeds[done : done + batch], truncation_psi, batch_size=batch, cancel=token
+                    )
+                except runtime.OutOfMemory:
+                    if batch == 1:
+                        raise
+                    batch = 1
+                    continue
+                done += len(samples)
+                yield samples
 
-    def sample(self, name: str, seed: int, truncation_psi: float, token: runtime.CancelToken) -> Sample:
+    def sample(
+        self,
+        name: str,
+        seed: int,
+        truncation_psi: float,
+        token: runtime.CancelToken,
+        on_wait: OnWait | None = None,
+    ) -> Sample:
         """One subject, from memory where it was drawn lately."""
         key = (name, seed, truncation_psi)
         found = self._samples.get(key)
         if found is None:
-            with self._job(name, token) as pipeline:
-                [found] = pipeline.generate([seed], truncation_psi, cancel=token)
+            with self._job(name, token, on_wait) as pipeline:
+                [found] = pipeline.generate([seed], truncation_psi=truncation_psi, cancel=token)
         self._samples[key] = found
         self._samples.move_to_end(key)
         while len(self._samples) > SAMPLES_KEPT:
@@ -98,11 +152,79 @@ class Engine:
         return found
 
     def swap(
-        self, name: str, sample: Sample, background: Background, edge: EdgeOptions, token: runtime.CancelToken
+        self,
+        name: str,
+        sample: Sample | Photo,
+        background: Background | bytes,
+        edge: EdgeOptions,
+        token: runtime.CancelToken,
+        on_wait: OnWait | None = None,
     ) -> SwapResult:
-        """The sample before another background."""
-        with self._job(name, token) as pipeline:
+        """The sample before another background; bytes are a picture file, decoded when its turn has come."""
+        if isinstance(background, bytes) or background.kind != "seed":
+            # Nothing to draw: networks that have left memory stay away.
+            from l4f_plugin.arguments import Background
+            from l4f_plugin.photos import place
+
+            with self._cache.turn(cancel=token, on_wait=on_wait):
+                return place(sample, Background.parse(background), None, edge)
+        with self._job(name, token, on_wait) as pipeline:
             return pipeline.swap(sample, background, cancel=token, **asdict(edge))
+
+    def segment(
+        self,
+        name: str,
+        source: int | np.ndarray | WPlus | Recipe | bytes | Image.Image,
+        token: runtime.CancelToken,
+        on_wait: OnWait | None = None,
+        truncation_psi: float | None = None,
+    ) -> Sample | Photo:
+        """The sample that a seed, W+ codes `[num_styles, style_dim]` or a recipe stands for, with its mask.
+
+        A picture, as the bytes of its file or a PIL image, is drawn once more where this plug-in saved it, and is
+        segmented as a photograph otherwise. `truncation_psi` counts for a seed alone; None takes the class's own.
+        """
+        if isinstance(source, bytes | Image.Image) and not self.entry(name).photos:
+            source = required_recipe(source, self.entry(name).title)  # nothing is loaded for what cannot be answered
+        with self._job(name, token, on_wait) as pipeline:
+            return pipeline.segment(source, truncation_psi=truncation_psi, cancel=token)
+
+    def segment_photos(
+        self,
+        name: str,
+        files: Sequence[Path],
+        folder: Path,
+        background: Background | None,
+        edge: EdgeOptions,
+        token: runtime.CancelToken,
+        on_wait: OnWait | None = None,
+    ) -> Iterator[PhotoResult]:
+        """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
+        from l4f_plugin.photo_batch import segment_photos
+
+        with self._job(name, token, on_wait) as pipeline:
+            yield from segment_photos(pipeline, files, folder, background, edge, cancel=token)
+
+    def project(
+        self,
+        name: str,
+        photograph: Path,
+        steps: int,
+        token: runtime.CancelToken,
+        on_wait: OnWait | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+        preview: Callable[[np.ndarray], None] | None = None,
+    ) -> Projection:
+        """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
+        from l4f_plugin.checkpoints.bundle import load_discriminator
+        from l4f_plugin.checkpoints.catalogue import resolve
+        from l4f_plugin.projection import project
+
+        folder = resolve(name, with_discriminator=True)
+        with self._job(name, token, on_wait) as pipeline:
+            if pipeline.bundle.discriminator is None:
+                pipeline.bundle.discriminator = load_discriminator(folder)
+            return project(pipeline, photograph, steps=steps, progress=progress, preview=preview, cancel=token)
 
     def warm_up(self) -> None:
         """Imports what the first job needs, so that its click is answered sooner. Reads no weight."""
@@ -113,11 +235,17 @@ class Engine:
         """The device in words; None as long as nothing has imported torch, which takes seconds."""
         if "torch" not in sys.modules:
             return None
-        return runtime.describe_device(runtime.choose_device(self._device))
+        try:
+            return runtime.describe_device(runtime.choose_device(self._settings().device))
+        except UserError as error:  # the device that is set is not there: said again at the first job
+            return str(error)
 
     def loaded(self) -> list[str]:
         """Titles of the classes in memory."""
-        return [entry.title for entry in self.classes() if entry.name == self._cache.loaded]
+        from l4f_plugin.checkpoints import catalogue
+
+        name = self._cache.loaded  # a class without masks may be in memory, and is not among `classes`
+        return [entry.title for entry in catalogue.classes() if entry.name == name] if name else []
 
     def memory(self) -> int:
         """Bytes that the networks take, see `ModelCache.memory`."""
@@ -128,9 +256,31 @@ class Engine:
         self._samples.clear()
         return self._cache.release()
 
+    def drawing(
+        self, name: str, token: runtime.CancelToken, on_wait: OnWait | None = None
+    ) -> AbstractContextManager[Labels4FreePipeline]:
+        """A turn with the pipeline of a class, for work that draws by itself and asks for one turn after the other."""
+        return self._job(name, token, on_wait)
+
+    def turn(self, token: runtime.CancelToken, on_wait: OnWait | None = None) -> AbstractContextManager:
+        """A turn in the queue for work of another kind, such as a step of a training."""
+        return self._cache.turn(cancel=token, on_wait=on_wait)
+
+    def wanted_device(self) -> str | None:
+        """The name of the device that is set; None leaves the choice to the work."""
+        return self._settings().device
+
     def nvidia_hint(self) -> str | None:
         """The remedy where an NVIDIA card lies idle."""
         return runtime.nvidia_hint()
 
-    def _job(self, name: str, token: runtime.CancelToken):
-        return self._cache.job(name, device=self._device, dtype=self._dtype, cancel=token)
+    def _job(self, name: str, token: runtime.CancelToken, on_wait: OnWait | None):
+        settings = self._settings()
+        return self._cache.job(
+            name,
+            device=settings.device,
+            dtype=settings.dtype,
+            cancel=token,
+            on_wait=on_wait,
+            release_after=settings.release_after,
+        )

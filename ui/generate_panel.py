@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 
@@ -11,9 +12,12 @@ from l4f_plugin.errors import Cancelled
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
-from .controls import button, choices, named
-from .jobs import Job, complain
+from .controls import button, choices, named, side_by_side
+from .jobs import Job, Running, complain
+from .neighbours import Handout, draw_buttons
 from .outputs import VIEWS, SavedSample, shown_path
+from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
+from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
 
@@ -29,23 +33,18 @@ class GeneratePanel:
         self._workspace = workspace
         self.results = gr.State([])
         self.picked = gr.State(None)
-        with gr.Row(elem_classes="l4f-panel"):
-            with gr.Column(scale=4, min_width=300, elem_classes="l4f-controls"):
-                self._build_controls()
-            with gr.Column(scale=7, min_width=300, elem_classes="l4f-stage"):
-                self._build_stage()
+        side_by_side(self._build_controls, self._build_stage)
         self._wire()
 
     def _build_controls(self) -> None:
-        self.choice = ClassChoice(self._workspace.engine, "generate")
-        with gr.Column(elem_classes="l4f-tight"):
-            self.seeds = gr.Textbox("-1", max_lines=1, **named("generate.seeds"))
-            with gr.Row():
-                self.random = button("generate.random", icon="dice", size="sm", min_width=90)
-                self.reuse = button("generate.reuse", icon="recycle", size="sm", min_width=90)
+        library = self._workspace.library if self._workspace.manages_classes else None
+        self.choice = ClassChoice(self._workspace.engine, "generate", library)
+        self.field = SeedField("generate.seeds", "-1")
+        self.seeds = self.field.box
         with gr.Group():
-            self.psi = gr.Slider(0, 1.5, 0.7, step=0.05, **named("generate.psi"))
+            self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("generate.psi"))
             self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
+        self.restore = RestoreChoice(self._workspace.engine, "generate")
         self.job = Job(self._workspace, "generate")
 
     def _build_stage(self) -> None:
@@ -75,18 +74,26 @@ class GeneratePanel:
                     text("generate.download"), size="sm", elem_id="l4f_generate_download"
                 )
                 self.download_all = button("generate.download_all", size="sm")
+                self.to_models = button("generate.to_models", size="sm", visible=False)
+                handout = Handout("generate", self.gallery, [self.results, self.picked], _files)
+                draw_buttons(self._workspace.neighbours, handout)
             self.archive = compat.download_button(
                 text("generate.download_all"), elem_id="l4f_generate_archive", elem_classes="l4f-hidden"
             )
 
     def _wire(self) -> None:
         inputs = [self.choice.dropdown, self.seeds, self.psi, self.count, self.view]
-        shown = [self.empty, self.stage, self.gallery, self.results, *self._picked_parts()]
+        inputs += [self.choice.consent.accept] if self.choice.consent else []
+        shown = [self.empty, self.stage, self.gallery, self.results, self.field.last, *self._picked_parts()]
+        shown += [self.to_models, *self.choice.outputs]
         self.started = self.job.on(self.job.run.click, self.generate, inputs, shown)
         self.job.on(self.seeds.submit, self.generate, inputs, shown)
-        compat.on(self.random.click, lambda: "-1", [], [self.seeds], queue=False)
         compat.on(
-            self.reuse.click, self.reuse_seeds, [self.results], [self.seeds, self.job.status], queue=False
+            self.restore.dropped,
+            self.fill,
+            [self.restore.picture],
+            [self.choice.dropdown, self.seeds, self.psi, self.count, self.job.status],
+            queue=False,
         )
         compat.on(
             self.view.input,
@@ -114,21 +121,27 @@ class GeneratePanel:
         return [self.picked, self.about_picked, self.to_swap, self.use_seed, self.download]
 
     def generate(
-        self, token, class_name: str | None, written_seeds: str, psi: float, count: int, view: str
+        self,
+        running: Running,
+        class_name: str | None,
+        written_seeds: str,
+        psi: float,
+        count: int,
+        view: str,
+        accepted: bool = False,
     ) -> Iterator[dict]:
-        """Draws the pictures batch by batch, saves them and shows what is there so far."""
+        """Draws the pictures batch by batch, saves them and shows what is there so far.
+
+        A class that is not here yet is fetched first, where its licence is `accepted` or asks for nothing.
+        """
         wanted = seeds.wanted_seeds(written_seeds, int(count))
-        entry = self._workspace.engine.entry(class_name)
+        engine = self._workspace.engine
+        entry = yield from self.choice.ready(running, self.job.status, class_name, bool(accepted))
         started = time.monotonic()
         saved: list[SavedSample] = []
-        waiting = (
-            text("job.waiting")
-            if self._workspace.engine.is_busy()
-            else text("job.loading", title=entry.title)
-        )
-        yield {self.job.status: status.running(waiting)}
+        yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         try:
-            for batch in self._workspace.engine.generate(entry.name, wanted, psi, token):
+            for batch in engine.generate(entry.name, wanted, psi, running.token, running.on_wait):
                 for sample in batch:
                     saved.append(self._workspace.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
@@ -139,13 +152,38 @@ class GeneratePanel:
             return
         yield {self.job.status: status.finished(_done(saved, time.monotonic() - started))}
 
+    def fill(self, picture: str | None) -> dict:
+        """Sets the controls to what a picture says about itself."""
+        try:
+            recipe = self.restore.read(picture)
+        except Exception as error:
+            return {self.job.status: complain(error)}
+        return {
+            self.choice.dropdown: recipe.class_name,
+            self.seeds: str(recipe.seed),
+            self.psi: shown_psi(recipe),
+            self.count: 1,
+            self.job.status: status.finished(self.restore.told(recipe)),
+        }
+
+    def open_with_picture(self, trigger, picture: gr.State, tabs: gr.Tabs, tab_id: str) -> None:
+        """Wires an event that brings a picture file to restore the controls from."""
+        controls = [self.choice.dropdown, self.seeds, self.psi, self.count, self.job.status]
+
+        def bring(path: str | None) -> dict:
+            return {} if path is None else {**self.fill(path), tabs: gr.update(selected=tab_id)}
+
+        compat.on(trigger, bring, [picture], [*controls, tabs], queue=False)
+
     def _show(self, saved: list[SavedSample], view: str) -> dict:
         """The update that shows the results from the start, with none picked."""
         return {
             self.empty: gr.update(visible=False),
             self.stage: gr.update(visible=True),
             self.results: list(saved),
+            self.field.last: seeds.as_text([sample.seed for sample in saved]),
             self.gallery: compat.gallery_update(_pictures(saved, view)),
+            self.to_models: gr.update(visible=self._workspace.manages_classes and not _have_masks(saved)),
             **self._pick(None, view),
         }
 
@@ -154,7 +192,7 @@ class GeneratePanel:
         chosen = results[picked] if picked is not None and picked < len(results) else None
         return {
             self.gallery: gr.update(value=_pictures(results, view)),
-            self.download: compat.download_update(chosen.files[view] if chosen else None),
+            self.download: compat.download_update(chosen.shown(view) if chosen else None),
         }
 
     def pick(self, view: str, results: list[SavedSample], event: gr.SelectData) -> dict:
@@ -166,6 +204,7 @@ class GeneratePanel:
 
     def _pick(self, sample: SavedSample | None, view: str) -> dict:
         usable = gr.update(interactive=sample is not None)
+        swappable = gr.update(interactive=sample is not None and _have_masks([sample]))
         about = (
             text("generate.pick")
             if sample is None
@@ -174,16 +213,10 @@ class GeneratePanel:
         return {
             self.picked: None,
             self.about_picked: about,
-            self.to_swap: usable,
+            self.to_swap: swappable,
             self.use_seed: usable,
-            self.download: compat.download_update(sample.files[view] if sample else None),
+            self.download: compat.download_update(sample.shown(view) if sample else None),
         }
-
-    def reuse_seeds(self, results: list[SavedSample]) -> dict:
-        """Puts the seeds of the shown pictures into the seeds field."""
-        if not results:
-            return {self.job.status: status.finished(text("generate.nothing_to_reuse"))}
-        return {self.seeds: seeds.as_text([sample.seed for sample in results])}
 
     def use_picked_seed(self, results: list[SavedSample], picked: int | None) -> dict:
         """Puts the picked seed, and it alone, into the seeds field."""
@@ -200,7 +233,17 @@ class GeneratePanel:
 
 
 def _pictures(saved: list[SavedSample], view: str) -> list[tuple[str, str]]:
-    return [(str(sample.files[view]), text("generate.caption", seed=sample.seed)) for sample in saved]
+    return [(str(sample.shown(view)), text("generate.caption", seed=sample.seed)) for sample in saved]
+
+
+def _files(results: list[SavedSample], picked: int | None) -> dict[str, Path]:
+    """What is picked, as a neighbour wants it; the first where none is, as the web UIs do."""
+    index = picked or 0
+    return results[index].files if index < len(results) else {}
+
+
+def _have_masks(saved: list[SavedSample]) -> bool:
+    return all("mask" in sample.files for sample in saved)
 
 
 def _amount(saved: list[SavedSample]) -> str:
@@ -216,7 +259,7 @@ def _folder(saved: list[SavedSample]) -> str:
 def _done(saved: list[SavedSample], seconds: float) -> str:
     key = "generate.one_seed" if len(saved) == 1 else "generate.many_seeds"
     return text(
-        "generate.done",
+        "generate.done" if _have_masks(saved) else "generate.done_maskless",
         pictures=_amount(saved),
         seconds=seconds,
         folder=_folder(saved),

@@ -46,19 +46,21 @@ class Header:
         """Takes the networks out of memory and tells what that freed."""
         if not self._engine.loaded():
             gr.Info(text("header.nothing_to_unload"))
-        else:
-            before, after = self._engine.unload()
-            gr.Info(text("header.unloaded", before=_megabytes(before), after=_megabytes(after)))
-        return self.refresh()
+            return self.refresh()
+        before, after = self._engine.unload()
+        told = text("header.unloaded", before=_megabytes(before), after=_megabytes(after))
+        gr.Info(told)
+        return {**self.refresh(), self.state: self._describe(told)}
 
-    def _describe(self) -> str:
+    def _describe(self, told: str | None = None) -> str:
+        """Device and memory; `told` in place of "nothing in memory"."""
         device = self._engine.device()
         loaded = self._engine.loaded()
         lines = [
             text("header.device", device=device) if device else text("header.device_later"),
             text("header.loaded", title=", ".join(loaded), memory=_megabytes(self._engine.memory()))
             if loaded
-            else text("header.idle"),
+            else told or text("header.idle"),
         ]
         return f'<div class="l4f-state">{"<br>".join(map(escape, lines))}</div>'
 

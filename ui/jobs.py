@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextvars
+import queue
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from l4f_plugin.errors import Cancelled
+from l4f_plugin.runtime import CancelToken
 
 from . import compat, status
 from .controls import button
@@ -16,8 +21,29 @@ from .problems import in_words
 from .texts import text
 from .workspace import Workspace
 
+
+@dataclass(frozen=True)
+class Running:
+    """A job that runs: its cancel token, and `post`, which sends an update to the page out of turn."""
+
+    token: CancelToken
+    post: Callable[[dict], None]
+    status: Any
+
+    def on_wait(self, ahead: int) -> None:
+        """Tells how many jobs come first."""
+        if ahead == 0:
+            words = text("job.begins")
+        else:
+            words = text("job.waiting_one") if ahead == 1 else text("job.waiting_many", ahead=ahead)
+        self.post({self.status: status.running(words)})
+
+
+STILL_THERE_SECONDS = 3.0
+"""How long a job is silent before it tells that it is there: some web UIs give up on one that was so for 5 seconds."""
+
 Work = Callable[..., Iterator[dict]]
-"""A handler: takes a cancel token and the values of the inputs, yields updates as `{component: update}`."""
+"""A handler: takes a `Running` and the values of the inputs, yields updates as `{component: update}`."""
 
 
 class Job:
@@ -65,15 +91,14 @@ class Job:
             try:
                 yield {self.identifier: identifier, **busy(True)}
                 try:
-                    yield from work(token, *inputs)
+                    yield from in_thread(lambda post: work(Running(token, post, self.status), *inputs))
                 except Cancelled:
                     yield {self.status: status.finished(text("job.stopped"))}
-                except (
-                    Exception
-                ) as error:  # the border to the person: nothing may end as a traceback on the page
+                except Exception as error:  # the border to the person: nothing may end as a traceback on the page
                     yield {self.status: complain(error)}
                 yield {self.identifier: None, **busy(False)}
             finally:
+                token.cancel()  # where Gradio gives up in the middle, because the page was closed
                 self._workspace.end_job(identifier)
 
         return run
@@ -85,6 +110,39 @@ class Job:
         """
         self._workspace.stop_job(identifier)
         return {self.cancel: gr.update(interactive=False)}
+
+
+def in_thread(work: Callable[[Callable[[dict], None]], Iterator[dict]]) -> Iterator[dict]:
+    """Runs `work(post)` in a thread of its own and hands on what it yields and posts; its exception at the end.
+
+    So a job keeps its turn no longer than it computes, even where Gradio stops asking for results without a word,
+    and begins and ends in one thread, as the locks of a web UI want it.
+    """
+    updates: queue.SimpleQueue[tuple[dict | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            for update in work(lambda posted: updates.put((posted, None))):
+                updates.put((update, None))
+        except BaseException as error:
+            updates.put((None, error))
+        else:
+            updates.put((None, None))
+
+    # With the context of the caller: a Space asks there whose request it is.
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="l4f job", daemon=True).start()
+    while True:
+        try:
+            update, error = updates.get(timeout=STILL_THERE_SECONDS)
+        except queue.Empty:
+            yield {}
+            continue
+        if error is not None:
+            raise error
+        if update is None:
+            return
+        yield update
 
 
 def complain(error: Exception) -> str:

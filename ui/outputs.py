@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,17 +24,21 @@ if TYPE_CHECKING:
 FOLDERS_KEPT = 256
 """Previews and archives of all sessions that stay on disk while the page runs."""
 VIEWS = ("picture", "mask", "cutout")
-_ENDINGS = {
+ENDINGS = {
     "picture": "",
     "mask": "_alpha",
     "cutout": "_cutout",
     "background": "_background",
-}  # as the command line
+}
+"""What follows the stem in the name of a file of that kind, as from the command line."""
 
 
 @dataclass(frozen=True)
 class SavedSample:
-    """A generated picture on disk. `files` maps picture, mask, cutout and background to their PNG files."""
+    """A generated picture on disk. `files` maps picture, mask, cutout and background to their PNG files.
+
+    A class without masks has neither mask nor cutout.
+    """
 
     class_name: str
     title: str
@@ -42,28 +46,41 @@ class SavedSample:
     truncation_psi: float
     files: dict[str, Path]
 
+    def shown(self, view: str) -> Path:
+        """The file of that view; the picture where there is no such file."""
+        return self.files.get(view, self.files["picture"])
+
 
 class Outputs:
     """Saves results below `folder` and names the folders that the page may serve.
 
     `served_folders` is the list handed to Gradio, which looks at it on each request. It grows by the
-    folder of each new day, so that nothing else below `folder` can be fetched.
+    folder of each new day, so that nothing else below `folder` can be fetched. A host gives a function as
+    `folder`, which is asked at each result, as its options may change.
     """
 
-    def __init__(self, folder: Path | None = None):
-        self.folder = (folder or default_output_folder()).expanduser().resolve()
+    def __init__(self, folder: Path | Callable[[], Path] | None = None):
+        chosen = folder or default_output_folder()
+        self._chosen = chosen if callable(chosen) else lambda: chosen
         self.served_folders = [str(self._today())]
         self._temporary = Path(tempfile.mkdtemp(prefix="labels4free-"))
         self._recent: deque[Path] = deque()
 
+    @property
+    def folder(self) -> Path:
+        """Below which everything is saved, absolute."""
+        return self._chosen().expanduser().resolve()
+
     def save_sample(self, sample: Sample, class_name: str, title: str) -> SavedSample:
-        """Writes picture, mask, cut-out and background. Raises `UserError` where that is impossible."""
+        """Writes picture, mask, cut-out and background, as far as there are. Raises `UserError` where it cannot."""
         stem = f"{slug(class_name)}_seed{sample.seed:04d}_psi{sample.truncation_psi:.2f}"
-        images = {"picture": sample.picture(), "mask": sample.mask(), "cutout": sample.cutout()}
+        images: dict = {"picture": sample.picture()}
+        if sample.alpha is not None:
+            images |= {"mask": sample.mask(), "cutout": sample.cutout()}
         if sample.background is not None:
             images["background"] = sample.background
         folder = self.today()
-        files = {kind: folder / f"{stem}{_ENDINGS[kind]}.png" for kind in images}
+        files = {kind: folder / f"{stem}{ENDINGS[kind]}.png" for kind in images}
         for kind, image in images.items():
             write_png(files[kind], image, infotext=sample.infotext())
         return SavedSample(class_name, title, sample.seed, sample.truncation_psi, files)
@@ -74,6 +91,10 @@ class Outputs:
         for name, image in images.items():
             write_png(folder / name, image, infotext=infotext)
         return [folder / name for name in images]
+
+    def preview_folder(self) -> Path:
+        """A new folder for files that are only shown so far."""
+        return self._temporary_folder()
 
     def keep(self, preview: Path) -> Path:
         """Copies a preview to today's folder under a name that is still free."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from .texts import text
@@ -25,12 +26,22 @@ def running(message: str, done: int = 0, total: int = 0) -> str:
 
 def finished(message: str) -> str:
     """What came of it."""
-    return _line("finished", escape(message))
+    return _line("finished", linked(message))
 
 
 def problem(message: str) -> str:
     """What went wrong and what to do."""
     return _line("problem", escape(message))
+
+
+def linked(words: str) -> str:
+    """Words as HTML, with their web addresses as links that open beside the page."""
+    parts = re.split(r"(https?://[^\s<>()\"']*[^\s<>()\"'.,;])", words)
+    return "".join(
+        f'<a href="{escape(part)}" target="_blank" rel="noopener noreferrer">{escape(part)}</a>'
+        if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
 
 
 def empty_stage(panel: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,26 +11,32 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.provenance import WPlus
 
 from . import compat, seeds, status
 from .background_choice import BackgroundChoice, described
 from .class_choice import ClassChoice
-from .controls import button, choices, named
+from .controls import button, choices, named, side_by_side
 from .edge_choice import EdgeChoice
-from .jobs import Job, complain
+from .inversion_form import Recovered
+from .jobs import Job, Running, complain
+from .neighbours import Handout, draw_buttons
 from .outputs import SavedSample, shown_path, slug
+from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
+from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
     from l4f_plugin.pipeline import SwapResult
 
+
 VIEWS = ("result", "mask", "compare")
 
 
 @dataclass
 class Shown:
-    """The previews of a session: result, mask and the picture before. Empty while the first is on its way."""
+    """The previews of a session: result, mask, cut-out and the picture before. Empty while the first is on its way."""
 
     files: dict[str, Path] = field(default_factory=dict)
 
@@ -43,21 +50,23 @@ class SwapPanel:
     def __init__(self, workspace: Workspace):
         self._workspace = workspace
         self.shown = gr.State(None)
-        with gr.Row(elem_classes="l4f-panel"):
-            with gr.Column(scale=4, min_width=300, elem_classes="l4f-controls"):
-                self._build_controls()
-            with gr.Column(scale=7, min_width=300, elem_classes="l4f-stage"):
-                self._build_stage()
+        self.restored = gr.State(None)
+        side_by_side(self._build_controls, self._build_stage)
         self._wire()
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._workspace.engine, "swap")
-        with gr.Column(elem_classes="l4f-tight"):
-            self.seed = gr.Textbox("0", max_lines=1, **named("swap.seed"))
-            self.random = button("swap.random", icon="dice", size="sm")
-        self.psi = gr.Slider(0, 1.5, 0.7, step=0.05, **named("swap.psi"))
+        self.field = SeedField("swap.seed", "0")
+        self.seed = self.field.box
+        self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("swap.psi"))
+        section = gr.Accordion(text("swap.w_plus_section"), open=False, elem_id="l4f_swap_w_plus_section")
+        with section as self.codes_frame:
+            self.w_plus = compat.uploaded_file(".safetensors", height=120, **named("swap.w_plus"))
+            gr.Markdown(text("swap.w_plus_note"), elem_classes="l4f-note")
         self.background = BackgroundChoice()
         self.edge = EdgeChoice()
+        self.restore = RestoreChoice(self._workspace.engine, "swap")
+        self.surprise = button("swap.surprise", icon="dice", size="sm")
         self.job = Job(self._workspace, "swap")
 
     def _build_stage(self) -> None:
@@ -86,24 +95,30 @@ class SwapPanel:
                     text("swap.download"), size="sm", elem_id="l4f_swap_download"
                 )
                 self.save = button("swap.save", size="sm")
+                handout = Handout("swap", self.image, [self.shown], _files)
+                draw_buttons(self._workspace.neighbours, handout)
 
     def _wire(self) -> None:
-        inputs = [
-            self.choice.dropdown,
-            self.seed,
-            self.psi,
-            *self.background.inputs,
-            *self.edge.inputs,
-            self.view,
-        ]
-        results = [self.empty, self.stage, self.seed, self.shown, *self._view_parts()]
+        subject = [self.choice.dropdown, self.seed, self.psi]
+        inputs = [*subject, *self.background.inputs, *self.edge.inputs, self.view, self.w_plus]
+        results = [self.empty, self.stage, self.seed, self.background.seed, self.shown, *self._view_parts()]
         self.started = self.job.on(self.job.run.click, self.swap, inputs, results)
         self._inputs, self._results = inputs, results
-        for field_ in (self.seed, self.background.seed):
-            self.job.on(field_.submit, self.swap, inputs, results)
-        drawn = compat.on(self.random.click, lambda: "-1", [], [self.seed], queue=False)
-        self.job.on(drawn.then, self.swap, inputs, results)
-        for trigger in (*self.background.settled, *self.edge.settled):
+        self.job.on(self.seed.submit, self.swap, inputs, results)
+        self.job.on(self.field.drawn.then, self.swap, inputs, results)
+        self.job.on(self.w_plus.upload, self.swap, inputs, results)
+        surprising = [*subject, self.w_plus, *self.background.outputs]
+        surprised = compat.on(self.surprise.click, self.surprise_me, [], surprising, queue=False)
+        self.job.on(surprised.then, self.swap, inputs, results)
+        restored = compat.on(
+            self.restore.dropped,
+            self.fill,
+            [self.restore.picture],
+            [*surprising, *self.edge.inputs, self.job.status, self.restored],
+            queue=False,
+        )
+        self.job.on(restored.then, self.draw_restored, [self.restored, *inputs], results)
+        for trigger in (self.field.recycled.then, *self.background.settled, *self.edge.settled):
             self.job.on(trigger, self.follow, [self.shown, *inputs], results, latest=True, buttons=False)
         compat.on(self.view.input, self.switch_view, [self.view, self.shown], self._view_parts(), queue=False)
         compat.on(self.save.click, self.keep, [self.shown], [self.job.status], queue=False)
@@ -113,7 +128,7 @@ class SwapPanel:
 
     def open_with(self, trigger, results: gr.State, picked: gr.State, tabs: gr.Tabs, tab_id: str):
         """Wires an event of another panel that brings its picked picture here; returns its job's event."""
-        outputs = [self.choice.dropdown, self.seed, self.psi, self.shown, tabs]
+        outputs = [self.choice.dropdown, self.seed, self.psi, self.w_plus, self.shown, tabs]
 
         def bring(samples: list[SavedSample], index: int | None) -> dict:
             if index is None:
@@ -123,6 +138,7 @@ class SwapPanel:
                 self.choice.dropdown: sample.class_name,
                 self.seed: str(sample.seed),
                 self.psi: sample.truncation_psi,
+                self.w_plus: None,
                 self.shown: Shown(),
                 tabs: gr.update(selected=tab_id),
             }
@@ -130,51 +146,132 @@ class SwapPanel:
         brought = compat.on(trigger, bring, [results, picked], outputs, queue=False)
         return self.job.on(brought.then, self.swap, self._inputs, self._results)
 
+    def open_with_codes(self, trigger, recovered: gr.State, tabs: gr.Tabs, tab_id: str):
+        """Wires an event that brings the W+ file of a `Recovered` here; returns its job's event."""
+
+        def bring(recovered: Recovered) -> dict:
+            if not recovered.files:
+                return {}
+            return {
+                self.choice.dropdown: recovered.class_name,
+                self.codes_frame: gr.update(open=True),
+                self.w_plus: gr.update(value=str(recovered.files["w_plus"])),
+                self.shown: Shown(),
+                tabs: gr.update(selected=tab_id),
+            }
+
+        outputs = [self.choice.dropdown, self.codes_frame, self.w_plus, self.shown, tabs]
+        brought = compat.on(trigger, bring, [recovered], outputs, queue=False)
+        return self.job.on(brought.then, self.swap, self._inputs, self._results)
+
+    def open_with_background(self, trigger, picture: gr.State, tabs: gr.Tabs, tab_id: str):
+        """Wires an event that brings a picture file to put behind the subject; returns its job's event."""
+        outputs = [*self.background.outputs, self.background.picture, tabs]
+
+        def bring(path: str | None) -> dict:
+            if path is None:
+                return {}
+            return {**self.background.with_picture(path), tabs: gr.update(selected=tab_id)}
+
+        brought = compat.on(trigger, bring, [picture], list(dict.fromkeys(outputs)), queue=False)
+        return self.job.on(brought.then, self.swap, self._inputs, self._results)
+
+    def surprise_me(self) -> dict:
+        """The controls set at random: a class with masks, a subject of it, how daring it is, what is behind it."""
+        usable = [entry.name for entry in self._workspace.engine.classes() if not entry.problem]
+        return {
+            **({self.choice.dropdown: random.choice(usable)} if usable else {}),
+            self.seed: "-1",
+            self.w_plus: None,
+            self.psi: random.choice((0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+            **self.background.surprise(),
+        }
+
+    def fill(self, picture: str | None) -> dict:
+        """Sets the controls to what a picture says about itself."""
+        try:
+            recipe = self.restore.read(picture)
+        except Exception as error:
+            return {self.job.status: complain(error), self.restored: None}
+        told = self.restore.told(recipe)
+        behind = {} if recipe.background is None else self.background.filled(recipe.background)
+        if behind.get(self.background.kind) == "picture":
+            told += " " + text("restore.drop_background", name=recipe.background)
+        return {
+            self.choice.dropdown: recipe.class_name,
+            self.seed: str(recipe.seed),
+            self.w_plus: None,
+            self.psi: shown_psi(recipe),
+            **behind,
+            **self.edge.filled(recipe.edge),
+            self.job.status: status.finished(told),
+            self.restored: told,
+        }
+
+    def draw_restored(self, running: Running, told: str | None, *values) -> Iterator[dict]:
+        """Draws what was restored, where its background is at hand."""
+        if told is not None and self.background.is_complete(*self._background_of(values)):
+            yield from self.swap(running, *values)
+            yield {self.job.status: status.finished(told)}
+
     def open_on(self, trigger):
         """Wires an event (the tab being opened) that draws a first subject where none is shown."""
         return self.job.on(trigger, self.first, [self.shown, *self._inputs], self._results)
 
-    def first(self, token, shown: Shown | None, *values) -> Iterator[dict]:
+    def first(self, running: Running, shown: Shown | None, *values) -> Iterator[dict]:
         """Draws the first subject, unless there is one or there is no class for it."""
         if shown is None and self._workspace.engine.is_usable(values[0]):
-            yield from self.swap(token, *values)
+            yield from self.swap(running, *values)
 
-    def follow(self, token, shown: Shown | None, *values) -> Iterator[dict]:
+    def follow(self, running: Running, shown: Shown | None, *values) -> Iterator[dict]:
         """Keeps the preview in step with the controls, once there is one and the background can be drawn."""
         if shown is not None and self.background.is_complete(*self._background_of(values)):
-            yield from self.swap(token, *values)
+            yield from self.swap(running, *values)
 
     def _background_of(self, values: tuple) -> tuple:
         return values[3 : 3 + len(self.background.inputs)]
 
-    def swap(self, token, class_name: str | None, written_seed: str, psi: float, *values) -> Iterator[dict]:
+    def swap(
+        self, running: Running, class_name: str | None, written_seed: str, psi: float, *values
+    ) -> Iterator[dict]:
         """Draws the subject where it is not at hand, puts the background behind it and shows both."""
+        written_background, *_ = self._background_of((class_name, written_seed, psi, *values))[1:]
         background = self.background.read(*values[: len(self.background.inputs)])
-        *edge_values, view = values[len(self.background.inputs) :]
+        *edge_values, view, uploaded = values[len(self.background.inputs) :]
         edge = self.edge.read(*edge_values)
-        seed = seeds.wanted_seed(written_seed)
-        entry = self._workspace.engine.entry(class_name)
-        drawn = {self.seed: str(seed)} if str(seed) != written_seed else {}
-        yield {**drawn, self.job.status: status.running(text("swap.working", seed=seed))}
-        sample = self._workspace.engine.sample(entry.name, seed, psi, token)
-        result = self._workspace.engine.swap(entry.name, sample, background, edge, token)
-        shown = self._preview(f"{slug(entry.name)}_seed{seed:04d}", result)
+        codes = compat.file_path(uploaded)
+        seed = seeds.wanted_seed(written_seed) if codes is None else None
+        engine = self._workspace.engine
+        entry = engine.entry(class_name)
+        drawn = {self.seed: str(seed)} if codes is None and str(seed) != written_seed else {}
+        if background.kind == "seed" and str(background.seed) != written_background:
+            drawn[self.background.seed] = str(background.seed)
+        subject = text("swap.of_codes") if codes is not None else text("swap.of_seed", seed=seed)
+        yield {**drawn, self.job.status: status.running(text("swap.working", subject=subject))}
+        if codes is not None:
+            sample = engine.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
+        else:
+            sample = engine.sample(entry.name, seed, psi, running.token, running.on_wait)
+        result = engine.swap(entry.name, sample, background, edge, running.token, running.on_wait)
+        stem = slug(entry.name) + ("_w_plus" if codes is not None else f"_seed{seed:04d}")
+        shown = self._preview(stem, result)
         yield {
             self.empty: gr.update(visible=False),
             self.stage: gr.update(visible=True),
             self.shown: shown,
             **self.switch_view(view, shown),
-            self.job.status: status.finished(text("swap.done", seed=seed, background=described(background))),
+            self.job.status: status.finished(text("swap.done", subject=subject, background=described(background))),
         }
 
     def _preview(self, stem: str, result: SwapResult) -> Shown:
         images = {
             f"{stem}_swapped.png": result.composite,
             f"{stem}_swapped_alpha.png": result.alpha,
+            f"{stem}_swapped_cutout.png": result.cutout,
             f"{stem}.png": result.sample.picture(),
         }
         files = self._workspace.outputs.preview(images, result.infotext)
-        return Shown(dict(zip(("result", "mask", "before"), files, strict=True)))
+        return Shown(dict(zip(("result", "mask", "cutout", "before"), files, strict=True)))
 
     def switch_view(self, view: str, shown: Shown | None) -> dict:
         """Shows the result, the mask or both pictures; the download button follows."""
@@ -198,3 +295,10 @@ class SwapPanel:
         except Exception as error:
             return {self.job.status: complain(error)}
         return {self.job.status: status.finished(text("swap.saved", path=shown_path(path)))}
+
+
+def _files(shown: Shown | None) -> dict[str, Path]:
+    """What is shown, as a neighbour wants it."""
+    if shown is None or not shown.files:
+        return {}
+    return {"picture": shown.files["result"], "mask": shown.files["mask"], "cutout": shown.files["cutout"]}

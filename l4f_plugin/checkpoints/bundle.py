@@ -5,6 +5,7 @@
     alpha.safetensors           masks; absent for a class that has none yet
     background.safetensors      learned background, optional
     discriminator.safetensors   to go on training, optional
+    student.safetensors         segmenter of photographs, optional
     README.md                   model card with licence and provenance
 
 Weights may be stored in half precision; networks are always float32 in memory.
@@ -23,7 +24,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError
-from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
+from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
 from .config import CONFIG_NAME, BundleConfig, WeightFile, read_config
 from .files import replace_folder, sha256_of, write_text
 from .model_card import CARD_NAME, read_model_card, write_model_card
@@ -47,12 +48,13 @@ class Bundle:
     alpha: AlphaNetwork | None = None
     background: LearnedBackground | None = None
     discriminator: Discriminator | None = None
+    student: Student | None = None
     model_card: str | None = None
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their file without suffix."""
         named = {"generator": self.generator, "alpha": self.alpha, "background": self.background,
-                 "discriminator": self.discriminator}
+                 "discriminator": self.discriminator, "student": self.student}
         return {name: network for name, network in named.items() if network is not None}
 
 
@@ -69,27 +71,40 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False,
     described = config.generator
 
     def load(name: str, build: Callable[[], _Network]) -> _Network:
-        path = folder / f"{name}.safetensors"
-        verify_file(path, config.files.get(path.name))
-        network = _unfilled(build)
-        tensors = _checked_tensors(path, {key: tuple(t.shape) for key, t in network.state_dict().items()})
-        network.load_state_dict(tensors, assign=True)
-        return network.eval().to(device)
+        return _load_network(folder, config, name, build).to(device)
 
     def stored(name: str) -> bool:
         return f"{name}.safetensors" in config.files
 
     generator = load("generator", lambda: Generator(described))
     generator.latent_avg.copy_(torch.tensor(config.latent_avg))
-    alpha = background = discriminator = None
+    alpha = background = student = None
     if stored("alpha"):
         alpha = load("alpha", lambda: AlphaNetwork(described.feature_channels, config.alpha_hidden_channels))
     if stored("background"):
         background = load("background", lambda: LearnedBackground(
             described.channels[4], described.num_styles, described.style_dim))
-    if with_discriminator and config.discriminator and stored("discriminator"):
-        discriminator = load("discriminator", lambda: Discriminator(config.discriminator))
-    return Bundle(config, generator, alpha, background, discriminator, read_model_card(folder))
+    discriminator = load_discriminator(folder, device=device) if with_discriminator else None
+    if config.student and stored("student"):
+        student = load("student", lambda: Student(config.student))
+    return Bundle(config, generator, alpha, background, discriminator, student, read_model_card(folder))
+
+
+def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> Discriminator | None:
+    """The discriminator of a bundle alone, checked as `load_bundle` does; None where the bundle has none."""
+    config = read_config(folder)
+    if not config.discriminator or "discriminator.safetensors" not in config.files:
+        return None
+    return _load_network(folder, config, "discriminator", lambda: Discriminator(config.discriminator)).to(device)
+
+
+def _load_network(folder: Path, config: BundleConfig, name: str, build: Callable[[], _Network]) -> _Network:
+    path = folder / f"{name}.safetensors"
+    verify_file(path, config.files.get(path.name))
+    network = _unfilled(build)
+    tensors = _checked_tensors(path, {key: tuple(t.shape) for key, t in network.state_dict().items()})
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
 
 
 def build_network(build: Callable[[], _Network], tensors: Mapping[str, torch.Tensor]) -> _Network:
@@ -192,6 +207,7 @@ def save_bundle(bundle: Bundle, folder: Path, *, dtype: torch.dtype | None = Non
     config = replace(
         bundle.config, generator=bundle.generator.config,
         discriminator=bundle.discriminator.config if bundle.discriminator else None,
+        student=bundle.student.config if bundle.student else None,
         latent_avg=tuple(bundle.generator.latent_avg.detach().float().tolist()),
         alpha_hidden_channels=(bundle.alpha.projections[0].out_channels if bundle.alpha
                                else bundle.config.alpha_hidden_channels))

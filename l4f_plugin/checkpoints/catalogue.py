@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .download import Options
 
 _ALPHA = "alpha.safetensors"
+_STUDENT = "student.safetensors"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class ClassEntry:
     """One line of the list of classes.
 
     `location` says where the bundle is or comes from; `installed` that it needs no download. `problem` is a
-    sentence where a bundle is there but cannot be used. `masks` says whether an alpha network comes with it.
+    sentence where a bundle is there but cannot be used. `masks` says whether an alpha network comes with it, `photos`
+    whether a segmenter of photographs does.
     `terms` is what a download asks the user to accept, None where there is nothing to accept (any more).
     Sizes are in bytes: of the download, of the files on this computer, and of the memory that drawing one
     picture at a time takes (an estimate). `revision` is the commit it came from; `verified` that every file
@@ -46,6 +48,7 @@ class ClassEntry:
     installed: bool
     problem: str | None = None
     masks: bool = False
+    photos: bool = False
     terms: str | None = None
     download_bytes: int | None = None
     bytes_on_disk: int = 0
@@ -137,6 +140,7 @@ def _bundle_entry(name: str, folder: Path, described: CatalogueClass | None = No
     record = records.recall(name, folder)
     return ClassEntry(
         name, summary.title, summary.resolution, summary.licence, str(folder), True, masks=_ALPHA in summary.files,
+        photos=_STUDENT in summary.files,
         download_bytes=described.bytes if described else None, bytes_on_disk=size,
         memory_bytes=memory_needed(summary.resolution, summary.channels), revision=record.revision if record else None,
         verified=records.is_checked(name, folder), shipped=folder.parent == WEIGHTS_FOLDER)

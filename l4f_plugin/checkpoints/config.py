@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import UserError
 
 if TYPE_CHECKING:  # a list of classes is read without torch
-    from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+    from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, StudentConfig
 
 SCHEMA_VERSION = 1
 CONFIG_NAME = "config.json"
 MAXIMUM_CONFIG_BYTES = 1 << 22
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+ALPHA_ORIGINS = ("learned", "imported")
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
 _Parsed = TypeVar("_Parsed")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,7 +42,10 @@ class BundleConfig:
     `class_name` is a short plain name, `licence` and `source` say in words under which terms the weights
     stand and where they come from. `truncation_psi` and `alpha_threshold` (in [0, 1]) are the class's own
     defaults. `crop` (top, bottom, left, right) keeps rows top..bottom and columns left..right of a picture:
-    cars are drawn letter-boxed and keep rows 64..448. `latent_avg [style_dim]` is the mean of w.
+    cars are drawn letter-boxed and keep rows 64..448. `latent_avg [style_dim]` is the mean of w. `alpha_origin` tells
+    whether the alpha network was "learned" by this program or "imported" from a published checkpoint, None where
+    nobody noted it: an imported one is not passed on. `student` describes the segmenter of photographs, None where the
+    class has none.
     """
 
     class_name: str
@@ -55,6 +59,8 @@ class BundleConfig:
     alpha_threshold: float = 0.5
     crop: tuple[int, int, int, int] | None = None
     alpha_hidden_channels: int = 3
+    alpha_origin: str | None = None
+    student: StudentConfig | None = None
     files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)
     schema_version: int = SCHEMA_VERSION
 
@@ -162,6 +168,7 @@ def _parse(data: dict[str, Any]) -> BundleConfig:
             raise _Invalid("generator and discriminator differ in resolution")
     files = _files(_object(data, "files"))
     _check_sizes(files, generator, discriminator)
+    student = None if data.get("student") is None else _student(_object(data, "student"))
     return BundleConfig(
         class_name=_text(data, "class_name", 64, CLASS_NAME),
         title=_text(data, "title", 200),
@@ -174,6 +181,8 @@ def _parse(data: dict[str, Any]) -> BundleConfig:
         alpha_threshold=_number(data, "alpha_threshold", 0.0, 1.0),
         crop=_crop(data.get("crop"), resolution),
         alpha_hidden_channels=_integer(data, "alpha_hidden_channels", 1, 64),
+        alpha_origin=_alpha_origin(data.get("alpha_origin")),
+        student=student,
         files=files,
     )
 
@@ -193,6 +202,16 @@ def _generator(data: dict[str, Any]) -> GeneratorConfig:
         object_switch=switch,
         conv_clamp=_optional_number(data, "conv_clamp", 1e-6, 1e6),
     )
+
+
+def _student(data: dict[str, Any]) -> StudentConfig:
+    from ..networks import StudentConfig
+
+    channels = _value(data, "channels")
+    if not isinstance(channels, list) or not 2 <= len(channels) <= 8 or \
+            not all(_is_integer(count, 1, 512) for count in channels):
+        raise _Invalid("the 'channels' of the student must be 2 to 8 whole numbers from 1 to 512")
+    return StudentConfig(tuple(channels), _integer(data, "resolution", 32, 1024))
 
 
 def _value(data: dict[str, Any], name: str) -> Any:
@@ -279,6 +298,12 @@ def _crop(value: Any, resolution: int) -> tuple[int, int, int, int] | None:
     if top >= bottom or left >= right:
         raise _Invalid("'crop' leaves nothing of a picture")
     return top, bottom, left, right
+
+
+def _alpha_origin(value: Any) -> str | None:
+    if value is not None and value not in ALPHA_ORIGINS:
+        raise _Invalid(f"'alpha_origin' must be one of {', '.join(ALPHA_ORIGINS)}, or null")
+    return value
 
 
 def _check_sizes(files: Mapping[str, WeightFile], generator: GeneratorConfig,

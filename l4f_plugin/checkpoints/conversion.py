@@ -169,4 +169,5 @@ def _described(config: BundleConfig, said: Description, destination: Path, with_
             changes[field] = getattr(said, field)
     if with_alpha:
         changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
+        changes["alpha_origin"] = "imported"  # not to be passed on: see publishing/terms.py
     return replace(config, **changes)

@@ -28,7 +28,7 @@ from .model_card import CARD_NAME
 from .progress import TerminalProgress
 from .transfer import MissingFile, Progress, demand_space, fetch
 
-WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors")
+WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
 DISCRIMINATOR = "discriminator.safetensors"
 
 

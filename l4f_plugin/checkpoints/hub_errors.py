@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,19 @@ def refusal(repository: str, status: int | str, code: str | None, by_hand: str) 
     return f"The Hub refused {repository} (HTTP status {status}); try again later, or {by_hand}."
 
 
-def offline(repository: str, by_hand: str, reason: str = "HF_HUB_OFFLINE is set") -> str:
+def why_offline() -> str | None:
+    """Why the Hub is not to be asked, as half a sentence; None where it may be.
+
+    Like HF_HUB_OFFLINE, LABELS4FREE_OFFLINE forbids it, and counts while the program runs: a web UI sets it.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    return "the settings say never to ask the Hub" if os.environ.get("LABELS4FREE_OFFLINE") else None
+
+
+def offline(repository: str, by_hand: str, reason: str) -> str:
     """The sentence for what is neither here nor to be had."""
     return f"{repository} is not on this computer and {reason}; go online, or {by_hand}."
 
@@ -76,15 +89,14 @@ def is_of_the_network(error: BaseException) -> bool:
 
 
 def _sentence(error: Exception, repository: str, by_hand: str) -> str | None:
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
     for kind, code in ((errors.GatedRepoError, "GatedRepo"), (errors.RepositoryNotFoundError, "RepoNotFound"),
                        (errors.RevisionNotFoundError, "RevisionNotFound")):
         if isinstance(error, kind):
             return refusal(repository, "unknown", code, by_hand)
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
-        reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
-        return offline(repository, by_hand, reason)
+        return offline(repository, by_hand, why_offline() or "the Hub cannot be reached")
     if isinstance(error, errors.EntryNotFoundError):
         return refusal(repository, 404, "EntryNotFound", by_hand)
     if isinstance(error, errors.HFValidationError):

@@ -9,7 +9,8 @@ from .config import BundleConfig
 
 CARD_NAME = "README.md"
 MAXIMUM_CARD_BYTES = 1 << 20
-_HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
+USE = "```\nl4f generate FOLDER_OR_REPOSITORY --seeds 0-7 --out pictures\n```"
+HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
                  "cc-by-nc-sa-4.0"}
 
 
@@ -19,7 +20,7 @@ def write_model_card(config: BundleConfig, notes: str = "") -> str:
     `notes` (Markdown) tells what the class was trained on, how, and what was measured.
     """
     licence = config.licence.lower()
-    known = licence in _HUB_LICENCES
+    known = licence in HUB_LICENCES
     metadata = {"license": licence if known else "other"}
     if not known:
         metadata["license_name"] = config.licence
@@ -34,7 +35,7 @@ def write_model_card(config: BundleConfig, notes: str = "") -> str:
         "network of Labels4Free, which gives each picture a soft foreground mask.",
         f"- Licence of these weights: {config.licence}\n- Source: {config.source}\n"
         f"- Defaults: truncation psi {config.truncation_psi:g}, mask threshold {config.alpha_threshold:g}",
-        "```\nl4f generate FOLDER_OR_REPOSITORY --seeds 0-7 --out pictures\n```",
+        USE,
     ]
     return "\n\n".join([*sections, *([notes.strip()] if notes.strip() else [])]) + "\n"
 

@@ -27,16 +27,19 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def convert_apart(source: Path, destination: Path, *, alpha: Path | None = None,
                   description: Description | None = None, dtype: torch.dtype = torch.float32,
                   report: Callable[[str], None] | None = None,
-                  cancel: CancelToken | None = None) -> BundleConfig:
+                  cancel: CancelToken | None = None, least_bytes: int | None = None) -> BundleConfig:
     """Does what `conversion.convert` does, in another process where `source` is a file of 64 MiB or more.
 
-    For programs that go on running. `cancel` ends that process and raises `Cancelled`; `destination` is then as
-    it was before. Raises `UserError` as `convert` does, and where the process was ended by the system.
+    `least_bytes` is another limit; with 0 every file and every bundle goes there. For programs that go on running.
+    `cancel` ends that process and raises `Cancelled`; `destination` is then as it was before. Raises
+    `UserError` as `convert` does, and where the process was ended by the system.
     """
     source, destination = Path(source), Path(destination)
     if cancel:
         cancel.check()
-    if not source.is_file() or source.stat().st_size < LARGE_BYTES or not sys.executable:
+    least_bytes = LARGE_BYTES if least_bytes is None else least_bytes
+    small = source.stat().st_size < least_bytes if source.is_file() else least_bytes > 0
+    if small or not sys.executable:
         return convert(source, destination, alpha=alpha, description=description, dtype=dtype, report=report)
     arguments = _arguments(source, destination, alpha, description or Description(), dtype)
     # The package may be on this process's path only: web UIs load extensions from wherever they lie.

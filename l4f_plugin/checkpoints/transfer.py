@@ -15,7 +15,7 @@ from .config import WeightFile
 from .files import sha256_of, storage_error, sync_to_disk
 from .folders import existing_parent
 from .hub_cache import Source, arrived, enter, partial_of
-from .hub_errors import hub_errors, is_of_the_network, offline, put_by_hand, refusal
+from .hub_errors import hub_errors, is_of_the_network, offline, put_by_hand, refusal, why_offline
 from .hub_http import Cut, Refused, RemoteFile, look_up, open_from
 from .locks import lock
 
@@ -40,12 +40,10 @@ def fetch(source: Source, filename: str, expected: WeightFile | None = None, *,
     sentence as `UserError`, or with `Cancelled`; what has arrived by then is kept, and the next call goes on.
     `MissingFile` says that the repository has no such file.
     """
-    from huggingface_hub import constants
-
     by_hand = source.by_hand or put_by_hand(source.repository)
-    if constants.HF_HUB_OFFLINE:
+    if reason := why_offline():
         what = _short(filename) if source.by_hand else source.repository
-        raise UserError(offline(what, by_hand))
+        raise UserError(offline(what, by_hand, reason))
     with hub_errors(source.repository, by_hand):
         try:
             remote = _with_patience(lambda: _look_up(source, filename), cancel)

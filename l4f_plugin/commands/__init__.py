@@ -10,9 +10,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import NOISE_MODES
+
+if TYPE_CHECKING:
+    from ..pipeline import Sample
 
 
 def add_class_argument(parser: argparse.ArgumentParser) -> None:
@@ -87,3 +90,23 @@ def show_progress(done: int, total: int, message: str) -> None:
     """One line on a terminal's stderr that is written over until all is done; nothing elsewhere."""
     if sys.stderr.isatty():
         print(f"\r{message}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def write_sample(sample: Sample, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
+    """Writes picture, mask, cut-out and background, as far as the sample has them, with infotext; their paths."""
+    from ..images import write_png
+
+    stem = "w_plus" if sample.seed is None else f"seed{sample.seed:04d}"
+    pictures = {"picture": ("", sample.picture())}
+    if sample.alpha is not None:
+        pictures |= {"alpha": ("_alpha", sample.mask()), "cutout": ("_cutout", sample.cutout())}
+    if sample.background is not None:
+        pictures["background"] = ("_background", sample.background)
+    files = {}
+    for kind, (ending, picture) in pictures.items():
+        files[kind] = folder / f"{stem}{ending}.png"
+        write_png(files[kind], picture, sample.infotext())
+    if with_w_plus:
+        files["w_plus"] = folder / f"{stem}_w_plus.safetensors"
+        sample.w_plus.save(files["w_plus"])
+    return files

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..arguments import LARGEST_BATCH, check_integer, check_truncation_psi, parse_seeds
 from . import (
@@ -16,10 +15,8 @@ from . import (
     make_folder,
     print_json,
     show_progress,
+    write_sample,
 )
-
-if TYPE_CHECKING:
-    from ..pipeline import Sample
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-background", action="store_true", help="leave the backgrounds out, which takes half the time"
+    )
+    parser.add_argument(
+        "--save-w-plus", action="store_true", help="write the style codes too, as seed0000_w_plus.safetensors"
     )
     parser.add_argument("--batch-size", type=int, default=4, help="pictures drawn at once (default: 4)")
     add_style_arguments(parser)
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     written = []
     for sample in samples:
-        files = write_sample(sample, folder)
+        files = write_sample(sample, folder, with_w_plus=arguments.save_w_plus)
         written.append(
             {
                 "seed": sample.seed,
@@ -94,20 +94,3 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
     return 0
-
-
-def write_sample(sample: Sample, folder: Path) -> dict[str, Path]:
-    """Writes picture, mask, cut-out and background, as far as the sample has them, with infotext; their paths."""
-    from ..images import write_png
-
-    stem = f"seed{sample.seed:04d}"
-    pictures = {"picture": ("", sample.picture())}
-    if sample.alpha is not None:
-        pictures |= {"alpha": ("_alpha", sample.mask()), "cutout": ("_cutout", sample.cutout())}
-    if sample.background is not None:
-        pictures["background"] = ("_background", sample.background)
-    files = {}
-    for kind, (ending, picture) in pictures.items():
-        files[kind] = folder / f"{stem}{ending}.png"
-        write_png(files[kind], picture, sample.infotext())
-    return files

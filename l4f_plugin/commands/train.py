@@ -1,4 +1,4 @@
-"""``l4f train generator FOLDER`` and ``l4f train alpha BUNDLE [FOLDER]``."""
+"""``l4f train generator FOLDER``, ``l4f train alpha BUNDLE [FOLDER]`` and ``l4f train student BUNDLE``."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ INTERRUPTED = 130  # as a shell reports a program that was stopped by Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the two trainings."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="generator|alpha")
+    """Declare the trainings."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="generator|alpha|student")
     _add_generator_arguments(kinds.add_parser("generator", help="train a generator from a folder of pictures"))
     _add_alpha_arguments(kinds.add_parser("alpha", help="train the masks of a bundle; needs no pictures by default"))
+    _add_student_arguments(kinds.add_parser("student", help="train a segmenter of photographs from a class with masks"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the result is. 130 when stopped before the end, as for any interrupted program."""
-    return {"generator": _train_generator, "alpha": _train_alpha}[args.kind](args)
+    return {"generator": _train_generator, "alpha": _train_alpha, "student": _train_student}[args.kind](args)
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder: states, metrics, sheets, bundle; "
                         "a run that is found there goes on")
-    parser.add_argument("--batch-size", type=_positive)
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--r1-weight", type=float)
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--batch-size", type=_positive, help="pictures a step; as the recipe says by default")
+    parser.add_argument("--learning-rate", type=float, help="as the recipe says by default")
+    parser.add_argument("--seed", type=int, help="of everything random; the same one repeats a run on one thread")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the best there is by default")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
     parser.add_argument("--threads", type=_positive, help="processor threads; 1 makes a run repeatable to the bit")
     parser.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
+
+
+def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_common_arguments(parser)
+    parser.add_argument("--r1-weight", type=float, help="of the discriminator's gradient penalty; more is "
+                        "steadier and slower, as the recipe says by default")
 
 
 def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,23 +49,35 @@ def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--licence", default="unknown", help="of the resulting weights, for the model card")
     parser.add_argument("--channel-base", type=_positive, default=2048, help="channels are base / resolution ...")
     parser.add_argument("--channel-max", type=_positive, default=256, help="... at most this, at least 16")
-    parser.add_argument("--discriminator-channel-base", type=_positive)
-    parser.add_argument("--discriminator-channel-max", type=_positive)
-    parser.add_argument("--augmentation", choices=["none", "fixed", "adaptive"], default="none")
-    parser.add_argument("--path-length-weight", type=float, default=0.0)
-    parser.add_argument("--style-mixing", type=float, default=0.5)
-    parser.add_argument("--ema-half-life", type=_positive, help="in pictures")
+    parser.add_argument("--discriminator-channel-base", type=_positive, help="as --channel-base by default")
+    parser.add_argument("--discriminator-channel-max", type=_positive, help="as --channel-max by default")
+    parser.add_argument("--augmentation", choices=["none", "fixed", "adaptive"], default="none",
+                        help="of what the discriminator sees, for a few thousand pictures or less; none by default")
+    parser.add_argument("--path-length-weight", type=float, default=0.0,
+                        help="of a smooth way from code to picture; 0, the default, leaves it out")
+    parser.add_argument("--style-mixing", type=float, default=0.5,
+                        help="share of the pictures with two styles, 0.5 by default")
+    parser.add_argument("--ema-half-life", type=_positive, help="of the averaged weights, in pictures")
     parser.add_argument("--no-noise", action="store_true", help="no per-pixel noise inputs; better for drawings")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
-    _add_common_arguments(parser)
+    _add_adversarial_arguments(parser)
 
 
 def _add_alpha_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="class name, folder or Hub repository with a generator")
     parser.add_argument("folder", type=Path, nargs="?", help="real pictures (only --recipe paper uses them)")
-    parser.add_argument("--recipe", choices=["default", "paper"], default="default")
-    parser.add_argument("--steps", type=_positive)
-    parser.add_argument("--truncation-psi", type=float)
+    parser.add_argument("--recipe", choices=["default", "paper"], default="default",
+                        help="as tuned here, or as published, which wants real pictures")
+    parser.add_argument("--steps", type=_positive, help="as the recipe says by default")
+    parser.add_argument("--truncation-psi", type=float, help="of the pictures to learn from; as the recipe says by "
+                        "default")
+    _add_adversarial_arguments(parser)
+
+
+def _add_student_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", help="class name, folder or Hub repository with a generator and masks")
+    parser.add_argument("--steps", type=_positive, help="2000 by default, about 15 minutes on one processor core")
+    parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
     _add_common_arguments(parser)
 
 
@@ -116,6 +134,23 @@ def _train_alpha(args: argparse.Namespace) -> int:
         device=device,
         save_seconds=args.save_minutes * 60,
     )
+    return 0 if finished else INTERRUPTED
+
+
+def _train_student(args: argparse.Namespace) -> int:
+    from ..checkpoints.catalogue import resolve
+    from ..checkpoints.config import read_config
+    from ..training.student import StudentSettings, student_resolution
+    from ..training.student_runs import train_student
+
+    device = _prepare(args)
+    # Going on to train the bundle's other networks stays possible: the discriminator is kept.
+    source = resolve(args.bundle, with_discriminator=True)
+    settings = StudentSettings(
+        resolution=student_resolution(read_config(source).generator.resolution),
+        **_given(args, "batch_size", "learning_rate", "steps", "pictures", "seed", feature_dtype="dtype"),
+    )
+    finished = train_student(source, args.out, settings, device=device, save_seconds=args.save_minutes * 60)
     return 0 if finished else INTERRUPTED
 
 

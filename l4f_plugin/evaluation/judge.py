@@ -12,18 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from ..checkpoints.training_state import load_training_state, save_training_state
 from ..errors import UserError
+from ..networks import UNet
 from .distortion import distort
 from .labelled import LabelledPictures, fingerprint, load_split
 from .masks import MaskMetrics, compare_masks
@@ -58,56 +58,11 @@ class JudgeSettings:
     pictures: int = 12_000
 
 
-class JudgeNetwork(nn.Module):
-    """A U-Net for pictures in [0, 1] whose edges are multiples of `stride`."""
-
-    def __init__(self, channels: Sequence[int] = (8, 24, 48, 96, 96, 96)) -> None:
-        super().__init__()
-        pairs = list(zip(channels, channels[1:]))  # noqa: B905 (one shorter by design)
-        self.stride = 2 ** len(pairs)  # between pixels of the bottleneck
-        self.stem = _convolution(3, channels[0])
-        self.downs = nn.ModuleList(
-            nn.Sequential(_convolution(fine, coarse, stride=2), _convolution(coarse, coarse)) for fine, coarse in pairs
-        )
-        self.bottleneck = _convolution(channels[-1], channels[-1])
-        self.ups = nn.ModuleList(_convolution(coarse + fine, fine) for fine, coarse in reversed(pairs))
-        self.output = nn.Conv2d(channels[0], 1, 3, padding=1)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, H, W] in [0, 1] -> mask logits [N, 1, H, W]."""
-        hidden, skips = self._encode(pictures)
-        for up in self.ups:
-            hidden = functional.interpolate(hidden, scale_factor=2, mode="nearest")
-            hidden = up(torch.cat([hidden, skips.pop()], dim=1))
-        return self.output(hidden)
-
-    def features(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, H, W] in [0, 1] -> [N, C], the mean of each channel of the bottleneck."""
-        return self._encode(pictures)[0].mean(dim=(2, 3))
-
-    def _encode(self, pictures: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """The bottleneck [N, C, H / stride, W / stride] and what each finer stage saw, finest first."""
-        hidden = self.stem(pictures * 2 - 1)  # [N, C0, H, W]
-        skips = []
-        for down in self.downs:
-            skips.append(hidden)
-            hidden = down(hidden)  # [N, Ci, H / 2^i, W / 2^i]
-        return self.bottleneck(hidden), skips
-
-
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
 @dataclass
 class Judge:
     """A trained judge on its device, and the settings and seed it was trained with."""
 
-    network: JudgeNetwork
+    network: UNet
     settings: JudgeSettings
     seed: int
     device: torch.device
@@ -178,7 +133,7 @@ def train_judge(
     precision = torch.autocast(device.type, dtype=torch.bfloat16) if mixed_precision else nullcontext()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = JudgeNetwork(settings.channels).to(device, memory_format=torch.channels_last).train()
+        network = UNet(settings.channels).to(device, memory_format=torch.channels_last).train()
     random = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=settings.weight_decay)
     total = settings.coarse_steps + settings.steps
@@ -263,7 +218,7 @@ def load_judge(path: Path, device: torch.device | str = "cpu") -> Judge:
     tensors, metadata = load_training_state(path)
     try:
         settings = JudgeSettings(**{**metadata["settings"], "channels": tuple(metadata["settings"]["channels"])})
-        network = JudgeNetwork(settings.channels)
+        network = UNet(settings.channels)
         network.load_state_dict(tensors)
         seed = int(metadata["seed"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

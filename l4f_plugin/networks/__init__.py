@@ -4,6 +4,7 @@ from .alpha import AlphaNetwork
 from .background import LearnedBackground
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig, SynthesisOutput
+from .unet import Student, StudentConfig, UNet
 
 __all__ = [
     "AlphaNetwork",
@@ -12,5 +13,8 @@ __all__ = [
     "Generator",
     "GeneratorConfig",
     "LearnedBackground",
+    "Student",
+    "StudentConfig",
     "SynthesisOutput",
+    "UNet",
 ]

@@ -7,13 +7,14 @@ Two things are added to the published network, both needed by Labels4Free (Abdal
 
 Modulation is applied to the activations instead of the weights: with style s, weight W and demodulation d the
 published W'_oi = d_o W_oi s_i is a diagonal scaling on either side of one convolution shared by the whole batch,
-which is the same sum and several times as fast as one weight per sample.
+which is the same sum and several times as fast as one weight per sample. Large maps of which no gradient is wanted are
+convolved with fewer multiplications (``winograd.py``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,8 +22,11 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu_, normalise_second_moment
+from .winograd import LEAST_SIDE, modulated_convolution, winograd_pays
 
 MAPPING_LEARNING_RATE_MULTIPLIER = 0.01
+OnStep = Callable[[], None]
+SAMPLES_AT_ONCE = 4  # of large maps on a CPU, so that a run can be cancelled soon; fewer cost a tenth of the speed
 OBJECT_SWITCHES = ("first_convolution", "constant")
 
 
@@ -125,8 +129,12 @@ class StyledConvolution(nn.Module):
         self.upsample = upsample
         self.clamp = clamp
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """``x [N, I, h, w]``, style ``w [N, style_dim]`` float32, ``noise [N or 1, 1, H, W]`` -> ``[N, O, H, W]``."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, on_step: OnStep = lambda: None) -> Tensor:
+        """``x [N, I, h, w]``, style ``w [N, style_dim]`` float32, ``noise [N or 1, 1, H, W]`` -> ``[N, O, H, W]``.
+
+        ``on_step`` is called at the start, and within the work on large maps: see ``_goes_in_parts``.
+        """
+        on_step()
         style = self.modulation(w) * self.weight_scale  # [N, I]
         # d_o = 1 / sqrt(sum_i,k (W_oik s_i)^2 + 1e-8), paper equation 3, in float32 whatever the maps are kept in.
         weight_energy = self.weight.float().square().sum(dim=(2, 3))  # [O, I]
@@ -135,21 +143,43 @@ class StyledConvolution(nn.Module):
             # The maximum of each style moves behind the convolution, so that float16 sums cannot overflow.
             largest = style.abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
             style, demodulation = style / largest, demodulation * largest
-        x = x * _per_channel(style, x)
-        weight = self.weight.to(x.dtype)
+        if not self._goes_in_parts(x, style):
+            return self._activate(self._convolve(x, style, on_step), demodulation, noise)
+        height, width = (side * (2 if self.upsample else 1) for side in x.shape[2:])
+        y = x.new_empty(len(x), height, width, self.weight.shape[0]).permute(0, 3, 1, 2)
+        for first in range(0, len(x), SAMPLES_AT_ONCE):
+            on_step()
+            part = slice(first, first + SAMPLES_AT_ONCE)
+            own_noise = noise if noise is None or len(noise) == 1 else noise[part]
+            self._activate(self._convolve(x[part], style[part]), demodulation[part], own_noise, y[part])
+        return y
+
+    def _goes_in_parts(self, x: Tensor, style: Tensor) -> bool:
+        """Whether a CPU takes long over the batch; Winograd's way splits it by itself."""
+        if len(x) <= SAMPLES_AT_ONCE or torch.is_grad_enabled() or x.device.type != "cpu":
+            return False
         if self.upsample:
-            x = functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2h + 1, 2w + 1]
-            x = fir_filter(x, padding=1, gain=4.0)  # [N, O, 2h, 2w]
-        else:
-            x = functional.conv2d(x, weight, padding=1)
+            return 2 * x.shape[2] >= LEAST_SIDE
+        return x.shape[2] >= LEAST_SIDE and not winograd_pays(x, style, self.weight)
+
+    def _convolve(self, x: Tensor, style: Tensor, on_step: OnStep = lambda: None) -> Tensor:
+        if not self.upsample:
+            return modulated_convolution(x, style, self.weight, on_step)
+        weight = self.weight.to(x.dtype).transpose(0, 1)
+        x = functional.conv_transpose2d(x * _per_channel(style, x), weight, stride=2)  # [N, O, 2h + 1, 2w + 1]
+        return fir_filter(x, padding=1, gain=4.0)  # [N, O, 2h, 2w]
+
+    def _activate(self, x: Tensor, demodulation: Tensor, noise: Tensor | None, memory: Tensor | None = None) -> Tensor:
+        """Demodulation, noise, bias and leaky ReLU of what was convolved; into ``memory`` where it is given."""
         # The gain of the activation is folded into the three terms before it: lrelu(g x) = g lrelu(x).
         bias = (self.bias.float() * ACTIVATION_GAIN).to(x.dtype).view(1, -1, 1, 1)
-        x = torch.addcmul(bias, x, _per_channel(demodulation * ACTIVATION_GAIN, x))
-        # In place: large maps cost more to allocate than to compute, and no gradient needs the overwritten values.
+        # In place, here if no gradient needs x: large maps cost more to allocate than to compute.
+        memory = x if memory is None and not torch.is_grad_enabled() else memory
+        x = torch.addcmul(bias, x, _per_channel(demodulation * ACTIVATION_GAIN, x), out=memory)
         if noise is not None:
             x = x.add_((noise * (self.noise_strength * ACTIVATION_GAIN)).to(x.dtype))
         x = leaky_relu_(x)
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        return x if self.clamp is None else torch.clamp(x, -self.clamp, self.clamp, out=memory)
 
 
 class ToRGB(nn.Module):
@@ -203,7 +233,7 @@ class SynthesisNetwork(nn.Module):
         noise: str | Sequence[Tensor] = "stored",
         object_gate: Tensor | None = None,
         background_tensor: Tensor | None = None,
-        on_block=None,
+        on_step: OnStep = lambda: None,
     ) -> SynthesisOutput:
         """Draw pictures.
 
@@ -214,7 +244,8 @@ class SynthesisNetwork(nn.Module):
             object_gate: ``[N]`` in [0, 1]; 1 draws the object, 0 switches it off (section 3.2 of Labels4Free).
                 None draws all objects.
             background_tensor: ``[1, C, 4, 4]`` that takes the place of what the gate switches off; zeros when None.
-            on_block: called without arguments before each resolution, so that a long run can be cancelled.
+            on_step: called before each convolution and within those that take a CPU long, so that a run can be
+                cancelled soon.
         """
         config, dtype = self.config, self.feature_dtype
         noise_maps = self._noise_maps(noise, w_plus)
@@ -222,18 +253,16 @@ class SynthesisNetwork(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         if config.object_switch == "constant":
             x = _switch(x, object_gate, background_tensor)
-        x = self.convolutions[0](x, w_plus[:, 0], noise_maps[0])
+        x = self.convolutions[0](x, w_plus[:, 0], noise_maps[0], on_step)
         if config.object_switch == "first_convolution":
             x = _switch(x, object_gate, background_tensor)
         rgb = self.to_rgb[0](x, w_plus[:, 1])
         features = []
         for block, resolution in enumerate(config.resolutions[1:]):
-            if on_block is not None:
-                on_block()
             first = 2 * block + 1  # the index of this block's first convolution and of its style
             outputs = []
             for index in (first, first + 1):
-                x = self.convolutions[index](x, w_plus[:, index], noise_maps[index])
+                x = self.convolutions[index](x, w_plus[:, index], noise_maps[index], on_step)
                 outputs.append(x)
             rgb = fir_upsample(rgb) + self.to_rgb[block + 1](x, w_plus[:, first + 2])
             if resolution in config.feature_resolutions:

@@ -52,7 +52,7 @@ class AlphaTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.alpha = AlphaNetwork(config.feature_channels).to(self.device)
-            self.discriminator = discriminator or Discriminator(settings.discriminator_config(config.resolution))
+            self.discriminator = discriminator or Discriminator(settings.discriminator_config(config))
         self.discriminator.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)
         self.discriminator.feature_dtype = dtype
         self.background = None

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -40,6 +40,8 @@ MEASURED_STEPS = 2
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
 
 Progress = Callable[[int, int, str], None]
+Turn = Callable[[], AbstractContextManager]
+"""Entered around each step where others want the device too, who then have it in between."""
 
 
 def settings_for(config: BundleConfig, device: torch.device) -> AlphaSettings:
@@ -49,24 +51,26 @@ def settings_for(config: BundleConfig, device: torch.device) -> AlphaSettings:
     return dataclasses.replace(recipe, batch_size=batch, feature_dtype=fastest_dtype(device))
 
 
-def estimate_seconds(name: str, device: str | None = None, cancel: CancelToken | None = None) -> float:
+def estimate_seconds(name: str, device: str | None = None, cancel: CancelToken | None = None,
+                     turn: Turn = nullcontext) -> float:
     """About how long `learn_masks` takes here, from a few measured steps that are thrown away.
 
-    Raises `UserError` as `learn_masks` does, and `Cancelled` between steps.
+    The time that `turn` takes does not count. Raises `UserError` as `learn_masks` does, and `Cancelled` between steps.
     """
     place, source = choose_device(device), _source(name)
     settings = settings_for(read_config(source), place)
     with _enough_memory(name, settings):
-        return _measure(source, settings, place, cancel or CancelToken())
+        return _measure(source, settings, place, cancel or CancelToken(), turn)
 
 
-def _measure(source: Path, settings: AlphaSettings, device: torch.device, cancel: CancelToken) -> float:
+def _measure(source: Path, settings: AlphaSettings, device: torch.device, cancel: CancelToken, turn: Turn) -> float:
     trainer, seconds = AlphaTrainer(settings, load_bundle(source).generator, device), []
     for _ in range(1 + MEASURED_STEPS):
         cancel.check()
-        start = time.perf_counter()
-        trainer.step()  # ends with numbers on the processor, so the device is done with it
-        seconds.append(time.perf_counter() - start)
+        with turn():
+            start = time.perf_counter()
+            trainer.step()  # ends with numbers on the processor, so the device is done with it
+            seconds.append(time.perf_counter() - start)
     usual = sum(seconds[1:]) / MEASURED_STEPS
     # The first step has the R1 penalty, as every 16th, but it also warms up: it counts as two steps at most.
     penalty = max(0.0, min(seconds[0], 2 * usual) - usual)
@@ -75,13 +79,14 @@ def _measure(source: Path, settings: AlphaSettings, device: torch.device, cancel
 
 def learn_masks(name: str, *, device: str | None = None, again: bool = False, settings: AlphaSettings | None = None,
                 report: Callable[[str], None] = print, progress: Progress | None = None,
-                cancel: CancelToken | None = None, save_seconds: float = 60.0) -> Path | None:
+                cancel: CancelToken | None = None, save_seconds: float = 60.0,
+                turn: Turn = nullcontext) -> Path | None:
     """Learns masks for a class and puts them into its bundle; the bundle's folder, or None when stopped before.
 
     A class from the `weights` folder or the Hub's cache gets a bundle of its own in the models folder, which then
     stands before it. `again` replaces masks that are there. `settings` is by default `settings_for` the device.
-    `progress(done, total, message)` counts pictures. Stopped by `cancel`, Ctrl-C or a kill, the same call goes on.
-    Raises `UserError`.
+    `progress(done, total, message)` counts pictures; each step is taken within `turn()`. Stopped by `cancel`, Ctrl-C
+    or a kill, the same call goes on. Raises `UserError`.
     """
     place, source = choose_device(device), _source(name)
     config, token = read_config(source), cancel or CancelToken()
@@ -93,9 +98,11 @@ def learn_masks(name: str, *, device: str | None = None, again: bool = False, se
     with lock(lock_file(target.name) if target.parent == models_folder() else run.with_suffix(".lock"), refusal=busy):
         with _enough_memory(name, settings):
             if not run.exists():
-                report(f"Learning masks takes {in_words(_measure(source, settings, place, token))} on this device.")
+                seconds = _measure(source, settings, place, token, turn)
+                report(f"Learning masks takes {in_words(seconds)} on this device.")
             finished = train_alpha(source, run, settings, device=place, report=report, save_seconds=save_seconds,
-                                   cancelled=lambda: token.cancelled, progress=progress and _TimeLeft(progress))
+                                   cancelled=lambda: token.cancelled, progress=progress and _TimeLeft(progress),
+                                   turn=turn)
         if not finished:
             return None
         _put_in_place(run / BUNDLE_FOLDER, name, target, settings)

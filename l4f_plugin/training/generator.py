@@ -38,9 +38,9 @@ class GeneratorSettings:
     latent_dim: int = 128
     style_dim: int = 128
     mapping_layers: int = 2
-    batch_size: int = 32
-    learning_rate: float = 2.5e-3
-    r1_weight: float = 0.05
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    r1_weight: float = 10.0  # with 1 and less the discriminator ran away at 128 px, and pictures grew worse
     r1_interval: int = 16
     path_length_weight: float = 0.0
     path_length_interval: int = 8

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
-from ..errors import UserError
+from ..errors import Cancelled, UserError
 
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
@@ -74,11 +74,13 @@ def train(
     on_save: Callable[[], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, str], None] | None = None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
     Ctrl-C, SIGTERM or ``cancelled()`` end the run after the step in progress, with its state saved. A kill loses at
-    most ``save_seconds`` of work. ``on_save`` is called after the state was saved at the end of a run.
+    most ``save_seconds`` of work. ``on_save`` is called after the state was saved at the end of a run. ``turn()`` is
+    entered around each step, so that others may use the device in between; it may raise ``Cancelled``.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,14 @@ def train(
     with bar, _stop_requests() as stopped:
         while trainer.pictures_seen < target_pictures and not stopped() and not cancelled():
             before = trainer.pictures_seen
-            for name, value in trainer.step().items():
+            try:
+                with turn():
+                    values = trainer.step()
+                    if _crossed(before, trainer.pictures_seen, grid_pictures):
+                        write_grid(trainer, folder)
+            except Cancelled:
+                break
+            for name, value in values.items():
                 sums.setdefault(name, []).append(value)
             bar.update(trainer.pictures_seen - before)
             if progress:
@@ -100,8 +109,6 @@ def train(
                 sums.clear()
                 _append_metrics(folder / METRICS_FILE, {"pictures": trainer.pictures_seen, **means})
                 bar.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
-            if _crossed(before, trainer.pictures_seen, grid_pictures):
-                write_grid(trainer, folder)
             if time.monotonic() - saved_at > save_seconds:
                 save(trainer, folder)
                 saved_at = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ..networks import DiscriminatorConfig
+from ..networks import DiscriminatorConfig, GeneratorConfig
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class AlphaSettings:
     discriminator_learning_rate: float = 1e-3
     alpha_betas: tuple[float, float] = (0.0, 0.99)
     discriminator_betas: tuple[float, float] = (0.0, 0.99)
+    discriminator_as_generator: bool = False  # as many channels as the generator has, else as the next two say
     discriminator_channel_base: int = 2048
     discriminator_channel_max: int = 128
     r1_weight: float = 1.0
@@ -56,15 +57,13 @@ class AlphaSettings:
         """Follows quickly at first, when old weights are worth nothing."""
         return min(self.ema_decay, (1 + step) / (10 + step))
 
-    def discriminator_config(self, resolution: int) -> DiscriminatorConfig:
-        """A discriminator that is trained from scratch."""
-        sizes = [4]
-        while sizes[-1] < resolution:
-            sizes.append(sizes[-1] * 2)
-        channels = {
-            size: max(8, min(self.discriminator_channel_max, self.discriminator_channel_base // size)) for size in sizes
-        }
-        return DiscriminatorConfig(resolution, channels)
+    def discriminator_config(self, generator: GeneratorConfig) -> DiscriminatorConfig:
+        """A discriminator for pictures of that generator, which is trained from scratch."""
+        base, most = self.discriminator_channel_base, self.discriminator_channel_max
+        channels = dict(generator.channels)
+        if not self.discriminator_as_generator:
+            channels = {size: max(8, min(most, base // size)) for size in channels}
+        return DiscriminatorConfig(generator.resolution, channels)
 
     def with_more_background(self) -> AlphaSettings:
         """Settings for another try after a collapse: a firmer hold on the area, another seed."""
@@ -125,8 +124,8 @@ def paper_recipe(class_name: str) -> AlphaSettings:
         discriminator_learning_rate=row.learning_rate * discriminator_correction,
         alpha_betas=(0.0, 0.99**alpha_correction),
         discriminator_betas=(0.0, 0.99**discriminator_correction),
-        discriminator_channel_base=32768,
-        discriminator_channel_max=512,
+        # For the published classes the same numbers; 512 channels beside a class of few would take hours for nothing.
+        discriminator_as_generator=True,
         r1_weight=10.0,
         adversarial_weight=row.adversarial_weight,
         binarisation_weight=row.mask_weight,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
-from ..checkpoints.config import BundleConfig
+from ..checkpoints.config import BundleConfig, read_config
 from ..checkpoints.folders import cache_folder
 from ..errors import UserError
 from ..networks import Discriminator, Generator
@@ -47,6 +47,8 @@ def train_generator(
     Returns False when stopped before the end. Raises UserError.
     """
     networks = _starting_networks(source, settings) if source else {}
+    # Whose weights it started from stays known: their terms may go on to hold.
+    started = f", starting from: {read_config(source).source}" if source else ""
     real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures")
     if real.unreadable:
         report(f"{real.unreadable} files could not be read as pictures and are left out.")
@@ -62,7 +64,7 @@ def train_generator(
         class_name=name,
         title=name,
         licence=licence,
-        source=f"trained from {len(real):,} pictures, {trainer.pictures_seen:,} of them shown",
+        source=f"trained from {len(real):,} pictures, {trainer.pictures_seen:,} of them shown{started}"[:2000],
     )
     bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)
     save_bundle(bundle, out / BUNDLE_FOLDER, dtype=torch.float32)
@@ -138,8 +140,10 @@ def train_alpha(
     if not finished:
         report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
         return False
+    config = dataclasses.replace(bundle.config, alpha_origin="learned")
+    background = trainer.averaged_background
     learned = dataclasses.replace(
-        bundle, alpha=trainer.averaged, background=trainer.averaged_background, generator=bundle.generator
+        bundle, config=config, alpha=trainer.averaged, background=background, generator=bundle.generator
     )
     save_bundle(learned, out / BUNDLE_FOLDER)
     report(f"The bundle with masks is in {out / BUNDLE_FOLDER}.")

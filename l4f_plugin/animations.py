@@ -1,0 +1,120 @@
+"""Transparent pictures that move, as files: animated WebP, APNG, and WebM where ffmpeg is there."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from .arguments import check_integer
+from .checkpoints.files import storage_error, write_atomically
+from .errors import UserError
+
+ENDINGS = {".webp": "webp", ".png": "apng", ".apng": "apng", ".webm": "webm"}
+FORMATS = ("webp", "apng", "webm")
+FASTEST = 60
+MOST_FRAMES = 3600
+MOST_PIXELS_IN_MEMORY = 250_000_000  # of all frames: a gigabyte. WebM is written frame by frame
+_SIGNAL_FILE_TOO_LARGE = -25
+
+Frames = Iterable[Image.Image]
+
+
+def format_of(path: Path, wanted: str | None = None) -> str:
+    """The format for a file of that name. Raises `UserError` where its ending fits none, or not the one `wanted`."""
+    meant = ENDINGS.get(path.suffix.lower())
+    if meant is None or wanted not in (None, meant):
+        fitting = [ending for ending, name in ENDINGS.items() if name == wanted] or list(ENDINGS)
+        raise UserError(f"{path.name} needs another ending: {' or '.join(fitting)}.")
+    return meant
+
+
+def check_animation(format_name: str, frames: int, fps: int, size: tuple[int, int] | None = None) -> None:
+    """Raises `UserError` for numbers out of bounds, more than fits into memory, or WebM without ffmpeg."""
+    check_integer("The number of frames", frames, 2, MOST_FRAMES)
+    check_integer("The number of frames a second", fps, 1, FASTEST)
+    if format_name == "webm" and shutil.which("ffmpeg") is None:
+        raise UserError("WebM needs ffmpeg, which is not there; install it, or choose webp or apng.")
+    if size and format_name != "webm" and frames * size[0] * size[1] > MOST_PIXELS_IN_MEMORY:
+        most = MOST_PIXELS_IN_MEMORY // (size[0] * size[1])
+        raise UserError(f"At most {most} frames of {size[0]} x {size[1]} go into a {format_name} file; ask for fewer.")
+
+
+def write_animation(path: Path, frames: Frames, format_name: str, fps: int) -> None:
+    """Writes RGBA frames of one size, in one step, repeated without end where the format says so.
+
+    The alpha of WebP and APNG is exact; WebM compresses it like the colours. Raises `UserError` where the system or
+    ffmpeg refuses.
+    """
+    write: dict[str, Callable[[Path, Frames, int], None]] = {"webp": _webp, "apng": _apng, "webm": _webm}
+    write_atomically(Path(path), lambda target: write[format_name](target, frames, fps))
+
+
+def _webp(path: Path, frames: Frames, fps: int) -> None:
+    first, *rest = frames
+    # exact: colours under full transparency stay, so that scaling draws no dark seam.
+    first.save(path, "WEBP", save_all=True, append_images=rest, duration=_durations(len(rest) + 1, fps), loop=0,
+               lossless=True, exact=True, quality=40)
+
+
+def _apng(path: Path, frames: Frames, fps: int) -> None:
+    first, *rest = frames
+    # blend 0: each frame replaces what it covers, transparency included.
+    first.save(path, "PNG", save_all=True, append_images=rest, duration=_durations(len(rest) + 1, fps), loop=0,
+               blend=0, disposal=0)
+
+
+def _durations(count: int, fps: int) -> list[int]:
+    """Whole milliseconds whose sums keep to the speed."""
+    ends = [round(1000 * number / fps) for number in range(count + 1)]
+    return [later - earlier for earlier, later in itertools.pairwise(ends)]
+
+
+def _webm(path: Path, frames: Frames, fps: int) -> None:
+    """VP9 with alpha, through a pipe: no frame is kept."""
+    frames = iter(frames)
+    first = next(frames)
+    command = [
+        *("ffmpeg", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgba"),
+        *("-video_size", f"{first.width}x{first.height}", "-framerate", str(fps), "-i", "-"),
+        # Alternate reference frames and alpha exclude each other.
+        *("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-auto-alt-ref", "0", "-crf", "18", "-b:v", "0"),
+        *("-f", "webm", str(path)),
+    ]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            _feed(process.stdin, itertools.chain([first], frames))
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.wait()
+        if process.returncode:
+            _complain(path, process.returncode, said)
+
+
+def _feed(pipe: IO[bytes], frames: Iterator[Image.Image]) -> None:
+    """Hands the frames over; an encoder that has gone tells by its exit code why."""
+    try:
+        with pipe:
+            for frame in frames:
+                pipe.write(frame.tobytes())
+    except BrokenPipeError:
+        pass
+
+
+def _complain(path: Path, code: int, said: IO[bytes]) -> None:
+    said.seek(0)
+    words = said.read(1 << 16).decode(errors="replace").strip().splitlines()
+    last = words[-1].strip() if words else f"exit code {code}"
+    if code == _SIGNAL_FILE_TOO_LARGE or any("No space left" in word for word in words):
+        raise storage_error(OSError(errno.ENOSPC, last), path)
+    raise UserError(f"ffmpeg could not write {path.name} ({last:.200}); choose webp or apng instead.")

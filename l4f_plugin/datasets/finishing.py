@@ -1,0 +1,55 @@
+"""Puts the shards of a set together: what tells about all of them, the card, the checksums."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from ..checkpoints.files import remove, sha256_of, write_atomically, write_text
+from ..checkpoints.locks import lock
+from .dataset_card import CARD_NAME, Totals, dataset_card
+from .export_plan import STATE_FOLDER, Plan
+from .formats import format_module
+from .shards import records
+
+CHECKSUMS_NAME = "SHA256SUMS"
+
+
+def is_complete(folder: Path, plan: Plan) -> bool:
+    """Whether the set has been put together: the checksums are written last."""
+    return (folder / CHECKSUMS_NAME).is_file() and (folder / CARD_NAME).is_file()
+
+
+def complete(plan: Plan, folder: Path) -> None:
+    """Writes annotations, card and checksums of a set whose shards are all there.
+
+    Two processes that do so at a time write the same bytes. Raises `UserError` where the system refuses.
+    """
+    with lock(folder / STATE_FOLDER / "finish.lock"):
+        for place in (folder, folder / STATE_FOLDER / "shards"):
+            for leftover in place.glob(".*.partial"):  # of runs that were killed
+                remove(leftover)
+        module = format_module(plan.settings.format)
+        written = module.finish(folder, plan)
+        card = dataset_card(plan, totals(plan, folder), module.USE)
+        write_atomically(folder / CARD_NAME, lambda path: write_text(path, card))
+        write_atomically(folder / CHECKSUMS_NAME, lambda path: _write_checksums(path, folder, plan, written))
+
+
+def totals(plan: Plan, folder: Path) -> Totals:
+    """What the card says in numbers, over all shards."""
+    splits, dropped, tried, size = Counter(), Counter(), 0, 0
+    for record in records(folder, plan):
+        tried += record.tried
+        dropped.update(record.dropped)
+        splits.update(picture["split"] for picture in record.pictures)
+        size += sum(note.bytes for note in record.files)
+    return Totals(dict(splits), dict(dropped), tried, size)
+
+
+def _write_checksums(path: Path, folder: Path, plan: Plan, written: list[str]) -> None:
+    """In the manner of sha256sum, which checks them with -c."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for record in records(folder, plan):
+            file.writelines(f"{note.sha256}  {note.path}\n" for note in record.files)
+        file.writelines(f"{sha256_of(folder / name)}  {name}\n" for name in (*written, CARD_NAME))

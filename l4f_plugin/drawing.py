@@ -1,0 +1,84 @@
+"""How a bundle draws: style codes from random inputs, pictures and masks from style codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checkpoints.bundle import Bundle
+from .checkpoints.config import BundleConfig
+from .random_inputs import RandomInputs
+from .runtime import CancelToken
+
+
+@dataclass(frozen=True)
+class Style:
+    """What, besides the seed, decides how a picture looks. See `Labels4FreePipeline.stream`."""
+
+    truncation_psi: float
+    truncation_cutoff: int | None = None
+    noise_mode: str = "random"
+
+
+def crop_of(config: BundleConfig) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what is kept of the generator's pictures."""
+    resolution = config.generator.resolution
+    return config.crop or (0, resolution, 0, resolution)
+
+
+def style_codes(
+    bundle: Bundle,
+    subjects: Sequence[RandomInputs],
+    backgrounds: Sequence[RandomInputs],
+    style: Style,
+    device: torch.device,
+) -> Tensor:
+    """W+ codes `[N + M, num_styles, style_dim]` of the subjects, then of the backgrounds."""
+    generator, learned = bundle.generator, bundle.background
+    # Without a learned background this is the published way: the subject's own z, untruncated, gate off.
+    latents = [inputs.z for inputs in subjects]
+    latents += [inputs.background_z if learned else inputs.z for inputs in backgrounds]
+    w = generator.mapping(torch.stack(latents).to(device))
+    count = len(subjects)
+    subject = generator.truncate(w[:count], style.truncation_psi, style.truncation_cutoff)
+    background = generator.truncate(w[count:])
+    return torch.cat([subject, learned(background) if learned else background])
+
+
+def synthesise(
+    bundle: Bundle,
+    w_plus: Tensor,
+    noise: str | list[Tensor],
+    subjects: int,
+    dtype: torch.dtype,
+    cancel: CancelToken,
+) -> tuple[np.ndarray, Sequence[np.ndarray | None]]:
+    """Pictures uint8 `[N + M, H, W, 3]` of N subjects and M backgrounds, alphas float32 `[N, H, W]`.
+
+    `w_plus [N + M, num_styles, style_dim]` on the networks' device; `dtype` is that of the feature maps. A class
+    without masks has None for each alpha. `cancel` is looked at before each convolution and within long ones.
+    """
+    generator, learned = bundle.generator, bundle.background
+    gate = None
+    if subjects < len(w_plus):
+        gate = (torch.arange(len(w_plus), device=w_plus.device) < subjects).float()
+    generator.synthesis.feature_dtype = dtype
+    output = generator.synthesis(
+        w_plus,
+        noise,
+        object_gate=gate,
+        background_tensor=learned.tensor if learned else None,
+        on_step=cancel.check,
+    )
+    top, bottom, left, right = crop_of(bundle.config)
+    alphas = [None] * subjects
+    if subjects and bundle.alpha is not None:
+        cancel.check()
+        alpha = bundle.alpha([features[:subjects] for features in output.features])
+        alphas = alpha[:, 0, top:bottom, left:right].float().cpu().numpy()
+    pixels = (output.image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1)[:, top:bottom, left:right].contiguous().cpu().numpy(), alphas

@@ -1,0 +1,179 @@
+"""From a coarse mask to one that follows the edges of a large photograph, and colours freed from its background.
+
+Arrays and PIL, no torch. Pictures are uint8 `[H, W, 3]` or float32 in [0, 1], masks float32 `[H, W]` in [0, 1]. What
+has the size of the photograph is computed in strips, so that memory stays near that of the picture itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from .compositing import CONFIDENT, blur, estimate_foreground, grow, spread, to_bytes, to_float
+
+GUIDE_SIDE = 768  # pixels: the longer side at which the edges are fitted
+COLOUR_SIDE = 512  # pixels: the longer side at which colours are spread; smaller pictures are done exactly
+EDGE_REACH = 4.0  # pixels of the coarse mask within which its edge may move
+SMOOTHNESS = 3e-4  # of the fit, in squared colour units: larger keeps closer to the coarse mask
+HAZE = 0.06  # what the fit leaves of the background in the subject and the other way round
+STRIP_PIXELS = 1 << 20
+
+
+def refine(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """The coarse mask float32 `[h, w]` at the size of the picture, uint8 `[H, W, 3]`, its edge moved to that of the
+    picture: float32 `[H, W]`.
+
+    A guided filter (He, Sun and Tang 2013), its coefficients fitted to at most `GUIDE_SIDE` pixels (He and Sun 2015):
+    within each window the mask is taken to be an affine function of the colour, which it then follows pixel by pixel.
+    Where the coarse mask is sure all around, it is kept.
+    """
+    height, width = picture.shape[:2]
+    scale = min(1.0, GUIDE_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    guide = to_float(np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0)))
+    mask = _resized(coarse, size)
+    pixel = max(size[0] / coarse.shape[1], size[1] / coarse.shape[0])  # of the coarse mask, in the guide's
+    radius = max(1, round(EDGE_REACH * pixel))
+    coefficients = guided_coefficients(guide, mask, radius, SMOOTHNESS)
+    # Sure within reach of the windows: there the affine function would only bring noise into the mask.
+    inside, outside = _surely(mask, radius), _surely(1 - mask, radius)
+    layers = [*np.moveaxis(coefficients, 2, 0), inside, outside]
+    refined = np.empty((height, width), np.float32)
+    for rows, box in _strips(height, width, size):
+        red, green, blue, offset, sure, none = (_resized(layer, (width, rows.stop - rows.start), box)
+                                                for layer in layers)
+        colours = to_float(picture[rows])
+        strip = red * colours[..., 0] + green * colours[..., 1] + blue * colours[..., 2] + offset
+        strip = np.clip((strip - HAZE) / (1 - 2 * HAZE), 0, 1)
+        refined[rows] = (strip * (1 - sure) + sure) * (1 - none)
+    return np.clip(refined, 0, 1, out=refined)
+
+
+def guided_coefficients(guide: np.ndarray, mask: np.ndarray, radius: int, smoothness: float) -> np.ndarray:
+    """float32 `[h, w, 4]`: the affine functions mask = a . colour + b of the windows around each pixel, averaged.
+
+    `guide` float32 `[h, w, 3]`, `mask` float32 `[h, w]`; windows are squares of side 2 * radius + 1.
+    """
+    mean = box_mean(guide, radius)
+    mask_mean = box_mean(mask, radius)
+    covariance = box_mean(guide * mask[..., None], radius) - mean * mask_mean[..., None]  # [h, w, 3]
+    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    spreads = [box_mean(guide[..., i] * guide[..., j], radius) - mean[..., i] * mean[..., j] for i, j in pairs]
+    slope = _solve(spreads, covariance, smoothness)
+    offset = mask_mean - (slope * mean).sum(axis=2)
+    return box_mean(np.concatenate([slope, offset[..., None]], axis=2), radius)
+
+
+def _solve(spreads: list[np.ndarray], right: np.ndarray, smoothness: float) -> np.ndarray:
+    """Solves a symmetric 3 x 3 system at every pixel by its adjugate, which is many times as fast as LAPACK's loop."""
+    rr, rg, rb, gg, gb, bb = (values.astype(np.float64) for values in spreads)
+    rr, gg, bb = rr + smoothness, gg + smoothness, bb + smoothness
+    first = (gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb)
+    second = (rr * bb - rb * rb, rb * rg - rr * gb)
+    third = rr * gg - rg * rg
+    determinant = rr * first[0] + rg * first[1] + rb * first[2]
+    x, y, z = (right[..., channel] for channel in range(3))
+    solution = (first[0] * x + first[1] * y + first[2] * z, first[1] * x + second[0] * y + second[1] * z,
+                first[2] * x + second[1] * y + third * z)
+    return np.stack([row / determinant for row in solution], axis=2).astype(np.float32)
+
+
+def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
+    """Means of squares of side 2 * radius + 1 around each pixel of `[h, w]` or `[h, w, C]`, as far as they lie inside;
+    float32, in a time that does not depend on the radius."""
+    result = values
+    for axis in (0, 1):
+        length = values.shape[axis]
+        sums = np.cumsum(result, axis=axis, dtype=np.float64)
+        sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis=axis)
+        index = np.arange(length)
+        last, first = np.minimum(index + radius + 1, length), np.maximum(index - radius, 0)
+        shape = [1] * values.ndim
+        shape[axis] = length
+        result = (sums.take(last, axis) - sums.take(first, axis)) / (last - first).reshape(shape)
+    return result.astype(np.float32)
+
+
+def clean_colours(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The subject's own colours, uint8 `[H, W, 3]`: what of the old background shines through its edge is taken out.
+
+    As `compositing.estimate_foreground`, but colours are spread at `COLOUR_SIDE` at most, and pixels that are
+    surely subject or surely background are not computed.
+    """
+    height, width = alpha.shape
+    if max(height, width) <= COLOUR_SIDE:
+        return to_bytes(estimate_foreground(to_float(picture), alpha))
+    step = -(-max(height, width) // COLOUR_SIDE)
+    small = to_float(np.asarray(Image.fromarray(picture).reduce(step)))
+    small_alpha = to_float(np.asarray(Image.fromarray(to_bytes(alpha)).reduce(step)))
+    size = (width / step, height / step)
+    subject, background = to_bytes(spread(small, small_alpha)), to_bytes(spread(small, 1 - small_alpha))
+    result = np.empty_like(picture)
+    for rows, box in _strips(height, width, size):
+        strip, weight = picture[rows], alpha[rows]
+        shape = (width, rows.stop - rows.start)
+        own = np.asarray(Image.fromarray(subject).resize(shape, Image.Resampling.BILINEAR, box=_within(box, subject)))
+        behind = Image.fromarray(background).resize(shape, Image.Resampling.BILINEAR, box=_within(box, background))
+        cleaned = np.where((weight >= CONFIDENT)[..., None], strip, own)
+        soft = (weight > 0) & (weight < CONFIDENT)
+        share = weight[soft][:, None]
+        subject_there, behind_there = to_float(own[soft]), to_float(np.asarray(behind)[soft])
+        unexplained = to_float(strip[soft]) - share * subject_there - (1 - share) * behind_there
+        cleaned[soft] = to_bytes(subject_there + share * unexplained)
+        result[rows] = cleaned
+    return result
+
+
+def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """`compositing.composite` of uint8 pictures as uint8, in strips."""
+    result = np.empty_like(foreground)
+    for rows, _ in _strips(*alpha.shape, (1, 1)):
+        weight = alpha[rows][..., None]
+        result[rows] = to_bytes((weight * foreground[rows] + (1 - weight) * background[rows]) / np.float32(255))
+    return result
+
+
+def blurred_behind(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
+    """The photograph's own background uint8, blurred, with the subject painted over first.
+
+    At most `GUIDE_SIDE` pixels are computed where the blur hides more than it leaves.
+    """
+    height, width = alpha.shape
+    step = max(1, min(-(-max(height, width) // GUIDE_SIDE), int(radius)))
+    small = to_float(np.asarray(Image.fromarray(picture).reduce(step)))
+    small_alpha = to_float(np.asarray(Image.fromarray(to_bytes(alpha)).reduce(step)))
+    weight = np.clip(small_alpha * 8, 0, 1)[..., None]
+    behind = blur(small * (1 - weight) + spread(small, 1 - small_alpha) * weight, radius / step)
+    box = (0, 0, width / step, height / step)
+    full = Image.fromarray(to_bytes(behind)).resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(full)
+
+
+def _surely(mask: np.ndarray, radius: int) -> np.ndarray:
+    """1 where the mask is nearly 1 within the radius, 0 where it is not, and soft in between."""
+    reduced = -(-radius // 3)  # a disc of a few pixels, on a picture reduced accordingly
+    size = (max(1, mask.shape[1] // reduced), max(1, mask.shape[0] // reduced))
+    small = grow((_resized(mask, size) > 0.97).astype(np.float32), -max(1, round(radius / reduced)))
+    return np.clip(_resized(small, mask.shape[::-1]), 0, 1)
+
+
+def _resized(values: np.ndarray, size: tuple[int, int], box: tuple[float, ...] | None = None) -> np.ndarray:
+    """float32 `[h, w]` at `size` (width, height), smoothly; of the part in `box` alone where one is given."""
+    values = np.ascontiguousarray(values, np.float32)
+    box = None if box is None else _within(box, values)
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def _within(box: tuple[float, ...], values: np.ndarray) -> tuple[float, ...]:
+    """The box, cut off where rounding lets it stand out."""
+    return (box[0], box[1], min(box[2], values.shape[1]), min(box[3], values.shape[0]))
+
+
+def _strips(height: int, width: int, size: tuple[float, float]) -> Iterator[tuple[slice, tuple[float, ...]]]:
+    """Rows of a large picture, and the box in a small one of `size` (width, height) that they lie in."""
+    rows = max(1, STRIP_PIXELS // width)
+    for start in range(0, height, rows):
+        stop = min(start + rows, height)
+        yield slice(start, stop), (0.0, start * size[1] / height, float(size[0]), stop * size[1] / height)

@@ -1,0 +1,99 @@
+"""A model repository on the Hub made of a bundle: the folder as it would be uploaded, and the upload."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..checkpoints.bundle import load_bundle, save_bundle
+from ..checkpoints.catalogue import resolve
+from ..checkpoints.config import read_config
+from ..checkpoints.files import write_atomically, write_text
+from ..checkpoints.model_card import CARD_NAME
+from ..checkpoints.upload import Target, upload
+from ..errors import UserError
+from .card import SAMPLES_NAME, published_card
+from .samples import draw_samples
+from .terms import Declared, Terms, terms_of
+
+Report = Callable[[str], None]
+Turn = Callable[[], AbstractContextManager]
+# Of an earlier version of the repository, what is not part of the new one goes.
+REPLACED = ("*.safetensors", SAMPLES_NAME)
+_MOST_MEASURED = 1 << 18
+
+
+@dataclass(frozen=True)
+class Publication:
+    """How to publish: what is declared, a file of Markdown with metrics, privacy, and where pictures are drawn.
+
+    `turn` is entered while they are drawn, for a face whose jobs share the device.
+    """
+
+    declared: Declared = field(default_factory=Declared)
+    measured: Path | None = None
+    private: bool = False
+    device: str | None = None
+    turn: Turn = nullcontext
+
+
+def publish(name: str | Path, repository: str, publication: Publication | None = None,
+            report: Report = lambda message: None) -> str:
+    """Creates or updates the model repository OWNER/NAME with a class; returns the address of its page.
+
+    `name` is a class, the folder of a bundle or a repository. Raises `UserError` where the licence does not
+    allow it, or the Hub refuses.
+    """
+    publication = publication or Publication()
+    target = Target(repository, private=publication.private)
+    with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
+        folder = Path(place) / "repository"
+        prepare(name, repository, folder, publication, report)
+        report(f"Uploading to {repository}")
+        return upload(folder, target, replaced=REPLACED)
+
+
+def prepare(name: str | Path, repository: str, folder: Path, publication: Publication | None = None,
+            report: Report = lambda message: None) -> Terms:
+    """Writes into the new or empty `folder` what `publish` would upload. Raises `UserError` as it does."""
+    publication = publication or Publication()
+    Target(repository)
+    folder = new_folder(folder)
+    source = resolve(name)
+    terms = terms_of(read_config(source), source, publication.declared)  # before the weights are read
+    measured = _measured(publication.measured)
+    report(f"Reading {source}")
+    bundle = load_bundle(source)
+    if publication.declared.without_masks:
+        bundle.alpha = bundle.background = bundle.student = None  # it was trained on those masks
+    bundle.config = replace(bundle.config, licence=terms.licence)
+    report("Drawing sample pictures")
+    config = save_bundle(bundle, folder, model_card="-\n")
+    with publication.turn():
+        shown = draw_samples(bundle, folder / SAMPLES_NAME, device=publication.device)
+    card = published_card(config, terms, repository, card=bundle.model_card, measured=measured, samples=shown)
+    write_atomically(folder / CARD_NAME, lambda path: write_text(path, card))
+    for file, content in terms.files.items():
+        write_atomically(folder / file, lambda path, content=content: path.write_bytes(content) and None)
+    return terms
+
+
+def new_folder(folder: Path) -> Path:
+    """The folder as a full path. Raises `UserError` where something is in it already."""
+    folder = Path(folder).expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not empty and was left alone; choose a new or empty folder.")
+    return folder
+
+
+def _measured(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(_MOST_MEASURED)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read; make it with: l4f evaluate class CLASS --markdown.") from error

@@ -1,0 +1,143 @@
+"""Pictures taken apart for the student: subject, mask and background, so that they can be put together anew.
+
+They are drawn once by the class itself and kept as files of a few hundred in the run folder, so that a killed run
+draws no picture twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compositing import composite, estimate_foreground, largest_component, spread, to_bytes, to_float
+from ..errors import Cancelled, UserError
+from ..pipeline import Labels4FreePipeline
+
+SHARD = 250
+BATCH = 10
+TRUNCATION_PSIS = (1.0, 0.7)  # by turns: wide variety and good looks
+LAYERS = 7  # of the arrays: subject RGB, mask, background RGB
+
+# A mask outside these limits says more about the network that made it than about the picture.
+LEAST_AREA, MOST_AREA = 0.05, 0.85
+MOST_UNCERTAIN = 0.04  # mean of min(alpha, 1 - alpha): a soft edge is fine, a grey veil is not
+LEAST_IN_ONE_PIECE = 0.97  # of the mask's area
+
+Progress = Callable[[int, int, str], None]
+
+
+def take_apart(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 ``[H, W, 7]``: the subject's own colours, its mask, and the background with the subject painted over.
+
+    ``picture`` uint8 ``[H, W, 3]``, ``alpha`` float32 ``[H, W]`` in [0, 1].
+    """
+    colours = to_float(picture)
+    subject = estimate_foreground(colours, alpha)
+    background = composite(spread(colours, 1 - alpha), colours, np.clip(alpha * 8, 0, 1))
+    return np.concatenate([to_bytes(subject), to_bytes(alpha)[..., None], to_bytes(background)], axis=2)
+
+
+def flaw_of(alpha: np.ndarray) -> str | None:
+    """Why a mask float32 ``[H, W]`` is not worth learning from: "small", "large", "uncertain", "pieces"; or None."""
+    area = float(alpha.mean())
+    if area < LEAST_AREA:
+        return "small"
+    if area > MOST_AREA:
+        return "large"
+    if float(np.minimum(alpha, 1 - alpha).mean()) > MOST_UNCERTAIN:
+        return "uncertain"
+    return "pieces" if float(largest_component(alpha).mean()) < LEAST_IN_ONE_PIECE * area else None
+
+
+class CutPictures:
+    """Pictures in parts as one array, uint8 ``[N, H, W, 7]`` (``take_apart``)."""
+
+    def __init__(self, parts: np.ndarray):
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def batch(self, size: int, random: torch.Generator) -> Tensor:
+        """``[size, 7, H, W]`` float32 in [0, 1], drawn with replacement."""
+        rows = torch.randint(len(self.parts), (size,), generator=random).numpy()
+        return torch.from_numpy(self.parts[rows]).permute(0, 3, 1, 2).float() / 255
+
+
+def drawn_pictures(
+    pipeline: Labels4FreePipeline,
+    folder: Path,
+    count: int,
+    side: int,
+    report: Callable[[str], None] = print,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> CutPictures:
+    """Pictures of the seeds 0 to ``count`` - 1, in parts, without those whose masks are flawed.
+
+    Larger pictures are averaged down to at most ``side``. What ``folder`` holds of an earlier call is not drawn again.
+    Raises ``Cancelled`` between shards, and ``UserError`` where too few masks are worth learning from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    flaws: dict[str, int] = {}
+    shards = []
+    for start in range(0, count, SHARD):
+        if cancelled():
+            raise Cancelled
+        path = folder / f"seeds_{start:06d}_{min(start + SHARD, count):06d}.npy"
+        if not path.exists():
+            seeds = range(start, min(start + SHARD, count))
+            _save(path, _draw(pipeline, seeds, TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)], side))
+        parts = np.load(path)
+        found = [flaw_of(to_float(part[..., 3])) for part in parts]
+        shards.append(parts[[flaw is None for flaw in found]])
+        for flaw in filter(None, found):
+            flaws[flaw] = flaws.get(flaw, 0) + 1
+        if progress:
+            progress(min(start + SHARD, count), count, "Drawing pictures to learn from")
+    kept = CutPictures(np.concatenate(shards))
+    left_out = ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items())) or "none"
+    report(f"{len(kept):,} of {count:,} pictures have masks to learn from (left out: {left_out}).")
+    if len(kept) < count // 10 or not len(kept):
+        raise UserError(
+            f"Only {len(kept)} of {count} masks of this class are worth learning from (left out: {left_out}); learn "
+            "better masks first, for example with: l4f learn-masks --again."
+        )
+    return kept
+
+
+def labelled_pictures(pictures: np.ndarray, masks: np.ndarray) -> CutPictures:
+    """Pictures uint8 ``[N, H, W, 3]`` with true masks uint8 ``[N, H, W]``, in parts: for the student's ceiling."""
+    pairs = zip(pictures, masks, strict=True)
+    return CutPictures(np.stack([take_apart(picture, to_float(mask)) for picture, mask in pairs]))
+
+
+def _draw(pipeline: Labels4FreePipeline, seeds: Sequence[int], psi: float, side: int) -> Iterable[np.ndarray]:
+    samples = pipeline.stream(seeds, truncation_psi=psi, batch_size=BATCH, with_background=False)
+    for sample in samples:
+        yield _reduced(take_apart(sample.image, sample.required_alpha()), side)
+
+
+def _reduced(parts: np.ndarray, side: int) -> np.ndarray:
+    """Means of squares, until no side is longer than ``side``."""
+    step = -(-max(parts.shape[:2]) // side)
+    if step == 1:
+        return parts
+    height, width = (size // step * step for size in parts.shape[:2])
+    squares = parts[:height, :width].reshape(height // step, step, width // step, step, LAYERS)
+    return squares.mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def _save(path: Path, parts: Iterable[np.ndarray]) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as stream:
+            np.save(stream, np.stack(list(parts)))
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"The drawn pictures could not be written to {path.parent}: {error.strerror}.") from error

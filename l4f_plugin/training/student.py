@@ -1,0 +1,190 @@
+"""Training of the student: a small segmenter of photographs that has seen nothing but generated pictures.
+
+Each picture it sees is put together anew from a generated subject and some background, so its mask is exact for
+whatever the subject's cut-out holds; colours, outlines, focus, noise, size and compression are changed at random.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from ..evaluation.distortion import add_block_artefacts, add_noise, blur, recolour, warp
+from ..networks import Student, UNet
+from .cut_pictures import CutPictures
+from .grids import mask_grid
+from .scenery import chance, draw_scenery, uniform
+
+LARGEST_SIDE = 256  # of the pictures to learn from: finer edges come from the photograph itself
+LEARNING_RATE_RISE = 0.05  # of the steps
+GRID_PICTURES = 12
+BLOCK = 8  # the compression artefacts work on squares of this side
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """What fixes a run on given pictures.
+
+    The first ``coarse_share`` of the ``steps`` see pictures of half the size, which cost a quarter. ``pictures`` are
+    drawn to learn from; ``masks_sha256`` identifies the networks that draw them, so that no run goes on with others.
+    """
+
+    steps: int = 2000
+    coarse_share: float = 0.7
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-2
+    pictures: int = 4000
+    resolution: int = 128
+    channels: tuple[int, ...] = (12, 24, 48, 96, 96, 96)
+    feature_dtype: str = "bfloat16"
+    seed: int = 0
+    masks_sha256: str = ""
+
+    def learning_rate_at(self, step: int) -> float:
+        """Rises to its highest at first, then falls to 0 along a cosine."""
+        position = (step + 1) / self.steps
+        if position < LEARNING_RATE_RISE:
+            return self.learning_rate * position / LEARNING_RATE_RISE
+        falling = (position - LEARNING_RATE_RISE) / (1 - LEARNING_RATE_RISE)
+        return self.learning_rate * (1 + math.cos(math.pi * falling)) / 2
+
+
+def student_resolution(class_resolution: int) -> int:
+    """The side of the pictures that the student of a class learns from."""
+    return min(class_resolution, LARGEST_SIDE)
+
+
+class StudentTrainer:
+    """One optimiser step after another; see ``loop.py`` for files, bars and signals."""
+
+    def __init__(self, settings: StudentSettings, pictures: CutPictures, device: torch.device | str = "cpu"):
+        self.settings, self.pictures, self.device = settings, pictures, torch.device(device)
+        self.random = torch.Generator().manual_seed(settings.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.network = UNet(settings.channels)
+        self.network.to(self.device, memory_format=torch.channels_last).train()
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.rounds = 0
+
+    @property
+    def pictures_seen(self) -> int:
+        """Composites shown so far."""
+        return self.rounds * self.settings.batch_size
+
+    def step(self) -> dict[str, float]:
+        """One update. Returns what is worth logging."""
+        settings = self.settings
+        parts = self.pictures.batch(settings.batch_size, self.random)
+        coarse = self.rounds < settings.coarse_share * settings.steps
+        if coarse and min(parts.shape[2:]) // 2 >= self.network.stride:
+            parts = functional.avg_pool2d(parts, 2)
+        pictures, alpha = put_together(parts, self.random)
+        pictures = pictures.to(self.device, memory_format=torch.channels_last)
+        alpha = alpha.to(self.device)
+        with self._precision():
+            logits = self.network(pictures)
+        logits = logits.float()
+        entropy = functional.binary_cross_entropy_with_logits(logits, alpha)
+        error = (torch.sigmoid(logits) - alpha).abs().mean()
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(self.rounds)
+        self.optimizer.zero_grad(set_to_none=True)
+        (entropy + error).backward()
+        self.optimizer.step()
+        self.rounds += 1
+        return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
+
+    def _precision(self):
+        if self.settings.feature_dtype == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.settings.feature_dtype))
+
+    def student(self) -> Student:
+        """The segmenter as it is kept, on the CPU."""
+        return Student.folded(self.network, self.settings.resolution)
+
+    @torch.no_grad()
+    def sample_grid(self) -> Tensor:
+        """Composites of fixed randomness, the masks found in them, and the cut-outs: uint8 ``[H, W, 3]``."""
+        random = torch.Generator().manual_seed(1)
+        pictures, _ = put_together(self.pictures.batch(GRID_PICTURES, random), random)
+        self.network.eval()
+        alpha = torch.sigmoid(self.network(pictures.to(self.device))).cpu()
+        self.network.train()
+        return mask_grid(pictures * 2 - 1, alpha, 4)
+
+    def state(self) -> dict:
+        """Everything the next step depends on but the pictures, which the settings identify."""
+        return {
+            "settings": asdict(self.settings),
+            "rounds": self.rounds,
+            "random": self.random.get_state(),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Continue exactly where ``state()`` was taken."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.random.set_state(state["random"])
+        self.rounds = state["rounds"]
+
+
+def put_together(parts: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Subjects before other backgrounds, as photographs may show them.
+
+    ``parts [N, 7, H, W]`` in [0, 1] (``CutPictures.batch``); returns pictures ``[N, 3, H, W]`` in [0, 1] and their
+    masks ``[N, 1, H, W]``.
+    """
+    count, _, height, width = parts.shape
+    subject, alpha, own = parts[:, :3], parts[:, 3:4], parts[:, 4:]
+    subject, alpha = warp(subject, alpha, random)
+    alpha = alpha.clamp(0, 1)
+    subject = recolour(subject, alpha, random)
+    subject = _shade(_outline(subject, alpha, random), random)
+    background = draw_scenery(count, height, width, random)
+    background = torch.lerp(background, _elsewhere(own, random), chance(count, 0.3, random))
+    pictures = torch.lerp(background, subject.clamp(0, 1), alpha)
+    pictures = recolour(pictures, alpha * 0 + 1, random)
+    pictures = add_noise(blur(pictures, random), random)
+    if height % BLOCK == 0 and width % BLOCK == 0:
+        pictures = add_block_artefacts(pictures, random)
+    return pictures.clamp(0, 1), alpha
+
+
+def _elsewhere(backgrounds: Tensor, random: torch.Generator) -> Tensor:
+    """The backgrounds of other pictures of the batch, turned and moved, so that nothing is left where a subject was."""
+    moved, _ = warp(backgrounds.roll(1, dims=0), backgrounds[:, :1], random)
+    return recolour(moved, moved[:, :1] * 0 + 1, random)
+
+
+def _outline(subjects: Tensor, alpha: Tensor, random: torch.Generator) -> Tensor:
+    """Lines along the inside of the edge, in any colour but mostly dark, in a quarter of the pictures."""
+    count = len(subjects)
+    reach = 2 * int(torch.randint(1, 3, (), generator=random)) + 1
+    inner = -functional.max_pool2d(-alpha, reach, stride=1, padding=reach // 2)
+    colour = uniform((count, 3, 1, 1), -0.4, 0.5, random).clamp(0, 1)
+    strength = chance(count, 0.25, random) * uniform((count, 1, 1, 1), 0.3, 1, random)
+    return torch.lerp(subjects, colour.expand_as(subjects), (1 - inner).clamp(0, 1) * strength)
+
+
+def _shade(subjects: Tensor, random: torch.Generator) -> Tensor:
+    """Broad patches of other brightness and colour, as light and clothes make them, in half of the pictures."""
+    count, _, height, width = subjects.shape
+    cells = int(torch.randint(2, 7, (), generator=random))
+    patches = torch.randn(count, 3, cells, cells, generator=random) * 0.5 + torch.randn(
+        count, 1, cells, cells, generator=random
+    )
+    patches = functional.interpolate(patches, size=(height, width), mode="bicubic", align_corners=True)
+    strength = chance(count, 0.5, random) * uniform((count, 1, 1, 1), 0, 0.3, random)
+    return subjects + patches * strength

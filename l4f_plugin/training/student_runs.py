@@ -1,0 +1,125 @@
+"""A whole training of the student: a bundle with masks in, the same bundle with a segmenter of photographs out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
+from ..errors import Cancelled, UserError
+from ..networks import Student
+from ..pipeline import Labels4FreePipeline
+from .cut_pictures import CutPictures, drawn_pictures
+from .generator import fastest_dtype
+from .loop import resume, train
+from .runs import BUNDLE_FOLDER
+from .student import StudentSettings, StudentTrainer
+
+PICTURES_FOLDER = "pictures"
+
+
+def train_student(
+    source: Path,
+    out: Path,
+    settings: StudentSettings,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = print,
+    **loop_options,
+) -> bool:
+    """Train a segmenter of photographs on what the bundle ``source`` draws; ``out/bundle`` then holds all of it.
+
+    The pictures are drawn first and kept in ``out``; a run found there goes on. ``loop_options`` are those of
+    ``loop.train``. Returns False when stopped before the end. Raises UserError.
+    """
+    bundle = load_bundle(source, with_discriminator=True)
+    if bundle.alpha is None:
+        name = bundle.config.class_name
+        raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
+    settings = dataclasses.replace(settings, masks_sha256=_masks_digest(bundle))
+    try:
+        pictures = _draw(bundle, out, settings, device, report, loop_options.get("cancelled", lambda: False))
+    except Cancelled:
+        finished = False
+    else:
+        finished = _train(settings, pictures, out, device, report, loop_options, lambda student: _save(
+            dataclasses.replace(bundle, student=student), out / BUNDLE_FOLDER, report))
+    if not finished:
+        report("Stopped; the same command goes on from there.")
+    return finished
+
+
+def train_ceiling(
+    pictures: CutPictures,
+    out: Path,
+    settings: StudentSettings,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = print,
+    **loop_options,
+) -> Student | None:
+    """The same training on pictures with true masks: how well such a student could do. None when stopped.
+
+    ``settings.masks_sha256`` must identify the pictures.
+    """
+    trained: list[Student] = []
+    _train(settings, pictures, out, device, report, loop_options, trained.append)
+    return trained[0] if trained else None
+
+
+def _train(
+    settings: StudentSettings,
+    pictures: CutPictures,
+    out: Path,
+    device: torch.device | str,
+    report: Callable[[str], None],
+    loop_options: dict,
+    finish: Callable[[Student], None],
+) -> bool:
+    trainer = StudentTrainer(settings, pictures, device)
+    if resume(trainer, out):
+        report(f"Going on from step {trainer.rounds:,}.")
+    target = settings.steps * settings.batch_size
+    options = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * settings.batch_size}
+    finished = train(trainer, out, target, **options | loop_options)
+    if finished:
+        finish(trainer.student())
+    return finished
+
+
+def _draw(
+    bundle: Bundle,
+    out: Path,
+    settings: StudentSettings,
+    device: torch.device | str,
+    report: Callable[[str], None],
+    cancelled: Callable[[], bool],
+) -> CutPictures:
+    dtype = fastest_dtype(torch.device(device))
+    pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+    folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
+    bar: list[int] = []  # the tenths that were said
+
+    def progress(done: int, total: int, message: str) -> None:
+        if done * 10 // total not in bar:
+            bar.append(done * 10 // total)
+            report(f"{message}: {done:,} of {total:,}")
+
+    return drawn_pictures(pipeline, folder, settings.pictures, settings.resolution, report, progress, cancelled)
+
+
+def _masks_digest(bundle: Bundle) -> str:
+    """Identifies the networks that draw pictures and masks."""
+    files = bundle.config.files
+    return hashlib.sha256(
+        "".join(files[f"{name}.safetensors"].sha256 for name in ("generator", "alpha")).encode()
+    ).hexdigest()
+
+
+def _save(bundle: Bundle, folder: Path, report: Callable[[str], None]) -> None:
+    save_bundle(bundle, folder)
+    report(f"The bundle with a photo segmenter is in {folder}.")

@@ -1,0 +1,79 @@
+"""The page under every generation of Gradio that the plug-in lives with.
+
+    python -m nox                            every test of the page, under each Gradio
+    python -m nox -s "page(3.41.2)" -- -k swap            one Gradio, with pytest's own options
+    python -m nox -s "page(3.41.2)" -- -m clicked_path    what CI runs of the others
+
+To be run by the Python of `.venv`, whose PyTorch the environments share; everything else they install themselves.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+# The old two only live inside web UIs, so they are tried with the releases that those pin (but for Pillow where
+# Python is too new for it).
+PINNED_BY_BOTH = ["httpx==0.24.1", "pillow==9.5.0; python_version < '3.12'"]
+GRADIOS = {
+    "3.41.2": ["fastapi==0.94.0", "pydantic==1.10.15", "huggingface-hub==0.25.0", "numpy==1.26.2", *PINNED_BY_BOTH],
+    "4.40.0": ["fastapi==0.104.1", "pydantic==2.8.2", "huggingface-hub==0.26.2", "numpy==1.26.4", *PINNED_BY_BOTH],
+    "5.50.0": [],
+    "6.31.0": [],
+}
+TESTS = (
+    "test_api*.py", "test_browser*.py", "test_export_panel.py", "test_hosts*.py", "test_models_*.py",
+    "test_inversion_form.py", "test_photos_panel.py", "test_ui*.py",
+)
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")  # as install.py, see tests/conftest.py
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+
+
+@nox.session(name="page")
+@nox.parametrize("gradio", list(GRADIOS), ids=list(GRADIOS))
+def page(session: nox.Session, gradio: str) -> None:
+    """Tests of the page under one Gradio."""
+    share_torch(session)
+    # Most modules of the packages are never imported, so compiling all of them costs more than it saves.
+    session.install("--no-compile", f"gradio=={gradio}", *GRADIOS[gradio], "-e", ".[test]")
+    files = sorted(str(file) for pattern in TESTS for file in Path("tests").glob(pattern))
+    session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *SIDE_BY_SIDE, *files, *session.posargs)
+
+
+def share_torch(session: nox.Session) -> None:
+    """Links PyTorch and what it requires from the environment that runs nox, and nothing else of it.
+
+    pip then finds them there. What it wants in another release it installs in the session's own folder, which
+    comes first.
+    """
+    place = Path(session.virtualenv.location).resolve() / "shared_torch"
+    place.mkdir(exist_ok=True)
+    for distribution in closure("torch"):
+        for name in {Path(file).parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
+            link = place / name
+            if not link.exists():
+                link.symlink_to(Path(distribution.locate_file(name)).resolve())
+    packages = sysconfig.get_path("purelib", vars={"base": session.virtualenv.location})
+    (Path(packages) / "shared_torch.pth").write_text(f"{place}\n", encoding="utf-8")
+
+
+def closure(name: str) -> list[metadata.Distribution]:
+    """The installed distribution of that name and all that it requires here."""
+    found: dict[str, metadata.Distribution] = {}
+    wanted = [name]
+    while wanted:
+        distribution = metadata.distribution(wanted.pop())
+        if found.setdefault(distribution.metadata["Name"], distribution) is not distribution:
+            continue
+        for line in distribution.requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                wanted.append(requirement.name)
+    return list(found.values())

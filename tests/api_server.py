@@ -1,0 +1,70 @@
+"""What the tests of the HTTP API share: the API over the tiny class, without a server and behind the real page's."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+from fastapi import FastAPI
+from PIL import Image
+from serving import served
+from starlette.testclient import TestClient
+
+from l4f_ui import api
+from l4f_ui.api import login
+from l4f_ui.engine import Engine, EngineSettings
+from l4f_ui.outputs import Outputs
+from l4f_ui.workspace import Workspace
+
+ADDRESS = "http://127.0.0.1"
+V1 = "/l4f/v1/"
+
+
+def workspace(folder) -> Workspace:
+    return Workspace(Engine(lambda: EngineSettings(device="cpu", default_class="tiny")), Outputs(folder))
+
+
+def client(made: Workspace, authorise=None, address: str = ADDRESS) -> TestClient:
+    """Calls the API as the server would, in this process."""
+    served = FastAPI()
+    api.mount(served, made, authorise)
+    return TestClient(served, base_url=address, raise_server_exceptions=False)
+
+
+@contextmanager
+def page_served(folder, auth: tuple[str, str] | None = None) -> Iterator[SimpleNamespace]:
+    """The stand-alone page with its API, served as `l4f app` serves it; `address` ends with a slash."""
+    made = workspace(folder)
+    with served(made, auth=auth) as site:
+        page = site.blocks
+        api.mount(page.server_app, made, login.page(page.server_app))
+        yield SimpleNamespace(**vars(site), page=page.l4f, workspace=made)
+
+
+def picture(encoded: str | bytes) -> np.ndarray:
+    content = base64.b64decode(encoded) if isinstance(encoded, str) else encoded
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "PNG"
+        return np.asarray(image)
+
+
+def png(image: Image.Image) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def refused(response, status: int, words: str = "") -> str:
+    """The message of a refusal, which is one sentence."""
+    assert response.status_code == status, (response.status_code, response.text[:300])
+    assert response.headers["content-type"] == "application/json"
+    [error] = response.json().values()
+    assert set(error) == {"code", "message"} and error["code"].replace("_", "").isalpha()
+    message = error["message"]
+    assert words in message and message.endswith(".") and len(message) < 400
+    assert "Traceback" not in message and "\n" not in message
+    return message

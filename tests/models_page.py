@@ -1,0 +1,86 @@
+"""The panel Models with one page and one visitor, without a browser: handlers called as Gradio calls them."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from bundles import tiny_bundle
+
+from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_ui import compat
+from l4f_ui.engine import Engine, EngineSettings
+from l4f_ui.models_panel import ModelsPanel, Visit
+from l4f_ui.outputs import Outputs
+from l4f_ui.workspace import Workspace
+
+
+class Page:
+    """The panel of one page and one visitor."""
+
+    def __init__(self, tmp_path: Path, **rights: bool):
+        rights = {"manages_classes": True, "own_repositories": True, **rights}
+        engine = Engine(lambda: EngineSettings(device="cpu"))
+        self.workspace = Workspace(engine, Outputs(tmp_path / "out"), **rights)
+        self.library, self.engine, self.visit = self.workspace.library, engine, Visit()
+        with compat.blocks("page", "") as self.blocks:
+            self.panel = ModelsPanel(self.workspace)
+
+    def pick(self, name: str) -> dict:
+        return self.panel.pick(self.visit, name)
+
+    def press(self, button: str, *values: object) -> dict:
+        """Presses a button of the panel and waits for what it started."""
+        handler = getattr(self.panel, f"start_{button}")
+        return self.wait(self.panel.answered(handler)(self.visit, *values))
+
+    def wait(self, seen: dict | None = None) -> dict:
+        """All that the watcher shows until nothing runs any more, on top of `seen`."""
+        self.history: list[dict] = []
+        seen = dict(seen or {})
+        for update in self.panel.watch(self.visit):
+            self.history.append(update)
+            seen |= update
+        return seen
+
+    def told(self, seen: dict) -> str:
+        return plain(seen[self.panel.activity])
+
+    def running(self) -> list[str]:
+        """What the page said while something ran."""
+        return [plain(update[self.panel.activity]) for update in self.history if self.panel.activity in update]
+
+    def form(self, form, handler, *values: object) -> tuple[dict, str]:
+        """Runs a form's button; the updates as one, and its status."""
+        seen: dict = {}
+        for update in form.job.guarded(handler)(self.visit, *values):
+            seen |= update
+        return seen, plain(seen[form.job.status])
+
+    def shown(self, seen: dict, name: str) -> bool:
+        return seen[getattr(self.panel, name)]["visible"]
+
+
+def plain(markup: str) -> str:
+    return html.unescape(re.sub("<[^>]*>", "", markup))
+
+
+def maskless(tmp_path: Path, name: str = "plain") -> Path:
+    bundle = tiny_bundle(title="Plain")
+    bundle.alpha = bundle.background = None
+    save_bundle(bundle, tmp_path / "models" / name)
+    return tmp_path / "models" / name
+
+
+def row(page: Page, name: str) -> dict[str, str]:
+    """A row of the table by its columns."""
+    table = page.panel.show(page.visit)[page.panel.table]
+    [found] = re.findall(rf'<tr data-name="{re.escape(name)}".*?</tr>', table)
+    return {column: plain(cell) for column, cell in re.findall(r'<td data-column="([^"]*)">(.*?)</td>', found)}
+
+
+def offered(update: dict) -> dict[str, str]:
+    """What an update of a dropdown offers: words by value (before Gradio 4 the words are the value)."""
+    pairs = [(choice, choice) if isinstance(choice, str) else choice for choice in update["choices"]]
+    return {value: words for words, value in pairs}

@@ -1,0 +1,33 @@
+"""The page as it is served, in this process, and ports that nobody else takes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from l4f_ui import app, compat
+from l4f_ui.workspace import Workspace
+
+
+def unused_port() -> int:
+    """One of the system's own choice: tests run side by side, and would find the same first port of a range."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def served(workspace: Workspace, **arguments: Any) -> Iterator[SimpleNamespace]:
+    """The page over a workspace as `l4f app` serves it. `address` ends with a slash; `blocks` is Gradio's page."""
+    page = app.build(workspace)
+    address, _ = compat.launch(page, app.style(), server_name="127.0.0.1", server_port=unused_port(), share=False,
+                               inbrowser=False, allowed_paths=workspace.outputs.served_folders, **arguments)
+    try:
+        yield SimpleNamespace(address=address, blocks=page, outputs=workspace.outputs, engine=workspace.engine)
+    finally:
+        compat.close(page)
+        workspace.library.close()
+        workspace.outputs.forget_previews()

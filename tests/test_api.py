@@ -1,0 +1,363 @@
+"""The HTTP API without a server: what it answers, whom it lets in, what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tempfile
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from api_server import V1, client, picture, png, refused, workspace
+from fastapi import FastAPI
+from hostile_files import CANARY, corpus
+from PIL import Image
+from starlette.testclient import TestClient
+
+from l4f_plugin.images import read_infotext
+from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_plugin.provenance import read_recipe
+from l4f_ui import api
+from l4f_ui.api import guard, jobs, login
+from l4f_ui.api.answers import wanted
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def served(tiny_bundle_folder, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+        made = workspace(tmp_path_factory.mktemp("out"))
+        yield client(made)
+        assert not list(made.outputs.folder.iterdir()), "the API answers, and writes nothing"
+        assert not made.engine.is_busy()
+        made.outputs.forget_previews()
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_bundle_folder):
+    return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+
+
+def ask(served, name: str, values: dict, **headers: str):
+    return served.post(V1 + name, json=values, headers=headers)
+
+
+# What it answers
+
+
+def test_classes_are_listed(served):
+    listed = served.get(V1 + "classes").json()["classes"]
+    assert {"name": "tiny", "title": "Tiny things", "resolution": 32, "licence": "CC0-1.0"} in listed
+
+
+def test_generated_pixels_are_those_of_the_library(served, pipeline):
+    wanted = ["picture", "mask", "cutout", "background"]
+    answer = ask(served, "generate", {"class": "tiny", "seeds": [3, 9], "truncation_psi": 0.8, "include": wanted}
+                 ).json()
+    assert answer["class"] == "tiny" and answer["truncation_psi"] == 0.8
+    for given, sample in zip(answer["samples"], pipeline.generate([3, 9], 0.8), strict=True):
+        assert given["seed"] == sample.seed and list(given["images"]) == wanted
+        expected = [sample.image, np.asarray(sample.mask()), np.asarray(sample.cutout()), sample.background]
+        for kind, image in zip(wanted, expected, strict=True):
+            assert np.array_equal(picture(given["images"][kind]), image), kind
+        assert read_recipe(given["infotext"]).seed == sample.seed
+        assert read_infotext(base64.b64decode(given["images"]["cutout"])) == given["infotext"]
+
+
+@pytest.mark.parametrize("background", ["seed:7", "#336699", "blur:3", "transparent", "a picture"])
+def test_swapped_pixels_are_those_of_the_library(served, pipeline, background):
+    edge = {"threshold": 0.4, "grow": -1, "feather": 1.5, "keep_largest": True}
+    values = {"seed": 5, "truncation_psi": 0.9, **edge, "include": ["picture", "mask", "cutout", "background"]}
+    if background == "a picture":
+        own = png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)))
+        in_json = ask(served, "swap", {**values, "picture": base64.b64encode(own).decode()})
+        form = {name: json.dumps(value) if isinstance(value, bool) else str(value)
+                for name, value in values.items() if name != "include"}
+        form["include"] = "picture,mask,cutout,background"
+        in_form = served.post(V1 + "swap", data=form, files={"picture": ("../../beach.png", own)})
+        assert in_form.json() == in_json.json()
+        answer, background = in_form.json(), own
+    else:
+        answer = ask(served, "swap", {**values, "background": background}).json()
+    expected = pipeline.swap(5, background, truncation_psi=0.9, **edge)
+    assert np.array_equal(picture(answer["images"]["picture"]), np.asarray(expected.composite))
+    assert np.array_equal(picture(answer["images"]["mask"]), np.asarray(expected.alpha))
+    assert np.array_equal(picture(answer["images"]["cutout"]), np.asarray(expected.cutout))
+    assert ("background" in answer["images"]) == (background != "transparent")
+    assert answer["background"] == (background if isinstance(background, str) else "picture")
+
+
+def test_a_seed_its_file_and_its_codes_have_one_mask(served, pipeline, tmp_path):
+    sample = pipeline.segment(12, truncation_psi=0.7)
+    sample.w_plus.save(tmp_path / "codes.safetensors")
+    codes = (tmp_path / "codes.safetensors").read_bytes()
+    answer = ask(served, "segment", {"seed": 12, "truncation_psi": 0.7}).json()
+    assert list(answer["images"]) == ["cutout", "mask"] and answer["seed"] == 12
+    saved = base64.b64decode(answer["images"]["cutout"])
+    of_file = served.post(V1 + "segment", files={"picture": saved}).json()
+    assert of_file == answer
+    of_codes = served.post(V1 + "segment", files={"w_plus": codes}).json()
+    assert of_codes["seed"] is None
+    assert of_codes == ask(served, "segment", {"w_plus": base64.b64encode(codes).decode()}).json()
+    for given in (answer, of_codes):
+        assert np.array_equal(picture(given["images"]["mask"]), np.asarray(sample.mask()))
+        assert given["mask_area"] == pytest.approx(float(sample.alpha.mean()))
+    assert picture(answer["images"]["cutout"]).shape == (32, 32, 4)
+
+
+def test_what_is_not_given_is_the_class_s_own(served):
+    answer = ask(served, "generate", {"seeds": "3"}).json()
+    assert answer["class"] == "tiny" and answer["truncation_psi"] == 0.6
+    assert ask(served, "generate", {"seeds": 3, "class": None, "truncation_psi": None}).json() == answer
+    assert [sample["seed"] for sample in ask(served, "generate", {"seeds": 3, "count": 2}).json()["samples"]] == [3, 4]
+    drawn = {ask(served, name, {"seed": -1}).json()["seed"] for name in ("swap", "segment")}
+    drawn |= {sample["seed"] for sample in ask(served, "generate", {"count": 3}).json()["samples"]}
+    assert len(drawn) == 5 and min(drawn) >= 0
+
+
+def test_files_come_as_the_client_accepts_them(served):
+    packed = ask(served, "generate", {"seeds": [3, 3, 4]}, accept="application/zip")
+    assert packed.headers["content-type"] == "application/zip" and ".zip" in packed.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        names = archive.namelist()
+        kinds = ("", "_alpha", "_cutout")
+        assert names == [f"tiny_seed{seed}{kind}.png" for seed in ("0003", "0004") for kind in kinds]
+        assert picture(archive.read(names[1])).ndim == 2
+    for kind, channels in (("picture", 3), ("cutout", 4)):
+        single = ask(served, "generate", {"seeds": "3", "include": [kind]}, accept="image/png")
+        assert single.headers["content-type"] == "image/png" and picture(single.content).shape[2] == channels
+    one = ask(served, "swap", {"seed": 3}, accept="image/*")
+    assert picture(one.content).shape[2] == 4, "transparent output arrives transparent"
+    refused(ask(served, "generate", {"seeds": "3,4"}, accept="image/png"), 406, "one picture")
+    refused(ask(served, "swap", {"include": ["background"]}, accept="image/png"), 406, "no background")
+    refused(ask(served, "generate", {}, accept="text/html"), 406)
+
+
+@pytest.mark.parametrize(("accept", "media"), [
+    (None, "application/json"), ("*/*", "application/json"), ("image/*, application/json;q=0.5", "image/png"),
+    ("application/zip;q=0.9, application/json;q=0.1", "application/zip"), ("text/html, */*;q=0.1", "application/json"),
+    ("application/json;q=x, image/png;q=0.1", "image/png")])
+def test_the_best_of_what_is_accepted_is_sent(accept, media):
+    assert wanted(accept) == media
+
+
+# The description
+
+
+def test_the_documentation_needs_no_network_and_no_script(served):
+    page = served.get(V1)
+    assert page.status_code == 200 and page.url.path == V1 + "docs"
+    words = page.text.lower()
+    assert "<script" not in words and "https://" not in words and "@import" not in words and "url(" not in words
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    described = served.get(V1 + "openapi.json").json()
+    for path, methods in described["paths"].items():
+        assert V1 + path[1:] in page.text
+        for operation in methods.values():
+            body = operation.get("requestBody", {}).get("content", {})
+            assert set(body) <= {"application/json", "multipart/form-data"}
+            for content in body.values():
+                for name, part in content["schema"]["properties"].items():
+                    assert part["description"] and f"<code>{name}</code>" in page.text
+    assert set(described["paths"]) == {"/classes", "/generate", "/swap", "/segment"}
+
+
+# Who may come in
+
+
+def test_mounting_twice_serves_once_and_before_everything_else(served, tiny_bundle_folder, tmp_path):
+    outer = FastAPI()
+
+    @outer.api_route("/{path:path}", methods=["GET", "POST"])
+    def swallow(path: str) -> str:
+        return "swallowed"
+
+    for folder in ("one", "two"):
+        api.mount(outer, workspace(tmp_path / folder))
+    visitor = TestClient(outer, base_url="http://localhost")
+    assert visitor.get("/else").json() == "swallowed"
+    assert visitor.get(V1 + "classes").json()["classes"]
+    assert [getattr(route, "path", "") for route in outer.router.routes].count("/l4f/v1") == 1
+    refused(visitor.get(V1 + "nothing"), 404)
+    refused(visitor.get(V1 + "generate"), 405)
+
+
+def test_a_login_is_asked_of_every_address(served, tmp_path):
+    guarded = client(workspace(tmp_path), login.accounts({"anna": "pässword:x", "bert": "b"}))
+    for path in ("classes", "docs", "openapi.json", "", "nothing"):
+        answer = guarded.get(V1 + path, follow_redirects=False)
+        refused(answer, 401, "login")
+        assert answer.headers["www-authenticate"].startswith("Basic ")
+    for name in ("generate", "swap", "segment"):
+        refused(guarded.post(V1 + name, content=b"\0" * 100), 401)
+    for wrong in (("anna", "b"), ("bert", "pässword:x"), ("", ""), ("anna", ""), ("anna", "pässword")):
+        encoded = base64.b64encode(":".join(wrong).encode()).decode()
+        refused(guarded.get(V1 + "classes", headers={"authorization": f"Basic {encoded}"}), 401)
+    for odd in ("Basic", "Basic =", "Basic " + base64.b64encode(b"\xff\xfe:x").decode(), "Bearer x", "Basic YW5uYQ=="):
+        refused(guarded.get(V1 + "classes", headers={"authorization": odd}), 401)
+    for name, password in (("anna", "pässword:x"), ("bert", "b")):
+        encoded = base64.b64encode(f"{name}:{password}".encode()).decode()
+        assert guarded.get(V1 + "classes", headers={"authorization": f"basic {encoded}"}).status_code == 200
+
+
+@pytest.mark.parametrize(("headers", "status"), [
+    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, 200),
+    ({"host": "localhost:7860", "sec-fetch-site": "same-origin", "origin": "http://localhost:7860"}, 200),
+    ({"host": "[::1]:7860", "origin": "http://[::1]:7860"}, 200),
+    ({"host": "mybox:7860", "origin": "http://mybox:7860"}, 200),
+    ({"host": "mybox.local", "origin": "http://mybox.local"}, 200),
+    ({"host": "proxy.example"}, 200),  # a program: no browser, no stranger's page
+    ({"host": "127.0.0.1:7860", "origin": "http://evil.example"}, 403),
+    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:3000"}, 403),
+    ({"host": "127.0.0.1:7860", "origin": "null"}, 403),
+    ({"host": "127.0.0.1:7860", "sec-fetch-site": "cross-site"}, 403),
+    ({"host": "localhost:7860", "sec-fetch-site": "same-site", "origin": "http://localhost:3000"}, 403),
+    ({"host": "evil.example:7860", "origin": "http://evil.example:7860"}, 403),  # its name now points here
+    ({"host": "evil.example:7860", "user-agent": "Mozilla/5.0"}, 403),
+    ({"host": "127.0.0.1.evil.example", "origin": "http://127.0.0.1.evil.example"}, 403),
+    ({"host": "evil.example\\127.0.0.1", "user-agent": "Mozilla/5.0"}, 403),
+    ({"host": "[::1", "user-agent": "Mozilla/5.0"}, 403),
+    ({"host": "", "user-agent": "Mozilla/5.0"}, 403)])
+def test_no_other_site_can_drive_it(served, headers, status):
+    for answer in (served.get(V1 + "classes", headers=headers),
+                   served.post(V1 + "segment", json={"seed": 1}, headers=headers)):
+        assert answer.status_code == status
+        if status == 403:
+            refused(answer, 403)
+    assert served.get(V1 + "docs", headers=headers).status_code == 200, "a link to the documentation works"
+
+
+def test_names_that_the_server_is_known_by_are_let_in(tiny_bundle_folder, tmp_path):
+    outer = FastAPI()
+    api.mount(outer, workspace(tmp_path), names=["Abc.Example"])
+    visitor = TestClient(outer, base_url="https://abc.example")
+    assert visitor.get(V1 + "classes", headers={"origin": "https://abc.example"}).status_code == 200
+    refused(visitor.get(V1 + "classes", headers={"host": "other.example", "origin": "https://other.example"}), 403)
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(("name", "values", "words"), [
+    ("generate", {"seeds": "0-9999"}, "at most 64"), ("generate", {"seeds": [1] * 10_000}, "64"),
+    ("generate", {"seeds": 1, "count": 10_000}, "count"), ("generate", {"seeds": ""}, "Seeds is empty"),
+    ("generate", {"seeds": [-2]}, "seeds"), ("generate", {"seeds": [2**32]}, "seeds"),
+    ("generate", {"seeds": [1.5]}, "seeds"), ("generate", {"seeds": [[1]]}, "seeds"),
+    ("generate", {"seeds": []}, "seeds"),
+    ("generate", {"seeds": 2**32 - 1, "count": 2}, "seed"), ("generate", {"seeds": "x" * 5000}, "seeds"),
+    ("generate", {"seeds": "\ud800"}, "seed"), ("generate", {"class": "../../etc/passwd"}, "class"),
+    ("generate", {"class": "owner/name"}, "class"), ("generate", {"class": "\ud800"}, "class"),
+    ("generate", {"class": 1}, "string"), ("generate", {"class": ""}, "class"),
+    ("generate", {"truncation_psi": 9}, "truncation_psi"), ("generate", {"truncation_psi": "0.5"}, "number"),
+    ("generate", {"truncation_psi": True}, "number"), ("generate", {"include": []}, "include"),
+    ("generate", {"include": ["all"]}, "include"), ("generate", {"include": "mask"}, "array"),
+    ("generate", {"out": "/srv/x"}, "no field out"), ("generate", {"class_name": "tiny"}, "no field class_name"),
+    ("swap", {"background": "/etc/passwd"}, "not known"), ("swap", {"background": "file:///etc/passwd"}, "not known"),
+    ("swap", {"background": "http://127.0.0.1/x.png"}, "not known"), ("swap", {"background": "#12"}, "colour"),
+    ("swap", {"grow": 1000}, "grow"), ("swap", {"grow": 0.5}, "integer"), ("swap", {"feather": -1}, "feather"),
+    ("swap", {"threshold": 2}, "threshold"), ("swap", {"keep_largest": "yes"}, "boolean"),
+    ("swap", {"seed": "3"}, "seed"),
+    ("swap", {"picture": "/etc/passwd"}, "base64"), ("swap", {"picture": "AAAA"}, "not a picture"),
+    ("swap", {"picture": base64.b64encode(b"<svg xmlns='x'/>").decode()}, "SVG"),
+    ("segment", {}, "exactly one"), ("segment", {"seed": 1, "w_plus": "AAAA"}, "exactly one"),
+    ("segment", {"w_plus": "AAAA"}, "safetensors"), ("segment", {"picture": "AAAA"}, "not a picture"),
+    ("segment", {"seed": 10**30}, "seed")])
+def test_values_out_of_bounds_are_refused_in_a_sentence(served, name, values, words):
+    body = json.dumps(values).encode()
+    message = refused(served.post(V1 + name, content=body, headers=JSON), 422, words)
+    assert tempfile.gettempdir() not in message
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"truncation_psi": NaN}', b'{"truncation_psi": Infinity}',
+    b'{"truncation_psi": -Infinity}', b'{"truncation_psi": 1e999}', b'{"seeds": %s}' % (b"9" * 100_000),
+    b"[" * 200_000, b'{"a":' * 200_000, b'{"seeds": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}"])
+def test_malformed_json_is_refused(served, body):
+    refused(served.post(V1 + "generate", content=body, headers=JSON), 400, "JSON")
+
+
+def test_other_bodies_are_refused(served):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "", "application/xml"):
+        refused(served.post(V1 + "generate", content=b'{"seeds": 1}', headers={"content-type": kind}), 415)
+    for body in (b"", b"--x\r\nnonsense", b"--x\r\nContent-Disposition: form-data; name=\"seed\"\r\n\r\n3"):
+        answer = served.post(V1 + "segment", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+        assert answer.status_code in (400, 422), answer.text
+    refused(served.post(V1 + "segment", content=b"x", headers={"content-type": "multipart/form-data"}), 400)
+    refused(served.post(V1 + "swap", data={"grow": "many"}, files={"picture": b"x"}), 422, "grow")
+    refused(served.post(V1 + "swap", data={"seed": ["3", "4"]}, files={"picture": b"x"}), 422, "seed")
+    refused(served.post(V1 + "segment", files={"passwd": ("/etc/passwd", b"x")}), 422, "no field passwd")
+    for name in ("seed", "truncation_psi", "include", "class"):  # a file where none is wanted
+        refused(served.post(V1 + "segment", files={name: ("3.txt", b"3")}), 422, name)
+    many = {f"f{number}": "x" for number in range(3000)}
+    assert 400 <= served.post(V1 + "segment", data=many, files={"picture": b"x"}).status_code < 500
+
+
+def test_a_body_beyond_the_limit_is_not_read(served, monkeypatch):
+    monkeypatch.setattr(guard, "MOST_BYTES", 100_000)
+    for kind in ("application/json", "multipart/form-data; boundary=x"):
+        declared = served.post(V1 + "generate", content=b"x" * 100_001, headers={"content-type": kind})
+        refused(declared, 413, "MB at most")
+    for length in ("-5", "1e9", "99999999999999999999999"):
+        refused(served.post(V1 + "generate", content=b"{}", headers={**JSON, "content-length": length}), 413)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few kilobytes that claims to be huge, and is."""
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    rows = zlib.compress(b"\0" * 1_000_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("name", ["swap", "segment"])
+def test_bombs_and_drawings_are_refused(served, name):
+    for content in (bomb(30_000, 30_000), bomb(2**31 - 1, 2**31 - 1)):
+        refused(served.post(V1 + name, files={"picture": content}), 422)
+    text = b"iTXtXML\0\x01\0\0\0" + zlib.compress(b"x" * 9_000_000)
+    crc = zlib.crc32(text).to_bytes(4, "big")
+    inflated = png(Image.new("RGB", (4, 4)))
+    inflated = inflated[:33] + (len(text) - 4).to_bytes(4, "big") + text + crc + inflated[33:]
+    refused(served.post(V1 + name, files={"picture": inflated}), 422)
+    for content in (b"<svg onload='x'/>", b"%!PS-Adobe", b"%PDF-1.7", b"\x89PNG\r\n\x1a\n", b"\0" * 1000, b""):
+        refused(served.post(V1 + name, files={"picture": ("x.png", content)}), 422)
+
+
+def test_damage_that_shows_only_in_decoding_is_told(served):
+    whole = png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)))
+    refused(served.post(V1 + "swap", files={"picture": whole[:3000]}), 422, "damaged")
+
+
+def test_hostile_pickles_are_refused_as_files(served, tmp_path, monkeypatch):
+    """However a file is called and wherever it is given, nothing in it is run, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    files = corpus()
+    assert len(files) >= 30
+    for number, (content, _) in enumerate(files.values()):
+        refused(served.post(V1 + "segment", files={"w_plus": ("codes.safetensors", content)}), 422)
+        if number % 10 == 0:
+            refused(served.post(V1 + "segment", json={"w_plus": base64.b64encode(content).decode()}), 422)
+            refused(served.post(V1 + "swap", files={"picture": ("picture.png", content)}), 422)
+    assert not (tmp_path / CANARY).exists() and not list(tmp_path.iterdir())
+
+
+def test_one_request_too_many_is_told_to_come_back(served, tiny_bundle_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.Places.__init__, "__defaults__", (0,))
+    answer = client(workspace(tmp_path)).post(V1 + "generate", json={})
+    refused(answer, 503, "try again")
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json()["error"]["code"] == "busy"
+
+
+def test_what_nobody_foresaw_is_one_sentence_too(tiny_bundle_folder, tmp_path, monkeypatch, capsys):
+    made = workspace(tmp_path)
+    monkeypatch.setattr(made.engine, "segment", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(made.engine, "entry", lambda name: type("Entry", (), {"name": name, "title": name}))
+    refused(client(made).post(V1 + "segment", json={"seed": 1}), 500)
+    assert "ZeroDivisionError" in capsys.readouterr().err

@@ -1,0 +1,51 @@
+"""Requests made up from the API's own description: each is answered as the description says, none brings it down.
+
+`L4F_SCHEMATHESIS_EXAMPLES=500 python -m pytest tests/test_api_description.py` is the long form: so many requests that
+keep to the description, and so many that do not, for each address.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from api_server import V1, client, workspace
+from hypothesis import HealthCheck, given, seed, settings
+
+schemathesis = pytest.importorskip("schemathesis", reason="comes with the extra \"test\"")
+
+from schemathesis import GenerationMode  # noqa: E402
+from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
+
+EXAMPLES = int(os.environ.get("L4F_SCHEMATHESIS_EXAMPLES", "6"))
+
+
+@pytest.fixture(scope="module")
+def described(tiny_bundle_folder, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+        made = workspace(tmp_path_factory.mktemp("out"))
+        yield schemathesis.openapi.from_asgi(V1 + "openapi.json", client(made).app)
+        assert not made.engine.is_busy() and not list(made.outputs.folder.iterdir())
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
+@pytest.mark.parametrize(("path", "method"), [
+    ("/classes", "GET"), ("/generate", "POST"), ("/swap", "POST"), ("/segment", "POST")])
+def test_answers_keep_to_the_description(described, path, method, mode):
+    if method == "GET" and mode is GenerationMode.NEGATIVE:
+        pytest.skip("nothing can be sent there that the description forbids")
+    statuses = []
+
+    @seed(0)
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(described[path][method].as_strategy(generation_mode=mode))
+    def requests(case) -> None:
+        # What the description cannot say, such as which classes there are, may be refused all the same.
+        status = case.call_and_validate(excluded_checks=[positive_data_acceptance]).status_code
+        statuses.append(status)
+        # In a form every value is a text, so that a wrong type may be a right one once it is sent.
+        assert status != 200 or mode is GenerationMode.POSITIVE or case.media_type != "application/json"
+
+    requests()
+    assert statuses and set(statuses) <= {200, 400, 406, 415, 422}

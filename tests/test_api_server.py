@@ -1,0 +1,211 @@
+"""The HTTP API behind the real page on a real server: its place beside Gradio, the login, the queue, hanging up."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from api_server import V1, page_served, picture, refused
+from gradio_client import Client
+from pages import run, wait_until
+
+from l4f_plugin import model_cache, pipeline
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_ui.api import guard
+
+
+@pytest.fixture(scope="module")
+def models(tiny_bundle_folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+        yield tiny_bundle_folder
+
+
+@pytest.fixture(scope="module")
+def served(models, tmp_path_factory):
+    with page_served(tmp_path_factory.mktemp("out")) as server:
+        yield server
+        assert not server.engine.is_busy()
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Jobs that draw until they are cancelled. The event is set once one of them does."""
+    begun = threading.Event()
+    draw = Labels4FreePipeline.generate
+
+    def generate(self, *arguments, cancel, **options):
+        begun.set()
+        wait_until(lambda: cancel.cancelled)
+        return draw(self, *arguments, cancel=cancel, **options)
+
+    monkeypatch.setattr(Labels4FreePipeline, "generate", generate)
+    return begun
+
+
+def connection(served, name: str, values: dict) -> http.client.HTTPConnection:
+    """A request that has been sent, and whose answer nobody has read yet."""
+    open_ = http.client.HTTPConnection(urlsplit(served.address).netloc, timeout=60)
+    open_.request("POST", V1 + name, json.dumps(values), {"Content-Type": "application/json"})
+    return open_
+
+
+# Beside the page
+
+
+def test_gradio_and_the_api_both_answer(served):
+    assert httpx.get(served.address).status_code == 200
+    assert "Labels4Free" in httpx.get(served.address).text
+    base = served.address.rstrip("/") + V1
+    listed = httpx.get(base + "classes").json()["classes"]
+    assert "tiny" in [entry["name"] for entry in listed]
+    assert httpx.get(base, follow_redirects=True).url.path == V1 + "docs"
+    refused(httpx.get(base + "nothing"), 404)
+    answer = httpx.post(base + "generate", json={"seeds": "3"}, timeout=60).json()
+    assert picture(answer["samples"][0]["images"]["cutout"]).shape == (32, 32, 4)
+
+
+def test_another_site_gets_nothing_from_it(served):
+    base = served.address.rstrip("/") + V1
+    origin = {"origin": "https://evil.example"}
+    refused(httpx.post(base + "segment", json={"seed": 1}, headers=origin), 403)
+    asked = httpx.options(base + "segment", headers={
+        **origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type"})
+    assert asked.headers.get("access-control-allow-origin") != "https://evil.example"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_body_that_hides_its_length_is_cut_off(served, monkeypatch, kind):
+    monkeypatch.setattr(guard, "MOST_BYTES", 100_000)
+    start = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="x.png"\r\n\r\n'
+    parts = (start if number == 0 else b"x" * 10_000 for number in range(20))
+    answer = httpx.post(served.address.rstrip("/") + V1 + "swap", content=parts, headers={"content-type": kind})
+    assert answer.request.headers["transfer-encoding"] == "chunked"
+    refused(answer, 413, "MB at most")
+
+
+def test_a_body_as_large_as_may_be_is_taken(served):
+    body = b'{"picture": "' + b"A" * (guard.MOST_BYTES - 100) + b'"}'
+    refused(httpx.post(served.address.rstrip("/") + V1 + "swap", content=body, timeout=60,
+                       headers={"content-type": "application/json"}), 422, "not a picture")
+
+
+def test_an_open_page_with_a_login_has_no_open_api(models, tmp_path):
+    with page_served(tmp_path, auth=("anna", "secret")) as server:
+        base = server.address.rstrip("/") + V1
+        for path in ("classes", "docs", "openapi.json"):
+            refused(httpx.get(base + path), 401)
+        refused(httpx.post(base + "segment", json={"seed": 1}), 401)
+        refused(httpx.get(base + "classes", auth=("anna", "wrong")), 401)
+        refused(httpx.get(base + "classes", auth=("bert", "secret")), 401)
+        assert httpx.get(base + "classes", auth=("anna", "secret")).status_code == 200
+        with httpx.Client() as browser:
+            login = {"username": "anna", "password": "secret"}
+            assert browser.post(server.address + "login", data=login).json()["success"]
+            cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        assert httpx.get(base + "classes", headers={"cookie": cookies}).status_code == 200
+        made_up = "; ".join(f"{pair.split('=')[0]}=guess" for pair in cookies.split("; "))
+        refused(httpx.get(base + "classes", headers={"cookie": made_up}), 401)
+        stolen = {"cookie": cookies, "origin": "https://evil.example"}
+        refused(httpx.post(base + "segment", json={"seed": 1}, headers=stolen), 403)
+
+
+# The queue
+
+
+def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, monkeypatch):
+    """Seven requests, seven clicks and six calls of the page's own endpoints, in turn."""
+    order, answers, loaded, threads = [], {}, [], []
+    segment, load = Labels4FreePipeline.segment, served.engine._cache._load
+
+    def observed(self, subject, **options):
+        order.append(subject)
+        return segment(self, subject, **options)
+
+    monkeypatch.setattr(Labels4FreePipeline, "segment", observed)
+    monkeypatch.setattr(served.engine._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
+    served.engine.unload()
+    base, program = served.address.rstrip("/") + V1, Client(served.address, verbose=False)
+    panel = served.page.segment
+
+    def by_request(seed: int) -> float:
+        return httpx.post(base + "segment", json={"class": "tiny", "seed": seed}, timeout=120).json()["mask_area"]
+
+    def by_click(seed: int) -> float:
+        seen = run(panel, panel.segment, "tiny", "seed", str(seed), 0.6, None, None, "mask")
+        with open(seen[panel.shown].files["mask"], "rb") as file:
+            return float(picture(file.read()).mean()) / 255
+
+    def by_client(seed: int) -> float:
+        told = program.predict("tiny", str(seed), 0.6, "", "", api_name="/segment")[-1]
+        if isinstance(told, str):  # the client of Gradio 3 writes JSON into a file
+            told = json.loads(Path(told).read_text("utf-8"))
+        return told["mask_area"]
+
+    with served.engine._cache.turn():  # so that all of them wait
+        for seed in range(20):
+            ask = (by_request, by_click, by_client)[seed % 3]
+            threads.append(threading.Thread(target=lambda s=seed, a=ask: answers.update({s: a(s)})))
+            threads[-1].start()
+            wait_until(lambda expected=seed + 2: len(model_cache.JOBS) == expected)
+        assert not order and not answers
+    for thread in threads:
+        thread.join(120)
+    assert order == list(range(20))
+    assert sorted(answers) == order and len(loaded) == 1, "one model in memory"
+    expected = [segment(library, seed, truncation_psi=0.6).alpha.mean()
+                for library in [load("tiny", device="cpu")] for seed in range(20)]
+    assert np.allclose([answers[seed] for seed in range(20)], expected, atol=5e-3)
+
+
+def test_who_hangs_up_while_waiting_leaves_the_queue(served):
+    with served.engine._cache.turn():
+        waiting = [connection(served, name, {"seed": 1}) for name in ("swap", "segment")]
+        waiting.append(connection(served, "generate", {"seeds": "0-63"}))
+        wait_until(lambda: len(model_cache.JOBS) == 4)
+        waiting[1].close()
+        wait_until(lambda: len(model_cache.JOBS) == 3)
+        for left in waiting:
+            left.close()
+        wait_until(lambda: len(model_cache.JOBS) == 1)
+
+
+def test_who_hangs_up_in_the_middle_of_a_job_makes_room(served, hanging):
+    running = connection(served, "generate", {"seeds": "0-63"})
+    assert hanging.wait(60)
+    follower = connection(served, "segment", {"seed": 5})
+    wait_until(lambda: len(model_cache.JOBS) == 2)
+    running.close()
+    answer = follower.getresponse()
+    assert answer.status == 200 and json.loads(answer.read())["seed"] == 5
+    follower.close()
+    wait_until(lambda: not served.engine.is_busy())
+
+
+def test_a_request_that_hung_up_does_not_go_on_drawing(served, monkeypatch):
+    """The cancelled job ends between two convolutions of the synthesis, not after its last picture."""
+    ended, drawing = [], threading.Event()
+    synthesise = pipeline.synthesise
+
+    def observed(*arguments):
+        drawing.set()
+        wait_until(lambda: arguments[-1].cancelled)
+        try:
+            return synthesise(*arguments)
+        except Cancelled:
+            ended.append("between convolutions")
+            raise
+
+    monkeypatch.setattr(pipeline, "synthesise", observed)
+    running = connection(served, "generate", {"seeds": "0-63"})
+    assert drawing.wait(60)
+    running.close()
+    wait_until(lambda: not served.engine.is_busy())
+    assert ended == ["between convolutions"]

@@ -1,0 +1,68 @@
+"""The panel Export in Chromium: measured, exported, shown again, moving. See `test_browser`."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+from test_browser import browser, open_tab, page  # noqa: F401, fixtures
+
+
+@pytest.fixture(scope="module")
+def site(tiny_bundle_folder, tmp_path_factory):
+    """The page of an owner, over the tiny class."""
+    from serving import served
+
+    from l4f_ui.engine import Engine, EngineSettings
+    from l4f_ui.outputs import Outputs
+    from l4f_ui.workspace import Workspace
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+        engine = Engine(lambda: EngineSettings(device="cpu", default_class="tiny"))
+        workspace = Workspace(engine, Outputs(tmp_path_factory.mktemp("pictures")), manages_classes=True)
+        with served(workspace) as site:
+            yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None))
+
+
+def told(page, words: str) -> None:  # noqa: F811
+    page.locator("#l4f_export_activity").get_by_text(words).wait_for()
+
+
+def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
+    open_tab(page, "Export")
+    page.locator("#l4f_export_empty").get_by_text("No set yet").wait_for()
+    page.locator("#l4f_export_count input").fill("0")
+    page.locator("#l4f_export_run").get_by_text("Export").click()
+    told(page, "must be a whole number from 1")
+    page.locator("#l4f_export_count input").fill("30")
+    page.get_by_text("Which masks are kept").click()
+    page.locator("#l4f_export_curate input").uncheck()
+    page.locator("#l4f_export_measure").click()
+    told(page, "on this device")
+    page.locator("#l4f_export_run").click()
+    told(page, "30 pictures with masks are in")
+    page.locator("#l4f_export_card").get_by_text("Tiny things: 30 generated pictures").wait_for()
+    [folder] = (site.outputs.folder / "sets").iterdir()
+    assert len(list(folder.rglob("images/*.png"))) == 30
+    page.reload()
+    page.locator("#l4f_generate_run").wait_for()
+    open_tab(page, "Export")
+    page.locator("#l4f_export_card").get_by_text("Tiny things: 30 generated pictures").wait_for()
+    for name, words in (("run", "Export"), ("measure", "Estimate"), ("cancel", "Cancel")):
+        page.locator(f"#l4f_export_{name}").get_by_text(words, exact=True).wait_for()
+
+
+def test_a_motion_is_made_and_moves_in_the_page(page, site, tmp_path):  # noqa: F811
+    open_tab(page, "Export")
+    page.get_by_text("Transparent motion").click()
+    page.locator("#l4f_motion_frames input[type=number]").fill("8")
+    page.locator("#l4f_motion_run").click()
+    page.locator("#l4f_motion_status").get_by_text("8 frames").wait_for()
+    address = page.locator("#l4f_motion_image img").get_attribute("src")
+    moving = tmp_path / "moving.webp"
+    if address.startswith("http"):
+        moving.write_bytes(page.request.get(address).body())
+        with Image.open(moving) as picture:
+            assert picture.n_frames == 8 and picture.mode == "RGBA"

@@ -1,0 +1,159 @@
+"""The panel Models in Chromium: fetching, drawing, learning, importing, deleting and publishing. See `test_browser`."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import hostile_files
+import pytest
+import upload_server
+from bundles import tiny_bundle
+from hub_server import Hub, catalogue_entry, point_at, write_catalogue
+from models_page import maskless
+from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
+from test_models_panel import TENSORFLOW, TINY
+from upload_server import UploadHub
+
+from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.training import class_masks
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The page of an owner, over a Hub on the loopback with the class "things"."""
+    from serving import served
+
+    from l4f_ui.engine import Engine, EngineSettings
+    from l4f_ui.outputs import Outputs
+    from l4f_ui.workspace import Workspace
+
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch, Hub() as hub:
+        point_at(hub, patch, home)
+        patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
+        patch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+        content = TENSORFLOW.read_bytes()
+        hub.put("someone/checkpoints", {"things.pkl": content})
+        write_catalogue(home, things=catalogue_entry(
+            content, "things.pkl", title="Things", licence="NC", terms="not for sale"))
+        maskless(home)
+        workspace = Workspace(Engine(lambda: EngineSettings(device="cpu")), Outputs(home / "pictures"),
+                              manages_classes=True, own_repositories=True)
+        with served(workspace) as site:
+            yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None), hub=hub, home=home)
+
+
+def open_models(page, name: str) -> None:  # noqa: F811
+    open_tab(page, "Models")
+    page.locator(f"#l4f_models_table tr[data-name={name}] button").click()
+    page.locator(f"#l4f_models_table tr.l4f-selected[data-name={name}]").wait_for()
+    settle(page)
+
+
+def choose_class(page, control: str, title: str, name: str) -> None:  # noqa: F811
+    """Gradio 3 shows the value, and gives its choices no role."""
+    page.locator(f"#{control} input").click()
+    new = page.get_by_role("option", name=title, exact=True)
+    old = page.locator("ul.options li").filter(has_text=name)
+    new.or_(old).first.click()
+
+
+def told(page, words: str) -> None:  # noqa: F811
+    page.locator("#l4f_models_activity").get_by_text(words).wait_for()
+
+
+def test_a_class_is_fetched_with_a_bar_and_drawn(page, site):  # noqa: F811
+    open_models(page, "things")
+    site.hub.pause = 0.002
+    page.locator("#l4f_models_download:enabled").click()
+    page.locator("#l4f_models_activity").get_by_text("tick that you accept it").wait_for()
+    page.locator("#l4f_models_accept input").check()
+    page.locator("#l4f_models_download:enabled").click()
+    told(page, "Downloading things.pkl")
+    page.locator("#l4f_models_activity [role=progressbar][aria-valuenow]").wait_for()
+    page.locator("#l4f_models_activity").get_by_text(" left").wait_for()
+    page.locator("#l4f_models_cancel:enabled").click()
+    told(page, "What has arrived is kept")
+    site.hub.pause = 0
+    page.locator("#l4f_models_download:enabled").get_by_text("Go on downloading").click()
+    told(page, "Things is here")
+    page.locator("#l4f_models_table tr[data-name=things]").get_by_text("Installed").wait_for()
+
+    open_tab(page, "Generate")
+    choose_class(page, "l4f_generate_class", "Things", "things")
+    page.locator("#l4f_generate_class").get_by_text("no masks yet").wait_for()
+    page.locator("#l4f_generate_seeds input").fill("1-2")
+    page.locator("#l4f_generate_run").click()
+    page.locator("#l4f_generate_status").get_by_text("this class has no masks yet").wait_for()
+    page.locator("#l4f_generate_to_models").click()
+    page.locator("#l4f_models_table tr.l4f-selected[data-name=things]").wait_for()
+
+
+def test_masks_are_learned_by_a_click(page, site):  # noqa: F811
+    open_models(page, "plain")
+    page.locator("#l4f_models_learn").get_by_text("minute on this device").wait_for()
+    page.locator("#l4f_models_learn:enabled").click()
+    told(page, "Plain has masks now")
+    open_tab(page, "Swap background")
+    choose_class(page, "l4f_swap_class", "Plain", "plain")
+    page.locator("#l4f_swap_image img").wait_for()
+
+
+def test_a_hostile_upload_is_refused_and_gone(page, site, tmp_path):  # noqa: F811
+    evil = tmp_path / "evil.pkl"
+    evil.write_bytes(b"\x80\x02" + hostile_files.call("os.system", hostile_files.text("touch ran")) + b".")
+    open_tab(page, "Models")
+    page.locator("#l4f_import_section").get_by_text("Import a checkpoint of your own").click()
+    page.locator("#l4f_import_file input[type=file]").set_input_files(evil)
+    page.locator("#l4f_import_file").get_by_text("evil").first.wait_for()
+    choose_class(page, "l4f_import_licence", "unknown", "unknown")
+    page.locator("#l4f_import_run").click()
+    problem = page.locator("#l4f_import_status .l4f-problem")
+    problem.wait_for()
+    assert "os.system" in problem.inner_text() and str(site.home) not in problem.inner_text()
+    page.locator("#l4f_import_file").get_by_text("Drop File Here").wait_for()
+    assert not list((site.home / "uploads").rglob("*.pkl")) and "evil" not in [c.name for c in catalogue.classes()]
+
+
+@pytest.mark.clicked_path
+def test_deleting_asks_first(page, site):  # noqa: F811
+    maskless(site.home, "old")
+    open_models(page, "old")
+    page.locator("#l4f_models_delete").click()
+    page.locator("#l4f_models_keep").click()
+    page.locator("#l4f_models_confirm").wait_for(state="hidden")
+    assert (site.home / "models/old").is_dir()
+    page.locator("#l4f_models_delete").click()
+    page.locator("#l4f_models_really").click()
+    told(page, "is deleted")
+    assert not (site.home / "models/old").exists()
+    page.locator("#l4f_models_table tr[data-name=old]").wait_for(state="detached")
+
+
+def test_a_class_is_published_without_masks_that_are_not_ones_own(page, site, monkeypatch):  # noqa: F811
+    bundle = tiny_bundle(title="Cows", alpha_origin="imported")
+    bundle.background = None
+    save_bundle(bundle, site.home / "models/cows")
+    with UploadHub() as hub:
+        upload_server.point_at(hub, monkeypatch, site.home)
+        open_models(page, "cows")
+        page.locator("#l4f_share_section").get_by_text("Share this class").click()
+        page.locator("#l4f_share_about").get_by_text("Cows").wait_for()
+        page.locator("#l4f_share_repository").locator("input, textarea").fill("me/l4f-cows")
+        page.locator("#l4f_share_run").click()
+        page.locator("#l4f_share_asks").get_by_text("may not be passed on").wait_for()
+        settle(page)
+        page.locator("#l4f_share_masks label").first.click()
+        page.locator("#l4f_share_run:enabled").click()
+        page.locator(f"#l4f_share_status a[href='{hub.address}/me/l4f-cows']").wait_for()
+        assert "alpha.safetensors" not in hub.made["me/l4f-cows"].files
+
+
+def test_narrow_screens_need_no_sideways_scrolling(page):  # noqa: F811
+    open_tab(page, "Models")  # later it hides behind three dots
+    page.locator("#l4f_models_table tr").first.wait_for()
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_function(
+        "getComputedStyle(document.querySelector('#l4f_models_table tr[data-name]')).display == 'grid'")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -1,0 +1,112 @@
+"""The panel Photographs in Chromium: segmented, shown, downloaded, refused; and a subject recovered. See
+`test_browser`."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from bundles import red_finder, tiny_bundle
+from PIL import Image
+from test_browser import browser, choose, download, open_tab, page, pixels, settle  # noqa: F401, fixtures
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The page over a tiny class that has a student."""
+    from l4f_plugin.checkpoints.bundle import save_bundle
+    from l4f_ui import app, compat
+    from l4f_ui.__main__ import free_port
+    from l4f_ui.engine import Engine, EngineSettings
+    from l4f_ui.outputs import Outputs
+    from l4f_ui.workspace import Workspace
+
+    models = tmp_path_factory.mktemp("models")
+    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "red")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(models))
+        engine = Engine(lambda: EngineSettings(device="cpu", default_class="red"))
+        workspace = Workspace(engine, Outputs(tmp_path_factory.mktemp("pictures")))
+        page = app.build(workspace)  # noqa: F811
+        address, _ = compat.launch(page, app.style(), server_name="127.0.0.1", share=False, inbrowser=False,
+                                   server_port=free_port(7960, "127.0.0.1"),
+                                   allowed_paths=workspace.outputs.served_folders)
+        yield SimpleNamespace(address=address, gate=SimpleNamespace(set=lambda: None), outputs=workspace.outputs)
+        compat.close(page)
+        workspace.outputs.forget_previews()
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A red square on blue, twice, and a file that is no picture."""
+    folder = tmp_path_factory.mktemp("photographs")
+    picture = np.zeros((60, 80, 3), np.uint8) + np.array([20, 80, 200], np.uint8)
+    picture[15:45, 20:60] = [230, 30, 40]
+    for name in ("holiday.png", "garden.png"):
+        Image.fromarray(picture).save(folder / name)
+    (folder / "torn.png").write_bytes(b"nothing")
+    return [folder / name for name in ("holiday.png", "garden.png", "torn.png")]
+
+
+def drop(page, files) -> None:  # noqa: F811
+    """Uploads files, and waits until the page has them all."""
+    page.locator("#l4f_photos_files input[type=file]").set_input_files([str(file) for file in files])
+    for file in files:
+        page.locator("#l4f_photos_files").get_by_text(file.stem).first.wait_for()
+
+
+def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_path):  # noqa: F811
+    open_tab(page, "Photographs")
+    page.locator("#l4f_photos_empty").get_by_text("No photographs yet").wait_for()
+    drop(page, photographs)
+    page.locator("#l4f_photos_run").click()
+    told = page.locator("#l4f_photos_status .l4f-finished")
+    told.get_by_text("2 of 3 photographs segmented").wait_for()
+    settle(page)
+    assert "torn.png" in told.inner_text() and "/" not in told.inner_text()
+
+    page.locator("#l4f_photos_compare img").first.wait_for()
+    choose(page, "l4f_photos_view", "Result")
+    page.locator("#l4f_photos_image img").wait_for()
+    cutout = pixels(download(page, "l4f_photos_download_composite", tmp_path))
+    assert cutout.shape == (60, 80, 4) and cutout[30, 40, 3] > 250 and cutout[2, 2, 3] < 5
+    mask = pixels(download(page, "l4f_photos_download_mask", tmp_path))
+    assert np.array_equal(mask, cutout[..., 3])
+    with zipfile.ZipFile(download(page, "l4f_photos_download_zip", tmp_path)) as archive:
+        assert sorted(archive.namelist()) == ["garden_alpha.png", "garden_cutout.png", "holiday_alpha.png",
+                                              "holiday_cutout.png"]
+
+    before = page.locator("#l4f_photos_image img").get_attribute("src")
+    choose(page, "l4f_photos_kind", "Colour")
+    page.locator("#l4f_photos_run").click()
+    page.wait_for_function(
+        "before => { const image = document.querySelector('#l4f_photos_image img');"
+        "return image && image.getAttribute('src') != before }", arg=before)
+    told.get_by_text("2 of 3 photographs segmented").wait_for()
+    settle(page)
+    composite = pixels(download(page, "l4f_photos_download_composite", tmp_path))
+    assert composite.shape == (60, 80, 3) and composite[30, 40, 0] > 200
+    assert np.abs(composite[2, 2].astype(int) - [0x7A, 0xA7, 0xC7]).max() <= 2
+
+
+def test_a_subject_is_recovered_and_taken_to_swap(page, photographs):  # noqa: F811
+    open_tab(page, "Photographs")
+    drop(page, photographs[:1])
+    page.get_by_text("Recover the subject as the class draws it").click()
+    page.locator("#l4f_recover_steps input[type=number]").fill("1000")
+    page.locator("#l4f_recover_run").click()
+    page.locator("#l4f_recover_image img").wait_for()  # a picture on the way
+    page.locator("#l4f_recover_cancel").click()
+    page.locator("#l4f_recover_status").get_by_text("Stopped").wait_for()
+    settle(page)
+    page.locator("#l4f_recover_steps input[type=number]").fill("50")
+    page.locator("#l4f_recover_run").click()
+    page.locator("#l4f_recover_status").get_by_text("holiday.png, drawn again by Red things").wait_for()
+    settle(page)
+    page.locator("#l4f_recover_compare img").first.wait_for()
+    page.locator("#l4f_recover_to_swap").click()
+    page.locator("#l4f_swap_status").get_by_text("The recovered subject").wait_for()
+    page.locator("#l4f_swap_image img").wait_for()

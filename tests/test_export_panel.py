@@ -1,0 +1,173 @@
+"""The panel Export without a browser: handlers called as Gradio calls them."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from pages import run, status_of
+from PIL import Image
+
+from l4f_plugin.errors import UserError
+from l4f_ui import app, compat
+from l4f_ui.engine import Engine, EngineSettings
+from l4f_ui.export_panel import ExportPanel, ExportVisit, settings_of
+from l4f_ui.outputs import Outputs
+from l4f_ui.workspace import Workspace
+
+USUAL = dict(count=12, format_name="folder", size=None, psi=0.6, backgrounds=["own"], split="0.5,0.5,0", first="0",
+             curate=False, bounds=(0.02, 0.85, 0.2, 0.9))
+
+
+def values(**changed) -> list:
+    chosen = {**USUAL, **changed}
+    bounds = chosen.pop("bounds")
+    return [*chosen.values(), *bounds]
+
+
+@pytest.fixture
+def site(tiny_bundle_folder, tmp_path, monkeypatch):
+    """The panel of a page that only its owner reaches; notices are collected."""
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+    notices: list[str] = []
+    monkeypatch.setattr(gr, "Warning", notices.append)
+    engine = Engine(lambda: EngineSettings(device="cpu"))
+    workspace = Workspace(engine, Outputs(tmp_path / "out"), manages_classes=True)
+    with compat.blocks("page", ""):
+        panel = ExportPanel(workspace)
+    yield SimpleNamespace(panel=panel, workspace=workspace, visit=ExportVisit(), notices=notices,
+                          sets=tmp_path / "out" / "sets")
+    workspace.library.close()
+    workspace.outputs.forget_previews()
+
+
+def press(site, button: str, *given: object) -> dict:
+    """What the page shows at once."""
+    return site.panel.answered(getattr(site.panel, button))(site.visit, *given)
+
+
+def wait(site, seen: dict) -> dict:
+    """All that the watcher shows until nothing runs any more, on top of `seen`."""
+    updates = list(site.panel.watch(site.visit))
+    assert updates, "Gradio empties the outputs of a generator that yields nothing"
+    for update in updates:
+        seen = {**seen, **{part: value for part, value in update.items() if value != gr.update()}}
+    return seen
+
+
+def told(site, seen: dict) -> str:
+    return html.unescape(re.sub("<[^>]*>", "", seen[site.panel.activity]))
+
+
+def export(site, name: str = "tiny", **changed) -> dict:
+    return wait(site, press(site, "start", name, *values(**changed)))
+
+
+def test_a_set_is_made_and_its_card_is_shown(site):
+    seen = export(site)
+    [folder] = site.sets.iterdir()
+    assert "12 pictures with masks are in" in told(site, seen) and folder.name in told(site, seen)
+    assert folder.name.startswith("tiny-folder-12-") and len(list(folder.rglob("images/*.png"))) == 12
+    card = seen[site.panel.card]["value"]
+    assert card.startswith("### Tiny things: 12 generated pictures") and seen[site.panel.card]["visible"]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    export(site)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
+    export(site, size=16, format_name="coco")
+    assert len(list(site.sets.iterdir())) == 2
+
+
+def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, monkeypatch):
+    held, go = threading.Event(), threading.Event()
+    drawing, drawn = site.workspace.engine.drawing, 0
+
+    def slow(*arguments):
+        nonlocal drawn
+        drawn += 1
+        if drawn == 3:  # the plan, the first shard, and then
+            held.set()
+            go.wait(20)
+        return drawing(*arguments)
+
+    monkeypatch.setattr(site.workspace.engine, "drawing", slow)
+    started = press(site, "start", "tiny", *values(count=150))
+    assert held.wait(20) and started[site.panel.run]["interactive"] is False
+    again = press(site, "start", "tiny", *values(count=150))
+    assert len(site.panel.exports.running()) == 1 and again[site.panel.cancel]["interactive"] is True
+    site.panel.stop()
+    go.set()
+    seen = wait(site, again)
+    assert "The export of Tiny things was stopped" in told(site, seen)
+    [folder] = site.sets.iterdir()
+    assert not (folder / "SHA256SUMS").exists()
+    assert seen[site.panel.unfinished]["choices"] == [folder.name] and seen[site.panel.resume]["visible"]
+    seen = wait(site, press(site, "start_again", folder.name))
+    assert (folder / "SHA256SUMS").is_file() and "150 pictures" in told(site, seen)
+    assert seen[site.panel.resume]["visible"] is False
+
+
+def test_estimate_tells_time_and_size(site):
+    *_, seen = site.panel.estimate("tiny", *values(count=100_000))
+    assert re.fullmatch(r"(about|less than) .+ · [\d.]+ [kMG]B", told(site, seen))
+    assert not site.sets.exists()
+
+
+@pytest.mark.parametrize(("changed", "sentence"), [
+    ({"count": 0}, "from 1 to 1000000"), ({"count": None}, "Number of pictures"), ({"count": 2.5}, "whole number"),
+    ({"size": 4}, "Longer side"), ({"backgrounds": []}, "kind of background"),
+    ({"backgrounds": ["pictures"]}, "kind of background"), ({"split": "1,1,1"}, "add up to 3"),
+    ({"split": "x"}, "no split"), ({"first": "a"}, "not a seed"), ({"format_name": "zip"}, "format"),
+    ({"curate": True, "bounds": (0.9, 0.1, 0.2, 0.9)}, "largest area")])
+def test_mistakes_are_refused_in_words(changed, sentence):
+    with pytest.raises(UserError, match=sentence):
+        settings_of(*values(**changed))
+
+
+def test_refusals_are_shown_and_leave_nothing(site):
+    assert "from 16 to 32, not 64" in told(site, export(site, size=64))
+    assert "from 1 to 1000000" in told(site, export(site, count=0))
+    assert "no object class ../secret" in told(site, export(site, name="../secret"))
+    assert not site.sets.exists() or not any(site.sets.iterdir())
+    export(site)
+    for name in ("", None, "..", "../..", "/etc", "tiny-folder-12-00000000", next(site.sets.iterdir()).name):
+        assert "no such unfinished set" in told(site, press(site, "start_again", name))
+
+
+def test_settings_are_what_was_asked_for():
+    settings = settings_of(*values(count=1000.0, size=64.0, backgrounds=["colours", "seeds"], curate=True))
+    assert (settings.count, settings.size, settings.backgrounds) == (1000, 64, ("seeds", "colours"))
+    assert settings.curation.min_area == 0.02 and settings.split == (0.5, 0.5, 0.0)
+
+
+def test_pages_that_others_reach_make_no_sets(page):
+    assert page.export.allowed is False and not hasattr(page.export, "run")
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("webp", "webp"), ("apng", "png")])
+def test_motion_is_made_and_offered(page, kind, ending):
+    form = page.export.motion
+    seen = run(form, form.make, "tiny", "1,2", 0.6, 6, 12, kind, True)
+    [path] = page.outputs.today().iterdir()
+    assert path.name == f"tiny_motion_1-2_psi0.60.{ending}" and seen[form.image]["value"] == str(path)
+    assert status_of(form, seen).startswith("6 frames, 0.5 s · saved as ")
+    with Image.open(path) as moving:
+        assert moving.n_frames == 6
+
+
+def test_motion_that_cannot_be_is_said(page):
+    form = page.export.motion
+    for (written, frames, fps), sentence in (
+            (("1", 6, 12), "number of seeds"), (("x", 6, 12), "not a seed"), (("1,2", 500, 12), "Frames"),
+            (("1-9", 5, 12), "too few"), (("1,2", 6, 0), "frames a second")):
+        seen = run(form, form.make, "tiny", written, 0.6, frames, fps, "webp", True)
+        assert sentence in status_of(form, seen) and not page.outputs.today().exists()
+
+
+def test_the_page_has_the_panel(site):
+    with compat.blocks("page", ""):
+        parts = app.Page(site.workspace)
+    assert parts.export.allowed and parts.export.watched

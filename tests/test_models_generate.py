@@ -1,0 +1,169 @@
+"""Classes that are yet to be fetched, and those without masks, picked in the panel Generate."""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from bundles import tiny_bundle
+from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
+from models_page import maskless, offered, plain
+from pages import pixels, run, status_of
+from test_models_panel import TENSORFLOW
+
+from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_ui import __main__ as command
+from l4f_ui import app, compat
+from l4f_ui.engine import Engine, EngineSettings
+from l4f_ui.outputs import Outputs
+from l4f_ui.workspace import Workspace
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """The whole page of an owner, over a Hub with the class "things", and a class of his own."""
+    with Hub() as hub:
+        point_at(hub, monkeypatch, tmp_path)
+        content = TENSORFLOW.read_bytes()
+        hub.put("someone/checkpoints", {"things.pkl": content})
+        write_catalogue(tmp_path, things=catalogue_entry(
+            content, "things.pkl", title="Things", licence="NC", terms="not for sale"))
+        save_bundle(tiny_bundle(title="Tiny things"), tmp_path / "models/tiny")
+        notices: list[str] = []
+        monkeypatch.setattr(gr, "Warning", notices.append)
+        workspace = Workspace(Engine(lambda: EngineSettings(device="cpu")), Outputs(tmp_path / "out"),
+                              manages_classes=True, own_repositories=True)
+        parts = app.build(workspace).l4f
+        yield SimpleNamespace(generate=parts.generate, swap=parts.swap, models=parts.models, parts=parts, hub=hub,
+                              library=workspace.library, engine=workspace.engine, notices=notices)
+        workspace.library.close()
+        workspace.outputs.forget_previews()
+
+
+def generate(page, name: str, accepted: bool = False, view: str = "picture") -> dict:
+    return run(page.generate, page.generate.generate, name, "3-4", 0.7, 1, view, accepted)
+
+
+def test_a_class_is_fetched_by_its_first_use(page, monkeypatch):
+    panel = page.generate
+    told = panel.choice.tell("things")
+    assert "Things is under NC: not for sale" in plain(told[panel.choice.consent.words])
+    assert "fetched by the first Generate" in told[panel.choice.dropdown]["info"]
+    refused = generate(page, "things")
+    assert "tick that you accept it" in status_of(panel, refused) and page.hub.requests == []
+    page.hub.pause = 0.0002
+    updates = list(panel.job.guarded(panel.generate)("things", "3-4", 0.7, 1, "picture", True))
+    said = [plain(update[panel.job.status]) for update in updates if panel.job.status in update]
+    assert any(words.startswith("Downloading things.pkl · ") for words in said), said
+    seen = {key: value for update in updates for key, value in update.items()}
+    assert [sample.seed for sample in seen[panel.results]] == [3, 4]
+    offer = seen[panel.choice.dropdown]
+    assert offered(offer)["things"] in ("Things", "things") and offer["value"] == "things"
+    assert not seen[panel.choice.consent.frame]["visible"]
+    page.hub.requests.clear()
+    assert len(generate(page, "things")[panel.results]) == 2 and page.hub.requests == []
+
+
+def test_the_list_tells_what_is_here(page, tmp_path):
+    maskless(tmp_path)
+    offer = page.generate.choice.refresh()[page.generate.choice.dropdown]
+    if compat.MAJOR >= 4:
+        assert offered(offer)["things"] == "Things · to download 3 MB" and offered(offer)["tiny"] == "Tiny things"
+    names = list(offered(offer))
+    assert names.index("tiny") < names.index("plain") < names.index("things")
+    assert "no masks yet" in page.generate.choice.describe("plain")
+    assert page.generate.choice.refresh("plain")[page.generate.choice.dropdown]["value"] == "plain"
+    assert page.generate.choice.refresh("gone")[page.generate.choice.dropdown]["value"] == page.engine.default_class()
+    assert list(offered(page.swap.choice.refresh()[page.swap.choice.dropdown])) == [
+        entry.name for entry in page.engine.classes()], "swapping needs masks"
+
+
+def test_a_class_without_masks_draws_and_offers_to_learn_them(page, tmp_path):
+    maskless(tmp_path)
+    panel = page.generate
+    seen = generate(page, "plain", view="cutout")
+    [first, _] = seen[panel.results]
+    assert sorted(first.files) == ["background", "picture"] and pixels(first.files["picture"]).shape == (32, 32, 3)
+    assert [path for path, _ in seen[panel.gallery]["value"]][0] == str(first.files["picture"])
+    assert status_of(panel, seen).endswith("this class has no masks yet") and seen[panel.to_models]["visible"]
+    picked = panel.pick("mask", seen[panel.results], SimpleNamespace(index=0))
+    assert not picked[panel.to_swap]["interactive"] and picked[panel.use_seed]["interactive"]
+    assert picked[panel.download]["value"] == str(first.files["picture"])
+    assert panel.switch_view("mask", seen[panel.results], 0)[panel.download]["value"] == str(first.files["picture"])
+    assert panel.pack(seen[panel.results])[panel.archive]["value"].endswith(".zip")
+    again = generate(page, "tiny")
+    assert not again[panel.to_models]["visible"] and "mask" in again[panel.results][0].files
+
+
+def test_cancel_stops_the_download(page):
+    panel, seen = page.generate, {}
+    page.hub.pause = 0.002
+    for update in panel.job.guarded(panel.generate)("things", "3", 0.7, 1, "picture", True):
+        seen |= update
+        if "Downloading" in plain(seen.get(panel.job.status, "")) and page.library.arrived("things"):
+            panel.job.stop(seen[panel.job.identifier])
+    task = page.library.tasks.of("things")
+    assert task.wait(60) and task.stopped and not catalogue.entry("things").installed
+    assert "Stopped" in status_of(panel, seen) and page.library.arrived("things") > 0
+
+
+def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
+    panel = page.generate
+    page.hub.pause = 0.0005
+    task = page.library.download("things", accepted=True)
+    other = task.follow()
+    next(other)
+    seen: dict = {}
+    for update in panel.job.guarded(panel.generate)("things", "3", 0.7, 1, "picture", True):
+        seen |= update
+        if "Downloading" in plain(seen.get(panel.job.status, "")):
+            panel.job.stop(seen[panel.job.identifier])
+    assert "Stopped" in status_of(panel, seen)
+    list(other)
+    assert task.outcome and catalogue.entry("things").installed
+
+
+def test_a_download_that_fails_is_told_without_paths(page, tmp_path):
+    page.hub.fault = Fault("wrong bytes")
+    told = status_of(page.generate, generate(page, "things", True))
+    assert "its sha256 differs" in told and str(tmp_path) not in told and len(page.notices) == 1
+    page.hub.fault = None
+    assert len(generate(page, "things")[page.generate.results]) == 2
+
+
+def test_a_page_of_others_offers_only_what_is_here(page, tmp_path):
+    maskless(tmp_path)
+    parts = app.build(Workspace(page.engine, Outputs(tmp_path / "theirs"))).l4f
+    names = offered(parts.generate.choice.refresh()[parts.generate.choice.dropdown])
+    assert "tiny" in names and not {"things", "plain"} & set(names) and parts.generate.choice.consent is None
+    seen = run(parts.generate, parts.generate.generate, "things", "3", 0.7, 1, "picture", True)
+    assert "No object class is chosen" in status_of(parts.generate, seen) and page.hub.requests == []
+
+
+@pytest.mark.parametrize(("options", "owned"), [
+    ([], True), (["--listen"], False), (["--share"], False), (["--listen", "--auth", "ann:secret"], True),
+    (["--share", "--auth", "ann:secret"], True)])
+def test_who_may_change_classes(monkeypatch, tmp_path, options, owned):
+    seen = {}
+
+    class Stop(Exception):
+        pass
+
+    def build(workspace):
+        seen["workspace"] = workspace
+        return argparse.Namespace(close=lambda **_: None)
+
+    def launch(page, style, **arguments):
+        seen["arguments"] = arguments
+        raise Stop
+
+    monkeypatch.setattr(app, "build", build)
+    monkeypatch.setattr(compat, "launch", launch)
+    with pytest.raises(Stop):
+        command.serve(command.parser().parse_args(["--no-browser", "--output-dir", str(tmp_path), *options]))
+    workspace = seen["workspace"]
+    assert (workspace.manages_classes, workspace.own_repositories) == (owned, owned)
+    assert ("max_file_size" in seen["arguments"]) == owned

@@ -1,0 +1,220 @@
+"""A user's own files through the form of the panel Models: good ones become classes, hostile ones leave nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import gradio as gr
+import hostile_files
+import nvidia_files
+import pytest
+from bundles import tiny_bundle
+from models_page import Page, maskless, plain, row
+
+from l4f_plugin.checkpoints import own_checkpoints, own_process
+from l4f_plugin.checkpoints.bundle import load_bundle
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.checkpoints.files import STALE_AFTER_SECONDS
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.runtime import CancelToken
+from l4f_ui import models_import
+
+GOLDENS = Path(__file__).parent / "data/goldens"
+GENERATOR, ALPHA = GOLDENS / "l4f_256_generator.pt", GOLDENS / "l4f_256_alpha_general.pt"
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    monkeypatch.setattr(gr, "Warning", lambda words: None)
+    made = Page(tmp_path)
+    made.library.wants_estimate = lambda name: False
+    yield made
+    made.library.close()
+    made.workspace.outputs.forget_previews()
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Spares the seconds that another process takes to import torch."""
+    def convert(source, destination, *, least_bytes, **options):
+        assert least_bytes == 0, "an upload goes to a process of its own"
+        return own_process.convert_apart(source, destination, **options)
+
+    monkeypatch.setattr(own_checkpoints, "convert_apart", convert)
+
+
+def upload(tmp_path: Path, name: str, content: bytes | Path) -> str:
+    """A file as Gradio keeps an upload: under its own name in a folder of its own."""
+    folder = tmp_path / "uploads" / f"{len(list((tmp_path / 'uploads').glob('*'))):064x}"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    return str(folder / name)
+
+
+def bring(page: Page, file=None, alpha=None, name="", title="", licence="CC0-1.0") -> tuple[dict, str]:
+    form = page.panel.imports
+    return page.form(form, form.bring, file, alpha, name, title, licence)
+
+
+def left(tmp_path: Path) -> list[str]:
+    """What lies in the folders of uploads and models, but for locks."""
+    return sorted(path.name for folder in ("uploads", "models") for path in (tmp_path / folder).rglob("*")
+                  if path.is_file() and path.suffix != ".lock")
+
+
+def test_a_checkpoint_with_its_masks_becomes_a_class(page, tmp_path):
+    """In a process of its own, as on the page."""
+    seen, told = bring(page, upload(tmp_path, "My Faces.pt", GENERATOR), upload(tmp_path, "alpha.pt", ALPHA),
+                       title="My faces", licence="CC-BY-4.0")
+    assert told == "My faces is ready to draw." and page.visit.picked == "my-faces"
+    config = read_config(tmp_path / "models/my-faces")
+    assert (config.title, config.licence, config.source) == (
+        "My faces", "CC-BY-4.0", "converted from My Faces.pt, alpha.pt")
+    assert load_bundle(tmp_path / "models/my-faces").alpha is not None
+    assert row(page, "my-faces")["Verified"] == "yes" and row(page, "my-faces")["Masks"] == "yes"
+    assert not [path for path in (tmp_path / "uploads").rglob("*")], "the uploads are gone, with their folders"
+    form = page.panel.imports
+    assert seen[form.file] is None and seen[form.alpha] is None and seen[page.panel.choice]["value"] == "my-faces"
+
+
+def test_nvidias_pickle(page, tmp_path, in_this_process):
+    bundle = tiny_bundle()
+    path = nvidia_files.write(nvidia_files.pytorch_root(bundle.generator, bundle.discriminator), tmp_path / "x.pkl")
+    _, told = bring(page, upload(tmp_path, "network.pkl", path), name="things")
+    assert told == "Things is ready to draw." and load_bundle(tmp_path / "models/things").alpha is None
+    batches = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))
+    assert batches[-1][0].alpha is None
+
+
+def test_masks_alone_complete_the_class_that_is_picked(page, tmp_path, in_this_process):
+    bring(page, upload(tmp_path, "faces.pt", GENERATOR))
+    list(page.engine.generate("faces", [1], 0.7, page.engine.new_token()))
+    page.pick("faces")
+    _, told = bring(page, None, upload(tmp_path, "alpha.pt", ALPHA), licence=None)
+    assert told == "Faces is ready to draw." and row(page, "faces")["Masks"] == "yes"
+    config = read_config(tmp_path / "models/faces")
+    assert config.alpha_origin == "imported" and config.alpha_threshold == 0.9
+    [sample] = list(page.engine.generate("faces", [1], 0.7, page.engine.new_token()))[-1]
+    assert sample.alpha is not None
+
+
+def test_masks_of_another_generator_change_nothing(page, tmp_path, in_this_process):
+    folder = maskless(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    page.pick("plain")
+    _, told = bring(page, None, upload(tmp_path, "alpha.pt", ALPHA), licence=None)
+    assert told.startswith("alpha.pt belongs to another generator")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before and left(tmp_path) == sorted(before)
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({}, "There is no file yet"), ({"licence": None}, "under which licence"), ({"licence": " "}, "under which licence"),
+    ({"title": "x" * 201}, "one line of up to 200"), ({"licence": "a\nb"}, "one line of up to 200"),
+    ({"name": "../evil"}, "is no name for a class"), ({"name": "A B"}, "is no name for a class"),
+    ({"name": "plain"}, "There is a class plain already"), ({"name": "horse"}, "There is a class horse already"),
+    ({"name": "other"}, "holds other files under the name other")])
+def test_what_is_missing_or_wrong_is_said(page, tmp_path, values, words):
+    maskless(tmp_path)
+    (tmp_path / "models/other").mkdir()
+    (tmp_path / "models/other/thesis.txt").write_text("mine")
+    before = left(tmp_path)
+    file = upload(tmp_path, "a.pt", GENERATOR) if values else None
+    _, told = bring(page, file, **values)
+    assert words in told and str(tmp_path) not in told and left(tmp_path) == before
+
+
+def test_what_is_too_large_is_not_read(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(models_import, "MOST_BYTES", 1000)
+    _, told = bring(page, upload(tmp_path, "a.pt", b"x" * 1001))
+    assert told.startswith("a.pt is larger than 1 kB") and left(tmp_path) == []
+
+
+def test_only_uploads_are_touched(page, tmp_path):
+    """A path in a request names a file of the server; that is neither read nor removed."""
+    mine = tmp_path / "mine.pt"
+    mine.write_bytes(GENERATOR.read_bytes())
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads/link.pt").symlink_to(mine)
+    for path in (mine, tmp_path / "uploads/../mine.pt", tmp_path / "uploads/link.pt", tmp_path / "uploads/none.pt"):
+        _, told = bring(page, str(path))
+        assert "was not uploaded here" in told and mine.is_file()
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_cancelled_import_leaves_nothing(page, tmp_path, monkeypatch):
+    def convert(source, destination, *, cancel: CancelToken, **options):
+        destination.mkdir()
+        (destination / "generator.safetensors").write_bytes(b"half")
+        while not cancel.cancelled:
+            time.sleep(0.01)
+        raise Cancelled
+
+    monkeypatch.setattr(own_checkpoints, "convert_apart", convert)
+    form = page.panel.imports
+    job = form.job.guarded(form.bring)(page.visit, upload(tmp_path, "a.pt", GENERATOR), None, "", "", "MIT")
+    seen: dict = {}
+    for update in job:
+        seen |= update
+        if "Reading and converting a.pt" in plain(seen.get(form.job.status, "")):
+            form.job.stop(seen[form.job.identifier])
+    page.wait()
+    assert plain(seen[form.job.status]) == "Stopped." and left(tmp_path) == []
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_leftovers_of_a_killed_process_are_removed(page, tmp_path, in_this_process):
+    old = tmp_path / "models/.faces.0123456789ab.partial"
+    old.mkdir(parents=True)
+    os.utime(old, (1, 1 + STALE_AFTER_SECONDS))
+    bring(page, upload(tmp_path, "faces.pt", GENERATOR))
+    assert not old.exists() and (tmp_path / "models/faces").is_dir()
+
+
+# Hostile files
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("corpus"))
+    try:
+        return hostile_files.corpus()
+    finally:
+        os.chdir(before)
+
+
+def refused(page: Page, tmp_path: Path, content: bytes, words: str, *, as_alpha: bool = False) -> None:
+    """The form refuses the file in one sentence, runs nothing and leaves nothing."""
+    evil = upload(tmp_path, "evil.pt", content)
+    files = (upload(tmp_path, "good.pt", GENERATOR), evil) if as_alpha else (evil, None)
+    seen, told = bring(page, *files, name="evil")
+    assert words in told and "evil" in told and told.endswith(".") and len(told) < 400 and told.isprintable()
+    assert str(tmp_path) not in told and "/" not in told.replace("rosinality's or NVIDIA's", "")
+    assert left(tmp_path) == [] and not (tmp_path / hostile_files.CANARY).exists()
+    assert seen[page.panel.imports.job.run]["interactive"]
+
+
+def test_every_hostile_file_is_refused_by_the_form(page, tmp_path, corpus, in_this_process, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(corpus) > 150
+    for name, (content, words) in corpus.items():
+        try:
+            refused(page, tmp_path, content, words)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == []
+
+
+CASES = ["system, protocol 0", "exec, protocol 4", "inner call, protocol 2", "array of objects"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_some_in_a_process_of_their_own_as_on_the_page(page, tmp_path, corpus, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    content, words = corpus[case]
+    refused(page, tmp_path, content, words, as_alpha=case == CASES[0])

@@ -1,0 +1,512 @@
+"""The panel Models without a browser, against a Hub on the loopback: handlers called as Gradio calls them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+import torch
+from bundles import tiny_bundle
+from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
+from models_page import Page, maskless, offered, plain, row
+
+from l4f_plugin import model_cache
+from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.errors import UserError
+from l4f_plugin.training import class_masks
+from l4f_plugin.training.recipes import AlphaSettings
+from l4f_ui import models_panel
+from l4f_ui import words as in_words
+from l4f_ui.models_panel import Visit
+
+GOLDENS = Path(__file__).parent / "data/goldens"
+ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
+DOGS, CLOSED = "someone/l4f-dogs", "someone/l4f-closed"
+TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("bundles")
+    save_bundle(tiny_bundle(title="Dogs"), folder / "dogs")
+    save_bundle(tiny_bundle(title="Closed", licence="CC-BY-NC-4.0"), folder / "closed")
+    return SimpleNamespace(dogs=folder / "dogs", closed=folder / "closed")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, bundles):
+    """A TensorFlow pickle under a licence to accept, a rosinality file, and two bundles."""
+    with Hub() as server:
+        point_at(server, monkeypatch, tmp_path)
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+        faces, things = ROSINALITY.read_bytes(), TENSORFLOW.read_bytes()
+        server.put("someone/checkpoints", {"a/faces.pt": faces, "things.pkl": things})
+        server.put_folder(DOGS, bundles.dogs)
+        server.put_folder(CLOSED, bundles.closed)
+        write_catalogue(
+            tmp_path,
+            things=catalogue_entry(things, "things.pkl", title="Things", licence="NC", terms="not for sale",
+                                   licence_url="https://example.org/nc"),
+            faces=catalogue_entry(faces, "a/faces.pt", title="Faces", resolution=256),
+            dogs={"title": "Dogs", "resolution": 32, "licence": "CC0-1.0", "repository": DOGS})
+        yield server
+
+
+@pytest.fixture
+def page(hub, tmp_path, monkeypatch, request):
+    notices: list[str] = []
+    monkeypatch.setattr(gr, "Warning", notices.append)
+    monkeypatch.setattr(models_panel, "LOOK_AGAIN", 0.02)
+    monkeypatch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+    made = Page(tmp_path)
+    made.notices = notices
+    if "measuring" not in request.fixturenames:
+        made.library.wants_estimate = lambda name: False  # it costs a second for each class that is looked at
+    yield made
+    made.library.close()
+    made.workspace.outputs.forget_previews()
+
+
+@pytest.fixture
+def measuring():
+    """For tests in which the time that learning would take is measured."""
+
+
+# What is there
+
+
+def test_the_table_tells_of_every_class(page, tmp_path):
+    maskless(tmp_path)
+    assert row(page, "things") == {
+        "Class": "Thingsthings 32 px", "State": "On offer", "Masks": "not yet", "Size": "3 MB to download",
+        "Memory": row(page, "things")["Memory"], "Verified": "–", "Licence": "NC", "Source": "someone/checkpoints"}
+    assert row(page, "plain")["State"] == "Installed" and row(page, "plain")["Verified"] == "not yet"
+    assert "here" in row(page, "plain")["Size"] and row(page, "plain")["Source"] == "yours"
+    assert row(page, "dogs")["Masks"] == "yes"
+    choices = offered(page.panel.show(page.visit)[page.panel.choice])
+    assert {"things", "faces", "dogs", "plain"} <= choices.keys()
+
+
+def test_building_and_listing_import_no_torch(hub, tmp_path):
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from l4f_ui import compat; from l4f_ui.outputs import Outputs; from l4f_ui.workspace import Workspace\n"
+        "from l4f_ui.models_panel import ModelsPanel, Visit\n"
+        f"outputs = Outputs(Path({str(tmp_path)!r}))\n"
+        "workspace = Workspace(outputs=outputs, manages_classes=True, own_repositories=True)\n"
+        "with compat.blocks('page', ''):\n    panel = ModelsPanel(workspace)\n"
+        "list(panel.watch(Visit()))\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n")
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env={
+        **os.environ, "LABELS4FREE_MODELS": str(tmp_path / "models")})
+
+
+def test_markup_in_a_title_is_shown_not_obeyed(page, tmp_path):
+    bundle = tiny_bundle(title="<img src=x onerror=alert(1)>", licence="<b>")
+    save_bundle(bundle, tmp_path / "models/odd")
+    seen = page.pick("odd")
+    assert "<img" not in seen[page.panel.table] + seen[page.panel.card] and "<b>" not in seen[page.panel.card]
+
+
+def test_a_damaged_bundle_is_told_and_can_be_deleted(page, tmp_path):
+    (maskless(tmp_path) / "config.json").write_text("{")
+    seen = page.pick("plain")
+    assert row(page, "plain")["State"] == "Damaged"
+    card = plain(seen[page.panel.card])
+    assert "not JSON" in card and str(tmp_path) not in card
+    assert page.shown(seen, "delete") and not page.shown(seen, "learn") and not page.shown(seen, "verify")
+    page.press("deleting")
+    assert not (tmp_path / "models/plain").exists()
+
+
+def test_a_damaged_catalogue_is_told(page, tmp_path):
+    (tmp_path / "models/catalogue.json").write_text("{")
+    told = plain(page.panel.show(page.visit)[page.panel.activity])
+    assert "is damaged" in told and str(tmp_path) not in told
+
+
+# Download
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("things", "Downloading things.pkl"), ("faces", "Downloading faces.pt"),
+    ("dogs", "Downloading generator.safetensors")])
+def test_a_class_is_fetched_verified_and_drawn(hub, page, name, words):
+    hub.pause = 0.8 * 1024 / catalogue.entry(name).download_bytes if name != "dogs" else 0.0  # a second in all
+    seen = page.pick(name)
+    assert page.shown(seen, "download") and not page.shown(seen, "delete")
+    seen = page.press("download", True)
+    title = {"things": "Things", "faces": "Faces", "dogs": "Dogs"}[name]
+    assert page.told(seen) == f"{title} is here, checked and ready to draw." and page.notices == []
+    if name != "dogs":  # 33 kB come in no time
+        bars = [said for said in page.running() if said.startswith(words)]
+        with_bytes = re.compile(r".* · \d+ [kM]B of \d+ [kM]B( · .* left)?")
+        assert any(with_bytes.fullmatch(bar) for bar in bars), bars
+        assert any(said.startswith("Converting") for said in page.running())
+    assert not page.shown(seen, "download") and page.shown(seen, "verify") and page.shown(seen, "delete")
+    assert row(page, name)["State"] == "Installed" and row(page, name)["Verified"] == "yes"
+    assert row(page, name)["Source"].startswith("revision ")
+    assert "Every file" in page.told(page.press("verifying"))
+    hub.requests.clear()
+    batches = list(page.engine.generate(name, [1, 2], 0.7, page.engine.new_token()))
+    assert [sample.seed for sample in batches[-1]] == [1, 2] and hub.requests == []
+    assert (batches[-1][0].alpha is None) == (name != "dogs")
+
+
+def test_a_licence_is_read_before_anything_is_fetched(hub, page):
+    seen = page.pick("things")
+    consent = page.panel.consent
+    assert seen[consent.frame]["visible"]
+    assert plain(seen[consent.words]) == "Things is under NC: not for sale (https://example.org/nc)"
+    assert 'href="https://example.org/nc"' in seen[consent.words]
+    refused = page.press("download", False)
+    assert "tick that you accept it" in page.notices[0] and hub.requests == []
+    assert refused[page.panel.download]["interactive"]
+    page.press("download", True)
+    assert row(page, "things")["State"] == "Installed"
+    page.press("deleting")
+    seen = page.pick("things")
+    assert not seen[consent.frame]["visible"], "once is enough"
+    page.press("download", False)
+    assert row(page, "things")["State"] == "Installed"
+
+
+def test_a_free_licence_asks_for_nothing(page):
+    assert not page.pick("faces")[page.panel.consent.frame]["visible"]
+
+
+@pytest.mark.parametrize(("fault", "words"), [
+    (Fault("cut"), "cut off after"), (Fault(403), "HTTP status 403"), (Fault(503), "try again later"),
+    (Fault("wrong bytes"), "its sha256 differs"), (Fault("other hash"), "its sha256 differs")])
+def test_a_fault_ends_in_a_sentence_and_a_later_click_succeeds(hub, page, tmp_path, fault, words):
+    page.pick("faces")
+    hub.fault = fault
+    seen = page.press("download", False)
+    assert words in page.told(seen) and words in page.notices[0]
+    assert str(tmp_path) not in page.told(seen) and page.told(seen).endswith(".")
+    assert seen[page.panel.download]["interactive"] and row(page, "faces")["State"] == "On offer"
+    hub.fault = None
+    page.press("download", False)
+    assert row(page, "faces")["Verified"] == "yes"
+
+
+def test_cancel_keeps_what_has_arrived_and_the_button_goes_on(hub, page):
+    page.pick("things")
+    hub.pause = 0.002
+    page.panel.answered(page.panel.start_download)(page.visit, True)
+    task = page.library.tasks.of("things")
+    until = time.monotonic() + 60
+    while task.progress.done < 1_000_000 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert page.shown(page.panel.show(page.visit), "cancel")
+    page.panel.stop(page.visit)
+    seen = page.wait()
+    assert "What has arrived is kept" in page.told(seen) and page.notices == []
+    assert re.fullmatch(r"Go on downloading \(\d MB of 3 MB are here\)", seen[page.panel.download]["value"])
+    hub.pause = 0
+    hub.requests.clear()
+    page.press("download", False)
+    stored = [request for request in hub.asked() if "storage" in request.path]
+    assert [request.position >= 1_000_000 for request in stored] == [True]
+    assert row(page, "things")["State"] == "Installed"
+
+
+def test_a_page_that_is_opened_anew_sees_the_download(hub, page, tmp_path):
+    page.pick("things")
+    hub.pause = 0.001
+    page.panel.answered(page.panel.start_download)(page.visit, True)
+    first = page.panel.watch(page.visit)
+    next(first)
+    other, stranger = Visit("things"), page.panel
+    seen: dict = {}
+    for update in stranger.watch(other):
+        seen |= update
+    assert "is here" in plain(seen[stranger.activity]) and seen[stranger.verify]["visible"]
+    first.close()
+
+
+def test_a_newer_watcher_of_the_same_page_takes_over(hub, page):
+    page.pick("things")
+    hub.pause = 0.002
+    page.panel.answered(page.panel.start_download)(page.visit, True)
+    older = page.panel.watch(page.visit)
+    next(older)
+    newer = page.panel.watch(page.visit)
+    next(newer)
+    assert list(older) == []
+    page.panel.stop(page.visit)
+    assert list(newer)
+
+
+def test_two_clicks_are_one_download(hub, page):
+    page.pick("things")
+    hub.pause = 0.0005
+    tasks = {page.library.download("things", True) for _ in range(5)}
+    assert len(tasks) == 1
+    with pytest.raises(UserError, match="Something else is being done with Things"):
+        page.library.verify("things")
+    page.wait()
+    stored = [request.path for request in hub.asked() if "storage" in request.path]
+    assert len(stored) == 1
+
+
+def test_offline_says_what_to_put_where_without_a_path_of_the_server(hub, page, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    page.pick("faces")
+    told = page.told(page.press("download", False))
+    assert told.startswith("faces.pt is not on this computer and HF_HUB_OFFLINE is set; go online, or get a/faces.pt "
+                           f"from {hub.address}/someone/checkpoints")
+    assert told.endswith("put it at the models folder/faces.pt.")
+
+
+def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(gr, "Warning", lambda words: None)
+    maskless(tmp_path)
+    page = Page(tmp_path, manages_classes=False, own_repositories=True)
+    assert page.panel.imports is None and page.panel.repository is None
+    for name, button, values in (("faces", "download", [True]), ("plain", "deleting", []), ("plain", "learning", []),
+                                 ("plain", "verifying", [])):
+        seen = page.pick(name)
+        assert not any(page.shown(seen, part) for part in ("download", "learn", "verify", "delete", "cancel"))
+        assert "open to others" in page.told(page.panel.answered(getattr(page.panel, f"start_{button}"))(
+            page.visit, *values))
+    assert (tmp_path / "models/plain").is_dir() and hub.requests == [] and not page.library.is_busy()
+
+
+# Repositories
+
+
+def test_a_repository_by_its_name(hub, page):
+    form = page.panel.repository
+    seen, told = page.form(form, form.fetch, f"{hub.address}/{DOGS}/", False)
+    assert told == "Dogs is here, checked and ready to draw." and page.visit.picked == DOGS
+    assert seen[page.panel.choice]["value"] == DOGS and seen[form.name] == ""
+    assert row(page, DOGS)["Verified"] == "yes"
+
+
+def test_the_licence_of_a_repository_is_asked_for(hub, page):
+    form = page.panel.repository
+    seen, told = page.form(form, form.fetch, CLOSED, True)  # a tick that was there before says nothing about this one
+    assert "read it" in told and "CC-BY-NC-4.0" in plain(seen[form.consent.words])
+    assert not [request for request in hub.asked() if "storage" in request.path]
+    seen, told = page.form(form, form.fetch, CLOSED, True)
+    assert "is here" in told and not seen[form.consent.frame]["visible"]
+
+
+@pytest.mark.parametrize("written", [
+    "", "dogs", "../../etc/passwd", "a/b/c", "/etc/passwd", "file:///etc/passwd", "a b/c"])
+def test_what_is_no_repository_is_refused(hub, page, written):
+    form = page.panel.repository
+    _, told = page.form(form, form.fetch, written, False)
+    assert "no repository" in told and hub.requests == []
+
+
+def test_a_repository_wants_to_be_allowed(hub, tmp_path):
+    page = Page(tmp_path, own_repositories=False)
+    assert page.panel.repository is None
+
+
+# Verify, delete
+
+
+def test_verify_finds_damage_and_the_class_can_be_fetched_again(hub, page, tmp_path):
+    page.pick("things")
+    page.press("download", True)
+    file = tmp_path / "models/things/generator.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    seen = page.press("verifying")
+    assert "its sha256 differs" in page.told(seen) and str(tmp_path) not in page.told(seen)
+    assert row(page, "things")["State"] == "Damaged" and seen[page.panel.download]["value"] == "Download again"
+    assert page.shown(seen, "download") and not page.shown(seen, "learn")
+    page.press("download", False)
+    assert row(page, "things")["State"] == "Installed" and load_bundle(tmp_path / "models/things")
+
+
+def test_deleting_asks_and_takes_the_class_out_of_memory(page, tmp_path):
+    folder = maskless(tmp_path)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    page.pick("plain")
+    list(page.engine.generate("plain", [1], 0.7, page.engine.new_token()))
+    assert page.engine.loaded() == ["Plain"]
+    asked = page.panel.ask(page.visit)
+    assert asked[page.panel.confirm]["visible"]
+    assert asked[page.panel.question] == f"Delete **Plain**, {in_words.size(size)}, from this computer?"
+    assert folder.is_dir()
+    seen = page.press("deleting")
+    assert not folder.exists() and "Plain is deleted" in page.told(seen) and not page.engine.loaded()
+    assert "plain" not in offered(seen[page.panel.choice])
+    assert seen[page.panel.choice]["value"] != "plain" and not seen[page.panel.confirm]["visible"]
+
+
+def test_a_class_of_the_repository_stays(page):
+    name = next((entry.name for entry in catalogue.classes() if entry.shipped), None)
+    if name is None:
+        pytest.skip("no class is shipped yet")
+    assert not page.shown(page.pick(name), "delete")
+    assert "is a part of Labels4Free" in page.told(page.press("deleting"))
+
+
+# Masks
+
+
+def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring):
+    page.pick("things")
+    seen = page.press("download", True)
+    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)", "measured by itself"
+    assert page.shown(seen, "learn") and seen[page.panel.about_masks]["visible"]
+    list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))
+    seen = page.press("learning")
+    assert page.told(seen) == "Things has masks now: cut-outs and new backgrounds work."
+    assert any(said.startswith("Learning masks for Things") for said in page.running())
+    assert "alpha.safetensors" in read_config(tmp_path / "models/things").files
+    assert row(page, "things")["Masks"] == "yes" and not page.shown(seen, "learn")
+    [sample] = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))[-1]
+    assert sample.alpha is not None, "what was in memory before is not used any more"
+    asked = page.panel.ask(page.visit)
+    assert "Its masks, which did not come with the download, are lost then" in asked[page.panel.question]
+
+
+def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monkeypatch):
+    """A picture is drawn while masks are learned: it waits for a step, not for the end."""
+    maskless(tmp_path)
+    save_bundle(tiny_bundle(title="Other"), tmp_path / "models/other")
+    monkeypatch.setattr(class_masks, "settings_for", lambda *_: replace(TINY, steps=100_000))
+    task = page.library.learn("plain")
+    until = time.monotonic() + 60
+    while not task.progress.done and time.monotonic() < until:
+        time.sleep(0.01)
+    samples = list(page.engine.generate("other", [1], 0.7, page.engine.new_token()))[-1]
+    assert samples[0].alpha is not None and not task.ended
+    before = task.progress.done
+    while task.progress.done == before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert task.progress.done > before, "learning goes on afterwards"
+    page.library.tasks.cancel("plain")
+    assert task.wait(60) and task.stopped and len(model_cache.JOBS) == 0
+
+
+def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):
+    folder = maskless(tmp_path)
+    page.pick("plain")
+    page.wait()
+    enough = threading.Event()
+    original = class_masks.train_alpha
+
+    def slowly(*arguments, progress, **options):
+        def notify(done, total, message):
+            progress(done, total, message)
+            if done >= 6:
+                enough.set()
+                while not options["cancelled"]() and not goes_on.is_set():
+                    time.sleep(0.01)
+
+        return original(*arguments, progress=notify, **options)
+
+    goes_on = threading.Event()
+    monkeypatch.setattr(class_masks, "train_alpha", slowly)
+    page.panel.answered(page.panel.start_learning)(page.visit)
+    assert enough.wait(60)
+    page.panel.stop(page.visit)
+    seen = page.wait()
+    assert "What is learned is kept" in page.told(seen)
+    assert seen[page.panel.learn]["value"] == "Go on learning masks"
+    assert "alpha.safetensors" not in read_config(folder).files
+    goes_on.set()
+    said = []
+    monkeypatch.setattr(page.library.tasks, "start", _listening(page.library.tasks.start, said))
+    page.press("learning")
+    assert "alpha.safetensors" in read_config(folder).files
+    assert any("Going on from step 3" in line for line in said)
+    assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
+
+
+def _listening(start, said: list[str]):
+    """`Tasks.start` whose tasks also note every message."""
+
+    def listen(kind, name, message, work, title):
+        def noting(task):
+            report = task.report
+
+            def note(done, total, words):
+                said.append(words)
+                report(done, total, words)
+
+            task.report = note
+            return work(task)
+
+        return start(kind, name, message, noting, title)
+
+    return listen
+
+
+def test_time_is_measured_once_and_not_for_what_has_masks(page, tmp_path, measuring):
+    maskless(tmp_path)
+    save_bundle(tiny_bundle(), tmp_path / "models/other")
+    assert "measuring" in page.pick("plain")[page.panel.learn]["value"]
+    seen = page.wait()
+    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)"
+    measured = page.library.seconds_to_learn("plain")
+    page.pick("other")
+    page.pick("plain")
+    page.wait()
+    assert page.library.seconds_to_learn("plain") == measured > 0
+    assert page.library.seconds_to_learn("other") is None
+
+
+def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page, tmp_path):
+    bundle = tiny_bundle(title="Plain")
+    bundle.alpha = bundle.background = None
+    save_bundle(bundle, tmp_path / "source")
+    hub.put_folder("someone/plain", tmp_path / "source")
+    form = page.panel.repository
+    page.form(form, form.fetch, "someone/plain", False)
+    seen = page.press("learning")
+    assert page.visit.picked == "someone--plain" == seen[page.panel.choice]["value"]
+    assert row(page, "someone--plain")["Masks"] == "yes"
+
+
+def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, page, tmp_path):
+    page.pick("things")
+    page.press("download", True)
+    before = load_bundle(tmp_path / "models/things").generator.synthesis.constant
+    page.press("learning")
+    assert torch.equal(before, load_bundle(tmp_path / "models/things").generator.synthesis.constant)
+
+
+# Words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")])
+def test_durations(seconds, words):
+    assert in_words.duration(seconds) == words
+
+
+def test_sentences_lose_their_paths(monkeypatch, tmp_path):
+    monkeypatch.setenv("LABELS4FREE_MODELS", "/srv/models")
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ann"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/ann/.cache")
+    for sentence, expected in {
+        "/srv/models/x/config.json is missing.": "the models folder/x/config.json is missing.",
+        "/home/ann/.cache/labels4free/x could not be written.": "~/.cache/labels4free/x could not be written.",
+        "/home/annabel/x is gone.": "x is gone.",
+        "See /var/spool/gradio/abc/evil.pkl, it names os.system.": "See evil.pkl, it names os.system.",
+        "Get a/b.pkl from https://hub.example/a/b on another computer.":
+            "Get a/b.pkl from https://hub.example/a/b on another computer.",
+        r"C:\Users\Ann\x.pkl is gone.": "x.pkl is gone.",
+        "32/64 and someone/dogs stay.": "32/64 and someone/dogs stay.",
+    }.items():
+        assert in_words.without_paths(sentence) == expected

@@ -1,0 +1,172 @@
+"""Publishing the picked class from the panel Models, against the writing half of a Hub on the loopback."""
+
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+from bundles import tiny_bundle
+from models_page import Page, maskless, plain
+from upload_server import UploadHub, point_at
+
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_ui import library
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(gr, "Warning", lambda words: None)
+    with UploadHub() as server:
+        point_at(server, monkeypatch, tmp_path)
+        yield server
+
+
+@pytest.fixture
+def page(hub, tmp_path):
+    made = Page(tmp_path)
+    made.library.wants_estimate = lambda name: False
+    yield made
+    made.library.close()
+    made.workspace.outputs.forget_previews()
+
+
+def put(tmp_path, name: str, without: tuple[str, ...] = (), **described):
+    bundle = tiny_bundle(**{"title": name.title(), "alpha_origin": "learned", **described})
+    for part in without:
+        setattr(bundle, part, None)
+    save_bundle(bundle, tmp_path / "models" / name)
+
+
+def publish(page: Page, name: str, kind: str = "model", repository: str = "me/l4f-dogs", private: bool = False,
+            masks=None, licence=None, attribution="") -> tuple[dict, str]:
+    form, seen = page.panel.sharing, page.pick(name)
+    shown, told = page.form(form, form.publish, kind, repository, private, masks, licence, attribution)
+    return {**seen, **shown}, told
+
+
+def asked(page: Page, seen: dict) -> list[str]:
+    """What the form wants to know."""
+    return [name for name, field in page.panel.sharing._fields.items() if seen[field].get("visible")]
+
+
+def test_a_click_makes_a_repository_that_loads_back(hub, page, tmp_path):
+    put(tmp_path, "dogs")
+    seen, told = publish(page, "dogs", repository=f"{hub.address}/me/l4f-dogs/", private=True)
+    assert told == f"Dogs is published at {hub.address}/me/l4f-dogs"
+    assert f'href="{hub.address}/me/l4f-dogs"' in seen[page.panel.sharing.job.status]
+    made = hub.made["me/l4f-dogs"]
+    assert (made.kind, made.private) == ("model", True) and "samples.png" in made.files
+    (tmp_path / "back").mkdir()
+    for name, content in made.files.items():
+        (tmp_path / "back" / name).write_bytes(content)
+    assert load_bundle(tmp_path / "back").alpha is not None
+
+
+def test_a_click_makes_a_space(hub, page, tmp_path):
+    put(tmp_path, "dogs")
+    _, told = publish(page, "dogs", "space", f"{hub.address}/spaces/me/demo")
+    made = hub.made["me/demo"]
+    assert told.endswith("/spaces/me/demo") and made.kind == "space" and "app.py" in made.files
+    maskless(tmp_path)
+    _, told = publish(page, "plain", "space", "me/other")
+    assert "no masks that a demonstration could show" in told and "me/other" not in hub.made
+
+
+def test_what_a_licence_wants_is_asked_for_one_by_one(hub, page, tmp_path):
+    put(tmp_path, "cats", licence="unknown", alpha_origin="imported", without=("background",))
+    seen, told = publish(page, "cats", licence="MIT", masks="own")  # nobody was asked yet
+    assert "Answer the question" in told and asked(page, seen) == ["masks"] and not hub.made
+    form = page.panel.sharing
+    assert [value for _, value in seen[form.masks]["choices"]] == ["without"]
+    assert "may not be passed on" in plain(seen[form.question])
+    seen, _ = publish(page, "cats", masks="without")
+    assert asked(page, seen) == ["masks", "licence"] and "Which is it" in seen[form.question]
+    seen, _ = publish(page, "cats", masks="without", licence="CC-BY-4.0")
+    assert asked(page, seen) == ["masks", "licence", "attribution"] and not hub.made
+    _, told = publish(page, "cats", masks="without", licence="CC-BY-4.0", attribution="Pictures by Jo")
+    assert "is published" in told
+    files = hub.made["me/l4f-dogs"].files
+    assert b"Jo" in files["ATTRIBUTION.md"] and "alpha.safetensors" not in files
+
+
+def test_answers_about_one_class_are_not_given_for_another(hub, page, tmp_path):
+    put(tmp_path, "cats", licence="unknown")
+    put(tmp_path, "cows", licence="unknown")
+    publish(page, "cats")
+    seen = page.pick("cows")
+    assert seen[page.panel.sharing.asks] == gr.update(visible=False)
+    assert seen[page.panel.sharing.licence]["value"] is None
+    seen, told = publish(page, "cows", licence="MIT")
+    assert "Answer the question" in told and not hub.made
+
+
+def test_being_drawn_anew_leaves_what_is_being_filled_in(page, tmp_path):
+    put(tmp_path, "cats", licence="unknown")
+    publish(page, "cats")
+    assert page.panel.sharing.licence not in page.panel.show(page.visit)
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "does not know who you are"), (403, "does not let you write")])
+def test_a_refusal_is_told_and_a_later_click_succeeds(hub, page, tmp_path, status, words):
+    put(tmp_path, "dogs")
+    hub.refuse["/api/repos/create"] = status
+    _, told = publish(page, "dogs")
+    assert words in told and hub.token not in told and str(tmp_path) not in told
+    hub.refuse.clear()
+    assert "is published" in publish(page, "dogs")[1]
+
+
+@pytest.mark.parametrize("repository", ["", "dogs", "../../etc/passwd", "a/b/c"])
+def test_what_is_no_name_is_refused(hub, page, tmp_path, repository):
+    put(tmp_path, "dogs")
+    assert "OWNER/NAME" in publish(page, "dogs", repository=repository)[1] and hub.asked == []
+
+
+def test_only_what_is_here_is_published(hub, page, tmp_path):
+    seen, told = publish(page, "ffhq")
+    assert "is not on this computer" in told and "download it first" in seen[page.panel.sharing.about]
+
+
+def test_cancel_before_the_upload_uploads_nothing(hub, page, tmp_path, monkeypatch):
+    from l4f_plugin.publishing import model_repository
+
+    put(tmp_path, "dogs")
+    draw = model_repository.draw_samples
+
+    def slow(*given, **options):
+        [task] = page.library.tasks.running("dogs")
+        task.token.cancel()
+        return draw(*given, **options)
+
+    monkeypatch.setattr(model_repository, "draw_samples", slow)
+    assert publish(page, "dogs")[1] == "Stopped." and not hub.made
+
+
+def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, monkeypatch):
+    """An upload cannot be stopped: "Stopped" would be a lie."""
+    from l4f_plugin.publishing import model_repository
+
+    put(tmp_path, "dogs")
+    upload = model_repository.upload
+
+    def cancelled(*given, **options):
+        form_token.cancel()
+        return upload(*given, **options)
+
+    form_token = page.engine.new_token()
+    monkeypatch.setattr(page.workspace, "start_job", lambda identifier: form_token)
+    monkeypatch.setattr(model_repository, "upload", cancelled)
+    assert "is published" in publish(page, "dogs")[1]
+
+
+def test_nobody_publishes_where_the_page_is_open_to_others(hub, tmp_path):
+    for rights in ({"manages_classes": False}, {"own_repositories": False}):
+        assert Page(tmp_path, **rights).panel.sharing is None
+
+
+def test_what_is_declared_reaches_the_terms(page, hub, tmp_path):
+    put(tmp_path, "cats", alpha_origin=None, without=("background",))
+    task = page.library.publish("cats", library.Sharing("me/cats", masks="own"))
+    task.wait()
+    assert task.error is None and "alpha.safetensors" in hub.made["me/cats"].files

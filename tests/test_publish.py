@@ -1,0 +1,276 @@
+"""Publishing a class: what the licence allows, what the repository holds, and the way to the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundles import tiny_bundle
+from PIL import Image
+from upload_server import UploadHub, point_at
+
+from l4f_plugin.checkpoints.bundle import Bundle, load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.checkpoints.upload import Target, upload, upload_errors
+from l4f_plugin.cli import main
+from l4f_plugin.errors import UserError
+from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_plugin.publishing.model_repository import Publication, prepare, publish
+from l4f_plugin.publishing.terms import ATTRIBUTION_FILE, LICENCE_FILE, Declared, terms_of
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ROOT / "l4f_plugin/publishing/licence_texts"
+
+
+def bundle_at(folder: Path, card: str | None = None, without: tuple[str, ...] = (), **described) -> Path:
+    bundle = tiny_bundle(**{"alpha_origin": "learned", **described})
+    for name in without:
+        setattr(bundle, name, None)
+    save_bundle(bundle, folder, model_card=card)
+    return folder
+
+
+def terms(folder: Path, **declared):
+    return terms_of(read_config(folder), folder, Declared(**declared))
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def hub(models, monkeypatch):
+    with UploadHub() as server:
+        point_at(server, monkeypatch, models)
+        yield server
+
+
+def test_dry_run_loads_back_with_equal_outputs(models, capsys):
+    source = bundle_at(models / "tiny", card="# Tiny things\n\nMade by hand.\n\n|judge|IoU|\n|---|---|\n|1|0.9|\n")
+    command = ["publish", str(source), "me/l4f-tiny", "--dry-run", str(models / "out"), "--json"]
+    assert main(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {"repository": "me/l4f-tiny", "address": None, "folder": str(models / "out")}
+    names = sorted(path.name for path in (models / "out").iterdir())
+    assert names == ["README.md", "alpha.safetensors", "background.safetensors", "config.json", "generator.safetensors",
+                     "samples.png"]
+    before, after = (Labels4FreePipeline.from_pretrained(folder, device="cpu").generate([3, 4])
+                     for folder in (source, models / "out"))
+    for left, right in zip(before, after, strict=True):
+        for part in ("image", "alpha", "background"):
+            assert np.array_equal(getattr(left, part), getattr(right, part)), part
+    assert main(command) == 2  # the folder is not empty any more
+
+
+def test_the_card_has_what_the_hub_reads_and_what_the_class_said(models):
+    source = bundle_at(models / "tiny", card="---\nlicense: mit\n---\n\n# Tiny things\n\nMade by hand.\n")
+    (models / "measured.md").write_text("## Measured\n\n|IoU|0.83|\n")
+    prepare(source, "me/l4f-tiny", models / "out", Publication(measured=models / "measured.md"))
+    card = (models / "out/README.md").read_text()
+    front, body = card.split("---\n")[1:3]
+    assert {"license: cc0-1.0", "library_name: labels4free-plugin", "- labels4free", "- image-segmentation"} <= set(
+        front.splitlines())
+    config = read_config(models / "out")
+    for words in ("Made by hand.", "(samples.png)", "|IoU|0.83|", "l4f generate me/l4f-tiny", "random numbers",
+                  config.files["generator.safetensors"].sha256, "under CC0-1.0"):
+        assert words in body
+    assert "license: mit" not in card
+    with Image.open(models / "out/samples.png") as sheet:
+        assert sheet.size == (8 * 36 - 4, 3 * 36 - 4) and len(sheet.getcolors(1 << 16)) > 8
+
+
+def test_publishing_what_was_published_adds_nothing_twice(models):
+    prepare(bundle_at(models / "tiny"), "me/first", models / "one")
+    prepare(models / "one", "me/second", models / "two")
+    first, second = ((models / name / "README.md").read_text() for name in ("one", "two"))
+    assert second.count("## Provenance") == 1 and second.count("](samples.png)") == 1
+    assert first.replace("me/first", "me/second") == second
+
+
+@pytest.mark.parametrize(("described", "text"), [
+    ({"licence": "NVIDIA Source Code License-NC", "source": "StyleGAN2 by NVIDIA"}, "nvidia-stylegan2"),
+    ({"licence": "NVIDIA Source Code License", "source": "NVIDIA's stylegan2-ada"}, "nvidia-stylegan2-ada"),
+    ({"licence": "NVIDIA Source Code License", "source": "stylegan2-ada-pytorch"}, "nvidia-stylegan2-ada-pytorch"),
+])
+def test_nvidias_weights_carry_the_licence_and_the_tag(models, described, text):
+    prepare(bundle_at(models / "tiny", **described), "me/l4f-tiny", models / "out")
+    assert (models / "out" / LICENCE_FILE).read_bytes() == (TEXTS / f"{text}.txt").read_bytes()
+    card = (models / "out/README.md").read_text()
+    front = card.split("---\n")[1].splitlines()
+    assert {"license: other", f"license_link: {LICENCE_FILE}", "- non-commercial"} <= set(front)
+    assert "non-commercially only" in card
+
+
+@pytest.mark.parametrize("described", [
+    {"licence": "CC0-1.0", "source": "StyleGAN2 by NVIDIA"},
+    {"licence": "MIT", "source": "converted from stylegan2-horse-config-f.pkl"},
+])
+def test_nvidias_weights_under_another_name_are_refused(models, described):
+    with pytest.raises(UserError, match="comes from weights by NVIDIA"):
+        terms(bundle_at(models / "tiny", **described))
+
+
+def test_nvidias_weights_of_unknown_licence_cannot_be_declared_free(models):
+    folder = bundle_at(models / "tiny", licence="unknown", source="converted from stylegan2-cat-config-f.pkl")
+    with pytest.raises(UserError, match="comes from weights by NVIDIA"):
+        terms(folder, licence="CC0-1.0")
+    assert terms(folder, licence="NVIDIA Source Code License-NC").restricted
+
+
+def test_unknown_licences_are_refused_until_declared(models):
+    folder = bundle_at(models / "tiny", licence="unknown")
+    with pytest.raises(UserError, match="licence of tiny is unknown.*--declare-licence"):
+        prepare(folder, "me/l4f-tiny", models / "out")
+    assert not (models / "out").exists()
+    prepare(folder, "me/l4f-tiny", models / "out", Publication(Declared(licence="CC0-1.0")))
+    assert read_config(models / "out").licence == "CC0-1.0"
+    assert "license: cc0-1.0" in (models / "out/README.md").read_text()
+
+
+def test_a_known_licence_is_not_declared_away(models):
+    with pytest.raises(UserError, match="is under CC0-1.0 already"):
+        terms(bundle_at(models / "tiny"), licence="MIT")
+
+
+def test_cc_by_asks_for_attribution(models):
+    plain = bundle_at(models / "plain", licence="CC-BY-4.0")
+    with pytest.raises(UserError, match="asks for attribution"):
+        terms(plain)
+    assert b"Jo" in terms(plain, attribution="Pictures by Jo").files[ATTRIBUTION_FILE]
+    said = bundle_at(models / "said", card="# Tiny\n\nAttribution: pictures by Jo.\n", licence="CC-BY-SA-4.0")
+    assert terms(said).licence == "CC-BY-SA-4.0"
+    (plain / ATTRIBUTION_FILE).write_text("Pictures by Jo")
+    prepare(plain, "me/tiny", models / "out")
+    assert (models / "out" / ATTRIBUTION_FILE).read_text() == "Pictures by Jo"
+
+
+def test_non_commercial_creative_commons_is_tagged(models):
+    assert "non-commercial" in terms(bundle_at(models / "tiny", licence="CC-BY-NC-4.0"), attribution="Jo").tags
+
+
+def test_imported_masks_are_refused_and_may_be_left_out(models):
+    folder = bundle_at(models / "tiny", alpha_origin="imported", without=("background",))
+    with pytest.raises(UserError, match="authors' layout.*may not be passed on"):
+        terms(folder, own_masks=True)
+    prepare(folder, "me/tiny", models / "out", Publication(Declared(without_masks=True)))
+    assert not (models / "out/alpha.safetensors").exists()
+    assert "image-segmentation" not in (models / "out/README.md").read_text()
+    assert load_bundle(models / "out").alpha is None
+
+
+def test_masks_of_unknown_origin_want_a_word(models):
+    folder = bundle_at(models / "tiny", alpha_origin=None, without=("background",))
+    with pytest.raises(UserError, match="Nothing tells where the masks"):
+        terms(folder)
+    assert terms(folder, own_masks=True)
+    assert terms(bundle_at(models / "with", alpha_origin=None))  # a learned background came with them
+
+
+def test_conversion_notes_that_masks_were_imported(models, monkeypatch):
+    from l4f_plugin.checkpoints import conversion
+
+    folder = bundle_at(models / "tiny", alpha_origin="learned")
+    bundle = load_bundle(folder)
+    monkeypatch.setattr(conversion, "read_alpha_network", lambda path, generator: bundle.alpha)
+    conversion.convert(folder, models / "out", alpha=models / "authors.pt")
+    assert read_config(models / "out").alpha_origin == "imported"
+    with pytest.raises(UserError, match="may not be passed on"):
+        terms(models / "out")
+
+
+def test_upload_makes_a_repository_and_one_commit(hub, models, monkeypatch, capsys):
+    source = bundle_at(models / "tiny")
+    assert main(["publish", str(source), "me/l4f-tiny", "--private"]) == 0
+    made = hub.made["me/l4f-tiny"]
+    assert (made.kind, made.private, len(made.commits)) == ("model", True, 1)
+    back = models / "back"
+    back.mkdir()
+    for name, content in made.files.items():
+        (back / name).write_bytes(content)
+    assert same(load_bundle(back), load_bundle(source))
+    said = capsys.readouterr()
+    assert f"{hub.address}/me/l4f-tiny" in said.out
+    assert hub.token not in said.out + said.err
+
+
+def same(left: Bundle, right: Bundle) -> bool:
+    pairs = zip(left.generator.state_dict().values(), right.generator.state_dict().values(), strict=True)
+    return all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_an_update_takes_away_what_is_gone(hub, models):
+    source = bundle_at(models / "tiny")
+    publish(source, "me/l4f-tiny")
+    assert "alpha.safetensors" in hub.made["me/l4f-tiny"].files
+    hub.made["me/l4f-tiny"].files["notes.md"] = b"by the owner"
+    publish(source, "me/l4f-tiny", Publication(Declared(without_masks=True)))
+    files = hub.made["me/l4f-tiny"].files
+    assert "alpha.safetensors" not in files and {"notes.md", "generator.safetensors"} <= set(files)
+
+
+def test_private_is_not_uploaded_to_a_public_repository(hub, models):
+    source = bundle_at(models / "tiny")
+    publish(source, "me/l4f-tiny")
+    commits = len(hub.made["me/l4f-tiny"].commits)
+    with pytest.raises(UserError, match="already and public"):
+        publish(source, "me/l4f-tiny", Publication(private=True))
+    assert len(hub.made["me/l4f-tiny"].commits) == commits
+
+
+@pytest.mark.parametrize(("status", "expected"), [
+    (401, "does not know who you are"), (403, "does not let you write"), (404, "no account or repository"),
+    (429, "asked too often"), (500, "trouble of its own"),
+])
+def test_refusals_are_one_sentence_without_the_token(hub, models, capsys, status, expected):
+    hub.refuse["/api/repos/create"] = status
+    (models / "folder").mkdir()
+    with pytest.raises(UserError, match=expected) as caught:
+        upload(models / "folder", Target("me/l4f-tiny"))
+    said = capsys.readouterr()
+    assert "\n" not in str(caught.value) and hub.token not in str(caught.value) + said.out + said.err
+
+
+@pytest.mark.parametrize("environment", [{"HF_TOKEN": "hf_wrongwrongwrong"}, {"HF_TOKEN": ""}])
+def test_a_wrong_or_missing_token_never_appears(hub, models, environment):
+    source = bundle_at(models / "tiny")
+    inherited = {**os.environ, **hub.environment(models), "LABELS4FREE_MODELS": str(models / "models"), **environment,
+                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    result = subprocess.run([sys.executable, "-m", "l4f_plugin", "publish", str(source), "me/l4f-tiny"],
+                            capture_output=True, text=True, env=inherited)
+    assert result.returncode == 2
+    assert "hf auth login" in result.stderr and "Traceback" not in result.stderr
+    assert "hf_wrong" not in result.stdout + result.stderr and not hub.made
+
+
+@pytest.mark.parametrize("name", ["tiny", "me/../x", "me/a/b", "", "https://example.org/me/x", "me/a--b"])
+def test_names_that_are_none(models, name):
+    with pytest.raises(UserError, match="no name of a Hub repository"):
+        publish(bundle_at(models / "tiny"), name)
+
+
+def test_no_network_is_one_sentence():
+    with pytest.raises(UserError, match="could not be uploaded"), upload_errors("me/x"):
+        raise ConnectionError("Authorization: Bearer hf_secret")
+
+
+def test_old_configs_have_no_origin_and_wrong_ones_are_refused(models):
+    folder = bundle_at(models / "tiny")
+    assert read_config(folder).alpha_origin == "learned"
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace(' "alpha_origin": "learned",\n', ""))
+    assert read_config(folder).alpha_origin is None
+    (folder / "config.json").write_text(text.replace('"learned"', '"found"'))
+    with pytest.raises(UserError, match="alpha_origin"):
+        read_config(folder)
+    with pytest.raises(UserError, match="alpha_origin"):
+        replace(load_bundle(bundle_at(models / "other")).config, alpha_origin="found").to_json()

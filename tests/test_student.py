@@ -1,0 +1,191 @@
+"""The student: a network that any size goes through, its training, and its place in the bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from bundles import red_finder, tiny_bundle
+
+from l4f_plugin import cli
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config, read_summary
+from l4f_plugin.checkpoints.download import WEIGHTS
+from l4f_plugin.errors import UserError
+from l4f_plugin.networks import Student, StudentConfig, UNet
+from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_plugin.training import cut_pictures, loop
+from l4f_plugin.training.cut_pictures import CutPictures, drawn_pictures, flaw_of, labelled_pictures, take_apart
+from l4f_plugin.training.student import StudentSettings, StudentTrainer, put_together
+from l4f_plugin.training.student_runs import train_student
+
+TINY = StudentSettings(
+    steps=6, batch_size=4, pictures=12, resolution=32, channels=(4, 6, 8), feature_dtype="float32"
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def discs(count: int, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures uint8 [N, S, S, 3] of orange discs before blue, and their masks uint8 [N, S, S]."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side]
+    centre, radius = random.uniform(0.4, 0.6, (count, 2, 1, 1)) * side, random.uniform(0.2, 0.35, (count, 1, 1)) * side
+    alpha = np.clip(radius - np.hypot(rows - centre[:, 0], columns - centre[:, 1]) + 0.5, 0, 1)[..., None]
+    pictures = alpha * [230, 120, 30] + (1 - alpha) * [20, 60, 160]
+    return pictures.round().astype(np.uint8), (alpha[..., 0] * 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 50), (32, 32), (33, 64)])
+def test_folding_changes_nothing_and_any_size_goes_through(size):
+    torch.manual_seed(0)
+    network = UNet((4, 6, 8, 10))
+    for _ in range(5):  # so that the normalisations have means and variances of their own
+        network(torch.rand(4, 3, 24, 24))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight, 1, 0.2)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    network.eval()
+    student = Student.folded(network, 64)
+    assert student.config == StudentConfig((4, 6, 8, 10), 64)
+    picture = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        expected, seen = network(picture), student(picture)
+    assert seen.shape == (2, 1, *size)
+    assert (seen - expected).abs().max() < 0.01 * expected.abs().max() + 1e-3  # weights were rounded to float16
+
+
+def test_a_bundle_keeps_its_student_and_an_older_one_loads_without(tmp_path):
+    bundle = tiny_bundle()
+    save_bundle(bundle, tmp_path / "older")
+    assert load_bundle(tmp_path / "older").student is None and read_config(tmp_path / "older").student is None
+    bundle.student = red_finder()
+    save_bundle(bundle, tmp_path / "newer")
+    loaded = load_bundle(tmp_path / "newer")
+    assert loaded.student.config == StudentConfig((2, 2), 32) == loaded.config.student
+    assert "student.safetensors" in WEIGHTS and "student.safetensors" in read_summary(tmp_path / "newer").files
+    picture = torch.rand(1, 3, 20, 20)
+    assert torch.equal(loaded.student(picture), bundle.student(picture))
+    without = json.loads((tmp_path / "older" / "config.json").read_text())
+    del without["student"]  # as written before there were students
+    (tmp_path / "older" / "config.json").write_text(json.dumps(without))
+    assert load_bundle(tmp_path / "older").student is None
+
+
+@pytest.mark.parametrize("student", [3, {}, {"channels": [2], "resolution": 32}, {"channels": [2, 10**6]},
+                                     {"channels": [2, True], "resolution": 32}, {"channels": [2, 2], "resolution": 0}])
+def test_a_student_that_makes_no_sense_is_refused(tmp_path, student):
+    save_bundle(tiny_bundle(), tmp_path / "tiny")
+    config = json.loads((tmp_path / "tiny" / "config.json").read_text())
+    (tmp_path / "tiny" / "config.json").write_text(json.dumps({**config, "student": student}))
+    with pytest.raises(UserError, match="not valid"):
+        load_bundle(tmp_path / "tiny")
+
+
+def test_pictures_are_taken_apart_so_that_they_can_be_put_together():
+    pictures, masks = discs(1)
+    parts = take_apart(pictures[0], masks[0].astype(np.float32) / 255)
+    alpha = parts[..., 3:4] / 255
+    again = alpha * parts[..., :3] + (1 - alpha) * parts[..., 4:]
+    assert np.abs(again - pictures[0]).max() < 12
+    assert np.abs(parts[..., 4:].astype(int) - [20, 60, 160]).max() < 12, "the subject shows in its background"
+
+
+def test_masks_that_teach_nothing_are_left_out():
+    rows, columns = np.mgrid[:40, :40]
+    disc = (np.hypot(rows - 20, columns - 20) < 12).astype(np.float32)
+    assert flaw_of(disc) is None
+    assert flaw_of(np.zeros((40, 40), np.float32)) == "small"
+    assert flaw_of(np.ones((40, 40), np.float32)) == "large"
+    assert flaw_of(disc * 0.6 + 0.2) == "uncertain"
+    disc[:4, :12] = 1
+    assert flaw_of(disc) == "pieces"
+
+
+def test_composites_are_new_each_time_and_the_same_for_a_seed():
+    parts = labelled_pictures(*discs(6)).batch(6, torch.Generator().manual_seed(0))
+    first, alpha = put_together(parts, torch.Generator().manual_seed(1))
+    again, _ = put_together(parts, torch.Generator().manual_seed(1))
+    other, _ = put_together(parts, torch.Generator().manual_seed(2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == (6, 3, 32, 32) and alpha.shape == (6, 1, 32, 32)
+    for values in (first, alpha):
+        assert values.min() >= 0 and values.max() <= 1
+    assert 0.02 < alpha.mean() < 0.9
+
+
+def test_a_student_learns_and_goes_on_exactly_where_it_stopped(tmp_path):
+    pictures = labelled_pictures(*discs(12))
+    whole = StudentTrainer(TINY, pictures)
+    metrics = [whole.step() for _ in range(6)]
+    assert all(np.isfinite(list(values.values())).all() for values in metrics)
+    first = StudentTrainer(TINY, pictures)
+    for _ in range(3):
+        first.step()
+    loop.save(first, tmp_path)
+    second = StudentTrainer(TINY, pictures)
+    assert loop.resume(second, tmp_path)
+    for _ in range(3):
+        second.step()
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(second.network.state_dict()[name], value), name
+    with pytest.raises(UserError, match="another masks_sha256"):
+        loop.resume(StudentTrainer(dataclasses.replace(TINY, masks_sha256="other"), pictures), tmp_path)
+    assert second.sample_grid().dtype == torch.uint8
+
+
+def test_a_few_steps_teach_it_to_find_discs():
+    settings = dataclasses.replace(TINY, steps=60, batch_size=8, channels=(6, 10, 14, 18), coarse_share=0.0)
+    trainer = StudentTrainer(settings, labelled_pictures(*discs(24)))
+    errors = [trainer.step()["alpha_error"] for _ in range(60)]
+    assert np.mean(errors[-10:]) < 0.7 * np.mean(errors[:5])
+
+
+def test_what_a_class_draws_is_kept_and_not_drawn_again(tiny_bundle_folder, tmp_path, monkeypatch):
+    pipeline = Labels4FreePipeline(load_bundle(tiny_bundle_folder), device="cpu")
+    said = []
+    monkeypatch.setattr(cut_pictures, "SHARD", 5)
+    with pytest.raises(UserError, match="worth learning from"):
+        # the masks of random weights are grey veils
+        drawn_pictures(pipeline, tmp_path, 12, 16, report=said.append)
+    assert said and "of 12 pictures have masks" in said[0]
+    shards = sorted(tmp_path.glob("*.npy"))
+    assert len(shards) == 3 and np.load(shards[0]).shape == (5, 16, 16, 7)
+    np.save(shards[0], np.concatenate([*np.broadcast_to(labelled_pictures(*discs(5, 16)).parts, (1, 5, 16, 16, 7))]))
+    kept = drawn_pictures(pipeline, tmp_path, 12, 16, report=said.append)
+    assert isinstance(kept, CutPictures) and len(kept) == 5
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, tmp_path, capsys):
+    out, said = tmp_path / "run", []
+    settings = dataclasses.replace(TINY, steps=4)
+    with pytest.raises(UserError, match="worth learning from"):
+        train_student(tiny_bundle_folder, out, settings, report=said.append)
+    [shard] = out.glob("pictures-*/*.npy")
+    np.save(shard, labelled_pictures(*discs(12)).parts)
+    assert not train_student(tiny_bundle_folder, out, settings, report=said.append, cancelled=lambda: True)
+    assert train_student(tiny_bundle_folder, out, settings, report=said.append)
+    bundle = load_bundle(out / "bundle", with_discriminator=True)
+    assert bundle.student.config == StudentConfig((4, 6, 8), 32) and bundle.discriminator is not None
+    with torch.no_grad():
+        assert 0 <= float(torch.sigmoid(bundle.student(torch.rand(1, 3, 9, 30))).mean()) <= 1
+    save_bundle(dataclasses.replace(tiny_bundle(), alpha=None), tmp_path / "bare")
+    assert cli.main(["train", "student", str(tmp_path / "bare"), "--out", str(out)]) == 2
+    assert "no masks to learn from" in capsys.readouterr().err
+
+
+def test_pictures_that_are_not_square_teach_too():
+    pictures, masks = discs(6)
+    trainer = StudentTrainer(TINY, labelled_pictures(pictures[:, 4:25], masks[:, 4:25]))
+    assert np.isfinite(trainer.step()["cross_entropy"])

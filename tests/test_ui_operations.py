@@ -1,0 +1,402 @@
+"""Segment, restoring from a picture, surprise me, memory on demand and the named endpoints, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from pages import pixels, run, status_of, wait_until
+from PIL import Image
+
+from l4f_plugin import runtime
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.images import parse_infotext, read_infotext, write_png
+from l4f_plugin.provenance import WPlus, recipe_of
+from l4f_ui import app, compat
+from l4f_ui.engine import Engine, EngineSettings
+from l4f_ui.jobs import in_thread
+from l4f_ui.neighbours import Neighbour
+from l4f_ui.outputs import Outputs
+from l4f_ui.workspace import Workspace
+
+
+def segment(page, source: str, *, seed="12", picture=None, w_plus=None, view="mask", class_name="tiny") -> dict:
+    panel = page.segment
+    return run(panel, panel.segment, class_name, source, seed, 0.7, picture, w_plus, view)
+
+
+def swap(page, *, seed="12", kind="colour", background_seed="5", edge=("hard", 0.4, -2, 1.5, True)) -> dict:
+    panel = page.swap
+    return run(panel, panel.swap, "tiny", seed, 0.9, kind, background_seed, None, "#336699", 4, *edge, "result", None)
+
+
+def generated(page, seed="12") -> dict[str, Path]:
+    seen = run(page.generate, page.generate.generate, "tiny", seed, 0.7, 1, "picture")
+    return seen[page.generate.results][0].files
+
+
+# Segment
+
+
+def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
+    files = generated(page)
+    seen = segment(page, "seed")
+    codes = seen[page.segment.shown].files["w_plus"]
+    results = [seen, segment(page, "picture", picture=str(files["cutout"])),
+               segment(page, "w_plus", w_plus=SimpleNamespace(name=str(codes))),
+               segment(page, "w_plus", w_plus=str(codes))]
+    expected = pixels(files["mask"]).astype(int)
+    assert expected.std() > 1
+    for result in results:
+        found = result[page.segment.shown].files
+        assert np.abs(pixels(found["mask"]) - expected).max() <= 1
+        cutout = pixels(found["cutout"])
+        assert cutout.shape == (32, 32, 4) and np.array_equal(cutout[..., 3], pixels(found["mask"]))
+        assert result[page.segment.image]["value"] == str(found["mask"])
+        offered = {kind: result[part]["value"] for kind, part in page.segment.downloads.items()}
+        assert offered == {kind: str(found[kind]) for kind in ("cutout", "mask", "w_plus")}
+        assert WPlus.load(found["w_plus"]).digest == WPlus.load(codes).digest
+    assert "seed 12" in status_of(page.segment, results[1]) and "W+ codes" in status_of(page.segment, results[2])
+    assert not page.notices
+
+
+@pytest.mark.parametrize(("source", "sentence"), [("picture", "no photo segmenter yet"),
+                                                  ("w_plus", "not a safetensors")])
+def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(page, tmp_path, source, sentence):
+    Image.new("RGB", (60, 40)).save(tmp_path / "holiday.jpg")
+    told = status_of(page.segment, segment(page, source, picture=str(tmp_path / "holiday.jpg"),
+                                           w_plus=str(tmp_path / "holiday.jpg")))
+    assert sentence in told and str(tmp_path) not in told and page.notices
+    assert not page.engine.loaded(), "nothing is loaded for what cannot be answered"
+    assert "drop one" in status_of(page.segment, segment(page, source))
+
+
+def test_the_picture_knows_its_class_best(page, monkeypatch):
+    files = generated(page)
+    [tiny] = [entry for entry in page.engine.classes() if entry.name == "tiny"]
+    other = SimpleNamespace(**{**vars(tiny), "name": "other", "title": "Others"})
+    monkeypatch.setattr(page.engine, "classes", lambda: [other, tiny])
+    seen = segment(page, "picture", picture=str(files["picture"]), class_name="other")
+    assert seen[page.segment.choice.dropdown] == "tiny"
+
+
+def test_a_drawn_seed_is_shown_and_both_results_are_kept(page):
+    seen = segment(page, "seed", seed="-1")
+    assert 0 <= int(seen[page.segment.seed]) < 2**32
+    assert "no mask to save" in status_of(page.segment, page.segment.keep(SimpleNamespace(files={})))
+    shown = seen[page.segment.shown]
+    told = status_of(page.segment, page.segment.keep(shown))
+    kept = sorted(path.name for path in page.outputs.today().iterdir())
+    assert len(kept) == 2 and all(name in told for name in kept)
+    assert page.segment.switch_view("picture", shown)[page.segment.image]["value"] == str(shown.files["picture"])
+    assert page.segment.switch_view("picture", SimpleNamespace(files={})) == {}
+
+
+def test_only_the_source_in_need_is_shown(page):
+    for source, count in (("seed", 1), ("picture", 2), ("w_plus", 2)):
+        visible = [update["visible"] for update in page.segment.show_source(source).values()]
+        assert visible.count(True) == count and len(visible) == 5
+
+
+# Restoring
+
+
+def test_a_picture_restores_the_panel_it_came_from(page):
+    swapped = swap(page)[page.swap.shown].files["result"]
+    filled = page.swap.fill(str(swapped))
+    background, edge = page.swap.background, page.swap.edge
+    plain = {part: value["value"] if isinstance(value, dict) else value for part, value in filled.items()
+             if not isinstance(value, dict) or "value" in value}
+    assert plain[page.swap.seed] == "12" and plain[page.swap.psi] == 0.9
+    assert plain[page.swap.choice.dropdown] == "tiny"
+    assert plain[background.kind] == "colour" and plain[background.colour] == "#336699"
+    assert [plain[part] for part in edge.inputs] == ["hard", 0.4, -2, 1.5, True]
+    again = {}
+    for update in page.swap.job.guarded(page.swap.draw_restored)(
+            filled[page.swap.restored], "tiny", "12", 0.9, "colour", "5", None, "#336699", 4, "hard", 0.4, -2, 1.5,
+            True, "result", None):
+        again |= update
+    assert np.array_equal(pixels(again[page.swap.shown].files["result"]), pixels(swapped))
+    filled = page.generate.fill(str(swapped))
+    assert (filled[page.generate.seeds], filled[page.generate.psi], filled[page.generate.count]) == ("12", 0.9, 1)
+    assert not page.notices
+
+
+@pytest.mark.parametrize(("label", "kind", "value"), [
+    ("seed:77", "seed", "77"), ("blur:12", "blur", 12), ("blur:0", "blur", 1), ("transparent", "transparent", None),
+    ("beach.png", "picture", None), ("seed:x.png", "picture", None)])
+def test_every_background_is_restored(page, label, kind, value):
+    background = page.swap.background
+    filled = background.filled(label)
+    assert filled[background.kind] == kind
+    values = [update["value"] for update in filled.values() if isinstance(update, dict) and "value" in update]
+    assert values == ([] if value is None else [value])
+    shown = [update.get("visible") for part, update in filled.items()
+             if part in background._control.values()]
+    assert shown.count(True) == 1 and shown.count(False) == 4
+
+
+def test_restoring_says_what_is_missing(page, tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
+    text = "Labels4Free x\nClass: {}, Seed: 1, Truncation psi: {}, Noise: {}, Background: {}, Version: Labels4Free 1"
+
+    def told(panel, *values) -> str:
+        write_png(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint8), text.format(*values))
+        return status_of(panel, panel.fill(str(tmp_path / "x.png")))
+
+    for panel in (page.generate, page.swap):
+        assert "no text of this plug-in" in status_of(panel, panel.fill(str(tmp_path / "plain.png")))
+        assert "ape, which is not installed" in told(panel, "ape", 1, "random", "transparent")
+        assert "controls do not have" in told(panel, "tiny", 1, "stored", "transparent")
+        assert "controls do not have" in told(panel, "tiny", -1, "random", "transparent")
+        assert "controls do not have" not in told(panel, "tiny", 1, "random", "transparent")
+    assert "Its background was beach.png" in told(page.swap, "tiny", 1, "random", "beach.png")
+
+
+def test_surprises_can_be_drawn_and_are_shown(page):
+    kinds = set()
+    for _ in range(40):
+        surprise = page.swap.surprise_me()
+        assert surprise[page.swap.choice.dropdown] in [entry.name for entry in page.engine.classes()]
+        assert surprise[page.swap.seed] == "-1" and 0.5 <= surprise[page.swap.psi] <= 1
+        kinds.add(surprise[page.swap.background.kind])
+    assert kinds == {"seed", "colour", "blur"}
+    seen = swap(page, seed="-1", kind="seed", background_seed="-1")
+    shown = recipe_of(seen[page.swap.shown].files["result"])
+    assert seen[page.swap.seed] == str(shown.seed)
+    assert f"seed:{seen[page.swap.background.seed]}" == shown.background, "what was drawn is shown, to be kept"
+
+
+# Neighbours
+
+
+def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
+    met = []
+    neighbour = Neighbour("img2img", "swap.save", lambda button, handout: met.append((button, handout)))
+    parts = app.build(Workspace(page.engine, Outputs(tmp_path), [neighbour])).l4f
+    handouts = {handout.panel: handout for _, handout in met}
+    assert set(handouts) == {"generate", "swap", "segment"}
+    assert {button.elem_id for button, _ in met} == {f"l4f_{panel}_to_img2img" for panel in handouts}
+    seen = run(parts.generate, parts.generate.generate, "tiny", "1-2", 0.7, 1, "picture")
+    results = seen[parts.generate.results]
+    files = handouts["generate"].files
+    assert files(results, 1) == results[1].files and files(results, None) == results[0].files
+    assert files([], None) == files(results, 5) == {}
+    swapped = handouts["swap"].files(swap(page)[page.swap.shown])
+    assert set(swapped) == {"picture", "mask", "cutout"} and handouts["swap"].files(None) == {}
+    assert pixels(swapped["cutout"]).shape[2] == 4
+
+
+# Memory on demand
+
+
+def test_settings_are_asked_at_each_job(page):
+    settings = [EngineSettings(device="cpu", release_after=0), EngineSettings(device="cpu", dtype="bfloat16")]
+    engine = Engine(lambda: settings[-1])
+    assert engine.sample("tiny", 1, 0.7, engine.new_token()).seed == 1
+    assert engine.loaded()
+    settings.pop()
+    assert engine.segment("tiny", 1, engine.new_token()).seed == 1
+    assert not engine.loaded() and engine.memory() == 0, "released after the job"
+    settings[-1] = EngineSettings(device="cpu", release_after=0.05)
+    engine.segment("tiny", 1, engine.new_token())
+    wait_until(lambda: not engine.loaded() and not engine._samples)
+
+
+def test_a_new_edge_needs_no_network(page):
+    engine = Engine(lambda: EngineSettings(device="cpu", release_after=0))
+    page.workspace.engine = engine
+    swap(page)
+    engine._cache._load = lambda *_, **__: pytest.fail("loaded again")
+    assert page.swap.shown in swap(page, edge=("soft", 0.5, 0, 0, False))
+    assert not page.notices
+
+
+def test_the_gate_of_a_host_is_entered_and_left_in_one_thread(page):
+    lock, threads = threading.RLock(), []
+
+    class Gate:
+        def __init__(self, cancel, on_wait):
+            pass
+
+        def __enter__(self):
+            lock.acquire()
+            threads.append(threading.get_ident())
+
+        def __exit__(self, *_):
+            lock.release()
+            threads.append(threading.get_ident())
+
+    page.workspace.engine = Engine(lambda: EngineSettings(device="cpu"), Gate)
+    updates = page.generate.job.guarded(page.generate.generate)("tiny", "0-7", 0.7, 1, "picture")
+    seen: list[dict | None] = [{}]
+    while seen[-1] is not None:  # Gradio asks for each in whatever thread is free
+        asking = threading.Thread(target=lambda: seen.append(next(updates, None)))
+        asking.start()
+        asking.join()
+    assert len(seen) > 4 and len(threads) == 2 and len(set(threads)) == 1
+    assert threads[0] != threading.get_ident()
+
+
+def test_memory_that_runs_out_for_four_suffices_for_one(page, monkeypatch):
+    sizes = []
+
+    def refuse_batches(pipeline):
+        draw = pipeline.generate
+
+        def generate(seeds, *arguments, batch_size, **options):
+            sizes.append(batch_size)
+            if batch_size > 1 and len(sizes) > 1:
+                raise runtime.OutOfMemory("no room")
+            return draw(seeds, *arguments, batch_size=batch_size, **options)
+
+        monkeypatch.setattr(pipeline, "generate", generate)
+
+    with page.engine._cache.job("tiny", device="cpu") as pipeline:
+        refuse_batches(pipeline)
+    seen = run(page.generate, page.generate.generate, "tiny", "0-6", 0.7, 1, "picture")
+    assert [sample.seed for sample in seen[page.generate.results]] == list(range(7))
+    assert sizes == [4, 4, 1, 1, 1]
+    monkeypatch.setattr(pipeline, "generate", lambda *_, **__: (_ for _ in ()).throw(runtime.OutOfMemory("no room")))
+    told = status_of(page.generate, run(page.generate, page.generate.generate, "tiny", "0-6", 0.7, 1, "picture"))
+    assert "press unload" in told.lower() and "batch size" not in told
+    assert not page.engine.loaded() and not page.engine.is_busy()
+
+
+# Jobs
+
+
+def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
+    order, waits, threads = [], [], []
+
+    def click(number: int) -> None:
+        clicked = page.segment.job.guarded(page.segment.segment)
+        for update in clicked("tiny", "seed", str(number), 0.7, None, None, "mask"):
+            line = update.get(page.segment.job.status, "")
+            waits.append("Waiting" in line)
+            if page.segment.shown in update:
+                order.append(number)
+
+    with page.engine._cache.turn():  # so that all of them wait
+        for number in range(20):
+            threads.append(threading.Thread(target=click, args=(number,)))
+            threads[-1].start()
+            wait_until(lambda expected=number + 2: len(page.engine._cache._jobs) == expected)
+        assert not order
+    for thread in threads:
+        thread.join(120)
+    assert sorted(order) == list(range(20))
+    assert any(waits) and not page.engine.is_busy() and len(page.engine.loaded()) == 1
+
+
+def test_waiting_can_be_cancelled_and_is_told(page):
+    panel = page.segment
+    with page.engine._cache.turn():
+        job = panel.job.guarded(panel.segment)("tiny", "seed", "3", 0.7, None, None, "mask")
+        seen = next(job)
+        identifier = seen[panel.job.identifier]
+        while "Waiting: one job" not in seen.get(panel.job.status, ""):
+            seen = next(job)
+        panel.job.stop(identifier)
+        seen = {}
+        for update in job:
+            seen |= update
+        assert status_of(panel, seen) == "Stopped."
+
+
+def test_what_a_thread_yields_posts_and_raises_arrives():
+    def work(post):
+        post({"posted": 1})
+        yield {"yielded": threading.current_thread().name}
+        raise Cancelled
+
+    updates = in_thread(work)
+    assert next(updates) == {"posted": 1}
+    assert next(updates) == {"yielded": "l4f job"}
+    with pytest.raises(Cancelled):
+        next(updates)
+    assert list(in_thread(lambda post: iter([{}, {"a": 1}]))) == [{}, {"a": 1}]
+
+
+# Named endpoints
+
+
+def encoded(path) -> str:
+    return base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def test_endpoints_answer_plain_values(page, tmp_path):
+    api = page.endpoints
+    assert [entry["name"] for entry in api.classes()].count("tiny") == 1
+    pictures, masks, cutouts, details = api.generate("tiny", "3,9", 0.7, 1)
+    assert details == {"class": "tiny", "seeds": [3, 9], "truncation_psi": 0.7}
+    assert [parse_infotext(read_infotext(path))["Seed"] for path in cutouts] == ["3", "9"]
+    assert pixels(masks[0]).ndim == 2 and pixels(pictures[0]).shape == (32, 32, 3)
+    assert api.generate("tiny", "3", None, 2.0)[-1] == {"class": "tiny", "seeds": [3, 4], "truncation_psi": 0.6}
+    result, mask, details = api.swap("tiny", "3", "#ff0000", "", 0.7, 0.5, 0.0, 0.0, False)
+    assert details["background"] == "#ff0000" and set(np.unique(pixels(mask))) <= {0, 255}
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(tmp_path / "own.png")
+    own = encoded(tmp_path / "own.png")
+    assert api.swap("tiny", "3", "", own, None, None, 0, 0, False)[-1]["background"] == "picture"
+    sample = page.engine.segment("tiny", 3, page.engine.new_token(), truncation_psi=0.7)
+    sample.w_plus.save(tmp_path / "codes.safetensors")
+    sources = (("3", 0.7, "", ""), ("", None, "data:image/png;base64," + encoded(masks[0]), ""),
+               ("", None, "", encoded(tmp_path / "codes.safetensors")))
+    for inputs in sources:
+        mask, cutout, details = api.segment("tiny", *inputs)
+        assert details["seed"] == (None if inputs[3] else 3) and 0 < details["mask_area"] < 1
+        assert np.abs(pixels(mask).astype(int) - pixels(masks[0])).max() <= 1
+        assert pixels(cutout).shape[2] == 4
+
+
+def test_endpoints_name_no_file_of_the_server(page, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "secret.png")
+    for wanted in (str(tmp_path / "secret.png"), "file:///etc/passwd", ""):
+        with pytest.raises(gr.Error):
+            raise_through(page.endpoints.swap, "tiny", "3", wanted, "", None, None, 0, 0, False)
+    for wanted in (str(tmp_path / "secret.png"), "AAAA", "*"):
+        with pytest.raises(gr.Error):
+            raise_through(page.endpoints.segment, "tiny", "3", None, wanted, "")
+        with pytest.raises(gr.Error):
+            raise_through(page.endpoints.segment, "tiny", "3", None, "", wanted)
+
+
+def raise_through(handler, *values):
+    from l4f_ui.endpoints import _in_words
+
+    return _in_words(handler)(*values)
+
+
+@pytest.mark.parametrize("values", [
+    ("../..", "1", None, 1), ("owner/name", "1", None, 1), (None, "1", None, 1), ("tiny", "0-9999", None, 1),
+    ("tiny", "1", float("nan"), 1), ("tiny", "1", None, float("nan")), ("tiny", "1", None, 1.5), ("tiny", "1", 9, 1),
+    ("tiny", "1", None, 10_000), ("tiny", "", None, 1), ("tiny", "1", None, float("inf"))])
+def test_endpoints_refuse_what_is_out_of_bounds_in_a_sentence(page, values):
+    with pytest.raises(gr.Error) as refused:
+        raise_through(page.endpoints.generate, *values)
+    sentence = str(refused.value.message).replace(str(values[0]), "it")
+    assert sentence.count(". ") == 0 and "Traceback" not in sentence
+    assert not page.engine.is_busy()
+
+
+def api_info(blocks) -> dict:
+    """What the page tells programs about its endpoints."""
+    if compat.MAJOR >= 4:
+        return blocks.get_api_info()
+    return gr.blocks.get_api_info(blocks.get_config_file())
+
+
+def test_all_but_four_endpoints_are_private(page, tmp_path):
+    """Their names are what programs rely on."""
+    blocks = app.build(Workspace(page.engine, Outputs(tmp_path)))
+    described = api_info(blocks)
+    assert set(described["named_endpoints"]) == {"/classes", "/generate", "/swap", "/segment"}
+    assert not described["unnamed_endpoints"] or compat.MAJOR < 4
+    with compat.blocks("host", "") as host:
+        app.Page(Workspace(page.engine, Outputs(tmp_path)), endpoint_prefix="labels4free_")
+    assert "/labels4free_generate" in api_info(host)["named_endpoints"]

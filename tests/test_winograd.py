@@ -1,0 +1,95 @@
+"""Winograd's convolution against the plain one, which is the definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as functional
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from l4f_plugin.networks import winograd
+from l4f_plugin.networks.winograd import modulated_convolution, winograd_convolution
+
+# Largest error, as a part of the largest output.
+TOLERANCES = {torch.float32: 3e-5, torch.bfloat16: 0.02}
+
+
+def operands(samples: int, channels: int, outputs: int, height: int, width: int) -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(channels + outputs)
+    shapes = [(samples, channels, height, width), (samples, channels), (outputs, channels, 3, 3)]
+    x, style, weight = (torch.randn(shape, generator=random) for shape in shapes)
+    return [x.contiguous(memory_format=torch.channels_last), style, weight]
+
+
+def plain(x: torch.Tensor, style: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return functional.conv2d(x.double() * style.double()[:, :, None, None], weight.double(), padding=1)
+
+
+def assert_near(y: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    assert y.shape == expected.shape
+    assert (y.double() - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    samples=some.integers(1, 3),
+    channels=some.integers(1, 9),
+    outputs=some.integers(1, 9),
+    height=some.integers(1, 12).map(lambda count: 4 * count),
+    width=some.integers(1, 12).map(lambda count: 4 * count),
+    dtype=some.sampled_from(list(winograd.TILINGS)),
+    tiles_at_once=some.integers(1, 40),
+)
+def test_equals_the_plain_convolution(samples, channels, outputs, height, width, dtype, tiles_at_once):
+    x, style, weight = operands(samples, channels, outputs, height, width)
+    x = x.to(dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "TILES_AT_ONCE", tiles_at_once)
+        y = winograd_convolution(x, style, weight)
+    assert y.dtype == dtype
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert_near(y, plain(x, style, weight), TOLERANCES[dtype])
+
+
+def on_both_axes(matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    if matrix.shape[1] < values.numel():
+        matrix = torch.kron(matrix, matrix)
+    return matrix.double() @ values.flatten()
+
+
+@pytest.mark.parametrize("dtype", list(winograd.TILINGS))
+def test_the_matrices_give_the_convolution_without_rounding(dtype):
+    tiling = winograd.TILINGS[dtype]
+    tile, taps = torch.randn(tiling.side, tiling.side, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    product = on_both_axes(tiling.G, taps) * on_both_axes(tiling.B, tile)
+    expected = functional.conv2d(tile[None, None], taps[None, None]).flatten()
+    torch.testing.assert_close(on_both_axes(tiling.A, product), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", list(winograd.TILINGS))
+def test_large_maps_take_the_fast_way_and_agree_with_the_way_that_has_gradients(dtype, monkeypatch):
+    calls = []
+    fast = winograd.winograd_convolution
+    monkeypatch.setattr(winograd, "winograd_convolution", lambda *given: calls.append(1) or fast(*given))
+    x, style, weight = operands(1, 256, 256, 64, 64)
+    x = x.to(dtype)
+    weight.requires_grad_(True)
+    with_gradient = modulated_convolution(x, style, weight)
+    assert with_gradient.requires_grad
+    assert not calls
+    with torch.no_grad():
+        without = modulated_convolution(x, style, weight)
+        assert len(calls) == 1
+        assert_near(without, with_gradient.detach().double(), TOLERANCES[dtype])
+        modulated_convolution(x[:, :, :32], style, weight)
+        modulated_convolution(x[:, :, :-1], style, weight)
+        modulated_convolution(x[:, :8], style[:, :8], weight[:, :8])
+        modulated_convolution(x.double(), style.double(), weight.double())
+    assert len(calls) == 1
+
+
+def test_gradients_are_those_of_the_plain_convolution():
+    x, style, weight = (operand.double().requires_grad_(True) for operand in operands(2, 3, 2, 4, 4))
+    assert torch.autograd.gradcheck(modulated_convolution, (x, style, weight))
+    assert torch.autograd.gradgradcheck(modulated_convolution, (x, style, weight))

@@ -1,0 +1,100 @@
+"""What comes back: JSON with pictures in base64, a ZIP of PNG files, or one PNG, as the client's Accept asks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from l4f_plugin.images import png_bytes
+
+from ..operations import Result
+from ..texts import text
+from .errors import Refusal, json_response
+
+JSON, ZIP, PNG = "application/json", "application/zip", "image/png"
+
+
+def wanted(accept: str | None) -> str:
+    """The best of our media types for an Accept header; JSON where it has no wish. Raises `Refusal`."""
+    offers = {JSON: 0.0, ZIP: 0.0, PNG: 0.0}
+    for part in (accept or "*/*")[:1000].split(","):
+        media, *parameters = (word.strip().lower() for word in part.split(";"))
+        quality = next((_number(word[2:]) for word in parameters if word.startswith("q=")), 1.0)
+        for offer in offers:
+            if media in (offer, offer.split("/")[0] + "/*", "*/*"):
+                offers[offer] = max(offers[offer], quality)
+    best = max(offers, key=lambda offer: offers[offer])
+    if not offers[best]:
+        raise Refusal("not_acceptable", text("http.not_acceptable"))
+    return best
+
+
+def one(media: str, result: Result, kinds: Sequence[str]) -> Response:
+    """The answer with one result; a PNG is the first picture that was asked for."""
+    if media == JSON:
+        return json_response({**result.details, **_encoded(result, kinds)})
+    if media == ZIP:
+        return _zip([result], kinds)
+    kind = next(iter(_present(result, kinds)), None)
+    if kind is None:
+        raise Refusal("not_acceptable", text("http.no_such_picture", kind=kinds[0]))
+    return Response(_png(result, kind), media_type=PNG, headers=_named(result.file_name(kind)))
+
+
+def many(media: str, results: Sequence[Result], kinds: Sequence[str]) -> Response:
+    """The answer with one result or more."""
+    if media == PNG and len(results) == 1:
+        return one(media, results[0], kinds)
+    if media == PNG:
+        raise Refusal("not_acceptable", text("http.one_picture"))
+    if media == ZIP:
+        return _zip(results, kinds)
+    shared = {key: results[0].details[key] for key in ("class", "truncation_psi")}
+    samples = [{"seed": result.details["seed"], **_encoded(result, kinds)} for result in results]
+    return json_response({**shared, "samples": samples})
+
+
+def _encoded(result: Result, kinds: Sequence[str]) -> dict[str, Any]:
+    images = {kind: base64.b64encode(_png(result, kind)).decode() for kind in _present(result, kinds)}
+    return {"images": images, "infotext": result.infotext}
+
+
+def _zip(results: Sequence[Result], kinds: Sequence[str]) -> Response:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+        for name, result, kind in _files(results, kinds):
+            archive.writestr(name, _png(result, kind))
+    return Response(packed.getvalue(), media_type=ZIP, headers=_named(f"{results[0].stem}_{len(results)}.zip"))
+
+
+def _files(results: Sequence[Result], kinds: Sequence[str]) -> Iterator[tuple[str, Result, str]]:
+    """File name, result and kind of each picture; a seed that comes twice gives one file."""
+    names: set[str] = set()
+    for result in results:
+        for kind in _present(result, kinds):
+            name = result.file_name(kind)
+            if name not in names:
+                names.add(name)
+                yield name, result, kind
+
+
+def _present(result: Result, kinds: Sequence[str]) -> list[str]:
+    return [kind for kind in dict.fromkeys(kinds) if kind in result.images]
+
+
+def _png(result: Result, kind: str) -> bytes:
+    return png_bytes(result.images[kind](), result.infotext)
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+def _number(written: str) -> float:
+    return float(written) if re.fullmatch(r"[01](\.[0-9]{0,3})?", written) else 0.0

@@ -1,0 +1,231 @@
+"""The panel *Export*: labelled sets of any size, and motion with transparency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from l4f_plugin.arguments import check_integer
+from l4f_plugin.datasets.curation import Curation
+from l4f_plugin.datasets.export_plan import DEFAULT_SPLIT, FORMATS, SMALLEST_SIDE, ExportSettings, shares
+from l4f_plugin.errors import UserError
+
+from . import compat, models_table, status
+from .class_choice import ClassChoice
+from .controls import button, choices, named
+from .exports import MOST_PICTURES, SHARD, Exports
+from .jobs import complain, in_thread
+from .motion_form import MotionForm
+from .restore_choice import LARGEST_PSI_SHOWN
+from .seeds import wanted_seed
+from .tasks import Task
+from .texts import text
+from .words import pathless
+from .workspace import Workspace
+
+LOOK_AGAIN = 0.3
+"""Seconds between looks at the running exports."""
+BACKGROUNDS = ("own", "seeds", "colours")
+"""Kinds that a page may put behind subjects: folders of pictures are for the command line."""
+USUAL = Curation()
+
+
+@dataclass
+class ExportVisit:
+    """Which of a page's watchers is the latest, and which exports had ended when the page was last drawn."""
+
+    watcher: object = None
+    ended: list[Task] = field(default_factory=list)
+
+
+class ExportPanel:
+    """Builds the panel inside the current Blocks and answers its events.
+
+    Handlers return `{component: update}`. Without `workspace.manages_classes` no sets are made: they fill the disk of
+    whoever runs the page. `watched` are the events after which other parts of the page may look at the engine anew.
+    """
+
+    def __init__(self, workspace: Workspace):
+        self._workspace, self.exports = workspace, Exports(workspace)
+        self.allowed = workspace.manages_classes
+        self.visit = gr.State(ExportVisit())
+        with gr.Row(elem_classes="l4f-panel"):
+            with gr.Column(scale=4, min_width=300, elem_classes="l4f-controls"):
+                self.choice = ClassChoice(workspace.engine, "export")
+                if self.allowed:
+                    self._build_controls()
+                else:
+                    gr.Markdown(text("export.read_only"), elem_classes="l4f-note")
+                self.motion = MotionForm(workspace, self.choice)
+            with gr.Column(scale=7, min_width=300, elem_classes="l4f-stage"):
+                self.motion.build_stage()
+                if self.allowed:
+                    self._build_stage()
+        self.watched = [self.motion.started]
+        if self.allowed:
+            self._wire()
+
+    def _build_controls(self) -> None:
+        with gr.Group():
+            self.count = gr.Number(1000, precision=0, **named("export.count"))
+            self.format = gr.Radio(choices("format", FORMATS), value=FORMATS[0], elem_classes="l4f-segments",
+                                   **named("export.format"))
+            self.size = gr.Number(0, precision=0, **named("export.size"))
+            self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("export.psi"))
+        with gr.Accordion(text("export.more"), open=False, elem_id="l4f_export_more"):
+            self.backgrounds = gr.CheckboxGroup(choices("behind", BACKGROUNDS), value=["own"],
+                                                **named("export.backgrounds"))
+            self.split = gr.Textbox(",".join(map(str, DEFAULT_SPLIT)), max_lines=1, **named("export.split"))
+            self.first = gr.Textbox("0", max_lines=1, **named("export.first"))
+        with gr.Accordion(text("export.curation"), open=False, elem_id="l4f_export_curation"):
+            self.curate = gr.Checkbox(True, **named("export.curate"))
+            self.bounds = [
+                gr.Slider(0, 1, getattr(USUAL, name), step=0.01, **named(f"export.{name}"))
+                for name in ("min_area", "max_area", "max_uncertainty", "min_largest_piece")
+            ]
+        with gr.Row(elem_classes="l4f-run-row"):
+            self.run = button("export.run", variant="primary", scale=3)
+            self.measure = button("export.measure", scale=2, min_width=120)
+            self.cancel = button("export.cancel", scale=1, min_width=90, interactive=False)
+        with gr.Row(visible=False, elem_classes="l4f-run-row", elem_id="l4f_export_resume") as self.resume:
+            self.unfinished = gr.Dropdown([], scale=3, **named("export.unfinished"))
+            self.go_on = button("export.go_on", scale=1, min_width=90)
+
+    def _build_stage(self) -> None:
+        self.activity = gr.HTML(status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place")
+        self.empty = gr.HTML(status.empty_stage("export"), elem_id="l4f_export_empty", elem_classes="l4f-flush")
+        self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")
+
+    @property
+    def outputs(self) -> list:
+        """What `show` and `watch` update."""
+        return [self.activity, self.empty, self.card, self.run, self.cancel, self.resume, self.unfinished]
+
+    def _wire(self) -> None:
+        wanted = [self.choice.dropdown, self.count, self.format, self.size, self.psi, self.backgrounds, self.split,
+                  self.first, self.curate, *self.bounds]
+        for trigger, handler, inputs in (
+            (self.run.click, self.start, [self.visit, *wanted]),
+            (self.go_on.click, self.start_again, [self.visit, self.unfinished]),
+        ):
+            event = compat.on(trigger, self.answered(handler), inputs, self.outputs, queue=False)
+            self.watched.append(self.follow(event))
+        compat.on(self.cancel.click, self.stop, [], [self.cancel], queue=False)
+        self.watched.append(compat.on(self.measure.click, self.estimate, wanted, [self.activity]))
+
+    def open_on(self, trigger: Callable) -> None:
+        """Wires an event (the page or the tab being opened) that shows how exports stand."""
+        if self.allowed:
+            self.follow(compat.on(trigger, self.show, [self.visit], self.outputs, queue=False))
+
+    def follow(self, event: Any) -> Any:
+        """Wires the watcher behind an event that may have started something."""
+        return compat.on(event.then, self.watch, [self.visit], self.outputs)
+
+    def show(self, visit: ExportVisit) -> dict:
+        """How exports stand, the card of the latest set, and what can be gone on with."""
+        visit.ended = self.exports.ended()
+        running, card, unfinished = self.exports.running(), self.exports.latest_card(), self.exports.unfinished()
+        waiting = bool(unfinished) and not running
+        return {
+            self.activity: models_table.activity(self.exports.recent()),
+            self.empty: gr.update(visible=card is None),
+            self.card: gr.update(value=card or "", visible=card is not None),
+            self.run: gr.update(interactive=not running),
+            self.cancel: gr.update(interactive=bool(running)),
+            self.resume: gr.update(visible=waiting),
+            self.unfinished: gr.update(choices=unfinished, value=unfinished[0] if waiting else None),
+        }
+
+    def answered(self, handler: Callable[..., object]) -> Callable[..., dict]:
+        """A handler that starts an export, with what the page shows then, or why it did not start."""
+
+        def answer(visit: ExportVisit, *values: Any) -> dict:
+            try:
+                handler(*values)
+            except Exception as error:
+                return {**self.show(visit), self.activity: complain(pathless(error))}
+            return self.show(visit)
+
+        return answer
+
+    def start(self, name: str | None, *wanted: Any) -> object:
+        """Begins the set, or goes on with it where the same was begun before."""
+        return self.exports.start(self._workspace.engine.entry(name).name, settings_of(*wanted))
+
+    def start_again(self, folder_name: str | None) -> object:
+        """Goes on with a set that is not whole."""
+        return self.exports.go_on(folder_name or "")
+
+    def estimate(self, name: str | None, *wanted: Any) -> Iterator[dict]:
+        """Measures on a few pictures how long the set takes."""
+        engine = self._workspace.engine
+
+        def work(post: Callable[[dict], None]) -> Iterator[dict]:
+            settings = settings_of(*wanted)
+            yield {self.activity: status.running(text("export.measuring"))}
+            words = self.exports.estimate(engine.entry(name).name, settings, engine.new_token())
+            yield {self.activity: status.finished(words)}
+
+        try:
+            yield from in_thread(work)
+        except Exception as error:
+            yield {self.activity: complain(pathless(error))}
+
+    def stop(self) -> dict:
+        """Stops what runs, after its shard's batch."""
+        self.exports.stop()
+        return {self.cancel: gr.update(interactive=False)}
+
+    def watch(self, visit: ExportVisit) -> Iterator[dict]:
+        """Follows exports until they have ended, or a newer watcher of the same page takes over."""
+        visit.watcher = me = object()
+        shown = None
+        while visit.watcher is me and self.exports.running():
+            activity = models_table.activity(self.exports.recent())
+            if activity != shown:
+                shown = activity
+                yield {self.activity: activity}
+            time.sleep(LOOK_AGAIN)
+        ended = visit.watcher is me and visit.ended != self.exports.ended()
+        # Something is always yielded: Gradio empties the outputs of a generator that ends without a word.
+        yield self.show(visit) if ended else {self.activity: gr.update()}
+
+
+def settings_of(
+    count: float | None,
+    format_name: str,
+    size: float | None,
+    psi: float,
+    backgrounds: list[str],
+    split: str,
+    first: str,
+    curate: bool,
+    *bounds: float,
+) -> ExportSettings:
+    """What the controls ask for. Raises `UserError` for what is out of bounds or missing."""
+    check_integer(text("export.count"), _whole(count), 1, MOST_PICTURES)
+    if not backgrounds or not set(backgrounds) <= set(BACKGROUNDS):
+        raise UserError(text("export.no_backgrounds"))
+    if size:
+        check_integer(text("export.size"), _whole(size), SMALLEST_SIDE, 1 << 14)
+    return ExportSettings(
+        count=_whole(count),
+        format=format_name,
+        size=_whole(size) if size else None,
+        truncation_psi=psi,
+        first_seed=wanted_seed(first),
+        split=shares(split),
+        backgrounds=tuple(kind for kind in BACKGROUNDS if kind in backgrounds),
+        curation=Curation(*bounds) if curate else None,
+        shard_size=SHARD,
+    )
+
+
+def _whole(value: float | None) -> int | float | None:
+    """A number field's value as a whole number where it is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

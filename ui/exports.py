@@ -1,0 +1,133 @@
+"""The door to labelled sets: started, gone on with, measured beforehand. No Gradio; torch only within the work.
+
+A set is a `Task` of its class, see `tasks`: it goes on when the page is closed, and its place in the output folder
+follows from what was asked for, so that asking for the same again goes on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l4f_plugin.datasets.export_plan import FORMATS, ExportSettings, read_plan
+from l4f_plugin.errors import UserError
+
+from .outputs import shown_path, slug
+from .texts import text
+from .words import duration, size
+
+if TYPE_CHECKING:
+    from l4f_plugin.runtime import CancelToken
+
+    from .tasks import Task
+    from .workspace import Workspace
+
+KIND = "export"
+SHARD = 100
+"""Pictures drawn in one turn: others wait for no more than these."""
+MOST_PICTURES = 1_000_000
+MOST_FOLDERS = 1000
+FOLDER_NAME = "sets"
+_CARD, _CHECKSUMS = "README.md", "SHA256SUMS"
+_LONGEST_CARD = 1 << 16
+
+
+class Exports:
+    """The labelled sets of a page. Sets lie in folders of their own below the output folder."""
+
+    def __init__(self, workspace: Workspace):
+        self._workspace, self._tasks = workspace, workspace.library.tasks
+
+    def folder_of(self, name: str, settings: ExportSettings) -> Path:
+        """Where that set goes: another choice, another folder."""
+        said = f"{name} {settings!r}"
+        pixels = f"{settings.size}px-" if settings.size else ""
+        digest = hashlib.sha256(said.encode()).hexdigest()[:8]
+        return self._place() / f"{slug(name)}-{settings.format}-{settings.count}-{pixels}{digest}"
+
+    def start(self, name: str, settings: ExportSettings) -> Task:
+        """Exports, or goes on with it. Raises `UserError` where something else is being done with the class."""
+        return self._start(name, settings, self.folder_of(name, settings))
+
+    def unfinished(self) -> list[str]:
+        """The names of folders with sets that are not whole."""
+        return [path.name for path in self._folders() if not (path / _CHECKSUMS).is_file()]
+
+    def go_on(self, folder_name: str) -> Task:
+        """Goes on with one of the `unfinished`. Raises `UserError` for what is none of them."""
+        plan = read_plan(self._place() / folder_name) if folder_name in self.unfinished() else None
+        if plan is None:
+            raise UserError(text("export.no_such_set"))
+        return self._start(plan.source.name, plan.settings, self._place() / folder_name)
+
+    def _start(self, name: str, settings: ExportSettings, folder: Path) -> Task:
+        engine, title = self._workspace.engine, self._workspace.library.entry(name).title
+        message = text("export.working", title=title, count=settings.count)
+
+        def work(task: Task) -> str:
+            from l4f_plugin.datasets.export import export, make_plan
+
+            with engine.drawing(name, task.token) as pipeline:
+                plan = make_plan(pipeline, settings)
+            export(plan, folder, lambda: engine.drawing(name, task.token), cancel=task.token,
+                   progress=lambda done, total, _: task.report(done, total, message))
+            return text("export.done", count=settings.count, folder=shown_path(folder))
+
+        return self._tasks.start(KIND, name, message, work, title)
+
+    def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
+        """How long the set would take and how large it would be, in words."""
+        from l4f_plugin.datasets.export import estimate, make_plan
+
+        engine = self._workspace.engine
+        with engine.drawing(name, token) as pipeline:
+            plan = make_plan(pipeline, replace(settings, count=max(settings.count, 1)))
+        found = estimate(plan, lambda: engine.drawing(name, token))
+        return text("export.estimated", time=duration(found.seconds), size=size(found.bytes))
+
+    def running(self) -> list[Task]:
+        """Exports that run now."""
+        return self._tasks.running(kind=KIND)
+
+    def recent(self) -> list[Task]:
+        """Exports that run, and those that ended lately."""
+        return [task for task in self._tasks.recent() if task.kind == KIND]
+
+    def ended(self) -> list[Task]:
+        """Exports that are over."""
+        return [task for task in self._tasks.ended() if task.kind == KIND]
+
+    def stop(self) -> None:
+        """Stops every export; what is done of them stays."""
+        for task in self.running():
+            task.token.cancel()
+
+    def latest_card(self) -> str | None:
+        """The card of the set that was completed last, without the lines that are for the Hub; None without any."""
+        whole = [path / _CARD for path in self._folders() if (path / _CHECKSUMS).is_file()]
+        try:
+            latest = max(whole, key=lambda path: path.stat().st_mtime)
+            with open(latest, encoding="utf-8") as file:
+                card = file.read(_LONGEST_CARD).split("---\n", 2)[-1].strip()
+            return re.sub("^#", "###", card, flags=re.MULTILINE)  # headings below those of the page
+        except (ValueError, OSError):
+            return None
+
+    def _place(self) -> Path:
+        return self._workspace.outputs.folder / FOLDER_NAME
+
+    def _folders(self) -> Iterator[Path]:
+        """Folders that hold a set, made by this page or not."""
+        try:
+            with os.scandir(self._place()) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            return
+        for name in names[:MOST_FOLDERS]:
+            if any(f"-{format_name}-" in name for format_name in FORMATS):
+                yield self._place() / name

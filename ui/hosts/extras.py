@@ -1,0 +1,124 @@
+"""The operation "Labels4Free cut-out" in the host's tab Extras, for pictures, batches and folders alike.
+
+The host saves what it is handed as it likes: as JPEG, or with the transparency painted over. So each cut-out is also
+written by us, where our other results are.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.images import INFOTEXT_KEY
+from l4f_plugin.provenance import recipe_of
+
+from ..outputs import slug
+from ..problems import in_words
+from ..texts import text
+from . import host
+from .queueing import HostToken, within_a_job_of_the_host
+from .workspace import workspace
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+RESULTS = ("cutout", "mask")
+_LAST = 20_000  # after upscalers, which would drop the transparency
+_NOTE = "l4f_infotext"
+
+
+def operation() -> type | None:
+    """The class that the host looks for in the module of our script; None where it has no such operations."""
+    base = host.find("scripts_postprocessing", "ScriptPostprocessing")
+    if base is None:
+        return None
+
+    class CutOut(base):
+        name = text("host.extras")
+        order = _LAST
+
+        def ui(self) -> dict[str, Any]:
+            return _controls()
+
+        def process_firstpass(self, pp: Any, enable: bool | None = False, **_: Any) -> None:
+            if enable:  # operations that come before ours may make a new picture, without the text
+                setattr(pp, _NOTE, pp.image.info.get(INFOTEXT_KEY))
+
+        def process(self, pp: Any, enable: bool | None = False, class_name: str | None = None,
+                    result: str | None = None, **_: Any) -> None:
+            if enable:
+                cut_out(pp, class_name, result or RESULTS[0])
+
+    return CutOut
+
+
+def _controls() -> dict[str, Any]:
+    import gradio as gr
+
+    from .. import compat
+    from ..controls import choices, named, unsaved
+
+    accordion = host.find("ui_components", "InputAccordion")
+    if accordion is None:
+        with gr.Accordion(text("host.extras"), open=False, elem_id="l4f_extras"):
+            enable = gr.Checkbox(False, **named("host.extras_enable"))
+            rest = _choices(gr, compat, choices, named)
+    else:  # one that is switched on by opening it
+        with accordion(False, label=text("host.extras"), elem_id="l4f_extras") as enable:
+            rest = _choices(gr, compat, choices, named)
+    return {name: unsaved(part) for name, part in {"enable": enable, **rest}.items()}
+
+
+def _choices(gr: Any, compat: Any, choices: Any, named: Any) -> dict[str, Any]:
+    engine = workspace().engine
+    offered = compat.options([(entry.title, entry.name) for entry in engine.classes() if not entry.problem])
+    return {
+        "class_name": gr.Dropdown(offered, value=engine.default_class(), **named("host.extras_class")),
+        "result": gr.Radio(choices("host.extras_result", RESULTS), value=RESULTS[0], **named("host.extras_wanted")),
+    }
+
+
+def cut_out(pp: Any, class_name: str | None, result: str) -> None:
+    """Replaces the picture of `pp` by its cut-out or mask; where that cannot be had, says why and leaves it."""
+    title = text("app.title")
+    try:
+        with within_a_job_of_the_host():
+            cutout, mask, stem, infotext = _segmented(pp, class_name)
+        wanted = mask if result == "mask" else cutout
+        ending = "_alpha" if result == "mask" else "_cutout"
+        outputs = workspace().outputs
+        [preview] = outputs.preview({f"{stem}{ending}.png": wanted}, infotext)
+        pp.info[title] = text("host.extras_saved", name=outputs.keep(preview).name)
+        pp.image = wanted
+        if hasattr(pp, "nametags"):
+            pp.nametags.append(result)
+    except Cancelled:
+        return
+    except Exception as error:  # the border to the host, which would show nothing of it
+        words = in_words(error)
+        pp.info[title] = words
+        print(f"{title}: {words}")
+        with suppress(Exception):  # called by a program, there is nobody to show it to
+            import gradio as gr
+
+            gr.Warning(words)
+
+
+def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Image, str, str]:
+    """Cut-out, mask, the start of a file name, infotext. Raises `UserError` where the picture has no mask."""
+    engine, picture, token = workspace().engine, pp.image, HostToken(runs=True)
+    if note := getattr(pp, _NOTE, None):
+        picture.info.setdefault(INFOTEXT_KEY, note)
+    recipe = recipe_of(picture)
+    name = engine.entry(recipe.class_name if recipe else class_name or engine.default_class()).name
+    found = engine.segment(name, recipe or picture, token)
+    if recipe is None:
+        return found.cutout(), found.mask(), f"{slug(name)}_photo", found.infotext()
+    mask = found.mask().resize(picture.size)
+    if picture.size == found.mask().size and recipe.background is None:
+        cutout = found.cutout()  # its edge is clean of the background
+    else:
+        cutout = picture.convert("RGB")
+        cutout.putalpha(mask)
+    return cutout, mask, f"{slug(name)}_seed{recipe.seed:04d}", picture.info[INFOTEXT_KEY]

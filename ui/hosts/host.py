@@ -1,0 +1,64 @@
+"""What is asked of a host, each time anew and with an answer for what it lacks."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+
+def part(name: str) -> Any:
+    """A module of the host: `shared` of its package `modules`, or one outside it by its full name with a dot.
+
+    None where there is none or it fails to load.
+    """
+    try:
+        return importlib.import_module(name if "." in name else f"modules.{name}")
+    except Exception:  # a host that is older, newer or half broken: the feature is lost, and nothing else
+        return None
+
+
+def find(name: str, attribute: str, default: Any = None) -> Any:
+    """An attribute of a module of the host."""
+    return getattr(part(name), attribute, default)
+
+
+def option(key: str, default: Any = None) -> Any:
+    """What the user has set in the host's settings; `default` for what is not there or empty."""
+    value = getattr(find("shared", "opts"), key, None)
+    return default if value is None or value == "" else value
+
+
+def flag(*names: str) -> Any:
+    """The first of these command-line options of the host that is set; None where none is."""
+    options = find("shared", "cmd_opts")
+    return next((value for value in (getattr(options, name, None) for name in names) if value), None)
+
+
+def folder(path: str | os.PathLike | None) -> Path | None:
+    """A folder named by the host, absolute: SD.Next names them from its working directory. None for an empty name."""
+    return Path(os.path.abspath(path)) if path else None
+
+
+def models_folder() -> Path | None:
+    """Where the host keeps its models, as --models-dir and --data-dir say."""
+    return folder(find("paths", "models_path") or find("paths_internal", "models_path"))
+
+
+def output_folder() -> Path:
+    """Where the host saves pictures: next to the folders of txt2img and img2img."""
+    chosen = folder(option("outdir_samples"))
+    if chosen is not None:
+        return chosen
+    neighbour = folder(option("outdir_txt2img_samples"))
+    if neighbour is not None:
+        return neighbour.parent
+    return Path(os.path.abspath(find("paths", "data_path") or "")) / "outputs"
+
+
+def is_private() -> bool:
+    """Whether only its owner reaches the host's page: nobody else does, or a login is asked for."""
+    if flag("gradio_auth", "gradio_auth_path", "auth", "auth_file", "enable_insecure_extension_access", "insecure"):
+        return True
+    return not flag("listen", "share", "ngrok", "server_name")

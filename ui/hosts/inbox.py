@@ -1,0 +1,104 @@
+"""What other tabs send here: a strip above the panels that shows the picture and asks what to do with it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from l4f_plugin.errors import UserError
+from l4f_plugin.images import INFOTEXT_KEY
+from l4f_plugin.provenance import recipe_of
+
+from .. import compat
+from ..app import Page
+from ..controls import button
+from ..outputs import Outputs
+from ..problems import in_words
+from ..texts import text
+from .components import COMPONENTS
+from .page_scripts import reveal
+from .sending import copy_paste
+
+TAB = ("tabs", "tab_l4f")
+
+
+class Inbox:
+    """Builds the strip, hidden until something arrives. `connect` wires it once the panels below it are there."""
+
+    def __init__(self, outputs: Outputs):
+        self._outputs = outputs
+        self.path = gr.State(None)
+        with gr.Row(visible=False, elem_id="l4f_inbox", elem_classes="l4f-inbox") as self.strip:
+            with gr.Column(scale=1, min_width=110):
+                self.picture = compat.shown_image(
+                    label=text("host.received"), show_label=False, height=110, elem_id="l4f_inbox_picture"
+                )
+            with gr.Column(scale=6, min_width=300):
+                self.words = gr.Markdown(text("host.received_info"))
+                with gr.Row(elem_classes="l4f-actions"):
+                    self.behind = button("host.use_as_background", size="sm")
+                    self.segment = button("host.segment", size="sm")
+                    self.restore = button("host.restore", size="sm")
+                    self.dismiss = button("host.dismiss", size="sm")
+
+    def connect(self, page: Page) -> list:
+        """Wires the buttons here and in the other tabs; returns the events of the jobs that they start."""
+        for offer in COMPONENTS.offers:
+            parts = [self.strip, self.picture, self.path, self.words, self.restore]
+            received = compat.on(
+                offer.button.click,
+                self.receive,
+                [offer.source],
+                parts,
+                queue=False,
+                js="extract_image_from_gallery" if isinstance(offer.source, gr.Gallery) else None,
+            )
+            compat.on(received.success, None, js=reveal(TAB))
+        tabs = page.tabs
+        jobs = [
+            page.swap.open_with_background(self.behind.click, self.path, tabs, "swap"),
+            page.segment.open_with_picture(self.segment.click, self.path, tabs, "segment"),
+        ]
+        page.generate.open_with_picture(self.restore.click, self.path, tabs, "generate")
+        for chosen in (self.behind, self.segment, self.restore, self.dismiss):
+            compat.on(chosen.click, lambda: gr.update(visible=False), [], [self.strip], queue=False)
+        return jobs
+
+    def receive(self, value: Any) -> dict:
+        """Takes a picture from a gallery or a picture field of the host."""
+        try:
+            image = picture_in(value)
+            if image is None:
+                raise UserError(text("host.nothing_received"))
+            infotext = image.info.get(INFOTEXT_KEY)
+            [path] = self._outputs.preview({"received.png": image}, infotext if isinstance(infotext, str) else "")
+            ours = recipe_of(path)
+        except Exception as error:
+            raise compat.refusal(in_words(error)) from None
+        words = text("host.received_ours", seed=ours.seed) if ours else text("host.received_info")
+        return {
+            self.strip: gr.update(visible=True),
+            self.picture: str(path),
+            self.path: str(path),
+            self.words: words,
+            self.restore: gr.update(visible=ours is not None),
+        }
+
+
+def picture_in(value: Any) -> Image.Image | None:
+    """The picture that a gallery or a picture field hands to a handler, in any of the hosts' ways."""
+    while isinstance(value, list | tuple):
+        if not value:
+            return None
+        value = value[0]
+    if isinstance(value, Image.Image) or value is None:
+        return value
+    read = getattr(copy_paste(), "image_from_url_text", None)  # it opens no file but those that the host has served
+    found = None
+    if read is not None:
+        with suppress(AssertionError):  # one from elsewhere
+            found = read(value)
+    return found if isinstance(found, Image.Image) else None

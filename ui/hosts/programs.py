@@ -1,0 +1,62 @@
+"""The HTTP API on the host's app: only where the host serves its own, and behind the same credentials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from . import host
+from .workspace import workspace
+
+if TYPE_CHECKING:
+    from ..api.login import Authorise
+
+_LOGINS = ("gradio_auth", "auth")
+_LOGIN_FILES = ("gradio_auth_path", "auth_file")
+
+
+def on_app_started(demo: Any, app: Any) -> None:
+    """Mounts the API where the host is started with one; `demo` is None where it serves no page."""
+    if serves_an_api():
+        from .. import api
+
+        public = urlsplit(getattr(demo, "share_url", None) or "").hostname
+        api.mount(app, workspace(), authorise(app), [public] if public else [])
+
+
+def serves_an_api() -> bool:
+    """Whether the host answers programs: where it was asked to, and always where that cannot be asked."""
+    options = host.find("shared", "cmd_opts")
+    if hasattr(options, "api"):
+        return bool(host.flag("api", "nowebui"))
+    return hasattr(host.part("modules.api.api"), "Api")
+
+
+def authorise(app: Any) -> Authorise | None:
+    """Who may call it: the accounts of --api-auth, else whoever may see the page; None where everybody may."""
+    from ..api import login
+
+    written = host.flag("api_auth")
+    if written:
+        return login.accounts(_accounts(str(written)))
+    asked = login.page(app)
+    if asked is None and host.flag(*_LOGINS, *_LOGIN_FILES):  # a login, and no page that asks for it
+        return login.accounts(_accounts_of_the_page())
+    return asked
+
+
+def _accounts_of_the_page() -> dict[str, str]:
+    """The accounts of the host's page. Nobody gets in with a file that cannot be read."""
+    found = _accounts(str(host.flag(*_LOGINS) or ""))
+    path = host.flag(*_LOGIN_FILES)
+    if path:
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            found |= _accounts(line)
+    return found
+
+
+def _accounts(written: str) -> dict[str, str]:
+    """Names and passwords of `name:password,name:password`."""
+    pairs = (account.strip().strip('"').partition(":") for account in written.split(","))
+    return {name: password for name, _, password in pairs if name and password}

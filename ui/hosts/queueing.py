@@ -1,0 +1,135 @@
+"""The host's queue around our jobs: one at a time with its own, seen and interrupted like them.
+
+Our jobs wait at one door for each other, then in the host's queue, then for the engine: always in this order. What
+the host asks of us while it holds its queue (an operation in Extras) passes by the first two, so nobody waits in a
+circle.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.model_cache import JobQueue
+from l4f_plugin.runtime import CancelToken
+
+from ..texts import text
+from . import host
+
+OnWait = Callable[[int], None]
+DOOR = JobQueue()
+"""Our jobs, first come first served, whatever kind of lock the host has."""
+_LOOK_AGAIN = 0.1  # seconds between looks at the token while the host is busy
+_thread = threading.local()
+
+
+class HostToken(CancelToken):
+    """A token that the host's Interrupt sets too, as long as the job `runs`."""
+
+    def __init__(self, runs: bool = False) -> None:
+        super().__init__()
+        self.runs = runs
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has asked the job to stop."""
+        if self.runs and getattr(host.find("shared", "state"), "interrupted", False):
+            self.cancel()
+        return super().cancelled
+
+
+@contextmanager
+def within_a_job_of_the_host() -> Iterator[None]:
+    """For code that the host calls while it holds its queue: jobs in this thread are part of the host's own."""
+    _thread.inside = True
+    try:
+        yield
+    finally:
+        _thread.inside = False
+
+
+@contextmanager
+def turn(cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
+    """A turn in the host's queue, without a word about it in the host's state. Raises `Cancelled` while waiting."""
+    if getattr(_thread, "inside", False):
+        yield
+        return
+    lock = host.find("call_queue", "queue_lock")
+    with DOOR.turn(cancel, on_wait):
+        if lock is None:
+            yield
+            return
+        _acquire(lock, cancel, on_wait)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@contextmanager
+def job(cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
+    """A job of ours in the host's queue: the host shows that it is busy, and may interrupt it."""
+    inside = getattr(_thread, "inside", False)
+    with turn(cancel, on_wait):
+        if inside or not isinstance(cancel, HostToken):
+            yield
+            return
+        with _announced():
+            cancel.runs = True
+            try:
+                yield
+            finally:
+                cancel.runs = False
+
+
+@contextmanager
+def _announced() -> Iterator[None]:
+    state = host.find("shared", "state")
+    identifier: Any = None
+    with suppress(Exception):  # only what is shown depends on it
+        try:
+            identifier = state.begin(text("app.title"))
+        except TypeError:  # before jobs had names
+            state.begin()
+    try:
+        yield
+    finally:
+        with suppress(Exception):
+            if identifier is None:
+                state.end()
+            else:
+                state.end(identifier)
+
+
+def _acquire(lock: Any, cancel: CancelToken | None, on_wait: OnWait | None) -> None:
+    """Waits for its place in the host's queue, and leaves it when the token says so.
+
+    The lock of a host knows no time limit, and asking again and again would lose the place in its queue. So another
+    thread waits, and gives the lock back at once where nobody wants it any more.
+    """
+    if lock.acquire(blocking=False):
+        return
+    decided = threading.Lock()
+    acquired, abandoned = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        lock.acquire()
+        with decided:
+            if abandoned.is_set():
+                lock.release()
+            acquired.set()
+
+    threading.Thread(target=wait, name="l4f waits for the host", daemon=True).start()
+    if on_wait is not None:
+        on_wait(1)
+    while not acquired.wait(_LOOK_AGAIN):
+        if cancel is not None and cancel.cancelled:
+            with decided:
+                if not acquired.is_set():
+                    abandoned.set()
+                    raise Cancelled
+    if on_wait is not None:
+        on_wait(0)

@@ -1,0 +1,99 @@
+"""Send to: results of ours into the host's own tabs, by the host's own way where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image, ImageChops
+
+from l4f_plugin.images import load_picture
+
+from .. import compat
+from ..controls import unsaved
+from ..neighbours import Handout, Neighbour
+from ..texts import text
+from . import host
+from .components import COMPONENTS
+from .page_scripts import press, reveal
+
+_UPLOAD_A_MASK = ("mode_img2img", "img2img_inpaint_upload_tab")
+
+
+def copy_paste() -> Any:
+    """The host's module for sending between tabs, under either of its names; None where there is none.
+
+    SD.Next has a module under the other name too, which is about something else.
+    """
+    found = (host.part(name) for name in ("infotext_utils", "generation_parameters_copypaste"))
+    return next((module for module in found if hasattr(module, "register_paste_params_button")), None)
+
+
+def neighbours() -> list[Neighbour]:
+    """The tabs of this host that take results. To be asked when the host has built them."""
+    known = getattr(copy_paste(), "paste_fields", {})
+    found = []
+    if "img2img" in known:
+        found.append(Neighbour("img2img", "host.to_img2img", _pasting("img2img", _flat)))
+    if COMPONENTS.inpaint:
+        found.append(Neighbour("inpaint", "host.to_inpaint", _to_inpaint))
+    if "extras" in known:
+        found.append(Neighbour("extras", "host.to_extras", _pasting("extras", _whole)))
+    return found
+
+
+def _pasting(tab: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Handout], None]:
+    """Sends the picture by way of the host's paste buttons: a hidden one, pressed once a hidden picture is there."""
+
+    def connect(button: gr.Button, handout: Handout) -> None:
+        name = f"l4f_{handout.panel}_{tab}"
+        carrier = unsaved(compat.carried_image(label=name, elem_id=f"{name}_carrier", elem_classes="l4f-hidden"))
+        paste = gr.Button(name, elem_id=f"{name}_paste", elem_classes="l4f-hidden")
+
+        def fetch(*values: Any) -> Image.Image:
+            return read(_files(handout, values)["picture"])
+
+        fetched = compat.on(button.click, fetch, handout.inputs, [carrier], queue=False)
+        compat.on(fetched.success, None, js=press(f"{name}_paste"))
+        module = copy_paste()
+        module.register_paste_params_button(
+            module.ParamBinding(paste_button=paste, tabname=tab, source_image_component=carrier)
+        )
+
+    return connect
+
+
+def _to_inpaint(button: gr.Button, handout: Handout) -> None:
+    """Sends picture and mask, white where Stable Diffusion is to paint: everything but the subject."""
+
+    def fetch(*values: Any) -> list[Image.Image]:
+        files = _files(handout, values)
+        if "mask" not in files:
+            raise compat.refusal(text("host.no_mask"))
+        with Image.open(files["mask"]) as mask:
+            background = ImageChops.invert(mask.convert("L"))
+        return [_flat(files["picture"]), background.convert("RGB")]
+
+    sent = compat.on(button.click, fetch, handout.inputs, COMPONENTS.inpaint, queue=False)
+    compat.on(sent.success, None, js=reveal(_UPLOAD_A_MASK, first="switch_to_img2img"))
+
+
+def _files(handout: Handout, values: tuple) -> dict[str, Path]:
+    files = handout.files(*values)
+    if "picture" not in files:
+        raise compat.refusal(text("host.nothing_to_send"))
+    return files
+
+
+def _flat(path: Path) -> Image.Image:
+    """RGB over white: some hosts would show what lies under transparent parts."""
+    return Image.fromarray(load_picture(path))
+
+
+def _whole(path: Path) -> Image.Image:
+    """As it is, with its transparency and its text."""
+    with Image.open(path) as picture:
+        picture.load()
+        return picture

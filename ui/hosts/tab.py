@@ -1,0 +1,80 @@
+"""The plug-in's tab in a host, which is there whatever is missing."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from html import escape
+from typing import TYPE_CHECKING
+
+from ..texts import text
+from .requirements import mend, missing_packages
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+
+TAB_ID = "l4f"
+PREFIX = "l4f_"
+"""Before the names of our endpoints, among those of the host and of other plug-ins."""
+
+
+def build_tab() -> list[tuple[gr.Blocks, str, str]]:
+    """What `on_ui_tabs` wants: the Blocks of the tab, its title, its id."""
+    import gradio as gr
+
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        missing = missing_packages()
+        if missing:
+            _notice(mend(missing))
+        with gr.Column() as place:
+            try:
+                _fill()
+            except Exception as error:  # the tab of a plug-in that does not work says so
+                traceback.print_exception(error)
+                problem = _explained(error)
+            else:
+                problem = None
+        if problem:
+            place.visible = False
+            if not missing:
+                _notice(problem)
+    for block in list(blocks.blocks.values()):
+        block.do_not_save_to_config = True  # else the first values would stay the defaults for ever
+    return [(blocks, text("app.title"), TAB_ID)]
+
+
+def _fill() -> None:
+    import gradio as gr
+
+    from .. import app, compat
+    from .inbox import Inbox
+    from .room import RoomOffer
+    from .sending import neighbours
+    from .workspace import workspace
+
+    shared = workspace()
+    shared.neighbours = neighbours()
+    with gr.Column(elem_classes="l4f l4f-strips"):
+        gr.HTML(f"<style>{app.style()}</style>", elem_classes="l4f-hidden")  # hosts read no sheet of a page in theirs
+        inbox, room = Inbox(shared.outputs), RoomOffer(shared.engine)
+    page = app.Page(shared, PREFIX)
+    sent = inbox.connect(page)
+    for job in sent:
+        compat.on(job.then, page.header.refresh, [], page.header.outputs, queue=False)
+    panels = (page.generate, page.swap, page.segment, page.photos)
+    room.watch([*(panel.started for panel in panels), *sent])
+
+
+def _notice(words: str) -> None:
+    """What is wrong and its mend; what stands between backticks is a command to copy."""
+    import gradio as gr
+
+    marked = re.sub("`([^`]*)`", r"<code>\1</code>", escape(words, quote=False))
+    gr.HTML(f'<p role="alert">{marked}</p>', elem_id="l4f_notice")
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, ImportError) and error.name:
+        return mend([error.name.partition(".")[0]])
+    return text("host.broken", kind=type(error).__name__, reason=str(error)[:300])

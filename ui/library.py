@@ -1,0 +1,349 @@
+"""The door to the classes on offer: listed, fetched, checked, deleted, brought along, given masks.
+
+Importing it, and listing classes, imports no torch. What takes time is a `Task`, which goes on when the page is
+closed. Learning masks takes its turn in the engine's queue for each step anew: pictures can be drawn meanwhile,
+on a GPU as on a CPU, both only get slower. Holding one turn for all of it would close the page for an hour.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l4f_plugin.errors import UserError
+
+from .tasks import Task, Tasks
+from .texts import text
+from .words import size, without_paths
+
+if TYPE_CHECKING:
+    from l4f_plugin.checkpoints.catalogue import ClassEntry
+    from l4f_plugin.checkpoints.library import Removal
+    from l4f_plugin.checkpoints.licences import Licence
+
+    from .engine import Engine
+
+ESTIMATE = "estimate"
+
+
+@dataclass(frozen=True)
+class Import:
+    """A user's own files, there called `label`: a checkpoint that becomes the class `name`, or masks for that class."""
+
+    name: str
+    checkpoint: Path | None
+    alpha: Path | None
+    licence: str | None = None
+    title: str | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How a class is published: the repository OWNER/NAME, as a Space or a model repository, private or not.
+
+    `licence`, `attribution` and `masks` ("own" or "without") are what the person declares, see `publishing.terms`.
+    """
+
+    repository: str
+    as_space: bool = False
+    private: bool = False
+    licence: str | None = None
+    attribution: str | None = None
+    masks: str | None = None
+
+
+class Library:
+    """The classes of this computer and of the catalogue. Methods that return a `Task` start it or join it."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self.tasks = Tasks()
+        self._estimates = Tasks()
+        self._seconds: dict[tuple[str, str | None], float] = {}
+        self._damaged: set[str] = set()
+
+    def entries(self) -> list[ClassEntry]:
+        """Every class, those that draw at once first. Raises `UserError` where the catalogue is damaged."""
+        from l4f_plugin.checkpoints import catalogue
+
+        return sorted(catalogue.classes(), key=_order)
+
+    def entry(self, name: str | None) -> ClassEntry:
+        """What is known about a class. Raises `UserError` for one that is not in the list."""
+        found = next((entry for entry in self.entries() if entry.name == name), None)
+        if found is None:
+            raise UserError(text("problem.no_class"))
+        return found
+
+    # Fetching
+
+    def licence(self, name: str) -> Licence | None:
+        """The licence that the catalogue states for a class which is not here."""
+        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
+        from l4f_plugin.checkpoints.licences import Licence
+
+        found = read_catalogue().get(name)
+        return Licence(found.licence, found.terms, found.licence_url) if found else None
+
+    def arrived(self, name: str) -> int:
+        """Bytes of an unfinished download that are here already."""
+        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
+        from l4f_plugin.checkpoints.download import original_of
+        from l4f_plugin.checkpoints.hub_cache import arrived
+
+        found = read_catalogue().get(name)
+        return arrived(original_of(found), found.sha256) if found and found.file and found.sha256 else 0
+
+    def is_damaged(self, name: str) -> bool:
+        """Whether the files were found not to be what they should be."""
+        return name in self._damaged
+
+    def demand_licence(self, name: str, accepted: bool) -> None:
+        """Remembers what is accepted. Raises `UserError` where the class wants that and it is not."""
+        from l4f_plugin.checkpoints import licences
+
+        licence = self.licence(name)
+        if licence is None or self.entry(name).terms is None:
+            return
+        if not accepted:
+            raise UserError(text("models.accept_first", name=self.entry(name).title, licence=licence.name))
+        licences.accept(name, licence)
+
+    def download(self, name: str, accepted: bool = False, again: bool = False) -> Task:
+        """Fetches a class of the list, or a repository by its id. `again` fetches what is here already."""
+        if "/" not in name:  # what a repository asks for is known only once it is asked
+            self.demand_licence(name, accepted)
+
+        def work(task: Task) -> str:
+            from l4f_plugin.checkpoints import catalogue
+
+            catalogue.resolve(name, accept_licence=accepted, force_download=again, progress=task.report,
+                              cancel=task.token)
+            self._changed(name)
+            return text("models.downloaded", title=self._title(name))
+
+        return self.tasks.start("download", name, text("models.asking"), work, self._title(name))
+
+    # Looking after what is here
+
+    def verify(self, name: str) -> Task:
+        """Compares every file with its hash."""
+
+        def work(task: Task) -> str:
+            from l4f_plugin.checkpoints import library
+
+            try:
+                library.verify(name, progress=task.report, cancel=task.token)
+            except UserError:
+                self._damaged.add(name)
+                raise
+            self._damaged.discard(name)
+            return text("models.verified", title=self._title(name))
+
+        title = self._title(name)
+        return self.tasks.start("verify", name, text("models.verifying", title=title), work, title)
+
+    def removal(self, name: str) -> Removal:
+        """What deleting would delete. Raises `UserError` where there is nothing."""
+        from l4f_plugin.checkpoints import library
+
+        return library.removal(name)
+
+    def remove(self, name: str) -> Task:
+        """Deletes a class from this computer, after the jobs that draw with it."""
+        title = self._title(name)
+
+        def work(task: Task) -> str:
+            from l4f_plugin.checkpoints import library
+
+            self._forget(name)
+            removed = library.remove(name)
+            self._changed(name)
+            return text("models.removed", title=title, size=size(removed.bytes))
+
+        self._estimates.cancel(name)
+        return self.tasks.start("remove", name, text("models.removing", title=title), work, title)
+
+    def bring(self, wanted: Import) -> Task:
+        """Makes a class of a user's own files, or gives a class masks from one. The files are gone afterwards."""
+        files = {path: wanted.label for path in (wanted.checkpoint, wanted.alpha) if path is not None}
+
+        def work(task: Task) -> str:
+            try:
+                return convert(task)
+            except UserError as error:
+                raise UserError(without_paths(str(error), files)) from None
+            finally:
+                for path in files:
+                    discard(path)
+
+        def convert(task: Task) -> str:
+            from l4f_plugin.checkpoints import own_checkpoints
+            from l4f_plugin.checkpoints.conversion import Description
+
+            if wanted.checkpoint is None:
+                own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=task.token)
+            else:
+                said = Description(title=wanted.title, licence=wanted.licence, source=text(
+                    "import.source", file=wanted.label))
+                own_checkpoints.import_checkpoint(wanted.checkpoint, wanted.name, alpha=wanted.alpha,
+                                                  description=said, cancel=task.token)
+            self._changed(wanted.name)
+            return text("import.done", title=self._title(wanted.name))
+
+        message = text("import.working", file=wanted.label)
+        return self.tasks.start("import", wanted.name, message, work, wanted.title or self._title(wanted.name))
+
+    # Masks
+
+    def seconds_to_learn(self, name: str) -> float | None:
+        """How long learning masks would take, None as long as that was not measured."""
+        return self._seconds.get((name, self._engine.wanted_device()))
+
+    def estimate(self, name: str) -> Task:
+        """Measures how long learning masks would take here."""
+        device = self._engine.wanted_device()
+
+        def work(task: Task) -> str:
+            from l4f_plugin.training.class_masks import estimate_seconds
+
+            self._seconds[name, device] = estimate_seconds(
+                name, device, task.token, turn=lambda: self._engine.turn(task.token))
+            return ""
+
+        return self._estimates.start(ESTIMATE, name, "", work)
+
+    def estimating(self, name: str | None = None) -> Task | None:
+        """The measurement that runs, of one class or of any."""
+        return next(iter(self._estimates.running(name)), None)
+
+    def has_begun_learning(self, name: str) -> bool:
+        """Whether an unfinished learning would go on."""
+        from l4f_plugin.checkpoints.folders import masks_folder
+        from l4f_plugin.checkpoints.hub_errors import stand_in
+
+        plain = stand_in(name) if "/" in name else name
+        return any(masks_folder().glob(f"{plain}.*/*"))
+
+    def learn(self, name: str) -> Task:
+        """Learns masks for a class that has none; the next call goes on where this one was stopped."""
+        device, title = self._engine.wanted_device(), self._title(name)
+        message = text("models.learning", title=title)
+
+        def work(task: Task) -> str:
+            from l4f_plugin.training.class_masks import learn_masks
+
+            def say(line: str) -> None:
+                task.report(0, 0, text("models.learning_says", title=title, line=without_paths(line)))
+
+            self._engine.unload()  # room for the training
+            try:
+                folder = learn_masks(name, device=device, cancel=task.token, report=say,
+                                     progress=lambda done, total, _: task.report(done, total, message),
+                                     turn=lambda: self._engine.turn(task.token))
+                if folder is None:
+                    task.token.check()
+            finally:
+                self._engine.unload()  # what the training took, and networks that lack the masks
+            self._changed(name)
+            return text("models.learned", title=title)
+
+        self._estimates.cancel(name)
+        return self.tasks.start("learn", name, message, work, title)
+
+    # Sharing
+
+    def publish(self, name: str, wanted: Sharing) -> Task:
+        """Publishes a class on the Hub. Its task fails with `NotDeclared` where something is to be declared first."""
+
+        def work(task: Task) -> str:
+            from l4f_plugin.publishing.model_repository import Publication, publish
+            from l4f_plugin.publishing.space import SpaceOptions, publish_space
+            from l4f_plugin.publishing.terms import Declared
+
+            def report(message: str) -> None:
+                task.token.check()
+                task.report(0, 0, without_paths(message))
+
+            declared = Declared(wanted.licence, wanted.attribution, without_masks=wanted.masks == "without",
+                                own_masks=wanted.masks == "own")
+            how = {"declared": declared, "private": wanted.private, "device": self._engine.wanted_device(),
+                   "turn": lambda: self._engine.turn(task.token)}
+            if wanted.as_space:
+                address = publish_space(name, wanted.repository, SpaceOptions(**how), report)
+            else:
+                address = publish(name, wanted.repository, Publication(**how), report)
+            return text("share.done", title=self._title(name), address=address)
+
+        title = self._title(name)
+        return self.tasks.start("publish", name, text("share.working", title=title), work, title)
+
+    def can_fetch(self, entry: ClassEntry) -> bool:
+        """Whether the class, if it were not here, could be had from the Hub."""
+        from l4f_plugin.checkpoints import records
+        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
+
+        described, record = read_catalogue().get(entry.name), records.recall(entry.name)
+        return bool(described and described.repository) or "/" in entry.name and record is not None
+
+    def can_remove(self, entry: ClassEntry) -> bool:
+        """Whether anything of the class is here that may be deleted."""
+        try:
+            return bool(self.removal(entry.name).paths)
+        except UserError:
+            return False
+
+    def has_later_masks(self, entry: ClassEntry) -> bool:
+        """Whether the class has masks that did not come with its download."""
+        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
+
+        described = read_catalogue().get(entry.name)
+        return entry.masks and described is not None and not described.alpha
+
+    def wants_estimate(self, name: str | None) -> bool:
+        """Whether it is worth while to measure how long masks would take: no answer yet, and nothing in the way."""
+        if name is None or self.tasks.running(name) or self._estimates.of(name) or self.estimating():
+            return False
+        entry = self.entry(name)
+        return entry.installed and not entry.masks and not self.has_begun_learning(name)
+
+    def is_busy(self) -> bool:
+        """Whether anything runs."""
+        return bool(self.tasks.running() or self._estimates.running())
+
+    def ended(self) -> list[Task]:
+        """What is over, measurements too."""
+        return [*self.tasks.ended(), *self._estimates.ended()]
+
+    def close(self) -> None:
+        """Stops everything, before the program ends."""
+        self._estimates.close(0)
+        self.tasks.close()
+
+    def _changed(self, name: str) -> None:
+        """The files of a class are others now: nothing remembered of the former ones counts."""
+        self._damaged.discard(name)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._estimates.forget(name)
+        self._seconds = {key: value for key, value in self._seconds.items() if key[0] != name}
+        if self._engine.loaded():
+            self._engine.unload()
+
+    def _title(self, name: str) -> str:
+        return next((entry.title for entry in self.entries() if entry.name == name), name)
+
+
+def _order(entry: ClassEntry) -> tuple[bool, bool, bool, str]:
+    return entry.problem is not None, not entry.installed, not entry.masks, entry.name
+
+
+def discard(path: Path) -> None:
+    """Removes an uploaded file, and its folder where that is empty then."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()

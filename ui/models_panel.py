@@ -1,0 +1,302 @@
+"""The panel *Models*: which classes there are, and fetching, checking, deleting and completing them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from l4f_plugin.errors import UserError
+
+from . import compat, models_table, status
+from .consent import Consent
+from .controls import button, named
+from .jobs import complain
+from .models_import import ImportForm
+from .models_repository import RepositoryForm
+from .models_share import ShareForm
+from .tasks import Task
+from .texts import text
+from .words import duration, failure, pathless, size
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from l4f_plugin.checkpoints.catalogue import ClassEntry
+
+LOOK_AGAIN = 0.3
+"""Seconds between looks at the running tasks."""
+
+
+@dataclass
+class Visit:
+    """What one visitor's page shows: the class picked, which of its watchers is the latest, which tasks had ended
+    when it was last drawn, which repository's licence it asks about, and of which class it wants to know what
+    (`declared`) before that is published."""
+
+    picked: str | None = None
+    watcher: object = None
+    ended: list[Task] = field(default_factory=list)
+    asked: str | None = None
+    declaring: str | None = None
+    declared: set[str] = field(default_factory=set)
+
+
+class ModelsPanel:
+    """Builds the panel inside the current Blocks and answers its events.
+
+    Handlers return `{component: update}`. Without `workspace.manages_classes` it only shows what there is.
+    `watched` is the event after which other parts of the page may look at the classes anew.
+    """
+
+    def __init__(self, workspace: Workspace):
+        self._workspace, self._library = workspace, workspace.library
+        self.visit = gr.State(Visit())
+        self.table = gr.HTML("", elem_id="l4f_models_table", elem_classes="l4f-flush")
+        with gr.Row(elem_classes="l4f-panel"):
+            with gr.Column(scale=5, min_width=300, elem_classes="l4f-results"):
+                self.choice = gr.Dropdown([], **named("models.class"))
+                self.row = gr.Textbox(max_lines=1, elem_classes="l4f-hidden", **named("models.row"))
+                self.card = gr.HTML("", elem_id="l4f_models_card", elem_classes="l4f-flush")
+            with gr.Column(scale=5, min_width=300, elem_classes="l4f-results"):
+                self._build_actions()
+                self.activity = gr.HTML(
+                    status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
+        changes = workspace.manages_classes
+        self.note = gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
+        own_repositories = changes and workspace.own_repositories
+        self.sharing = ShareForm(workspace) if own_repositories else None
+        self.imports = ImportForm(workspace, self) if changes else None
+        self.repository = RepositoryForm(workspace, self) if own_repositories else None
+        self._wire()
+
+    def _build_actions(self) -> None:
+        self.consent = Consent("models")
+        with gr.Row(elem_classes="l4f-actions"):
+            self.download = button("models.download", variant="primary", visible=False)
+            self.learn = button("models.learn", variant="primary", visible=False)
+        self.about_masks = gr.Markdown(text("models.about_masks"), visible=False, elem_classes="l4f-aside")
+        with gr.Row(elem_classes="l4f-actions"):
+            self.cancel = button("models.cancel", visible=False)
+            self.verify = button("models.verify", visible=False)
+            self.delete = button("models.delete", visible=False)
+        with gr.Column(visible=False, elem_classes="l4f-confirm", elem_id="l4f_models_confirm") as self.confirm:
+            self.question = gr.Markdown("")
+            with gr.Row(elem_classes="l4f-actions"):
+                self.really = button("models.really", variant="stop")
+                self.keep = button("models.keep")
+
+    @property
+    def outputs(self) -> list:
+        """What `show` and `watch` update."""
+        return [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn,
+                self.about_masks, self.cancel, self.verify, self.delete, self.confirm, self.activity,
+                *(self.sharing.outputs if self.sharing else [])]
+
+    def _wire(self) -> None:
+        picked = [compat.on(self.choice.input, self.pick, [self.visit, self.choice], self.outputs, queue=False),
+                  compat.on(self.row.change, self.pick_row, [self.visit, self.row], self.outputs, queue=False)]
+        self.watched = [self.follow(event) for event in picked]
+        accept = self.consent.accept
+        for trigger, handler, inputs in (
+            (self.download.click, self.start_download, [self.visit, accept]),
+            (self.learn.click, self.start_learning, [self.visit]),
+            (self.verify.click, self.start_verifying, [self.visit]),
+            (self.really.click, self.start_deleting, [self.visit]),
+        ):
+            event = compat.on(trigger, self.answered(handler), inputs, self.outputs, queue=False)
+            self.watched.append(self.follow(event))
+        compat.on(self.cancel.click, self.stop, [self.visit], [self.cancel], queue=False)
+        compat.on(self.delete.click, self.ask, [self.visit], [self.confirm, self.question], queue=False)
+        compat.on(self.keep.click, lambda: gr.update(visible=False), [], [self.confirm], queue=False)
+        if self.sharing:
+            self.sharing.wire(self.visit)
+
+    def open_on(self, trigger: Callable) -> Any:
+        """Wires an event (the page or the tab being opened) that shows the classes as they are now."""
+        event = self.follow(compat.on(trigger, self.show, [self.visit], self.outputs, queue=False))
+        self.watched.append(event)
+        return event
+
+    def open_with(self, trigger: Callable, tabs: gr.Tabs, tab_id: str, inputs: list, name: Callable) -> Any:
+        """Wires an event elsewhere that leads here, to the class which `name(*inputs)` gives."""
+
+        def lead(visit: Visit, *values: Any) -> dict:
+            return {**self.pick(visit, name(*values)), tabs: gr.update(selected=tab_id)}
+
+        return self.follow(compat.on(trigger, lead, [self.visit, *inputs], [*self.outputs, tabs], queue=False))
+
+    def follow(self, event: Any) -> Any:
+        """Wires the watcher behind an event that may have started something."""
+        return compat.on(event.then, self.watch, [self.visit], self.outputs)
+
+    # What is shown
+
+    def show(self, visit: Visit) -> dict:
+        """The classes as they are now, and what can be done with the one that is picked."""
+        visit.ended = self._library.ended()
+        try:
+            entries = self._library.entries()
+        except UserError as error:
+            return {self.activity: complain(pathless(error))}
+        visit.picked = self._still_there(visit.picked, entries)
+        picked = next((entry for entry in entries if entry.name == visit.picked), None)
+        choices = compat.options([(entry.title, entry.name) for entry in entries])
+        damaged = {entry.name for entry in entries if self._library.is_damaged(entry.name)}
+        shown = {
+            self.table: models_table.table(entries, visit.picked, damaged),
+            self.choice: gr.update(choices=choices, value=visit.picked),
+            self.confirm: gr.update(visible=False),
+            self.activity: self._activity(),
+        }
+        if picked is None:
+            return {**shown, self.card: ""}
+        shown |= self.sharing.shown(visit, picked) if self.sharing else {}
+        return {**shown, self.card: models_table.card(picked, picked.name in damaged), **self._actions(picked)}
+
+    def _still_there(self, name: str | None, entries: list[ClassEntry]) -> str | None:
+        from l4f_plugin.checkpoints.hub_errors import stand_in
+
+        names = [entry.name for entry in entries]
+        if name and name not in names and stand_in(name) in names:
+            return stand_in(name)  # a repository's class that has got masks of its own
+        return name if name in names else next(iter(names), None)
+
+    def _actions(self, entry: ClassEntry) -> dict:
+        """What can be done with a class now. Nothing else while something is being done."""
+        library, changes = self._library, self._workspace.manages_classes
+        damaged = bool(entry.problem) or library.is_damaged(entry.name)
+        free = changes and not library.tasks.running(entry.name)
+        fetchable = library.can_fetch(entry) and (damaged or not entry.installed)
+        maskless = entry.installed and not entry.masks and not damaged
+        return {
+            **self.consent.ask(entry.title, entry.terms if changes else None),
+            self.download: gr.update(value=self._fetching(entry, damaged), visible=changes and fetchable,
+                                     interactive=free),
+            self.learn: gr.update(value=self._learning(entry.name), visible=changes and maskless, interactive=free),
+            self.about_masks: gr.update(visible=changes and maskless),
+            self.cancel: gr.update(visible=changes and not free, interactive=True),
+            self.verify: gr.update(visible=changes and entry.installed, interactive=free),
+            self.delete: gr.update(visible=changes and library.can_remove(entry), interactive=free),
+        }
+
+    def _fetching(self, entry: ClassEntry, damaged: bool) -> str:
+        if self._library.tasks.running(entry.name, "download"):
+            return text("models.downloading")
+        if damaged:
+            return text("models.download_again")
+        if not entry.download_bytes:
+            return text("models.download")
+        arrived = self._library.arrived(entry.name)
+        if arrived:
+            return text("models.download_on", done=size(arrived), total=size(entry.download_bytes))
+        return text("models.download_size", size=size(entry.download_bytes))
+
+    def _learning(self, name: str) -> str:
+        if self._library.tasks.running(name, "learn"):
+            return text("models.learning_now")
+        seconds = self._library.seconds_to_learn(name)
+        if self._library.has_begun_learning(name):
+            return text("models.learn_on")
+        if seconds is not None:
+            return text("models.learn_time", time=duration(seconds))
+        return text("models.learn_measuring" if self._library.estimating(name) else "models.learn")
+
+    # What is done
+
+    def pick(self, visit: Visit, name: str | None) -> dict:
+        """Shows another class, and begins to measure how long masks would take where it has none."""
+        visit.picked = name
+        return {**self.show(visit), **self._estimate(visit)}
+
+    def pick_row(self, visit: Visit, clicked: str) -> dict:
+        """As `pick`, for what a click on the table wrote: the class and the time."""
+        return self.pick(visit, clicked.partition(" ")[0])
+
+    def _estimate(self, visit: Visit) -> dict:
+        """Begins to measure how long masks would take, where that is of use; what the button says then."""
+        with suppress(UserError):  # said once somebody wants to learn
+            if self._workspace.manages_classes and self._library.wants_estimate(visit.picked):
+                self._library.estimate(visit.picked)
+                return {self.learn: gr.update(value=self._learning(visit.picked), visible=True, interactive=True)}
+        return {}
+
+    def _activity(self) -> str:
+        return models_table.activity([task for task in self._library.tasks.recent() if not task.told])
+
+    def answered(self, handler: Callable[..., Task]) -> Callable[..., dict]:
+        """A handler that starts a task, with what the page shows then, or why it did not start."""
+
+        def answer(visit: Visit, *values: Any) -> dict:
+            try:
+                if not self._workspace.manages_classes:
+                    raise UserError(text("models.read_only"))
+                handler(visit, *values)
+            except Exception as error:
+                return {**self.show(visit), self.activity: complain(pathless(error))}
+            return self.show(visit)
+
+        return answer
+
+    def start_download(self, visit: Visit, accepted: bool) -> Task:
+        """Fetches the class, or goes on with it."""
+        entry = self._library.entry(visit.picked)
+        damaged = bool(entry.problem) or self._library.is_damaged(entry.name)
+        return self._library.download(entry.name, bool(accepted), again=damaged)
+
+    def start_learning(self, visit: Visit) -> Task:
+        """Learns masks, or goes on with it."""
+        return self._library.learn(self._library.entry(visit.picked).name)
+
+    def start_verifying(self, visit: Visit) -> Task:
+        """Compares all files with their hashes."""
+        return self._library.verify(self._library.entry(visit.picked).name)
+
+    def start_deleting(self, visit: Visit) -> Task:
+        """Deletes the class, after the question."""
+        return self._library.remove(self._library.entry(visit.picked).name)
+
+    def ask(self, visit: Visit) -> dict:
+        """Asks before deleting, with what goes."""
+        try:
+            entry = self._library.entry(visit.picked)
+            planned = self._library.removal(entry.name)
+        except Exception as error:
+            complain(pathless(error))
+            return {self.confirm: gr.update(visible=False)}
+        key = "models.question_masks" if self._library.has_later_masks(entry) else "models.question"
+        return {self.confirm: gr.update(visible=True),
+                self.question: text(key, title=entry.title, size=size(planned.bytes))}
+
+    def stop(self, visit: Visit) -> dict:
+        """Stops what is being done with the class."""
+        if self._workspace.manages_classes:
+            self._library.tasks.cancel(visit.picked)
+        return {self.cancel: gr.update(interactive=False)}
+
+    def watch(self, visit: Visit) -> Iterator[dict]:
+        """Follows everything that runs until it has ended, or a newer watcher of the same page takes over."""
+        visit.watcher = me = object()
+        html = None
+        while visit.watcher is me:
+            running, before = self._library.is_busy(), visit.ended
+            if self._library.ended() != before:
+                yield self._drawn_anew(visit)
+                for task in visit.ended:
+                    if task not in before and task.error is not None and not task.stopped and not task.told:
+                        gr.Warning(failure(task))
+                html = None
+            elif (activity := self._activity()) != html:
+                html = activity
+                yield {self.activity: activity}
+            if not running and not self._library.is_busy():
+                return
+            time.sleep(LOOK_AGAIN)
+
+    def _drawn_anew(self, visit: Visit) -> dict:
+        """As `show`, but what the visitor is about to confirm or to accept stays as it is."""
+        shown = {**self.show(visit), **self._estimate(visit)}
+        return {part: update for part, update in shown.items() if part not in (self.confirm, self.consent.accept)}

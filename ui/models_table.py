@@ -1,0 +1,123 @@
+"""What the page *Models* shows of the classes: the table of all and the card of one, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from . import status
+from .tasks import Task
+from .texts import text
+from .words import failure, shown_place, size, standing, without_paths
+
+if TYPE_CHECKING:
+    from l4f_plugin.checkpoints.catalogue import ClassEntry
+
+COLUMNS = ("class", "state", "masks", "size", "memory", "verified", "licence", "source")
+ROW_FIELD = "l4f_models_row"
+# Hands the name of the row to a hidden field, which asks the server when it changes: the time makes it change always.
+_PICK = (
+    "const box = this.getRootNode().querySelector('#" + ROW_FIELD + " textarea, #" + ROW_FIELD + " input');"
+    "if (box) { box.value = this.dataset.name + ' ' + Date.now();"
+    " box.dispatchEvent(new Event('input', {bubbles: true})); }"
+)
+
+
+def state(entry: ClassEntry, damaged: bool = False) -> str:
+    """Where a class is, in a word or two."""
+    if entry.problem or damaged:
+        return text("state.damaged")
+    if entry.shipped:
+        return text("state.shipped")
+    return text("state.here" if entry.installed else "state.offered")
+
+
+def table(entries: Sequence[ClassEntry], selected: str | None, damaged: set[str]) -> str:
+    """All classes, a row each; a click on a row picks it."""
+    head = "".join(f'<th scope="col">{escape(text(f"column.{name}"))}</th>' for name in COLUMNS)
+    rows = "".join(_row(entry, entry.name == selected, entry.name in damaged) for entry in entries)
+    caption = escape(text("models.caption"))
+    return (f'<div class="l4f-table-place"><table class="l4f-table"><caption>{caption}</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>")
+
+
+def _row(entry: ClassEntry, selected: bool, damaged: bool) -> str:
+    name, about = escape(entry.name, quote=True), f"{entry.resolution} px" if entry.resolution else ""
+    known, pressed = not entry.problem, "true" if selected else "false"
+    cells = {
+        "class": f'<button type="button" class="l4f-row-name" aria-pressed="{pressed}">'
+                 f"{escape(entry.title)}</button><small>{escape(entry.name)} {escape(about)}</small>",
+        "state": f'<span class="l4f-badge l4f-{_kind(entry, damaged)}">{escape(state(entry, damaged))}</span>',
+        "masks": escape(text("masks.yes" if entry.masks else "masks.no")) if known else "",
+        "size": escape(_size(entry)),
+        "memory": escape(size(entry.memory_bytes)) if entry.memory_bytes else "",
+        "verified": escape(text("verified.yes" if entry.verified and not damaged else "verified.no"))
+                    if entry.installed else "–",
+        "licence": escape(entry.licence),
+        "source": escape(_source(entry)),
+    }
+    inner = "".join(f'<td data-column="{escape(text(f"column.{key}"), quote=True)}">{cell}</td>'
+                    for key, cell in cells.items())
+    return (f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}" onclick="{_PICK}">{inner}</tr>')
+
+
+def _kind(entry: ClassEntry, damaged: bool) -> str:
+    if entry.problem or damaged:
+        return "bad"
+    return "good" if entry.installed else "plain"
+
+
+def _size(entry: ClassEntry) -> str:
+    if entry.installed:
+        return text("models.on_disk", size=size(entry.bytes_on_disk))
+    return text("models.to_fetch", size=size(entry.download_bytes)) if entry.download_bytes else "–"
+
+
+def _source(entry: ClassEntry) -> str:
+    if entry.revision:
+        return text("models.revision", revision=entry.revision[:10])
+    if entry.location.startswith("hub: "):
+        return entry.location.removeprefix("hub: ")
+    return text("origin.shipped" if entry.shipped else "origin.own")
+
+
+def card(entry: ClassEntry, damaged: bool) -> str:
+    """All that is known about one class."""
+    if entry.problem:
+        return (f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><p class="l4f-problem">'
+                f"{escape(without_paths(entry.problem))}</p></div>")
+    where = entry.location.removeprefix("hub: ") if entry.location.startswith("hub: ") else shown_place(entry.location)
+    facts = {
+        "state": state(entry, damaged),
+        "picture": text("models.picture", resolution=entry.resolution),
+        "masks": text("masks.yes" if entry.masks else "masks.later"),
+        "size": _size(entry),
+        "memory": text("models.memory", size=size(entry.memory_bytes)),
+        "licence": entry.licence,
+        "where": "" if entry.shipped else where,
+        "revision": entry.revision or "",
+    }
+    lines = "".join(_fact(key, words) for key, words in facts.items() if words)
+    return f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><dl>{lines}</dl></div>'
+
+
+def _fact(key: str, words: str) -> str:
+    label = text(f"fact.{key}")
+    return f"<dt>{escape(label)}</dt><dd>{escape(words)}</dd>"
+
+
+def activity(tasks: Sequence[Task]) -> str:
+    """A line for each task, with a bar while it runs."""
+    return "".join(f'<div class="l4f-task">{_line(task)}</div>' for task in tasks)
+
+
+def _line(task: Task) -> str:
+    if not task.ended:
+        progress = task.standing
+        return status.running(standing(progress, task.kind), progress.done, progress.total)
+    if task.stopped:
+        return status.finished(text(f"stopped.{task.kind}", title=task.title))
+    if task.error is not None:
+        return status.problem(failure(task))
+    return status.finished(task.outcome or "")

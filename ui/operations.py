@@ -1,0 +1,157 @@
+"""What programs ask for: classes, generate, swap, segment, with plain values. Knows neither Gradio nor HTTP.
+
+The named Gradio endpoints and the HTTP API are two faces of these four functions and differ only in how values come
+in and pictures go out. Files are given by their bytes, so that nothing on the server is ever named.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from l4f_plugin.arguments import Background, EdgeOptions
+from l4f_plugin.errors import UserError
+from l4f_plugin.images import read_infotext
+from l4f_plugin.provenance import WPlus, recipe_of
+
+from .outputs import ENDINGS, slug
+from .texts import text
+
+if TYPE_CHECKING:
+    from l4f_plugin.pipeline import Sample
+    from l4f_plugin.runtime import CancelToken
+
+    from .engine import Engine
+
+
+@dataclass(frozen=True)
+class Result:
+    """One answer: pictures by their kind (picture, mask, cutout, background), each made when it is asked for.
+
+    `stem` begins their file names and `infotext` belongs into the files; `details` are plain values.
+    """
+
+    images: Mapping[str, Callable[[], Image.Image]]
+    stem: str
+    infotext: str
+    details: dict[str, Any]
+
+    def file_name(self, kind: str) -> str:
+        """What the picture of that kind is called as a file."""
+        return f"{self.stem}{ENDINGS[kind]}.png"
+
+
+class Operations:
+    """The four operations over an engine, each one job of its queue; see `Engine` for tokens and errors."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+
+    def classes(self) -> list[dict[str, Any]]:
+        """The object classes that can be named, each with its name, title, resolution and licence."""
+        told = ("name", "title", "resolution", "licence")
+        entries = [entry for entry in self._engine.classes() if not entry.problem]
+        return [{name: getattr(entry, name) for name in told} for entry in entries]
+
+    def generate(
+        self, class_name: str, seeds: Sequence[int], truncation_psi: float | None, token: CancelToken
+    ) -> list[Result]:
+        """Picture, mask, cut-out and background of each seed, in their order. None takes the class's own psi."""
+        name = self._engine.entry(class_name).name
+        drawn = self._engine.generate(name, seeds, truncation_psi, token)
+        return [_generated(name, sample) for batch in drawn for sample in batch]
+
+    def swap(
+        self,
+        class_name: str,
+        seed: int,
+        background: str | bytes,
+        edge: EdgeOptions,
+        truncation_psi: float | None,
+        token: CancelToken,
+    ) -> Result:
+        """The subject `seed` before a background: `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes."""
+        wanted: Background | bytes
+        if isinstance(background, bytes):
+            read_infotext(background)  # the header: what is no picture, or too large, is refused before any wait
+            wanted, label = background, "picture"
+        else:
+            wanted = Background.parse(background, files=False)
+            label = wanted.label
+        name = self._engine.entry(class_name).name
+        sample = self._engine.sample(name, seed, truncation_psi, token)
+        result = self._engine.swap(name, sample, wanted, edge, token)
+        parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout,
+                 "background": result.background}
+        images = {kind: partial(_same, image) for kind, image in parts.items() if image is not None}
+        details = {"class": name, "seed": seed, "truncation_psi": sample.truncation_psi, "background": label}
+        return Result(images, f"{_stem(name, seed)}_swapped", result.infotext, details)
+
+    def segment(
+        self,
+        class_name: str,
+        seed: int | None,
+        truncation_psi: float | None,
+        token: CancelToken,
+        picture: bytes | None = None,
+        w_plus: bytes | None = None,
+    ) -> Result:
+        """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given."""
+        entry = self._engine.entry(class_name)
+        if picture is not None:
+            recipe_of(picture)  # the header: what is no picture, or too large, is refused before any wait
+            subject = picture
+        elif w_plus is not None:
+            subject = _codes(w_plus)
+        else:
+            subject = seed
+        sample = self._engine.segment(entry.name, subject, token, truncation_psi=truncation_psi)
+        area = float(sample.required_alpha().mean())
+        details = {"class": entry.name, "seed": sample.seed, "mask_area": area}
+        return Result(_images(sample), _stem(entry.name, sample.seed), sample.infotext(), details)
+
+
+def file_bytes(written: str) -> bytes:
+    """The file in base64, with or without the head of a data URL. Raises `UserError` for anything else."""
+    try:
+        return base64.b64decode(re.sub(r"\Adata:[^,]{0,100},", "", written), validate=True)
+    except ValueError:
+        raise UserError(text("api.not_base64")) from None
+
+
+def _generated(name: str, sample: Sample) -> Result:
+    details = {"class": name, "seed": sample.seed, "truncation_psi": sample.truncation_psi}
+    return Result(_images(sample), _stem(name, sample.seed), sample.infotext(), details)
+
+
+def _images(sample: Sample) -> dict[str, Callable[[], Image.Image]]:
+    """What there is of a sample; a class without masks has neither mask nor cut-out."""
+    images: dict[str, Callable[[], Image.Image]] = {"picture": sample.picture}
+    if sample.alpha is not None:
+        images |= {"mask": sample.mask, "cutout": sample.cutout}
+    if sample.background is not None:
+        images["background"] = partial(Image.fromarray, sample.background)
+    return images
+
+
+def _same(image: Image.Image) -> Image.Image:
+    return image
+
+
+def _stem(name: str, seed: int | None) -> str:
+    return slug(name) if seed is None else f"{slug(name)}_seed{seed:04d}"
+
+
+def _codes(content: bytes) -> WPlus:
+    with tempfile.TemporaryDirectory(prefix="labels4free-") as folder:
+        path = Path(folder) / "w_plus.safetensors"
+        path.write_bytes(content)
+        return WPlus.load(path)

@@ -1,0 +1,78 @@
+"""ZeroGPU: a Space whose graphics card is there only while a decorated function runs, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+SECONDS = 60
+
+
+@cache
+def gpu_decorator() -> Callable[..., Any] | None:
+    """`spaces.GPU` of the real package on a Space; None anywhere else.
+
+    The environment is asked first: inside one of the web UIs a file of its own answers to the name `spaces`.
+    Call this before torch is imported.
+    """
+    if not os.environ.get("SPACE_ID"):
+        return None
+    found = importlib.util.find_spec("spaces")
+    if found is None or not found.submodule_search_locations:  # the real one is a package
+        return None
+    import spaces
+
+    decorator = getattr(spaces, "GPU", None)
+    return decorator if callable(decorator) else None
+
+
+class Lender:
+    """Lends the card to a pipeline that lies in main memory: each call goes through one decorated function.
+
+    Make it before the page is served: ZeroGPU looks for decorated functions at the start. The function runs in a
+    copy of this process which has the card, so tokens for cancelling stay behind; results are arrays and
+    pictures, which travel.
+    """
+
+    def __init__(self, decorator: Callable[..., Any]):
+        self.pipeline: Any = None
+
+        def work(method: str, arguments: tuple, options: Mapping[str, Any]) -> Any:
+            self.pipeline.to("cuda")
+            return getattr(self.pipeline, method)(*arguments, **options)
+
+        self._work = decorator(duration=SECONDS)(work)
+
+    def generate(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
+        """As the pipeline's own."""
+        return self._call("generate", cancel, arguments, options)
+
+    def segment(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
+        """As the pipeline's own."""
+        return self._call("segment", cancel, arguments, options)
+
+    def segment_photo(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
+        """As the pipeline's own."""
+        return self._call("segment_photo", cancel, arguments, options)
+
+    @property
+    def bundle(self) -> Any:
+        """The pipeline's own, which needs no card to be looked at."""
+        return self.pipeline.bundle
+
+    @property
+    def config(self) -> Any:
+        """The pipeline's own."""
+        return self.pipeline.config
+
+    def swap(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
+        """As the pipeline's own."""
+        return self._call("swap", cancel, arguments, options)
+
+    def _call(self, method: str, cancel: Any, arguments: tuple, options: Mapping[str, Any]) -> Any:
+        if cancel is not None:
+            cancel.check()
+        return self._work(method, arguments, options)

@@ -1,0 +1,92 @@
+"""Sizes, durations, standings and failures in words, and sentences without paths of this computer."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from l4f_plugin.errors import UserError
+
+from .tasks import Progress, Task
+from .texts import text
+
+# A path from the root of a disk, which is neither a part of an address nor below ~.
+_ABSOLUTE = re.compile(r"(?<![\w~/:.])(?:[A-Za-z]:)?(?:[\\/](?:[^\s\\/:;,()\"']+))+[\\/]?")
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    if count >= 1e9:
+        return text("size.gigabytes", count=count / 1e9)
+    if count >= 1e6:
+        return text("size.megabytes", count=count / 1e6)
+    return text("size.kilobytes", count=count / 1e3)
+
+
+def duration(seconds: float) -> str:
+    """A time that is still to come: "about 3 minutes"."""
+    minutes = round(seconds / 60)
+    if seconds < 50:
+        return text("time.seconds")
+    if minutes < 2:
+        return text("time.minute")
+    return text("time.minutes", count=minutes) if minutes < 100 else text("time.hours", count=seconds / 3600)
+
+
+def standing(progress: Progress, kind: str) -> str:
+    """Where a task stands, with bytes where it moves bytes, and the time left."""
+    parts = [progress.message]
+    if progress.total and kind == "download":
+        parts.append(text("models.bytes", done=size(progress.done), total=size(progress.total)))
+    if progress.seconds_left is not None:
+        parts.append(text("models.left", time=duration(progress.seconds_left)))
+    return " · ".join(parts)
+
+
+def failure(task: Task) -> str:
+    """Why a task failed, in one sentence without a path of this computer."""
+    if isinstance(task.error, UserError):
+        return without_paths(str(task.error))
+    return text("problem.unexpected", kind=type(task.error).__name__)
+
+
+def pathless(error: Exception) -> Exception:
+    """The error with no path of this computer in its sentence."""
+    return UserError(without_paths(str(error))) if isinstance(error, UserError) else error
+
+
+def without_paths(sentence: str, names: Mapping[Path, str] | None = None) -> str:
+    """The sentence with known folders by name, the home folder as ~, and other paths by their last part.
+
+    `names` are further paths and what to call them.
+    """
+    from l4f_plugin.checkpoints.folders import cache_folder, models_folder
+
+    known = dict(names or {})
+    folders = {models_folder(): "place.models", cache_folder(): "place.cache", _hub_cache(): "place.hub"}
+    known |= {folder: text(key) for folder, key in folders.items() if folder and not _below_home(folder)}
+    spelt = {spelling: name for path, name in known.items() for spelling in {str(path), os.path.realpath(path)}}
+    for spelling in sorted(spelt, key=len, reverse=True):
+        sentence = sentence.replace(spelling, spelt[spelling])
+    home = str(Path.home())
+    if len(home) > 1:
+        sentence = re.sub(re.escape(home) + r"(?=[\\/\s]|$)", "~", sentence)
+    return _ABSOLUTE.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], sentence)
+
+
+def shown_place(folder: Path | str) -> str:
+    """A folder as the page names it."""
+    return without_paths(str(folder))
+
+
+def _below_home(folder: Path) -> bool:
+    home = Path.home()
+    return len(home.parts) > 1 and home in folder.parents
+
+
+def _hub_cache() -> Path | None:
+    constants = sys.modules.get("huggingface_hub.constants")  # nothing was fetched where it is not imported
+    return Path(constants.HF_HUB_CACHE).absolute() if constants else None
