@@ -288,6 +288,33 @@ def test_cancel_stops_and_keeps_what_is_there(page, site):
     assert not site.engine.is_busy()
 
 
+@pytest.mark.clicked_path
+def test_a_slow_answer_to_the_click_loses_nothing(page, site):
+    """What a job tells before the page knows its name comes all at once then."""
+    site.gate.clear()
+    page.locator("#l4f_generate_seeds input").fill("200-263")
+    page.locator("#l4f_generate_run").click()
+    wait_for_pictures(page, 4)  # so the page listens already
+
+    def slow(route):
+        answer = route.fetch()
+        page.wait_for_timeout(1000)
+        route.fulfill(response=answer)
+
+    page.route("**/queue/join*", slow)
+    open_tab(page, "Segment")
+    page.locator("#l4f_segment_seed input").fill("4")
+    page.locator("#l4f_segment_run").click()
+    page.locator("#l4f_segment_status").get_by_text("Waiting").wait_for()
+    page.locator("#l4f_segment_run:disabled").wait_for()
+    page.locator("#l4f_segment_cancel:enabled").wait_for()
+    site.gate.set()
+    open_tab(page, "Generate")
+    page.locator("#l4f_generate_cancel").click()
+    open_tab(page, "Segment")
+    page.locator("#l4f_segment_image img").wait_for()
+
+
 def test_bad_seeds_are_answered_in_words(page):
     page.locator("#l4f_generate_seeds_reuse").click()
     page.get_by_test_id("toast-body").get_by_text("draw something first").wait_for()

@@ -240,7 +240,7 @@ def test_generated_pictures_are_saved_and_shown(page):
 def test_pictures_appear_batch_by_batch(page):
     updates = list(page.generate.job.guarded(page.generate.generate)("tiny", "0-9", 0.7, 1, "mask"))
     growing = [len(update[page.generate.results]) for update in updates if page.generate.results in update]
-    assert growing == [4, 8, 10]
+    assert list(dict.fromkeys(growing)) == [4, 8, 10]
     assert "_alpha.png" in updates[-3][page.generate.gallery]["value"][0][0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ class Running:
 STILL_THERE_SECONDS = 3.0
 """How long a job is silent before it tells that it is there: some web UIs give up on one that was so for 5 seconds."""
 
+REPEATED_SECONDS = 1.0
+"""How long each further update of a job repeats one: see `Lately`."""
+
 Work = Callable[..., Iterator[dict]]
 """A handler: takes a `Running` and the values of the inputs, yields updates as `{component: update}`."""
 
@@ -78,25 +82,26 @@ class Job:
     def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
         """`work` with a cancel token, failures put into words and, with `buttons`, buttons that follow it."""
 
-        def busy(yes: bool) -> dict:
-            return (
-                {self.run: gr.update(interactive=not yes), self.cancel: gr.update(interactive=yes)}
-                if buttons
-                else {}
-            )
+        def busy(token: CancelToken) -> dict:
+            cancel = gr.update(interactive=not token.cancelled)
+            return {self.run: gr.update(interactive=False), self.cancel: cancel} if buttons else {}
+
+        idle = {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)} if buttons else {}
 
         def run(*inputs: Any) -> Iterator[dict]:
             identifier = uuid.uuid4().hex
             token = self._workspace.start_job(identifier)
+            said = Lately()
             try:
-                yield {self.identifier: identifier, **busy(True)}
+                yield {self.identifier: identifier, **busy(token)}
                 try:
-                    yield from in_thread(lambda post: work(Running(token, post, self.status), *inputs))
+                    for update in in_thread(lambda post: work(Running(token, post, self.status), *inputs)):
+                        yield {**busy(token), **said.repeated(update)}
                 except Cancelled:
-                    yield {self.status: status.finished(text("job.stopped"))}
+                    yield said.repeated({self.status: status.finished(text("job.stopped"))})
                 except Exception as error:  # the border to the person: nothing may end as a traceback on the page
-                    yield {self.status: complain(error)}
-                yield {self.identifier: None, **busy(False)}
+                    yield said.repeated({self.status: complain(error)})
+                yield {**said.repeated({}), self.identifier: None, **idle}
             finally:
                 token.cancel()  # where Gradio gives up in the middle, because the page was closed
                 self._workspace.end_job(identifier)
@@ -110,6 +115,35 @@ class Job:
         """
         self._workspace.stop_job(identifier)
         return {self.cancel: gr.update(interactive=False)}
+
+
+class Lately:
+    """What a job has told within the last second.
+
+    Pages of Gradio 4 to 6 get differences. Where they get several at once, because the answer to the click was slower
+    than the job, what one update said and the next did not repeat is gone before it is drawn.
+    """
+
+    def __init__(self) -> None:
+        self._told: list[tuple[float, dict]] = []
+
+    def repeated(self, update: dict) -> dict:
+        """The update, and what it does not replace of those before it."""
+        now = time.monotonic()
+        self._told = [(since, told) for since, told in self._told if now - since < REPEATED_SECONDS] + [(now, update)]
+        merged: dict = {}
+        for _, told in self._told:
+            for component, value in told.items():
+                if not _is_update(value):
+                    merged[component] = value
+                else:  # in a new dictionary, as Gradio 3 takes apart those that it is given
+                    before = merged.get(component)
+                    merged[component] = {**before, **value} if _is_update(before) else dict(value)
+        return merged
+
+
+def _is_update(value: Any) -> bool:
+    return isinstance(value, dict) and "__type__" in value
 
 
 def in_thread(work: Callable[[Callable[[dict], None]], Iterator[dict]]) -> Iterator[dict]:

@@ -1,0 +1,41 @@
+"""What a job tells its page; the handlers of the panels are tried in test_ui.py and its neighbours."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from l4f_ui import jobs
+
+
+def told_at(seconds: float, monkeypatch) -> None:
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: seconds)
+
+
+def test_an_update_is_repeated_for_a_second_unless_it_is_replaced(monkeypatch):
+    said = jobs.Lately()
+    told_at(10.0, monkeypatch)
+    said.repeated({"picture": "a.png", "status": "drawing"})
+    told_at(10.9, monkeypatch)
+    assert said.repeated({"status": "done"}) == {"picture": "a.png", "status": "done"}
+    told_at(11.1, monkeypatch)
+    assert said.repeated({}) == {"status": "done"}
+    told_at(12.0, monkeypatch)
+    assert said.repeated({}) == {}
+
+
+def test_updates_of_one_component_add_up_and_are_never_handed_out_twice(monkeypatch):
+    said = jobs.Lately()
+    told_at(10.0, monkeypatch)
+    shown = gr.update(value="a.png")
+    first = said.repeated({"picture": shown})
+    assert first["picture"] is not shown, "Gradio 3 empties what it is given"
+    first["picture"].clear()
+    second = said.repeated({"picture": gr.update(visible=True)})
+    assert second["picture"] == gr.update(value="a.png", visible=True)
+    assert said.repeated({"picture": None}) == {"picture": None}
+
+
+def test_data_that_only_looks_like_an_update_is_replaced_as_a_whole():
+    said = jobs.Lately()
+    said.repeated({"state": {"a": 1}})
+    assert said.repeated({"state": {"b": 2}}) == {"state": {"b": 2}}
