@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from bundles import tiny_bundle
 from PIL import Image
 
 from l4f_plugin.checkpoints.bundle import load_bundle
@@ -27,7 +28,7 @@ from l4f_plugin.training.generator import GeneratorSettings, GeneratorTrainer
 from l4f_plugin.training.growing import grow_discriminator, grow_generator
 from l4f_plugin.training.pictures import PictureFolder
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
-from l4f_plugin.training.runs import train_alpha, train_generator
+from l4f_plugin.training.runs import alpha_trainer, train_alpha, train_generator
 
 CHANNELS = {4: 8, 8: 8, 16: 6, 32: 4}
 TINY = GeneratorSettings(
@@ -272,6 +273,23 @@ def test_the_published_recipe_is_the_published_one():
     channels = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
     assert horse.discriminator_config(GeneratorConfig(256, channels)) == DiscriminatorConfig(256, channels)
     assert AlphaSettings().discriminator_config(GeneratorConfig(256, channels)).channels[256] == 8
+
+
+def test_the_class_s_own_discriminator_teaches_the_masks_and_stays_as_it_is():
+    torch.manual_seed(0)
+    bundle = tiny_bundle()
+    settings = AlphaSettings(batch_size=4, feature_dtype="float32")
+    before = {name: value.clone() for name, value in bundle.discriminator.state_dict().items()}
+    trainer = alpha_trainer(bundle, settings)
+    assert_equal_weights(before, trainer.discriminator.state_dict())
+    trainer.step()
+    assert not torch.equal(trainer.discriminator.output.weight, bundle.discriminator.output.weight)
+    assert_equal_weights(before, bundle.discriminator.state_dict())
+    new = alpha_trainer(bundle, dataclasses.replace(settings, discriminator_from_bundle=False))
+    assert new.discriminator.config == settings.discriminator_config(bundle.generator.config)
+    assert paper_recipe("car").discriminator_from_bundle and not paper_recipe("cat").discriminator_from_bundle
+    without = dataclasses.replace(bundle, discriminator=None)
+    assert alpha_trainer(without, settings).discriminator.config == new.discriminator.config
 
 
 def test_collapsed_masks_are_noticed_said_and_tried_again(tiny_bundle_folder, tmp_path):

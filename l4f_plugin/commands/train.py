@@ -121,7 +121,8 @@ def _train_alpha(args: argparse.Namespace) -> int:
     from ..training.runs import train_alpha
 
     device = _prepare(args)
-    source = resolve(args.bundle)
+    # The default recipe's discriminator goes on from the bundle's own, and the bundle keeps what it holds.
+    source = resolve(args.bundle, with_discriminator=True)
     recipe = paper_recipe(read_config(source).class_name) if args.recipe == "paper" else AlphaSettings()
     given = _given(
         args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "seed", feature_dtype="dtype"

@@ -32,7 +32,7 @@ class AlphaTrainer:
         settings: a recipe.
         generator: frozen; its ``latent_avg`` is used for truncation.
         pictures: real pictures, only for recipes whose ``real_samples`` are "pictures".
-        discriminator: weights to start from; random when None.
+        discriminator: weights to start from, which are copied; random when None.
     """
 
     def __init__(
@@ -52,7 +52,10 @@ class AlphaTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.alpha = AlphaNetwork(config.feature_channels).to(self.device)
-            self.discriminator = discriminator or Discriminator(settings.discriminator_config(config))
+            fresh = discriminator is None
+            self.discriminator = (
+                Discriminator(settings.discriminator_config(config)) if fresh else copy.deepcopy(discriminator)
+            )
         self.discriminator.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)
         self.discriminator.feature_dtype = dtype
         self.background = None

@@ -29,10 +29,9 @@ from ..checkpoints.locks import lock
 from ..checkpoints.model_card import write_model_card
 from ..errors import UserError
 from ..runtime import CancelToken, OutOfMemory, choose_device, out_of_memory_in_words
-from .alpha import AlphaTrainer
 from .generator import fastest_dtype
 from .recipes import AlphaSettings
-from .runs import BUNDLE_FOLDER, train_alpha
+from .runs import BUNDLE_FOLDER, alpha_trainer, train_alpha
 
 ALPHA_FILE = "alpha.safetensors"
 LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
@@ -64,7 +63,7 @@ def estimate_seconds(name: str, device: str | None = None, cancel: CancelToken |
 
 
 def _measure(source: Path, settings: AlphaSettings, device: torch.device, cancel: CancelToken, turn: Turn) -> float:
-    trainer, seconds = AlphaTrainer(settings, load_bundle(source).generator, device), []
+    trainer, seconds = alpha_trainer(load_bundle(source, with_discriminator=True), settings, device), []
     for _ in range(1 + MEASURED_STEPS):
         cancel.check()
         with turn():

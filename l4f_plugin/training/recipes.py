@@ -1,7 +1,9 @@
 """The two recipes for training an alpha network, as settings.
 
 ``paper`` is what the authors published per class (their repository's training scripts, tabulated by class).
-``default`` needs no data set: the generator's own pictures are the real samples, and the background is learned.
+``default`` needs no data set: the generator's own pictures are the real samples, and the background is learned. Its
+discriminator goes on from the one that taught the generator: a new one sees too little in as many steps, and masks
+stop improving once they fool it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class AlphaSettings:
     discriminator_learning_rate: float = 1e-3
     alpha_betas: tuple[float, float] = (0.0, 0.99)
     discriminator_betas: tuple[float, float] = (0.0, 0.99)
-    discriminator_as_generator: bool = False  # as many channels as the generator has, else as the next two say
+    discriminator_from_bundle: bool = True  # goes on from the class's own where there is one; else a new one
+    discriminator_as_generator: bool = False  # a new one: as many channels as the generator, else as the next two say
     discriminator_channel_base: int = 2048
     discriminator_channel_max: int = 128
     r1_weight: float = 1.0
@@ -124,6 +127,7 @@ def paper_recipe(class_name: str) -> AlphaSettings:
         discriminator_learning_rate=row.learning_rate * discriminator_correction,
         alpha_betas=(0.0, 0.99**alpha_correction),
         discriminator_betas=(0.0, 0.99**discriminator_correction),
+        discriminator_from_bundle=class_name == "car",  # as published: from scratch for the others
         # For the published classes the same numbers; 512 channels beside a class of few would take hours for nothing.
         discriminator_as_generator=True,
         r1_weight=10.0,

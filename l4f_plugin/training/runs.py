@@ -90,6 +90,14 @@ def _starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, G
     return {"generator": generator} | ({"discriminator": discriminator} if discriminator else {})
 
 
+def alpha_trainer(
+    bundle: Bundle, settings: AlphaSettings, device: torch.device | str = "cpu", pictures: PictureFolder | None = None
+) -> AlphaTrainer:
+    """The trainer of a class's masks, before its first step; the networks of ``bundle`` stay as they are."""
+    discriminator = bundle.discriminator if settings.discriminator_from_bundle else None
+    return AlphaTrainer(settings, bundle.generator, device, pictures, discriminator)
+
+
 def train_alpha(
     source: Path,
     out: Path,
@@ -117,7 +125,7 @@ def train_alpha(
             raise UserError("This recipe compares with real pictures; name their folder after the bundle.")
         real = PictureFolder(folder, bundle.generator.config.resolution, cache_folder() / "pictures")
     for attempt in range(1, ATTEMPTS + 1):
-        trainer = AlphaTrainer(settings, bundle.generator, device, real)
+        trainer = alpha_trainer(bundle, settings, device, real)
         attempt_folder = out / f"attempt{attempt}"
         if resume(trainer, attempt_folder):
             report(f"Going on from step {trainer.rounds:,}.")
