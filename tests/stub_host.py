@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import inspect
 import io
 import os
 import sys
@@ -175,6 +176,16 @@ def _with_wrapped_events(make: Any) -> Any:
     return init
 
 
+def _with_any_arguments(make: Any) -> Any:
+    """reForge's pictures, which take arguments of other releases of Gradio too: their signature names none."""
+    known = inspect.signature(make).parameters
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **{name: value for name, value in kwargs.items() if name in known})
+
+    return init
+
+
 def _moving_away(load: Any) -> Any:
     def loader(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -208,6 +219,8 @@ class StubHost:
         self._add_modules()
         if variant == "Forge":
             self._wrap_events()
+        if variant == "reForge":
+            monkeypatch.setattr(gr.Image, "__init__", _with_any_arguments(gr.Image.__init__))
 
     # What a host does
 
