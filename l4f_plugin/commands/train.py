@@ -1,4 +1,4 @@
-"""``l4f train generator FOLDER``, ``l4f train alpha BUNDLE [FOLDER]`` and ``l4f train student BUNDLE``."""
+"""``l4f train generator FOLDER``, ``alpha BUNDLE [FOLDER]``, ``student BUNDLE`` and ``refine BUNDLE``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ INTERRUPTED = 130  # as a shell reports a program that was stopped by Ctrl-C
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the trainings."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="generator|alpha|student")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="generator|alpha|student|refine")
     _add_generator_arguments(kinds.add_parser("generator", help="train a generator from a folder of pictures"))
     _add_alpha_arguments(kinds.add_parser("alpha", help="train the masks of a bundle; needs no pictures by default"))
     _add_student_arguments(kinds.add_parser("student", help="train a segmenter of photographs from a class with masks"))
+    _add_refine_arguments(kinds.add_parser("refine", help="let the masks learn from the segmenter of photographs"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the result is. 130 when stopped before the end, as for any interrupted program."""
-    return {"generator": _train_generator, "alpha": _train_alpha, "student": _train_student}[args.kind](args)
+    kinds = {"generator": _train_generator, "alpha": _train_alpha, "student": _train_student, "refine": _refine}
+    return kinds[args.kind](args)
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +80,12 @@ def _add_student_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="class name, folder or Hub repository with a generator and masks")
     parser.add_argument("--steps", type=_positive, help="2000 by default, about 15 minutes on one processor core")
     parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
+    _add_common_arguments(parser)
+
+
+def _add_refine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", help="class name, folder or Hub repository with masks and a photo segmenter")
+    parser.add_argument("--steps", type=_positive, help="600 by default, about 3 minutes on one processor core")
     _add_common_arguments(parser)
 
 
@@ -155,6 +163,19 @@ def _train_student(args: argparse.Namespace) -> int:
     return 0 if finished else INTERRUPTED
 
 
+def _refine(args: argparse.Namespace) -> int:
+    from ..checkpoints.catalogue import resolve
+    from ..training.refinement import RefinementSettings
+    from ..training.runs import refine_alpha
+
+    device = _prepare(args)
+    source = resolve(args.bundle, with_discriminator=True)
+    given = _given(args, "batch_size", "learning_rate", "steps", "seed", feature_dtype="dtype")
+    settings = RefinementSettings(**given)
+    finished = refine_alpha(source, args.out, settings, device=device, save_seconds=args.save_minutes * 60)
+    return 0 if finished else INTERRUPTED
+
+
 def _given(args: argparse.Namespace, *names: str, **renamed: str) -> dict:
     """The options that were given, by the name of the setting; the others keep the recipe's value."""
     options = {name: name for name in names} | renamed
@@ -166,7 +187,7 @@ def _prepare(args: argparse.Namespace):
     import torch
 
     from ..runtime import choose_device
-    from ..training.generator import fastest_dtype
+    from ..training.precision import fastest_dtype
 
     if args.threads:
         torch.set_num_threads(args.threads)

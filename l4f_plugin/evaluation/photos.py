@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..training.cut_pictures import labelled_pictures
-from ..training.generator import fastest_dtype
+from ..training.precision import fastest_dtype
 from ..training.student import StudentSettings
 from ..training.student_runs import train_ceiling
 from .judge import JudgeSettings, judge_masks, load_or_train_judge

@@ -29,7 +29,7 @@ from ..checkpoints.locks import lock
 from ..checkpoints.model_card import write_model_card
 from ..errors import UserError
 from ..runtime import CancelToken, OutOfMemory, choose_device, out_of_memory_in_words
-from .generator import fastest_dtype
+from .precision import fastest_dtype
 from .recipes import AlphaSettings
 from .runs import BUNDLE_FOLDER, alpha_trainer, train_alpha
 

@@ -18,14 +18,6 @@ from .pictures import PictureFolder
 PATH_LENGTH_DECAY = 0.01
 
 
-def fastest_dtype(device: torch.device) -> str:
-    """Precision for feature maps in training: bfloat16 where the processor computes in it, else float32."""
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bfloat16" if native else "float32"
-
-
 @dataclass(frozen=True)
 class GeneratorSettings:
     """What fixes a run: the same settings, seed and pictures give the same weights on one thread."""

@@ -1,8 +1,9 @@
-"""Whole trainings: a run folder in, a bundle out. The command line and the page call these two functions."""
+"""Whole trainings: a run folder in, a bundle out. The command line and the page call these functions."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
 from ..checkpoints.config import BundleConfig, read_config
 from ..checkpoints.folders import cache_folder
+from ..drawing import crop_of
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from .alpha import AlphaTrainer
@@ -19,6 +21,7 @@ from .growing import grow_discriminator, grow_generator
 from .loop import resume, train
 from .pictures import PictureFolder
 from .recipes import AlphaSettings
+from .refinement import RefinementSettings, RefinementTrainer
 
 BUNDLE_FOLDER = "bundle"
 ATTEMPTS = 3
@@ -158,3 +161,42 @@ def train_alpha(
     return True
 
 
+def refine_alpha(
+    source: Path,
+    out: Path,
+    settings: RefinementSettings,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = print,
+    **loop_options,
+) -> bool:
+    """Let the masks of the bundle ``source`` learn from its photo segmenter; ``out/bundle`` then holds all of it.
+
+    A run found in ``out`` goes on. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the
+    end. Raises UserError.
+    """
+    bundle = load_bundle(source, with_discriminator=True)
+    if bundle.alpha is None or bundle.student is None:
+        missing, command = ("masks", "alpha") if bundle.alpha is None else ("photo segmenter", "student")
+        raise UserError(f"The class {bundle.config.class_name} has no {missing} to refine masks with; train it first: "
+                        f"l4f train {command}.")
+    settings = dataclasses.replace(settings, networks_sha256=networks_digest(bundle, "generator", "alpha", "student"))
+    trainer = RefinementTrainer(
+        settings, bundle.generator, bundle.alpha, bundle.student, crop_of(bundle.config), device
+    )
+    if resume(trainer, out):
+        report(f"Going on from step {trainer.rounds:,}.")
+    target = settings.steps * settings.batch_size
+    options = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * settings.batch_size}
+    if not train(trainer, out, target, **options | loop_options):
+        report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
+        return False
+    save_bundle(dataclasses.replace(bundle, alpha=trainer.averaged), out / BUNDLE_FOLDER)
+    report(f"The bundle with refined masks is in {out / BUNDLE_FOLDER}.")
+    return True
+
+
+def networks_digest(bundle: Bundle, *names: str) -> str:
+    """Identifies networks of a bundle that was loaded from files: "generator", "alpha", ..."""
+    hashes = "".join(bundle.config.files[f"{name}.safetensors"].sha256 for name in names)
+    return hashlib.sha256(hashes.encode()).hexdigest()

@@ -7,7 +7,6 @@ whatever the subject's cut-out holds; colours, outlines, focus, noise, size and 
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
@@ -18,6 +17,7 @@ from ..evaluation.distortion import add_block_artefacts, add_noise, blur, recolo
 from ..networks import Student, UNet
 from .cut_pictures import CutPictures
 from .grids import mask_grid
+from .precision import autocast
 from .scenery import chance, draw_scenery, uniform
 
 LARGEST_SIDE = 256  # of the pictures to learn from: finer edges come from the photograph itself
@@ -90,7 +90,7 @@ class StudentTrainer:
         pictures, alpha = put_together(parts, self.random)
         pictures = pictures.to(self.device, memory_format=torch.channels_last)
         alpha = alpha.to(self.device)
-        with self._precision():
+        with autocast(self.device, settings.feature_dtype):
             logits = self.network(pictures)
         logits = logits.float()
         entropy = functional.binary_cross_entropy_with_logits(logits, alpha)
@@ -102,11 +102,6 @@ class StudentTrainer:
         self.optimizer.step()
         self.rounds += 1
         return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
-
-    def _precision(self):
-        if self.settings.feature_dtype == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self.settings.feature_dtype))
 
     def student(self) -> Student:
         """The segmenter as it is kept, on the CPU."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from ..errors import Cancelled, UserError
 from ..networks import Student
 from ..pipeline import Labels4FreePipeline
 from .cut_pictures import CutPictures, drawn_pictures
-from .generator import fastest_dtype
 from .loop import resume, train
-from .runs import BUNDLE_FOLDER
+from .precision import fastest_dtype
+from .runs import BUNDLE_FOLDER, networks_digest
 from .student import StudentSettings, StudentTrainer
 
 PICTURES_FOLDER = "pictures"
@@ -40,7 +39,7 @@ def train_student(
     if bundle.alpha is None:
         name = bundle.config.class_name
         raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
-    settings = dataclasses.replace(settings, masks_sha256=_masks_digest(bundle))
+    settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", "alpha"))
     try:
         pictures = _draw(bundle, out, settings, device, report, loop_options.get("cancelled", lambda: False))
     except Cancelled:
@@ -110,14 +109,6 @@ def _draw(
             report(f"{message}: {done:,} of {total:,}")
 
     return drawn_pictures(pipeline, folder, settings.pictures, settings.resolution, report, progress, cancelled)
-
-
-def _masks_digest(bundle: Bundle) -> str:
-    """Identifies the networks that draw pictures and masks."""
-    files = bundle.config.files
-    return hashlib.sha256(
-        "".join(files[f"{name}.safetensors"].sha256 for name in ("generator", "alpha")).encode()
-    ).hexdigest()
 
 
 def _save(bundle: Bundle, folder: Path, report: Callable[[str], None]) -> None:

@@ -1,0 +1,156 @@
+"""Refinement of the masks by the photo segmenter that was trained on them.
+
+The segmenter saw its subjects before other backgrounds only. What the alpha network wrongly keeps of a background does
+not fit there, and what it drops is as often on either side, so over thousands of composites the segmenter learns the
+subject itself: of generated pictures it finds better masks than those that it was trained on. The alpha network
+learns them here, from pictures that the class draws. Still no label takes part.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from ..networks import AlphaNetwork, Generator, Student
+from .grids import mask_grid
+from .precision import autocast
+
+GRID_PICTURES = 24
+LOGIT_LIMIT = 1e-6  # masks are kept this far from 0 and 1, where the cross-entropy has no gradient
+
+
+@dataclass(frozen=True)
+class RefinementSettings:
+    """What fixes a run on given networks, which ``networks_sha256`` identifies.
+
+    Every other batch is drawn with the first of ``truncation_psis``, wide in variety, the rest with the second.
+    """
+
+    steps: int = 600
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    truncation_psis: tuple[float, float] = (1.0, 0.7)
+    ema_decay: float = 0.99
+    feature_dtype: str = "bfloat16"
+    seed: int = 0
+    networks_sha256: str = ""
+
+    def learning_rate_at(self, step: int) -> float:
+        """Falls to 0 along a cosine."""
+        return self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+
+class RefinementTrainer:
+    """One optimiser step after another; see ``loop.py`` for files, bars and signals.
+
+    Args:
+        generator, student: frozen.
+        alpha: where the masks start from; it is copied.
+        crop: (top, bottom, left, right) of the class's pictures, as the student knows them.
+    """
+
+    def __init__(
+        self,
+        settings: RefinementSettings,
+        generator: Generator,
+        alpha: AlphaNetwork,
+        student: Student,
+        crop: tuple[int, int, int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        self.settings, self.device = settings, torch.device(device)
+        self.random = torch.Generator().manual_seed(settings.seed)
+        dtype = getattr(torch, settings.feature_dtype)
+        self.generator = generator.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.generator.synthesis.feature_dtype = dtype
+        self.student = student.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.alpha = copy.deepcopy(alpha).to(self.device).train().requires_grad_(True)
+        self.averaged = copy.deepcopy(self.alpha).eval().requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.alpha.parameters(), lr=settings.learning_rate, betas=settings.betas)
+        side = generator.config.resolution
+        self.crop = crop or (0, side, 0, side)
+        top, bottom, left, right = self.crop
+        self.reduction = -(-max(bottom - top, right - left) // student.config.resolution)
+        self.rounds = 0
+
+    @property
+    def pictures_seen(self) -> int:
+        """Pictures drawn so far."""
+        return self.rounds * self.settings.batch_size
+
+    def step(self) -> dict[str, float]:
+        """One update. Returns what is worth logging."""
+        settings = self.settings
+        with torch.no_grad():
+            z = torch.randn(settings.batch_size, self.generator.config.latent_dim, generator=self.random)
+            noise = [
+                torch.randn(settings.batch_size, 1, size, size, generator=self.random).to(self.device)
+                for size in self.generator.config.convolution_resolutions
+            ]
+            subject = self._draw(z, settings.truncation_psis[self.rounds % 2], noise)
+            wanted = self._wanted(subject.image)
+        alpha = self._as_the_student_sees(self.alpha(subject.features)).clamp(LOGIT_LIMIT, 1 - LOGIT_LIMIT)
+        entropy = functional.binary_cross_entropy(alpha, wanted)
+        error = (alpha - wanted).abs().mean()
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(self.rounds)
+        self.optimizer.zero_grad(set_to_none=True)
+        (entropy + error).backward()
+        self.optimizer.step()
+        self._update_average()
+        self.rounds += 1
+        return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
+
+    def _draw(self, z: Tensor, psi: float, noise: str | list[Tensor]):
+        w = self.generator.mapping(z.to(self.device))
+        return self.generator.synthesis(self.generator.truncate(w, psi), noise)
+
+    def _as_the_student_sees(self, images: Tensor) -> Tensor:
+        """``[N, C, R, R]``, cropped and averaged down as the pictures were that the student learned from."""
+        top, bottom, left, right = self.crop
+        images = images.float()[:, :, top:bottom, left:right]
+        return functional.avg_pool2d(images, self.reduction) if self.reduction > 1 else images
+
+    def _wanted(self, images: Tensor) -> Tensor:
+        """The student's masks ``[N, 1, h, w]`` of pictures in [-1, 1]: the mean of picture and mirror image."""
+        seen = ((self._as_the_student_sees(images) + 1) / 2).clamp(0, 1)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.settings.feature_dtype):
+            found, mirrored = self.student(seen), self.student(seen.flip(3)).flip(3)
+        return (torch.sigmoid(found.float()) + torch.sigmoid(mirrored.float())) / 2
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        keep = min(self.settings.ema_decay, (1 + self.rounds) / (10 + self.rounds))
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.alpha.parameters()), 1 - keep)
+
+    @torch.no_grad()
+    def sample_grid(self) -> Tensor:
+        """Picture, mask and cut-out of fixed z: uint8 ``[H, W, 3]``."""
+        z = torch.randn(GRID_PICTURES, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(1))
+        subject = self._draw(z, self.settings.truncation_psis[0], "stored")
+        return mask_grid(subject.image, self.averaged(subject.features), 4)
+
+    def state(self) -> dict:
+        """Everything the next step depends on but the frozen networks, which the settings identify."""
+        return {
+            "settings": asdict(self.settings),
+            "rounds": self.rounds,
+            "random": self.random.get_state(),
+            "alpha": self.alpha.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Continue exactly where ``state()`` was taken."""
+        for name in ("alpha", "averaged", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.random.set_state(state["random"])
+        self.rounds = state["rounds"]
