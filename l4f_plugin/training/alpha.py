@@ -14,9 +14,9 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
-from .generator import _descend
+from .adversary import as_a_judge, descend, teach_discriminator
 from .grids import picture_grid
-from .losses import area_above, area_below, binarisation, discriminator_loss, generator_loss, r1_penalty
+from .losses import area_above, area_below, binarisation, generator_loss
 from .pictures import PictureFolder
 from .recipes import AlphaSettings
 
@@ -98,32 +98,24 @@ class AlphaTrainer:
         with torch.no_grad():
             fake, _ = self._composite()
             real = self._real_batch()
-        with_penalty = self.rounds % settings.r1_interval == 0
-        real.requires_grad_(with_penalty)
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-        loss = discriminator_loss(real_logits, fake_logits)
-        metrics = {"discriminator_loss": loss.item()}
-        if with_penalty:
-            penalty = r1_penalty(real_logits, real)
-            loss = loss + penalty * (settings.r1_weight / 2 * settings.r1_interval)
-            metrics["r1_penalty"] = penalty.item()
-        _descend(self.discriminator_optimizer, loss)
-        return metrics
+        return teach_discriminator(
+            self.discriminator, self.discriminator_optimizer, real, fake,
+            r1_weight=settings.r1_weight, r1_interval=settings.r1_interval, rounds=self.rounds,
+        ).metrics
 
     def _update_alpha(self) -> dict[str, float]:
         settings = self.settings
-        self.discriminator.requires_grad_(False)
         composite, alpha = self._composite()
-        adversarial = generator_loss(self.discriminator(composite))
         undecided = binarisation(alpha)
-        loss = (
-            adversarial * settings.adversarial_weight
-            + undecided * settings.binarisation_weight_at(self.rounds)
-            + area_below(alpha, settings.least_area) * settings.least_area_weight
-            + area_above(alpha, settings.most_area) * settings.most_area_weight
-        )
-        _descend(self.alpha_optimizer, loss)
-        self.discriminator.requires_grad_(True)
+        with as_a_judge(self.discriminator) as judge:
+            adversarial = generator_loss(judge(composite))
+            loss = (
+                adversarial * settings.adversarial_weight
+                + undecided * settings.binarisation_weight_at(self.rounds)
+                + area_below(alpha, settings.least_area) * settings.least_area_weight
+                + area_above(alpha, settings.most_area) * settings.most_area_weight
+            )
+            descend(self.alpha_optimizer, loss)
         area = alpha.mean().item()
         self.mean_area = COLLAPSE_DECAY * self.mean_area + (1 - COLLAPSE_DECAY) * area
         return {"alpha_loss": adversarial.item(), "area": area, "undecided": undecided.item()}

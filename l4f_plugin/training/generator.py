@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..networks.generator import mix_styles
+from .adversary import as_a_judge, descend, teach_discriminator
 from .augmentation import AdaptiveProbability, augment
 from .grids import picture_grid
-from .losses import discriminator_loss, generator_loss, path_length_penalty, r1_penalty
+from .losses import generator_loss, path_length_penalty
 from .pictures import PictureFolder
 
 PATH_LENGTH_DECAY = 0.01
@@ -112,42 +113,34 @@ class GeneratorTrainer:
         settings = self.settings
         with torch.no_grad():
             fake = self.generator.synthesis(self._draw_styles(), self._draw_noise()).image
-        real = self._real_batch()
-        with_penalty = self.rounds % settings.r1_interval == 0 and settings.r1_weight > 0
-        real = self._augment(real).detach().requires_grad_(with_penalty)
-        real_logits = self.discriminator(real)
-        fake_logits = self.discriminator(self._augment(fake))
-        loss = discriminator_loss(real_logits, fake_logits)
-        metrics = {
-            "discriminator_loss": loss.item(),
-            "real_logits": real_logits.mean().item(),
-            "fake_logits": fake_logits.mean().item(),
+        real = self._augment(self._real_batch())
+        verdict = teach_discriminator(
+            self.discriminator, self.discriminator_optimizer, real, self._augment(fake),
+            r1_weight=settings.r1_weight, r1_interval=settings.r1_interval, rounds=self.rounds,
+        )
+        metrics = verdict.metrics | {
+            "real_logits": verdict.real_logits.mean().item(),
+            "fake_logits": verdict.fake_logits.mean().item(),
         }
-        if with_penalty:
-            penalty = r1_penalty(real_logits, real)
-            loss = loss + penalty * (settings.r1_weight / 2 * settings.r1_interval)
-            metrics["r1_penalty"] = penalty.item()
         if settings.augmentation == "adaptive":
-            self.adaptive.update(real_logits)
+            self.adaptive.update(verdict.real_logits)
             metrics["augmentation_probability"] = self.adaptive.probability
-        _descend(self.discriminator_optimizer, loss)
         return metrics
 
     def _update_generator(self) -> dict[str, float]:
         settings = self.settings
-        self.discriminator.requires_grad_(False)
         w_plus = self._draw_styles()
         output = self.generator.synthesis(w_plus, self._draw_noise())
-        loss = generator_loss(self.discriminator(self._augment(output.image)))
-        metrics = {"generator_loss": loss.item()}
-        if settings.path_length_weight > 0 and self.rounds % settings.path_length_interval == 0:
-            noise = torch.randn(output.image.shape, generator=self.random).to(self.device)
-            penalty, lengths = path_length_penalty(output.image, w_plus, self.mean_path_length, noise)
-            self.mean_path_length.lerp_(lengths.mean().detach(), PATH_LENGTH_DECAY)
-            loss = loss + penalty * (settings.path_length_weight * settings.path_length_interval)
-            metrics["path_length"] = lengths.mean().item()
-        _descend(self.generator_optimizer, loss)
-        self.discriminator.requires_grad_(True)
+        with as_a_judge(self.discriminator) as judge:
+            loss = generator_loss(judge(self._augment(output.image)))
+            metrics = {"generator_loss": loss.item()}
+            if settings.path_length_weight > 0 and self.rounds % settings.path_length_interval == 0:
+                noise = torch.randn(output.image.shape, generator=self.random).to(self.device)
+                penalty, lengths = path_length_penalty(output.image, w_plus, self.mean_path_length, noise)
+                self.mean_path_length.lerp_(lengths.mean().detach(), PATH_LENGTH_DECAY)
+                loss = loss + penalty * (settings.path_length_weight * settings.path_length_interval)
+                metrics["path_length"] = lengths.mean().item()
+            descend(self.generator_optimizer, loss)
         return metrics
 
     @torch.no_grad()
@@ -224,12 +217,6 @@ def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torc
     return torch.optim.Adam(
         network.parameters(), lr=learning_rate * correction, betas=(0.0, 0.99**correction), eps=1e-8, foreach=True
     )
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
 
 
 def _upto(channels: dict[int, int], resolution: int) -> dict[int, int]:
