@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..networks import AlphaNetwork, Generator, Student
 from .grids import mask_grid
+from .losses import binarisation
 from .precision import autocast
 
 GRID_PICTURES = 24
@@ -28,7 +29,8 @@ LOGIT_LIMIT = 1e-6  # masks are kept this far from 0 and 1, where the cross-entr
 class RefinementSettings:
     """What fixes a run on given networks, which ``networks_sha256`` identifies.
 
-    Every other batch is drawn with the first of ``truncation_psis``, wide in variety, the rest with the second.
+    Every other batch is drawn with the first of ``truncation_psis``, wide in variety, the rest with the second. The
+    segmenter's logits are multiplied by ``sharpness``: where it is in doubt, half a subject helps nobody.
     """
 
     steps: int = 600
@@ -36,6 +38,8 @@ class RefinementSettings:
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
     truncation_psis: tuple[float, float] = (1.0, 0.7)
+    sharpness: float = 3.0
+    binarisation_weight: float = 1.0
     ema_decay: float = 0.99
     feature_dtype: str = "bfloat16"
     seed: int = 0
@@ -101,7 +105,7 @@ class RefinementTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(self.rounds)
         self.optimizer.zero_grad(set_to_none=True)
-        (entropy + error).backward()
+        (entropy + error + binarisation(alpha) * settings.binarisation_weight).backward()
         self.optimizer.step()
         self._update_average()
         self.rounds += 1
@@ -118,12 +122,12 @@ class RefinementTrainer:
         return functional.avg_pool2d(images, self.reduction) if self.reduction > 1 else images
 
     def _wanted(self, images: Tensor) -> Tensor:
-        """The student's masks ``[N, 1, h, w]`` of pictures in [-1, 1]: the mean of picture and mirror image."""
+        """The student's masks ``[N, 1, h, w]`` of pictures in [-1, 1], from the mean of picture and mirror image."""
         seen = ((self._as_the_student_sees(images) + 1) / 2).clamp(0, 1)
         seen = seen.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.settings.feature_dtype):
             found, mirrored = self.student(seen), self.student(seen.flip(3)).flip(3)
-        return (torch.sigmoid(found.float()) + torch.sigmoid(mirrored.float())) / 2
+        return torch.sigmoid((found.float() + mirrored.float()) / 2 * self.settings.sharpness)
 
     @torch.no_grad()
     def _update_average(self) -> None:
