@@ -16,9 +16,17 @@ from l4f_plugin.checkpoints.config import read_config, read_summary
 from l4f_plugin.checkpoints.download import WEIGHTS
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Student, StudentConfig, UNet
+from l4f_plugin.photos import coarse_alpha
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training import cut_pictures, loop
-from l4f_plugin.training.cut_pictures import CutPictures, drawn_pictures, flaw_of, labelled_pictures, take_apart
+from l4f_plugin.training.cut_pictures import (
+    CutPictures,
+    drawn_pictures,
+    flaw_of,
+    labelled_pictures,
+    sharpened,
+    take_apart,
+)
 from l4f_plugin.training.student import StudentSettings, StudentTrainer, put_together
 from l4f_plugin.training.student_runs import train_student
 
@@ -183,6 +191,27 @@ def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, tmp_path,
     save_bundle(dataclasses.replace(tiny_bundle(), alpha=None), tmp_path / "bare")
     assert cli.main(["train", "student", str(tmp_path / "bare"), "--out", str(out)]) == 2
     assert "no masks to learn from" in capsys.readouterr().err
+    untaught = ["train", "student", str(tiny_bundle_folder), "--out", str(out), "--teacher", "student"]
+    assert cli.main(untaught) == 2
+    assert "no segmenter yet that could teach" in capsys.readouterr().err
+
+
+def test_an_earlier_student_teaches_the_next():
+    """Of pictures in random colours the masks are what the hand-made finder of red finds, decided."""
+    bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
+    pipeline = Labels4FreePipeline(bundle, device="cpu")
+    found = list(cut_pictures._draw(pipeline, [0, 1], 1.0, 32, bundle.student))
+    for parts, sample in zip(found, pipeline.generate([0, 1], truncation_psi=1.0), strict=True):
+        coarse = coarse_alpha(bundle.student, sample.image, pipeline.device)
+        assert parts.shape == (32, 32, 7)
+        sure = np.abs(coarse - 0.5) > 0.45
+        agree = (parts[..., 3] > 127) == (coarse > 0.5)
+        assert agree[sure].mean() > 0.9 and np.abs(parts[..., 3] / 255 - coarse).mean() < 0.2
+
+
+def test_doubts_are_pushed_to_either_side():
+    sharp = sharpened(np.array([0.0, 0.2, 0.5, 0.8, 1.0], np.float32))
+    assert sharp.tolist() == pytest.approx([0, 1 / 65, 0.5, 64 / 65, 1])
 
 
 def test_pictures_that_are_not_square_teach_too():

@@ -80,6 +80,8 @@ def _add_student_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="class name, folder or Hub repository with a generator and masks")
     parser.add_argument("--steps", type=_positive, help="2000 by default, about 15 minutes on one processor core")
     parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
+    parser.add_argument("--teacher", choices=["alpha", "student"], help="whose masks to learn from; by default the "
+                        "class's earlier student where it has one")
     _add_common_arguments(parser)
 
 
@@ -159,7 +161,9 @@ def _train_student(args: argparse.Namespace) -> int:
         resolution=student_resolution(read_config(source).generator.resolution),
         **_given(args, "batch_size", "learning_rate", "steps", "pictures", "seed", feature_dtype="dtype"),
     )
-    finished = train_student(source, args.out, settings, device=device, save_seconds=args.save_minutes * 60)
+    finished = train_student(
+        source, args.out, settings, teacher=args.teacher, device=device, save_seconds=args.save_minutes * 60
+    )
     return 0 if finished else INTERRUPTED
 
 

@@ -14,19 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import matting
 from ..compositing import composite, estimate_foreground, largest_component, spread, to_bytes, to_float
 from ..errors import Cancelled, UserError
+from ..networks import Student
+from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
 
 SHARD = 250
 BATCH = 10
-TRUNCATION_PSIS = (1.0, 0.7)  # by turns: wide variety and good looks
+# By turns. Beyond 1 pictures grow odd, but show more often what is rare among them, such as long hair: photographs
+# are found better than by a student that saw psi 0.7, which is a judgement of looks.
+TRUNCATION_PSIS = (1.0, 1.3)
 LAYERS = 7  # of the arrays: subject RGB, mask, background RGB
 
 # A mask outside these limits says more about the network that made it than about the picture.
 LEAST_AREA, MOST_AREA = 0.05, 0.85
 MOST_UNCERTAIN = 0.04  # mean of min(alpha, 1 - alpha): a soft edge is fine, a grey veil is not
 LEAST_IN_ONE_PIECE = 0.97  # of the mask's area
+
+SHARPNESS = 3.0  # what a segmenter's logits are multiplied by where it teaches
 
 Progress = Callable[[int, int, str], None]
 
@@ -54,6 +61,12 @@ def flaw_of(alpha: np.ndarray) -> str | None:
     return "pieces" if float(largest_component(alpha).mean()) < LEAST_IN_ONE_PIECE * area else None
 
 
+def sharpened(alpha: np.ndarray) -> np.ndarray:
+    """A mask in [0, 1] whose doubts are pushed to either side: its logits times `SHARPNESS`."""
+    inside, outside = alpha**SHARPNESS, (1 - alpha) ** SHARPNESS
+    return inside / (inside + outside)
+
+
 class CutPictures:
     """Pictures in parts as one array, uint8 ``[N, H, W, 7]`` (``take_apart``)."""
 
@@ -77,10 +90,12 @@ def drawn_pictures(
     report: Callable[[str], None] = print,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    teacher: Student | None = None,
 ) -> CutPictures:
     """Pictures of the seeds 0 to ``count`` - 1, in parts, without those whose masks are flawed.
 
-    Larger pictures are averaged down to at most ``side``. What ``folder`` holds of an earlier call is not drawn again.
+    Masks are those of a ``teacher`` where one is given, else the class's own. Larger pictures are averaged down to at
+    most ``side``. What ``folder`` holds of an earlier call is not drawn again.
     Raises ``Cancelled`` between shards, and ``UserError`` where too few masks are worth learning from.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +107,7 @@ def drawn_pictures(
         path = folder / f"seeds_{start:06d}_{min(start + SHARD, count):06d}.npy"
         if not path.exists():
             seeds = range(start, min(start + SHARD, count))
-            _save(path, _draw(pipeline, seeds, TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)], side))
+            _save(path, _draw(pipeline, seeds, TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)], side, teacher))
         parts = np.load(path)
         found = [flaw_of(to_float(part[..., 3])) for part in parts]
         shards.append(parts[[flaw is None for flaw in found]])
@@ -117,19 +132,25 @@ def labelled_pictures(pictures: np.ndarray, masks: np.ndarray) -> CutPictures:
     return CutPictures(np.stack([take_apart(picture, to_float(mask)) for picture, mask in pairs]))
 
 
-def _draw(pipeline: Labels4FreePipeline, seeds: Sequence[int], psi: float, side: int) -> Iterable[np.ndarray]:
-    samples = pipeline.stream(seeds, truncation_psi=psi, batch_size=BATCH, with_background=False)
-    for sample in samples:
-        yield _reduced(take_apart(sample.image, sample.required_alpha()), side)
+def _draw(
+    pipeline: Labels4FreePipeline, seeds: Sequence[int], psi: float, side: int, teacher: Student | None
+) -> Iterable[np.ndarray]:
+    for sample in pipeline.stream(seeds, truncation_psi=psi, batch_size=BATCH, with_background=False):
+        if teacher is None:
+            yield _reduced(take_apart(sample.image, sample.required_alpha()), side)
+        else:
+            picture = _reduced(sample.image, side)
+            found = matting.refine(picture, coarse_alpha(teacher, picture, pipeline.device))
+            yield take_apart(picture, sharpened(found))
 
 
 def _reduced(parts: np.ndarray, side: int) -> np.ndarray:
-    """Means of squares, until no side is longer than ``side``."""
+    """Means of squares of an array ``[H, W, C]``, until no side is longer than ``side``."""
     step = -(-max(parts.shape[:2]) // side)
     if step == 1:
         return parts
     height, width = (size // step * step for size in parts.shape[:2])
-    squares = parts[:height, :width].reshape(height // step, step, width // step, step, LAYERS)
+    squares = parts[:height, :width].reshape(height // step, step, width // step, step, -1)
     return squares.mean(axis=(1, 3)).round().astype(np.uint8)
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..networks import AlphaNetwork, Generator, Student
+from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
 from .precision import autocast
@@ -38,7 +39,7 @@ class RefinementSettings:
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
     truncation_psis: tuple[float, float] = (1.0, 0.7)
-    sharpness: float = 3.0
+    sharpness: float = SHARPNESS
     binarisation_weight: float = 1.0
     ema_decay: float = 0.99
     feature_dtype: str = "bfloat16"

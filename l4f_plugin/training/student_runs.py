@@ -26,22 +26,30 @@ def train_student(
     out: Path,
     settings: StudentSettings,
     *,
+    teacher: str | None = None,
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = print,
     **loop_options,
 ) -> bool:
     """Train a segmenter of photographs on what the bundle ``source`` draws; ``out/bundle`` then holds all of it.
 
-    The pictures are drawn first and kept in ``out``; a run found there goes on. ``loop_options`` are those of
-    ``loop.train``. Returns False when stopped before the end. Raises UserError.
+    ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
+    segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
+    first and kept in ``out``; a run found there goes on. ``loop_options`` are those of ``loop.train``. Returns False
+    when stopped before the end. Raises UserError.
     """
     bundle = load_bundle(source, with_discriminator=True)
     if bundle.alpha is None:
         name = bundle.config.class_name
         raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
-    settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", "alpha"))
+    teacher = teacher or ("student" if bundle.student else "alpha")
+    if getattr(bundle, teacher) is None:
+        raise UserError(f"The class {bundle.config.class_name} has no segmenter yet that could teach another; leave "
+                        "--teacher out.")
+    settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
     try:
-        pictures = _draw(bundle, out, settings, device, report, loop_options.get("cancelled", lambda: False))
+        student = bundle.student if teacher == "student" else None
+        pictures = _draw(bundle, student, out, settings, device, report, loop_options.get("cancelled", lambda: False))
     except Cancelled:
         finished = False
     else:
@@ -92,6 +100,7 @@ def _train(
 
 def _draw(
     bundle: Bundle,
+    teacher: Student | None,
     out: Path,
     settings: StudentSettings,
     device: torch.device | str,
@@ -108,7 +117,9 @@ def _draw(
             bar.append(done * 10 // total)
             report(f"{message}: {done:,} of {total:,}")
 
-    return drawn_pictures(pipeline, folder, settings.pictures, settings.resolution, report, progress, cancelled)
+    return drawn_pictures(
+        pipeline, folder, settings.pictures, settings.resolution, report, progress, cancelled, teacher
+    )
 
 
 def _save(bundle: Bundle, folder: Path, report: Callable[[str], None]) -> None:
