@@ -39,6 +39,7 @@ COMMANDS = {
 }
 # What Python and a shell report for a program that was interrupted, or whose reader has gone.
 INTERRUPTED, READER_GONE = 130, 141
+EXIT_CODES = "exit codes: 0 done; 2 something you can mend, said in one sentence; 130 stopped by Ctrl-C"
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,7 +70,7 @@ def _run(argv: list[str]) -> int:
     chosen = next((word for word in argv if not word.startswith("-")), None)
     if chosen == "app":
         return _open_page(argv[argv.index("app") + 1 :])
-    parser = Parser(prog="l4f", description="Labels4Free: generate object classes with soft masks.")
+    parser = Parser(prog="l4f", description="Labels4Free: generate object classes with soft masks.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"Labels4Free {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():

@@ -78,7 +78,7 @@ def _add_alpha_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_student_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="class name, folder or Hub repository with a generator and masks")
-    parser.add_argument("--steps", type=_positive, help="2000 by default, about 15 minutes on one processor core")
+    parser.add_argument("--steps", type=_positive, help="2000 by default, about 10 minutes on one processor core")
     parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
     parser.add_argument("--teacher", choices=["alpha", "student"], help="whose masks to learn from; by default the "
                         "class's earlier student where it has one")
