@@ -333,6 +333,8 @@ def test_keyboard_alone_draws_and_switches_views(page):
     page.locator("#l4f_generate_run").focus()
     page.keyboard.press("Enter")
     wait_for_pictures(page, 2)
+    page.locator("#l4f_generate_run:enabled").wait_for()
+    settle(page)
     page.locator("#l4f_generate_view input").nth(1).focus()
     page.keyboard.press("Space")
     page.wait_for_function(

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import gradio as gr
+import pytest
 
 from l4f_ui import jobs
+
+
+@pytest.fixture(autouse=True)
+def _a_page_that_gets_differences(monkeypatch):
+    monkeypatch.setattr(jobs.compat, "SENDS_DIFFERENCES", True)
 
 
 def told_at(seconds: float, monkeypatch) -> None:
@@ -28,11 +34,18 @@ def test_updates_of_one_component_add_up_and_are_never_handed_out_twice(monkeypa
     told_at(10.0, monkeypatch)
     shown = gr.update(value="a.png")
     first = said.repeated({"picture": shown})
-    assert first["picture"] is not shown, "Gradio 3 empties what it is given"
+    assert first["picture"] is not shown, "Gradio takes apart what it is given"
     first["picture"].clear()
     second = said.repeated({"picture": gr.update(visible=True)})
     assert second["picture"] == gr.update(value="a.png", visible=True)
     assert said.repeated({"picture": None}) == {"picture": None}
+
+
+def test_gradio_3_gets_each_update_alone(monkeypatch):
+    monkeypatch.setattr(jobs.compat, "SENDS_DIFFERENCES", False)
+    said = jobs.Lately()
+    said.repeated({"picture": "a.png"})
+    assert said.repeated({"status": "done"}) == {"status": "done"}
 
 
 def test_data_that_only_looks_like_an_update_is_replaced_as_a_whole():

@@ -391,7 +391,8 @@ def test_uploaded_picture_is_the_background(page, tmp_path):
     files = swap(page, "picture", picture=str(tmp_path / "green.png"))[page.swap.shown].files
     plain = swap(page, "colour", colour="#0ac81e")[page.swap.shown].files
     assert np.abs(pixels(files["result"]).astype(int) - pixels(plain["result"])).max() < 2
-    assert parse_infotext(read_infotext(files["result"]))["Background"] == "green.png"
+    told = "green.png" if compat.MAJOR >= 4 else "your picture"  # Gradio 3 sends no name
+    assert parse_infotext(read_infotext(files["result"]))["Background"] == told
 
 
 def test_damaged_upload_is_told_without_the_path_of_the_server(page, tmp_path):

@@ -128,7 +128,9 @@ class Lately:
         self._told: list[tuple[float, dict]] = []
 
     def repeated(self, update: dict) -> dict:
-        """The update, and what it does not replace of those before it."""
+        """The update, and what it does not replace of those before it. Alone in Gradio 3, which sends values whole."""
+        if not compat.SENDS_DIFFERENCES:
+            return update
         now = time.monotonic()
         self._told = [(since, told) for since, told in self._told if now - since < REPEATED_SECONDS] + [(now, update)]
         merged: dict = {}
@@ -136,7 +138,7 @@ class Lately:
             for component, value in told.items():
                 if not _is_update(value):
                     merged[component] = value
-                else:  # in a new dictionary, as Gradio 3 takes apart those that it is given
+                else:  # in a new dictionary each time: Gradio takes apart those that it is given
                     before = merged.get(component)
                     merged[component] = {**before, **value} if _is_update(before) else dict(value)
         return merged
