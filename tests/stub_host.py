@@ -283,7 +283,7 @@ class StubHost:
             self._make(gr.Gallery, elem_id=f"{name}_gallery")
             if self.variant == "SD.Next":
                 self._make(gr.Row, elem_id="extras_tab")  # an id that it gives away twice
-                self._make(gr.Button, value="Process", elem_id="extras_tab")
+                self._make(gr.Button, value="➠ Process", elem_id="extras_tab")
             else:
                 self._make(self.tool_button, value="x", elem_id=f"{name}_send_to_extras", tooltip="Send to extras")
         return blocks

@@ -390,3 +390,20 @@ def test_command_serves_behind_a_password_until_interrupted(tmp_path):
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_host_with_buttons_of_its_own_for_its_tabs_shows_where_a_result_went(browser):
+    from l4f_ui.hosts.page_scripts import press, reveal
+
+    page = browser.new_page()
+    page.set_content("".join(
+        f"""<button id="{tab}" class="xtabs-tab" tabItemId="#split-app, #{tab}_tabitem"
+            onclick="document.title += ' {tab}'">{tab}</button>""" for tab in ("extras", "img2img", "tab_l4f")
+    ) + """<button id="paste" onclick="document.title += ' pasted'">paste</button>""")
+    page.evaluate(press("paste", main="extras"))
+    page.evaluate(reveal(("mode_img2img", "upload"), main="img2img"))
+    page.evaluate(reveal(("tabs", "tab_l4f")))
+    assert page.title().split() == ["pasted", "extras", "img2img", "tab_l4f"]
+    page.set_content("""<button id="paste" onclick="document.title += ' pasted'">paste</button>""")
+    page.evaluate(press("paste", main="extras"))  # and nothing else where there are none
+    page.close()

@@ -158,6 +158,8 @@ def test_inpaint_gets_the_mask_of_the_background(host):
 def test_other_tabs_send_here(host, source):
     files = saved(host, infotext="a cat\nSteps: 20")
     picture = Image.open(files["picture"])
+    words = {"SD.Next": "➠ Labels4Free"}.get(host.variant, "🏷️") if source != "pnginfo" else "Send to Labels4Free"
+    assert host.component(f"{source}_send_to_labels4free").value == words
     served = host.folder / "served" / "picture.png"
     served.parent.mkdir(exist_ok=True)
     picture.save(served)
@@ -326,8 +328,9 @@ def test_extras_cut_out_our_pictures_while_the_host_holds_its_queue(host):
     generate(host, "5")
     picture = Image.open(newest(host, "seed0005_psi0.70"))
     script, engine = operation(host), workspace().engine
-    with gr.Blocks():
+    with gr.Blocks() as blocks, gr.Accordion("ours") if host.variant == "SD.Next" else gr.Row():
         assert set(script.ui()) == {"enable", "class_name", "result"}
+    assert sum(isinstance(block, gr.Accordion) for block in blocks.blocks.values()) == 1  # and not one in another
     waiting = threading.Thread(target=lambda: list(engine.generate("tiny", [1], 0.7, engine.new_token())))
     host.lock.acquire()  # the host does, around Extras
     waiting.start()  # and one of ours waits for that already

@@ -11,6 +11,7 @@ from ..texts import text
 INPAINT_PICTURE, INPAINT_MASK = "img_inpaint_base", "img_inpaint_mask"
 _GALLERY = re.compile(r"(txt2img|img2img|control|extras)_gallery")
 _PNG_INFO = "pnginfo_image"
+_ARROW = "➠"  # what SD.Next writes for "Send to"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class HostComponents:
         if type(neighbour).__name__ == "ToolButton":
             button = type(neighbour)("🏷️", elem_id=name, tooltip=text("host.send_here_tooltip"))
         else:
-            button = gr.Button(text("host.send_here"), elem_id=name)
+            arrow = str(neighbour.value).startswith(_ARROW)
+            button = gr.Button(text("host.send_here_arrow" if arrow else "host.send_here"), elem_id=name)
         self.offers.append(Offer(button, source))
 
 

@@ -55,12 +55,16 @@ def operation() -> type | None:
 
 def _controls() -> dict[str, Any]:
     import gradio as gr
+    from gradio.context import Context
 
     from .. import compat
     from ..controls import choices, named, unsaved
 
     accordion = host.find("ui_components", "InputAccordion")
-    if accordion is None:
+    if isinstance(Context.block, gr.Accordion):  # SD.Next has put the operation into one of its own already
+        enable = gr.Checkbox(False, **named("host.extras_enable"))
+        rest = _choices(gr, compat, choices, named)
+    elif accordion is None:
         with gr.Accordion(text("host.extras"), open=False, elem_id="l4f_extras"):
             enable = gr.Checkbox(False, **named("host.extras_enable"))
             rest = _choices(gr, compat, choices, named)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 
-def reveal(*places: tuple[str, str], first: str = "") -> str:
+def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
     """Opens tabs, from the outside in: each is the id of the tabs and the id of the pane.
 
-    `first` is a function of the host to call before, where it has that.
+    `first` is a function of the host to call before, where it has that; `main` the main tab that it opens.
     """
     steps = f'if (typeof window["{first}"] === "function") window["{first}"]();' if first else ""
-    steps += "".join(f'open("{tabs}", "{pane}");' for tabs, pane in places)
+    steps += "".join(f'open("{tabs}", "{pane}");{_modern(pane)}' for tabs, pane in places)
     return """() => {
         const root = typeof gradioApp === "function" ? gradioApp() : document;
         const open = (tabs, pane) => {
@@ -19,14 +19,23 @@ def reveal(*places: tuple[str, str], first: str = "") -> str:
             if (index >= 0 && buttons[index]) buttons[index].click();
         };
         STEPS
-    }""".replace("STEPS", steps)
+    }""".replace("STEPS", steps + _modern(main))
 
 
-def press(*identifiers: str) -> str:
-    """Presses the first of these buttons that is on the page and not hidden with its tab."""
+def press(*identifiers: str, main: str = "") -> str:
+    """Presses the first of these buttons that is on the page and not hidden with its tab.
+
+    `main` is the main tab that this opens.
+    """
     selector = ", ".join(f"#{identifier}" for identifier in identifiers)
     return f"""() => {{
         const root = typeof gradioApp === "function" ? gradioApp() : document;
         const found = [...root.querySelectorAll("{selector}")].find((item) => item.offsetParent !== null);
         if (found) found.click();
+        {_modern(main)}
     }}"""
+
+
+def _modern(tab: str) -> str:
+    """SD.Next's Modern UI has buttons of its own for the main tabs, and hides those that everybody else presses."""
+    return f"""root.querySelector('.xtabs-tab[tabItemId$="#{tab}_tabitem"]')?.click();""" if tab else ""

@@ -56,7 +56,7 @@ def _pasting(tab: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Butt
             return read(_files(handout, values)["picture"])
 
         fetched = compat.on(button.click, fetch, handout.inputs, [carrier], queue=False)
-        compat.on(fetched.success, None, js=press(f"{name}_paste"))
+        compat.on(fetched.success, None, js=press(f"{name}_paste", main=tab))
         module = copy_paste()
         module.register_paste_params_button(
             module.ParamBinding(paste_button=paste, tabname=tab, source_image_component=carrier)
@@ -77,7 +77,7 @@ def _to_inpaint(button: gr.Button, handout: Handout) -> None:
         return [_flat(files["picture"]), background.convert("RGB")]
 
     sent = compat.on(button.click, fetch, handout.inputs, COMPONENTS.inpaint, queue=False)
-    compat.on(sent.success, None, js=reveal(_UPLOAD_A_MASK, first="switch_to_img2img"))
+    compat.on(sent.success, None, js=reveal(_UPLOAD_A_MASK, first="switch_to_img2img", main="img2img"))
 
 
 def _files(handout: Handout, values: tuple) -> dict[str, Path]:
