@@ -30,6 +30,7 @@ CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "go
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PATIENCE = 60_000  # milliseconds; CI machines stall
+HEARD = re.compile("/queue/data|/run/predict")  # what brings the page answers of its handlers
 
 
 def unavailable(reason: str) -> None:
@@ -96,7 +97,7 @@ def page(browser, site):
               if request.url.startswith("http") and not request.url.startswith(site.address)
               and "iframe-resizer" not in request.url else None)  # Gradio 5 itself asks for that one
     opened.streams = set()
-    opened.on("request", lambda request: opened.streams.add(request) if "/queue/data" in request.url else None)
+    opened.on("request", lambda request: opened.streams.add(request) if HEARD.search(request.url) else None)
     for ending in ("requestfinished", "requestfailed"):
         opened.on(ending, lambda request: opened.streams.discard(request))
     opened.goto(site.address)

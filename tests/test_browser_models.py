@@ -52,7 +52,8 @@ def open_models(page, name: str) -> None:  # noqa: F811
 
 
 def choose_class(page, control: str, title: str, name: str) -> None:  # noqa: F811
-    """Gradio 3 shows the value, and gives its choices no role."""
+    """Gradio 3 shows the value, and gives its choices no role. A tab that was just opened may still ask for them."""
+    settle(page)
     page.locator(f"#{control} input").click()
     new = page.get_by_role("option", name=title, exact=True)
     old = page.locator("ul.options li").filter(has_text=name)

@@ -510,3 +510,9 @@ def test_sentences_lose_their_paths(monkeypatch, tmp_path):
         "32/64 and someone/dogs stay.": "32/64 and someone/dogs stay.",
     }.items():
         assert in_words.without_paths(sentence) == expected
+
+
+def test_a_refusal_stays_until_something_happens(page):
+    panel = page.panel
+    told = list(panel.watch(page.visit))
+    assert told and all(panel.activity not in update for update in told)

@@ -280,7 +280,8 @@ class ModelsPanel:
     def watch(self, visit: Visit) -> Iterator[dict]:
         """Follows everything that runs until it has ended, or a newer watcher of the same page takes over."""
         visit.watcher = me = object()
-        html = None
+        html = self._activity()  # which is shown already, but for a refusal: that is to stay
+        yield {}
         while visit.watcher is me:
             running, before = self._library.is_busy(), visit.ended
             if self._library.ended() != before:
