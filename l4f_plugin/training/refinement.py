@@ -17,6 +17,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..networks import AlphaNetwork, Generator, Student
+from .adversary import descend
 from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
@@ -105,9 +106,7 @@ class RefinementTrainer:
         error = (alpha - wanted).abs().mean()
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(self.rounds)
-        self.optimizer.zero_grad(set_to_none=True)
-        (entropy + error + binarisation(alpha) * settings.binarisation_weight).backward()
-        self.optimizer.step()
+        descend(self.optimizer, entropy + error + binarisation(alpha) * settings.binarisation_weight)
         self._update_average()
         self.rounds += 1
         return {"cross_entropy": entropy.item(), "alpha_error": error.item()}

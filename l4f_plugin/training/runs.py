@@ -134,7 +134,7 @@ def train_alpha(
             report(f"Going on from step {trainer.rounds:,}.")
         target = settings.steps * settings.batch_size
         stop = loop_options.get("cancelled", lambda: False)
-        options = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * settings.batch_size}
+        options = short_run(target, settings.batch_size)
         options |= loop_options | {"cancelled": lambda: trainer.collapsed or stop()}  # noqa: B023, used at once
         finished = train(trainer, attempt_folder, target, **options)
         if not trainer.collapsed:
@@ -187,13 +187,18 @@ def refine_alpha(
     if resume(trainer, out):
         report(f"Going on from step {trainer.rounds:,}.")
     target = settings.steps * settings.batch_size
-    options = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * settings.batch_size}
+    options = short_run(target, settings.batch_size)
     if not train(trainer, out, target, **options | loop_options):
         report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
         return False
     save_bundle(dataclasses.replace(bundle, alpha=trainer.averaged), out / BUNDLE_FOLDER)
     report(f"The bundle with refined masks is in {out / BUNDLE_FOLDER}.")
     return True
+
+
+def short_run(target: int, batch_size: int) -> dict[str, float]:
+    """Options of ``loop.train`` for trainings of minutes: four sheets, metrics every 20 steps, saved every minute."""
+    return {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * batch_size}
 
 
 def networks_digest(bundle: Bundle, *names: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..evaluation.distortion import add_block_artefacts, add_noise, blur, recolour, warp
 from ..networks import Student, UNet
+from .adversary import descend
 from .cut_pictures import CutPictures
 from .grids import mask_grid
 from .precision import autocast
@@ -97,9 +98,7 @@ class StudentTrainer:
         error = (torch.sigmoid(logits) - alpha).abs().mean()
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(self.rounds)
-        self.optimizer.zero_grad(set_to_none=True)
-        (entropy + error).backward()
-        self.optimizer.step()
+        descend(self.optimizer, entropy + error)
         self.rounds += 1
         return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
 

@@ -15,7 +15,7 @@ from ..pipeline import Labels4FreePipeline
 from .cut_pictures import CutPictures, drawn_pictures
 from .loop import resume, train
 from .precision import fastest_dtype
-from .runs import BUNDLE_FOLDER, networks_digest
+from .runs import BUNDLE_FOLDER, networks_digest, short_run
 from .student import StudentSettings, StudentTrainer
 
 PICTURES_FOLDER = "pictures"
@@ -91,7 +91,7 @@ def _train(
     if resume(trainer, out):
         report(f"Going on from step {trainer.rounds:,}.")
     target = settings.steps * settings.batch_size
-    options = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * settings.batch_size}
+    options = short_run(target, settings.batch_size)
     finished = train(trainer, out, target, **options | loop_options)
     if finished:
         finish(trainer.student())
