@@ -250,6 +250,7 @@ def test_names_that_the_server_is_known_by_are_let_in(tiny_bundle_folder, tmp_pa
     ("generate", {"seeds": [1.5]}, "seeds"), ("generate", {"seeds": [[1]]}, "seeds"),
     ("generate", {"seeds": []}, "seeds"),
     ("generate", {"seeds": 2**32 - 1, "count": 2}, "seed"), ("generate", {"seeds": "x" * 5000}, "seeds"),
+    ("generate", {"seeds": "0" * 1001}, "1000 characters"), ("generate", {"class": "x" * 201}, "200 characters"),
     ("generate", {"seeds": "\ud800"}, "seed"), ("generate", {"class": "../../etc/passwd"}, "class"),
     ("generate", {"class": "owner/name"}, "class"), ("generate", {"class": "\ud800"}, "class"),
     ("generate", {"class": 1}, "string"), ("generate", {"class": ""}, "class"),

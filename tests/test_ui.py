@@ -193,7 +193,8 @@ def test_one_seed_stands_for_as_many_pictures_as_wanted():
     assert len(set(drawn)) == 5
 
 
-@pytest.mark.parametrize("written", ["", "abc", "-2", "7-3", "1.5", "4294967296", "0-64", "9" * 5000, "4294967295-"])
+@pytest.mark.parametrize("written", ["", "abc", "-2", "7-3", "1.5", "4294967296", "0-64", "9" * 5000, "4294967295-",
+                                     "7" + " " * 1000 + "8"])
 def test_bad_seeds_are_refused_in_a_sentence(written):
     with pytest.raises(UserError) as caught:
         seeds.wanted_seeds(written, 4)

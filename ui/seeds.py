@@ -13,6 +13,9 @@ from .texts import text
 MOST_PICTURES = 64
 """Pictures in one run of the page; a browser tab is not the place for more."""
 
+LONGEST_TEXT = 1000
+"""Characters in a field of seeds; `MOST_PICTURES` of the largest fit."""
+
 
 def wanted_seeds(written: str, count: int) -> list[int]:
     """The seeds meant by `written`, see `parse_seeds`.
@@ -51,8 +54,10 @@ def as_text(seeds: Sequence[int]) -> str:
 
 
 def _plain(written: str) -> str:
-    """With the minus sign of keyboards; raises `UserError` for an empty field."""
-    plain = written.replace("−", "-").strip()[:1000]
+    """With the minus sign of keyboards; raises `UserError` for a field that is empty or longer than `LONGEST_TEXT`."""
+    plain = written.replace("−", "-").strip()
     if not plain:
         raise UserError(text("problem.no_seeds"))
+    if len(plain) > LONGEST_TEXT:
+        raise UserError(text("problem.seeds_too_long", longest=LONGEST_TEXT))
     return plain

@@ -16,13 +16,12 @@ from pydantic import BaseModel, Field
 from l4f_plugin.arguments import LARGEST_PSI, LARGEST_RADIUS, LARGEST_SEED, EdgeOptions
 
 from ..operations import file_bytes
-from ..seeds import MOST_PICTURES, wanted_seed, wanted_seeds
+from ..seeds import LONGEST_TEXT, MOST_PICTURES, wanted_seed, wanted_seeds
 from ..texts import text
 from .errors import Refusal
 
 _PYDANTIC_2 = pydantic.VERSION.split(".")[0] != "1"
 LONGEST_NAME = 200
-LONGEST_TEXT = 1000
 _LONGEST_NUMBER = 40
 
 Kind = Literal["picture", "mask", "cutout", "background"]
@@ -122,6 +121,9 @@ def read(model: type[Model], body: bytes | Mapping[str, Any]) -> tuple[Model, di
         unset = value is None and known[name].get("default") is None  # pydantic 1 does not say that it may be
         if not unset and not _fits(value, known[name]):
             raise Refusal("invalid", text("http.wrong_type", name=name, types=types_in_words(known[name])))
+        longest = _longest(known[name])
+        if isinstance(value, str) and len(value) > longest:
+            raise Refusal("invalid", text("http.too_long", name=name, longest=longest))
     try:
         request = model.model_validate(values) if _PYDANTIC_2 else model.parse_obj(values)
     except pydantic.ValidationError as error:
@@ -155,6 +157,12 @@ def _is(value: Any, option: Mapping[str, Any]) -> bool:
         return number and (kind == "number" or value == int(value))
     types = {"string": str, "boolean": bool, "null": type(None), None: object}
     return isinstance(value, types[kind])
+
+
+def _longest(described: Mapping[str, Any]) -> float:
+    """The most characters of a text. pydantic itself would read one that is too long as the number that it spells."""
+    options = described.get("anyOf", [described])
+    return max((option.get("maxLength", math.inf) for option in options if option.get("type") == "string"), default=0)
 
 
 def _from_form(value: Any, described: Mapping[str, Any]) -> Any:
