@@ -167,6 +167,14 @@ def test_the_documentation_needs_no_network_and_no_script(served):
     assert set(described["paths"]) == {"/classes", "/generate", "/swap", "/segment"}
 
 
+def test_the_description_says_which_fields_may_be_null(served):
+    described = served.get(V1 + "openapi.json").json()["paths"]["/segment"]["post"]
+    fields = described["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    nullable = {name for name, field in fields.items() if {"type": "null"} in field.get("anyOf", [])}
+    assert nullable == set(fields) - {"include"}
+    assert ask(served, "segment", dict.fromkeys(nullable) | {"seed": 3}).json()["seed"] == 3
+
+
 # Who may come in
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, ClassVar, Literal, TypeVar
 
 import pydantic
@@ -118,8 +119,7 @@ def read(model: type[Model], body: bytes | Mapping[str, Any]) -> tuple[Model, di
     if not isinstance(body, bytes):
         values = {name: _from_form(value, known[name]) for name, value in values.items()}
     for name, value in values.items():
-        unset = value is None and known[name].get("default") is None  # pydantic 1 does not say that it may be
-        if not unset and not _fits(value, known[name]):
+        if not _fits(value, known[name]):
             raise Refusal("invalid", text("http.wrong_type", name=name, types=types_in_words(known[name])))
         longest = _longest(known[name])
         if isinstance(value, str) and len(value) > longest:
@@ -134,7 +134,15 @@ def read(model: type[Model], body: bytes | Mapping[str, Any]) -> tuple[Model, di
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a request, which refers to nothing outside itself."""
-    return model.model_json_schema() if _PYDANTIC_2 else model.schema()
+    if _PYDANTIC_2:
+        return model.model_json_schema()
+    described = deepcopy(model.schema())  # pydantic 1 keeps what it once gave
+    for field in model.__fields__.values():
+        if field.allow_none:  # which pydantic 1 keeps to itself
+            allowed = described["properties"][field.alias]
+            kind = {name: allowed.pop(name) for name in allowed.keys() - {"title", "description"}}
+            allowed.update(anyOf=[kind, {"type": "null"}], **({} if field.required else {"default": None}))
+    return described
 
 
 def types_in_words(described: Mapping[str, Any]) -> str:
