@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "check the files of installed classes",
     "remove": "delete a class from this computer",
     "learn-masks": "learn masks for a class that has none, without a data set",
+    "learn-photographs": "teach a class with masks to segment photographs, without a data set",
     "convert": "make a bundle from a published checkpoint",
     "train": "train a generator, a mask network or a photo segmenter",
     "evaluate": "measure masks, or a whole object class",

@@ -12,11 +12,12 @@ from hub_server import Hub, catalogue_entry, point_at, write_catalogue
 from models_page import maskless
 from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
 from test_models_panel import TENSORFLOW, TINY
+from test_student import TINY as TINY_STUDENT
 from upload_server import UploadHub
 
 from l4f_plugin.checkpoints import catalogue
 from l4f_plugin.checkpoints.bundle import save_bundle
-from l4f_plugin.training import class_masks
+from l4f_plugin.training import class_masks, class_photographs, cut_pictures
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,8 @@ def site(tmp_path_factory):
         point_at(hub, patch, home)
         patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
         patch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+        patch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
+        patch.setattr(cut_pictures, "flaw_of", lambda alpha: None)  # of so short a learning
         content = TENSORFLOW.read_bytes()
         hub.put("someone/checkpoints", {"things.pkl": content})
         write_catalogue(home, things=catalogue_entry(
@@ -91,11 +94,13 @@ def test_a_class_is_fetched_with_a_bar_and_drawn(page, site):  # noqa: F811
     page.locator("#l4f_models_table tr.l4f-selected[data-name=things]").wait_for()
 
 
-def test_masks_are_learned_by_a_click(page, site):  # noqa: F811
+def test_masks_and_photographs_are_learned_by_a_click(page, site):  # noqa: F811
     open_models(page, "plain")
     page.locator("#l4f_models_learn").get_by_text("minute on this device").wait_for()
     page.locator("#l4f_models_learn:enabled").click()
     told(page, "Plain has masks now")
+    page.locator("#l4f_models_learn:enabled").get_by_text("Learn photographs").click()
+    told(page, "Plain finds its object in photographs now")
     open_tab(page, "Swap background")
     choose_class(page, "l4f_swap_class", "Plain", "plain")
     page.locator("#l4f_swap_image img").wait_for()

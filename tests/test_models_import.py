@@ -32,7 +32,7 @@ def page(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     made = Page(tmp_path)
-    made.library.wants_estimate = lambda name: False
+    made.library.learning.wants_estimate = lambda entry: False
     yield made
     made.library.close()
     made.workspace.outputs.forget_previews()

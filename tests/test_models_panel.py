@@ -6,23 +6,18 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-import torch
 from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
 
-from l4f_plugin import model_cache
 from l4f_plugin.checkpoints import catalogue
 from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import class_masks
 from l4f_plugin.training.recipes import AlphaSettings
@@ -72,7 +67,7 @@ def page(hub, tmp_path, monkeypatch, request):
     made = Page(tmp_path)
     made.notices = notices
     if "measuring" not in request.fixturenames:
-        made.library.wants_estimate = lambda name: False  # it costs a second for each class that is looked at
+        made.library.learning.wants_estimate = lambda entry: False  # it costs a second for each class that is looked at
     yield made
     made.library.close()
     made.workspace.outputs.forget_previews()
@@ -357,133 +352,6 @@ def test_a_class_of_the_repository_stays(page):
         pytest.skip("no class is shipped yet")
     assert not page.shown(page.pick(name), "delete")
     assert "is a part of Labels4Free" in page.told(page.press("deleting"))
-
-
-# Masks
-
-
-def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring):
-    page.pick("things")
-    seen = page.press("download", True)
-    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)", "measured by itself"
-    assert page.shown(seen, "learn") and seen[page.panel.about_masks]["visible"]
-    list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))
-    seen = page.press("learning")
-    assert page.told(seen) == "Things has masks now: cut-outs and new backgrounds work."
-    assert any(said.startswith("Learning masks for Things") for said in page.running())
-    assert "alpha.safetensors" in read_config(tmp_path / "models/things").files
-    assert row(page, "things")["Masks"] == "yes" and not page.shown(seen, "learn")
-    [sample] = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))[-1]
-    assert sample.alpha is not None, "what was in memory before is not used any more"
-    asked = page.panel.ask(page.visit)
-    assert "Its masks, which did not come with the download, are lost then" in asked[page.panel.question]
-
-
-def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monkeypatch):
-    """A picture is drawn while masks are learned: it waits for a step, not for the end."""
-    maskless(tmp_path)
-    save_bundle(tiny_bundle(title="Other"), tmp_path / "models/other")
-    monkeypatch.setattr(class_masks, "settings_for", lambda *_: replace(TINY, steps=100_000))
-    task = page.library.learn("plain")
-    until = time.monotonic() + 60
-    while not task.progress.done and time.monotonic() < until:
-        time.sleep(0.01)
-    samples = list(page.engine.generate("other", [1], 0.7, page.engine.new_token()))[-1]
-    assert samples[0].alpha is not None and not task.ended
-    before = task.progress.done
-    while task.progress.done == before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert task.progress.done > before, "learning goes on afterwards"
-    page.library.tasks.cancel("plain")
-    assert task.wait(60) and task.stopped and len(model_cache.JOBS) == 0
-
-
-def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):
-    folder = maskless(tmp_path)
-    page.pick("plain")
-    page.wait()
-    enough = threading.Event()
-    original = class_masks.train_alpha
-
-    def slowly(*arguments, progress, **options):
-        def notify(done, total, message):
-            progress(done, total, message)
-            if done >= 6:
-                enough.set()
-                while not options["cancelled"]() and not goes_on.is_set():
-                    time.sleep(0.01)
-
-        return original(*arguments, progress=notify, **options)
-
-    goes_on = threading.Event()
-    monkeypatch.setattr(class_masks, "train_alpha", slowly)
-    page.panel.answered(page.panel.start_learning)(page.visit)
-    assert enough.wait(60)
-    page.panel.stop(page.visit)
-    seen = page.wait()
-    assert "What is learned is kept" in page.told(seen)
-    assert seen[page.panel.learn]["value"] == "Go on learning masks"
-    assert "alpha.safetensors" not in read_config(folder).files
-    goes_on.set()
-    said = []
-    monkeypatch.setattr(page.library.tasks, "start", _listening(page.library.tasks.start, said))
-    page.press("learning")
-    assert "alpha.safetensors" in read_config(folder).files
-    assert any("Going on from step 3" in line for line in said)
-    assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
-
-
-def _listening(start, said: list[str]):
-    """`Tasks.start` whose tasks also note every message."""
-
-    def listen(kind, name, message, work, title):
-        def noting(task):
-            report = task.report
-
-            def note(done, total, words):
-                said.append(words)
-                report(done, total, words)
-
-            task.report = note
-            return work(task)
-
-        return start(kind, name, message, noting, title)
-
-    return listen
-
-
-def test_time_is_measured_once_and_not_for_what_has_masks(page, tmp_path, measuring):
-    maskless(tmp_path)
-    save_bundle(tiny_bundle(), tmp_path / "models/other")
-    assert "measuring" in page.pick("plain")[page.panel.learn]["value"]
-    seen = page.wait()
-    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)"
-    measured = page.library.seconds_to_learn("plain")
-    page.pick("other")
-    page.pick("plain")
-    page.wait()
-    assert page.library.seconds_to_learn("plain") == measured > 0
-    assert page.library.seconds_to_learn("other") is None
-
-
-def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page, tmp_path):
-    bundle = tiny_bundle(title="Plain")
-    bundle.alpha = bundle.background = None
-    save_bundle(bundle, tmp_path / "source")
-    hub.put_folder("someone/plain", tmp_path / "source")
-    form = page.panel.repository
-    page.form(form, form.fetch, "someone/plain", False)
-    seen = page.press("learning")
-    assert page.visit.picked == "someone--plain" == seen[page.panel.choice]["value"]
-    assert row(page, "someone--plain")["Masks"] == "yes"
-
-
-def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, page, tmp_path):
-    page.pick("things")
-    page.press("download", True)
-    before = load_bundle(tmp_path / "models/things").generator.synthesis.constant
-    page.press("learning")
-    assert torch.equal(before, load_bundle(tmp_path / "models/things").generator.synthesis.constant)
 
 
 # Words

@@ -25,7 +25,7 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture
 def page(hub, tmp_path):
     made = Page(tmp_path)
-    made.library.wants_estimate = lambda name: False
+    made.library.learning.wants_estimate = lambda entry: False
     yield made
     made.library.close()
     made.workspace.outputs.forget_previews()

@@ -1,8 +1,6 @@
 """The door to the classes on offer: listed, fetched, checked, deleted, brought along, given masks.
 
-Importing it, and listing classes, imports no torch. What takes time is a `Task`, which goes on when the page is
-closed. Learning masks takes its turn in the engine's queue for each step anew: pictures can be drawn meanwhile,
-on a GPU as on a CPU, both only get slower. Holding one turn for all of it would close the page for an hour.
+Importing it, and listing classes, imports no torch. What takes time is a `Task`, which goes on when the page is closed.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from l4f_plugin.errors import UserError
 
+from .learning import Learning
 from .tasks import Task, Tasks
 from .texts import text
 from .words import size, without_paths
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from l4f_plugin.checkpoints.licences import Licence
 
     from .engine import Engine
-
-ESTIMATE = "estimate"
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,7 @@ class Library:
     def __init__(self, engine: Engine):
         self._engine = engine
         self.tasks = Tasks()
-        self._estimates = Tasks()
-        self._seconds: dict[tuple[str, str | None], float] = {}
+        self.learning = Learning(engine, self.tasks, self._title, self._changed)
         self._damaged: set[str] = set()
 
     def entries(self) -> list[ClassEntry]:
@@ -164,7 +160,7 @@ class Library:
             self._changed(name)
             return text("models.removed", title=title, size=size(removed.bytes))
 
-        self._estimates.cancel(name)
+        self.learning.estimates.cancel(name)
         return self.tasks.start("remove", name, text("models.removing", title=title), work, title)
 
     def bring(self, wanted: Import) -> Task:
@@ -196,63 +192,6 @@ class Library:
 
         message = text("import.working", file=wanted.label)
         return self.tasks.start("import", wanted.name, message, work, wanted.title or self._title(wanted.name))
-
-    # Masks
-
-    def seconds_to_learn(self, name: str) -> float | None:
-        """How long learning masks would take, None as long as that was not measured."""
-        return self._seconds.get((name, self._engine.wanted_device()))
-
-    def estimate(self, name: str) -> Task:
-        """Measures how long learning masks would take here."""
-        device = self._engine.wanted_device()
-
-        def work(task: Task) -> str:
-            from l4f_plugin.training.class_masks import estimate_seconds
-
-            self._seconds[name, device] = estimate_seconds(
-                name, device, task.token, turn=lambda: self._engine.turn(task.token))
-            return ""
-
-        return self._estimates.start(ESTIMATE, name, "", work)
-
-    def estimating(self, name: str | None = None) -> Task | None:
-        """The measurement that runs, of one class or of any."""
-        return next(iter(self._estimates.running(name)), None)
-
-    def has_begun_learning(self, name: str) -> bool:
-        """Whether an unfinished learning would go on."""
-        from l4f_plugin.checkpoints.folders import masks_folder
-        from l4f_plugin.checkpoints.hub_errors import stand_in
-
-        plain = stand_in(name) if "/" in name else name
-        return any(masks_folder().glob(f"{plain}.*/*"))
-
-    def learn(self, name: str) -> Task:
-        """Learns masks for a class that has none; the next call goes on where this one was stopped."""
-        device, title = self._engine.wanted_device(), self._title(name)
-        message = text("models.learning", title=title)
-
-        def work(task: Task) -> str:
-            from l4f_plugin.training.class_masks import learn_masks
-
-            def say(line: str) -> None:
-                task.report(0, 0, text("models.learning_says", title=title, line=without_paths(line)))
-
-            self._engine.unload()  # room for the training
-            try:
-                folder = learn_masks(name, device=device, cancel=task.token, report=say,
-                                     progress=lambda done, total, _: task.report(done, total, message),
-                                     turn=lambda: self._engine.turn(task.token))
-                if folder is None:
-                    task.token.check()
-            finally:
-                self._engine.unload()  # what the training took, and networks that lack the masks
-            self._changed(name)
-            return text("models.learned", title=title)
-
-        self._estimates.cancel(name)
-        return self.tasks.start("learn", name, message, work, title)
 
     # Sharing
 
@@ -303,24 +242,17 @@ class Library:
         described = read_catalogue().get(entry.name)
         return entry.masks and described is not None and not described.alpha
 
-    def wants_estimate(self, name: str | None) -> bool:
-        """Whether it is worth while to measure how long masks would take: no answer yet, and nothing in the way."""
-        if name is None or self.tasks.running(name) or self._estimates.of(name) or self.estimating():
-            return False
-        entry = self.entry(name)
-        return entry.installed and not entry.masks and not self.has_begun_learning(name)
-
     def is_busy(self) -> bool:
         """Whether anything runs."""
-        return bool(self.tasks.running() or self._estimates.running())
+        return bool(self.tasks.running() or self.learning.estimating())
 
     def ended(self) -> list[Task]:
         """What is over, measurements too."""
-        return [*self.tasks.ended(), *self._estimates.ended()]
+        return [*self.tasks.ended(), *self.learning.estimates.ended()]
 
     def close(self) -> None:
         """Stops everything, before the program ends."""
-        self._estimates.close(0)
+        self.learning.estimates.close(0)
         self.tasks.close()
 
     def _changed(self, name: str) -> None:
@@ -329,8 +261,7 @@ class Library:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        self._estimates.forget(name)
-        self._seconds = {key: value for key, value in self._seconds.items() if key[0] != name}
+        self.learning.forget(name)
         if self._engine.loaded():
             self._engine.unload()
 

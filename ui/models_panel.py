@@ -16,6 +16,7 @@ from . import compat, models_table, status
 from .consent import Consent
 from .controls import button, named
 from .jobs import complain
+from .learning import MASKS
 from .models_import import ImportForm
 from .models_repository import RepositoryForm
 from .models_share import ShareForm
@@ -78,7 +79,7 @@ class ModelsPanel:
         with gr.Row(elem_classes="l4f-actions"):
             self.download = button("models.download", variant="primary", visible=False)
             self.learn = button("models.learn", variant="primary", visible=False)
-        self.about_masks = gr.Markdown(text("models.about_masks"), visible=False, elem_classes="l4f-aside")
+        self.about_learning = gr.Markdown("", visible=False, elem_classes="l4f-aside")
         with gr.Row(elem_classes="l4f-actions"):
             self.cancel = button("models.cancel", visible=False)
             self.verify = button("models.verify", visible=False)
@@ -93,7 +94,7 @@ class ModelsPanel:
     def outputs(self) -> list:
         """What `show` and `watch` update."""
         return [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn,
-                self.about_masks, self.cancel, self.verify, self.delete, self.confirm, self.activity,
+                self.about_learning, self.cancel, self.verify, self.delete, self.confirm, self.activity,
                 *(self.sharing.outputs if self.sharing else [])]
 
     def _wire(self) -> None:
@@ -171,13 +172,12 @@ class ModelsPanel:
         damaged = bool(entry.problem) or library.is_damaged(entry.name)
         free = changes and not library.tasks.running(entry.name)
         fetchable = library.can_fetch(entry) and (damaged or not entry.installed)
-        maskless = entry.installed and not entry.masks and not damaged
+        learnable = None if damaged else library.learning.wanted(entry)
         return {
             **self.consent.ask(entry.title, entry.terms if changes else None),
             self.download: gr.update(value=self._fetching(entry, damaged), visible=changes and fetchable,
                                      interactive=free),
-            self.learn: gr.update(value=self._learning(entry.name), visible=changes and maskless, interactive=free),
-            self.about_masks: gr.update(visible=changes and maskless),
+            **self._learning(entry.name, learnable if changes else None, free),
             self.cancel: gr.update(visible=changes and not free, interactive=True),
             self.verify: gr.update(visible=changes and entry.installed, interactive=free),
             self.delete: gr.update(visible=changes and library.can_remove(entry), interactive=free),
@@ -195,15 +195,22 @@ class ModelsPanel:
             return text("models.download_on", done=size(arrived), total=size(entry.download_bytes))
         return text("models.download_size", size=size(entry.download_bytes))
 
-    def _learning(self, name: str) -> str:
-        if self._library.tasks.running(name, "learn"):
-            return text("models.learning_now")
-        seconds = self._library.seconds_to_learn(name)
-        if self._library.has_begun_learning(name):
-            return text("models.learn_on")
-        if seconds is not None:
-            return text("models.learn_time", time=duration(seconds))
-        return text("models.learn_measuring" if self._library.estimating(name) else "models.learn")
+    def _learning(self, name: str, kind: str | None, free: bool = True) -> dict:
+        """The button that teaches a class what it lacks, with what is known about how long that takes."""
+        if kind is None:
+            return {self.learn: gr.update(visible=False), self.about_learning: gr.update(visible=False)}
+        learning, words = self._library.learning, text(f"{kind}.button")
+        seconds = learning.seconds(name) if kind == MASKS else None
+        if self._library.tasks.running(name, kind):
+            words = text(f"{kind}.now")
+        elif learning.has_begun(name, kind):
+            words = text(f"{kind}.go_on")
+        elif seconds is not None:
+            words = text("learn_masks.time", time=duration(seconds))
+        elif kind == MASKS and learning.estimating(name):
+            words = text("learn_masks.measuring")
+        return {self.learn: gr.update(value=words, visible=True, interactive=free),
+                self.about_learning: gr.update(value=text(f"{kind}.about"), visible=True)}
 
     # What is done
 
@@ -218,10 +225,11 @@ class ModelsPanel:
 
     def _estimate(self, visit: Visit) -> dict:
         """Begins to measure how long masks would take, where that is of use; what the button says then."""
+        learning = self._library.learning
         with suppress(UserError):  # said once somebody wants to learn
-            if self._workspace.manages_classes and self._library.wants_estimate(visit.picked):
-                self._library.estimate(visit.picked)
-                return {self.learn: gr.update(value=self._learning(visit.picked), visible=True, interactive=True)}
+            if self._workspace.manages_classes and learning.wants_estimate(self._library.entry(visit.picked)):
+                learning.estimate(visit.picked)
+                return self._learning(visit.picked, MASKS)
         return {}
 
     def _activity(self) -> str:
@@ -248,8 +256,12 @@ class ModelsPanel:
         return self._library.download(entry.name, bool(accepted), again=damaged)
 
     def start_learning(self, visit: Visit) -> Task:
-        """Learns masks, or goes on with it."""
-        return self._library.learn(self._library.entry(visit.picked).name)
+        """Learns masks or photographs, whichever the class lacks, or goes on with it."""
+        entry = self._library.entry(visit.picked)
+        kind = self._library.learning.wanted(entry)
+        if kind is None:
+            raise UserError(text("learn.nothing", title=entry.title))
+        return self._library.learning.start(entry.name, kind)
 
     def start_verifying(self, visit: Visit) -> Task:
         """Compares all files with their hashes."""

@@ -92,6 +92,7 @@ def card(entry: ClassEntry, damaged: bool) -> str:
         "state": state(entry, damaged),
         "picture": text("models.picture", resolution=entry.resolution),
         "masks": text("masks.yes" if entry.masks else "masks.later"),
+        "photographs": text("masks.yes" if entry.photos else "masks.later") if entry.masks else "",
         "size": _size(entry),
         "memory": text("models.memory", size=size(entry.memory_bytes)),
         "licence": entry.licence,

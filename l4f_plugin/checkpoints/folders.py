@@ -25,6 +25,11 @@ def masks_folder() -> Path:
     return cache_folder() / "masks"
 
 
+def photographs_folder() -> Path:
+    """As `masks_folder`, for the learning of photographs."""
+    return cache_folder() / "photographs"
+
+
 def existing_parent(path: Path) -> Path:
     """The nearest folder above (or at) `path` that is there, to ask for free space."""
     return next((place for place in (path, *path.parents) if place.exists()), Path(path.anchor))

@@ -16,7 +16,7 @@ from .config import CLASS_NAME, CONFIG_NAME, read_summary
 from .download import by_hand_path, lock_file, original_of
 from .files import remove as delete
 from .files import storage_error
-from .folders import masks_folder, models_folder
+from .folders import masks_folder, models_folder, photographs_folder
 from .hub_cache import Source, cached, forget, partial_of
 from .hub_errors import stand_in
 from .locks import lock
@@ -94,7 +94,7 @@ def remove(name: str) -> Removal:
                                                "for that, then try again."):
         for path in planned.paths:
             try:
-                if path.parent in (models_folder(), masks_folder()):
+                if path.parent in (models_folder(), masks_folder(), photographs_folder()):
                     hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
                     os.rename(path, hidden)  # nobody meets half of a bundle
                     delete(hidden)
@@ -115,7 +115,7 @@ def _plain(name: str) -> str:
 
 
 def _runs(name: str) -> list[Path]:
-    return list(masks_folder().glob(f"{_plain(name)}.*"))
+    return [run for runs in (masks_folder(), photographs_folder()) for run in runs.glob(f"{_plain(name)}.*")]
 
 
 def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:

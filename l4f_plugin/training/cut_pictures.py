@@ -6,8 +6,10 @@ draws no picture twice.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -91,30 +93,37 @@ def drawn_pictures(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     teacher: Student | None = None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> CutPictures:
     """Pictures of the seeds 0 to ``count`` - 1, in parts, without those whose masks are flawed.
 
     Masks are those of a ``teacher`` where one is given, else the class's own. Larger pictures are averaged down to at
-    most ``side``. What ``folder`` holds of an earlier call is not drawn again.
-    Raises ``Cancelled`` between shards, and ``UserError`` where too few masks are worth learning from.
+    most ``side``. What ``folder`` holds of an earlier call is not drawn again. ``turn()`` is entered around each
+    picture, so that others may use the device in between.
+    Raises ``Cancelled`` between pictures, and ``UserError`` where too few masks are worth learning from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     flaws: dict[str, int] = {}
     shards = []
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(done, count, "Drawing pictures to learn from")
+
     for start in range(0, count, SHARD):
         if cancelled():
             raise Cancelled
         path = folder / f"seeds_{start:06d}_{min(start + SHARD, count):06d}.npy"
         if not path.exists():
             seeds = range(start, min(start + SHARD, count))
-            _save(path, _draw(pipeline, seeds, TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)], side, teacher))
+            psi = TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)]
+            _save(path, _one_by_one(_draw(pipeline, seeds, psi, side, teacher), start, tell, cancelled, turn))
         parts = np.load(path)
         found = [flaw_of(to_float(part[..., 3])) for part in parts]
         shards.append(parts[[flaw is None for flaw in found]])
         for flaw in filter(None, found):
             flaws[flaw] = flaws.get(flaw, 0) + 1
-        if progress:
-            progress(min(start + SHARD, count), count, "Drawing pictures to learn from")
+        tell(min(start + SHARD, count))
     kept = CutPictures(np.concatenate(shards))
     left_out = ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items())) or "none"
     report(f"{len(kept):,} of {count:,} pictures have masks to learn from (left out: {left_out}).")
@@ -134,7 +143,7 @@ def labelled_pictures(pictures: np.ndarray, masks: np.ndarray) -> CutPictures:
 
 def _draw(
     pipeline: Labels4FreePipeline, seeds: Sequence[int], psi: float, side: int, teacher: Student | None
-) -> Iterable[np.ndarray]:
+) -> Iterator[np.ndarray]:
     for sample in pipeline.stream(seeds, truncation_psi=psi, batch_size=BATCH, with_background=False):
         if teacher is None:
             yield _reduced(take_apart(sample.image, sample.required_alpha()), side)
@@ -142,6 +151,25 @@ def _draw(
             picture = _reduced(sample.image, side)
             found = matting.refine(picture, coarse_alpha(teacher, picture, pipeline.device))
             yield take_apart(picture, sharpened(found))
+
+
+def _one_by_one(
+    drawn: Iterator[np.ndarray],
+    start: int,
+    tell: Callable[[int], None],
+    cancelled: Callable[[], bool],
+    turn: Callable[[], AbstractContextManager],
+) -> Iterator[np.ndarray]:
+    """What is ``drawn``, each within a turn of its own, and told as one more than ``start``. Raises ``Cancelled``."""
+    for done in itertools.count(start + 1):
+        if cancelled():
+            raise Cancelled
+        with turn():
+            parts = next(drawn, None)
+        if parts is None:
+            return
+        tell(done)
+        yield parts
 
 
 def _reduced(parts: np.ndarray, side: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ..checkpoints.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 
+STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
 
@@ -103,7 +104,7 @@ def train(
                 sums.setdefault(name, []).append(value)
             bar.update(trainer.pictures_seen - before)
             if progress:
-                progress(trainer.pictures_seen, target_pictures, "training")
+                progress(trainer.pictures_seen, target_pictures, STEPPING)
             if _crossed(before, trainer.pictures_seen, log_pictures):
                 means = {name: sum(values) / len(values) for name, values in sums.items()}
                 sums.clear()

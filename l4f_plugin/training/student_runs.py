@@ -49,7 +49,8 @@ def train_student(
     settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
     try:
         student = bundle.student if teacher == "student" else None
-        pictures = _draw(bundle, student, out, settings, device, report, loop_options.get("cancelled", lambda: False))
+        watched = {name: loop_options[name] for name in ("cancelled", "progress", "turn") if name in loop_options}
+        pictures = _draw(bundle, student, out, settings, device, report, **watched)
     except Cancelled:
         finished = False
     else:
@@ -105,21 +106,28 @@ def _draw(
     settings: StudentSettings,
     device: torch.device | str,
     report: Callable[[str], None],
-    cancelled: Callable[[], bool],
+    progress: Callable[[int, int, str], None] | None = None,
+    **watched,
 ) -> CutPictures:
     dtype = fastest_dtype(torch.device(device))
     pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
     folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
-    bar: list[int] = []  # the tenths that were said
+    progress = progress or _tenths(report)
+    return drawn_pictures(
+        pipeline, folder, settings.pictures, settings.resolution, report, progress, teacher=teacher, **watched
+    )
+
+
+def _tenths(report: Callable[[str], None]) -> Callable[[int, int, str], None]:
+    """A progress that says no more than every tenth."""
+    said: list[int] = []
 
     def progress(done: int, total: int, message: str) -> None:
-        if done * 10 // total not in bar:
-            bar.append(done * 10 // total)
+        if done * 10 // total not in said:
+            said.append(done * 10 // total)
             report(f"{message}: {done:,} of {total:,}")
 
-    return drawn_pictures(
-        pipeline, folder, settings.pictures, settings.resolution, report, progress, cancelled, teacher
-    )
+    return progress
 
 
 def _save(bundle: Bundle, folder: Path, report: Callable[[str], None]) -> None:

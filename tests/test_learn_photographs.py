@@ -1,0 +1,119 @@
+"""`l4f learn-photographs`: a photo segmenter for an installed class, as people and programs ask for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from bundles import tiny_bundle
+from test_student import TINY
+
+from l4f_plugin import cli
+from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.checkpoints.model_card import write_model_card
+from l4f_plugin.errors import UserError
+from l4f_plugin.runtime import CancelToken
+from l4f_plugin.training import class_photographs, cut_pictures
+from l4f_plugin.training.class_photographs import learn_photographs
+from l4f_plugin.training.loop import STEPPING
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The installed class "plain", whose masks nobody finds too bad."""
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY)
+    monkeypatch.setattr(cut_pictures, "flaw_of", lambda alpha: None)
+    bundle = tiny_bundle(title="Plain")
+    save_bundle(bundle, tmp_path / "models/plain", model_card=write_model_card(bundle.config, "Drawn by hand."))
+    return tmp_path / "models/plain"
+
+
+def runs(tmp_path) -> list:
+    return list((tmp_path / "cache/labels4free/photographs").glob("plain.*/*"))
+
+
+def test_a_class_gets_a_segmenter_and_keeps_the_rest(folder, tmp_path, capsys):
+    before = load_bundle(folder, with_discriminator=True)
+    assert cli.main(["learn-photographs", "plain", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == f"plain finds its object in photographs now: {folder}\n"
+    after = load_bundle(folder, with_discriminator=True)
+    assert after.student is not None and before.student is None
+    for name in ("generator", "alpha", "background", "discriminator"):
+        old, new = getattr(before, name).state_dict(), getattr(after, name).state_dict()
+        assert all(torch.equal(old[key], new[key]) for key in old)
+    card = (folder / "README.md").read_text()
+    assert "Drawn by hand." in card and "6 steps of 4 pictures, put together from 12" in card
+    assert catalogue.entry("plain").photos and catalogue.entry("plain").verified and not runs(tmp_path)
+
+
+def test_a_segmenter_that_is_there_teaches_a_new_one_only_if_asked(folder, capsys):
+    learn_photographs("plain", device="cpu")
+    first = read_config(folder).files["student.safetensors"]
+    assert cli.main(["learn-photographs", "plain"]) == 2
+    assert "l4f learn-photographs plain --again" in capsys.readouterr().err
+    assert cli.main(["learn-photographs", "plain", "--again", "--device", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class"] == "plain"
+    assert read_config(folder).files["student.safetensors"] != first
+    assert "Drawn by hand." not in (folder / "README.md").read_text(), "what was measured of the first is untrue now"
+
+
+def test_a_class_without_masks_is_told_what_to_do_first(folder, capsys):
+    bundle = tiny_bundle()
+    bundle.alpha = bundle.background = None
+    save_bundle(bundle, folder)
+    assert cli.main(["learn-photographs", "plain"]) == 2
+    assert "l4f learn-masks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("part", "most"), [("Drawing pictures to learn from", 12), (STEPPING, 24)])
+def test_what_was_stopped_goes_on(folder, tmp_path, part, most):
+    token, seen = CancelToken(), []
+
+    def progress(done, total, message):
+        seen.append((message, done, total))
+        if message == part and done >= 8:
+            token.cancel()
+
+    assert learn_photographs("plain", device="cpu", progress=progress, cancel=token, report=print) is None
+    assert seen[-1] == (part, 8, most) and read_config(folder).student is None and runs(tmp_path)
+    later = []
+    assert learn_photographs("plain", device="cpu", progress=lambda *call: later.append(call)) == folder
+    steps = [done for done, _, message in later if message == STEPPING]
+    assert steps == (list(range(4, 25, 4)) if part != STEPPING else [12, 16, 20, 24])
+    assert read_config(folder).student is not None and not runs(tmp_path)
+
+
+def test_others_get_the_device_between_pictures_and_steps(folder):
+    turns = Counter()
+
+    @contextlib.contextmanager
+    def turn():
+        turns["entered"] += 1
+        yield
+        turns["left"] += 1
+
+    learn_photographs("plain", device="cpu", turn=turn)
+    assert turns["left"] == turns["entered"] == 12 + 1 + 6  # pictures, the look that finds no further one, steps
+
+
+def test_an_unfinished_run_goes_with_its_class(folder, tmp_path):
+    token = CancelToken()
+    token.cancel()
+    assert learn_photographs("plain", device="cpu", cancel=token) is None
+    assert cli.main(["remove", "plain", "--yes"]) == 0
+    assert not folder.exists() and not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))
+
+
+def test_masks_that_teach_nothing_are_told(folder, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(folder.parent))
+    with pytest.raises(UserError, match="worth learning from"):
+        learn_photographs("plain", device="cpu", settings=replace(TINY, steps=1))

@@ -1,0 +1,189 @@
+"""Learning masks and photographs in the panel *Models*, without a browser. See `test_models_panel`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from bundles import tiny_bundle
+from models_page import maskless, row
+from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401, fixtures
+from test_student import TINY as TINY_STUDENT
+
+from l4f_plugin import model_cache
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.training import class_masks, class_photographs, cut_pictures
+from l4f_ui.learning import MASKS
+
+
+def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring):  # noqa: F811
+    page.pick("things")
+    seen = page.press("download", True)
+    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)", "measured by itself"
+    assert page.shown(seen, "learn") and seen[page.panel.about_learning]["visible"]
+    list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))
+    seen = page.press("learning")
+    assert page.told(seen) == "Things has masks now: cut-outs and new backgrounds work."
+    assert any(said.startswith("Learning masks for Things") for said in page.running())
+    assert "alpha.safetensors" in read_config(tmp_path / "models/things").files
+    assert row(page, "things")["Masks"] == "yes" and not page.shown(seen, "learn")
+    [sample] = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))[-1]
+    assert sample.alpha is not None, "what was in memory before is not used any more"
+    asked = page.panel.ask(page.visit)
+    assert "Its masks, which did not come with the download, are lost then" in asked[page.panel.question]
+
+
+def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monkeypatch):  # noqa: F811
+    """A picture is drawn while masks are learned: it waits for a step, not for the end."""
+    maskless(tmp_path)
+    save_bundle(tiny_bundle(title="Other"), tmp_path / "models/other")
+    monkeypatch.setattr(class_masks, "settings_for", lambda *_: replace(TINY, steps=100_000))
+    task = page.library.learning.start("plain", MASKS)
+    until = time.monotonic() + 60
+    while not task.progress.done and time.monotonic() < until:
+        time.sleep(0.01)
+    samples = list(page.engine.generate("other", [1], 0.7, page.engine.new_token()))[-1]
+    assert samples[0].alpha is not None and not task.ended
+    before = task.progress.done
+    while task.progress.done == before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert task.progress.done > before, "learning goes on afterwards"
+    page.library.tasks.cancel("plain")
+    assert task.wait(60) and task.stopped and len(model_cache.JOBS) == 0
+
+
+def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
+    folder = maskless(tmp_path)
+    page.pick("plain")
+    page.wait()
+    enough = threading.Event()
+    original = class_masks.train_alpha
+
+    def slowly(*arguments, progress, **options):
+        def notify(done, total, message):
+            progress(done, total, message)
+            if done >= 6:
+                enough.set()
+                while not options["cancelled"]() and not goes_on.is_set():
+                    time.sleep(0.01)
+
+        return original(*arguments, progress=notify, **options)
+
+    goes_on = threading.Event()
+    monkeypatch.setattr(class_masks, "train_alpha", slowly)
+    page.panel.answered(page.panel.start_learning)(page.visit)
+    assert enough.wait(60)
+    page.panel.stop(page.visit)
+    seen = page.wait()
+    assert "What is learned is kept" in page.told(seen)
+    assert seen[page.panel.learn]["value"] == "Go on learning masks"
+    assert "alpha.safetensors" not in read_config(folder).files
+    goes_on.set()
+    said = []
+    monkeypatch.setattr(page.library.tasks, "start", _listening(page.library.tasks.start, said))
+    page.press("learning")
+    assert "alpha.safetensors" in read_config(folder).files
+    assert any("Going on from step 3" in line for line in said)
+    assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
+
+
+def _listening(start, said: list[str]):
+    """`Tasks.start` whose tasks also note every message."""
+
+    def listen(kind, name, message, work, title):
+        def noting(task):
+            report = task.report
+
+            def note(done, total, words):
+                said.append(words)
+                report(done, total, words)
+
+            task.report = note
+            return work(task)
+
+        return start(kind, name, message, noting, title)
+
+    return listen
+
+
+def test_time_is_measured_once_and_not_for_what_has_masks(page, tmp_path, measuring):  # noqa: F811
+    maskless(tmp_path)
+    save_bundle(tiny_bundle(), tmp_path / "models/other")
+    assert "measuring" in page.pick("plain")[page.panel.learn]["value"]
+    seen = page.wait()
+    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)"
+    measured = page.library.learning.seconds("plain")
+    page.pick("other")
+    page.pick("plain")
+    page.wait()
+    assert page.library.learning.seconds("plain") == measured > 0
+    assert page.library.learning.seconds("other") is None
+
+
+def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page, tmp_path):  # noqa: F811
+    bundle = tiny_bundle(title="Plain")
+    bundle.alpha = bundle.background = None
+    save_bundle(bundle, tmp_path / "source")
+    hub.put_folder("someone/plain", tmp_path / "source")
+    form = page.panel.repository
+    page.form(form, form.fetch, "someone/plain", False)
+    seen = page.press("learning")
+    assert page.visit.picked == "someone--plain" == seen[page.panel.choice]["value"]
+    assert row(page, "someone--plain")["Masks"] == "yes"
+
+
+def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, page, tmp_path):  # noqa: F811
+    page.pick("things")
+    page.press("download", True)
+    before = load_bundle(tmp_path / "models/things").generator.synthesis.constant
+    page.press("learning")
+    assert torch.equal(before, load_bundle(tmp_path / "models/things").generator.synthesis.constant)
+
+
+# Photographs
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Six steps, and no mask is too bad to learn from."""
+    monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
+    monkeypatch.setattr(cut_pictures, "flaw_of", lambda alpha: None)
+
+
+def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # noqa: F811
+    folder = tmp_path / "models/plain"
+    save_bundle(tiny_bundle(title="Plain"), folder)
+    seen = page.pick("plain")
+    assert seen[page.panel.learn]["value"] == "Learn photographs" and page.shown(seen, "learn")
+    assert "cannot find its object in photographs yet" in seen[page.panel.about_learning]["value"]
+    assert "not yet: can be learned here" in seen[page.panel.card]
+    page.panel.answered(page.panel.start_learning)(page.visit)
+    seen = page.wait()
+    assert page.told(seen) == "Plain finds its object in photographs now: see Segment and Photographs."
+    assert not page.shown(seen, "learn") and not seen[page.panel.about_learning]["visible"]
+    assert read_config(folder).student is not None
+    page.press("learning")
+    assert page.notices or "nothing left to learn" in page.told(page.panel.show(page.visit))
+
+
+def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkeypatch):  # noqa: F811
+    save_bundle(tiny_bundle(title="Plain"), tmp_path / "models/plain")
+    page.pick("plain")
+    endless = replace(TINY_STUDENT, steps=100_000)
+    monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: endless)
+    page.panel.answered(page.panel.start_learning)(page.visit)
+    [task] = page.library.tasks.running("plain")
+    until = time.monotonic() + 60
+    while task.progress.total != 400_000 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert task.progress.message == "Learning photographs for Plain"
+    page.panel.stop(page.visit)
+    seen = page.wait()
+    assert "Learn photographs goes on from there" in page.told(seen)
+    assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(model_cache.JOBS) == 0
+    page.press("deleting")
+    assert not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))
