@@ -30,7 +30,7 @@ def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring
     assert page.told(seen) == "Things has masks now: cut-outs and new backgrounds work."
     assert any(said.startswith("Learning masks for Things") for said in page.running())
     assert "alpha.safetensors" in read_config(tmp_path / "models/things").files
-    assert row(page, "things")["Masks"] == "yes" and not page.shown(seen, "learn")
+    assert row(page, "things")["Masks"] == "yes" and seen[page.panel.learn]["value"] == "Learn photographs"
     [sample] = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))[-1]
     assert sample.alpha is not None, "what was in memory before is not used any more"
     asked = page.panel.ask(page.visit)
@@ -166,8 +166,7 @@ def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # n
     assert page.told(seen) == "Plain finds its object in photographs now: see Segment and Photographs."
     assert not page.shown(seen, "learn") and not seen[page.panel.about_learning]["visible"]
     assert read_config(folder).student is not None
-    page.press("learning")
-    assert page.notices or "nothing left to learn" in page.told(page.panel.show(page.visit))
+    assert "nothing left to learn" in page.told(page.press("learning"))
 
 
 def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkeypatch):  # noqa: F811

@@ -132,7 +132,7 @@ def evaluate_photos(
     """
     student = pipeline.bundle.student
     if student is None:
-        raise UserError(f"{pipeline.config.title} has no photo segmenter yet; it gets one with `l4f learn-photographs`.")
+        raise UserError(f"{pipeline.config.title} has no photo segmenter yet; see `l4f learn-photographs`.")
     side = pipeline.resolution
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, data.pictures, pipeline.device, progress)
