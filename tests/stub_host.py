@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = ("A1111", "Forge", "reForge", "SD.Next")
 if int(gr.__version__.partition(".")[0]) < 4:
     VARIANTS = ("A1111", "reForge", "SD.Next")  # Forge brings Gradio 4, and wraps what only that has
-EVENTS = ("ui_settings", "ui_tabs", "app_started", "before_reload", "script_unloaded", "after_component", "before_ui")
+EVENTS = ("ui_settings", "ui_tabs", "app_started", "before_reload", "script_unloaded", "after_component", "before_ui",
+          "before_image_saved")
 
 PICTURES = {"img2img": ("img2img_image", "img_inpaint_base", "img_inpaint_mask"), "extras": ("extras_image",)}
 
@@ -279,6 +280,8 @@ class StubHost:
                 self._make(gr.Button, value="Send to extras", elem_id="extras_tab")
                 return blocks
             made = [self._make(gr.Image, type="pil", elem_id=part) for part in PICTURES.get(name, ())]
+            if name == "img2img" and self.variant != "SD.Next":
+                self._make(gr.Slider, value=4, elem_id="img2img_mask_blur")
             self.copy_paste.paste_fields[name] = {"init_img": made[0] if made else None, "fields": None}
             self._make(gr.Gallery, elem_id=f"{name}_gallery")
             if self.variant == "SD.Next":
@@ -330,7 +333,9 @@ class StubHost:
         self._module("modules.devices", device="cpu", torch_gc=lambda: None)
         self._module("modules.scripts", basedir=lambda: self.plugin)
         self._module("modules.scripts_postprocessing", ScriptPostprocessing=type("ScriptPostprocessing", (), {}))
-        self._module("modules.images", save_image=self._save_image)
+        self._module("modules.images", save_image=self.save_image)
+        if self.variant in ("Forge", "reForge"):
+            self._module("modules.stealth_infotext")
         self._add_memory()
         kind = type(gr.Button)  # since Gradio 4 one that writes a file next to the source of a subclass
         make = ABCMeta.__new__ if issubclass(kind, ABCMeta) else kind.__new__
@@ -365,13 +370,18 @@ class StubHost:
         assert self.model_data.sd_model is not None, "a model would be loaded first"
         self.freed.append("unload")
 
-    def _save_image(self, image: Image.Image, path: str, info: str | None = None) -> tuple:
-        """What the host's own saving does to transparency: Forge hides its text in it, SD.Next prefers JPEG."""
-        if self.variant == "Forge":
-            image.putalpha(255)
+    def save_image(self, image: Image.Image, path: str, info: str | None = None, stealth: str = "Alpha") -> tuple:
+        """What the host's own saving does to transparency: Forge and reForge hide text in it, SD.Next prefers JPEG."""
+        if self.variant in ("Forge", "reForge") and info and stealth != "None":
+            if stealth == "Alpha":
+                image.putalpha(255)
+            values = image.load()[0, 0]
+            assert len(values) == (4 if stealth == "Alpha" else 3), "not enough or too many values to unpack"
         if self.variant == "SD.Next":
             image = image.convert("RGB")
-        image.save(path)
+        params = SimpleNamespace(image=image, filename=path, pnginfo={"parameters": info})
+        self.fire("before_image_saved", params)
+        params.image.save(path)
         return (path, None, None) if self.variant == "SD.Next" else (path, None)
 
     def wrap_loaders(self) -> None:

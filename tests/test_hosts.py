@@ -87,6 +87,8 @@ def test_classes_lie_among_the_models_of_the_host_and_results_next_to_its_pictur
     assert workspace().outputs.folder == tmp_path / "outputs" / "labels4free"
     host.options.data["l4f_output_folder"] = "elsewhere"
     assert workspace().outputs.folder == tmp_path / "elsewhere"
+    host.options.data["l4f_output_folder"] = "~/pictures"
+    assert workspace().outputs.folder == Path.home() / "pictures"
 
 
 def test_settings_have_words_and_are_read_at_each_job(host):
@@ -133,25 +135,27 @@ def result(files: dict[str, Path]) -> list[SavedSample]:
 
 def test_results_go_to_img2img_flat_and_to_extras_as_they_are(host):
     files = saved(host, infotext="Labels4Free picture")
-    flat = answer(host, "l4f_generate_to_img2img", result(files), None)
+    flat = answer(host, "l4f_generate_to_img2img", result(files), None, "cutout")
     assert flat.mode == "RGB" and flat.getpixel((0, 0)) == (10, 200, 30) and flat.getpixel((7, 7)) == (255, 255, 255)
-    whole = answer(host, "l4f_generate_to_extras", result(files), None)
+    whole = answer(host, "l4f_generate_to_extras", result(files), None, "picture")
     assert whole.mode == "RGBA" and whole.getpixel((7, 7)) == (10, 200, 30, 0)
     assert whole.info["parameters"] == "Labels4Free picture"
+    assert answer(host, "l4f_generate_to_extras", result(files), None, "mask").mode == "L", "what the page shows"
     tabs = {(binding.tabname, binding.source_image_component.elem_id) for binding in host.copy_paste.bindings}
     assert tabs == {(tab, f"l4f_{panel}_{tab}_carrier") for tab in ("img2img", "extras")
                     for panel in ("generate", "swap", "segment")}
 
 
 def test_inpaint_gets_the_mask_of_the_background(host):
-    picture, mask = answer(host, "l4f_generate_to_inpaint", result(saved(host)), None)
+    picture, mask, *blur = answer(host, "l4f_generate_to_inpaint", result(saved(host)), None, "picture")
+    assert blur == ([] if host.variant == "SD.Next" else [0]), "a blurred mask would reach into the subject"
     assert picture.mode == "RGB" and mask.getpixel((0, 0)) == (0, 0, 0) and mask.getpixel((7, 7)) == (255, 255, 255)
     files = saved(host)
     del files["mask"]
     with pytest.raises(gr.Error, match="has no mask"):
-        answer(host, "l4f_generate_to_inpaint", result(files), None)
+        answer(host, "l4f_generate_to_inpaint", result(files), None, "picture")
     with pytest.raises(gr.Error, match="nothing to send"):
-        answer(host, "l4f_generate_to_img2img", [], None)
+        answer(host, "l4f_generate_to_img2img", [], None, "picture")
 
 
 @pytest.mark.parametrize("source", ["txt2img", "img2img", "extras", "pnginfo"])
@@ -180,6 +184,21 @@ def test_what_arrives_goes_behind_a_subject_or_is_segmented(host):
     assert update["l4f_swap_kind"] == "picture" and update["l4f_swap_picture"]["value"] == path
     update = answer(host, "l4f_host_segment", path)
     assert update["l4f_segment_source"] == "picture" and update["l4f_segment_picture"]["value"] == path
+
+
+@pytest.mark.parametrize("background", [None, "seed:9"])
+def test_a_picture_of_ours_restores_the_panel_that_made_it(host, background):
+    behind = f", Background: {background}" if background else ""
+    infotext = f"Class: tiny, Seed: 21, Truncation psi: 0.35{behind}, Version: Labels4Free 0.1"
+    path = str(saved(host, infotext=infotext)["picture"])
+    update = answer(host, "pnginfo_send_to_labels4free", Image.open(path))
+    offered = [update[f"l4f_host_{name}"]["visible"] for name in ("restore", "restore_swap")]
+    assert offered == ([False, True] if background else [True, False])
+    panel, button = ("swap", "restore_swap") if background else ("generate", "restore")
+    update = answer(host, f"l4f_host_{button}", path)
+    assert update[f"l4f_{panel}_psi"] == 0.35
+    if background:
+        assert update["l4f_swap_kind"] == "seed" and update["l4f_swap_background_seed"]["value"] == "9"
 
 
 # ---- jobs
@@ -346,10 +365,28 @@ def test_extras_cut_out_our_pictures_while_the_host_holds_its_queue(host):
     assert host.state.log == []  # it is the host's job
     host.lock.release()
     waiting.join(60)
-    assert same.image.mode == "RGBA" and np.array_equal(np.asarray(same.image), pixels(newest(host, "psi0.70_cutout")))
-    assert larger.image.size == (64, 64) and larger.image.mode == "RGBA" and off.image is picture
+    plain = host.variant in ("Forge", "reForge")  # which get the transparency as they save
+    assert plain or np.array_equal(np.asarray(same.image), pixels(newest(host, "psi0.70_cutout")))
+    assert larger.image.size == (64, 64) and larger.image.mode == ("RGB" if plain else "RGBA") and off.image is picture
     saved_as = next(workspace().outputs.folder.rglob(same.info["Labels4Free"].removeprefix("saved as ")))
-    assert np.array_equal(pixels(saved_as), np.asarray(same.image)) and recipe_of(saved_as).seed == 5
+    assert recipe_of(saved_as).seed == 5
+    shown = host.folder / "extras.png"
+    host.save_image(same.image, str(shown), info="Labels4Free tiny")
+    assert np.array_equal(pixels(saved_as), np.asarray(same.image)), "the host's gallery shows it transparent"
+    if host.variant != "SD.Next":  # which keeps no transparency
+        assert np.array_equal(pixels(shown), pixels(saved_as))
+
+
+def test_what_extras_hands_over_survives_text_hidden_in_the_pixels(host):
+    generate(host, "5")
+    newest_picture = newest(host, "seed0005_psi0.70")
+    for stealth in ("Alpha", "RGB", "None"):
+        for wanted in ("cutout", "mask"):
+            handed, path = Processed(Image.open(newest_picture)), host.folder / f"{stealth}_{wanted}.png"
+            operation(host).process(handed, enable=True, class_name="tiny", result=wanted)
+            host.save_image(handed.image, str(path), info="Labels4Free tiny", stealth=stealth)
+            if wanted == "cutout" and host.variant != "SD.Next":
+                assert np.array_equal(pixels(path), pixels(newest(host, "psi0.70_cutout")))
 
 
 @pytest.mark.parametrize("started", ["A1111"], indirect=True)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import typing
 import zipfile
 from pathlib import Path
@@ -236,6 +237,29 @@ def test_generated_pictures_are_saved_and_shown(page):
     told = status_of(page.generate, seen)
     assert "4 pictures" in told and "seeds 3-6" in told and str(page.outputs.today().name) in told
     assert not page.notices
+
+
+def test_many_seeds_are_told_by_the_first_of_them(page):
+    written = ",".join(str(4_000_000_000 + 2 * number) for number in range(8))
+    seen = generate(page, written)
+    told = status_of(page.generate, seen)
+    assert "4000000000,4000000002,4000000004" in told and "4000000014" not in told and "…" in told
+    assert seen[page.generate.field.last] == written, "Reuse last has all of them"
+
+
+def test_time_spent_waiting_is_not_told_as_drawing(page, monkeypatch):
+    clock, draw = [1000.0], page.engine.generate
+
+    def after_a_minute(name, seeds, psi, token, on_wait):
+        on_wait(1)
+        clock[0] += 60.0
+        on_wait(0)
+        clock[0] += 2.0
+        yield from draw(name, seeds, psi, token)
+
+    monkeypatch.setattr(page.engine, "generate", after_a_minute)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert "4 pictures in 2.0 s" in status_of(page.generate, generate(page))
 
 
 def test_pictures_appear_batch_by_batch(page):

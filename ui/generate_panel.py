@@ -21,6 +21,9 @@ from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
 
+LONGEST_SEEDS_TOLD = 60
+"""Characters of seeds in the status line."""
+
 
 class GeneratePanel:
     """Builds the panel inside the current Blocks and answers its events.
@@ -75,7 +78,7 @@ class GeneratePanel:
                 )
                 self.download_all = button("generate.download_all", size="sm")
                 self.to_models = button("generate.to_models", size="sm", visible=False)
-                handout = Handout("generate", self.gallery, [self.results, self.picked], _files)
+                handout = Handout("generate", self.gallery, [self.results, self.picked, self.view], _files)
                 draw_buttons(self._workspace.neighbours, handout)
             self.archive = compat.download_button(
                 text("generate.download_all"), elem_id="l4f_generate_archive", elem_classes="l4f-hidden"
@@ -150,7 +153,8 @@ class GeneratePanel:
         except Cancelled:
             yield {self.job.status: status.finished(_stopped(saved))}
             return
-        yield {self.job.status: status.finished(_done(saved, time.monotonic() - started))}
+        seconds = time.monotonic() - max(started, running.waited_until())
+        yield {self.job.status: status.finished(_done(saved, seconds))}
 
     def fill(self, picture: str | None) -> dict:
         """Sets the controls to what a picture says about itself."""
@@ -236,10 +240,10 @@ def _pictures(saved: list[SavedSample], view: str) -> list[tuple[str, str]]:
     return [(str(sample.shown(view)), text("generate.caption", seed=sample.seed)) for sample in saved]
 
 
-def _files(results: list[SavedSample], picked: int | None) -> dict[str, Path]:
+def _files(results: list[SavedSample], picked: int | None, view: str) -> dict[str, Path]:
     """What is picked, as a neighbour wants it; the first where none is, as the web UIs do."""
     index = picked or 0
-    return results[index].files if index < len(results) else {}
+    return {**results[index].files, "shown": results[index].shown(view)} if index < len(results) else {}
 
 
 def _have_masks(saved: list[SavedSample]) -> bool:
@@ -263,8 +267,13 @@ def _done(saved: list[SavedSample], seconds: float) -> str:
         pictures=_amount(saved),
         seconds=seconds,
         folder=_folder(saved),
-        seeds=text(key, seeds=seeds.as_text([sample.seed for sample in saved])),
+        seeds=text(key, seeds=_shortened(seeds.as_text([sample.seed for sample in saved]))),
     )
+
+
+def _shortened(written: str) -> str:
+    """The first of many seeds; Reuse last has them all."""
+    return written if len(written) <= LONGEST_SEEDS_TOLD else written[:LONGEST_SEEDS_TOLD].rpartition(",")[0] + ", …"
 
 
 def _stopped(saved: list[SavedSample]) -> str:

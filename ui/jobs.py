@@ -23,16 +23,22 @@ from .texts import text
 from .workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
     """A job that runs: its cancel token, and `post`, which sends an update to the page out of turn."""
 
     token: CancelToken
     post: Callable[[dict], None]
     status: Any
+    _waited_until: float = 0.0
+
+    def waited_until(self) -> float:
+        """The monotonic time at which it last heard of its place in the queue; 0 where it never waited."""
+        return self._waited_until
 
     def on_wait(self, ahead: int) -> None:
         """Tells how many jobs come first."""
+        self._waited_until = time.monotonic()
         if ahead == 0:
             words = text("job.begins")
         else:

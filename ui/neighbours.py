@@ -15,8 +15,8 @@ class Handout:
     """What a panel has to give away.
 
     `shown` is the gallery or picture on the page. `files(*values)`, with the values of `inputs`, gives the PNG files
-    of what is picked or shown there, by `picture`, `mask`, `cutout` and `background` as far as they exist; an empty
-    dictionary where there is nothing yet.
+    of what is picked or shown there, by `picture`, `mask`, `cutout` and `background` as far as they exist, and that
+    which the view shows as `shown`; an empty dictionary where there is nothing yet.
     """
 
     panel: str

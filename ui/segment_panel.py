@@ -93,7 +93,7 @@ class SegmentPanel:
                 self.save = button("segment.save", size="sm")
                 draw_buttons(
                     self._workspace.neighbours,
-                    Handout("segment", self.image, [self.shown], lambda shown: shown.files),
+                    Handout("segment", self.image, [self.shown, self.view], _files),
                 )
 
     def _wire(self) -> None:
@@ -218,3 +218,8 @@ class SegmentPanel:
             return {self.job.status: complain(error)}
         names = ", ".join(path.name for path in kept)
         return {self.job.status: status.finished(text("segment.saved", names=names, folder=shown_path(kept[0].parent)))}
+
+
+def _files(shown: SegmentResult, view: str) -> dict[str, Path]:
+    """What is shown, as a neighbour wants it."""
+    return {**shown.files, "shown": shown.files[view]} if shown.files else {}

@@ -95,7 +95,7 @@ class SwapPanel:
                     text("swap.download"), size="sm", elem_id="l4f_swap_download"
                 )
                 self.save = button("swap.save", size="sm")
-                handout = Handout("swap", self.image, [self.shown], _files)
+                handout = Handout("swap", self.image, [self.shown, self.view], _files)
                 draw_buttons(self._workspace.neighbours, handout)
 
     def _wire(self) -> None:
@@ -108,13 +108,14 @@ class SwapPanel:
         self.job.on(self.field.drawn.then, self.swap, inputs, results)
         self.job.on(self.w_plus.upload, self.swap, inputs, results)
         surprising = [*subject, self.w_plus, *self.background.outputs]
+        self._restorable = [*surprising, *self.edge.inputs, self.job.status, self.restored]
         surprised = compat.on(self.surprise.click, self.surprise_me, [], surprising, queue=False)
         self.job.on(surprised.then, self.swap, inputs, results)
         restored = compat.on(
             self.restore.dropped,
             self.fill,
             [self.restore.picture],
-            [*surprising, *self.edge.inputs, self.job.status, self.restored],
+            self._restorable,
             queue=False,
         )
         self.job.on(restored.then, self.draw_restored, [self.restored, *inputs], results)
@@ -163,6 +164,15 @@ class SwapPanel:
         outputs = [self.choice.dropdown, self.codes_frame, self.w_plus, self.shown, tabs]
         brought = compat.on(trigger, bring, [recovered], outputs, queue=False)
         return self.job.on(brought.then, self.swap, self._inputs, self._results)
+
+    def open_with_picture(self, trigger, picture: gr.State, tabs: gr.Tabs, tab_id: str):
+        """Wires an event that brings a picture file to restore the controls from; returns its job's event."""
+
+        def bring(path: str | None) -> dict:
+            return {} if path is None else {**self.fill(path), tabs: gr.update(selected=tab_id)}
+
+        brought = compat.on(trigger, bring, [picture], [*self._restorable, tabs], queue=False)
+        return self.job.on(brought.then, self.draw_restored, [self.restored, *self._inputs], self._results)
 
     def open_with_background(self, trigger, picture: gr.State, tabs: gr.Tabs, tab_id: str):
         """Wires an event that brings a picture file to put behind the subject; returns its job's event."""
@@ -297,8 +307,9 @@ class SwapPanel:
         return {self.job.status: status.finished(text("swap.saved", path=shown_path(path)))}
 
 
-def _files(shown: Shown | None) -> dict[str, Path]:
+def _files(shown: Shown | None, view: str) -> dict[str, Path]:
     """What is shown, as a neighbour wants it."""
     if shown is None or not shown.files:
         return {}
-    return {"picture": shown.files["result"], "mask": shown.files["mask"], "cutout": shown.files["cutout"]}
+    files = {"picture": shown.files["result"], "mask": shown.files["mask"], "cutout": shown.files["cutout"]}
+    return {**files, "shown": files["mask" if view == "mask" else "picture"]}

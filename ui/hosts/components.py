@@ -8,7 +8,7 @@ from typing import Any
 
 from ..texts import text
 
-INPAINT_PICTURE, INPAINT_MASK = "img_inpaint_base", "img_inpaint_mask"
+INPAINT_PICTURE, INPAINT_MASK, MASK_BLUR = "img_inpaint_base", "img_inpaint_mask", "img2img_mask_blur"
 _GALLERY = re.compile(r"(txt2img|img2img|control|extras)_gallery")
 _PNG_INFO = "pnginfo_image"
 _ARROW = "➠"  # what SD.Next writes for "Send to"
@@ -40,12 +40,17 @@ class HostComponents:
         found = [self._inpaint.get(name) for name in (INPAINT_PICTURE, INPAINT_MASK)]
         return [] if None in found else found
 
+    @property
+    def mask_blur(self) -> list[Any]:
+        """The slider that blurs the mask beforehand; empty where there is none."""
+        return [self._inpaint[MASK_BLUR]] if MASK_BLUR in self._inpaint else []
+
     def notice(self, component: Any, **arguments: Any) -> None:
         """Looks at a component that the host has just made, and adds a button of ours after "send to extras"."""
         name = arguments.get("elem_id") or getattr(component, "elem_id", None)
         if not isinstance(name, str):
             return
-        if name in (INPAINT_PICTURE, INPAINT_MASK):
+        if name in (INPAINT_PICTURE, INPAINT_MASK, MASK_BLUR):
             self._inpaint[name] = component
         elif name == _PNG_INFO or _GALLERY.fullmatch(name):
             self._source = (name.partition("_")[0], component)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RESULTS = ("cutout", "mask")
 _LAST = 20_000  # after upscalers, which would drop the transparency
-_NOTE = "l4f_infotext"
+_NOTE, _ALPHA = "l4f_infotext", "l4f_alpha"
 
 
 def operation() -> type | None:
@@ -94,7 +94,7 @@ def cut_out(pp: Any, class_name: str | None, result: str) -> None:
         outputs = workspace().outputs
         [preview] = outputs.preview({f"{stem}{ending}.png": wanted}, infotext)
         pp.info[title] = text("host.extras_saved", name=outputs.keep(preview).name)
-        pp.image = wanted
+        pp.image = _for_the_host(wanted)
         if hasattr(pp, "nametags"):
             pp.nametags.append(result)
     except Cancelled:
@@ -107,6 +107,24 @@ def cut_out(pp: Any, class_name: str | None, result: str) -> None:
             import gradio as gr
 
             gr.Warning(words)
+
+
+def _for_the_host(image: Image.Image) -> Image.Image:
+    """What the host is handed to save. Forge and reForge may first hide its text in the pixels, for which it must be
+    RGB and loses its transparency: there that is put back by `restore_alpha`, which comes after the text."""
+    if host.part("stealth_infotext") is None:
+        return image
+    plain = image.convert("RGB")
+    if image.mode == "RGBA":
+        setattr(plain, _ALPHA, image.getchannel("A"))
+    return plain
+
+
+def restore_alpha(params: Any) -> None:
+    """Answers the host's event before it saves a picture: ours get their transparency back, in the gallery too."""
+    alpha = getattr(getattr(params, "image", None), _ALPHA, None)
+    if alpha is not None:
+        params.image.putalpha(alpha)
 
 
 def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Image, str, str]:

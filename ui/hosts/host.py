@@ -37,8 +37,9 @@ def flag(*names: str) -> Any:
 
 
 def folder(path: str | os.PathLike | None) -> Path | None:
-    """A folder named by the host, absolute: SD.Next names them from its working directory. None for an empty name."""
-    return Path(os.path.abspath(path)) if path else None
+    """A folder named by the host or in its settings, absolute: SD.Next names them from its working directory, and
+    people begin them with ~. None for an empty name."""
+    return Path(os.path.abspath(os.path.expanduser(path))) if path else None
 
 
 def models_folder() -> Path | None:

@@ -42,12 +42,13 @@ class Inbox:
                     self.behind = button("host.use_as_background", size="sm")
                     self.segment = button("host.segment", size="sm")
                     self.restore = button("host.restore", size="sm")
+                    self.restore_swap = button("host.restore_swap", size="sm")
                     self.dismiss = button("host.dismiss", size="sm")
 
     def connect(self, page: Page) -> list:
         """Wires the buttons here and in the other tabs; returns the events of the jobs that they start."""
         for offer in COMPONENTS.offers:
-            parts = [self.strip, self.picture, self.path, self.words, self.restore]
+            parts = [self.strip, self.picture, self.path, self.words, self.restore, self.restore_swap]
             received = compat.on(
                 offer.button.click,
                 self.receive,
@@ -61,9 +62,10 @@ class Inbox:
         jobs = [
             page.swap.open_with_background(self.behind.click, self.path, tabs, "swap"),
             page.segment.open_with_picture(self.segment.click, self.path, tabs, "segment"),
+            page.swap.open_with_picture(self.restore_swap.click, self.path, tabs, "swap"),
         ]
         page.generate.open_with_picture(self.restore.click, self.path, tabs, "generate")
-        for chosen in (self.behind, self.segment, self.restore, self.dismiss):
+        for chosen in (self.behind, self.segment, self.restore, self.restore_swap, self.dismiss):
             compat.on(chosen.click, lambda: gr.update(visible=False), [], [self.strip], queue=False)
         return jobs
 
@@ -84,7 +86,8 @@ class Inbox:
             self.picture: str(path),
             self.path: str(path),
             self.words: words,
-            self.restore: gr.update(visible=ours is not None),
+            self.restore: gr.update(visible=ours is not None and ours.background is None),
+            self.restore_swap: gr.update(visible=ours is not None and ours.background is not None),
         }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import host
 from .components import COMPONENTS
-from .extras import operation
+from .extras import operation, restore_alpha
 from .programs import on_app_started
 from .settings import add_options
 from .tab import build_tab
@@ -22,6 +22,7 @@ def register() -> Any:
     _on("on_ui_settings", add_options)
     _on("on_after_component", COMPONENTS.notice)
     _on("on_ui_tabs", build_tab)
+    _on("on_before_image_saved", restore_alpha)
     _on("on_app_started", on_app_started)
     _on("on_script_unloaded", leave)
     return operation()

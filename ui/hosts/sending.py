@@ -36,16 +36,17 @@ def neighbours() -> list[Neighbour]:
     known = getattr(copy_paste(), "paste_fields", {})
     found = []
     if "img2img" in known:
-        found.append(Neighbour("img2img", "host.to_img2img", _pasting("img2img", _flat)))
+        found.append(Neighbour("img2img", "host.to_img2img", _pasting("img2img", "picture", _flat)))
     if COMPONENTS.inpaint:
         found.append(Neighbour("inpaint", "host.to_inpaint", _to_inpaint))
     if "extras" in known:
-        found.append(Neighbour("extras", "host.to_extras", _pasting("extras", _whole)))
+        found.append(Neighbour("extras", "host.to_extras", _pasting("extras", "shown", _whole)))
     return found
 
 
-def _pasting(tab: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Handout], None]:
-    """Sends the picture by way of the host's paste buttons: a hidden one, pressed once a hidden picture is there."""
+def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Handout], None]:
+    """Sends that kind of file by way of the host's paste buttons: a hidden one, pressed once a hidden picture is there.
+    """
 
     def connect(button: gr.Button, handout: Handout) -> None:
         name = f"l4f_{handout.panel}_{tab}"
@@ -53,7 +54,7 @@ def _pasting(tab: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Butt
         paste = gr.Button(name, elem_id=f"{name}_paste", elem_classes="l4f-hidden")
 
         def fetch(*values: Any) -> Image.Image:
-            return read(_files(handout, values)["picture"])
+            return read(_files(handout, values)[kind])
 
         fetched = compat.on(button.click, fetch, handout.inputs, [carrier], queue=False)
         compat.on(fetched.success, None, js=press(f"{name}_paste", main=tab))
@@ -66,17 +67,21 @@ def _pasting(tab: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Butt
 
 
 def _to_inpaint(button: gr.Button, handout: Handout) -> None:
-    """Sends picture and mask, white where Stable Diffusion is to paint: everything but the subject."""
+    """Sends picture and mask, white where Stable Diffusion is to paint: everything but the subject.
 
-    def fetch(*values: Any) -> list[Image.Image]:
+    The blur of the mask is set to 0: the hosts blur it at the picture's own size, at 128 px ten into the subject.
+    """
+    places = [*COMPONENTS.inpaint, *COMPONENTS.mask_blur]
+
+    def fetch(*values: Any) -> list[Any]:
         files = _files(handout, values)
         if "mask" not in files:
             raise compat.refusal(text("host.no_mask"))
         with Image.open(files["mask"]) as mask:
             background = ImageChops.invert(mask.convert("L"))
-        return [_flat(files["picture"]), background.convert("RGB")]
+        return [_flat(files["picture"]), background.convert("RGB"), *(0 for _ in COMPONENTS.mask_blur)]
 
-    sent = compat.on(button.click, fetch, handout.inputs, COMPONENTS.inpaint, queue=False)
+    sent = compat.on(button.click, fetch, handout.inputs, places, queue=False)
     compat.on(sent.success, None, js=reveal(_UPLOAD_A_MASK, first="switch_to_img2img", main="img2img"))
 
 
