@@ -55,6 +55,13 @@ def test_the_folder_is_complete_and_pinned(space):
     assert (space / "weights/tiny/config.json").is_file() and (space / "weights/tiny/README.md").is_file()
 
 
+def test_programs_read_where_the_folder_is(space, tmp_path, capsys):
+    bundle = space.parent / "tiny"
+    assert main(["space", str(bundle), "me/tiny-demo", "--dry-run", str(tmp_path / "out"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"repository": "me/tiny-demo", "address": None, "folder": str(tmp_path / "out")}
+
+
 def test_nothing_a_visitor_must_not_reach_is_in_it(space):
     files = [path.relative_to(space).as_posix() for path in space.rglob("*") if path.is_file()]
     for forbidden in ("training", "datasets", "evaluation", "commands", "publishing", "hosts", "api", "cli.py"):
