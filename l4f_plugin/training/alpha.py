@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from .adversary import as_a_judge, descend, teach_discriminator
+from .averaging import follow, warmed_up
 from .grids import picture_grid
 from .losses import area_above, area_below, binarisation, generator_loss
 from .pictures import PictureFolder
@@ -157,13 +158,11 @@ class AlphaTrainer:
         sizes = self.generator.config.convolution_resolutions
         return [torch.randn(count, 1, size, size, generator=self.random).to(self.device) for size in sizes]
 
-    @torch.no_grad()
     def _update_average(self) -> None:
-        keep = self.settings.ema_decay_at(self.rounds)
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.alpha.parameters()), 1 - keep)
+        keep = warmed_up(self.settings.ema_decay, self.rounds)
+        follow(self.averaged, self.alpha, keep)
         if self.background is not None:
-            averaged, current = self.averaged_background.parameters(), self.background.parameters()
-            torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
+            follow(self.averaged_background, self.background, keep)
 
     @torch.no_grad()
     def sample_grid(self, count: int = 24, columns: int = 4) -> Tensor:

@@ -12,6 +12,7 @@ from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorC
 from ..networks.generator import mix_styles
 from .adversary import as_a_judge, descend, teach_discriminator
 from .augmentation import AdaptiveProbability, augment
+from .averaging import follow
 from .grids import picture_grid
 from .losses import generator_loss, path_length_penalty
 from .pictures import PictureFolder
@@ -143,13 +144,11 @@ class GeneratorTrainer:
             descend(self.generator_optimizer, loss)
         return metrics
 
-    @torch.no_grad()
     def _update_average(self) -> None:
         # The average follows quickly at first, when old weights are worth nothing.
         half_life = min(self.settings.ema_half_life, max(self.pictures_seen * 0.05, 1.0))
         keep = 0.5 ** (self.settings.batch_size / half_life)
-        averaged, current = list(self.averaged.parameters()), list(self.generator.parameters())
-        torch._foreach_lerp_(averaged, current, 1.0 - keep)
+        follow(self.averaged, self.generator, keep)
 
     def _draw_styles(self) -> Tensor:
         """W+ codes ``[N, num_styles, style_dim]``, some of them mixed from two z."""

@@ -56,10 +56,6 @@ class AlphaSettings:
         ramp_steps = self.binarisation_ramp * self.steps
         return self.binarisation_weight * (min(1.0, step / ramp_steps) if ramp_steps else 1.0)
 
-    def ema_decay_at(self, step: int) -> float:
-        """Follows quickly at first, when old weights are worth nothing."""
-        return min(self.ema_decay, (1 + step) / (10 + step))
-
     def discriminator_config(self, generator: GeneratorConfig) -> DiscriminatorConfig:
         """A discriminator for pictures of that generator, which is trained from scratch."""
         base, most = self.discriminator_channel_base, self.discriminator_channel_max

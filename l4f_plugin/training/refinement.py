@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..networks import AlphaNetwork, Generator, Student
 from .adversary import descend
+from .averaging import follow, warmed_up
 from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
@@ -129,10 +130,8 @@ class RefinementTrainer:
             found, mirrored = self.student(seen), self.student(seen.flip(3)).flip(3)
         return torch.sigmoid((found.float() + mirrored.float()) / 2 * self.settings.sharpness)
 
-    @torch.no_grad()
     def _update_average(self) -> None:
-        keep = min(self.settings.ema_decay, (1 + self.rounds) / (10 + self.rounds))
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.alpha.parameters()), 1 - keep)
+        follow(self.averaged, self.alpha, warmed_up(self.settings.ema_decay, self.rounds))
 
     @torch.no_grad()
     def sample_grid(self) -> Tensor:
