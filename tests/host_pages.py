@@ -1,0 +1,65 @@
+"""A stub host of each kind with the plug-in loaded, and what tests ask of its page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from pages import listeners
+from stub_host import VARIANTS, StubHost
+
+from l4f_ui.hosts import settings
+from l4f_ui.hosts.workspace import workspace
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def started(request, tmp_path_factory, tiny_bundle_folder):
+    """A host of each variant with the class "tiny", shared by the tests: building its page takes half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LABELS4FREE_MODELS", "LABELS4FREE_OFFLINE"):
+            patch.setenv(name, "")  # remembered, and put back afterwards
+            patch.delenv(name)
+        workspace.cache_clear()
+        host = StubHost(request.param, tmp_path_factory.mktemp("host"), patch)
+        shutil.copytree(tiny_bundle_folder, host.folder / "models" / "labels4free" / "tiny")
+        host.options.data["l4f_default_class"] = "tiny"
+        host.start()
+        if host.variant == "Forge":
+            host.wrap_loaders()
+        yield host
+        workspace().outputs.forget_previews()
+        workspace.cache_clear()
+
+
+@pytest.fixture
+def host(started):
+    """The host, with the settings that it began with, but for the networks, which stay: the tests take less time."""
+    options = dict(started.options.data)
+    started.options.data["l4f_release"] = settings.NEVER
+    yield started
+    started.state.log.clear()
+    started.freed.clear()
+    started.options.data.clear()
+    started.options.data.update(options)
+
+
+def answer(host, elem_id: str, *values, event: str = "click"):
+    """What the server answers to an event of that component, as the list of its outputs' updates."""
+    calls = listeners(host.demo, host.component(elem_id), event)
+    [call] = [function for function in calls if function.fn and len(function.inputs) == len(values)]
+    outcome = call.fn(*values)
+    if isinstance(outcome, dict):
+        return {getattr(part, "elem_id", None) or part: update for part, update in outcome.items()}
+    return outcome
+
+
+def generate(host, seeds: str = "3", count: int = 1, view: str = "picture") -> list[dict]:
+    """Everything that the page is told after a click on Generate, by names of components."""
+    [call] = listeners(host.demo, host.component("l4f_generate_run"), "click")
+    values = ["tiny", seeds, 0.7, count, view, *[False] * (len(call.inputs) - 5)]
+    return [{getattr(part, "elem_id", None): update for part, update in told.items()} for told in call.fn(*values)]
+
+
+def newest(host, ending: str) -> Path:
+    return max(workspace().outputs.folder.rglob(f"*{ending}.png"), key=lambda path: path.stat().st_mtime_ns)

@@ -1,0 +1,220 @@
+"""Jobs of ours in the queue of a web UI, and the operation in its tab Extras. See `test_hosts`."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import replace
+
+import gradio as gr
+import numpy as np
+import pytest
+from bundles import red_finder, tiny_bundle
+from host_pages import answer, generate, host, newest, started  # noqa: F401, fixtures
+from pages import pixels, wait_until
+from PIL import Image
+from stub_host import VARIANTS
+
+from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.provenance import recipe_of
+from l4f_plugin.runtime import OutOfMemory
+from l4f_ui.hosts import queueing
+from l4f_ui.hosts.workspace import workspace
+
+
+def is_free(lock) -> bool:
+    if not lock.acquire(blocking=False):
+        return False
+    lock.release()
+    return True
+
+
+def test_results_arrive_transparent_on_disk_and_say_how_they_were_drawn(host):  # noqa: F811
+    generate(host, "11")
+    path = newest(host, "seed0011_psi0.70_cutout")
+    assert path.is_relative_to(host.folder / "outputs" / "labels4free")
+    recipe = recipe_of(path)
+    assert (recipe.class_name, recipe.seed, recipe.truncation_psi) == ("tiny", 11, 0.7)
+    engine = workspace().engine
+    drawn = np.asarray(engine.segment("tiny", recipe, engine.new_token()).cutout())
+    assert pixels(path).shape == (32, 32, 4) and np.array_equal(pixels(path), drawn) and drawn[..., 3].min() < 250
+    assert host.state.log == ["begin Labels4Free", "end Labels4Free"] * 2 and is_free(host.lock)
+
+
+@pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
+def test_the_interrupt_of_the_host_stops_the_job(host):  # noqa: F811
+    engine = workspace().engine
+    batches = engine.generate("tiny", list(range(12)), 0.7, engine.new_token())
+    assert next(batches) == [] and len(next(batches)) == 4
+    host.state.interrupted = True
+    with pytest.raises(Cancelled):
+        next(batches)
+    assert host.state.log[-1] == "end Labels4Free" and is_free(host.lock)
+    assert "Stopped" not in str(generate(host)[-2:])  # what was interrupted before is none of the next job's business
+
+
+@pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
+def test_a_job_that_waits_for_the_host_can_be_cancelled(host):  # noqa: F811
+    engine, token, heard = workspace().engine, workspace().engine.new_token(), []
+    host.state.interrupted = True  # the host's own job is: ours has not begun
+    ended = []
+
+    def draw():
+        try:
+            list(engine.generate("tiny", [1], 0.7, token, heard.append))
+        except Cancelled:
+            ended.append("cancelled")
+
+    host.lock.acquire()
+    thread = threading.Thread(target=draw)
+    thread.start()
+    wait_until(lambda: heard == [1])
+    assert engine.is_busy() and not ended
+    token.cancel()
+    thread.join(20)
+    assert ended == ["cancelled"] and not engine.is_busy()
+    host.lock.release()
+    wait_until(lambda: is_free(host.lock))
+    assert host.state.log == []
+
+
+@pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
+def test_jobs_wait_for_the_host_and_for_each_other_in_order(host):  # noqa: F811
+    engine, order = workspace().engine, []
+
+    def draw(seed):
+        for batch in engine.generate("tiny", [seed], 0.7, engine.new_token()):
+            order.extend(sample.seed for sample in batch)
+
+    threads = [threading.Thread(target=draw, args=(seed,)) for seed in range(4)]
+    host.lock.acquire()
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        wait_until(lambda number=number: len(queueing.DOOR) == number)
+    host.lock.release()
+    for thread in threads:
+        thread.join(60)
+    assert order == [0, 1, 2, 3] and is_free(host.lock)
+
+
+def test_too_little_memory_offers_to_make_room(host, monkeypatch):  # noqa: F811
+    engine = workspace().engine
+    engine.unload()
+    load = engine._cache._load
+
+    def full(*values, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(engine._cache, "_load", full)
+    with pytest.raises(OutOfMemory):
+        list(engine.generate("tiny", [1], 0.7, engine.new_token()))
+    assert engine.ran_out and host.freed == []
+    answer(host, "l4f_host_room")
+    monkeypatch.setattr(engine._cache, "_load", load)
+    host.model_data.sd_model = "a model"
+    for _ in range(2):  # once: not for every job from now on
+        list(engine.generate("tiny", [1], 0.7, engine.new_token()))
+    host.model_data.sd_model = None
+    assert host.freed == {"A1111": ["unload", "back"], "SD.Next": ["unload"]}.get(host.variant, ["free"])
+    assert not engine.ran_out
+    engine.make_room()
+    list(engine.generate("tiny", [1], 0.7, engine.new_token()))  # no model loaded: A1111 would load one
+
+
+@pytest.mark.parametrize("started", [name for name in ("A1111", "Forge") if name in VARIANTS], indirect=True)
+def test_a_damaged_file_stays_where_it_is(host):  # noqa: F811
+    folder = host.folder / "models" / "labels4free" / "broken"
+    shutil.copytree(folder.with_name("tiny"), folder)
+    weights = folder / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    before = sorted(path.name for path in folder.iterdir())
+    engine = workspace().engine
+    with pytest.raises(UserError):
+        list(engine.generate("broken", [1], 0.7, engine.new_token()))
+    assert sorted(path.name for path in folder.iterdir()) == before
+    shutil.rmtree(folder)
+
+
+# ---- Extras
+
+
+class Processed:
+    """What an operation in Extras is handed."""
+
+    def __init__(self, image: Image.Image):
+        self.image, self.info, self.nametags = image, {}, []
+
+
+def operation(host):  # noqa: F811
+    [kind] = host.scripts
+    return kind()
+
+
+def test_extras_cut_out_our_pictures_while_the_host_holds_its_queue(host):  # noqa: F811
+    generate(host, "5")
+    picture = Image.open(newest(host, "seed0005_psi0.70"))
+    script, engine = operation(host), workspace().engine
+    with gr.Blocks() as blocks, gr.Accordion("ours") if host.variant == "SD.Next" else gr.Row():
+        assert set(script.ui()) == {"enable", "class_name", "result"}
+    assert sum(isinstance(block, gr.Accordion) for block in blocks.blocks.values()) == 1  # and not one in another
+    waiting = threading.Thread(target=lambda: list(engine.generate("tiny", [1], 0.7, engine.new_token())))
+    host.lock.acquire()  # the host does, around Extras
+    waiting.start()  # and one of ours waits for that already
+    wait_until(lambda: len(queueing.DOOR) == 1)
+    host.state.log.clear()
+    same, larger, off = Processed(picture), Processed(picture.convert("RGB")), Processed(picture)
+    script.process(same, enable=True, class_name="tiny", result="cutout")
+    script.process_firstpass(larger, enable=True)
+    larger.image = larger.image.resize((64, 64))  # an upscaler came between
+    larger.image.info.clear()
+    script.process(larger, enable=True, class_name=None, result=None)
+    script.process(off, enable=None, class_name=None, result=None)
+    assert host.state.log == []  # it is the host's job
+    host.lock.release()
+    waiting.join(60)
+    plain = host.variant in ("Forge", "reForge")  # which get the transparency as they save
+    assert plain or np.array_equal(np.asarray(same.image), pixels(newest(host, "psi0.70_cutout")))
+    assert larger.image.size == (64, 64) and larger.image.mode == ("RGB" if plain else "RGBA") and off.image is picture
+    saved_as = next(workspace().outputs.folder.rglob(same.info["Labels4Free"].removeprefix("saved as ")))
+    assert recipe_of(saved_as).seed == 5
+    shown = host.folder / "extras.png"
+    host.save_image(same.image, str(shown), info="Labels4Free tiny")
+    assert np.array_equal(pixels(saved_as), np.asarray(same.image)), "the host's gallery shows it transparent"
+    if host.variant != "SD.Next":  # which keeps no transparency
+        assert np.array_equal(pixels(shown), pixels(saved_as))
+
+
+def test_what_extras_hands_over_survives_text_hidden_in_the_pixels(host):  # noqa: F811
+    generate(host, "5")
+    newest_picture = newest(host, "seed0005_psi0.70")
+    for stealth in ("Alpha", "RGB", "None"):
+        for wanted in ("cutout", "mask"):
+            handed, path = Processed(Image.open(newest_picture)), host.folder / f"{stealth}_{wanted}.png"
+            operation(host).process(handed, enable=True, class_name="tiny", result=wanted)
+            host.save_image(handed.image, str(path), info="Labels4Free tiny", stealth=stealth)
+            if wanted == "cutout" and host.variant != "SD.Next":
+                assert np.array_equal(pixels(path), pixels(newest(host, "psi0.70_cutout")))
+
+
+@pytest.mark.parametrize("started", ["A1111"], indirect=True)
+def test_extras_say_why_a_photograph_has_no_mask(host, monkeypatch):  # noqa: F811
+    told = []
+    monkeypatch.setattr(gr, "Warning", told.append)
+    photograph = Image.new("RGB", (40, 30))
+    handed = Processed(photograph)
+    operation(host).process(handed, enable=True, class_name="tiny", result="cutout")
+    assert handed.image is photograph and told == [handed.info["Labels4Free"]] and "no photo segmenter" in told[0]
+
+
+@pytest.mark.parametrize("started", ["A1111"], indirect=True)
+def test_extras_segment_a_photograph_where_the_class_can(host):  # noqa: F811
+    save_bundle(replace(tiny_bundle(title="Red things"), student=red_finder()), host.folder / "models/labels4free/red")
+    picture = np.full((30, 40, 3), (20, 80, 200), np.uint8)
+    picture[8:22, 10:30] = (230, 30, 40)
+    handed = Processed(Image.fromarray(picture))
+    operation(host).process(handed, enable=True, class_name="red", result="cutout")
+    alpha = np.asarray(handed.image)[..., 3]
+    assert handed.image.mode == "RGBA" and alpha[15, 20] > 200 and alpha[2, 2] < 50
+    saved_as = next(workspace().outputs.folder.rglob(handed.info["Labels4Free"].removeprefix("saved as ")))
+    assert np.array_equal(pixels(saved_as), np.asarray(handed.image))
