@@ -237,7 +237,8 @@ class StubHost:
         self.fire("ui_settings")
         self.copy_paste.paste_fields.clear()
         self.copy_paste.bindings.clear()
-        own = [(self._build(name), name, name) for name in ("txt2img", "img2img", "extras", "pnginfo")]
+        names = ["txt2img", "img2img", "extras", "pnginfo", *(["gallery"] if self.variant == "SD.Next" else [])]
+        own = [(self._build(name), name, name) for name in names]
         self.tabs = [tab for answer in self.fire("ui_tabs") for tab in answer or []]
         with gr.Blocks() as self.demo:
             self.copy_paste.connect()

@@ -157,6 +157,7 @@ def test_extras_cut_out_our_pictures_while_the_host_holds_its_queue(host):  # no
     script, engine = operation(host), workspace().engine
     with gr.Blocks() as blocks, gr.Accordion("ours") if host.variant == "SD.Next" else gr.Row():
         assert set(script.ui()) == {"enable", "class_name", "result"}
+    assert host.component("l4f_extras", blocks)
     assert sum(isinstance(block, gr.Accordion) for block in blocks.blocks.values()) == 1  # and not one in another
     waiting = threading.Thread(target=lambda: list(engine.generate("tiny", [1], 0.7, engine.new_token())))
     host.lock.acquire()  # the host does, around Extras

@@ -9,7 +9,7 @@ from typing import Any
 from ..texts import text
 
 INPAINT_PICTURE, INPAINT_MASK, MASK_BLUR = "img_inpaint_base", "img_inpaint_mask", "img2img_mask_blur"
-_GALLERY = re.compile(r"(txt2img|img2img|control|extras)_gallery")
+_GALLERY = re.compile(r"(txt2img|img2img|control|extras|gallery)_gallery")
 _PNG_INFO = "pnginfo_image"
 _ARROW = "➠"  # what SD.Next writes for "Send to"
 

@@ -62,6 +62,7 @@ def _controls() -> dict[str, Any]:
 
     accordion = host.find("ui_components", "InputAccordion")
     if isinstance(Context.block, gr.Accordion):  # SD.Next has put the operation into one of its own already
+        Context.block.elem_id = "l4f_extras"  # by which javascript/labels4free.js finds it
         enable = gr.Checkbox(False, **named("host.extras_enable"))
         rest = _choices(gr, compat, choices, named)
     elif accordion is None:

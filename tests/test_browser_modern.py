@@ -1,0 +1,63 @@
+"""`javascript/labels4free.js` in Chromium, on a page that is laid out as SD.Next's Modern UI and on one that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_browser import browser  # noqa: F401, fixture
+
+SCRIPT = (Path(__file__).resolve().parent.parent / "javascript/labels4free.js").read_text(encoding="utf-8")
+COMPONENTS = """
+<div id="hidden" style="display: none">
+  <button id="txt2img_send_to_labels4free" onclick="window.sent = 'txt2img'">&#x27a0; Labels4Free</button>
+  <button id="gallery_send_to_labels4free">&#x27a0; Labels4Free</button>
+  <div id="tab_process"><div id="l4f_extras"><button class="label-wrap"><span>Labels4Free cut-out</span></button>
+    <div><div class="gap"><input id="switch" type="checkbox"></div></div></div></div>
+</div>"""
+APP = """
+<div id="sdnext_app">
+  <div id="bar"><button class="sd-button"><div class="portal"><i id="save_txt2img"></i></div></button></div>
+  <div id="layout-extras"><h2>Upscale</h2><div class="portal" id="upscale"></div></div>
+</div>"""
+MODERN = "window.waitForUiReady = () => new Promise((done) => setTimeout(done, 50));"
+
+
+@pytest.fixture
+def page(browser):  # noqa: F811
+    opened = browser.new_page()
+    opened.complaints = []
+    opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    yield opened
+    opened.close()
+    assert not opened.complaints
+
+
+def show(page, body: str, prepared: str) -> None:
+    page.set_content(f"<body>{body}<script>{prepared}</script><script>{SCRIPT}</script></body>")
+    page.evaluate("window.loaded?.()")
+
+
+def test_what_the_templates_do_not_name_is_brought_into_the_app(page):
+    show(page, COMPONENTS + APP, "window.onUiLoaded = (answer) => { window.loaded = answer; };" + MODERN)
+    button = page.locator("#bar #txt2img_send_to_labels4free")
+    button.wait_for()
+    assert button.get_attribute("title") == "➠ Labels4Free" and button.inner_text() == "L4"
+    button.click()
+    assert page.evaluate("window.sent") == "txt2img", "what listens to it goes on listening"
+    assert page.locator("#hidden #gallery_send_to_labels4free").count() == 1, "there is no bar for it"
+    assert page.locator("#layout-extras h2").all_inner_texts() == ["Upscale", "Labels4Free cut-out"]
+    assert page.locator("#layout-extras .portal #switch").is_visible()
+    page.evaluate("window.loaded()")
+    page.wait_for_timeout(200)
+    assert page.locator("#bar button").count() == 2 and page.locator("#layout-extras h2").count() == 2, "and only once"
+
+
+@pytest.mark.parametrize("prepared", [
+    "", "window.onUiLoaded = (answer) => { window.loaded = answer; };",
+    "window.onUiLoaded = (answer) => { window.loaded = answer; };" + MODERN], ids=["no host", "host", "no app"])
+def test_elsewhere_nothing_is_touched(page, prepared):
+    show(page, COMPONENTS, prepared)
+    page.wait_for_timeout(200)
+    assert page.locator("#hidden #txt2img_send_to_labels4free").inner_html().endswith("Labels4Free")
+    assert page.locator("#hidden #l4f_extras #switch").count() == 1
