@@ -11,7 +11,8 @@ from bundles import tiny_bundle
 from l4f_plugin.checkpoints.bundle import save_bundle
 from l4f_ui import compat
 from l4f_ui.engine import Engine, EngineSettings
-from l4f_ui.models_panel import ModelsPanel, Visit
+from l4f_ui.models_panel import ModelsPanel
+from l4f_ui.models_visit import Visit
 from l4f_ui.outputs import Outputs
 from l4f_ui.workspace import Workspace
 

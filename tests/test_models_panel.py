@@ -23,7 +23,7 @@ from l4f_plugin.training import class_masks
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_ui import models_panel
 from l4f_ui import words as in_words
-from l4f_ui.models_panel import Visit
+from l4f_ui.models_visit import Visit
 
 GOLDENS = Path(__file__).parent / "data/goldens"
 ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
@@ -97,7 +97,7 @@ def test_building_and_listing_import_no_torch(hub, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from l4f_ui import compat; from l4f_ui.outputs import Outputs; from l4f_ui.workspace import Workspace\n"
-        "from l4f_ui.models_panel import ModelsPanel, Visit\n"
+        "from l4f_ui.models_panel import ModelsPanel; from l4f_ui.models_visit import Visit\n"
         f"outputs = Outputs(Path({str(tmp_path)!r}))\n"
         "workspace = Workspace(outputs=outputs, manages_classes=True, own_repositories=True)\n"
         "with compat.blocks('page', ''):\n    panel = ModelsPanel(workspace)\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -15,12 +14,10 @@ from . import compat, status
 from .controls import named
 from .jobs import Job, Running
 from .library import Import, discard
+from .models_visit import Picking, Visit
 from .texts import text
 from .words import pathless, size, standing
 from .workspace import Workspace
-
-if TYPE_CHECKING:
-    from .models_panel import ModelsPanel, Visit
 
 MOST_BYTES = 1 << 30
 """Larger than any published checkpoint; what is larger is not read."""
@@ -29,10 +26,10 @@ LICENCES = ("CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA
 
 
 class ImportForm:
-    """Builds the form inside the current Blocks; the class that comes of it is picked in `panel`."""
+    """Builds the form inside the current Blocks; the class that comes of it is then the one picked."""
 
-    def __init__(self, workspace: Workspace, panel: ModelsPanel):
-        self._workspace, self._panel = workspace, panel
+    def __init__(self, workspace: Workspace, picking: Picking):
+        self._workspace, self._picking = workspace, picking
         with gr.Accordion(text("import.section"), open=False, elem_id="l4f_import_section"):
             gr.Markdown(text("import.about"), elem_classes="l4f-aside")
             with gr.Row(elem_classes="l4f-panel"):
@@ -47,8 +44,8 @@ class ImportForm:
                     self.licence = gr.Dropdown(list(LICENCES), value=None, allow_custom_value=True,
                                                **named("import.licence"))
                     self.job = Job(workspace, "import")
-        inputs = [panel.visit, self.file, self.alpha, self.name, self.title, self.licence]
-        outputs = [*panel.outputs, self.file, self.alpha, self.name, self.title]
+        inputs = [picking.visit, self.file, self.alpha, self.name, self.title, self.licence]
+        outputs = [*picking.outputs, self.file, self.alpha, self.name, self.title]
         self.started = self.job.on(self.job.run.click, self.bring, inputs, outputs)
 
     def bring(self, running: Running, visit: Visit, checkpoint: object, alpha: object, name: str, title: str,
@@ -71,7 +68,7 @@ class ImportForm:
             yield gone
             raise
         visit.picked = wanted.name
-        yield {**gone, self.name: "", self.title: "", **self._panel.pick(visit, wanted.name),
+        yield {**gone, self.name: "", self.title: "", **self._picking.pick(visit, wanted.name),
                self.job.status: status.finished(task.outcome)}
 
     def _read(self, files: list[Path | None], visit: Visit, name: str, title: str, licence: str | None) -> Import:

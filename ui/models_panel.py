@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -20,6 +19,7 @@ from .learning import MASKS
 from .models_import import ImportForm
 from .models_repository import RepositoryForm
 from .models_share import ShareForm
+from .models_visit import Picking, Visit
 from .tasks import Task
 from .texts import text
 from .words import duration, failure, pathless, size
@@ -30,20 +30,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running tasks."""
-
-
-@dataclass
-class Visit:
-    """What one visitor's page shows: the class picked, which of its watchers is the latest, which tasks had ended
-    when it was last drawn, which repository's licence it asks about, and of which class it wants to know what
-    (`declared`) before that is published."""
-
-    picked: str | None = None
-    watcher: object = None
-    ended: list[Task] = field(default_factory=list)
-    asked: str | None = None
-    declaring: str | None = None
-    declared: set[str] = field(default_factory=set)
 
 
 class ModelsPanel:
@@ -70,8 +56,9 @@ class ModelsPanel:
         self.note = gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
         own_repositories = changes and workspace.own_repositories
         self.sharing = ShareForm(workspace) if own_repositories else None
-        self.imports = ImportForm(workspace, self) if changes else None
-        self.repository = RepositoryForm(workspace, self) if own_repositories else None
+        picking = Picking(self.visit, self.outputs, self.pick)
+        self.imports = ImportForm(workspace, picking) if changes else None
+        self.repository = RepositoryForm(workspace, picking) if own_repositories else None
         self._wire()
 
     def _build_actions(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -14,25 +13,23 @@ from . import status
 from .consent import Consent
 from .controls import named
 from .jobs import Job, Running
+from .models_visit import Picking, Visit
 from .texts import text
 from .words import pathless, standing
 from .workspace import Workspace
 
-if TYPE_CHECKING:
-    from .models_panel import ModelsPanel, Visit
-
 
 class RepositoryForm:
-    """Builds the field inside the current Blocks; the class that comes of it is picked in `panel`."""
+    """Builds the field inside the current Blocks; the class that comes of it is then the one picked."""
 
-    def __init__(self, workspace: Workspace, panel: ModelsPanel):
-        self._workspace, self._panel = workspace, panel
+    def __init__(self, workspace: Workspace, picking: Picking):
+        self._workspace, self._picking = workspace, picking
         with gr.Accordion(text("repository.section"), open=False, elem_id="l4f_repository_section"):
             self.name = gr.Textbox("", max_lines=1, **named("repository.name"))
             self.consent = Consent("repository")
             self.job = Job(workspace, "repository")
-        inputs = [panel.visit, self.name, self.consent.accept]
-        outputs = [*panel.outputs, self.name, *self.consent.outputs]
+        inputs = [picking.visit, self.name, self.consent.accept]
+        outputs = [*picking.outputs, self.name, *self.consent.outputs]
         self.started = self.job.on(self.job.run.click, self.fetch, inputs, outputs)
         self.job.on(self.name.submit, self.fetch, inputs, outputs)
 
@@ -58,5 +55,5 @@ class RepositoryForm:
             return
         except UserError as error:
             raise pathless(error) from None
-        yield {**self._panel.pick(visit, name), self.name: "", **self.consent.ask(name, None),
+        yield {**self._picking.pick(visit, name), self.name: "", **self.consent.ask(name, None),
                self.job.status: status.finished(task.outcome)}

@@ -15,6 +15,7 @@ from .controls import choices, named
 from .jobs import Job, Running
 from .library import Sharing
 from .models_import import LICENCES
+from .models_visit import Visit
 from .texts import text
 from .words import pathless, standing
 from .workspace import Workspace
@@ -22,8 +23,6 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from l4f_plugin.checkpoints.catalogue import ClassEntry
     from l4f_plugin.publishing.terms import NotDeclared
-
-    from .models_panel import Visit
 
 MASKS = ("own", "without")
 MOST_LETTERS = 10_000
