@@ -79,7 +79,8 @@ def _choices(gr: Any, compat: Any, choices: Any, named: Any) -> dict[str, Any]:
     engine = workspace().engine
     offered = compat.options([(entry.title, entry.name) for entry in engine.classes() if not entry.problem])
     return {
-        "class_name": gr.Dropdown(offered, value=engine.default_class(), **named("host.extras_class")),
+        "class_name": gr.Dropdown(offered, value=engine.default_class(), elem_classes="l4f-wraps",
+                                  **named("host.extras_class")),
         "result": gr.Radio(choices("host.extras_result", RESULTS), value=RESULTS[0], **named("host.extras_wanted")),
     }
 
