@@ -185,11 +185,15 @@ def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     seen = run(parts.generate, parts.generate.generate, "tiny", "1-2", 0.7, 1, "picture")
     results = seen[parts.generate.results]
     files = handouts["generate"].files
-    assert files(results, 1) == results[1].files and files(results, None) == results[0].files
-    assert files([], None) == files(results, 5) == {}
-    swapped = handouts["swap"].files(swap(page)[page.swap.shown])
-    assert set(swapped) == {"picture", "mask", "cutout"} and handouts["swap"].files(None) == {}
-    assert pixels(swapped["cutout"]).shape[2] == 4
+    second, first = files(results, 1, "mask"), files(results, None, "picture")
+    assert second == {**results[1].files, "shown": results[1].files["mask"]}
+    assert first == {**results[0].files, "shown": results[0].files["picture"]}
+    assert files([], None, "picture") == files(results, 5, "picture") == {}
+    shown = swap(page)[page.swap.shown]
+    swapped = handouts["swap"].files(shown, "compare")
+    assert set(swapped) == {"picture", "mask", "cutout", "shown"} and swapped["shown"] == swapped["picture"]
+    assert handouts["swap"].files(shown, "mask")["shown"] == swapped["mask"]
+    assert handouts["swap"].files(None, "mask") == {} and pixels(swapped["cutout"]).shape[2] == 4
 
 
 # Memory on demand
