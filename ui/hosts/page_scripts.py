@@ -8,9 +8,12 @@ def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
 
     `first` is a function of the host to call before, where it has that; `main` the main tab that it opens.
     """
-    steps = f'if (typeof window["{first}"] === "function") window["{first}"]();' if first else ""
+    steps = ""
+    if first:  # the page takes a moment to follow: a tab that was open till now would not hear its button
+        steps = f'if (typeof window["{first}"] === "function") window["{first}"]();'
+        steps += "await new Promise((done) => setTimeout(done));"
     steps += "".join(f'open("{tabs}", "{pane}");{_modern(pane)}' for tabs, pane in places)
-    return """() => {
+    return """async () => {
         const root = typeof gradioApp === "function" ? gradioApp() : document;
         const open = (tabs, pane) => {
             const panes = [...root.querySelectorAll(`#${tabs} > .tabitem, #${tabs} > div > .tabitem`)];

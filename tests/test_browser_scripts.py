@@ -1,4 +1,5 @@
-"""`javascript/labels4free.js` in Chromium, on a page that is laid out as SD.Next's Modern UI and on one that is not."""
+"""What runs in the pages of web UIs, in Chromium: `javascript/labels4free.js` on a page that is laid out as SD.Next's
+Modern UI and on one that is not, and the opening of tabs."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from test_browser import browser  # noqa: F401, fixture
+
+from l4f_ui.hosts.page_scripts import reveal
 
 SCRIPT = (Path(__file__).resolve().parent.parent / "javascript/labels4free.js").read_text(encoding="utf-8")
 COMPONENTS = """
@@ -61,3 +64,29 @@ def test_elsewhere_nothing_is_touched(page, prepared):
     page.wait_for_timeout(200)
     assert page.locator("#hidden #txt2img_send_to_labels4free").inner_html().endswith("Labels4Free")
     assert page.locator("#hidden #l4f_extras #switch").count() == 1
+
+
+TABS = """
+<div id="mode_img2img"><div class="tab-nav"></div>
+  <div class="tabitem" id="img2img_img2img_tab"></div><div class="tabitem" id="img2img_inpaint_upload_tab"></div></div>
+<script>
+  let open = 0;
+  const draw = () => {  // as Gradio: the button of the open tab has no listener, and what is pressed shows a bit later
+    const bar = document.querySelector(".tab-nav");
+    bar.replaceChildren(...[0, 1].map((index) => {
+      const button = document.createElement("button");
+      if (index !== open) button.onclick = () => { open = index; Promise.resolve().then(draw); };
+      return button;
+    }));
+  };
+  draw();
+  window.switch_to_img2img = () => document.querySelectorAll(".tab-nav button")[0].click();
+</script>"""
+
+
+def test_a_tab_opens_also_where_it_was_open_before(page):
+    page.set_content(f"<body>{TABS}</body>")
+    script = reveal(("mode_img2img", "img2img_inpaint_upload_tab"), first="switch_to_img2img", main="img2img")
+    for _ in range(3):
+        page.evaluate(script)
+        assert page.evaluate("open") == 1
