@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from test_browser import browser, open_tab, page  # noqa: F401, fixtures
+from test_browser import browser, fill_in_opened, open_tab, page, settle  # noqa: F401, fixtures
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,16 @@ def told(page, words: str) -> None:  # noqa: F811
 
 def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
     open_tab(page, "Export")
+    settle(page)  # after what the opening of the tab asks for
     page.locator("#l4f_export_empty").get_by_text("No set yet").wait_for()
     page.locator("#l4f_export_count input").fill("0")
     page.locator("#l4f_export_run").get_by_text("Export").click()
     told(page, "must be a whole number from 1")
     page.locator("#l4f_export_count input").fill("30")
     page.get_by_text("Which masks are kept").click()
-    page.locator("#l4f_export_curate input").uncheck()
+    for _ in range(3):  # see `fill_in_opened`
+        page.locator("#l4f_export_curate input").uncheck()
+        page.wait_for_timeout(150)
     page.locator("#l4f_export_measure").click()
     told(page, "on this device")
     page.locator("#l4f_export_run").click()
@@ -49,6 +52,7 @@ def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
     page.reload()
     page.locator("#l4f_generate_run").wait_for()
     open_tab(page, "Export")
+    settle(page)  # after what the opening of the tab asks for
     page.locator("#l4f_export_card").get_by_text("Tiny things: 30 generated pictures").wait_for()
     for name, words in (("run", "Export"), ("measure", "Estimate"), ("cancel", "Cancel")):
         page.locator(f"#l4f_export_{name}").get_by_text(words, exact=True).wait_for()
@@ -56,8 +60,9 @@ def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
 
 def test_a_motion_is_made_and_moves_in_the_page(page, site, tmp_path):  # noqa: F811
     open_tab(page, "Export")
+    settle(page)  # after what the opening of the tab asks for
     page.get_by_text("Transparent motion").click()
-    page.locator("#l4f_motion_frames input[type=number]").fill("8")
+    fill_in_opened(page, "#l4f_motion_frames input[type=number]", "8")
     page.locator("#l4f_motion_run").click()
     page.locator("#l4f_motion_status").get_by_text("8 frames").wait_for()
     address = page.locator("#l4f_motion_image img").get_attribute("src")
