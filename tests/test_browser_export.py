@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from test_browser import browser, fill_in_opened, open_tab, page, settle  # noqa: F401, fixtures
+from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +62,11 @@ def test_a_motion_is_made_and_moves_in_the_page(page, site, tmp_path):  # noqa: 
     open_tab(page, "Export")
     settle(page)  # after what the opening of the tab asks for
     page.get_by_text("Transparent motion").click()
-    fill_in_opened(page, "#l4f_motion_frames input[type=number]", "8")
     page.locator("#l4f_motion_run").click()
-    page.locator("#l4f_motion_status").get_by_text("8 frames").wait_for()
+    page.locator("#l4f_motion_status").get_by_text("90 frames").wait_for()
     address = page.locator("#l4f_motion_image img").get_attribute("src")
     moving = tmp_path / "moving.webp"
     if address.startswith("http"):
         moving.write_bytes(page.request.get(address).body())
         with Image.open(moving) as picture:
-            assert picture.n_frames == 8 and picture.mode == "RGBA"
+            assert picture.n_frames == 90 and picture.mode == "RGBA"
