@@ -117,20 +117,6 @@ def settle(page) -> None:
         quiet = 0 if page.streams else quiet + 1
 
 
-def fill_in_opened(page, selector: str, words: str) -> None:
-    """Fills a field of an accordion that was just opened: Gradio 6 draws what is in it a moment later, over whatever a
-    script has typed by then."""
-    field, held, deadline = page.locator(selector), 0, time.monotonic() + PATIENCE / 1000
-    while held < 3:
-        assert time.monotonic() < deadline, f"{selector} does not keep what is typed"
-        if field.input_value() == words:
-            held += 1
-        else:
-            field.fill(words)
-            held = 0
-        page.wait_for_timeout(150)
-
-
 def generate(page, seeds: str) -> None:
     page.locator("#l4f_generate_seeds input").fill(seeds)
     page.locator("#l4f_generate_run").click()
@@ -260,7 +246,6 @@ def test_swapped_backgrounds_are_true_on_disk(page, site, tmp_path):
 @pytest.mark.clicked_path
 def test_a_seed_is_segmented_and_its_mask_downloaded(page, site, tmp_path):
     open_tab(page, "Segment")
-    settle(page)
     page.locator("#l4f_segment_seed input").fill("4")
     page.locator("#l4f_segment_run").click()
     page.locator("#l4f_segment_image img").wait_for()

@@ -49,7 +49,6 @@ def site(tmp_path_factory):
 
 def open_models(page, name: str) -> None:  # noqa: F811
     open_tab(page, "Models")
-    settle(page)
     page.locator(f"#l4f_models_table tr[data-name={name}] button").click()
     page.locator(f"#l4f_models_table tr.l4f-selected[data-name={name}]").wait_for()
     settle(page)
@@ -86,7 +85,6 @@ def test_a_class_is_fetched_with_a_bar_and_drawn(page, site):  # noqa: F811
     page.locator("#l4f_models_table tr[data-name=things]").get_by_text("Installed").wait_for()
 
     open_tab(page, "Generate")
-    settle(page)
     choose_class(page, "l4f_generate_class", "Things", "things")
     page.locator("#l4f_generate_class").get_by_text("no masks yet").wait_for()
     page.locator("#l4f_generate_seeds input").fill("1-2")
@@ -112,7 +110,6 @@ def test_a_hostile_upload_is_refused_and_gone(page, site, tmp_path):  # noqa: F8
     evil = tmp_path / "evil.pkl"
     evil.write_bytes(b"\x80\x02" + hostile_files.call("os.system", hostile_files.text("touch ran")) + b".")
     open_tab(page, "Models")
-    settle(page)
     page.locator("#l4f_import_section").get_by_text("Import a checkpoint of your own").click()
     page.locator("#l4f_import_file input[type=file]").set_input_files(evil)
     page.locator("#l4f_import_file").get_by_text("evil").first.wait_for()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bundles import red_finder, tiny_bundle
 from PIL import Image
-from test_browser import browser, choose, download, fill_in_opened, open_tab, page, pixels, settle  # noqa: F401, fixtures
+from test_browser import browser, choose, download, open_tab, page, pixels, settle  # noqa: F401, fixtures
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,6 @@ def drop(page, files) -> None:  # noqa: F811
 
 def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_path):  # noqa: F811
     open_tab(page, "Photographs")
-    settle(page)
     page.locator("#l4f_photos_empty").get_by_text("No photographs yet").wait_for()
     drop(page, photographs)
     page.locator("#l4f_photos_run").click()
@@ -95,10 +94,9 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
 
 def test_a_subject_is_recovered_and_taken_to_swap(page, photographs):  # noqa: F811
     open_tab(page, "Photographs")
-    settle(page)
     drop(page, photographs[:1])
     page.get_by_text("Recover the subject as the class draws it").click()
-    fill_in_opened(page, "#l4f_recover_steps input[type=number]", "1000")
+    page.locator("#l4f_recover_steps input[type=number]").fill("1000")
     page.locator("#l4f_recover_run").click()
     page.locator("#l4f_recover_image img").wait_for()  # a picture on the way
     page.locator("#l4f_recover_cancel").click()
