@@ -39,7 +39,7 @@ def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
     told(page, "must be a whole number from 1")
     page.locator("#l4f_export_count input").fill("30")
     page.get_by_text("Which masks are kept").click()
-    for _ in range(3):  # see `fill_in_opened`
+    for _ in range(3):  # Gradio 6 draws what was just opened a moment later, over what a script has set by then
         page.locator("#l4f_export_curate input").uncheck()
         page.wait_for_timeout(150)
     page.locator("#l4f_export_measure").click()
