@@ -39,9 +39,8 @@ def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
     told(page, "must be a whole number from 1")
     page.locator("#l4f_export_count input").fill("30")
     page.get_by_text("Which masks are kept").click()
-    for _ in range(3):  # Gradio 6 draws what was just opened a moment later, over what a script has set by then
-        page.locator("#l4f_export_curate input").uncheck()
-        page.wait_for_timeout(150)
+    settle(page)
+    page.locator("#l4f_export_curate input").uncheck()
     page.locator("#l4f_export_measure").click()
     told(page, "on this device")
     page.locator("#l4f_export_run").click()
@@ -51,6 +50,7 @@ def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
     assert len(list(folder.rglob("images/*.png"))) == 30
     page.reload()
     page.locator("#l4f_generate_run").wait_for()
+    settle(page)
     open_tab(page, "Export")
     settle(page)  # after what the opening of the tab asks for
     page.locator("#l4f_export_card").get_by_text("Tiny things: 30 generated pictures").wait_for()
@@ -62,11 +62,13 @@ def test_a_motion_is_made_and_moves_in_the_page(page, site, tmp_path):  # noqa: 
     open_tab(page, "Export")
     settle(page)  # after what the opening of the tab asks for
     page.get_by_text("Transparent motion").click()
+    settle(page)  # Gradio 6 draws what is in an accordion over what is typed in the moment of its opening
+    page.locator("#l4f_motion_frames input[type=number]").fill("8")
     page.locator("#l4f_motion_run").click()
-    page.locator("#l4f_motion_status").get_by_text("90 frames").wait_for()
+    page.locator("#l4f_motion_status").get_by_text("8 frames").wait_for()
     address = page.locator("#l4f_motion_image img").get_attribute("src")
     moving = tmp_path / "moving.webp"
     if address.startswith("http"):
         moving.write_bytes(page.request.get(address).body())
         with Image.open(moving) as picture:
-            assert picture.n_frames == 90 and picture.mode == "RGBA"
+            assert picture.n_frames == 8 and picture.mode == "RGBA"

@@ -153,7 +153,7 @@ class GeneratePanel:
         except Cancelled:
             yield {self.job.status: status.finished(_stopped(saved))}
             return
-        seconds = time.monotonic() - max(started, running.waited_until())
+        seconds = time.monotonic() - max(started, running.waited_until)
         yield {self.job.status: status.finished(_done(saved, seconds))}
 
     def fill(self, picture: str | None) -> dict:

@@ -25,20 +25,19 @@ from .workspace import Workspace
 
 @dataclass
 class Running:
-    """A job that runs: its cancel token, and `post`, which sends an update to the page out of turn."""
+    """A job that runs: its cancel token, and `post`, which sends an update to the page out of turn.
+
+    `waited_until` is the monotonic time at which it last heard of its place in the queue; 0 where it never waited.
+    """
 
     token: CancelToken
     post: Callable[[dict], None]
     status: Any
-    _waited_until: float = 0.0
-
-    def waited_until(self) -> float:
-        """The monotonic time at which it last heard of its place in the queue; 0 where it never waited."""
-        return self._waited_until
+    waited_until: float = 0.0
 
     def on_wait(self, ahead: int) -> None:
         """Tells how many jobs come first."""
-        self._waited_until = time.monotonic()
+        self.waited_until = time.monotonic()
         if ahead == 0:
             words = text("job.begins")
         else:

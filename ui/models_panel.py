@@ -65,7 +65,7 @@ class ModelsPanel:
         self.consent = Consent("models")
         with gr.Row(elem_classes="l4f-actions"):
             self.download = button("models.download", variant="primary", visible=False)
-            self.learn = button("models.learn", variant="primary", visible=False)
+            self.learn = button("learn_masks.button", variant="primary", visible=False, elem_id="l4f_models_learn")
         self.about_learning = gr.Markdown("", visible=False, elem_classes="l4f-aside")
         with gr.Row(elem_classes="l4f-actions"):
             self.cancel = button("models.cancel", visible=False)

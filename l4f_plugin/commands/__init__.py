@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import NOISE_MODES
+from ..errors import Cancelled
 
 if TYPE_CHECKING:
     from ..pipeline import Sample
@@ -62,6 +63,31 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """For programs that read the answer."""
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def add_learning_arguments(parser: argparse.ArgumentParser, again: str) -> None:
+    """Which installed class learns, where, and whether `again`, which says what then becomes of what it has."""
+    parser.add_argument("class_name", metavar="CLASS",
+                        help="a name that `l4f classes` lists, or the folder of a bundle")
+    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--again", action="store_true", help=again)
+    add_json_argument(parser)
+
+
+def print_learned(args: argparse.Namespace, folder: Path | None, words: str) -> int:
+    """Says where the class is that learned, `words` for a person. Raises `Cancelled` where it was stopped before."""
+    if folder is None:
+        raise Cancelled
+    if args.json:
+        print_json({"class": args.class_name, "folder": folder})
+    else:
+        print(f"{args.class_name} {words}: {folder}")
+    return 0
+
+
+def report(message: str) -> None:
+    """A step, for a person who watches."""
+    print(message, file=sys.stderr)
 
 
 def print_json(answer: Any) -> None:

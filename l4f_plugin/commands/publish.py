@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import add_json_argument, print_json
+from . import add_json_argument, print_json, report
 
 if TYPE_CHECKING:
     from ..publishing.terms import Declared
@@ -51,11 +50,6 @@ def print_outcome(args: argparse.Namespace, repository: str, *, address: str | N
         print_json({"repository": repository, "address": address, "folder": args.dry_run})
     else:
         print(address or f"{args.dry_run} holds what would be uploaded to {repository}{hint}")
-
-
-def report(message: str) -> None:
-    """A step, for a person who watches."""
-    print(message, file=sys.stderr)
 
 
 def run(args: argparse.Namespace) -> int:

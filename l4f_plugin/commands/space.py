@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .publish import add_publishing_arguments, declared_by, print_outcome, report
+from . import report
+from .publish import add_publishing_arguments, declared_by, print_outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-INTERRUPTED = 130  # as a shell reports a program that was stopped by Ctrl-C
+from ..errors import Cancelled
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and say where the result is. 130 when stopped before the end, as for any interrupted program."""
+    """Train, and say where the result is. Raises `Cancelled` when stopped before the end."""
     kinds = {"generator": _train_generator, "alpha": _train_alpha, "student": _train_student, "refine": _refine}
-    return kinds[args.kind](args)
+    if not kinds[args.kind](args):
+        raise Cancelled
+    return 0
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +93,7 @@ def _add_refine_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common_arguments(parser)
 
 
-def _train_generator(args: argparse.Namespace) -> int:
+def _train_generator(args: argparse.Namespace) -> bool:
     from ..checkpoints.catalogue import resolve
     from ..training.generator import GeneratorSettings
     from ..training.runs import train_generator
@@ -110,7 +112,7 @@ def _train_generator(args: argparse.Namespace) -> int:
         flip=not args.no_flip,
         **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "seed", feature_dtype="dtype"),
     )
-    finished = train_generator(
+    return train_generator(
         args.folder,
         args.out,
         settings,
@@ -121,10 +123,9 @@ def _train_generator(args: argparse.Namespace) -> int:
         device=device,
         save_seconds=args.save_minutes * 60,
     )
-    return 0 if finished else INTERRUPTED
 
 
-def _train_alpha(args: argparse.Namespace) -> int:
+def _train_alpha(args: argparse.Namespace) -> bool:
     from ..checkpoints.catalogue import resolve
     from ..checkpoints.config import read_config
     from ..training.recipes import AlphaSettings, paper_recipe
@@ -137,7 +138,7 @@ def _train_alpha(args: argparse.Namespace) -> int:
     given = _given(
         args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "seed", feature_dtype="dtype"
     )
-    finished = train_alpha(
+    return train_alpha(
         source,
         args.out,
         dataclasses.replace(recipe, **given),
@@ -145,10 +146,9 @@ def _train_alpha(args: argparse.Namespace) -> int:
         device=device,
         save_seconds=args.save_minutes * 60,
     )
-    return 0 if finished else INTERRUPTED
 
 
-def _train_student(args: argparse.Namespace) -> int:
+def _train_student(args: argparse.Namespace) -> bool:
     from ..checkpoints.catalogue import resolve
     from ..checkpoints.config import read_config
     from ..training.student import StudentSettings, student_resolution
@@ -161,13 +161,12 @@ def _train_student(args: argparse.Namespace) -> int:
         resolution=student_resolution(read_config(source).generator.resolution),
         **_given(args, "batch_size", "learning_rate", "steps", "pictures", "seed", feature_dtype="dtype"),
     )
-    finished = train_student(
+    return train_student(
         source, args.out, settings, teacher=args.teacher, device=device, save_seconds=args.save_minutes * 60
     )
-    return 0 if finished else INTERRUPTED
 
 
-def _refine(args: argparse.Namespace) -> int:
+def _refine(args: argparse.Namespace) -> bool:
     from ..checkpoints.catalogue import resolve
     from ..training.refinement import RefinementSettings
     from ..training.runs import refine_alpha
@@ -176,8 +175,7 @@ def _refine(args: argparse.Namespace) -> int:
     source = resolve(args.bundle, with_discriminator=True)
     given = _given(args, "batch_size", "learning_rate", "steps", "seed", feature_dtype="dtype")
     settings = RefinementSettings(**given)
-    finished = refine_alpha(source, args.out, settings, device=device, save_seconds=args.save_minutes * 60)
-    return 0 if finished else INTERRUPTED
+    return refine_alpha(source, args.out, settings, device=device, save_seconds=args.save_minutes * 60)
 
 
 def _given(args: argparse.Namespace, *names: str, **renamed: str) -> dict:
