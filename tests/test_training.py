@@ -14,21 +14,23 @@ import numpy as np
 import pytest
 import torch
 from bundles import tiny_bundle
-from PIL import Image
+from PIL import Image, ImageOps
 
 from l4f_plugin.checkpoints.bundle import load_bundle
+from l4f_plugin.checkpoints.config import read_config
 from l4f_plugin.checkpoints.training_state import load_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.networks.ops import fir_downsample, fir_upsample
-from l4f_plugin.training import loop, losses
+from l4f_plugin.training import augmentation, loop, losses
 from l4f_plugin.training.alpha import AlphaTrainer, shift_at_random
 from l4f_plugin.training.augmentation import AdaptiveProbability, augment
+from l4f_plugin.training.distance import RandomFeatureDistance
 from l4f_plugin.training.generator import GeneratorSettings, GeneratorTrainer
 from l4f_plugin.training.growing import grow_discriminator, grow_generator
-from l4f_plugin.training.pictures import PictureFolder
+from l4f_plugin.training.pictures import PictureFolder, letterbox
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
-from l4f_plugin.training.runs import alpha_trainer, train_alpha, train_generator
+from l4f_plugin.training.runs import DISTANCE, alpha_trainer, train_alpha, train_generator
 
 CHANNELS = {4: 8, 8: 8, 16: 6, 32: 4}
 TINY = GeneratorSettings(
@@ -234,12 +236,86 @@ def test_augmentation_repeats_keeps_gradients_and_can_be_off():
     assert images.grad.abs().sum() > 0
 
 
+def test_augmentation_leaves_bars_and_greys_and_what_is_not_chosen():
+    random = torch.Generator().manual_seed(4)
+    images = torch.rand(64, 3, 32, 32, generator=random) * 2 - 1
+    unlucky = augment(images, 1e-9, random)
+    torch.testing.assert_close(unlucky, images, atol=1e-4, rtol=0)
+    crop = letterbox(32, 3 / 4)
+    assert crop == (0, 32, 4, 28)
+    boxed = augment(images, 1.0, random, crop)
+    assert torch.equal(boxed[..., :4], images[..., :4]) and torch.equal(boxed[..., 28:], images[..., 28:])
+    assert ((boxed - images)[..., 4:28].abs().amax(dim=(1, 2, 3)) > 0.1).all()
+    greys = augment(images[:, :1].expand(-1, 3, -1, -1), 1.0, random)
+    torch.testing.assert_close(greys[:, :1].expand(-1, 3, -1, -1), greys, atol=1e-4, rtol=1e-4)
+
+
+def test_augmentation_moves_a_mark_where_its_map_says():
+    """Quarter turns and mirrors alone, so that each result is one of eight known pictures."""
+
+    class Turns(augmentation._Draws):
+        def _if_chosen(self, draw, neutral, probability=None):
+            self.asked = getattr(self, "asked", 0) + 1
+            chosen = draw if self.asked in (1, 2) else torch.full_like(draw, neutral)  # mirror, quarter turns
+            return chosen.to(self.images)
+
+    mark = torch.zeros(64, 3, 16, 16)
+    mark[:, :, 2, 5] = 1.0
+    moved = augmentation._warp(mark, Turns(mark, 1.0, torch.Generator().manual_seed(0)))
+    turned = [image.rot90(quarters, (1, 2)) for image in (mark[0], mark[0].flip(2)) for quarters in range(4)]
+    found = [min(range(8), key=lambda which: (result - turned[which]).abs().sum().item()) for result in moved]
+    assert set(found) == set(range(8))
+    torch.testing.assert_close(moved, torch.stack([turned[which] for which in found]), atol=1e-4, rtol=0)
+
+
 def test_adaptive_augmentation_follows_overfitting():
     adaptive = AdaptiveProbability()
-    adaptive.update(torch.ones(500_000 // 100, 1))
-    assert adaptive.probability == pytest.approx(0.01)
-    adaptive.update(-torch.ones(500_000 // 50, 1))
-    assert adaptive.probability == 0.0
+    for _ in range(4):
+        assert adaptive.probability == 0.0
+        adaptive.update(torch.ones(250, 1))
+    assert (adaptive.overfitting, adaptive.probability) == (1.0, pytest.approx(0.01))
+    adaptive.update(-torch.ones(100, 1))
+    other = AdaptiveProbability()
+    other.load_state(adaptive.state())
+    for _ in range(3):
+        other.update(-torch.ones(100, 1))
+    assert (other.overfitting, other.probability) == (-1.0, pytest.approx(0.006))
+
+
+def test_letter_boxed_pictures_keep_their_proportions(picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache", letterbox(32, 3 / 4))
+    assert pictures.array.shape == (6, 32, 32, 3)
+    assert not pictures.array[:, :, :4].any() and not pictures.array[:, :, 28:].any()
+    original = np.asarray(Image.open(picture_folder / "0.png"))
+    height, width = original.shape[:2]
+    wanted = ImageOps.fit(Image.fromarray(original), (24, 32), Image.Resampling.LANCZOS)
+    assert (width, height) != (24, 32) and any(np.array_equal(wanted, one[:, 4:28]) for one in pictures.array)
+
+
+def test_the_state_nearest_to_the_real_pictures_is_kept(picture_folder, tmp_path):
+    """A generator that a huge learning rate ruins: the first measurement is its best."""
+    settings = dataclasses.replace(TINY, path_length_weight=0.0, learning_rate=3.0, crop=letterbox(32, 3 / 4))
+    options = {"report": lambda line: None, "grid_pictures": 4, "log_pictures": 4}
+    assert train_generator(picture_folder, tmp_path / "run", settings, 12, **options)
+    measured = [line[DISTANCE] for line in loop.read_metrics(tmp_path / "run")]
+    best = load_bundle(tmp_path / "run" / "best")
+    assert best.config.crop == (0, 32, 4, 28)
+    assert f"{(measured.index(min(measured)) + 1) * 4} of them shown" in best.config.source
+    train_generator(picture_folder, tmp_path / "run", settings, 16, **options)
+    measured = [line[DISTANCE] for line in loop.read_metrics(tmp_path / "run")]
+    assert f"{(measured.index(min(measured)) + 1) * 4} of them" in read_config(tmp_path / "run" / "best").source
+
+
+def test_the_distance_tells_near_from_far():
+    random = torch.Generator().manual_seed(0)
+
+    def draw(count, noise=0.0):
+        smooth = torch.nn.functional.interpolate(torch.rand(count, 3, 4, 4, generator=random), 32, mode="bilinear")
+        return smooth + noise * torch.randn(count, 3, 32, 32, generator=random)
+
+    distance = RandomFeatureDistance([draw(600)])
+    same, near, far = (distance(lambda count, noise=noise: draw(count, noise), 100) for noise in (0.0, 0.2, 0.4))
+    assert 2 * same < near < far / 2
 
 
 def test_shifts_repeat_the_border():

@@ -57,6 +57,8 @@ def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--discriminator-channel-max", type=_positive, help="as --channel-max by default")
     parser.add_argument("--augmentation", choices=["none", "fixed", "adaptive"], default="none",
                         help="of what the discriminator sees, for a few thousand pictures or less; none by default")
+    parser.add_argument("--letterbox", type=_aspect, metavar="W:H", help="keep this shape of picture, with black bars "
+                        "beside it that the class cuts off again; square by default")
     parser.add_argument("--path-length-weight", type=float, default=0.0,
                         help="of a smooth way from code to picture; 0, the default, leaves it out")
     parser.add_argument("--style-mixing", type=float, default=0.5,
@@ -96,6 +98,7 @@ def _add_refine_arguments(parser: argparse.ArgumentParser) -> None:
 def _train_generator(args: argparse.Namespace) -> bool:
     from ..checkpoints.catalogue import resolve
     from ..training.generator import GeneratorSettings
+    from ..training.pictures import letterbox
     from ..training.runs import train_generator
 
     device = _prepare(args)
@@ -106,6 +109,7 @@ def _train_generator(args: argparse.Namespace) -> bool:
         channels=_channel_table(args.resolution, args.channel_base, args.channel_max),
         discriminator_channels=_channel_table(args.resolution, discriminator_base, discriminator_max),
         augmentation=args.augmentation,
+        crop=letterbox(args.resolution, args.letterbox) if args.letterbox else None,
         path_length_weight=args.path_length_weight,
         style_mixing=args.style_mixing,
         noise=not args.no_noise,
@@ -204,6 +208,13 @@ def _channel_table(resolution: int, base: int, most: int) -> dict[int, int]:
     while sizes[-1] < resolution:
         sizes.append(sizes[-1] * 2)
     return {size: max(min(16, most), min(most, base // size)) for size in sizes}
+
+
+def _aspect(text: str) -> float:
+    width, _, height = text.partition(":")
+    if not (width.isdecimal() and height.isdecimal() and 1 / 4 <= int(width) / max(int(height), 1) <= 4):
+        raise argparse.ArgumentTypeError(f"must be width:height, for example 3:4, at most 4 to 1, not {text!r}")
+    return int(width) / int(height)
 
 
 def _positive(text: str) -> int:

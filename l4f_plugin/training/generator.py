@@ -43,6 +43,7 @@ class GeneratorSettings:
     augmentation_probability: float = 0.3
     noise: bool = True  # per-pixel noise inputs; drawings do without: the noise becomes speckle, not texture
     flip: bool = True
+    crop: tuple[int, int, int, int] | None = None  # (top, bottom, left, right) that pictures fill; bars are black
     ema_half_life: int = 5_000  # pictures
     feature_dtype: str = "bfloat16"
     seed: int = 0
@@ -125,6 +126,7 @@ class GeneratorTrainer:
         }
         if settings.augmentation == "adaptive":
             self.adaptive.update(verdict.real_logits)
+            metrics["real_sign"] = self.adaptive.overfitting
             metrics["augmentation_probability"] = self.adaptive.probability
         return metrics
 
@@ -175,15 +177,18 @@ class GeneratorTrainer:
             return images
         adaptive = self.settings.augmentation == "adaptive"
         probability = self.adaptive.probability if adaptive else self.settings.augmentation_probability
-        return augment(images, probability, self.random)
+        return augment(images, probability, self.random, self.settings.crop)
 
     def sample_grid(self, rows: int = 6, columns: int = 10) -> Tensor:
         """Pictures of the averaged weights at psi 1, always from the same z: uint8 ``[H, W, 3]``."""
         random = torch.Generator().manual_seed(1)
-        z = torch.randn(rows * columns, self.settings.latent_dim, generator=random).to(self.device)
-        with torch.no_grad():
-            images = torch.cat([self.averaged(part, noise="stored") for part in z.split(self.settings.batch_size)])
-        return picture_grid(images, columns)
+        return picture_grid(torch.cat([self.draw(columns, random) for _ in range(rows)]), columns)
+
+    @torch.no_grad()
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
+        """``count`` pictures of the averaged weights at psi 1: ``[count, 3, R, R]`` in about [-1, 1]."""
+        z = torch.randn(count, self.settings.latent_dim, generator=random).to(self.device)
+        return self.averaged(z, noise="stored")
 
     def state(self) -> dict:
         """Everything the next step depends on, as nested dictionaries of tensors and numbers."""
@@ -196,7 +201,7 @@ class GeneratorTrainer:
             "discriminator": self.discriminator.state_dict(),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "augmentation_probability": self.adaptive.probability,
+            "augmentation": self.adaptive.state(),
             "mean_path_length": self.mean_path_length,
         }
 
@@ -206,7 +211,8 @@ class GeneratorTrainer:
             getattr(self, name).load_state_dict(state[name])
         self.random.set_state(state["random"])
         self.rounds = state["rounds"]
-        self.adaptive.probability = state["augmentation_probability"]
+        # Runs of before the statistic was kept hold the probability alone.
+        self.adaptive.load_state(state.get("augmentation") or [state["augmentation_probability"], 0.0, 0.0, 0, 0])
         self.mean_path_length = state["mean_path_length"].to(self.device)
 
 

@@ -72,6 +72,7 @@ def train(
     save_seconds: float = 300.0,
     grid_pictures: int = 20_000,
     log_pictures: int = 1_000,
+    measure: Callable[[], dict[str, float]] = dict,
     on_save: Callable[[], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, str], None] | None = None,
@@ -80,7 +81,8 @@ def train(
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
     Ctrl-C, SIGTERM or ``cancelled()`` end the run after the step in progress, with its state saved. A kill loses at
-    most ``save_seconds`` of work. ``on_save`` is called after the state was saved at the end of a run. ``turn()`` is
+    most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is written, and
+    ``on_save`` is called after the state was saved at the end of a run. ``turn()`` is
     entered around each step, so that others may use the device in between; it may raise ``Cancelled``.
     """
     try:
@@ -98,6 +100,7 @@ def train(
                     values = trainer.step()
                     if _crossed(before, trainer.pictures_seen, grid_pictures):
                         write_grid(trainer, folder)
+                        values |= measure()
             except Cancelled:
                 break
             for name, value in values.items():
@@ -142,6 +145,13 @@ def _crossed(before: int, after: int, interval: int) -> bool:
 def _append_metrics(path: Path, record: dict[str, float]) -> None:
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """What a run has logged so far, oldest first; a line that a kill cut short is left out."""
+    path = folder / METRICS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if _pictures_of(line) < float("inf")]
 
 
 def _drop_metrics_after(path: Path, pictures: int) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import UserError
@@ -22,29 +24,53 @@ from ..images import load_picture
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
+Crop = tuple[int, int, int, int]
+
+
+class Frame(NamedTuple):
+    """A square of ``resolution`` pixels a side and the part of it that pictures fill."""
+
+    resolution: int
+    crop: Crop
+
+
+def letterbox(resolution: int, aspect: float) -> Crop | None:
+    """The middle part of a square that has the aspect width / height: (top, bottom, left, right); None for all of it.
+
+    Sides are rounded to multiples of four pixels, so that bars begin at whole pixels at smaller resolutions too.
+    """
+    if aspect == 1:
+        return None
+    long, short = resolution, round(resolution * min(aspect, 1 / aspect) / 8) * 8
+    bar = (long - short) // 2
+    return (bar, bar + short, 0, long) if aspect > 1 else (0, long, bar, bar + short)
+
 
 class PictureFolder:
     """Pictures of a folder and its subfolders, square, at one resolution.
 
     Args:
         folder: searched recursively for PNG, JPEG, WebP, BMP and TIFF files.
-        resolution: side in pixels; pictures are cropped to their centre square and resized.
+        resolution: side of the square in pixels.
+        crop: (top, bottom, left, right) of the square that pictures fill, black bars being the rest; all of it when
+            None. Each picture is cropped around its middle to that shape and resized.
         cache: where the decoded array is kept; later runs map it again as long as no file has changed.
 
     Raises UserError where the folder is missing or holds no picture; files that cannot be read are left out and
     counted in ``unreadable``.
     """
 
-    def __init__(self, folder: Path, resolution: int, cache: Path):
+    def __init__(self, folder: Path, resolution: int, cache: Path, crop: Crop | None = None):
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; name the folder that holds the training pictures.")
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
         if not files:
             raise UserError(f"{folder} holds no pictures; put PNG, JPEG or WebP files there.")
-        array = cache / f"{_fingerprint(files, resolution)}.npy"
+        frame = Frame(resolution, crop or (0, resolution, 0, resolution))
+        array = cache / f"{_fingerprint(files, frame)}.npy"
         if not array.exists():
-            _decode_all(files, resolution, array)
+            _decode_all(files, frame, array)
         self.array = np.load(array, mmap_mode="r")
         self.unreadable = len(files) - len(self.array)
         if not len(self.array):
@@ -57,42 +83,51 @@ class PictureFolder:
         """``[size, 3, R, R]`` float32 in [-1, 1], drawn with replacement; half of them mirrored if ``flip``."""
         indices = torch.randint(len(self.array), (size,), generator=random)
         mirrored = torch.rand(size, generator=random) < 0.5
-        pictures = np.stack([self.array[index] for index in indices.tolist()])
-        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        batch = self._pictures(indices.tolist())
         return torch.where(mirrored.view(-1, 1, 1, 1), batch.flip(3), batch) if flip else batch
 
+    def in_order(self, most: int, batch_size: int = 100) -> Iterator[Tensor]:
+        """At most ``most`` pictures, evenly chosen, in batches as above."""
+        chosen = np.linspace(0, len(self.array) - 1, min(most, len(self.array))).round().astype(int).tolist()
+        for start in range(0, len(chosen), batch_size):
+            yield self._pictures(chosen[start : start + batch_size])
 
-def _fingerprint(files: list[Path], resolution: int) -> str:
-    digest = hashlib.sha256(str(resolution).encode())
+    def _pictures(self, indices: list[int]) -> Tensor:
+        pictures = np.stack([self.array[index] for index in indices])
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def _fingerprint(files: list[Path], frame: Frame) -> str:
+    digest = hashlib.sha256(repr(tuple(frame)).encode())
     for path in files:
         status = path.stat()
         digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:24]
 
 
-def _decode_all(files: list[Path], resolution: int, target: Path) -> None:
+def _decode_all(files: list[Path], frame: Frame, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Processes are spawned: a forked one would inherit the locks of torch's threads.
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), mp_context=spawn) as workers:
-            decoded = workers.map(_decode, files, [resolution] * len(files), chunksize=64)
+            decoded = workers.map(_decode, files, [frame] * len(files), chunksize=64)
             pictures = [picture for picture in decoded if picture is not None]
         partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
-        np.save(partial, np.stack(pictures) if pictures else np.zeros((0, resolution, resolution, 3), np.uint8))
+        nothing = np.zeros((0, frame.resolution, frame.resolution, 3), np.uint8)
+        np.save(partial, np.stack(pictures) if pictures else nothing)
         os.replace(partial, target)
     except OSError as error:
         raise UserError(f"The decoded pictures could not be written to {target.parent}: {error.strerror}.") from error
 
 
-def _decode(path: Path, resolution: int) -> np.ndarray | None:
+def _decode(path: Path, frame: Frame) -> np.ndarray | None:
     try:
-        picture = Image.fromarray(load_picture(path))
+        picture = Image.fromarray(load_picture(path)).convert("RGB")
     except UserError:
         return None
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    if side != resolution:
-        square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return np.asarray(square.convert("RGB"))
+    top, bottom, left, right = frame.crop
+    inner = ImageOps.fit(picture, (right - left, bottom - top), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (frame.resolution, frame.resolution))
+    square.paste(inner, (left, top))
+    return np.asarray(square)

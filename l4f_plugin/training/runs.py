@@ -16,14 +16,17 @@ from ..drawing import crop_of
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from .alpha import AlphaTrainer
+from .distance import PICTURES, RandomFeatureDistance
 from .generator import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
-from .loop import resume, train
+from .loop import read_metrics, resume, train
 from .pictures import PictureFolder
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
 
 BUNDLE_FOLDER = "bundle"
+BEST_FOLDER = "best"
+DISTANCE = "random_feature_distance"
 ATTEMPTS = 3
 
 
@@ -44,7 +47,8 @@ def train_generator(
 
     Args:
         source: folder of a bundle to start from; one of half the resolution is grown.
-        class_name: of the bundle that is written to ``out/bundle``; the name of ``folder`` when None.
+        class_name: of the bundle that is written to ``out/bundle``; the name of ``folder`` when None. The state whose
+            pictures were nearest to the real ones (see ``distance.py``) is kept in ``out/best`` beside it.
         loop_options: ``save_seconds``, ``cancelled``, ``progress``, ... of ``loop.train``.
 
     Returns False when stopped before the end. Raises UserError.
@@ -52,26 +56,46 @@ def train_generator(
     networks = _starting_networks(source, settings) if source else {}
     # Whose weights it started from stays known: their terms may go on to hold.
     started = f", starting from: {read_config(source).source}" if source else ""
-    real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures")
+    name = class_name or Path(folder).resolve().name
+    real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop)
     if real.unreadable:
         report(f"{real.unreadable} files could not be read as pictures and are left out.")
     trainer = GeneratorTrainer(settings, real, device, **networks)
     if resume(trainer, out):
         report(f"Going on from {trainer.pictures_seen:,} pictures.")
+
+    def write_bundle(target: Path) -> None:
+        trainer.averaged.latent_avg.copy_(trainer.averaged.estimate_latent_avg())
+        config = BundleConfig.for_networks(
+            trainer.averaged,
+            trainer.discriminator,
+            class_name=name,
+            title=name,
+            licence=licence,
+            crop=settings.crop,
+            source=f"trained from {len(real):,} pictures, {trainer.pictures_seen:,} of them shown{started}"[:2000],
+        )
+        save_bundle(Bundle(config, trainer.averaged, discriminator=trainer.discriminator), target, dtype=torch.float32)
+
+    best = min((line[DISTANCE] for line in read_metrics(out) if DISTANCE in line), default=float("inf"))
+
+    def measure() -> dict[str, float]:
+        nonlocal best
+        random = torch.Generator().manual_seed(0)
+        distance = RandomFeatureDistance(real.in_order(PICTURES), device)
+        value = distance(lambda count: trainer.draw(count, random), settings.batch_size)
+        if value < best:
+            best = value
+            write_bundle(out / BEST_FOLDER)
+        return {DISTANCE: value}
+
+    if len(real) > 1:
+        loop_options = {"measure": measure} | loop_options
     finished = train(trainer, out, pictures, **loop_options)
-    name = class_name or Path(folder).resolve().name
-    trainer.averaged.latent_avg.copy_(trainer.averaged.estimate_latent_avg())
-    config = BundleConfig.for_networks(
-        trainer.averaged,
-        trainer.discriminator,
-        class_name=name,
-        title=name,
-        licence=licence,
-        source=f"trained from {len(real):,} pictures, {trainer.pictures_seen:,} of them shown{started}"[:2000],
-    )
-    bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)
-    save_bundle(bundle, out / BUNDLE_FOLDER, dtype=torch.float32)
+    write_bundle(out / BUNDLE_FOLDER)
     report(f"The bundle is in {out / BUNDLE_FOLDER}, after {trainer.pictures_seen:,} pictures.")
+    if (out / BEST_FOLDER).exists():
+        report(f"The state nearest to the real pictures (distance {best:.4g}) is in {out / BEST_FOLDER}.")
     return finished
 
 
@@ -126,7 +150,8 @@ def train_alpha(
     if settings.real_samples == "pictures":
         if folder is None:
             raise UserError("This recipe compares with real pictures; name their folder after the bundle.")
-        real = PictureFolder(folder, bundle.generator.config.resolution, cache_folder() / "pictures")
+        resolution = bundle.generator.config.resolution
+        real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
     for attempt in range(1, ATTEMPTS + 1):
         trainer = alpha_trainer(bundle, settings, device, real)
         attempt_folder = out / f"attempt{attempt}"
