@@ -83,6 +83,8 @@ def test_bodies_run_out_of_the_bottom_edge_and_eyes_stay_on_their_line(style):
     assert max(lines) - min(lines) <= 0.17
     assert abs(np.mean(lines) - 0.5) < 0.05
     assert 0.9 <= min(scales) < 0.92 and 1.08 < max(scales) <= 1.1
+    near, far = (avatar.place(np.random.default_rng(1), frame, scale)[2] for scale in (1.3, 0.55))
+    assert near / far == pytest.approx(0.55 / 1.3)
 
 
 @pytest.mark.parametrize("kind", avatar_backgrounds.COMPUTED)

@@ -392,6 +392,21 @@ def test_masks_are_learned_into_a_bundle_that_keeps_the_generator(tiny_bundle_fo
         train_alpha(tiny_bundle_folder, tmp_path / "paper", paper_recipe("horse"))
 
 
+def test_limits_on_the_area_are_let_go_once_masks_have_formed():
+    generator = Generator(TINY.generator_config())
+    trainer = AlphaTrainer(AlphaSettings(steps=100, feature_dtype="float32"), generator)
+    half, full, none = (torch.full((2, 1, 4, 4), area) for area in (0.4, 0.9, 0.0))
+    assert trainer._area_loss(half) == 0
+    assert trainer._area_loss(full).item() == pytest.approx(8 * 0.4)
+    trainer.rounds = 35
+    assert trainer._area_loss(half).item() == pytest.approx(0.2)
+    assert trainer._area_loss(full).item() == pytest.approx(0.45)
+    assert trainer._area_loss(none).item() == pytest.approx(8 * 0.05)
+    published = AlphaTrainer(paper_recipe("horse"), generator)
+    published.rounds = published.settings.steps - 1
+    assert published._area_loss(full).item() == pytest.approx(6 * 0.5)
+
+
 def test_a_bundle_is_grown_to_twice_its_resolution(picture_folder, tmp_path):
     small = dataclasses.replace(TINY, path_length_weight=0.0, augmentation="none")
     train_generator(picture_folder, tmp_path / "small", small, 4, report=lambda line: None)

@@ -64,6 +64,7 @@ class Settings:
     seed: int
     renderer: str
     background_folders: tuple[str, ...]
+    scale: float = 1.0  # of the portraits: larger than 1 is nearer
 
 
 def default_folder() -> Path:
@@ -71,12 +72,12 @@ def default_folder() -> Path:
     return Path(cache) / "labels4free"
 
 
-def place(random: np.random.Generator, frame: Frame) -> tuple[float, float, float]:
-    """The square (left, top, side) of the drawing plane to show: a shift of up to 5 %, a scale of .9 to 1.1.
+def place(random: np.random.Generator, frame: Frame, scale: float = 1.0) -> tuple[float, float, float]:
+    """The square (left, top, side) of the drawing plane to show: a shift of up to 5 %, `scale` times .9 to 1.1.
 
     The bottom edge never lies below the plane's, where the drawn body ends.
     """
-    side = frame.plane / (frame.scale * random.uniform(0.9, 1.1))
+    side = frame.plane / (frame.scale * scale * random.uniform(0.9, 1.1))
     left = frame.centre - side * (0.5 + random.uniform(-0.05, 0.05))
     top = frame.eyes - side * (frame.eye_height + random.uniform(-0.05, 0.05))
     return left, min(top, frame.plane - side), side
@@ -188,7 +189,7 @@ def make_picture(split: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     names = list(FRAMES)
     weights = np.array([FRAMES[name].weight for name in names])
     style = names[random.choice(len(names), p=weights / weights.sum())]
-    box = place(random, FRAMES[style])
+    box = place(random, FRAMES[style], _worker["settings"].scale)
     flip = bool(random.random() < 0.5)
     seed = _worker["settings"].seed * 100_000_000 + SPLITS[split] + number
     portrait = close_seams(_worker["renderer"].draw(style, seed, box))
@@ -225,6 +226,7 @@ def describe(settings: Settings, counts: dict[str, int]) -> dict:
         "title": "Labels4Free avatars",
         "resolution": RESOLUTION,
         "seed": settings.seed,
+        "scale": settings.scale,
         "splits": {
             split: {"pictures": count, "portrait_seeds": [first[split], first[split] + count]}
             for split, count in counts.items()
@@ -234,7 +236,7 @@ def describe(settings: Settings, counts: dict[str, int]) -> dict:
         "backgrounds": read_list(renderer / "backgrounds.json"),
         "command": "python3 -m l4f_plugin.datasets.avatar --out DIR "
         + " ".join(f"--{split} {count}" for split, count in counts.items())
-        + f" --seed {settings.seed}",
+        + f" --seed {settings.seed} --scale {settings.scale:g}",
     }
 
 
@@ -242,7 +244,8 @@ def _check_same_recipe(path: Path, description: dict) -> None:
     if not path.exists():
         return
     earlier = json.loads(path.read_text(encoding="utf-8"))
-    for key in ("schema_version", "resolution", "seed", "frames", "versions", "styles", "backgrounds"):
+    earlier.setdefault("scale", 1.0)  # sets of before the option
+    for key in ("schema_version", "resolution", "seed", "scale", "frames", "versions", "styles", "backgrounds"):
         if earlier.get(key) != description[key]:
             raise UserError(f"{path.parent} holds a set with another {key}: choose another --out folder.")
 
@@ -296,6 +299,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--validation", type=int, default=2_000, metavar="N", help="validation pictures")
     parser.add_argument("--test", type=int, default=2_000, metavar="N", help="test pictures")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: 0)")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="X",
+                        help="size of the portraits: 1.3 is nearer, 0.55 farther (default: 1)")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="worker processes (default: 2)")
     parser.add_argument("--renderer", type=Path, default=RENDERER, help="folder of render.mjs")
     parser.add_argument(
@@ -314,10 +319,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.seed < 0 or min(counts.values()) < 0 or max(counts.values()) > 1_000_000:
             raise UserError("Give a seed of 0 or more and at most 1,000,000 pictures a split.")
+        if not 0.3 <= options.scale <= 2:
+            raise UserError("Give a scale from 0.3 to 2.")
         if options.processes < 1:
             raise UserError("Give at least one process.")
         folders = [*options.backgrounds, default_folder() / "backgrounds", Path("/usr/share")]
-        settings = Settings(options.seed, str(options.renderer), tuple(map(str, folders)))
+        settings = Settings(options.seed, str(options.renderer), tuple(map(str, folders)), options.scale)
         build(options.out, counts, settings, options.processes)
         contact_sheet(options.out).save(options.out / "sheet.png")
     except UserError as error:

@@ -113,13 +113,20 @@ class AlphaTrainer:
             loss = (
                 adversarial * settings.adversarial_weight
                 + undecided * settings.binarisation_weight_at(self.rounds)
-                + area_below(alpha, settings.least_area) * settings.least_area_weight
-                + area_above(alpha, settings.most_area) * settings.most_area_weight
+                + self._area_loss(alpha)
             )
             descend(self.alpha_optimizer, loss)
         area = alpha.mean().item()
         self.mean_area = COLLAPSE_DECAY * self.mean_area + (1 - COLLAPSE_DECAY) * area
         return {"alpha_loss": adversarial.item(), "area": area, "undecided": undecided.item()}
+
+    def _area_loss(self, alpha: Tensor) -> Tensor:
+        settings = self.settings
+        if settings.limited_at(self.rounds):
+            below = area_below(alpha, settings.least_area) * settings.least_area_weight
+            return below + area_above(alpha, settings.most_area) * settings.most_area_weight
+        floor = area_below(alpha, settings.floor_area) * settings.floor_weight
+        return floor + alpha.mean() * settings.area_weight
 
     def _composite(self) -> tuple[Tensor, Tensor]:
         """Composites ``[N, 3, R, R]`` and their masks ``[N, 1, R, R]``; gradients reach mask and background only."""

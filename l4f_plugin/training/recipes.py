@@ -46,6 +46,12 @@ class AlphaSettings:
     least_area_weight: float = 8.0
     most_area: float = 0.5
     most_area_weight: float = 8.0
+    # These limits break the symmetry of subject and background, no more: an object may well cover more or less. Once
+    # a mask has formed, the discriminator holds it at the object's edge from either side.
+    limits_until: float = 0.35  # of the steps; then these limits are let go, and the next three hold
+    area_weight: float = 0.5  # of the mean area: a gentle pressure, without which a veil over the background may stay
+    floor_area: float = 0.05  # only against emptiness
+    floor_weight: float = 8.0
     ema_decay: float = 0.99
     feature_dtype: str = "bfloat16"
     seed: int = 0
@@ -55,6 +61,10 @@ class AlphaSettings:
         """The ramp: an undecided mask must be free to move before it is asked to decide."""
         ramp_steps = self.binarisation_ramp * self.steps
         return self.binarisation_weight * (min(1.0, step / ramp_steps) if ramp_steps else 1.0)
+
+    def limited_at(self, step: int) -> bool:
+        """Whether the area of the masks is still kept within its limits."""
+        return step < self.limits_until * self.steps
 
     def discriminator_config(self, generator: GeneratorConfig) -> DiscriminatorConfig:
         """A discriminator for pictures of that generator, which is trained from scratch."""
@@ -134,5 +144,6 @@ def paper_recipe(class_name: str) -> AlphaSettings:
         least_area_weight=row.mask_weight,
         most_area=1.0 - row.background_area,
         most_area_weight=row.background_weight,
+        limits_until=1.0,
         ema_decay=0.5 ** (32 / 10_000),
     )
