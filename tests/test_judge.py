@@ -81,8 +81,9 @@ def test_what_is_no_data_set_is_said_in_a_sentence(dataset, tmp_path):
 def test_distortions_repeat_for_a_seed_and_stay_in_range():
     pictures, masks = as_tensors(discs(16, 0))
     first, again, other = (distortion.distort(pictures, masks, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
-    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], other[0])
+    for one, same in zip(first, again, strict=True):
+        torch.testing.assert_close(one, same)
+    assert not torch.allclose(first[0], other[0], atol=0.1)
     assert first[0].shape == pictures.shape and first[1].shape == masks.shape
     assert all(tensor.min() >= 0 and tensor.max() <= 1 for tensor in first)
 
@@ -183,7 +184,7 @@ def test_a_judge_is_trained_once_and_kept(dataset, tmp_path):
     again = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
     assert len(steps) == 16 and again.seed == 3 and again.settings == SMALL
     pictures = discs(3, 0).pictures
-    np.testing.assert_array_equal(judge_masks(first, pictures), judge_masks(again, pictures))
+    np.testing.assert_allclose(judge_masks(first, pictures), judge_masks(again, pictures), atol=1e-5)
 
 
 def test_a_damaged_judge_is_trained_anew(dataset, tmp_path):

@@ -35,14 +35,6 @@ TINY = StudentSettings(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def discs(count: int, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """Pictures uint8 [N, S, S, 3] of orange discs before blue, and their masks uint8 [N, S, S]."""
     random = np.random.default_rng(0)
@@ -83,7 +75,7 @@ def test_a_bundle_keeps_its_student_and_an_older_one_loads_without(tmp_path):
     assert loaded.student.config == StudentConfig((2, 2), 32) == loaded.config.student
     assert "student.safetensors" in WEIGHTS and "student.safetensors" in read_summary(tmp_path / "newer").files
     picture = torch.rand(1, 3, 20, 20)
-    assert torch.equal(loaded.student(picture), bundle.student(picture))
+    torch.testing.assert_close(loaded.student(picture), bundle.student(picture))
     without = json.loads((tmp_path / "older" / "config.json").read_text())
     del without["student"]  # as written before there were students
     (tmp_path / "older" / "config.json").write_text(json.dumps(without))
@@ -125,14 +117,15 @@ def test_composites_are_new_each_time_and_the_same_for_a_seed():
     first, alpha = put_together(parts, torch.Generator().manual_seed(1))
     again, _ = put_together(parts, torch.Generator().manual_seed(1))
     other, _ = put_together(parts, torch.Generator().manual_seed(2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    torch.testing.assert_close(first, again)
+    assert not torch.allclose(first, other, atol=0.1)
     assert first.shape == (6, 3, 32, 32) and alpha.shape == (6, 1, 32, 32)
     for values in (first, alpha):
         assert values.min() >= 0 and values.max() <= 1
     assert 0.02 < alpha.mean() < 0.9
 
 
-def test_a_student_learns_and_goes_on_exactly_where_it_stopped(tmp_path):
+def test_a_student_learns_and_goes_on_exactly_where_it_stopped(one_thread, tmp_path):
     pictures = labelled_pictures(*discs(12))
     whole = StudentTrainer(TINY, pictures)
     metrics = [whole.step() for _ in range(6)]
