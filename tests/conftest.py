@@ -23,7 +23,11 @@ settings.load_profile("l4f")
 LONGEST = ("test_matrix.py", "test_browser.py")
 MOST_PROCESSES = 8  # each takes most of a gigabyte
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads each as there are cores would be in each other's way
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "L4F_WITHOUT_ONEDNN" in os.environ:  # see noxfile.py; other libraries compute then, and round otherwise
+    import torch
+
+    torch.backends.mkldnn.set_flags(False)
 
 
 @pytest.hookimpl(optionalhook=True)
