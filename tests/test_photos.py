@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import zipfile
 
 import numpy as np
 import pytest
+import torch
 from alike import assert_alike
 from bundles import red_finder, tiny_bundle
 from hypothesis import given
@@ -20,7 +22,8 @@ from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext, read_infotext
-from l4f_plugin.photos import Photo, PhotoOrigin, place
+from l4f_plugin.networks import StudentConfig
+from l4f_plugin.photos import Photo, PhotoOrigin, coarse_alpha, digest_of, place
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.runtime import CancelToken
 from l4f_plugin.samples import Sample
@@ -181,6 +184,86 @@ def test_no_halo_of_the_old_background_shows_on_a_new_one(size):
     assert np.abs(matting.blend(cleaned, green, truth)[band] - wanted[band]).mean() < 0.3 * halo
     assert np.array_equal(cleaned[truth >= compositing.CONFIDENT], picture[truth >= compositing.CONFIDENT])
     assert np.abs(cleaned[truth == 0].astype(int) - RED).max() < 40, "the old background is in the cut-out"
+
+
+def test_strips_leave_no_trace(monkeypatch):
+    random = np.random.default_rng(0)
+    picture, other = random.integers(0, 256, (2, 530, 90, 3), np.uint8)
+    alpha = disc(90, 530, softness=20.0)
+    coarse = np.asarray(Image.fromarray(alpha).resize((9, 53), Image.Resampling.BOX))
+
+    def made() -> list[np.ndarray]:
+        return [matting.refine(picture, coarse), matting.clean_colours(picture, alpha),
+                matting.blend(picture, other, alpha)]
+
+    whole = made()
+    for rows in (1, 97, 529):
+        monkeypatch.setattr(matting, "STRIP_PIXELS", rows * 90 + 7)
+        for one, strips in zip(whole, made(), strict=True):
+            assert_alike(one, strips)
+    monkeypatch.setattr(matting, "STRIP_PIXELS", 5)
+    assert_alike(whole[2][:3], matting.blend(picture[:3], other[:3], alpha[:3]))
+    exact = compositing.composite(compositing.to_float(picture), compositing.to_float(other), alpha)
+    assert_alike(whole[2], compositing.to_bytes(exact))
+
+
+@pytest.mark.parametrize("size", [(60, 40), (900, 200), (200, 1600)])
+def test_what_is_done_in_parts_comes_near_to_what_is_done_at_once(size):
+    """Photographs are done at a smaller size where that hides nothing; samples are not."""
+    picture, alpha = photograph(*size, softness=max(size) / 40), disc(*size, softness=max(size) / 40)
+    exact = compositing.to_bytes(compositing.estimate_foreground(compositing.to_float(picture), alpha))
+    cleaned = matting.clean_colours(picture, alpha)
+    steps = 0 if max(size) <= matting.COLOUR_SIDE else 12
+    assert np.abs(cleaned[alpha > 0.1].astype(int) - exact[alpha > 0.1]).max() <= steps
+    for radius in (1, 2, 30):
+        exact = compositing.to_bytes(compositing.blurred_background(compositing.to_float(picture), alpha, radius))
+        behind = matting.blurred_behind(picture, alpha, radius)
+        assert_alike(behind, exact, 1 if max(size) <= matting.GUIDE_SIDE else 24)
+
+
+def test_what_the_coarse_mask_is_sure_of_is_kept_before_any_background():
+    picture, truth = np.random.default_rng(1).integers(0, 256, (600, 800, 3), np.uint8), disc(800, 600)
+    coarse = np.asarray(Image.fromarray(truth).resize((80, 60), Image.Resampling.BOX))
+    refined = matting.refine(picture, coarse)
+    sure = compositing.grow(truth, -110), 1 - compositing.grow(truth, 110)
+    assert sure[0].any() and refined[sure[0] == 1].min() == 1
+    assert sure[1].any() and refined[sure[1] == 1].max() == 0
+
+
+def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
+    seen = []
+
+    class Ramp:
+        config = StudentConfig((2, 2), 32)
+
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(batch.shape))
+            assert batch.min() >= 0 and 0.4 < batch.max() <= 1
+            return batch[:, :1] * 4 + torch.linspace(-3, 3, batch.shape[3])
+
+    for (width, height), shape in [((64, 96), (48, 32)), ((16, 16), (32, 32)), ((400, 20), (6, 128)),
+                                   ((2, 4000), (128, 1))]:
+        picture = np.zeros((height, width, 3), np.uint8)
+        picture[:, width // 2 :] = 255
+        coarse = coarse_alpha(Ramp(), picture, torch.device("cpu"))
+        assert seen[-2:] == [(1, 3, *shape)] * 2 and coarse.shape == shape and coarse.dtype == np.float32
+    ramp = np.linspace(-3, 3, 32)
+    flat = coarse_alpha(Ramp(), np.full((32, 32, 3), 255, np.uint8), torch.device("cpu"))
+    both = (1 / (1 + np.exp(-4 - ramp)) + 1 / (1 + np.exp(-4 + ramp))) / 2
+    assert np.abs(flat - both).max() < 1e-5
+
+
+def test_a_photograph_is_known_by_its_bytes(tmp_path):
+    content = encoded(photograph(20, 10))
+    (tmp_path / "a.png").write_bytes(content)
+    expected = hashlib.sha256(content).hexdigest()[:16]
+    stream = io.BytesIO(content)
+    stream.seek(5)
+    for source in (content, tmp_path / "a.png", str(tmp_path / "a.png"), stream):
+        assert digest_of(source) == expected
+    assert digest_of(Image.new("RGB", (2, 2))) == hashlib.sha256(bytes(12)).hexdigest()[:16]
+    with pytest.raises(UserError, match="missing.png could not be read"):
+        digest_of(tmp_path / "missing.png")
 
 
 def test_blends_are_exact_where_the_mask_is_decided():
