@@ -19,9 +19,9 @@ def assert_alike(one: np.ndarray | Image.Image, other: np.ndarray | Image.Image,
     scale = 1 if first.dtype == np.uint8 else 255
     difference = np.abs(first.astype(np.float64) - second) * scale
     if first.ndim == 3 and first.shape[2] == 4:
-        assert difference[..., 3].max() <= steps
+        assert difference[..., 3].max(initial=0) <= steps
         steps = max(steps, COLOUR_STEPS)
-    assert difference.max() <= steps
+    assert difference.max(initial=0) <= steps
 
 
 def assert_alike_samples(one, other, parts: tuple[str, ...] = ("image", "alpha", "background")) -> None:

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from l4f_plugin import compositing
-from l4f_plugin.arguments import Background, parse_seeds
+from l4f_plugin.arguments import (
+    Background,
+    EdgeOptions,
+    check_seed,
+    check_seeds,
+    check_truncation_psi,
+    parse_seeds,
+)
 from l4f_plugin.checkpoints.bundle import load_bundle
 from l4f_plugin.checkpoints.folders import WEIGHTS_FOLDER
 from l4f_plugin.errors import Cancelled, UserError
@@ -378,6 +385,52 @@ def test_swap_refuses_what_makes_no_sense(pipeline, arguments, sentence):
     with pytest.raises(UserError, match=sentence) as refusal:
         pipeline.swap(**{"subject": 1, "background": "transparent", **arguments})
     assert str(refusal.value).count(". ") == 0, "one sentence"
+
+
+@pytest.mark.parametrize(("name", "least", "most", "step"), [
+    ("threshold", 0, 1, 1e-9), ("grow", -128, 128, 1), ("feather", 0, 128, 1e-9), ("seed", 0, 2**32 - 1, 1),
+    ("psi", -2, 2, 1e-9), ("blur", 0, 128, 1e-3)])
+def test_bounds_belong_to_what_is_allowed(name, least, most, step):
+    def check(value):
+        if name == "blur":
+            return Background.parse(f"blur:{value}").radius
+        if name in ("seed", "psi"):
+            return {"seed": check_seed, "psi": check_truncation_psi}[name](value)
+        return getattr(EdgeOptions(**{name: value}), name)
+
+    assert check(least) == least and check(most) == most and check(np.int64(most)) == most
+    for outside in (least - step, most + step):
+        with pytest.raises(UserError):
+            check(outside)
+    if name != "blur":
+        for nonsense in (True, np.bool_(False), "1", None if name != "threshold" else "x"):
+            with pytest.raises(UserError):
+                check(nonsense)
+
+
+def test_ten_thousand_seeds_are_the_most():
+    assert parse_seeds("0-9999") == list(range(10_000)) and len(parse_seeds("0-4998, 1,2 ,3 ,5000-9996")) == 9999
+    assert parse_seeds(" 4294967295, ,000000000007,") == [2**32 - 1, 7] and check_seeds(range(10_000))[-1] == 9999
+    for written in ("0-9999,1", "1,0-9999", "0-4999,0-4999,7"):
+        with pytest.raises(UserError, match="The number of pictures must be a whole number from 1 to 10000"):
+            parse_seeds(written)
+
+
+def test_backgrounds_are_read_as_people_write_them():
+    assert Background.parse(" #A0f ").colour == (0xAA, 0, 0xFF) and Background.parse("#A0f").label == "#aa00ff"
+    assert Background.parse("#010203").colour == (1, 2, 3)
+    for written, radius, label in (("0", 0, "0"), ("7.50", 7.5, "7.5"), ("128", 128, "128")):
+        parsed = Background.parse(f"blur:{written}")
+        assert (parsed.kind, parsed.radius, parsed.label) == ("blur", radius, f"blur:{label}")
+    assert Background.parse(" Transparent").kind == Background.parse("transparent").label == "transparent"
+    seed = Background.parse("seed:4294967295")
+    assert (seed.kind, seed.seed, seed.label) == ("seed", 2**32 - 1, "seed:4294967295")
+    assert Background.parse(seed) is seed
+    grey = Background.parse(np.full((3, 4), 9, np.uint8))
+    assert grey.kind == grey.label == "picture" and grey.picture.shape == (3, 4, 3) and (grey.picture == 9).all()
+    for shape, dtype in (((4,), np.uint8), ((2, 2, 2, 3), np.uint8), ((4, 4, 3), np.float32)):
+        with pytest.raises(UserError, match="must be uint8"):
+            Background.parse(np.zeros(shape, dtype))
 
 
 def test_text_from_a_network_names_no_file(tmp_path):

@@ -173,7 +173,7 @@ def test_a_killed_command_goes_on_and_ends_alike(picture_folder, tmp_path):
 
 def test_a_stop_request_ends_the_step_and_saves(picture_folder, tmp_path):
     pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
-    trainer, handler = GeneratorTrainer(TINY, pictures), signal.getsignal(signal.SIGINT)
+    trainer = GeneratorTrainer(TINY, pictures)
     step = trainer.step
 
     def interrupted_step():
@@ -184,7 +184,7 @@ def test_a_stop_request_ends_the_step_and_saves(picture_folder, tmp_path):
     assert loop.train(trainer, tmp_path / "run", 400) is False
     resumed = GeneratorTrainer(TINY, pictures)
     assert loop.resume(resumed, tmp_path / "run") and resumed.pictures_seen == 4
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_grown_networks_compute_what_they_computed():
