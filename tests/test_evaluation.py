@@ -200,11 +200,10 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path):
     write_mask(truth / "a.png", TRUTH)
     with pytest.raises(UserError, match=r"The mask 'a' in .*t has no partner of that name in .*p\."):
         compare_folders(predicted, truth)
-    for name in ("c", "d"):
-        write_mask(truth / f"{name}.png", TRUTH)
-    with pytest.raises(UserError, match=r"The mask 'a' in .*p \(and 2 more such\)\."):
+    write_mask(truth / "c.png", TRUTH)
+    with pytest.raises(UserError, match=r"The mask 'a' in .*p \(and 1 more such\)\."):
         compare_folders(predicted, truth)
-    (truth / "c.png").unlink(), (truth / "d.png").unlink()
+    (truth / "c.png").unlink()
     write_mask(truth / "a.bmp", TRUTH)
     with pytest.raises(UserError, match="share the name 'a'"):
         compare_folders(predicted, truth)

@@ -285,6 +285,7 @@ def test_edges_are_edited_before_the_swap(pipeline, samples):
     expected = compositing.edit_alpha(sample.alpha, level=0.6, pixels=2, radius=1.5, keep_largest=True)
     assert np.array_equal(np.asarray(result.alpha), compositing.to_bytes(expected))
     assert np.array_equal(np.asarray(result.cutout)[..., 3], compositing.to_bytes(expected))
+    assert EdgeOptions() == EdgeOptions(threshold=None, grow=0, feather=0, keep_largest=False)
     fields = parse_infotext(result.infotext)
     assert fields["Threshold"] == "0.6" and fields["Grow"] == "2" and fields["Background"] == "#000000"
     assert fields["Largest piece only"] == "True"
@@ -455,12 +456,14 @@ def test_seeds_that_make_no_sense_are_refused(written):
         parse_seeds(written)
 
 
-def test_minus_one_draws_a_seed():
+def test_minus_one_draws_a_seed(monkeypatch):
     drawn = parse_seeds("-1,-1 4")
     assert drawn[2] == 4 and drawn[0] != drawn[1]
     assert all(0 <= seed < 2**32 for seed in drawn)
     background = Background.parse("seed:-1")
     assert background.label == f"seed:{background.seed}" and 0 <= background.seed < 2**32
+    monkeypatch.setattr("secrets.randbelow", lambda most: most - 1)
+    assert parse_seeds("-1") == [Background.parse("seed:-1").seed] == [2**32 - 1]
 
 
 def test_networks_that_a_drawing_brings_back_can_be_learned_from_later(tiny_bundle_folder):
