@@ -101,6 +101,7 @@ def test_pictures_are_taken_apart_so_that_they_can_be_put_together():
     again = alpha * parts[..., :3] + (1 - alpha) * parts[..., 4:]
     assert np.abs(again - pictures[0]).max() < 12
     assert np.abs(parts[..., 4:].astype(int) - [20, 60, 160]).max() < 12, "the subject shows in its background"
+    assert np.array_equal(parts[..., 4:][masks[0] == 0], pictures[0][masks[0] == 0]), "what is seen stays as it is"
 
 
 def test_masks_that_teach_nothing_are_left_out():
