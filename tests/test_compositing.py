@@ -153,7 +153,7 @@ def test_blur_has_the_standard_deviation_it_was_asked_for(radius):
     profile = compositing.blur(point, radius).sum(axis=0)
     assert profile.sum() == pytest.approx(1, abs=0.01)
     mean = (profile * offsets).sum()
-    assert np.sqrt((profile * (offsets - mean) ** 2).sum()) == pytest.approx(radius, rel=0.02)
+    assert np.sqrt((profile * (offsets - mean) ** 2).sum()) == pytest.approx(radius, rel=0.0125)
     assert abs(mean) < 0.1 * radius
 
 
@@ -235,7 +235,7 @@ def test_a_rim_is_kept_within_its_reach_and_faint_bridges_join_nothing():
     alpha[:, :10], alpha[:, 10:20] = 1, 0.1  # fainter than any piece, up to where the rim ends
     alpha[:, 20:28] = 0.5
     kept = compositing.largest_component(alpha)
-    assert np.array_equal(kept[4] > 0, np.arange(40) < 10 + compositing.FRINGE)
+    assert np.array_equal(kept[4] > 0, np.arange(40) < 13)
     assert np.array_equal(kept[:, :10], alpha[:, :10])
     alpha[:, 10:20] = 0.11
     assert np.array_equal(compositing.largest_component(alpha), alpha), "one piece now"
