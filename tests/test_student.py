@@ -32,6 +32,7 @@ from l4f_plugin.training.cut_pictures import (
 from l4f_plugin.training.student import StudentSettings, StudentTrainer, put_together
 from l4f_plugin.training.student_runs import train_student
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
 TINY = StudentSettings(
     steps=6, batch_size=4, pictures=12, resolution=32, channels=(4, 6, 8), feature_dtype="float32"
 )
@@ -227,7 +228,7 @@ def test_composites_are_new_each_time_and_the_same_for_a_seed():
     assert 0.02 < alpha.mean() < 0.9
 
 
-def test_a_student_learns_and_goes_on_exactly_where_it_stopped(one_thread, tmp_path):
+def test_a_student_learns_and_goes_on_exactly_where_it_stopped(tmp_path):
     pictures = labelled_pictures(*discs(12))
     whole = StudentTrainer(TINY, pictures)
     metrics = [whole.step() for _ in range(6)]

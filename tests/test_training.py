@@ -30,6 +30,7 @@ from l4f_plugin.training.pictures import PictureFolder
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
 from l4f_plugin.training.runs import alpha_trainer, train_alpha, train_generator
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
 CHANNELS = {4: 8, 8: 8, 16: 6, 32: 4}
 TINY = GeneratorSettings(
     resolution=32, channels=CHANNELS, discriminator_channels=CHANNELS, latent_dim=6, style_dim=7, mapping_layers=2,
@@ -89,7 +90,7 @@ def test_folders_without_pictures_are_refused_in_words(content, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["generator", "alpha"])
-def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(one_thread, kind, picture_folder, tmp_path):
+def test_a_resumed_run_ends_with_the_weights_of_one_never_stopped(kind, picture_folder, tmp_path):
     pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
 
     def trainer():
