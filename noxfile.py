@@ -1,14 +1,20 @@
-"""The page under every generation of Gradio that the plug-in lives with.
+"""The page under every generation of Gradio that the plug-in lives with, and all tests as on other processors.
 
     python -m nox                            every test of the page, under each Gradio
     python -m nox -s "page(3.41.2)" -- -k swap            one Gradio, with pytest's own options
     python -m nox -s "page(3.41.2)" -- -m clicked_path    what CI runs of the others
+    python -m nox -s processor               all tests with other instruction sets and threads, without oneDNN, busy
+    python -m nox -s "processor(avx2)" -- tests/test_pipeline.py
 
-To be run by the Python of `.venv`, whose PyTorch the environments share; everything else they install themselves.
+To be run by the Python of `.venv`, whose PyTorch the environments of the page share; everything else they install
+themselves. The tests of `processor` are run by `.venv` itself.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import sysconfig
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +37,20 @@ TESTS = (
 )
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")  # as install.py, see tests/conftest.py
 
+# What differs from machine to machine and changes in which order sums are rounded. The tests' own process is without
+# oneDNN in one of them, see tests/conftest.py.
+PROCESSORS = {
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "default": {},
+    "1 thread": {"OMP_NUM_THREADS": "1"},
+    "2 threads": {"OMP_NUM_THREADS": "2"},
+    "no onednn": {"L4F_WITHOUT_ONEDNN": "1"},
+    "busy": {},
+}
+BUSY_PROCESSES = 8
+
+nox.options.sessions = ["page"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
@@ -45,6 +65,21 @@ def page(session: nox.Session, gradio: str) -> None:
     session.install("--no-compile", f"gradio=={gradio}", *GRADIOS[gradio], "-e", ".[test]")
     files = sorted(str(file) for pattern in TESTS for file in Path("tests").glob(pattern))
     session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *SIDE_BY_SIDE, *files, *session.posargs)
+
+
+@nox.session(name="processor", python=False)
+@nox.parametrize("kind", list(PROCESSORS), ids=list(PROCESSORS))
+def processor(session: nox.Session, kind: str) -> None:
+    """All tests, or those that are named, as they would be on another processor or one that is busy."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            for _ in range(BUSY_PROCESSES if kind == "busy" else 0)]
+    try:
+        environment = {**os.environ, **PROCESSORS[kind]}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SIDE_BY_SIDE, *session.posargs]
+        session.run(*command, env=environment, external=True)
+    finally:
+        for process in busy:
+            process.kill()
 
 
 def share_torch(session: nox.Session) -> None:

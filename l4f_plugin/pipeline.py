@@ -110,8 +110,9 @@ class Labels4FreePipeline(HubMixin):
         """One sample for each seed, in order, as soon as its batch is drawn.
 
         Args:
-            seeds: 1 to 10,000 whole numbers from 0 to 2**32 - 1. Everything random comes from the seed, so
-                that neither batch size nor company changes a picture.
+            seeds: 1 to 10,000 whole numbers from 0 to 2**32 - 1. Everything random comes from the seed. So on one
+                machine it gives the same picture to 1/255 in float32, whatever the batch, and to about ten steps of
+                255 in 16 bits: in which order sums are rounded depends on batch size, threads and processor.
             truncation_psi: in [-2, 2]; 1 draws freely, 0 the mean picture. None takes the class's default.
             truncation_cutoff: styles from this layer on are not truncated; None truncates all.
             noise_mode: "random" (drawn from the seed), "stored" (the same maps for all) or "none".

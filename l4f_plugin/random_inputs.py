@@ -1,4 +1,4 @@
-"""Everything random about a picture, drawn from its seed alone, so that neither batch nor company changes it."""
+"""Everything random about a picture, drawn from its seed alone: neither batch nor company changes it."""
 
 from __future__ import annotations
 

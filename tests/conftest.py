@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,8 @@ settings.register_profile(
     "l4f", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("l4f")
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Side by side (pytest-xdist), one process a core: a file's tests stay together, since they share what is costly to
@@ -22,7 +26,11 @@ settings.load_profile("l4f")
 LONGEST = ("test_matrix.py", "test_browser.py")
 MOST_PROCESSES = 8  # each takes most of a gigabyte
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads each as there are cores would be in each other's way
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "L4F_WITHOUT_ONEDNN" in os.environ:  # see noxfile.py; other libraries compute then, and round otherwise
+    import torch
+
+    torch.backends.mkldnn.set_flags(False)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,6 +47,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):  # of xdist
         ranks = {name: rank for rank, name in enumerate(LONGEST)}
         items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For what is promised to the bit: a training that goes on where it stopped, on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,13 @@ def test_bytes_survive_the_way_to_float_and_back(values):
     assert np.array_equal(compositing.to_bytes(compositing.to_float(values)), values)
 
 
+def test_what_lies_outside_the_range_is_cut_off_and_halves_are_rounded_to_even():
+    values = np.array([-1, 0.5 / 255, 1.5 / 255, 0.5, 254.6 / 255, 2])
+    assert compositing.to_bytes(values).tolist() == [0, 0, 2, 128, 255, 255]
+    assert compositing.to_float(values).dtype == np.float32
+    assert compositing.to_float(np.uint8([0, 51, 255])).tolist() == pytest.approx([0, 0.2, 1])
+
+
 @given(masks, unit, unit)
 def test_threshold_is_hard_and_monotone(alpha, one, other):
     low, high = min(one, other), max(one, other)
@@ -146,8 +153,21 @@ def test_blur_has_the_standard_deviation_it_was_asked_for(radius):
     profile = compositing.blur(point, radius).sum(axis=0)
     assert profile.sum() == pytest.approx(1, abs=0.01)
     mean = (profile * offsets).sum()
-    assert np.sqrt((profile * (offsets - mean) ** 2).sum()) == pytest.approx(radius, rel=0.02)
+    assert np.sqrt((profile * (offsets - mean) ** 2).sum()) == pytest.approx(radius, rel=0.0125)
     assert abs(mean) < 0.1 * radius
+
+
+@pytest.mark.parametrize("shape", [(1, 301), (301, 1), (2, 301), (37, 1, 3), (40, 53, 3)])
+def test_blur_treats_rows_columns_and_channels_alike_at_any_size(shape):
+    values = np.random.default_rng(0).random(shape).astype(np.float32)
+    for radius in (0.1, 1.0, 8.0, 9.0):
+        blurred = compositing.blur(values, radius)
+        assert blurred.shape == shape and blurred.dtype == np.float32
+        turned = compositing.blur(np.ascontiguousarray(values.swapaxes(0, 1)), radius).swapaxes(0, 1)
+        np.testing.assert_allclose(blurred, turned, atol=1e-5)
+        for channel in range(shape[2] if len(shape) == 3 else 0):
+            np.testing.assert_allclose(blurred[..., channel], compositing.blur(values[..., channel], radius), atol=1e-6)
+    assert compositing.blur(values, 0.0999) is values and compositing.blur(values, 0.1) is not values
 
 
 @pytest.mark.parametrize("radius", [3.0, 12.0, 40.0])
@@ -210,6 +230,20 @@ def test_largest_component_keeps_the_soft_rim_and_drops_the_rest():
     assert np.array_equal(compositing.largest_component(with_crumbs), alpha)
 
 
+def test_a_rim_is_kept_within_its_reach_and_faint_bridges_join_nothing():
+    alpha = np.zeros((9, 40), np.float32)
+    alpha[:, :10], alpha[:, 10:20] = 1, 0.1  # fainter than any piece, up to where the rim ends
+    alpha[:, 20:28] = 0.5
+    kept = compositing.largest_component(alpha)
+    assert np.array_equal(kept[4] > 0, np.arange(40) < 13)
+    assert np.array_equal(kept[:, :10], alpha[:, :10])
+    alpha[:, 10:20] = 0.11
+    assert np.array_equal(compositing.largest_component(alpha), alpha), "one piece now"
+    assert not compositing.largest_component(alpha, 0.4)[:, 20:].any()
+    faint = np.full((3, 3), 0.1, np.float32)
+    assert compositing.largest_component(faint) is faint
+
+
 @given(masks)
 def test_largest_component_only_removes_and_does_nothing_twice(alpha):
     once = compositing.largest_component(alpha)
@@ -269,6 +303,19 @@ def test_edits_run_in_their_fixed_order():
     edited = compositing.edit_alpha(alpha, level=0.4, pixels=-2, radius=1.5, keep_largest=True)
     assert np.array_equal(edited, expected)
     assert compositing.edit_alpha(alpha) is alpha
+
+
+def test_colours_spread_from_the_nearest_sure_pixels():
+    """Left red, right green; the grey between and beside them is half sure at most, and so has no say."""
+    picture, sure = np.full((16, 64, 3), 0.5, np.float32), np.full((16, 64), 0.5, np.float32)
+    picture[:, 4:8], picture[:, 56:60] = [1, 0, 0], [0, 1, 0]
+    sure[:, 4:8] = sure[:, 56:60] = 1
+    spread = compositing.spread(picture, sure)
+    assert spread.shape == picture.shape and spread.dtype == np.float32
+    assert np.abs(spread[:, :12] - [1, 0, 0]).max() < 0.05 and np.abs(spread[:, 52:] - [0, 1, 0]).max() < 0.05
+    # Where nothing is sure, all takes the colours of what is surest; where nothing is sure at all, of the whole.
+    assert np.abs(compositing.spread(picture, 0.5 * sure) - [0.5, 0.5, 0]).max() < 0.05
+    assert np.abs(compositing.spread(picture, 0 * sure) - picture.mean(axis=(0, 1))).max() < 1e-6
 
 
 def test_nothing_changes_its_arguments():

@@ -93,8 +93,15 @@ def test_counts_of_pictures_add_up_to_those_of_their_pixels(first, second):
 
 
 def test_masks_of_different_shapes_are_refused():
-    with pytest.raises(ValueError, match="can't be compared"):
-        count_pixels(np.zeros((2, 3)), np.zeros((3, 2)))
+    for one, other in (((2, 3), (3, 2)), ((3, 2), (2, 3))):
+        with pytest.raises(ValueError, match="can't be compared"):
+            count_pixels(np.zeros(one), np.zeros(other))
+
+
+def test_what_lies_on_the_threshold_is_foreground_in_either_mask():
+    edge, sure = np.array([0.5, 0.0]), np.array([1.0, 0.0])
+    assert compare_masks(edge, sure) == compare_masks(sure, edge) == compare_masks(sure, sure)
+    assert PixelCounts().metrics().accuracy == 1
 
 
 def test_pooled_metrics_weigh_pixels_and_per_image_ones_pictures(tmp_path):
@@ -112,8 +119,10 @@ def test_pooled_metrics_weigh_pixels_and_per_image_ones_pictures(tmp_path):
 
 def test_the_threshold_belongs_to_the_foreground(tmp_path):
     write_mask(tmp_path / "p" / "a.png", np.array([[51, 102, 204]]) / 255)
+    write_mask(tmp_path / "t" / "a.png", np.array([[0, 102, 255]]) / 255)
+    for first, second in (("p", "t"), ("t", "p")):
+        assert compare_folders(tmp_path / first, tmp_path / second, threshold=102 / 255).pooled.accuracy == 1
     write_mask(tmp_path / "t" / "a.png", np.array([[0, 1, 1]]))
-    assert compare_folders(tmp_path / "p", tmp_path / "t", threshold=0.4).pooled.accuracy == 1
     assert compare_folders(tmp_path / "p", tmp_path / "t", threshold=0.5).pooled.accuracy == pytest.approx(2 / 3)
 
 
@@ -142,11 +151,38 @@ def test_sixteen_bit_masks_keep_their_values(tmp_path):
     np.testing.assert_allclose(read_mask(tmp_path / "a.png"), [[0, 0.2, 1]], atol=1e-6)
 
 
+def test_masks_of_large_and_of_broken_numbers_are_cut_off(tmp_path):
+    Image.fromarray(np.array([[-5, 13107, 70000]], np.int32)).save(tmp_path / "whole.tif")
+    Image.fromarray(np.array([[-1, 0.5, 2, np.nan]], np.float32)).save(tmp_path / "broken.tif")
+    np.testing.assert_allclose(read_mask(tmp_path / "whole.tif"), [[0, 0.2, 1]], atol=1e-6)
+    assert read_mask(tmp_path / "broken.tif").tolist() == [[0, 0.5, 1, 0]]
+
+
+def test_a_cut_out_that_is_hardly_transparent_is_still_its_shape(tmp_path):
+    colours = np.full((1, 2, 4), 20, np.uint8)
+    colours[..., 3] = [254, 255]
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read_mask(tmp_path / "a.png"), [[254 / 255, 1]], atol=1e-6)
+
+
 def test_a_folder_of_labels_0_and_1_is_understood(tmp_path):
     for name, labels in (("a", TRUTH), ("b", TRUTH * 0)):
         write_mask(tmp_path / "t" / f"{name}.png", labels / 255)
         write_mask(tmp_path / "p" / f"{name}.png", labels)
-    assert compare_folders(tmp_path / "p", tmp_path / "t").pooled.mean_iou == 1
+    for first, second in (("p", "t"), ("t", "p")):
+        assert compare_folders(tmp_path / first, tmp_path / second, threshold=1).pooled.mean_iou == 1
+    write_mask(tmp_path / "t" / "c.png", TRUTH * 2 / 255)  # more than labels: as faint as it looks
+    write_mask(tmp_path / "p" / "c.png", TRUTH)
+    assert compare_folders(tmp_path / "p", tmp_path / "t").pooled.iou_foreground == 0
+
+
+def test_what_is_no_mask_in_a_folder_is_passed_over(tmp_path):
+    for folder in ("p", "t"):
+        write_mask(tmp_path / folder / "z.png", TRUTH)
+    write_mask(tmp_path / "p" / ".hidden.png", TRUTH)
+    (tmp_path / "p" / "notes.txt").write_text("no mask")
+    (tmp_path / "t" / "folder.png").mkdir()
+    assert compare_folders(tmp_path / "p", tmp_path / "t").as_dict()["images"] == 1
 
 
 def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path):
@@ -158,11 +194,16 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path):
         compare_folders(predicted, truth)
     write_mask(predicted / "b.png", TRUTH)
     write_mask(truth / "b.png", TRUTH[:1])
-    with pytest.raises(UserError, match="4x2 .* 4x1"):
-        compare_folders(predicted, truth)
+    for first, second, sizes in ((predicted, truth, "4x2 .* 4x1"), (truth, predicted, "4x1 .* 4x2")):
+        with pytest.raises(UserError, match=sizes):
+            compare_folders(first, second)
     write_mask(truth / "a.png", TRUTH)
     with pytest.raises(UserError, match=r"The mask 'a' in .*t has no partner of that name in .*p\."):
         compare_folders(predicted, truth)
+    write_mask(truth / "c.png", TRUTH)
+    with pytest.raises(UserError, match=r"The mask 'a' in .*p \(and 1 more such\)\."):
+        compare_folders(predicted, truth)
+    (truth / "c.png").unlink()
     write_mask(truth / "a.bmp", TRUTH)
     with pytest.raises(UserError, match="share the name 'a'"):
         compare_folders(predicted, truth)
@@ -175,7 +216,7 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.5, math.nan])
 def test_thresholds_out_of_bounds_are_refused(tmp_path, threshold):
-    with pytest.raises(UserError, match="threshold"):
+    with pytest.raises(UserError, match="The threshold must be"):
         compare_folders(tmp_path, tmp_path, threshold)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from alike import assert_alike
 from PIL import Image
 
 from l4f_plugin import cli
@@ -81,8 +82,9 @@ def test_what_is_no_data_set_is_said_in_a_sentence(dataset, tmp_path):
 def test_distortions_repeat_for_a_seed_and_stay_in_range():
     pictures, masks = as_tensors(discs(16, 0))
     first, again, other = (distortion.distort(pictures, masks, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
-    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], other[0])
+    for one, same in zip(first, again, strict=True):
+        torch.testing.assert_close(one, same)
+    assert not torch.allclose(first[0], other[0], atol=0.1)
     assert first[0].shape == pictures.shape and first[1].shape == masks.shape
     assert all(tensor.min() >= 0 and tensor.max() <= 1 for tensor in first)
 
@@ -149,8 +151,8 @@ def test_a_seed_decides_a_judge():
     masks = [
         judge_masks(judge.train_judge(data, SMALL, seed, mixed_precision=False), data.pictures) for seed in (0, 0, 1)
     ]
-    np.testing.assert_allclose(masks[0], masks[1], atol=1e-5)
-    assert np.abs(masks[0] - masks[2]).max() > 1e-3
+    assert_alike(masks[0], masks[1])
+    assert np.abs(masks[0] - masks[2]).max() > 0.05
 
 
 def test_batches_do_not_change_what_a_judge_sees():
@@ -183,7 +185,7 @@ def test_a_judge_is_trained_once_and_kept(dataset, tmp_path):
     again = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
     assert len(steps) == 16 and again.seed == 3 and again.settings == SMALL
     pictures = discs(3, 0).pictures
-    np.testing.assert_array_equal(judge_masks(first, pictures), judge_masks(again, pictures))
+    assert_alike(judge_masks(first, pictures), judge_masks(again, pictures))
 
 
 def test_a_damaged_judge_is_trained_anew(dataset, tmp_path):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import zipfile
 
 import numpy as np
 import pytest
+import torch
+from alike import assert_alike
 from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,9 +22,11 @@ from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext, read_infotext
-from l4f_plugin.photos import Photo
+from l4f_plugin.networks import StudentConfig
+from l4f_plugin.photos import Photo, PhotoOrigin, coarse_alpha, digest_of, place
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.runtime import CancelToken
+from l4f_plugin.samples import Sample
 
 RED, BLUE = np.array([220, 40, 50]), np.array([30, 90, 200])
 
@@ -110,7 +115,7 @@ def test_company_changes_nothing(pipeline):
     files = [encoded(photograph(90 + 7 * number, 70)) for number in range(3)]
     alone = [pipeline.segment_photo(file).alpha for file in files]
     for expected, file in zip(reversed(alone), reversed(files), strict=True):
-        assert np.array_equal(pipeline.segment_photo(file).alpha, expected)
+        assert_alike(pipeline.segment_photo(file).alpha, expected)
 
 
 def test_a_class_without_a_student_says_so(tiny_bundle_folder):
@@ -181,6 +186,86 @@ def test_no_halo_of_the_old_background_shows_on_a_new_one(size):
     assert np.abs(cleaned[truth == 0].astype(int) - RED).max() < 40, "the old background is in the cut-out"
 
 
+def test_strips_leave_no_trace(monkeypatch):
+    random = np.random.default_rng(0)
+    picture, other = random.integers(0, 256, (2, 530, 90, 3), np.uint8)
+    alpha = disc(90, 530, softness=20.0)
+    coarse = np.asarray(Image.fromarray(alpha).resize((9, 53), Image.Resampling.BOX))
+
+    def made() -> list[np.ndarray]:
+        return [matting.refine(picture, coarse), matting.clean_colours(picture, alpha),
+                matting.blend(picture, other, alpha)]
+
+    whole = made()
+    for rows in (1, 97, 529):
+        monkeypatch.setattr(matting, "STRIP_PIXELS", rows * 90 + 7)
+        for one, strips in zip(whole, made(), strict=True):
+            assert_alike(one, strips)
+    monkeypatch.setattr(matting, "STRIP_PIXELS", 5)
+    assert_alike(whole[2][:3], matting.blend(picture[:3], other[:3], alpha[:3]))
+    exact = compositing.composite(compositing.to_float(picture), compositing.to_float(other), alpha)
+    assert_alike(whole[2], compositing.to_bytes(exact))
+
+
+@pytest.mark.parametrize("size", [(60, 40), (900, 200), (200, 1600)])
+def test_what_is_done_in_parts_comes_near_to_what_is_done_at_once(size):
+    """Photographs are done at a smaller size where that hides nothing; samples are not."""
+    picture, alpha = photograph(*size, softness=max(size) / 40), disc(*size, softness=max(size) / 40)
+    exact = compositing.to_bytes(compositing.estimate_foreground(compositing.to_float(picture), alpha))
+    cleaned = matting.clean_colours(picture, alpha)
+    steps = 0 if max(size) <= matting.COLOUR_SIDE else 12
+    assert np.abs(cleaned[alpha > 0.1].astype(int) - exact[alpha > 0.1]).max() <= steps
+    for radius in (1, 2, 30):
+        exact = compositing.to_bytes(compositing.blurred_background(compositing.to_float(picture), alpha, radius))
+        behind = matting.blurred_behind(picture, alpha, radius)
+        assert_alike(behind, exact, 1 if max(size) <= matting.GUIDE_SIDE else 24)
+
+
+def test_what_the_coarse_mask_is_sure_of_is_kept_before_any_background():
+    picture, truth = np.random.default_rng(1).integers(0, 256, (600, 800, 3), np.uint8), disc(800, 600)
+    coarse = np.asarray(Image.fromarray(truth).resize((80, 60), Image.Resampling.BOX))
+    refined = matting.refine(picture, coarse)
+    sure = compositing.grow(truth, -110), 1 - compositing.grow(truth, 110)
+    assert sure[0].any() and refined[sure[0] == 1].min() == 1
+    assert sure[1].any() and refined[sure[1] == 1].max() == 0
+
+
+def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
+    seen = []
+
+    class Ramp:
+        config = StudentConfig((2, 2), 32)
+
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(batch.shape))
+            assert batch.min() >= 0 and 0.4 < batch.max() <= 1
+            return batch[:, :1] * 4 + torch.linspace(-3, 3, batch.shape[3])
+
+    for (width, height), shape in [((64, 96), (48, 32)), ((16, 16), (32, 32)), ((400, 20), (6, 128)),
+                                   ((2, 4000), (128, 1))]:
+        picture = np.zeros((height, width, 3), np.uint8)
+        picture[:, width // 2 :] = 255
+        coarse = coarse_alpha(Ramp(), picture, torch.device("cpu"))
+        assert seen[-2:] == [(1, 3, *shape)] * 2 and coarse.shape == shape and coarse.dtype == np.float32
+    ramp = np.linspace(-3, 3, 32)
+    flat = coarse_alpha(Ramp(), np.full((32, 32, 3), 255, np.uint8), torch.device("cpu"))
+    both = (1 / (1 + np.exp(-4 - ramp)) + 1 / (1 + np.exp(-4 + ramp))) / 2
+    assert np.abs(flat - both).max() < 1e-5
+
+
+def test_a_photograph_is_known_by_its_bytes(tmp_path):
+    content = encoded(photograph(20, 10))
+    (tmp_path / "a.png").write_bytes(content)
+    expected = hashlib.sha256(content).hexdigest()[:16]
+    stream = io.BytesIO(content)
+    stream.seek(5)
+    for source in (content, tmp_path / "a.png", str(tmp_path / "a.png"), stream):
+        assert digest_of(source) == expected
+    assert digest_of(Image.new("RGB", (2, 2))) == hashlib.sha256(bytes(12)).hexdigest()[:16]
+    with pytest.raises(UserError, match="missing.png could not be read"):
+        digest_of(tmp_path / "missing.png")
+
+
 def test_blends_are_exact_where_the_mask_is_decided():
     picture, alpha = photograph(70, 50), np.zeros((50, 70), np.float32)
     alpha[:, 30:] = 1
@@ -197,6 +282,36 @@ def test_a_photograph_is_put_before_any_background(pipeline, wanted):
     assert np.abs(np.asarray(placed.composite)[200, 300, :3].astype(int) - RED).max() < 8
     fields = parse_infotext(placed.infotext)
     assert fields["Class"] == "tiny" and fields["Grow"] == "-2" and len(fields["Photo"]) == 16
+
+
+@pytest.mark.parametrize("kind", ["sample", "photo", "large photo"])
+def test_what_a_grown_mask_takes_in_keeps_its_colours(kind):
+    """A red disc in a blue ring before green; the mask is that of the disc alone, until it is grown over the ring."""
+    times = 9 if kind == "large photo" else 1
+    rows, columns = (np.mgrid[: 64 * times, : 64 * times] + 0.5) / times - 32
+    distance = np.hypot(rows, columns)[..., None]
+    image = np.where(distance < 14, RED, np.where(distance < 20, BLUE, [20, 200, 30])).astype(np.uint8)
+    alpha = np.clip((14 - distance[..., 0]) * times + 0.5, 0, 1).astype(np.float32)
+    origin = PhotoOrigin("tiny", "0", "0")
+    subject = Sample(1, 1.0, image, alpha) if kind == "sample" else Photo(image, alpha, origin)
+
+    def colours(grow: int, behind: str = "transparent", **edge) -> np.ndarray:
+        placed = place(subject, Background.parse(behind), None, EdgeOptions(grow=grow * times, **edge))
+        return np.asarray(placed.composite)[..., :3].astype(int)
+
+    ring = ((distance > 15.5) & (distance < 18.5))[..., 0]
+    assert np.abs(colours(7)[ring] - BLUE).max() < 12, "the ring belongs to the subject now"
+    assert np.abs(colours(0)[ring] - RED).max() < 40, "what lies outside continues the subject"
+    assert np.array_equal(colours(-3), colours(0)), "less of a subject has the colours of all of it"
+    assert colours(-12, f"blur:{2 * times}")[ring][:, 2].max() > 60, "the ring is of the background"
+    around = ((distance > 22) & (distance < 24))[..., 0]
+    assert colours(7, f"blur:{2 * times}")[around][:, 2].max() < 60, "the ring does not shine into the blur"
+    crumb = alpha.copy()
+    crumb[: 4 * times, : 4 * times] = 1
+    subject.alpha = crumb
+    corner = (slice(0, 4 * times), slice(0, 4 * times))
+    assert np.abs(colours(0)[corner] - [20, 200, 30]).max() == 0
+    assert np.abs(colours(0, keep_largest=True)[corner] - RED).max() < 40, "a piece that is dropped is no subject"
 
 
 def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):

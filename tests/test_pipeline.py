@@ -1,4 +1,4 @@
-"""Seeds in, pictures with masks out: the same on every run, whatever the batch, and checked at the border."""
+"""Seeds in, pictures with masks out: alike on every run, whatever the batch, and checked at the border."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from alike import COLOUR_STEPS, assert_alike, assert_alike_samples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from l4f_plugin import compositing
-from l4f_plugin.arguments import Background, parse_seeds
+from l4f_plugin.arguments import (
+    Background,
+    EdgeOptions,
+    check_seed,
+    check_seeds,
+    check_truncation_psi,
+    parse_seeds,
+)
 from l4f_plugin.checkpoints.bundle import load_bundle
 from l4f_plugin.checkpoints.folders import WEIGHTS_FOLDER
 from l4f_plugin.errors import Cancelled, UserError
@@ -39,13 +47,6 @@ def samples(pipeline):
 def without(pipeline, *names) -> Labels4FreePipeline:
     """The same class without some of its networks."""
     return Labels4FreePipeline(replace(pipeline.bundle, **dict.fromkeys(names)), device="cpu")
-
-
-def assert_same(one, other):
-    for name in ("image", "background"):
-        difference = getattr(one, name).astype(int) - getattr(other, name).astype(int)
-        assert np.abs(difference).max() <= 1
-    assert np.abs(one.alpha - other.alpha).max() <= 1 / 255
 
 
 # Drawing
@@ -74,8 +75,8 @@ def test_the_fixture_is_worth_testing_on(samples):
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 256])
 def test_the_batch_does_not_change_a_picture(pipeline, samples, batch_size):
     for one, other in zip(samples, pipeline.generate(SEEDS, batch_size=batch_size), strict=True):
-        assert_same(one, other)
-    assert_same(samples[0], samples[4])
+        assert_alike_samples(one, other)
+    assert_alike_samples(samples[0], samples[4])
 
 
 def test_every_run_draws_the_same(tiny_bundle_folder, samples):
@@ -85,7 +86,7 @@ def test_every_run_draws_the_same(tiny_bundle_folder, samples):
         SEEDS, batch_size=2
     )
     for one, other in zip(samples, again, strict=True):
-        assert np.array_equal(one.image, other.image) and np.array_equal(one.alpha, other.alpha)
+        assert_alike_samples(one, other)
 
 
 def test_drawing_leaves_the_global_generator_alone(pipeline):
@@ -132,12 +133,12 @@ def test_backgrounds_are_drawn_when_asked_for_only(pipeline, samples):
     bare = pipeline.generate(SEEDS, with_background=False)
     for one, other in zip(samples, bare, strict=True):
         assert other.background is None
-        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+        assert_alike(one.image, other.image)
 
 
 def test_styles_and_noise_matter(pipeline):
     def image(**style):
-        return pipeline.generate([5], **style)[0].image.astype(int)
+        return pipeline.generate([5], **style)[0].image
 
     plain = image(truncation_psi=0.7)
     others = [
@@ -148,8 +149,8 @@ def test_styles_and_noise_matter(pipeline):
     ]
     for index, other in enumerate(others):
         for third in [plain, *others[:index]]:
-            assert np.abs(other - third).max() > 1
-    assert np.array_equal(image(truncation_psi=0.7, truncation_cutoff=0), image(truncation_psi=1.0))
+            assert np.abs(other.astype(int) - third).max() > 1
+    assert_alike(image(truncation_psi=0.7, truncation_cutoff=0), image(truncation_psi=1.0))
 
 
 def test_the_crop_of_the_class_is_applied(pipeline, samples):
@@ -157,9 +158,8 @@ def test_the_crop_of_the_class_is_applied(pipeline, samples):
     cropped = Labels4FreePipeline(replace(pipeline.bundle, config=config), device="cpu")
     sample = cropped.generate(SEEDS, batch_size=2)[0]
     assert cropped.picture_size == (30, 24)
-    assert np.array_equal(sample.image, samples[0].image[4:28, 2:])
-    assert np.array_equal(sample.background, samples[0].background[4:28, 2:])
-    assert np.array_equal(sample.alpha, samples[0].alpha[4:28, 2:])
+    for part in ("image", "background", "alpha"):
+        assert_alike(getattr(sample, part), getattr(samples[0], part)[4:28, 2:])
     picture = Background.parse(np.zeros((9, 9, 3), np.uint8))
     assert cropped.swap(sample, picture).composite.size == (30, 24)
 
@@ -176,8 +176,9 @@ def test_bfloat16_is_close_and_masks_stay_float32(pipeline, samples, tiny_bundle
 
 def test_a_class_without_masks_draws_and_says_how_to_get_them(pipeline, samples):
     [sample] = without(pipeline, "alpha").generate(SEEDS[:1])
-    assert sample.alpha is None and np.array_equal(sample.background, samples[0].background)
-    assert np.abs(sample.image.astype(int) - samples[0].image).max() <= 1
+    assert sample.alpha is None
+    assert_alike(sample.image, samples[0].image)
+    assert_alike(sample.background, samples[0].background)
     for use in (sample.mask, sample.cutout, lambda: without(pipeline, "alpha").swap(sample, "#ffffff")):
         with pytest.raises(UserError, match="tiny has no masks yet; learn them with: l4f learn-masks tiny"):
             use()
@@ -227,7 +228,7 @@ def test_unload_and_back(tiny_bundle_folder, samples):
     pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
     assert pipeline.weight_bytes() > 1000
     pipeline.unload()
-    assert np.array_equal(pipeline.generate(SEEDS, batch_size=2)[0].image, samples[0].image)
+    assert_alike_samples(pipeline.generate(SEEDS, batch_size=2)[0], samples[0])
     assert pipeline.to("cpu") is pipeline
 
 
@@ -248,16 +249,15 @@ def test_a_released_pipeline_is_gone(tiny_bundle_folder):
 def test_swap_puts_the_background_of_another_seed_behind(pipeline, samples):
     result = pipeline.swap(7, "seed:12")
     drawn = np.asarray(result.background).astype(int)
-    assert np.abs(drawn - samples[3].background).max() <= 1
-    assert np.abs(np.asarray(result.sample.image).astype(int) - samples[0].image).max() <= 1
+    assert_alike(result.background, samples[3].background)
+    assert_alike(result.sample.image, samples[0].image)
     alpha = samples[0].alpha[..., None]
     foreground = compositing.estimate_foreground(compositing.to_float(samples[0].image), samples[0].alpha)
     expected = 255 * (alpha * foreground) + (1 - alpha) * drawn
     assert result.composite.mode == "RGB"
     assert np.abs(np.asarray(result.composite) - expected).max() < 3
     from_sample = pipeline.swap(samples[0], "seed:12")
-    difference = np.asarray(from_sample.composite).astype(int) - np.asarray(result.composite)
-    assert np.abs(difference).max() <= 3
+    assert_alike(from_sample.composite, result.composite, COLOUR_STEPS)
     own = pipeline.swap(samples[0], "seed:7")
     assert np.array_equal(np.asarray(own.background), samples[0].background)
 
@@ -285,6 +285,7 @@ def test_edges_are_edited_before_the_swap(pipeline, samples):
     expected = compositing.edit_alpha(sample.alpha, level=0.6, pixels=2, radius=1.5, keep_largest=True)
     assert np.array_equal(np.asarray(result.alpha), compositing.to_bytes(expected))
     assert np.array_equal(np.asarray(result.cutout)[..., 3], compositing.to_bytes(expected))
+    assert EdgeOptions() == EdgeOptions(threshold=None, grow=0, feather=0, keep_largest=False)
     fields = parse_infotext(result.infotext)
     assert fields["Threshold"] == "0.6" and fields["Grow"] == "2" and fields["Background"] == "#000000"
     assert fields["Largest piece only"] == "True"
@@ -323,7 +324,7 @@ def test_infotext_names_what_makes_the_picture(pipeline, samples):
         int(fields["Truncation cutoff"]),
         fields["Noise"],
     )[0]
-    assert np.array_equal(again.image, pipeline.generate([12], 0.25, 3, "stored")[0].image)
+    assert_alike_samples(again, pipeline.generate([12], 0.25, 3, "stored")[0])
 
 
 # The border
@@ -387,6 +388,52 @@ def test_swap_refuses_what_makes_no_sense(pipeline, arguments, sentence):
     assert str(refusal.value).count(". ") == 0, "one sentence"
 
 
+@pytest.mark.parametrize(("name", "least", "most", "step"), [
+    ("threshold", 0, 1, 1e-9), ("grow", -128, 128, 1), ("feather", 0, 128, 1e-9), ("seed", 0, 2**32 - 1, 1),
+    ("psi", -2, 2, 1e-9), ("blur", 0, 128, 1e-3)])
+def test_bounds_belong_to_what_is_allowed(name, least, most, step):
+    def check(value):
+        if name == "blur":
+            return Background.parse(f"blur:{value}").radius
+        if name in ("seed", "psi"):
+            return {"seed": check_seed, "psi": check_truncation_psi}[name](value)
+        return getattr(EdgeOptions(**{name: value}), name)
+
+    assert check(least) == least and check(most) == most and check(np.int64(most)) == most
+    for outside in (least - step, most + step):
+        with pytest.raises(UserError):
+            check(outside)
+    if name != "blur":
+        for nonsense in (True, np.bool_(False), "1", None if name != "threshold" else "x"):
+            with pytest.raises(UserError):
+                check(nonsense)
+
+
+def test_ten_thousand_seeds_are_the_most():
+    assert parse_seeds("0-9999") == list(range(10_000)) and len(parse_seeds("0-4998, 1,2 ,3 ,5000-9996")) == 9999
+    assert parse_seeds(" 4294967295, ,000000000007,") == [2**32 - 1, 7] and check_seeds(range(10_000))[-1] == 9999
+    for written in ("0-9999,1", "1,0-9999", "0-4999,0-4999,7"):
+        with pytest.raises(UserError, match="The number of pictures must be a whole number from 1 to 10000"):
+            parse_seeds(written)
+
+
+def test_backgrounds_are_read_as_people_write_them():
+    assert Background.parse(" #A0f ").colour == (0xAA, 0, 0xFF) and Background.parse("#A0f").label == "#aa00ff"
+    assert Background.parse("#010203").colour == (1, 2, 3)
+    for written, radius, label in (("0", 0, "0"), ("7.50", 7.5, "7.5"), ("128", 128, "128")):
+        parsed = Background.parse(f"blur:{written}")
+        assert (parsed.kind, parsed.radius, parsed.label) == ("blur", radius, f"blur:{label}")
+    assert Background.parse(" Transparent").kind == Background.parse("transparent").label == "transparent"
+    seed = Background.parse("seed:4294967295")
+    assert (seed.kind, seed.seed, seed.label) == ("seed", 2**32 - 1, "seed:4294967295")
+    assert Background.parse(seed) is seed
+    grey = Background.parse(np.full((3, 4), 9, np.uint8))
+    assert grey.kind == grey.label == "picture" and grey.picture.shape == (3, 4, 3) and (grey.picture == 9).all()
+    for shape, dtype in (((4,), np.uint8), ((2, 2, 2, 3), np.uint8), ((4, 4, 3), np.float32)):
+        with pytest.raises(UserError, match="must be uint8"):
+            Background.parse(np.zeros(shape, dtype))
+
+
 def test_text_from_a_network_names_no_file(tmp_path):
     path = tmp_path / "secret.png"
     Image.new("RGB", (2, 2)).save(path)
@@ -409,12 +456,14 @@ def test_seeds_that_make_no_sense_are_refused(written):
         parse_seeds(written)
 
 
-def test_minus_one_draws_a_seed():
+def test_minus_one_draws_a_seed(monkeypatch):
     drawn = parse_seeds("-1,-1 4")
     assert drawn[2] == 4 and drawn[0] != drawn[1]
     assert all(0 <= seed < 2**32 for seed in drawn)
     background = Background.parse("seed:-1")
     assert background.label == f"seed:{background.seed}" and 0 <= background.seed < 2**32
+    monkeypatch.setattr("secrets.randbelow", lambda most: most - 1)
+    assert parse_seeds("-1") == [Background.parse("seed:-1").seed] == [2**32 - 1]
 
 
 def test_networks_that_a_drawing_brings_back_can_be_learned_from_later(tiny_bundle_folder):

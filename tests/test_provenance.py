@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from alike import assert_alike, assert_alike_samples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
@@ -140,8 +141,7 @@ def test_saved_codes_draw_the_same_picture(pipeline, tmp_path):
     assert np.array_equal(read.codes, drawn.w_plus.codes) and read.noise_seed == 12
     again = pipeline.segment(read)
     assert again.seed is None and again.background is None
-    assert np.abs(again.image.astype(int) - drawn.image).max() <= 1
-    assert np.abs(again.alpha - drawn.alpha).max() <= 1 / 255
+    assert_alike_samples(again, drawn, ("image", "alpha"))
     assert f"W plus: {read.digest}" in again.infotext() and "Seed" not in again.infotext()
     assert read_recipe(again.infotext()) is None
 
@@ -149,7 +149,7 @@ def test_saved_codes_draw_the_same_picture(pipeline, tmp_path):
 def test_bare_codes_take_the_stored_noise(pipeline):
     [drawn] = pipeline.generate([12], 0.8, noise_mode="stored")
     again = pipeline.segment(drawn.w_plus.codes.astype(np.float64))
-    assert np.abs(again.image.astype(int) - drawn.image).max() <= 1
+    assert_alike(again.image, drawn.image)
     assert drawn.w_plus.noise_seed is None
 
 
@@ -159,8 +159,7 @@ def test_a_seed_or_a_recipe_is_segmented_as_it_was_drawn(pipeline):
     by_seed = pipeline.segment(12, truncation_psi=0.8, truncation_cutoff=3, noise_mode="none")
     for again in (by_recipe, by_seed):
         assert again.seed == 12 and again.infotext() == drawn.infotext()
-        assert np.abs(again.image.astype(int) - drawn.image).max() <= 1
-        assert np.abs(again.alpha - drawn.alpha).max() <= 1 / 255
+        assert_alike_samples(again, drawn, ("image", "alpha"))
     assert pipeline.segment(12).truncation_psi == pipeline.config.truncation_psi
 
 

@@ -53,7 +53,7 @@ def test_masks_come_nearer_to_the_segmenter_and_nothing_else_changes(tmp_path):
     assert list(tmp_path.glob("run/sample_*.png"))
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
+def test_a_stopped_run_goes_on_to_the_same_weights(one_thread, tmp_path):
     whole, first, second = (trainer(bundle_with_student()) for _ in range(3))
     loop.train(whole, tmp_path / "whole", 24)
     loop.train(first, tmp_path / "parts", 12)

@@ -31,10 +31,11 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
                         "a run that is found there goes on")
     parser.add_argument("--batch-size", type=_positive, help="pictures a step; as the recipe says by default")
     parser.add_argument("--learning-rate", type=float, help="as the recipe says by default")
-    parser.add_argument("--seed", type=int, help="of everything random; the same one repeats a run on one thread")
+    parser.add_argument("--seed", type=int, help="of everything random; see --threads")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the best there is by default")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
-    parser.add_argument("--threads", type=_positive, help="processor threads; 1 makes a run repeatable to the bit")
+    parser.add_argument("--threads", type=_positive, help="processor threads; with 1 the same seed repeats a "
+                        "run to the bit on the same machine")
     parser.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
 
 

@@ -47,7 +47,8 @@ def dataset_card(plan: Plan, totals: Totals, use: str) -> str:
         "## Labels\n\n" + _labels(plan),
         "## Curation\n\n" + _curation(plan, totals),
         f"## Making it again\n\n```\n{settings.command(source.name)}\n```\n\nWeights `{source.fingerprint}`, precision "
-        f"{plan.dtype}. `sha256sum -c SHA256SUMS` checks every file.",
+        f"{plan.dtype}. On the same machine, with as many threads, it writes the same bytes, and elsewhere the same "
+        "pictures but for the last bits. `sha256sum -c SHA256SUMS` checks every file.",
     ]
     return "\n\n".join(sections) + "\n"
 

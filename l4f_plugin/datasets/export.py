@@ -1,7 +1,8 @@
 """Labelled sets by the thousand: draws, curates, puts before other backgrounds, writes shard after shard.
 
 Everything about a picture follows from the plan and its seed, so that a run which was killed goes on where it was, and
-several machines share the work: each takes every so many shards. Whoever ends last puts the set together.
+several machines share the work: each takes every so many shards. Whoever ends last puts the set together. A shard is
+always drawn from its first seed on in the same batches: on one machine, with as many threads, it has the same bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a labelled set is made of: the settings, the class, and the seeds of every shard. Needs no torch.
 
-Two runs into one folder must agree on all of it: then whoever draws a shard, and however often, writes the same bytes.
+Two runs into one folder must agree on all of it: then a shard holds the same pictures whoever draws it, and the same
+bytes however often one machine draws it with as many threads.
 """
 
 from __future__ import annotations

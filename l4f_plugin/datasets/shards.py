@@ -1,7 +1,7 @@
 """What is known of a shard that is done: its pictures, its files with their hashes, and what curation dropped.
 
 A shard counts once its record is there, which is written last and in one step. Whatever a killed run left of an
-unfinished shard is overwritten by the same bytes.
+unfinished shard is overwritten.
 """
 
 from __future__ import annotations

@@ -28,7 +28,6 @@ BATCH = 10
 # By turns. Beyond 1 pictures grow odd, but show more often what is rare among them, such as long hair: photographs
 # are found better than by a student that saw psi 0.7, which is a judgement of looks.
 TRUNCATION_PSIS = (1.0, 1.3)
-LAYERS = 7  # of the arrays: subject RGB, mask, background RGB
 
 # A mask outside these limits says more about the network that made it than about the picture.
 LEAST_AREA, MOST_AREA = 0.05, 0.85

@@ -22,7 +22,7 @@ PATH_LENGTH_DECAY = 0.01
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """What fixes a run: the same settings, seed and pictures give the same weights on one thread."""
+    """What fixes a run: the same settings, seed and pictures give the same weights on one thread of one machine."""
 
     resolution: int = 64
     channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16})

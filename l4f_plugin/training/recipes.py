@@ -86,26 +86,19 @@ class AlphaSettings:
 
 @dataclass(frozen=True)
 class PublishedClass:
-    """One row of the published training table; ``steps`` are for one GPU of batch 2 (or four, as noted there)."""
+    """One row of the published training table; ``steps`` are for one GPU of batch 2."""
 
     steps: int
     truncation_psi: float
     learning_rate: float
     mask_weight: float
     adversarial_weight: float
-    background_weight: float = 0.0
-    background_area: float = 0.0
+    background_weight: float
+    background_area: float
 
 
+# The variant for one GPU, which holds the background's area from below.
 PUBLISHED_CLASSES = {
-    "ffhq": PublishedClass(1200, 1.0, 2e-4, 1.2, 1.0),
-    "horse": PublishedClass(500, 1.0, 2e-4, 3.0, 1.0),
-    "cat": PublishedClass(900, 0.5, 2e-4, 3.0, 1.0),
-    "car": PublishedClass(50, 0.3, 2e-3, 10.0, 1.0),
-}
-
-# For one GPU the authors also published a variant that holds the background's area from below.
-PUBLISHED_CLASSES_ONE_GPU = {
     "ffhq": PublishedClass(2000, 1.0, 2e-4, 1.2, 1.0, 3.0, 0.40),
     "horse": PublishedClass(2000, 1.0, 2e-4, 3.0, 1.0, 6.0, 0.60),
     "cat": PublishedClass(2000, 0.5, 2e-4, 3.0, 1.0, 4.0, 0.35),
@@ -119,7 +112,7 @@ def paper_recipe(class_name: str) -> AlphaSettings:
     Learning rate and betas carry the published lazy-regularisation corrections: 4/5 for the alpha network and
     16/17 for the discriminator. The published R1 step also added real_pred[0] to the loss, a slip left out here.
     """
-    row = PUBLISHED_CLASSES_ONE_GPU.get(class_name, PUBLISHED_CLASSES_ONE_GPU["horse"])
+    row = PUBLISHED_CLASSES.get(class_name, PUBLISHED_CLASSES["horse"])
     alpha_correction, discriminator_correction = 4 / 5, 16 / 17
     return AlphaSettings(
         real_samples="pictures",
