@@ -96,7 +96,11 @@ def _evaluate_photos(arguments: argparse.Namespace) -> int:
     from ..evaluation.photo_report import photo_markdown, photo_text
     from ..evaluation.photos import evaluate_photos, limit_settings
     from ..images import write_png
+    from ..own_files import check_may_write, sheet_text
     from ..pipeline import Labels4FreePipeline
+
+    if arguments.sheet is not None:
+        check_may_write(arguments.sheet)
 
     pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
     report, worst = evaluate_photos(
@@ -109,7 +113,8 @@ def _evaluate_photos(arguments: argparse.Namespace) -> int:
         progress=show_progress,
     )
     if arguments.sheet is not None:
-        write_png(arguments.sheet, worst)
+        check_may_write(arguments.sheet)
+        write_png(arguments.sheet, worst, sheet_text("worst photographs"))
     if arguments.json:
         print_json(report.as_dict())
     else:
