@@ -115,7 +115,7 @@ def left_alone(folder: Path, stem: str, endings: Sequence[str], name: str) -> st
     others = [other for other in names if not may_write(folder / other)]
     if not others:
         return None
-    return f"{' and '.join(others)} in {folder} stay, as this program did not write them; ours are called {name}."
+    return f"{' and '.join(others)} in {folder}: not written by this program and left alone; ours are called {name}."
 
 
 def same_name(name: str) -> str:

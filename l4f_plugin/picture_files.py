@@ -88,11 +88,11 @@ class PictureSet:
         return iter(self.pictures)
 
     def in_words(self, unreadable: int = 0) -> str:
-        """How many are used, and what is not: "3 pictures; passed over: 2 hidden, 1 .txt"."""
+        """How many are used, and what is not: "3 pictures; passed over: .txt (1), hidden (2)"."""
         used = len(self) - unreadable
         kinds = dict(self.passed_over) | ({"unreadable": unreadable} if unreadable else {})
         words = f"{used:,} picture{'' if used == 1 else 's'}"
-        told = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
+        told = ", ".join(f"{kind} ({number:,})" for kind, number in sorted(kinds.items()))
         return f"{words}; passed over: {told}" if told else words
 
     def first_frames(self) -> int:
@@ -115,7 +115,7 @@ def find_pictures(folder: Path) -> PictureSet:
             kind = _kind_of(tuple(member.name.split("/")), member.head)
             _add(found, PictureFile(folder, member.name, member), member.refused or kind)
     else:
-        raise UserError(f"{folder} is neither a folder nor an archive of pictures; check the path.")
+        raise UserError(f"{folder} cannot be read as a folder or an archive; name a folder of pictures.")
     _drop_results(found)
     if not found.pictures:
         told = found.in_words().partition("; ")[2]

@@ -38,13 +38,14 @@ def complete(plan: Plan, folder: Path) -> None:
 
 def totals(plan: Plan, folder: Path) -> Totals:
     """What the card says in numbers, over all shards."""
-    splits, dropped, tried, size = Counter(), Counter(), 0, 0
+    splits, dropped, tried, size, unreadable = Counter(), Counter(), 0, 0, set()
     for record in records(folder, plan):
         tried += record.tried
         dropped.update(record.dropped)
         splits.update(picture["split"] for picture in record.pictures)
         size += sum(note.bytes for note in record.files)
-    return Totals(dict(splits), dict(dropped), tried, size)
+        unreadable.update(record.unreadable)
+    return Totals(dict(splits), dict(dropped), tried, size, sorted(unreadable))
 
 
 def _write_checksums(path: Path, folder: Path, plan: Plan, written: list[str]) -> None:

@@ -19,29 +19,24 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..images import load_picture
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+from ..picture_files import PictureFile, find_pictures
 
 
 class PictureFolder:
     """Pictures of a folder and its subfolders, square, at one resolution.
 
     Args:
-        folder: searched recursively for PNG, JPEG, WebP, BMP and TIFF files.
+        folder: of pictures, or an archive of them, see ``picture_files.find_pictures``.
         resolution: side in pixels; pictures are cropped to their centre square and resized.
         cache: where the decoded array is kept; later runs map it again as long as no file has changed.
 
     Raises UserError where the folder is missing or holds no picture; files that cannot be read are left out and
-    counted in ``unreadable``.
+    counted in ``unreadable``. ``found`` tells what was passed over.
     """
 
     def __init__(self, folder: Path, resolution: int, cache: Path):
-        folder = Path(folder).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"{folder} is not a folder; name the folder that holds the training pictures.")
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-        if not files:
-            raise UserError(f"{folder} holds no pictures; put PNG, JPEG or WebP files there.")
+        self.found = find_pictures(folder)
+        files = self.found.pictures
         array = cache / f"{_fingerprint(files, resolution)}.npy"
         if not array.exists():
             _decode_all(files, resolution, array)
@@ -62,15 +57,14 @@ class PictureFolder:
         return torch.where(mirrored.view(-1, 1, 1, 1), batch.flip(3), batch) if flip else batch
 
 
-def _fingerprint(files: list[Path], resolution: int) -> str:
+def _fingerprint(files: list[PictureFile], resolution: int) -> str:
     digest = hashlib.sha256(str(resolution).encode())
-    for path in files:
-        status = path.stat()
-        digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
+    for file in files:
+        digest.update(file.mark().encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
 
 
-def _decode_all(files: list[Path], resolution: int, target: Path) -> None:
+def _decode_all(files: list[PictureFile], resolution: int, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Processes are spawned: a forked one would inherit the locks of torch's threads.
     spawn = multiprocessing.get_context("spawn")
@@ -85,9 +79,9 @@ def _decode_all(files: list[Path], resolution: int, target: Path) -> None:
         raise UserError(f"The decoded pictures could not be written to {target.parent}: {error.strerror}.") from error
 
 
-def _decode(path: Path, resolution: int) -> np.ndarray | None:
+def _decode(file: PictureFile, resolution: int) -> np.ndarray | None:
     try:
-        picture = Image.fromarray(load_picture(path))
+        picture = Image.fromarray(load_picture(file.source()))
     except UserError:
         return None
     side = min(picture.size)
