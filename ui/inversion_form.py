@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from l4f_plugin.arguments import PROJECTION_STEPS
+from l4f_plugin.checkpoints.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import write_png
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 VIEWS = ("compare", "redrawn", "result", "mask")
 KEPT = ("redrawn", "result", "mask", "cutout", "w_plus")
+ROOM_FOR_ENDING = 24  # bytes of a name
 _SECONDS_BETWEEN_WORDS = 0.2
 
 
@@ -171,7 +173,7 @@ class InversionForm:
 
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:
     """The files of a result, named after the photograph."""
-    sample = found.sample
+    sample, stem = found.sample, fitted(stem, longest=LONGEST_NAME - ROOM_FOR_ENDING)
     pictures = {
         "photograph": (f"{stem}.png", found.photo.picture(), found.photo.infotext()),
         "redrawn": (f"{stem}_redrawn.png", sample.picture(), sample.infotext()),

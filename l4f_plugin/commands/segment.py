@@ -66,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     picture = arguments.picture
     edge = EdgeOptions(arguments.threshold, arguments.grow, arguments.feather, arguments.keep_largest)
     background = None if arguments.background is None else Background.parse(arguments.background)
+    if background and background.note:
+        report(background.note)
     if arguments.truncation_psi is not None:
         check_truncation_psi(arguments.truncation_psi)
     folder = make_folder(arguments.out)

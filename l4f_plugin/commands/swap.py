@@ -14,6 +14,7 @@ from . import (
     add_style_arguments,
     make_folder,
     print_json,
+    report,
 )
 
 OF_THE_CLASS = object()  # what --threshold without a number stands for
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.truncation_psi is not None:
         check_truncation_psi(arguments.truncation_psi)
     background = Background.parse(arguments.background)
+    if background.note:
+        report(background.note)
     if arguments.out.suffix.lower() != ".png":
         raise UserError(f"{arguments.out} is written as PNG; give it a name that ends in .png.")
     make_folder(arguments.out.parent)
