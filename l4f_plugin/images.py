@@ -88,10 +88,10 @@ def load_layers(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
         return _decoded(picture, name, _layers)
 
 
-def with_white(values: np.ndarray, picture: Image.Image) -> tuple[np.ndarray, float]:
-    """The float32 values of a `picture` of mode I, I;16 or F, from 0 on, and which is white, see `load_picture`."""
-    usual = (1.0, 255.0, 65535.0) if picture.mode == "F" else (255.0, 4095.0, 65535.0)
-    if picture.format in ("PNG", "PPM"):
+def with_white(values: np.ndarray, mode: str, file_format: str | None) -> tuple[np.ndarray, float]:
+    """The float32 values of a picture of PIL's mode I, I;16 or F, from 0 on, and which is white, see `load_picture`."""
+    usual = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 4095.0, 65535.0)
+    if mode != "F" and file_format in ("PNG", "PPM"):
         usual = (255.0, 65535.0)
     white = next((limit for limit in usual if values.max() <= limit), None)
     if white is None or values.min() < 0:
@@ -240,7 +240,7 @@ def _decoded(picture: Image.Image, name: str, finish: Callable[[Image.Image], _F
     try:
         picture.seek(0)
         picture.load()
-        return finish(_to_eight_bits(_turned(picture)))
+        return finish(_to_eight_bits(_turned(picture), picture.format))
     except MemoryError as error:
         raise UserError(f"{name} does not fit into memory; make it smaller and try again.") from error
     except Exception as error:  # decoders fail in many ways on damaged data
@@ -254,12 +254,12 @@ def _turned(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _to_eight_bits(picture: Image.Image) -> Image.Image:
+def _to_eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:
     """Grey of 16 or 32 bits or floats to 8 bits, whose range PIL's own conversion would cut off at 255."""
     if picture.mode not in (*_SIXTEEN_BIT, "I", "F"):
         return picture
     values = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=0, neginf=0)
-    values, white = with_white(values, picture)
+    values, white = with_white(values, picture.mode, file_format)
     return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8))
 
 

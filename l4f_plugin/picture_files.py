@@ -112,8 +112,9 @@ def find_pictures(folder: Path) -> PictureSet:
         _search(folder, found)
     elif folder.is_file() and is_archive(folder):
         for member in members(folder):
-            kind = _kind_of(tuple(member.name.split("/")), member.head)
-            _add(found, PictureFile(folder, member.name, member), member.refused or kind)
+            parts = tuple(part for part in member.name.split("/") if part not in ("", "."))
+            kind = member.refused or _kind_of(parts, member.head)
+            _add(found, PictureFile(folder, "/".join(parts), member), kind)
     else:
         raise UserError(f"{folder} cannot be read as a folder or an archive; name a folder of pictures.")
     _drop_results(found)

@@ -192,7 +192,7 @@ def _mask_values(picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith("I"):
         values, white = np.asarray(picture).astype(np.float32), 65535.0
         if picture.format not in ("PNG", "PPM"):  # which say what is white, however faint a mask is
-            values, white = with_white(values, picture)
+            values, white = with_white(values, picture.mode, picture.format)
         return (values / white).clip(0, 1)
     if picture.mode in ("1", "L"):
         return np.asarray(picture.convert("L"), dtype=np.float32) / 255
