@@ -77,7 +77,7 @@ def segment_photos(
         kinds["composite"] = "_composite.png"
     for number, source in enumerate(sources):
         token.check()
-        picture = source if isinstance(source, PictureFile) else PictureFile(Path(source), Path(source).name)
+        picture = source if isinstance(source, PictureFile) else PictureFile.of(Path(source))
         endings = list(kinds.values())
         stem = free_stem(folder, picture.stem, endings, taken)
         files = {kind: folder / f"{stem}{ending}" for kind, ending in kinds.items()}

@@ -37,17 +37,31 @@ _ENDING = re.compile(r"\.[a-z][a-z0-9]{0,9}")  # ".5" of "night 22.5" is none
 _HEIC = (".heic", ".heif", ".hif")
 _LABELS = ("masks", "hard_masks")  # folders of an exported set, and endings of its files
 _LABEL_FILES = ("_mask.png", "_hard.png", "sheet.png")
-_RESULT = re.compile(r"(.+)_(alpha|mask|cutout|composite|projected)", re.IGNORECASE)
+_PARTS = "_(alpha|mask|cutout|composite|projected)"
+_RESULT, _RESULT_NAME = (re.compile(words, re.IGNORECASE) for words in (f"(.+){_PARTS}", _PARTS + r"(\.[^./]*)?$"))
 _HEAD = 1024  # bytes, in which our infotext begins
 
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture of a set: a file, or a member of an archive. `name` is its path from the folder that was named."""
+    """A picture of a set: a file in the folder `root` or below it, or a member of the archive `root`.
 
-    path: Path
+    `name` is its path from there.
+    """
+
+    root: Path
     name: str
     member: ArchiveMember | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> PictureFile:
+        """A single file."""
+        return cls(path.parent, path.name)
+
+    @property
+    def path(self) -> Path:
+        """The file, or the archive that it is in."""
+        return self.root if self.member else self.root / self.name
 
     @property
     def folder(self) -> str:
@@ -66,9 +80,10 @@ class PictureFile:
 
     def mark(self) -> str:
         """Tells this picture from another under its name: place, size and time. Raises `OSError`."""
-        status = self.path.stat()
+        path = os.path.abspath(self.path)
+        status = os.stat(path)
         inside = f"{self.member.name}|{self.member.size}|" if self.member else ""
-        return f"{inside}{os.path.abspath(self.path)}|{status.st_size}|{status.st_mtime_ns}"
+        return f"{inside}{path}|{status.st_size}|{status.st_mtime_ns}"
 
     def __str__(self) -> str:
         return f"{self.path}: {self.name}" if self.member else str(self.path)
@@ -139,7 +154,7 @@ def named_pictures(paths: Iterable[Path], most: int) -> PictureSet:
             found.pictures += inside.pictures
             found.passed_over += inside.passed_over
         elif path.is_file():
-            _add(found, PictureFile(path, path.name), OURS if is_ours(path) and not _is_drawn(path) else None)
+            _add(found, PictureFile.of(path), OURS if is_ours(path) and not _is_drawn(path) else None)
         else:
             raise UserError(f"{path} is not a file; check the path of the picture.")
     _drop_results(found)
@@ -152,8 +167,9 @@ def named_pictures(paths: Iterable[Path], most: int) -> PictureSet:
 
 def ending_of(name: str) -> str:
     """The ending of a file's name, small and with its dot; empty for a name without."""
-    ending = os.path.splitext(name)[1].lower()
-    return ending if _ENDING.fullmatch(ending) else ""
+    start, dot, ending = name.rpartition(".")
+    ending = dot + ending.lower()
+    return ending if start and not start.endswith("/") and _ENDING.fullmatch(ending) else ""
 
 
 @lru_cache(maxsize=1)
@@ -185,8 +201,9 @@ def _search(root: Path, found: PictureSet) -> None:
             found.passed_over[UNREADABLE_FOLDER] += 1
             continue
         for entry in inside:
-            name, path = before + entry.name, folder / entry.name
+            name = before + entry.name
             if entry.is_dir():
+                path = folder / entry.name
                 kind = _kind_of((entry.name,), None, is_folder=True)
                 if kind is None and ((path / STATE_FOLDER).is_dir() or (exported and entry.name in _LABELS)):
                     kind = OURS
@@ -197,19 +214,21 @@ def _search(root: Path, found: PictureSet) -> None:
             elif not entry.is_file():
                 found.passed_over[NO_FILE] += 1
             else:
-                kind = _kind_of((entry.name,), path)
+                kind = _kind_of((entry.name,), entry.path)
                 if exported and entry.name.endswith(_LABEL_FILES):
                     kind = OURS
-                _add(found, PictureFile(path, name), kind)
+                _add(found, PictureFile(root, name), kind)
 
 
 def _drop_results(found: PictureSet) -> None:
     """Passes over what is called as a mask or a cut-out of another picture beside it, whoever made it."""
-    names = {(picture.path.parent, picture.folder, picture.stem.casefold()) for picture in found}
+    if not any(_RESULT_NAME.search(picture.name) for picture in found):
+        return
+    names = {(picture.root, picture.folder, picture.stem.casefold()) for picture in found}
 
     def is_result(picture: PictureFile) -> bool:
         match = _RESULT.fullmatch(picture.stem)
-        return bool(match) and (picture.path.parent, picture.folder, match[1].casefold()) in names
+        return bool(match) and (picture.root, picture.folder, match[1].casefold()) in names
 
     kept = [picture for picture in found if not is_result(picture)]
     if len(kept) < len(found):
@@ -232,7 +251,7 @@ def _add(found: PictureSet, picture: PictureFile, kind: str | None) -> None:
         raise UserError(f"There are more than {MOST_PICTURES:,} pictures; name a folder with fewer.")
 
 
-def _kind_of(parts: tuple[str, ...], content: Path | bytes | None, *, is_folder: bool = False) -> str | None:
+def _kind_of(parts: tuple[str, ...], content: str | bytes | None, *, is_folder: bool = False) -> str | None:
     """Why a file is passed over, None for a picture. `content` is the file, or the beginning of it."""
     if any(part.startswith(".") for part in parts):
         return HIDDEN
@@ -249,21 +268,24 @@ def _kind_of(parts: tuple[str, ...], content: Path | bytes | None, *, is_folder:
         head = _head_of(content)
         if not ending and not _is_picture(head):
             return "without ending"
-        if b"Labels4Free " in head and isinstance(content, Path) and is_ours(content):
-            return OURS
-        if b"Labels4Free " in head and not isinstance(content, Path):
+        if b"Labels4Free " in head and (isinstance(content, bytes) or is_ours(Path(content))):
             return OURS
     return None
 
 
-def _head_of(content: Path | bytes | None) -> bytes:
-    if not isinstance(content, Path):
-        return content or b""
+def _head_of(content: str | bytes) -> bytes:
+    if isinstance(content, bytes):
+        return content
     try:
-        with open(content, "rb") as file:
-            return file.read(_HEAD)
+        file = os.open(content, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError:
         return b""
+    try:
+        return os.read(file, _HEAD)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
 
 
 def _is_picture(head: bytes) -> bool:
@@ -295,9 +317,8 @@ def _has_more_frames(picture: PictureFile) -> bool:
     if ending_of(picture.name) not in ("", ".gif", ".webp", ".apng", ".png", ".tif", ".tiff", ".avif", ".avifs"):
         return False
     try:
-        if ending_of(picture.name) == ".png" and b"acTL" not in _head_of(picture.member.head if picture.member
-                                                                         else picture.path):
-            return False
+        if ending_of(picture.name) == ".png":  # read faster than by PIL, as there may be a million
+            return b"acTL" in _head_of(picture.member.head if picture.member else str(picture.path))
         return count_frames(picture.source()) > 1
     except UserError:
         return False

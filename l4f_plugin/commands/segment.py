@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if picture is not None:
         subject = pipeline.recipe_of_picture(picture)
-        photos = None if subject else PictureSet([PictureFile(picture, picture.name)])
+        photos = None if subject else PictureSet([PictureFile.of(picture)])
     if photos is not None:
         return _segment_photos(pipeline, photos, folder, background, edge, arguments)
     return _segment_subject(pipeline, subject, folder, arguments)

@@ -56,8 +56,11 @@ class ShardRecord:
 
 
 def write_file(folder: Path, path: str, content: bytes) -> FileNote:
-    """Writes a picture of a shard that is not done yet. Raises `UserError` where the system refuses."""
+    """Writes a picture of a shard that is not done yet. Raises `UserError` where the system refuses, and for a link,
+    which no export makes."""
     target = folder / path
+    if target.is_symlink():
+        raise UserError(f"{target} is a link and is left alone; move it away and give the same command again.")
     try:
         with open(target, "wb") as file:
             file.write(content)
