@@ -379,6 +379,73 @@ def test_one_damaged_mask_ends_no_comparison(tmp_path):
     assert list(found.per_image) == ["0"] and list(found.unreadable) == ["1"] and found.pooled.mean_iou == 1
 
 
+def export(capsys, class_folder, pictures, out, *options):
+    command = ["export", class_folder, "--count", 24, "--format", "folder", "--shard-size", 4, "--batch-size", 4,
+               "--no-curation", "--backgrounds", "pictures", "--background-pictures", pictures, "--out", out,
+               "--device", "cpu", *options]
+    return run(capsys, *command)
+
+
+def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bundle_folder, tmp_path, monkeypatch):
+    pictures, out, whole = tmp_path / "mine", tmp_path / "set", tmp_path / "whole"
+    for number in range(3):
+        save(pictures / f"g{number}.png", (40 + number, 40))
+    for name in ("bad.png", "._g0.png"):
+        (pictures / name).write_bytes(b"no picture")
+    code, out_text, err = export(capsys, tiny_bundle_folder, pictures, whole, "--json")
+    assert code == 0 and list(json.loads(out_text)["unreadable"]) == ["bad.png"] and "hidden (1)" in err
+    card = (whole / "README.md").read_text()
+    assert '1 background pictures could not be read and were passed over: "bad.png".' in card
+
+    from l4f_plugin.datasets import export as exporting
+
+    real, shards = exporting.write_record, []
+
+    def stopped(folder, record):
+        real(folder, record)
+        shards.append(record.shard)
+        if len(shards) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "write_record", stopped)
+        assert export(capsys, tiny_bundle_folder, pictures, out)[0] == 130
+    (pictures / "bad.png").unlink()
+    assert export(capsys, tiny_bundle_folder, pictures, out)[0] == 0
+    assert (out / "labels.csv").read_bytes() == (whole / "labels.csv").read_bytes()
+    assert (out / "SHA256SUMS").read_text().count("\n") == (whole / "SHA256SUMS").read_text().count("\n")
+    save(pictures / "new.png")
+    code, _, err = export(capsys, tiny_bundle_folder, pictures, out)
+    assert code == 2 and "another pictures" in err
+
+
+def test_backgrounds_of_which_none_can_be_read_are_told(capsys, tiny_bundle_folder, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "bad.png").write_bytes(b"no picture")
+    code, _, err = export(capsys, tiny_bundle_folder, tmp_path / "mine", tmp_path / "set")
+    assert code == 2 and "None of the 1 background pictures could be read" in err
+
+
+@LINKS
+def test_an_export_replaces_no_card_of_a_user_and_follows_no_link(capsys, tiny_bundle_folder, tmp_path):
+    pictures, out, other = tmp_path / "mine", tmp_path / "set", tmp_path / "diary.md"
+    save(pictures / "a.png")
+    other.write_text("mine")
+    assert export(capsys, tiny_bundle_folder, pictures, out)[0] == 0
+    for name in ("README.md", "sheet.png"):
+        (out / name).unlink()
+        (out / name).symlink_to(other)
+        (out / "SHA256SUMS").unlink(missing_ok=True)
+        code, _, err = export(capsys, tiny_bundle_folder, pictures, out)
+        assert code == 2 and name in err and other.read_text() == "mine"
+        (out / name).unlink()
+    (out / "README.md").write_text("my notes")
+    code, _, err = export(capsys, tiny_bundle_folder, pictures, out)
+    assert code == 2 and "README.md" in err and (out / "README.md").read_text() == "my notes"
+    (out / "README.md").unlink()
+    assert export(capsys, tiny_bundle_folder, pictures, out)[0] == 0
+
+
 # Long names
 
 
