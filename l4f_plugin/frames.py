@@ -22,22 +22,21 @@ class Timing:
     loop: int = 0
 
 
-def count_frames(source: Source) -> int:
-    """How many frames or pages the file has; 1 for all but GIF, WebP, APNG, AVIF and TIFF.
+def has_more_frames(source: Source) -> bool:
+    """Whether the file has more than one frame or page: GIF, WebP, APNG, AVIF or TIFF.
 
     What a camera puts beside its picture (MPO) and the sizes of an icon are no frames. Raises `UserError` as
     `images.load_picture` does.
     """
     if isinstance(source, Image.Image):
-        return _frames_of(source)
+        return False
     with open_picture(source) as picture:
-        return _frames_of(picture)
+        return _seek(picture, 1)
 
 
 def first_frame_only(source: Source, name: str) -> str | None:
     """The sentence that only the first of several frames is used, None for a file with one. Errors as above."""
-    count = count_frames(source)
-    return f"{name} has {count} frames or pages, of which only the first is used." if count > 1 else None
+    return f"{name} has several frames or pages, of which only the first is used." if has_more_frames(source) else None
 
 
 def timing_of(source: Source) -> Timing | None:
@@ -46,35 +45,37 @@ def timing_of(source: Source) -> Timing | None:
     if isinstance(source, Image.Image):
         return None
     with open_picture(source) as picture:
-        count = _frames_of(picture)
-        if picture.format not in MOVING or not 1 < count <= MOST_FRAMES:
+        if picture.format not in MOVING or not _seek(picture, 1):
             return None
-        if count * picture.width * picture.height > MAX_PIXELS:
-            return None
-        durations = []
+        # Looked at one by one, as some formats tell their number only after all of them.
+        most = min(MOST_FRAMES, MAX_PIXELS // (picture.width * picture.height))
+        durations: list[int] = []
         try:
-            for number in range(count):
-                picture.seek(number)
+            while _seek(picture, len(durations)):
+                if len(durations) == most:
+                    return None
                 picture.load()  # WebP tells the time of a frame once it is decoded
                 shown = round(float(picture.info.get("duration") or 0))
                 durations.append(shown if shown >= SHORTEST else USUAL)
-        except Exception:  # cut short: the first frame is sound, or its reader will say what is wrong
+        except Exception:  # damaged: the first frame is sound, or its reader will say what is wrong
             return None
         return Timing(tuple(durations), int(picture.info.get("loop", 1)))
 
 
-def frames(source: Source) -> Iterator[Image.Image]:
-    """Each frame as it is shown, as a picture of its own. Errors as above."""
+def frames(source: Source, count: int) -> Iterator[Image.Image]:
+    """The first `count` frames as they are shown, each as a picture of its own. Errors as above."""
     with open_picture(source) as picture:
-        for number in range(_frames_of(picture)):
+        for number in range(count):
             picture.seek(number)
             yield picture.copy()
 
 
-def _frames_of(picture: Image.Image) -> int:
+def _seek(picture: Image.Image, number: int) -> bool:
+    """Goes to that frame; False where there is none, or it cannot be found."""
     if picture.format not in (*MOVING, "TIFF"):
-        return 1
+        return number == 0
     try:
-        return int(getattr(picture, "n_frames", 1))
-    except Exception:  # damaged behind the first frame
-        return 1
+        picture.seek(number)
+        return True
+    except Exception:  # EOFError at the end, others for damage
+        return False

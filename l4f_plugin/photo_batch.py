@@ -125,7 +125,7 @@ def _segment_one(
         if not again and _are_there(files, text):
             return PhotoResult(picture.path, files, None, True, picture.name, tuple(notes))
         placed = []
-        for frame in [source] if timing is None else frames(source):
+        for frame in [source] if timing is None else frames(source, len(timing.durations)):
             photo = pipeline.segment_photo(frame, cancel=token)
             placed.append(pipeline.swap(photo, wanted, cancel=token, **vars(edge)))
     except UserError as error:

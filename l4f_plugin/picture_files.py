@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from .errors import UserError
-from .frames import count_frames
+from .frames import has_more_frames
 from .images import FORMATS, know_formats
 from .own_files import is_ours
 from .picture_archives import ArchiveMember, is_archive, members
@@ -319,7 +319,7 @@ def _has_more_frames(picture: PictureFile) -> bool:
     try:
         if ending_of(picture.name) == ".png":  # read faster than by PIL, as there may be a million
             return b"acTL" in _head_of(picture.member.head if picture.member else str(picture.path))
-        return count_frames(picture.source()) > 1
+        return has_more_frames(picture.source())
     except UserError:
         return False
 

@@ -19,16 +19,19 @@ from test_photos import disc, photograph
 
 from l4f_plugin import cli, images, own_files, photo_batch, picture_archives
 from l4f_plugin.animations import write_animation
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.arguments import EdgeOptions
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
 from l4f_plugin.checkpoints.files import fitted, partial_name, write_atomically
 from l4f_plugin.datasets.export_backgrounds import PictureFolder as Backgrounds
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.evaluation.masks import compare_folders
-from l4f_plugin.frames import count_frames, timing_of
+from l4f_plugin.frames import has_more_frames, timing_of
 from l4f_plugin.motion import motion_infotext
 from l4f_plugin.picture_files import find_pictures
+from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus
+from l4f_plugin.runtime import CancelToken
 from l4f_plugin.training import loop
 from l4f_plugin.training.pictures import PictureFolder
 
@@ -193,6 +196,24 @@ def test_a_training_goes_on_with_no_metrics_of_others(tmp_path):
     with pytest.raises(UserError, match="metrics.jsonl"):
         loop.resume(None, tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"loss": 1}\n'
+
+
+def test_the_page_keeps_what_is_in_its_output_folder(tiny_bundle_folder, tmp_path):
+    from l4f_ui.outputs import Outputs
+
+    outputs = Outputs(tmp_path / "out")
+    sample = Labels4FreePipeline(load_bundle(tiny_bundle_folder), device="cpu").generate([5])[0]
+    first = outputs.save_sample(sample, "tiny", "Tiny").files
+    assert outputs.save_sample(sample, "tiny", "Tiny").files == first  # ours
+    first["cutout"].write_bytes(b"mine")
+    first["mask"].unlink()
+    first["mask"].symlink_to(tmp_path / "nothing")
+    second = outputs.save_sample(sample, "tiny", "Tiny").files
+    assert first["cutout"].read_bytes() == b"mine" and not (tmp_path / "nothing").exists()
+    assert len(set(first.values()) & set(second.values())) == 0
+    [preview] = outputs.preview({"写" * 80 + ".png": sample.picture()}, OURS)
+    assert len(os.fsencode(outputs.keep(preview).name)) <= 255 and outputs.keep(preview) != outputs.keep(preview)
+    outputs.forget_previews()
 
 
 # Folders of pictures
@@ -509,8 +530,8 @@ def test_an_animation_becomes_an_animated_cut_out(capsys, red, kind, tmp_path):
 def test_pages_and_endless_animations_use_the_first_and_say_so(capsys, red, tmp_path, monkeypatch):
     pages = moving(tmp_path / "pages.tif", "TIFF")
     _, answer, err = segment(capsys, red, pages, "--out", tmp_path / "out")
-    assert "pages.tif has 3 frames or pages, of which only the first is used." in err
-    assert answer["photos"][0]["notes"] and count_frames(tmp_path / "out" / "pages_cutout.png") == 1
+    assert "pages.tif has several frames or pages, of which only the first is used." in err
+    assert answer["photos"][0]["notes"] and not has_more_frames(tmp_path / "out" / "pages_cutout.png")
     monkeypatch.setattr("l4f_plugin.frames.MOST_FRAMES", 2)
     endless = moving(tmp_path / "endless.gif", "GIF")
     assert timing_of(endless) is None
@@ -519,6 +540,20 @@ def test_pages_and_endless_animations_use_the_first_and_say_so(capsys, red, tmp_
     assert "only the first is used" in segment(capsys, red, picture, "--background", pages, "--out", tmp_path / "b")[2]
     found = find_pictures(_only(tmp_path / "set", pages))
     assert found.first_frames() == 1
+
+
+def test_programs_are_told_of_further_frames(red, tmp_path, monkeypatch):
+    from l4f_ui.engine import Engine, EngineSettings
+    from l4f_ui.operations import Operations
+
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(red.parent))
+    operations = Operations(Engine(lambda: EngineSettings(device="cpu")))
+    moves, still = moving(tmp_path / "m.gif", "GIF").read_bytes(), save(tmp_path / "s.png").read_bytes()
+    sentence = "The picture has several frames or pages, of which only the first is used."
+    for content, told in ((moves, sentence), (still, None)):
+        assert operations.segment("red", None, None, CancelToken(), picture=content).details["note"] == told
+        swapped = operations.swap("red", 1, content, EdgeOptions(), None, CancelToken())
+        assert swapped.details["note"] == told
 
 
 # Grey of more than 8 bits

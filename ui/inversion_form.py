@@ -13,6 +13,7 @@ import gradio as gr
 from l4f_plugin.arguments import PROJECTION_STEPS
 from l4f_plugin.checkpoints.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
+from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import write_png
 
 from . import compat, status
@@ -113,13 +114,16 @@ class InversionForm:
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
         placed = engine.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
+        words = text("recover.done", name=photograph.name, title=entry.title)
+        if note := first_frame_only(photograph, photograph.name):
+            words += ". " + note
         shown = Recovered(entry.name, _write(folder, photograph.stem, found, placed))
         yield {
             **self._shown_here(),
             self.shown: shown,
             **self.show(view, shown),
             **{part: compat.download_update(shown.files[kind]) for kind, part in self.downloads.items()},
-            self.job.status: status.finished(text("recover.done", name=photograph.name, title=entry.title)),
+            self.job.status: status.finished(words),
         }
 
     def _telling(self, running: Running, name: str, folder: Path) -> tuple[Callable, Callable]:

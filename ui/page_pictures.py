@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from l4f_plugin.checkpoints.files import fitted
-from l4f_plugin.frames import count_frames
+from l4f_plugin.frames import has_more_frames
 from l4f_plugin.images import load_picture, write_png
 
 SHOWN_SIDE = 1600  # pixels
@@ -20,7 +20,7 @@ def reduced(file: Path, folder: Path) -> Path:
     Raises `UserError` for what is no picture.
     """
     state = file.stat()
-    if file.parent == folder and count_frames(file) > 1:
+    if file.parent == folder and has_more_frames(file):
         return file
     target = folder / "shown" / fitted(file.stem, f"-{state.st_mtime_ns:x}-{state.st_size:x}.png")
     if not target.exists():
