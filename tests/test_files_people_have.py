@@ -397,7 +397,7 @@ def test_one_damaged_mask_ends_no_comparison(tmp_path):
             Image.fromarray((disc(32, 32) * 255).astype(np.uint8)).save(tmp_path / folder / f"{number}.png")
     (tmp_path / "truth" / "1.png").write_bytes(b"no picture")
     found = compare_folders(tmp_path / "predicted", tmp_path / "truth")
-    assert list(found.per_image) == ["0"] and list(found.unreadable) == ["1"] and found.pooled.mean_iou == 1
+    assert list(found.per_image) == ["0"] and list(found.left_out) == ["1"] and found.pooled.mean_iou == 1
 
 
 def export(capsys, class_folder, pictures, out, *options):

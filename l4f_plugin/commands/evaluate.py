@@ -72,7 +72,7 @@ def _evaluate_masks(arguments: argparse.Namespace) -> int:
     from ..evaluation.report import folder_text
 
     comparison = compare_folders(arguments.predicted, arguments.truth, arguments.threshold)
-    _tell(comparison.unreadable.values())
+    _tell(comparison.left_out.values())
     if arguments.json:
         print_json(comparison.as_dict())
     else:

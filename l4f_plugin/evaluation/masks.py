@@ -116,19 +116,19 @@ def compare_masks(predicted: np.ndarray, truth: np.ndarray, threshold: float = 0
 class FolderComparison:
     """What `compare_folders` found: metrics of all pixels together and of each picture, by file stem.
 
-    `unreadable` are pairs that were left out, each with the reason.
+    `left_out` are pairs that could not be compared, each with the reason.
     """
 
     threshold: float
     pooled: MaskMetrics
     per_image: dict[str, MaskMetrics]
-    unreadable: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         return {
             "images": len(self.per_image),
             "threshold": self.threshold,
-            "unreadable": self.unreadable,
+            "left_out": self.left_out,
             "pooled": self.pooled.as_dict(),
             "per_image": {name: metrics.as_dict() for name, metrics in self.per_image.items()},
         }
@@ -138,33 +138,33 @@ def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> Fol
     """Compares the masks of two folders, paired by file name without its ending.
 
     A pixel is foreground where its value (see `read_mask`) is at least `threshold`, in (0, 1]. A folder in
-    which no value exceeds 1 of 255 holds class labels 0 and 1, and 1 is its foreground. A pair that cannot be read is
-    left out. UserError: a folder or a partner is missing, two files share a name, no pair can be read, or the sizes of
-    a pair differ.
+    which no value exceeds 1 of 255 holds class labels 0 and 1, and 1 is its foreground. A pair that cannot be read
+    or differs in size is left out. UserError: a folder or a partner is missing, two files share a name, or every pair
+    is left out.
     """
     if not (math.isfinite(threshold) and 0 < threshold <= 1):
         raise UserError(f"The threshold must be above 0 and at most 1, not {threshold:g}.")
     predicted_files, true_files = _mask_files(predicted), _mask_files(truth)
     _check_partners(predicted_files, predicted, true_files, truth)
     predicted_scale, true_scale = _label_scale(predicted_files.values()), _label_scale(true_files.values())
-    counts, unreadable = {}, {}
+    counts, left_out = {}, {}
     for name in sorted(predicted_files):
         try:
             guess = read_mask(predicted_files[name]) * predicted_scale
             target = read_mask(true_files[name]) * true_scale
+            if guess.shape != target.shape:
+                raise UserError(
+                    f"The masks '{name}' differ in size: {_size(guess)} in {predicted} and {_size(target)} "
+                    f"in {truth}; resize one of them first."
+                )
         except UserError as error:
-            unreadable[name] = str(error)
+            left_out[name] = str(error)
             continue
-        if guess.shape != target.shape:
-            raise UserError(
-                f"The masks '{name}' differ in size: {_size(guess)} in {predicted} and {_size(target)} "
-                f"in {truth}; resize one of them first."
-            )
         counts[name] = count_pixels(guess >= threshold, target >= threshold)
     if not counts:
-        raise UserError(next(iter(unreadable.values())))
+        raise UserError(next(iter(left_out.values())))
     return FolderComparison(
-        unreadable=unreadable,
+        left_out=left_out,
         threshold=threshold,
         pooled=sum(counts.values(), PixelCounts()).metrics(),
         per_image={name: count.metrics() for name, count in counts.items()},
