@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from .arguments import check_integer
 from .checkpoints.files import storage_error, write_atomically
 from .errors import UserError
+from .frames import Timing
+from .images import INFOTEXT_KEY
+from .own_files import DESCRIPTION
 
 ENDINGS = {".webp": "webp", ".png": "apng", ".apng": "apng", ".webm": "webm"}
 FORMATS = ("webp", "apng", "webm")
@@ -47,37 +50,50 @@ def check_animation(format_name: str, frames: int, fps: int, size: tuple[int, in
         raise UserError(f"At most {most} frames of {size[0]} x {size[1]} go into a {format_name} file; ask for fewer.")
 
 
-def write_animation(path: Path, frames: Frames, format_name: str, fps: int) -> None:
-    """Writes RGBA frames of one size, in one step, repeated without end where the format says so.
+def write_animation(
+    path: Path, frames: Frames, format_name: str, pace: int | Timing, infotext: str | None = None
+) -> None:
+    """Writes frames of one size and mode, in one step, with `infotext` in them.
 
-    The alpha of WebP and APNG is exact; WebM compresses it like the colours. Raises `UserError` where the system or
-    ffmpeg refuses.
+    `pace` is the frames a second, then repeated without end where the format says so; or the timing, but not for WebM.
+    WebP and WebM want RGBA. The alpha of WebP and APNG is exact; WebM compresses it like the colours. Raises
+    `UserError` where the system or ffmpeg refuses.
     """
-    write: dict[str, Callable[[Path, Frames, int], None]] = {"webp": _webp, "apng": _apng, "webm": _webm}
-    write_atomically(Path(path), lambda target: write[format_name](target, frames, fps))
+    write: dict[str, Callable] = {"webp": _webp, "apng": _apng, "webm": _webm}
+    write_atomically(Path(path), lambda target: write[format_name](target, frames, pace, infotext or ""))
 
 
-def _webp(path: Path, frames: Frames, fps: int) -> None:
+def _webp(path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None:
     first, *rest = frames
+    exif = Image.Exif()
+    if infotext:
+        exif[DESCRIPTION] = infotext
+    timing = _timing(len(rest) + 1, pace)
     # exact: colours under full transparency stay, so that scaling draws no dark seam.
-    first.save(path, "WEBP", save_all=True, append_images=rest, duration=_durations(len(rest) + 1, fps), loop=0,
-               lossless=True, exact=True, quality=40)
+    first.save(path, "WEBP", save_all=True, append_images=rest, duration=list(timing.durations), loop=timing.loop,
+               lossless=True, exact=True, quality=40, exif=exif.tobytes())
 
 
-def _apng(path: Path, frames: Frames, fps: int) -> None:
+def _apng(path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None:
     first, *rest = frames
+    information = PngImagePlugin.PngInfo()
+    if infotext:
+        information.add_text(INFOTEXT_KEY, infotext)
+    timing = _timing(len(rest) + 1, pace)
     # blend 0: each frame replaces what it covers, transparency included.
-    first.save(path, "PNG", save_all=True, append_images=rest, duration=_durations(len(rest) + 1, fps), loop=0,
-               blend=0, disposal=0)
+    first.save(path, "PNG", save_all=True, append_images=rest, duration=list(timing.durations), loop=timing.loop,
+               blend=0, disposal=0, pnginfo=information)
 
 
-def _durations(count: int, fps: int) -> list[int]:
+def _timing(count: int, pace: int | Timing) -> Timing:
     """Whole milliseconds whose sums keep to the speed."""
-    ends = [round(1000 * number / fps) for number in range(count + 1)]
-    return [later - earlier for earlier, later in itertools.pairwise(ends)]
+    if isinstance(pace, Timing):
+        return pace
+    ends = [round(1000 * number / pace) for number in range(count + 1)]
+    return Timing(tuple(later - earlier for earlier, later in itertools.pairwise(ends)))
 
 
-def _webm(path: Path, frames: Frames, fps: int) -> None:
+def _webm(path: Path, frames: Frames, fps: int, infotext: str) -> None:
     """VP9 with alpha, through a pipe: no frame is kept."""
     frames = iter(frames)
     first = next(frames)
@@ -86,7 +102,7 @@ def _webm(path: Path, frames: Frames, fps: int) -> None:
         *("-video_size", f"{first.width}x{first.height}", "-framerate", str(fps), "-i", "-"),
         # Alternate reference frames and alpha exclude each other.
         *("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-auto-alt-ref", "0", "-crf", "18", "-b:v", "0"),
-        *("-f", "webm", str(path)),
+        *("-metadata", f"comment={infotext}", "-f", "webm", str(path)),
     ]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)

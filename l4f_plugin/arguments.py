@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import UserError
+from .frames import first_frame_only
 from .images import load_picture
 
 LARGEST_SEED = 2**32 - 1
@@ -126,7 +127,8 @@ class Background:
 
     `kind` says which of the others counts: "seed" (the background of sample `seed`), "picture" (uint8 RGB
     `[H, W, 3]`, cropped to cover), "colour" (`colour`, 0..255), "blur" (the subject's own background, blurred
-    by `radius` pixels) or "transparent". `label` is how the infotext names it.
+    by `radius` pixels) or "transparent". `label` is how the infotext names it, `note` is a sentence about what a person
+    would not expect.
     """
 
     kind: str
@@ -135,6 +137,7 @@ class Background:
     picture: np.ndarray | None = None
     colour: tuple[int, int, int] = (0, 0, 0)
     radius: float = 0.0
+    note: str | None = None
 
     @classmethod
     def parse(
@@ -174,11 +177,13 @@ class Background:
     @classmethod
     def _from_picture(cls, picture: Path | bytes | np.ndarray | Image.Image) -> Background:
         label = picture.name if isinstance(picture, Path) else "picture"
+        label = label.encode("utf-8", "replace").decode()  # names of files may be no text
         if isinstance(picture, np.ndarray):
             if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
                 raise UserError("A background array must be uint8 [H, W, 3].")
             picture = Image.fromarray(picture)
-        return cls("picture", label, picture=load_picture(picture))
+        note = first_frame_only(picture, f"The background {label}")
+        return cls("picture", label, picture=load_picture(picture), note=note)
 
     @classmethod
     def _from_colour(cls, text: str) -> Background:

@@ -53,6 +53,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code. `argv` is without the program's name, None takes sys.argv."""
+    if hasattr(sys.stdout, "reconfigure"):  # names of files may hold what no terminal's encoding has
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:

@@ -9,6 +9,8 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -20,7 +22,8 @@ from .errors import UserError
 MAX_PIXELS = 64_000_000
 LARGE_PIXELS = 4_000_000  # from here on writing a PNG small takes longer than anything else
 # What cameras, scanners, browsers and editors write. Left out on purpose: EPS and PDF, for which PIL starts
-# Ghostscript, and formats that are no pictures but containers of numbers.
+# Ghostscript, formats that are no pictures but containers of numbers, and those of programs long gone. HEIF is read
+# where the package pillow-heif is installed.
 FORMATS = (
     "PNG",
     "JPEG",
@@ -35,9 +38,16 @@ FORMATS = (
     "PPM",
     "ICO",
     "TGA",
+    "DIB",
+    "PCX",
+    "SGI",
+    "DDS",
+    "ICNS",
+    "QOI",
 )
 INFOTEXT_KEY = "parameters"  # the key under which the web UIs keep and look for it
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _opening = threading.Lock()
 _Finished = TypeVar("_Finished")
 
@@ -48,15 +58,21 @@ def load_picture(source: Source, *, matte: tuple[int, int, int] = (255, 255, 255
     """A picture as uint8 RGB `[H, W, 3]`.
 
     The first frame of an animation, turned as its EXIF orientation says, in sRGB where it carries a colour
-    profile; 16-bit and float grey are scaled to 8 bits, transparent parts show `matte`. The size is read from
-    the header: pictures over 64 megapixels are refused before they are decoded.
+    profile; transparent parts show `matte`. The size is read from the header: pictures over 64 megapixels are refused
+    before they are decoded.
+
+    Grey of more than 8 bits (PIL's modes I, I;16 and F) is scaled by the range of its data, since no file tells which
+    value is white: 255 for whole numbers up to 255, 4095 for what 12-bit cameras write, 65535 for 16 bits; 1, 255 or
+    65535 for floats, and 0 for what is not a number. What fits none of these, or is negative, is stretched from its
+    least to its largest value. PNG and PGM say themselves that 65535 is white, so only an almost black one is taken for
+    8 bits.
 
     Raises UserError for whatever is missing, damaged, too large or not a picture.
     """
     name = _name_of(source)
     if isinstance(source, Image.Image):
         return _decode(source, name, matte)
-    with _open(source, name) as picture:
+    with open_picture(source) as picture:
         return _decode(picture, name, matte)
 
 
@@ -68,8 +84,20 @@ def load_layers(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
     name = _name_of(source)
     if isinstance(source, Image.Image):
         return _decoded(source, name, _layers)
-    with _open(source, name) as picture:
+    with open_picture(source) as picture:
         return _decoded(picture, name, _layers)
+
+
+def with_white(values: np.ndarray, mode: str, file_format: str | None) -> tuple[np.ndarray, float]:
+    """The float32 values of a picture of PIL's mode I, I;16 or F, from 0 on, and which is white, see `load_picture`."""
+    usual = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 4095.0, 65535.0)
+    if mode != "F" and file_format in ("PNG", "PPM"):
+        usual = (255.0, 65535.0)
+    white = next((limit for limit in usual if values.max() <= limit), None)
+    if white is None or values.min() < 0:
+        values = values - values.min()
+        white = float(values.max()) or 1.0
+    return values, white
 
 
 def cover_fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -134,7 +162,7 @@ def read_infotext(source: Source) -> str | None:
     if isinstance(source, Image.Image):
         text = source.info.get(INFOTEXT_KEY)
     else:
-        with _open(source, _name_of(source)) as picture:
+        with open_picture(source) as picture:
             text = picture.info.get(INFOTEXT_KEY)
     return text if isinstance(text, str) else None
 
@@ -161,8 +189,9 @@ def _name_of(source: Source) -> str:
     return str(source) if isinstance(source, str | Path) else "The picture"
 
 
-def _open(source: str | Path | bytes | IO[bytes], name: str) -> Image.Image:
-    """Reads the header and refuses what is too large."""
+def open_picture(source: str | Path | bytes | IO[bytes]) -> Image.Image:
+    """The picture with its header read and its pixels not, to be closed. Errors as in `load_picture`."""
+    name = _name_of(source)
     if isinstance(source, str | Path):
         # Checked first: opening a pipe or a device would wait for ever.
         if not os.path.isfile(source):
@@ -170,7 +199,7 @@ def _open(source: str | Path | bytes | IO[bytes], name: str) -> Image.Image:
         stream: IO[bytes] | str | Path = source
     else:
         stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    Image.init()
+    know_formats()
     try:
         # PIL warns about large pictures; we refuse them ourselves. The lock: warning filters are global.
         with _opening, warnings.catch_warnings():
@@ -190,6 +219,16 @@ def _open(source: str | Path | bytes | IO[bytes], name: str) -> Image.Image:
     return picture
 
 
+@lru_cache(maxsize=1)
+def know_formats() -> None:
+    """Loads what PIL reads pictures with, and pillow-heif where it is installed."""
+    Image.init()
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
 def _decode(picture: Image.Image, name: str, matte: tuple[int, int, int]) -> np.ndarray:
     return _decoded(picture, name, lambda upright: np.array(_flatten(upright, matte)))
 
@@ -201,7 +240,7 @@ def _decoded(picture: Image.Image, name: str, finish: Callable[[Image.Image], _F
     try:
         picture.seek(0)
         picture.load()
-        return finish(_to_eight_bits(_turned(picture)))
+        return finish(_to_eight_bits(_turned(picture), picture.format))
     except MemoryError as error:
         raise UserError(f"{name} does not fit into memory; make it smaller and try again.") from error
     except Exception as error:  # decoders fail in many ways on damaged data
@@ -215,18 +254,12 @@ def _turned(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _to_eight_bits(picture: Image.Image) -> Image.Image:
+def _to_eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:
     """Grey of 16 or 32 bits or floats to 8 bits, whose range PIL's own conversion would cut off at 255."""
     if picture.mode not in (*_SIXTEEN_BIT, "I", "F"):
         return picture
     values = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=0, neginf=0)
-    # PIL makes "I" of 16-bit PNG files too. No file says what its floats mean: the first usual range that
-    # holds them is taken, and what fits none is stretched.
-    usual = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
-    white = next((limit for limit in usual if values.max() <= limit), None)
-    if white is None or values.min() < 0:
-        values = values - values.min()
-        white = values.max() or 1.0
+    values, white = with_white(values, picture.mode, file_format)
     return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8))
 
 
@@ -290,6 +323,8 @@ def _no_picture(source: str | Path | bytes | IO[bytes], name: str) -> str:
             start = source.read(1024)
     except (OSError, ValueError):
         start = b""
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
+        return f"{name} is a HEIC picture; install the package pillow-heif to read it, or save it as JPEG."
     if b"<svg" in start.lower():
         return f"{name} is an SVG drawing; export it as PNG first."
     return f"{name} is not a picture of a known format; save it as PNG, JPEG or WebP."

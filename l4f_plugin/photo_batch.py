@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
+from .animations import write_animation
 from .arguments import Background, EdgeOptions
 from .errors import UserError
+from .frames import Timing, first_frame_only, frames, timing_of
 from .images import read_infotext, write_png
+from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
+from .picture_files import PictureFile, PictureSet, named_pictures
 from .runtime import CancelToken
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
     from .pipeline import Labels4FreePipeline
 
 MOST_FILES = 10_000
-PICTURE_SUFFIXES = {
-    ".png", ".jpg", ".jpeg", ".jpe", ".mpo", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff",
-    ".jp2", ".ppm", ".pgm", ".ico", ".tga",
-}  # fmt: skip
 
 Progress = Callable[[int, int, str], None]
 
@@ -29,40 +31,30 @@ Progress = Callable[[int, int, str], None]
 class PhotoResult:
     """What became of one photograph.
 
-    `files` maps mask, cutout and, where a background was chosen, composite to PNG files; empty where a `problem` is
-    told. `kept` says that they were there already.
+    `source` is its file, or the archive it is in, and `name` what it is called there. `files` maps mask, cutout and,
+    where a background was chosen, composite to PNG files; empty where a `problem` is told. `kept` says that they were
+    there already, `notes` are sentences about what a person would not expect.
     """
 
     source: Path
     files: dict[str, Path] = field(default_factory=dict)
     problem: str | None = None
     kept: bool = False
+    name: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def find_photos(paths: Iterable[Path]) -> list[Path]:
-    """The files that are named, and those of the folders that are named, in order.
+def find_photos(paths: Iterable[Path]) -> PictureSet:
+    """The pictures that are named, and those in the folders and archives that are named: at most 10,000.
 
-    Raises `UserError` for a path that is neither, a folder without pictures, and more than 10,000 files.
+    Raises `UserError` as `picture_files.named_pictures` does.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(item for item in path.iterdir() if _looks_like_picture(item))
-            if not inside:
-                raise UserError(f"The folder {path} holds no pictures; name another one.")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"{path} is not a file; check the path of the picture.")
-    if len(found) > MOST_FILES:
-        raise UserError(f"These are {len(found)} pictures; at most {MOST_FILES} are segmented at a time.")
-    return found
+    return named_pictures(paths, MOST_FILES)
 
 
 def segment_photos(
     pipeline: Labels4FreePipeline,
-    sources: Sequence[Path],
+    sources: PictureSet | Sequence[Path],
     folder: Path,
     background: Background | None = None,
     edge: EdgeOptions | None = None,
@@ -73,16 +65,24 @@ def segment_photos(
 ) -> Iterator[PhotoResult]:
     """Writes mask, cut-out and, with a `background`, composite of each photograph; a result each, in order.
 
-    Photographs whose files are there already, made from the same file with the same class and options, are passed
-    over unless `again`. One that cannot be read is told in its result and the others go on. `cancel` is looked at
-    before each. Raises `UserError` for what concerns all: a class without a photo segmenter, a full disk; `Cancelled`.
+    Of an animation all frames are done, and the results move as it does; of several pages the first. Files that this
+    program did not write are left alone: results that would be called so get a number. Photographs whose files are
+    there already, made from the same file with the same class and options, are passed over unless `again`. One that
+    cannot be read is told in its result and the others go on. `cancel` is looked at before each. Raises `UserError` for
+    what concerns all: a class without a photo segmenter, a full disk; `Cancelled`.
     """
-    edge, token = edge or EdgeOptions(), cancel or CancelToken()
-    for number, (source, stem) in enumerate(zip(sources, stems(sources), strict=True)):
+    edge, token, taken = edge or EdgeOptions(), cancel or CancelToken(), set()
+    kinds = {"mask": "_alpha.png", "cutout": "_cutout.png"}
+    if background is not None:
+        kinds["composite"] = "_composite.png"
+    for number, source in enumerate(sources):
         token.check()
-        kinds = ("mask", "cutout") if background is None else ("mask", "cutout", "composite")
-        files = {kind: folder / f"{stem}_{'alpha' if kind == 'mask' else kind}.png" for kind in kinds}
-        yield _segment_one(pipeline, source, files, background, edge, again, token)
+        picture = source if isinstance(source, PictureFile) else PictureFile.of(Path(source))
+        endings = list(kinds.values())
+        stem = free_stem(folder, picture.stem, endings, taken)
+        files = {kind: folder / f"{stem}{ending}" for kind, ending in kinds.items()}
+        note = left_alone(folder, picture.stem, endings, stem)
+        yield _segment_one(pipeline, picture, files, background, edge, again, token, [note] if note else [])
         if progress:
             progress(number + 1, len(sources), f"{number + 1} of {len(sources)} photographs")
 
@@ -95,6 +95,7 @@ def pack(results: Iterable[PhotoResult], path: Path) -> Path:
 
     def write(target: Path) -> None:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+            archive.comment = ARCHIVE_COMMENT
             for file in files:
                 archive.write(file, file.name)
 
@@ -104,31 +105,45 @@ def pack(results: Iterable[PhotoResult], path: Path) -> Path:
 
 def _segment_one(
     pipeline: Labels4FreePipeline,
-    source: Path,
+    picture: PictureFile,
     files: dict[str, Path],
     background: Background | None,
     edge: EdgeOptions,
     again: bool,
     token: CancelToken,
+    notes: list[str],
 ) -> PhotoResult:
     from .photos import PhotoOrigin, placed_fields
 
     wanted = background or Background.parse("transparent")
     try:
-        origin = PhotoOrigin.of(source, pipeline.config)
-        text = origin.infotext(**placed_fields(wanted, edge))
+        source = picture.source()
+        text = PhotoOrigin.of(source, pipeline.config).infotext(**placed_fields(wanted, edge))
+        timing = timing_of(source)
+        if timing is None and (note := first_frame_only(source, picture.name)):
+            notes.append(note)
         if not again and _are_there(files, text):
-            return PhotoResult(source, files, kept=True)
-        photo = pipeline.segment_photo(source, cancel=token)
+            return PhotoResult(picture.path, files, None, True, picture.name, tuple(notes))
+        placed = []
+        for frame in [source] if timing is None else frames(source, len(timing.durations)):
+            photo = pipeline.segment_photo(frame, cancel=token)
+            placed.append(pipeline.swap(photo, wanted, cancel=token, **vars(edge)))
     except UserError as error:
         if pipeline.bundle.student is None:
             raise
-        return PhotoResult(source, problem=str(error))
-    placed = pipeline.swap(photo, wanted, cancel=token, **vars(edge))
-    pictures = {"mask": placed.alpha, "cutout": placed.cutout, "composite": placed.composite}
+        return PhotoResult(picture.path, problem=str(error), name=picture.name)
+    parts = {"mask": "alpha", "cutout": "cutout", "composite": "composite"}
     for kind in reversed(files):  # the mask last: where it is, the others are
-        write_png(files[kind], pictures[kind], placed.infotext)
-    return PhotoResult(source, files)
+        _write(files[kind], [getattr(one, parts[kind]) for one in placed], text, timing)
+    return PhotoResult(picture.path, files, None, False, picture.name, tuple(notes))
+
+
+def _write(path: Path, pictures: Sequence[Image.Image], text: str, timing: Timing | None) -> None:
+    """A PNG, or an animated one, which programs that know no animation show the first frame of."""
+    if timing is None:
+        write_png(path, pictures[0], text)
+    else:
+        write_animation(path, pictures, "apng", timing, text)
 
 
 def _are_there(files: dict[str, Path], text: str) -> bool:
@@ -139,19 +154,3 @@ def _are_there(files: dict[str, Path], text: str) -> bool:
         return read_infotext(files["mask"]) == text
     except UserError:
         return False
-
-
-def stems(sources: Sequence[Path]) -> Iterator[str]:
-    """A name for each photograph's files: its own, with a number where several share it."""
-    taken: set[str] = set()
-    for source in sources:
-        stem, number = source.stem, 1
-        while stem.lower() in taken:
-            number += 1
-            stem = f"{source.stem}-{number}"
-        taken.add(stem.lower())
-        yield stem
-
-
-def _looks_like_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -15,9 +15,11 @@ from typing import NoReturn
 
 import numpy as np
 
+from . import __version__
 from .arguments import EdgeOptions, check_noise_mode, check_seed, check_truncation_psi
 from .errors import UserError
 from .images import Source, parse_infotext, read_infotext
+from .own_files import SOFTWARE
 
 LONGEST_TEXT = 65_536
 LONGEST_LINE = 4096
@@ -84,7 +86,8 @@ class WPlus:
         """Writes a safetensors file, in one step. Raises `UserError` where the system refuses."""
         from .checkpoints.w_plus_files import save_w_plus
 
-        save_w_plus(Path(path), self.codes, {} if self.noise_seed is None else {"noise_seed": str(self.noise_seed)})
+        notes = {} if self.noise_seed is None else {"noise_seed": str(self.noise_seed)}
+        save_w_plus(Path(path), self.codes, notes | {SOFTWARE: f"Labels4Free {__version__}"})
 
     @property
     def digest(self) -> str:

@@ -24,8 +24,9 @@ STOREYS = [
     {"networks", "compositing", "runtime", "mask_probe"},
     {"checkpoints"},
     {"images"},
-    {"arguments"},
-    {"animations"},
+    {"frames", "own_files"},
+    {"arguments", "picture_archives"},
+    {"animations", "picture_files"},
     {"provenance", "random_inputs"},
     {"samples", "matting", "drawing"},
     {"photos"},
@@ -41,7 +42,8 @@ NAMES_OF_THE_PACKAGE = {"arguments", "runtime", "samples", "pipeline"}  # what _
 
 # Third-party modules that each folder may import. tqdm comes with huggingface-hub; fastapi, starlette and
 # pydantic come with every Gradio.
-ENGINE_PACKAGES = {"torch", "numpy", "PIL", "tqdm"}
+# pillow_heif is used where a user has installed it.
+ENGINE_PACKAGES = {"torch", "numpy", "PIL", "tqdm", "pillow_heif"}
 CHECKPOINT_PACKAGES = ENGINE_PACKAGES | {"safetensors", "huggingface_hub"}
 UI_PACKAGES = {"gradio", "numpy", "PIL", "fastapi", "starlette", "pydantic", "uvicorn", "spaces"}
 

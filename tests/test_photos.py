@@ -341,7 +341,7 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
     assert [result.kept for result in segment(again=True)] == [False] * 4
     archive = photo_batch.pack(first, tmp_path / "all.zip")
     assert len(zipfile.ZipFile(archive).namelist()) == 9
-    Image.fromarray(photograph(61, 41)).save(sources[2])  # another picture under the name of one that was done
+    Image.fromarray(photograph(61, 41)).save(sources.pictures[2].path)  # another picture of that name
     assert [result.kept for result in segment()] == [True, True, False, False]
     with pytest.raises(UserError, match="not a file"):
         photo_batch.find_photos([tmp_path / "missing.png"])

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from l4f_plugin.arguments import PROJECTION_STEPS
+from l4f_plugin.checkpoints.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
+from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import write_png
 
 from . import compat, status
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 VIEWS = ("compare", "redrawn", "result", "mask")
 KEPT = ("redrawn", "result", "mask", "cutout", "w_plus")
+ROOM_FOR_ENDING = 24  # bytes of a name
 _SECONDS_BETWEEN_WORDS = 0.2
 
 
@@ -111,13 +114,16 @@ class InversionForm:
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
         placed = engine.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
+        words = text("recover.done", name=photograph.name, title=entry.title)
+        if note := first_frame_only(photograph, photograph.name):
+            words += ". " + note
         shown = Recovered(entry.name, _write(folder, photograph.stem, found, placed))
         yield {
             **self._shown_here(),
             self.shown: shown,
             **self.show(view, shown),
             **{part: compat.download_update(shown.files[kind]) for kind, part in self.downloads.items()},
-            self.job.status: status.finished(text("recover.done", name=photograph.name, title=entry.title)),
+            self.job.status: status.finished(words),
         }
 
     def _telling(self, running: Running, name: str, folder: Path) -> tuple[Callable, Callable]:
@@ -171,7 +177,7 @@ class InversionForm:
 
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:
     """The files of a result, named after the photograph."""
-    sample = found.sample
+    sample, stem = found.sample, fitted(stem, longest=LONGEST_NAME - ROOM_FOR_ENDING)
     pictures = {
         "photograph": (f"{stem}.png", found.photo.picture(), found.photo.infotext()),
         "redrawn": (f"{stem}_redrawn.png", sample.picture(), sample.infotext()),

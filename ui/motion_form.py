@@ -10,6 +10,7 @@ import gradio as gr
 
 from l4f_plugin.animations import FORMATS, check_animation
 from l4f_plugin.arguments import check_integer, parse_seeds
+from l4f_plugin.own_files import free_stem
 
 from . import compat, status
 from .class_choice import ClassChoice
@@ -55,7 +56,7 @@ class MotionForm:
     ) -> Iterator[dict]:
         """Draws the frames, writes the file and shows it; a WebM is only offered for download."""
         from l4f_plugin.animations import write_animation
-        from l4f_plugin.motion import check_motion, draw_motion
+        from l4f_plugin.motion import check_motion, draw_motion, motion_infotext
 
         entry, frames, fps = self._workspace.engine.entry(name), int(frames), int(fps)
         seeds = parse_seeds(written.replace("−", "-"))
@@ -77,7 +78,7 @@ class MotionForm:
             check_animation(format_name, frames, fps, pipeline.picture_size)
             drawn = draw_motion(pipeline, seeds, frames, loop=bool(loop), truncation_psi=psi, progress=progress,
                                 cancel=running.token)
-            write_animation(path, drawn, format_name, fps)
+            write_animation(path, drawn, format_name, fps, motion_infotext(entry.name, seeds))
         viewable = format_name != "webm"
         yield {
             self.stage: gr.update(visible=True),
@@ -88,8 +89,9 @@ class MotionForm:
         }
 
     def _path(self, name: str, seeds: list[int], psi: float, format_name: str) -> Path:
-        """Named by what is in it, as single pictures are."""
+        """Named by what is in it, as single pictures are; with a number where a file of that name is not ours."""
         folder = self._workspace.outputs.today()
         stem = "-".join(map(str, seeds))[:80]
         ending = "png" if format_name == "apng" else format_name  # browsers show an APNG by the name of a PNG
-        return folder / f"{slug(name)}_motion_{stem}_psi{psi:.2f}.{ending}"
+        stem = free_stem(folder, f"{slug(name)}_motion_{stem}_psi{psi:.2f}", [f".{ending}"])
+        return folder / f"{stem}.{ending}"

@@ -19,6 +19,7 @@ from PIL import Image
 
 from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.errors import UserError
+from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import read_infotext
 from l4f_plugin.provenance import WPlus, recipe_of
 
@@ -83,8 +84,9 @@ class Operations:
         if isinstance(background, bytes):
             read_infotext(background)  # the header: what is no picture, or too large, is refused before any wait
             wanted, label = background, "picture"
+            note = first_frame_only(background, text("api.the_picture"))
         else:
-            wanted = Background.parse(background, files=False)
+            wanted, note = Background.parse(background, files=False), None
             label = wanted.label
         name = self._engine.entry(class_name).name
         sample = self._engine.sample(name, seed, truncation_psi, token)
@@ -92,7 +94,8 @@ class Operations:
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout,
                  "background": result.background}
         images = {kind: partial(_same, image) for kind, image in parts.items() if image is not None}
-        details = {"class": name, "seed": seed, "truncation_psi": sample.truncation_psi, "background": label}
+        details = {"class": name, "seed": seed, "truncation_psi": sample.truncation_psi, "background": label,
+                   "note": note}
         return Result(images, f"{_stem(name, seed)}_swapped", result.infotext, details)
 
     def segment(
@@ -105,17 +108,17 @@ class Operations:
         w_plus: bytes | None = None,
     ) -> Result:
         """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given."""
-        entry = self._engine.entry(class_name)
+        entry, note = self._engine.entry(class_name), None
         if picture is not None:
             recipe_of(picture)  # the header: what is no picture, or too large, is refused before any wait
-            subject = picture
+            subject, note = picture, first_frame_only(picture, text("api.the_picture"))
         elif w_plus is not None:
             subject = _codes(w_plus)
         else:
             subject = seed
         sample = self._engine.segment(entry.name, subject, token, truncation_psi=truncation_psi)
         area = float(sample.required_alpha().mean())
-        details = {"class": entry.name, "seed": sample.seed, "mask_area": area}
+        details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "note": note}
         return Result(_images(sample), _stem(entry.name, sample.seed), sample.infotext(), details)
 
 

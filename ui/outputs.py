@@ -14,7 +14,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from l4f_plugin.checkpoints.files import fitted, longest_name
 from l4f_plugin.images import write_png
+from l4f_plugin.own_files import free_stem
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,7 +74,10 @@ class Outputs:
         return self._chosen().expanduser().resolve()
 
     def save_sample(self, sample: Sample, class_name: str, title: str) -> SavedSample:
-        """Writes picture, mask, cut-out and background, as far as there are. Raises `UserError` where it cannot."""
+        """Writes picture, mask, cut-out and background, as far as there are, never in place of a file that is not ours.
+
+        Raises `UserError` where it cannot.
+        """
         stem = f"{slug(class_name)}_seed{sample.seed:04d}_psi{sample.truncation_psi:.2f}"
         images: dict = {"picture": sample.picture()}
         if sample.alpha is not None:
@@ -80,6 +85,7 @@ class Outputs:
         if sample.background is not None:
             images["background"] = sample.background
         folder = self.today()
+        stem = free_stem(folder, stem, [f"{ENDINGS[kind]}.png" for kind in images])
         files = {kind: folder / f"{stem}{ENDINGS[kind]}.png" for kind in images}
         for kind, image in images.items():
             write_png(files[kind], image, infotext=sample.infotext())
@@ -102,7 +108,7 @@ class Outputs:
         folder.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
-            target = folder / f"{preview.stem}_{number:04d}{preview.suffix}"
+            target = folder / fitted(preview.stem, f"_{number:04d}{preview.suffix}", longest_name(folder))
             try:
                 with open(target, "xb") as file:
                     file.write(preview.read_bytes())

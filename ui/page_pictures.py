@@ -6,18 +6,23 @@ from pathlib import Path
 
 from PIL import Image
 
+from l4f_plugin.checkpoints.files import fitted
+from l4f_plugin.frames import has_more_frames
 from l4f_plugin.images import load_picture, write_png
 
 SHOWN_SIDE = 1600  # pixels
 
 
 def reduced(file: Path, folder: Path) -> Path:
-    """A PNG of the picture below `folder`, made where it is not there yet. What lies in `folder` is a file of ours.
+    """A PNG of the picture below `folder`, made where it is not there yet. What lies in `folder` is a file of ours, and
+    is shown itself where it moves.
 
     Raises `UserError` for what is no picture.
     """
     state = file.stat()
-    target = folder / "shown" / f"{file.stem}-{state.st_mtime_ns:x}-{state.st_size:x}.png"
+    if file.parent == folder and has_more_frames(file):
+        return file
+    target = folder / "shown" / fitted(file.stem, f"-{state.st_mtime_ns:x}-{state.st_size:x}.png")
     if not target.exists():
         with Image.open(file) as opened:
             ours = opened.mode in ("L", "RGBA") and file.parent == folder

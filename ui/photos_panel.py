@@ -116,12 +116,13 @@ class PhotosPanel:
         # The folder of the last time: what is done and asked for in the same way is not done again.
         shown = SegmentedPhotos(earlier.folder or self._workspace.outputs.preview_folder())
         yield {self.job.status: self._working(files, 0)}
-        problems = []
+        problems, notes = [], [background.note] if background and background.note else []
         done = engine.segment_photos(entry.name, files, shown.folder, background, edge, running.token, running.on_wait)
         for number, result in enumerate(done, start=1):
             if result.problem:
                 problems.append(f"{result.source.name} ({without_paths(result.problem)})")
             else:
+                notes += map(without_paths, result.notes)
                 name = result.files["mask"].name.removesuffix("_alpha.png")
                 shown.results[name], shown.before[name] = result, reduced(result.source, shown.folder)
             if number < len(files):
@@ -133,6 +134,8 @@ class PhotosPanel:
         words = text("photos.done", done=len(shown.results), total=len(files))
         if problems:
             words += ". " + text("photos.problems", problems="; ".join(problems))
+        if notes:
+            words += ". " + " ".join(notes)
         yield {**self._stage(view, shown), self.job.status: status.finished(words)}
 
     def _working(self, files: list[Path], done: int) -> str:

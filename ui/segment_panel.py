@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.frames import first_frame_only
 from l4f_plugin.provenance import Recipe, WPlus, recipe_of
 
 from . import compat, seeds, status
@@ -164,6 +165,9 @@ class SegmentPanel:
         area = 100 * float(sample.required_alpha().mean())
         what = text("segment.of_photo") if sample.w_plus is None else text("segment.of_codes")
         what = what if sample.seed is None else text("segment.of_seed", seed=sample.seed)
+        words = text("segment.done", title=entry.title, subject=what, area=area)
+        if isinstance(subject, bytes) and (note := first_frame_only(subject, text("api.the_picture"))):
+            words += ". " + note
         yield {
             self.choice.dropdown: entry.name,
             self.empty: gr.update(visible=False),
@@ -171,7 +175,7 @@ class SegmentPanel:
             self.shown: shown,
             **self.switch_view(view, shown),
             **{part: compat.download_update(files.get(kind)) for kind, part in self.downloads.items()},
-            self.job.status: status.finished(text("segment.done", title=entry.title, subject=what, area=area)),
+            self.job.status: status.finished(words),
         }
 
     def _subject(

@@ -265,12 +265,13 @@ class SwapPanel:
         result = engine.swap(entry.name, sample, background, edge, running.token, running.on_wait)
         stem = slug(entry.name) + ("_w_plus" if codes is not None else f"_seed{seed:04d}")
         shown = self._preview(stem, result)
+        words = text("swap.done", subject=subject, background=described(background))
         yield {
             self.empty: gr.update(visible=False),
             self.stage: gr.update(visible=True),
             self.shown: shown,
             **self.switch_view(view, shown),
-            self.job.status: status.finished(text("swap.done", subject=subject, background=described(background))),
+            self.job.status: status.finished(f"{words}. {background.note}" if background.note else words),
         }
 
     def _preview(self, stem: str, result: SwapResult) -> Shown:

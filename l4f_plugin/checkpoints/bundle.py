@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
-from .config import CONFIG_NAME, BundleConfig, WeightFile, read_config
+from .config import CONFIG_NAME, NETWORK_FILES, BundleConfig, WeightFile, is_written_by_us, read_config
 from .files import replace_folder, sha256_of, write_text
 from .model_card import CARD_NAME, read_model_card, write_model_card
 from .pickle_reader import printable
@@ -225,7 +225,8 @@ def save_bundle(bundle: Bundle, folder: Path, *, dtype: torch.dtype | None = Non
         write_text(target / CONFIG_NAME, config.to_json())
         write_text(target / CARD_NAME, model_card or bundle.model_card or write_model_card(config))
 
-    replace_folder(Path(folder), write, marker=CONFIG_NAME, ours=(CONFIG_NAME, CARD_NAME, "*.safetensors"))
+    replace_folder(Path(folder), write, is_ours=is_written_by_us,
+                   ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES))
     return config
 
 

@@ -22,6 +22,8 @@ MAXIMUM_CONFIG_BYTES = 1 << 22
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 ALPHA_ORIGINS = ("learned", "imported")
+NETWORK_FILES = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "discriminator.safetensors",
+                 "student.safetensors")
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
 _Parsed = TypeVar("_Parsed")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -112,6 +114,15 @@ def read_config(folder: Path) -> BundleConfig:
 def read_summary(folder: Path) -> BundleSummary:
     """Reads of `config.json` what a list of classes shows, without torch. Errors as in `read_config`."""
     return _read(folder, _summary)
+
+
+def is_written_by_us(folder: Path) -> bool:
+    """Whether `config.json` in `folder` is a bundle's, even a damaged one: other programs have files of that name."""
+    try:
+        with open(Path(folder) / CONFIG_NAME, "rb") as file:
+            return b'"alpha_hidden_channels"' in file.read(MAXIMUM_CONFIG_BYTES)
+    except OSError:
+        return False
 
 
 def _read(folder: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:

@@ -14,7 +14,8 @@ from ..networks import AlphaNetwork, Discriminator, Generator
 from .assembly import PublishedNetworks
 from .bundle import Bundle, build_network, load_bundle, save_bundle
 from .checkpoint_files import open_checkpoint
-from .config import CLASS_NAME, BundleConfig, plain_class_name
+from .config import CLASS_NAME, BundleConfig, is_written_by_us, plain_class_name
+from .files import check_replaceable
 from .model_card import write_model_card
 from .nvidia_pytorch import is_pytorch, read_pytorch
 from .nvidia_tensorflow import is_tensorflow, read_tensorflow
@@ -58,6 +59,7 @@ def convert(source: Path, destination: Path, *, alpha: Path | None = None,
     source, destination = Path(source), Path(destination)
     description = description or Description()
     say = report or (lambda message: None)
+    check_replaceable(destination, is_written_by_us)
     say(f"Reading {source}")
     bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_published(source, say)
     bundle.config = _described(bundle.config, description, destination, alpha is not None)

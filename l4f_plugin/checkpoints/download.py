@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..runtime import CancelToken
 from . import licences, records
 from .catalogue_file import CatalogueClass
-from .config import CONFIG_NAME, BundleSummary, WeightFile, read_summary
+from .config import CONFIG_NAME, NETWORK_FILES, BundleSummary, WeightFile, is_written_by_us, read_summary
 from .files import remove, replace_folder, sha256_of, storage_error
 from .folders import models_folder
 from .hub_cache import Source, arrived, cached, forget, set_reference
@@ -186,8 +186,8 @@ def _install(entry: CatalogueClass, folder: Path, options: Options, progress: Pr
     try:
         digest = entry.sha256 or sha256_of(original)
         _convert(entry, original, staging, commit, digest, options, progress)
-        replace_folder(folder, lambda target: _move(staging, target), marker=CONFIG_NAME,
-                       ours=(CONFIG_NAME, CARD_NAME, "*.safetensors"))
+        replace_folder(folder, lambda target: _move(staging, target), is_ours=is_written_by_us,
+                       ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES))
     finally:
         remove(staging)
     records.remember(entry.name, records.Record(str(folder), entry.repository, commit, entry.file, digest))
@@ -205,7 +205,7 @@ def _refuse_to_lose(folder: Path, entry: CatalogueClass) -> None:
         occupied = folder.is_dir() and any(folder.iterdir())
     except OSError as error:
         raise storage_error(error, folder) from error
-    if occupied and not is_bundle(folder):
+    if occupied and not is_written_by_us(folder):
         raise UserError(f"{folder} holds other files and was left alone; move them away and try again.")
     if occupied and not entry.alpha and WEIGHTS[1] in read_summary(folder).files:
         raise UserError(f"{entry.name} has masks that came after the download and would be lost; remove the class "

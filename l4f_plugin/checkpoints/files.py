@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fnmatch
+import glob
 import hashlib
 import os
 import re
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from ..errors import UserError
 
 STALE_AFTER_SECONDS = 3600
+LONGEST_NAME = 255  # bytes that a file's name may have on nearly every system
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _OS_ERROR_NUMBER = re.compile(r"os error (\d+)")
@@ -64,15 +66,39 @@ def sync_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def longest_name(folder: Path) -> int:
+    """How many bytes a name in `folder` may have; encrypted home folders allow fewer than others."""
+    try:
+        return min(LONGEST_NAME, os.pathconf(folder, "PC_NAME_MAX"))
+    except (AttributeError, OSError, ValueError):  # Windows, or no such folder yet
+        return LONGEST_NAME
+
+
+def fitted(stem: str, ending: str = "", longest: int = LONGEST_NAME) -> str:
+    """The file name `stem` + `ending`, of at most `longest` bytes.
+
+    A stem that is too long is cut between two characters, and a hash of the whole of it keeps it apart from others.
+    """
+    room = longest - len(os.fsencode(ending))
+    if len(os.fsencode(stem)) <= room:
+        return stem + ending
+    mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+    while len(os.fsencode(stem)) > room - len(mark):
+        stem = stem[:-1]
+    return stem + mark + ending
+
+
 def partial_name(path: Path) -> Path:
     """A name beside `path` that no other writer uses; leftovers of killed writers are removed."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+    ending = f".{uuid.uuid4().hex[:12]}.partial"
+    begun = fitted(f".{path.name}", longest=longest_name(path.parent) - len(ending))
+    for leftover in path.parent.glob(f"{glob.escape(begun)}.*.partial"):
         try:
             if time.time() - leftover.stat().st_mtime > STALE_AFTER_SECONDS:
                 remove(leftover)
         except OSError:
             continue
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
+    return path.with_name(begun + ending)
 
 
 def remove(path: Path) -> None:
@@ -112,20 +138,18 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def replace_folder(folder: Path, writer: Callable[[Path], None], *, marker: str, ours: Sequence[str]) -> None:
+def replace_folder(
+    folder: Path, writer: Callable[[Path], None], *, is_ours: Callable[[Path], bool], ours: Sequence[str]
+) -> None:
     """Lets `writer` fill a new folder beside `folder`, then puts it in place in one step.
 
-    A folder that is there already is replaced only if it is empty or holds the file `marker`; what it holds
-    besides files matching `ours` is kept. Raises `UserError` when the system refuses or the folder is
-    somebody else's.
+    A folder that is there already is replaced only if it is empty or `is_ours(folder)`; what it holds besides files
+    matching `ours` is kept. Raises `UserError` when the system refuses or the folder is somebody else's.
     """
+    check_replaceable(folder, is_ours)
     folder = Path(folder).resolve()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder} is a file; choose another folder.")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
-            raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
         temporary = partial_name(folder)
         try:
             temporary.mkdir()
@@ -139,6 +163,18 @@ def replace_folder(folder: Path, writer: Callable[[Path], None], *, marker: str,
             remove(temporary)
         sync_to_disk(folder.parent)
     except (OSError, SafetensorError) as error:
+        raise storage_error(error, folder) from error
+
+
+def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Raises `UserError` where `replace_folder` would leave `folder` alone; to be asked before any work is done."""
+    try:
+        if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
+            raise UserError(f"{folder} is {'a file' if folder.exists() else 'a link to nothing'}; choose another "
+                            "folder.")
+        if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
+            raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
+    except OSError as error:
         raise storage_error(error, folder) from error
 
 

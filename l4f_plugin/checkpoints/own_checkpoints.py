@@ -17,7 +17,7 @@ from ..runtime import CancelToken
 from . import records
 from .catalogue import classes, resolve
 from .catalogue_file import REPOSITORY_ID
-from .config import CLASS_NAME, CONFIG_NAME
+from .config import CLASS_NAME, CONFIG_NAME, NETWORK_FILES, is_written_by_us
 from .conversion import Description
 from .download import lock_file
 from .files import partial_name, remove, replace_folder, storage_error
@@ -28,8 +28,6 @@ from .model_card import CARD_NAME
 from .own_process import convert_apart
 from .pickle_reader import printable
 from .transfer import demand_space
-
-_OURS = (CONFIG_NAME, CARD_NAME, "*.safetensors")
 
 
 def demand_free_name(name: str) -> None:
@@ -109,7 +107,7 @@ def _put_in_place(bundle: Path, folder: Path) -> None:
         for item in bundle.iterdir():
             os.rename(item, target / item.name)
 
-    replace_folder(folder, move, marker=CONFIG_NAME, ours=_OURS)
+    replace_folder(folder, move, is_ours=is_written_by_us, ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES))
 
 
 def _bytes(source: Path) -> int:

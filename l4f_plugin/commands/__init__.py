@@ -16,6 +16,7 @@ from ..arguments import NOISE_MODES
 from ..errors import Cancelled
 
 if TYPE_CHECKING:
+    from ..picture_files import PictureSet
     from ..pipeline import Sample
 
 
@@ -90,6 +91,12 @@ def report(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def report_passed_over(pictures: PictureSet) -> None:
+    """Says how many pictures are used and what is not, where anything is not."""
+    if pictures.passed_over:
+        report(pictures.in_words())
+
+
 def print_json(answer: Any) -> None:
     """The answer of a command for programs; paths become text."""
     print(json.dumps(answer, indent=1, default=str))
@@ -119,18 +126,25 @@ def show_progress(done: int, total: int, message: str) -> None:
 
 
 def write_sample(sample: Sample, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
-    """Writes picture, mask, cut-out and background, as far as the sample has them, with infotext; their paths."""
-    from ..images import write_png
+    """Writes picture, mask, cut-out and background, as far as the sample has them, with infotext; their paths.
 
-    stem = "w_plus" if sample.seed is None else f"seed{sample.seed:04d}"
-    pictures = {"picture": ("", sample.picture())}
+    They get a number where files of these names are not ours, which is said.
+    """
+    from ..images import write_png
+    from ..own_files import free_stem, left_alone
+
+    pictures = {"picture": (".png", sample.picture())}
     if sample.alpha is not None:
-        pictures |= {"alpha": ("_alpha", sample.mask()), "cutout": ("_cutout", sample.cutout())}
+        pictures |= {"alpha": ("_alpha.png", sample.mask()), "cutout": ("_cutout.png", sample.cutout())}
     if sample.background is not None:
-        pictures["background"] = ("_background", sample.background)
-    files = {}
-    for kind, (ending, picture) in pictures.items():
-        files[kind] = folder / f"{stem}{ending}.png"
+        pictures["background"] = ("_background.png", sample.background)
+    endings = [ending for ending, _ in pictures.values()] + (["_w_plus.safetensors"] if with_w_plus else [])
+    wanted = "w_plus" if sample.seed is None else f"seed{sample.seed:04d}"
+    stem = free_stem(folder, wanted, endings)
+    if note := left_alone(folder, wanted, endings, stem):
+        report(note)
+    files = {kind: folder / f"{stem}{ending}" for kind, (ending, _) in pictures.items()}
+    for kind, (_, picture) in pictures.items():
         write_png(files[kind], picture, sample.infotext())
     if with_w_plus:
         files["w_plus"] = folder / f"{stem}_w_plus.safetensors"

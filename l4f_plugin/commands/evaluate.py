@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from ..arguments import MOST_PICTURES, check_integer
 from . import add_class_argument, add_device_arguments, add_json_argument, print_json, show_progress
 
 MOST_STEPS = 1_000_000
+MOST_TOLD = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,11 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
     return {"masks": _evaluate_masks, "class": _evaluate_class, "photos": _evaluate_photos}[arguments.kind](arguments)
 
 
+def _tell(left_out: Collection[str]) -> None:
+    """Says which pictures were left out, the first of them."""
+    for sentence in list(left_out)[:MOST_TOLD]:
+        print(f"l4f: left out: {sentence}", file=sys.stderr)
+    if len(left_out) > MOST_TOLD:
+        print(f"l4f: {len(left_out) - MOST_TOLD} more pictures were left out", file=sys.stderr)
+
+
 def _evaluate_masks(arguments: argparse.Namespace) -> int:
     from ..evaluation.masks import compare_folders
     from ..evaluation.report import folder_text
 
     comparison = compare_folders(arguments.predicted, arguments.truth, arguments.threshold)
+    _tell(comparison.left_out.values())
     if arguments.json:
         print_json(comparison.as_dict())
     else:
@@ -80,6 +91,7 @@ def _evaluate_class(arguments: argparse.Namespace) -> int:
     pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
     dataset = arguments.data or cache_folder() / "datasets" / pipeline.config.class_name
     report = evaluate_class(pipeline, dataset, cache_folder() / "judges", arguments.pictures, progress=show_progress)
+    _tell(report.left_out)
     if arguments.json:
         print_json(report.as_dict())
     else:
@@ -96,7 +108,11 @@ def _evaluate_photos(arguments: argparse.Namespace) -> int:
     from ..evaluation.photo_report import photo_markdown, photo_text
     from ..evaluation.photos import evaluate_photos, limit_settings
     from ..images import write_png
+    from ..own_files import check_may_write, sheet_text
     from ..pipeline import Labels4FreePipeline
+
+    if arguments.sheet is not None:
+        check_may_write(arguments.sheet)
 
     pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
     report, worst = evaluate_photos(
@@ -109,7 +125,9 @@ def _evaluate_photos(arguments: argparse.Namespace) -> int:
         progress=show_progress,
     )
     if arguments.sheet is not None:
-        write_png(arguments.sheet, worst)
+        check_may_write(arguments.sheet)
+        write_png(arguments.sheet, worst, sheet_text("worst photographs"))
+    _tell(report.left_out)
     if arguments.json:
         print_json(report.as_dict())
     else:

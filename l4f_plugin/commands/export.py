@@ -24,9 +24,12 @@ from . import (
     add_style_arguments,
     make_folder,
     print_json,
+    report,
+    report_passed_over,
     show_progress,
 )
 
+MOST_NAMED = 1000  # characters
 _USUAL = Curation()
 
 
@@ -84,7 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ..pipeline import Labels4FreePipeline
 
     rank = export.Rank.of(os.environ)
-    pictures = PictureFolder.of(arguments.background_pictures) if arguments.background_pictures else None
+    pictures = None
+    if arguments.background_pictures:
+        pictures = PictureFolder.of(arguments.background_pictures, arguments.out)
+        report_passed_over(pictures.found)
+        if further := pictures.found.first_frames():
+            report(f"{further} backgrounds have several frames or pages, of which only the first is used.")
     if not arguments.estimate:
         make_folder(arguments.out)
     pipeline = Labels4FreePipeline.from_pretrained(
@@ -96,9 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
     whole = export.export(
         plan, arguments.out, lambda: nullcontext(pipeline), pictures=pictures, rank=rank, progress=show_progress
     )
+    unreadable = pictures.unreadable if pictures else {}
+    if unreadable:
+        report(f"{len(unreadable)} background pictures could not be read and were passed over: "
+               f"{', '.join(sorted(unreadable))[:MOST_NAMED]}")
     if arguments.json:
         print_json({"class": plan.source.name, "format": settings.format, "pictures": settings.count,
-                    "size": plan.picture_size, "folder": arguments.out, "complete": whole})
+                    "size": plan.picture_size, "folder": arguments.out, "complete": whole,
+                    "unreadable": unreadable})
     elif whole:
         print(f"{settings.count:,} pictures with masks: {arguments.out} (see README.md there)")
     else:

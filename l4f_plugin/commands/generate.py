@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="folder for seed0000.png, "
-        "seed0000_alpha.png, seed0000_cutout.png and seed0000_background.png; files of these "
-        "names are replaced",
+        "seed0000_alpha.png, seed0000_cutout.png and seed0000_background.png; earlier "
+        "results are replaced, other files stay and the results get a number",
     )
     parser.add_argument(
         "--no-background", action="store_true", help="leave the backgrounds out, which takes half the time"

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_class_argument(parser)
     parser.add_argument("--seeds", required=True, help="two or more, as in 1,2,3: the way leads from one to the next")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE",
-                        help="ends in .webp, .apng or .png, or .webm; replaced if it is there")
+                        help="ends in .webp, .apng or .png, or .webm; an earlier result is replaced, other files are "
+                        "left alone")
     parser.add_argument("--format", choices=FORMATS, help="default: as the file's ending says; webm needs ffmpeg")
     parser.add_argument("--frames", type=int, default=DEFAULT_FRAMES, help=f"how many (default: {DEFAULT_FRAMES})")
     parser.add_argument("--fps", type=int, default=DEFAULT_FPS, help=f"frames a second (default: {DEFAULT_FPS})")
@@ -38,11 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
         check_truncation_psi(arguments.truncation_psi)
 
     from ..animations import write_animation
-    from ..motion import check_motion, draw_motion
+    from ..motion import check_motion, draw_motion, motion_infotext
+    from ..own_files import check_may_write
     from ..pipeline import Labels4FreePipeline
 
     check_motion(seeds, arguments.frames, arguments.interpolation)
     make_folder(arguments.out.parent)
+    check_may_write(arguments.out)
     pipeline = Labels4FreePipeline.from_pretrained(
         arguments.class_name, device=arguments.device, dtype=arguments.dtype
     )
@@ -56,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         truncation_psi=arguments.truncation_psi,
         progress=show_progress,
     )
-    write_animation(arguments.out, frames, format_name, arguments.fps)
+    check_may_write(arguments.out)
+    text = motion_infotext(pipeline.config.class_name, seeds)
+    write_animation(arguments.out, frames, format_name, arguments.fps, text)
     if arguments.json:
         print_json({"class": pipeline.config.class_name, "seeds": seeds, "format": format_name,
                     "frames": arguments.frames, "seconds": arguments.frames / arguments.fps, "file": arguments.out})

@@ -16,22 +16,26 @@ from . import (
     add_style_arguments,
     make_folder,
     print_json,
+    report,
+    report_passed_over,
     show_progress,
     write_sample,
 )
 
 if TYPE_CHECKING:
+    from ..picture_files import PictureSet
     from ..pipeline import Labels4FreePipeline
     from ..provenance import Recipe, WPlus
 
-ZIP_NAME = "segmented.zip"
+ZIP_STEM = "segmented"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_class_argument(parser)
     parser.add_argument("photos", metavar="FILES", type=Path, nargs="*",
-                        help="photographs of the class, or folders of them; what was segmented before is passed over")
+                        help="photographs of the class, folders with their subfolders, or ZIP and TAR archives; what "
+                        "was segmented before is passed over")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--seed", type=int, help="the picture of this seed; -1 draws one")
     source.add_argument("--w-plus", type=Path, metavar="FILE",
@@ -39,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--picture", type=Path, metavar="FILE",
                         help="a PNG that this plug-in saved: its text names the seed; others are taken for photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="folder for NAME_alpha.png, NAME_cutout.png and so on; files of these names are replaced")
+                        help="folder for NAME_alpha.png, NAME_cutout.png and so on; earlier results are replaced, "
+                        "other files stay and the results get a number")
     photos = parser.add_argument_group("photographs")
     photos.add_argument("--background", help="writes NAME_composite.png too: seed:7 (of the class), a picture file, "
                         "'#3366ff' (in quotes) or blur:8 (the photograph's own, blurred)")
@@ -48,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="enlarge the mask, or shrink it with a negative number")
     photos.add_argument("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the mask's edge")
     photos.add_argument("--keep-largest", action="store_true", help="drop all but the largest piece of the mask")
-    photos.add_argument("--zip", action="store_true", help=f"put all results into {ZIP_NAME} as well")
+    photos.add_argument("--zip", action="store_true", help=f"put all results into {ZIP_STEM}.zip as well")
     photos.add_argument("--again", action="store_true", help="segment anew what was segmented before")
     add_style_arguments(parser)
     add_device_arguments(parser)
@@ -61,10 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     picture = arguments.picture
     edge = EdgeOptions(arguments.threshold, arguments.grow, arguments.feather, arguments.keep_largest)
     background = None if arguments.background is None else Background.parse(arguments.background)
+    if background and background.note:
+        report(background.note)
     if arguments.truncation_psi is not None:
         check_truncation_psi(arguments.truncation_psi)
     folder = make_folder(arguments.out)
 
+    from ..picture_files import PictureFile, PictureSet
     from ..pipeline import Labels4FreePipeline
 
     pipeline = Labels4FreePipeline.from_pretrained(
@@ -72,13 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if picture is not None:
         subject = pipeline.recipe_of_picture(picture)
-        photos = [] if subject else [picture]
-    if photos:
+        photos = None if subject else PictureSet([PictureFile.of(picture)])
+    if photos is not None:
         return _segment_photos(pipeline, photos, folder, background, edge, arguments)
     return _segment_subject(pipeline, subject, folder, arguments)
 
 
-def _sources(arguments: argparse.Namespace) -> tuple[list[Path], int | WPlus | Recipe | None]:
+def _sources(arguments: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus | Recipe | None]:
     """Photographs, or else what stands for a picture that the class draws."""
     from ..photo_batch import find_photos
     from ..provenance import WPlus, recipe_of
@@ -91,35 +99,44 @@ def _sources(arguments: argparse.Namespace) -> tuple[list[Path], int | WPlus | R
         return find_photos(arguments.photos), None
     if arguments.picture is not None:
         recipe_of(arguments.picture)  # complains about what is no picture, before weights are read
-        return [], None
+        return None, None
     if arguments.w_plus is not None:
-        return [], WPlus.load(arguments.w_plus)
-    return [], draw_seed() if arguments.seed == -1 else check_seed(arguments.seed)
+        return None, WPlus.load(arguments.w_plus)
+    return None, draw_seed() if arguments.seed == -1 else check_seed(arguments.seed)
 
 
 def _segment_photos(
     pipeline: Labels4FreePipeline,
-    photos: list[Path],
+    photos: PictureSet,
     folder: Path,
     background: Background | None,
     edge: EdgeOptions,
     arguments: argparse.Namespace,
 ) -> int:
+    from ..own_files import free_stem, left_alone
     from ..photo_batch import pack, segment_photos
 
+    report_passed_over(photos)
     results = []
     for result in segment_photos(pipeline, photos, folder, background, edge, again=arguments.again,
                                  progress=show_progress):
         results.append(result)
         if result.problem:
-            print(f"l4f: {result.source.name}: {result.problem}", file=sys.stderr)
-    archive = pack(results, folder / ZIP_NAME) if arguments.zip else None
+            print(f"l4f: {result.name}: {result.problem}", file=sys.stderr)
+        for note in result.notes:
+            report(f"{result.name}: {note}")
+    archive = None
+    if arguments.zip:
+        archive = pack(results, folder / f"{free_stem(folder, ZIP_STEM, ['.zip'])}.zip")
+        if note := left_alone(folder, ZIP_STEM, [".zip"], archive.stem):
+            report(note)
     failed = sum(result.problem is not None for result in results)
     if arguments.json:
         print_json({
             "class": pipeline.config.class_name,
-            "photos": [{"source": result.source, "problem": result.problem, "kept": result.kept, **result.files}
-                       for result in results],
+            "photos": [{"source": result.source, "name": result.name, "problem": result.problem, "kept": result.kept,
+                        "notes": result.notes, **result.files} for result in results],
+            "passed_over": photos.passed_over,
             "zip": archive,
         })
     else:

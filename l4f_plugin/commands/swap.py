@@ -14,6 +14,7 @@ from . import (
     add_style_arguments,
     make_folder,
     print_json,
+    report,
 )
 
 OF_THE_CLASS = object()  # what --threshold without a number stands for
@@ -30,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file, '#3366ff' (in quotes), blur:8 (the subject's own, blurred) or transparent",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="PNG file, replaced if it is there"
+        "--out", type=Path, required=True, metavar="FILE",
+        help="PNG file; an earlier result is replaced, other files are left alone",
     )
     parser.add_argument(
         "--threshold",
@@ -64,11 +66,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.truncation_psi is not None:
         check_truncation_psi(arguments.truncation_psi)
     background = Background.parse(arguments.background)
+    if background.note:
+        report(background.note)
     if arguments.out.suffix.lower() != ".png":
         raise UserError(f"{arguments.out} is written as PNG; give it a name that ends in .png.")
     make_folder(arguments.out.parent)
 
     from ..images import write_png
+    from ..own_files import check_may_write
+
+    check_may_write(arguments.out)
+
     from ..pipeline import Labels4FreePipeline
 
     pipeline = Labels4FreePipeline.from_pretrained(
@@ -87,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         truncation_cutoff=arguments.truncation_cutoff,
         noise_mode=arguments.noise_mode,
     )
+    check_may_write(arguments.out)
     write_png(arguments.out, result.composite, result.infotext)
     if arguments.json:
         print_json(

@@ -27,6 +27,8 @@ from PIL import Image
 
 from l4f_plugin.datasets.avatar_backgrounds import draw_background, load_photographs, read_list
 from l4f_plugin.errors import UserError
+from l4f_plugin.images import write_png
+from l4f_plugin.own_files import sheet_text
 
 RESOLUTION = 128
 OVERSAMPLING = 2  # portraits are drawn at twice the resolution and averaged down
@@ -326,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
         folders = [*options.backgrounds, default_folder() / "backgrounds", Path("/usr/share")]
         settings = Settings(options.seed, str(options.renderer), tuple(map(str, folders)), options.scale)
         build(options.out, counts, settings, options.processes)
-        contact_sheet(options.out).save(options.out / "sheet.png")
+        write_png(options.out / "sheet.png", contact_sheet(options.out), sheet_text("pictures of a set"))
     except UserError as error:
         print(f"l4f: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from .formats import LabelledPicture, png
+from ..images import png_bytes
+from ..own_files import sheet_text
+from .formats import LabelledPicture
 
 SHEET_NAME = "sheet.png"
 SIDE = 128  # pixels of the longer side of each picture, at most
@@ -28,8 +30,8 @@ class ContactSheet:
         rows = -(-len(self._tiles) // COLUMNS)
         blank = np.full_like(self._tiles[0], 255)
         tiles = [*self._tiles, *[blank] * (rows * COLUMNS - len(self._tiles))]
-        return png(np.concatenate([np.concatenate(tiles[start : start + COLUMNS], axis=1)
-                                   for start in range(0, len(tiles), COLUMNS)]))
+        rows = [np.concatenate(tiles[start : start + COLUMNS], axis=1) for start in range(0, len(tiles), COLUMNS)]
+        return png_bytes(np.concatenate(rows), sheet_text("pictures of a set"))
 
 
 def _small(picture: np.ndarray) -> np.ndarray:

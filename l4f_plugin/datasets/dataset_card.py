@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..checkpoints.model_card import HUB_LICENCES
 from .contact_sheet import SHEET_NAME
@@ -12,6 +12,7 @@ from .export_plan import SPLITS, Plan
 
 CARD_NAME = "README.md"
 _SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (0, "1M<n<10M"))
+_NAMED = 50  # unreadable files
 _BEHIND = {
     "own": "as drawn, behind the subject",
     "seeds": "the background of another seed",
@@ -22,12 +23,14 @@ _BEHIND = {
 
 @dataclass(frozen=True)
 class Totals:
-    """Pictures in each split, masks dropped for each reason, seeds tried, bytes of pictures and masks."""
+    """Pictures in each split, masks dropped for each reason, seeds tried, bytes of pictures and masks, and the names of
+    background pictures that could not be read."""
 
     splits: dict[str, int]
     dropped: dict[str, int]
     tried: int
     bytes: int
+    unreadable: list[str] = field(default_factory=list)
 
 
 def dataset_card(plan: Plan, totals: Totals, use: str) -> str:
@@ -44,7 +47,7 @@ def dataset_card(plan: Plan, totals: Totals, use: str) -> str:
         "by these weights: respect their licence, and name what it asks to be named, wherever you pass this set on.",
         "## Contents\n\n" + _contents(totals),
         "## Reading it\n\n" + use,
-        "## Labels\n\n" + _labels(plan),
+        "## Labels\n\n" + _labels(plan) + _unreadable(totals),
         "## Curation\n\n" + _curation(plan, totals),
         f"## Making it again\n\n```\n{settings.command(source.name)}\n```\n\nWeights `{source.fingerprint}`, precision "
         f"{plan.dtype}. On the same machine, with as many threads, it writes the same bytes, and elsewhere the same "
@@ -82,6 +85,14 @@ def _labels(plan: Plan) -> str:
         "- `seed` and `truncation_psi` draw the picture again.",
         f"- `background`: what is behind the subject, chosen at random for each picture ({behind}).",
     ])
+
+
+def _unreadable(totals: Totals) -> str:
+    if not totals.unreadable:
+        return ""
+    named = ", ".join(json.dumps(name, ensure_ascii=False) for name in totals.unreadable[:_NAMED])
+    more = f" and {len(totals.unreadable) - _NAMED:,} more" if len(totals.unreadable) > _NAMED else ""
+    return f"\n- {len(totals.unreadable):,} background pictures could not be read and were passed over: {named}{more}."
 
 
 def _curation(plan: Plan, totals: Totals) -> str:

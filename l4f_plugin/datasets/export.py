@@ -134,6 +134,8 @@ def export(
     rank, cancel = rank or Rank(), cancel or CancelToken()
     cancel.check()
     begin(plan, folder)
+    if plan.pictures and pictures:
+        pictures.begin(folder)
     state = folder / STATE_FOLDER
     busy = f"Another export writes into {folder}; wait for it, or choose another folder."
     with lock(state / f"rank-{rank.rank}-of-{rank.world_size}.lock", refusal=busy):
@@ -209,7 +211,8 @@ def _export_shard(
             files.append(write_file(folder, SHEET_NAME, sheet.file()))
     finally:
         writer.discard()
-    write_record(folder, ShardRecord(number, shard.tried, dict(shard.dropped), files, labels))
+    unreadable = sorted(pictures.unreadable)
+    write_record(folder, ShardRecord(number, shard.tried, dict(shard.dropped), files, labels, unreadable))
 
 
 class _Shard:

@@ -3,57 +3,109 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import itertools
+import json
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from .. import compositing
+from ..checkpoints.files import write_atomically, write_text
 from ..errors import UserError
 from ..images import cover_fit, load_picture
+from ..picture_files import PictureFile, PictureSet, find_pictures
+from .export_plan import STATE_FOLDER
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-MOST_PICTURES = 100_000
+LIST_NAME = "backgrounds.json"
 _SALT = 0x6261636B  # parts these random numbers from others that are drawn from the same seed
 _KEPT = 256  # pictures remembered in the size of the set
+_LARGEST_LIST = 1 << 28
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PictureFolder:
-    """A user's own pictures, by name in order; `fingerprint` tells them from others by names and sizes."""
+    """A user's own pictures, by name in order; `fingerprint` tells them from others by names and sizes.
 
-    folder: Path | None = None
+    What cannot be read is passed over when it is drawn, and noted in `unreadable`.
+    """
+
     names: tuple[str, ...] = ()
-    fingerprint: str = field(default="", compare=False)
+    sizes: tuple[int, ...] = ()
+    found: PictureSet = field(default_factory=PictureSet)
+    unreadable: dict[str, str] = field(default_factory=dict)  # name -> why
 
     @classmethod
-    def of(cls, folder: Path) -> PictureFolder:
-        """The pictures in `folder`, not below it. Raises `UserError` where there are none."""
-        try:
-            with os.scandir(folder) as entries:
-                found = {entry.name: entry.stat().st_size for entry in entries
-                         if entry.name.lower().endswith(PICTURE_ENDINGS) and entry.is_file()}
-        except OSError as error:
-            raise UserError(f"{folder} cannot be read ({error.strerror}); name a folder of pictures.") from error
-        if not 0 < len(found) <= MOST_PICTURES:
-            raise UserError(
-                f"{folder} holds {len(found)} pictures; name a folder with 1 to {MOST_PICTURES} of them, as PNG, JPEG "
-                "or WebP files."
-            )
-        names = tuple(sorted(found))
-        listed = "\n".join(f"{found[name]} {name}" for name in names)
-        return cls(folder, names, hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest())
+    def of(cls, folder: Path, export: Path | None = None) -> PictureFolder:
+        """The pictures in `folder`, see `picture_files.find_pictures`.
 
-    def picture(self, number: int, size: tuple[int, int]) -> np.ndarray:
-        """That picture as uint8 `[H, W, 3]`, cropped to cover `size` (width, height)."""
-        return _covering(self.folder / self.names[number], size)
+        An `export` that was begun keeps the list it began with, as long as only files have gone since. Raises
+        `UserError` where there are no pictures.
+        """
+        found = find_pictures(folder)
+        sizes = {picture.name: _size_of(picture) for picture in found}
+        begun = _read_list(export) if export else None
+        if begun and all(begun.get(name) == size for name, size in sizes.items()):
+            sizes = begun
+        return cls(tuple(sizes), tuple(sizes.values()), found)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same pictures."""
+        listed = "\n".join(f"{size} {name}" for name, size in zip(self.names, self.sizes, strict=True))
+        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def begin(self, export: Path) -> None:
+        """Notes the list in a set that begins. Raises `UserError` where the system refuses."""
+        path = export / STATE_FOLDER / LIST_NAME
+        if self.names and not path.exists():
+            text = json.dumps(dict(zip(self.names, self.sizes, strict=True))) + "\n"
+            write_atomically(path, lambda target: write_text(target, text))
+
+    def draw(self, random: np.random.Generator, size: tuple[int, int]) -> tuple[str, np.ndarray]:
+        """The name of a random picture that can be read, and it as uint8 `[H, W, 3]`, cropped to cover `size`.
+
+        Raises `UserError` where none can be read.
+        """
+        first = int(random.integers(len(self.names)))
+        for number in itertools.chain([first], random.permutation(len(self.names)).tolist()):
+            name = self.names[number]
+            if name in self.unreadable:
+                continue
+            try:
+                picture = self._pictures.get(name)
+                if picture is None:
+                    raise UserError(f"{name} is gone.")
+                return name, _covering(picture, size)
+            except UserError as error:
+                self.unreadable[name] = str(error)
+        raise UserError(f"None of the {len(self.names)} background pictures could be read; check their folder.")
+
+    @cached_property
+    def _pictures(self) -> dict[str, PictureFile]:
+        return {picture.name: picture for picture in self.found}
+
+
+def _size_of(picture: PictureFile) -> int:
+    try:
+        return picture.member.size if picture.member else picture.path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _read_list(export: Path) -> dict[str, int] | None:
+    try:
+        with open(export / STATE_FOLDER / LIST_NAME, "rb") as file:
+            listed = json.loads(file.read(_LARGEST_LIST))
+        return {str(name): int(size) for name, size in listed.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None  # not begun, or by an older version: then the folder counts as it is
 
 
 @lru_cache(_KEPT)
-def _covering(path: Path, size: tuple[int, int]) -> np.ndarray:
-    return cover_fit(load_picture(path), *size)
+def _covering(picture: PictureFile, size: tuple[int, int]) -> np.ndarray:
+    return cover_fit(load_picture(picture.source()), *size)
 
 
 def random_of(seed: int) -> np.random.Generator:
@@ -80,8 +132,7 @@ def choose(
         colour = random.integers(0, 256, 3, dtype=np.uint8)
         return "#" + colour.tobytes().hex(), np.broadcast_to(colour, (size[1], size[0], 3))
     if kind == "pictures":
-        number = int(random.integers(len(pictures.names)))
-        return pictures.names[number], pictures.picture(number, size)
+        return pictures.draw(random, size)
     return "own", None
 
 

@@ -25,6 +25,7 @@ from ..arguments import (
     check_truncation_psi,
 )
 from ..errors import UserError
+from ..picture_files import STATE_FOLDER
 from .curation import Curation
 
 FORMATS = ("folder", "coco", "webdataset", "huggingface")
@@ -35,7 +36,6 @@ LARGEST_SHARD = 10_000
 SMALLEST_SIDE = 16
 DEFAULT_SHARD, DEFAULT_BATCH = 500, 16
 DEFAULT_SPLIT = (0.8, 0.1, 0.1)
-STATE_FOLDER = ".labels4free"
 PLAN_NAME = "plan.json"
 _LARGEST_PLAN = 1 << 20
 

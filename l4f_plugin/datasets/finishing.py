@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..checkpoints.files import remove, sha256_of, write_atomically, write_text
 from ..checkpoints.locks import lock
+from ..errors import UserError
 from .dataset_card import CARD_NAME, Totals, dataset_card
 from .export_plan import STATE_FOLDER, Plan
 from .formats import format_module
@@ -32,19 +33,32 @@ def complete(plan: Plan, folder: Path) -> None:
         module = format_module(plan.settings.format)
         written = module.finish(folder, plan)
         card = dataset_card(plan, totals(plan, folder), module.USE)
+        _check_card(folder / CARD_NAME)
         write_atomically(folder / CARD_NAME, lambda path: write_text(path, card))
         write_atomically(folder / CHECKSUMS_NAME, lambda path: _write_checksums(path, folder, plan, written))
 
 
+def _check_card(path: Path) -> None:
+    """Raises `UserError` where a user has put a card of their own into the folder."""
+    try:
+        ours = not path.is_symlink() and (not path.exists() or "drawn by the object class `" in path.read_text("utf-8"))
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise UserError(f"{path} is not of this program and is left alone; move it away and give the same command "
+                        "again, which then only writes the card.")
+
+
 def totals(plan: Plan, folder: Path) -> Totals:
     """What the card says in numbers, over all shards."""
-    splits, dropped, tried, size = Counter(), Counter(), 0, 0
+    splits, dropped, tried, size, unreadable = Counter(), Counter(), 0, 0, set()
     for record in records(folder, plan):
         tried += record.tried
         dropped.update(record.dropped)
         splits.update(picture["split"] for picture in record.pictures)
         size += sum(note.bytes for note in record.files)
-    return Totals(dict(splits), dict(dropped), tried, size)
+        unreadable.update(record.unreadable)
+    return Totals(dict(splits), dict(dropped), tried, size, sorted(unreadable))
 
 
 def _write_checksums(path: Path, folder: Path, plan: Plan, written: list[str]) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..checkpoints.files import storage_error, write_atomically, write_text
@@ -42,18 +42,25 @@ class FileNote:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """`tried` seeds gave `pictures`, one dictionary of labels each, and as many `dropped` for each reason."""
+    """`tried` seeds gave `pictures`, one dictionary of labels each, and as many `dropped` for each reason.
+
+    `unreadable` names the background pictures that could not be read so far.
+    """
 
     shard: int
     tried: int
     dropped: dict[str, int]
     files: list[FileNote]
     pictures: list[dict]
+    unreadable: list[str] = field(default_factory=list)
 
 
 def write_file(folder: Path, path: str, content: bytes) -> FileNote:
-    """Writes a picture of a shard that is not done yet. Raises `UserError` where the system refuses."""
+    """Writes a picture of a shard that is not done yet. Raises `UserError` where the system refuses, and for a link,
+    which no export makes."""
     target = folder / path
+    if target.is_symlink():
+        raise UserError(f"{target} is a link and is left alone; move it away and give the same command again.")
     try:
         with open(target, "wb") as file:
             file.write(content)
@@ -87,7 +94,8 @@ def read_record(folder: Path, shard: int) -> ShardRecord | None:
             data = json.loads(file.read(_LARGEST_RECORD))
         files = [FileNote(str(one["path"]), int(one["bytes"]), str(one["sha256"])) for one in data["files"]]
         dropped = {str(reason): int(count) for reason, count in data["dropped"].items()}
-        return ShardRecord(shard, int(data["tried"]), dropped, files, [dict(one) for one in data["pictures"]])
+        pictures, unreadable = [dict(one) for one in data["pictures"]], [str(one) for one in data.get("unreadable", [])]
+        return ShardRecord(shard, int(data["tried"]), dropped, files, pictures, unreadable)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -1,11 +1,12 @@
 """Pictures with true masks, read from a folder into two arrays.
 
 Layout: {train,validation,test}/images/NAME.png (RGB) and {train,validation,test}/masks/NAME.png (grey, the
-exact alpha), and dataset.json beside them.
+exact alpha), and dataset.json beside them. Other formats of pictures do as well.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,19 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from ..images import load_picture
+from ..picture_files import find_pictures
+from .masks import read_mask
 
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """pictures: uint8 [N, H, W, 3]; masks: uint8 [N, H, W], 255 where the object covers the pixel."""
+    """pictures: uint8 [N, H, W, 3]; masks: uint8 [N, H, W], 255 where the object covers the pixel. `left_out` says why,
+    a sentence for each picture of the folder that is not among them."""
 
     pictures: np.ndarray
     masks: np.ndarray
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -30,7 +36,8 @@ class LabelledPictures:
 def join(*parts: LabelledPictures) -> LabelledPictures:
     """Several sets of one resolution as one."""
     return LabelledPictures(
-        np.concatenate([part.pictures for part in parts]), np.concatenate([part.masks for part in parts])
+        np.concatenate([part.pictures for part in parts]), np.concatenate([part.masks for part in parts]),
+        sum((part.left_out for part in parts), ()),
     )
 
 
@@ -38,8 +45,9 @@ def load_split(dataset: Path, split: str, resolution: int, limit: int | None = N
     """Reads a split ("train", "validation" or "test") of the data set at `resolution`, averaging down as
     needed.
 
-    Where it holds more than `limit` pictures, as many are taken at even distances. UserError: the folder, a
-    mask or every picture is missing, a file is no picture, is not square or is smaller than `resolution`.
+    Where it holds more than `limit` pictures, as many are taken at even distances. A picture is left out where it or
+    its mask is missing or damaged, is not square or is smaller than `resolution`. UserError: the folder is missing, or
+    every picture is left out.
     """
     images, masks = dataset / split / "images", dataset / split / "masks"
     names = _names(images)
@@ -47,10 +55,17 @@ def load_split(dataset: Path, split: str, resolution: int, limit: int | None = N
         names = [names[index * len(names) // limit] for index in range(limit)]
     pictures = np.empty((len(names), resolution, resolution, 3), dtype=np.uint8)
     truth = np.empty((len(names), resolution, resolution), dtype=np.uint8)
-    for row, name in enumerate(names):
-        pictures[row] = _read(images / name, "RGB", resolution)
-        truth[row] = _read(masks / name, "L", resolution)
-    return LabelledPictures(pictures, truth)
+    row, left_out = 0, []
+    for name in names:
+        try:
+            pictures[row] = _read(images / name, resolution)
+            truth[row] = _read(_mask_of(masks, name), resolution, mask=True)
+            row += 1
+        except UserError as error:
+            left_out.append(str(error))
+    if not row:
+        raise UserError(left_out[0])
+    return LabelledPictures(pictures[:row], truth[:row], tuple(left_out))
 
 
 def fingerprint(dataset: Path) -> str:
@@ -64,19 +79,27 @@ def fingerprint(dataset: Path) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.glob("*.png")) if folder.is_dir() else []
-    if not names:
-        raise UserError(
-            f"There are no labelled pictures in {folder}; make the data set first, or name its folder with --data."
-        )
-    return names
-
-
-def _read(path: Path, mode: str, resolution: int) -> np.ndarray:
+    """The pictures of a split by their paths from `folder`, in order."""
     try:
-        with Image.open(path) as opened:
-            picture = opened.convert(mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return [picture.name for picture in find_pictures(folder)]
+    except UserError as error:
+        raise UserError(f"There are no labelled pictures in {folder}; make the data set first, or name its folder with "
+                        "--data.") from error
+
+
+def _mask_of(masks: Path, name: str) -> Path:
+    """The file of the same name, or of another ending."""
+    if (masks / name).is_file():
+        return masks / name
+    pattern = f"{glob.escape(Path(name).stem)}.*"
+    beside = sorted(path for path in (masks / name).parent.glob(pattern) if path.stem == Path(name).stem)
+    return beside[0] if beside else masks / name
+
+
+def _read(path: Path, resolution: int, *, mask: bool = False) -> np.ndarray:
+    try:
+        picture = Image.fromarray(np.rint(read_mask(path) * 255).astype(np.uint8) if mask else load_picture(path))
+    except UserError as error:
         raise UserError(f"{path} is missing or can't be read as a picture; make the data set anew.") from error
     if picture.width != picture.height or picture.width < resolution:
         raise UserError(

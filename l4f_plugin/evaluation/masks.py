@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-
-MASK_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+from ..images import with_white
+from ..picture_files import endings
 
 
 @dataclass(frozen=True)
@@ -114,16 +114,21 @@ def compare_masks(predicted: np.ndarray, truth: np.ndarray, threshold: float = 0
 
 @dataclass(frozen=True)
 class FolderComparison:
-    """What `compare_folders` found: metrics of all pixels together and of each picture, by file stem."""
+    """What `compare_folders` found: metrics of all pixels together and of each picture, by file stem.
+
+    `left_out` are pairs that could not be compared, each with the reason.
+    """
 
     threshold: float
     pooled: MaskMetrics
     per_image: dict[str, MaskMetrics]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         return {
             "images": len(self.per_image),
             "threshold": self.threshold,
+            "left_out": self.left_out,
             "pooled": self.pooled.as_dict(),
             "per_image": {name: metrics.as_dict() for name, metrics in self.per_image.items()},
         }
@@ -133,25 +138,33 @@ def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> Fol
     """Compares the masks of two folders, paired by file name without its ending.
 
     A pixel is foreground where its value (see `read_mask`) is at least `threshold`, in (0, 1]. A folder in
-    which no value exceeds 1 of 255 holds class labels 0 and 1, and 1 is its foreground. UserError: a folder
-    or a partner is missing, two files share a name, a file is no picture, or the sizes of a pair differ.
+    which no value exceeds 1 of 255 holds class labels 0 and 1, and 1 is its foreground. A pair that cannot be read
+    or differs in size is left out. UserError: a folder or a partner is missing, two files share a name, or every pair
+    is left out.
     """
     if not (math.isfinite(threshold) and 0 < threshold <= 1):
         raise UserError(f"The threshold must be above 0 and at most 1, not {threshold:g}.")
     predicted_files, true_files = _mask_files(predicted), _mask_files(truth)
     _check_partners(predicted_files, predicted, true_files, truth)
     predicted_scale, true_scale = _label_scale(predicted_files.values()), _label_scale(true_files.values())
-    counts = {}
+    counts, left_out = {}, {}
     for name in sorted(predicted_files):
-        guess = read_mask(predicted_files[name]) * predicted_scale
-        target = read_mask(true_files[name]) * true_scale
-        if guess.shape != target.shape:
-            raise UserError(
-                f"The masks '{name}' differ in size: {_size(guess)} in {predicted} and {_size(target)} "
-                f"in {truth}; resize one of them first."
-            )
+        try:
+            guess = read_mask(predicted_files[name]) * predicted_scale
+            target = read_mask(true_files[name]) * true_scale
+            if guess.shape != target.shape:
+                raise UserError(
+                    f"The masks '{name}' differ in size: {_size(guess)} in {predicted} and {_size(target)} "
+                    f"in {truth}; resize one of them first."
+                )
+        except UserError as error:
+            left_out[name] = str(error)
+            continue
         counts[name] = count_pixels(guess >= threshold, target >= threshold)
+    if not counts:
+        raise UserError(next(iter(left_out.values())))
     return FolderComparison(
+        left_out=left_out,
         threshold=threshold,
         pooled=sum(counts.values(), PixelCounts()).metrics(),
         per_image={name: count.metrics() for name, count in counts.items()},
@@ -161,9 +174,9 @@ def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> Fol
 def read_mask(path: Path) -> np.ndarray:
     """Reads a mask picture as float32 [H, W] in [0, 1].
 
-    Greyscale of 1, 8 or 16 bits is read as it is. Where a transparency channel says something (it is not
-    opaque everywhere), it is the mask: a cut-out is read as its shape. Of other colour or palette pictures
-    the brightest channel counts, so that any strong colour on black is foreground.
+    Greyscale of 1, 8 or 16 bits is read as it is, of 32 bits as `images.load_picture` reads it. Where a transparency
+    channel says something (it is not opaque everywhere), it is the mask: a cut-out is read as its shape. Of other
+    colour or palette pictures the brightest channel counts, so that any strong colour on black is foreground.
     """
     try:
         with Image.open(path) as picture:
@@ -177,7 +190,10 @@ def _mask_values(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":
         return np.nan_to_num(np.asarray(picture, dtype=np.float32), nan=0.0).clip(0, 1)
     if picture.mode.startswith("I"):
-        return (np.asarray(picture).astype(np.float32) / 65535).clip(0, 1)
+        values, white = np.asarray(picture).astype(np.float32), 65535.0
+        if picture.format not in ("PNG", "PPM"):  # which say what is white, however faint a mask is
+            values, white = with_white(values, picture.mode, picture.format)
+        return (values / white).clip(0, 1)
     if picture.mode in ("1", "L"):
         return np.asarray(picture.convert("L"), dtype=np.float32) / 255
     colours = np.asarray(picture.convert("RGBA"))
@@ -191,7 +207,7 @@ def _mask_files(folder: Path) -> dict[str, Path]:
         raise UserError(f"There is no folder {folder}; name a folder of mask pictures.")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in MASK_SUFFIXES or not path.is_file():
+        if path.name.startswith(".") or path.suffix.lower() not in endings() or not path.is_file():
             continue
         if path.stem in files:
             raise UserError(
@@ -200,7 +216,7 @@ def _mask_files(folder: Path) -> dict[str, Path]:
             )
         files[path.stem] = path
     if not files:
-        raise UserError(f"The folder {folder} holds no mask pictures ({', '.join(MASK_SUFFIXES)}).")
+        raise UserError(f"The folder {folder} holds no mask pictures; put PNG files there.")
     return files
 
 
@@ -218,7 +234,10 @@ def _label_scale(paths: Sequence[Path]) -> float:
     """255 for a folder of class labels 0 and 1, otherwise 1. Mostly the first file already settles it."""
     largest = 0.0
     for path in paths:
-        largest = max(largest, float(read_mask(path).max()))
+        try:
+            largest = max(largest, float(read_mask(path).max()))
+        except UserError:  # left out
+            continue
         if largest > 1 / 255 + 1e-6:
             return 1.0
     return 255.0

@@ -75,7 +75,8 @@ def evaluate_class(
     settings = settings or JudgeSettings(resolution=pipeline.resolution)
     _check(pipeline, settings)
     held_out = load_split(dataset, "test", settings.resolution)
-    real = join(load_split(dataset, "validation", settings.resolution), held_out).pictures
+    labelled = join(load_split(dataset, "validation", settings.resolution), held_out)
+    real = labelled.pictures
     judges = [
         load_or_train_judge(dataset, settings, seed, judge_folder, pipeline.device, progress=progress)
         for seed in JUDGE_SEEDS
@@ -96,6 +97,7 @@ def evaluate_class(
         class_name=pipeline.config.class_name,
         resolution=settings.resolution,
         held_out_pictures=len(held_out),
+        left_out=labelled.left_out,
         held_out=[judge_on(judge, held_out) for judge in judges],
         alpha=alpha,
         frechet_pictures=compared,

@@ -71,6 +71,7 @@ class PhotoReport:
 
     `ceiling`: the same student trained on true masks of real pictures; `class_masks`: the class's own masks of
     generated pictures against a supervised judge. `worst` are the numbers of the pictures with the lowest IoU.
+    `left_out` are sentences about pictures that could not be measured on.
     """
 
     class_name: str
@@ -79,6 +80,7 @@ class PhotoReport:
     worst: list[int]
     ceiling: PhotoMetrics | None = None
     class_masks: MaskMetrics | None = None
+    left_out: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Plain dictionaries, lists, text and numbers."""
@@ -137,7 +139,8 @@ def evaluate_photos(
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, data.pictures, pipeline.device, progress)
     worst = _worst(found, data)
-    result = PhotoReport(pipeline.config.class_name, len(data), measure_photos(found, data), worst)
+    result = PhotoReport(pipeline.config.class_name, len(data), measure_photos(found, data), worst,
+                         left_out=data.left_out)
     if limits_folder is not None:
         settings = settings or limit_settings(pipeline)
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)

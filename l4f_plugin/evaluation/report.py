@@ -49,6 +49,7 @@ class ClassReport:
     real
         pictures in the first judge's features, and frechet_real between two disjoint sets of real ones of
         that size
+    left_out: sentences about labelled pictures that could not be used
     """
 
     class_name: str
@@ -59,6 +60,7 @@ class ClassReport:
     frechet_pictures: int
     frechet_distances: dict[float, float]
     frechet_real: float
+    left_out: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Plain dictionaries, lists, text and numbers; truncation psi becomes a key such as "0.7"."""
@@ -68,6 +70,7 @@ class ClassReport:
             "judges": {
                 "held_out_pictures": self.held_out_pictures,
                 "held_out": [metrics.as_dict() for metrics in self.held_out],
+                "left_out": list(self.left_out),
             },
             "truncation_psi": {f"{psi:g}": report.as_dict() for psi, report in self.alpha.items()},
             "frechet": {

@@ -84,6 +84,8 @@ def prepare(name: str | Path, repository: str, folder: Path, publication: Public
 def new_folder(folder: Path) -> Path:
     """The folder as a full path. Raises `UserError` where something is in it already."""
     folder = Path(folder).expanduser().absolute()
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{folder} is a link to nothing and was left alone; choose a new or empty folder.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty and was left alone; choose a new or empty folder.")
     return folder

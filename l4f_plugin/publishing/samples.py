@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..checkpoints.bundle import Bundle
 from ..images import write_png
+from ..own_files import sheet_text
 from ..pipeline import Labels4FreePipeline
 from ..samples import Sample
 
@@ -27,7 +28,7 @@ def draw_samples(bundle: Bundle, path: Path, *, device: str | None = None) -> st
     rows = [[sample.picture() for sample in samples]]
     if bundle.alpha is not None:
         rows += [[sample.mask().convert("RGB") for sample in samples], [_on_checkerboard(sample) for sample in samples]]
-    write_png(path, _sheet(rows))
+    write_png(path, _sheet(rows), sheet_text("samples of a class"))
     shown = "pictures, masks and cut-outs" if bundle.alpha is not None else "pictures"
     return f"Seeds {SEEDS[0]} to {SEEDS[-1]} at psi {bundle.config.truncation_psi:g}: {shown}, not chosen by hand"
 

@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from ..checkpoints.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
+from ..images import write_png
+from ..own_files import free_stem, sheet_text
 
 STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
@@ -45,9 +47,12 @@ class Trainer(Protocol):
 def resume(trainer: Trainer, folder: Path) -> bool:
     """Load the state a previous run left in ``folder``; False where there is none.
 
-    Raises UserError where that run had other settings, for which the state means nothing.
+    Raises UserError where that run had other settings, for which the state means nothing, and where ``folder`` holds
+    metrics that are not of a training here.
     """
-    path = folder / STATE_FILE
+    path, metrics = folder / STATE_FILE, folder / METRICS_FILE
+    if metrics.is_symlink() or (metrics.exists() and not _is_ours(metrics)):
+        raise UserError(f"{metrics} is not of a training and is left alone; choose another --out.")
     if not path.exists():
         return False
     tensors, metadata = load_training_state(path)
@@ -132,14 +137,19 @@ def save(trainer: Trainer, folder: Path) -> None:
 def write_grid(trainer: Trainer, folder: Path) -> None:
     """Write a sheet of samples named by the pictures seen."""
     sheet = Image.fromarray(trainer.sample_grid().numpy())
-    target = folder / f"sample_{trainer.pictures_seen:09d}.png"
-    partial = target.with_suffix(".partial")
-    sheet.save(partial, format="PNG")
-    os.replace(partial, target)
+    stem = free_stem(folder, f"sample_{trainer.pictures_seen:09d}", [".png"])
+    write_png(folder / f"{stem}.png", sheet, sheet_text("samples of a training"))
 
 
 def _crossed(before: int, after: int, interval: int) -> bool:
     return before // interval != after // interval
+
+
+def _is_ours(metrics: Path) -> bool:
+    """Whether metrics begin as those that are written here do; a kill may leave less than a line."""
+    with metrics.open("rb") as stream:
+        first = stream.readline(1 << 16)
+    return first.startswith(b'{"pictures": ') or b'{"pictures": '.startswith(first)
 
 
 def _append_metrics(path: Path, record: dict[str, float]) -> None:

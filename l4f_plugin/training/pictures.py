@@ -21,8 +21,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..images import load_picture
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+from ..picture_files import PictureFile, find_pictures
 
 Crop = tuple[int, int, int, int]
 
@@ -50,23 +49,19 @@ class PictureFolder:
     """Pictures of a folder and its subfolders, square, at one resolution.
 
     Args:
-        folder: searched recursively for PNG, JPEG, WebP, BMP and TIFF files.
+        folder: of pictures, or an archive of them, see ``picture_files.find_pictures``.
         resolution: side of the square in pixels.
         crop: (top, bottom, left, right) of the square that pictures fill, black bars being the rest; all of it when
             None. Each picture is cropped around its middle to that shape and resized.
         cache: where the decoded array is kept; later runs map it again as long as no file has changed.
 
     Raises UserError where the folder is missing or holds no picture; files that cannot be read are left out and
-    counted in ``unreadable``.
+    counted in ``unreadable``. ``found`` tells what was passed over.
     """
 
     def __init__(self, folder: Path, resolution: int, cache: Path, crop: Crop | None = None):
-        folder = Path(folder).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"{folder} is not a folder; name the folder that holds the training pictures.")
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-        if not files:
-            raise UserError(f"{folder} holds no pictures; put PNG, JPEG or WebP files there.")
+        self.found = find_pictures(folder)
+        files = self.found.pictures
         frame = Frame(resolution, crop or (0, resolution, 0, resolution))
         array = cache / f"{_fingerprint(files, frame)}.npy"
         if not array.exists():
@@ -97,15 +92,14 @@ class PictureFolder:
         return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-def _fingerprint(files: list[Path], frame: Frame) -> str:
+def _fingerprint(files: list[PictureFile], frame: Frame) -> str:
     digest = hashlib.sha256(repr(tuple(frame)).encode())
-    for path in files:
-        status = path.stat()
-        digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
+    for file in files:
+        digest.update(file.mark().encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
 
 
-def _decode_all(files: list[Path], frame: Frame, target: Path) -> None:
+def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Processes are spawned: a forked one would inherit the locks of torch's threads.
     spawn = multiprocessing.get_context("spawn")
@@ -121,9 +115,9 @@ def _decode_all(files: list[Path], frame: Frame, target: Path) -> None:
         raise UserError(f"The decoded pictures could not be written to {target.parent}: {error.strerror}.") from error
 
 
-def _decode(path: Path, frame: Frame) -> np.ndarray | None:
+def _decode(file: PictureFile, frame: Frame) -> np.ndarray | None:
     try:
-        picture = Image.fromarray(load_picture(path)).convert("RGB")
+        picture = Image.fromarray(load_picture(file.source())).convert("RGB")
     except UserError:
         return None
     top, bottom, left, right = frame.crop

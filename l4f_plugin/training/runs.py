@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
-from ..checkpoints.config import BundleConfig, read_config
+from ..checkpoints.config import BundleConfig, is_written_by_us, read_config
+from ..checkpoints.files import check_replaceable
 from ..checkpoints.folders import cache_folder
 from ..drawing import crop_of
 from ..errors import UserError
@@ -53,13 +54,13 @@ def train_generator(
 
     Returns False when stopped before the end. Raises UserError.
     """
+    check_run_folder(out)
     networks = _starting_networks(source, settings) if source else {}
     # Whose weights it started from stays known: their terms may go on to hold.
     started = f", starting from: {read_config(source).source}" if source else ""
     name = class_name or Path(folder).resolve().name
     real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop)
-    if real.unreadable:
-        report(f"{real.unreadable} files could not be read as pictures and are left out.")
+    _tell(real, report)
     trainer = GeneratorTrainer(settings, real, device, **networks)
     if resume(trainer, out):
         report(f"Going on from {trainer.pictures_seen:,} pictures.")
@@ -97,6 +98,18 @@ def train_generator(
     if (out / BEST_FOLDER).exists():
         report(f"The state nearest to the real pictures (distance {best:.4g}) is in {out / BEST_FOLDER}.")
     return finished
+
+
+def check_run_folder(out: Path) -> None:
+    """Raises UserError before a training begins whose bundle could not be put in place."""
+    check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
+
+
+def _tell(real: PictureFolder, report: Callable[[str], None]) -> None:
+    """Says how many pictures are used, and what is left out."""
+    report(f"Training on {real.found.in_words(real.unreadable)}.")
+    if further := real.found.first_frames():
+        report(f"{further:,} of them have several frames or pages, of which only the first is used.")
 
 
 def _starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
@@ -142,6 +155,7 @@ def train_alpha(
 
     Returns False when stopped before the end. Raises UserError.
     """
+    check_run_folder(out)
     bundle = load_bundle(source, with_discriminator=True)
     settings = dataclasses.replace(
         settings, generator_sha256=bundle.config.files["generator.safetensors"].sha256
@@ -152,6 +166,7 @@ def train_alpha(
             raise UserError("This recipe compares with real pictures; name their folder after the bundle.")
         resolution = bundle.generator.config.resolution
         real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
+        _tell(real, report)
     for attempt in range(1, ATTEMPTS + 1):
         trainer = alpha_trainer(bundle, settings, device, real)
         attempt_folder = out / f"attempt{attempt}"
@@ -200,6 +215,7 @@ def refine_alpha(
     A run found in ``out`` goes on. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the
     end. Raises UserError.
     """
+    check_run_folder(out)
     bundle = load_bundle(source, with_discriminator=True)
     if bundle.alpha is None or bundle.student is None:
         missing, command = ("masks", "alpha") if bundle.alpha is None else ("photo segmenter", "student")

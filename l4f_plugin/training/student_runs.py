@@ -15,7 +15,7 @@ from ..pipeline import Labels4FreePipeline
 from .cut_pictures import CutPictures, drawn_pictures
 from .loop import resume, train
 from .precision import fastest_dtype
-from .runs import BUNDLE_FOLDER, networks_digest, short_run
+from .runs import BUNDLE_FOLDER, check_run_folder, networks_digest, short_run
 from .student import StudentSettings, StudentTrainer
 
 PICTURES_FOLDER = "pictures"
@@ -38,6 +38,7 @@ def train_student(
     first and kept in ``out``; a run found there goes on. ``loop_options`` are those of ``loop.train``. Returns False
     when stopped before the end. Raises UserError.
     """
+    check_run_folder(out)
     bundle = load_bundle(source, with_discriminator=True)
     if bundle.alpha is None:
         name = bundle.config.class_name

@@ -48,6 +48,7 @@ class Swapped(Sample):
     class_name: str = _field("class", alias="class")
     truncation_psi: float = _field("truncation_psi")
     background: str = _field("background")
+    note: str | None = _field("note")
 
 
 class Segmented(BaseModel):
@@ -56,6 +57,7 @@ class Segmented(BaseModel):
     class_name: str = _field("class", alias="class")
     seed: int | None = _field("segment_seed")
     mask_area: float = _field("mask_area")
+    note: str | None = _field("note")
     images: dict[str, str] = _field("images")
     infotext: str = _field("infotext")
 
