@@ -23,6 +23,7 @@ from ..arguments import (
     check_seed,
     check_truncation_psi,
 )
+from ..checkpoints.files import open_plain
 from ..errors import UserError
 from .curation import Curation
 
@@ -214,7 +215,7 @@ def read_plan(folder: Path) -> Plan | None:
     """The plan of the set in `folder`, None where there is none. Raises `UserError` where it is damaged."""
     path = plan_path(folder)
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             data = json.loads(file.read(_LARGEST_PLAN))
         settings = dict(data.pop("settings"))
         curation = settings.pop("curation")

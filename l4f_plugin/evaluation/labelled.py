@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..checkpoints.files import open_plain
 from ..errors import UserError
 
 
@@ -74,7 +75,7 @@ def _names(folder: Path) -> list[str]:
 
 def _read(path: Path, mode: str, resolution: int) -> np.ndarray:
     try:
-        with Image.open(path) as opened:
+        with open_plain(path) as file, Image.open(file) as opened:
             picture = opened.convert(mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is missing or can't be read as a picture; make the data set anew.") from error
