@@ -27,7 +27,7 @@ from ..checkpoints.files import open_plain
 from ..errors import UserError
 from .curation import Curation
 
-FORMATS = ("folder", "coco", "webdataset", "huggingface")
+FORMATS = ("folder", "coco", "yolo", "webdataset", "huggingface")
 SPLITS = ("train", "validation", "test")
 BACKGROUNDS = ("own", "seeds", "colours", "pictures")
 MOST_PICTURES = 10_000_000
