@@ -100,6 +100,11 @@ def test_a_ring_with_an_island_is_one_line():
     assert np.array_equal(read_mask(line.strip(), 64, 64), mask)
 
 
+def test_noise_is_drawn_too():
+    mask = np.random.default_rng(0).random((60, 60)) < 0.5
+    assert np.array_equal(inside(polygon(mask), 60, 60), mask)
+
+
 def test_a_picture_without_a_subject_has_an_empty_file():
     empty = np.zeros((8, 8), bool)
     assert label_of(LabelledPicture("a", np.zeros((8, 8, 3), np.uint8), empty.astype(np.uint8), empty, {})) == b""
