@@ -13,6 +13,7 @@ from PIL import Image
 from . import __version__, compositing, matting
 from .arguments import Background, EdgeOptions
 from .checkpoints.config import BundleConfig
+from .checkpoints.files import open_plain
 from .errors import UserError
 from .images import Source, cover_fit, infotext, load_layers
 from .networks import Student
@@ -116,7 +117,8 @@ def digest_of(source: Source) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a file, or of the pixels of what is no file."""
     if isinstance(source, str | Path):
         try:
-            content = Path(source).read_bytes()
+            with open_plain(source) as file:
+                content = file.read()
         except OSError as error:
             raise UserError(f"{source} could not be read ({error.strerror}); check the file.") from error
     elif isinstance(source, Image.Image):

@@ -291,6 +291,8 @@ class Labels4FreePipeline(HubMixin):
         """The subject of style codes."""
         config = self.bundle.generator.config
         wanted = (config.num_styles, config.style_dim)
+        if codes.codes.shape == (1, config.style_dim):  # one style for all layers, as some projectors save it
+            codes = WPlus(np.repeat(codes.codes, config.num_styles, axis=0), codes.noise_seed)
         if codes.codes.shape != wanted:
             raise UserError(
                 f"These W+ codes are {list(codes.codes.shape)} and {self.config.class_name} takes {list(wanted)}; "

@@ -25,6 +25,7 @@ LONGEST_TEXT = 65_536
 LONGEST_LINE = 4096
 LONGEST_LABEL = 300
 LARGEST_CODE = 1e4
+W_PLUS_ENDINGS = (".safetensors", ".npz", ".npy", ".pt")
 MOST_STYLES, MOST_STYLE_VALUES = 64, 4096
 _OURS = re.compile(r"\bVersion: Labels4Free \w")
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -51,6 +52,7 @@ class Recipe:
 class WPlus:
     """Style codes `[num_styles, style_dim]` float32, already truncated, and the seed of the noise maps.
 
+    `[1, style_dim]` is one style for all layers.
     Without a `noise_seed` the maps stored with the class are used. Raises `UserError` for codes of another shape,
     or that are not finite.
     """
@@ -72,7 +74,10 @@ class WPlus:
 
     @classmethod
     def load(cls, path: str | Path) -> WPlus:
-        """Reads what `save` or `l4f generate --save-w-plus` wrote. Raises `UserError` for anything else."""
+        """Reads what `save` wrote, or a projector of NVIDIA's or rosinality's; see `w_plus_files`.
+
+        Raises `UserError` for anything else.
+        """
         from .checkpoints.w_plus_files import read_w_plus
 
         codes, notes = read_w_plus(Path(path))

@@ -263,8 +263,8 @@ def opcodes() -> Corpus:
                                       "unknown encoding"),
         "protocol 9": (b"\x80\x09N.", "unknown pickle protocol"),
         "no such step": (b"\x80\x02N\xff.", "no pickle has"),
-        "text that is no pickle": (b"<!DOCTYPE html><title>Not found</title>", "neither"),
-        "an empty file": (b"", "neither"),
+        "text that is no pickle": (b"<!DOCTYPE html><title>Not found</title>", "a web page"),
+        "an empty file": (b"", "is empty"),
         "a byte string of 4 EiB": (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"x.", "larger than"),
         "a byte array of 1 PiB": (b"\x80\x05\x96" + struct.pack("<Q", 1 << 50) + b"x.", "larger than"),
         "a text of 1 PiB": (b"\x80\x04\x8d" + struct.pack("<Q", 1 << 50) + b"x.", "larger than"),
@@ -314,6 +314,61 @@ def bombs() -> Corpus:
     }
 
 
+def collisions() -> Corpus:
+    """Keys that all land on one place of Python's hash tables, which takes quadratic time; and work asked for again
+    and again with what was written once."""
+    modulus = (1 << 61) - 1  # hash(n) is n modulo this
+    wide = [digits(place * modulus) for place in range(100_000)]
+    near = [number(place << 44) for place in range(60_000)]  # equal in the bits that are looked at first
+    floats = [b"G" + struct.pack(">d", float(place << 44)) for place in range(60_000)]
+    tuples = [number(first) + number(second) + b"\x86" for first, second in equal_tuples(60_000)]
+    made = "collections.OrderedDict"
+    cases: Corpus = {"a key of more than 64 bits": (b"\x80\x02}" + digits(1 << 64) + b"Ns.", "64 bits"),
+                     "a negative key of more than 64 bits": (b"\x80\x02}" + digits(-1 << 64) + b"Ns.", "64 bits"),
+                     "a key of more than 64 bits in a tuple": (b"\x80\x02}" + digits(1 << 64) + b"\x85Ns.", "64 bits"),
+                     "a very long key": (b"\x80\x02}" + text("x" * 20_000) + b"Ns.", "a longer key")}
+    for name, keys in (("wide", wide), ("near", near), ("real", floats), ("tuple", tuples)):
+        expected = "64 bits" if name == "wide" else "no generator"
+        pairs = b"".join(key + b"N" for key in keys)
+        cases[f"colliding {name} keys"] = (b"\x80\x02}(" + pairs + b"u.", expected)
+        cases[f"colliding {name} keys one by one"] = (
+            b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".", expected)
+        cases[f"colliding {name} members"] = (b"\x80\x04\x8f(" + b"".join(keys) + b"\x90.", expected)
+        cases[f"colliding {name} members, frozen"] = (b"\x80\x04(" + b"".join(keys) + b"\x91.", expected)
+        cases[f"colliding {name} members by name"] = (
+            b"\x80\x02" + call("builtins.set", listed(*keys)) + b".", expected)
+        cases[f"colliding {name} pairs by name"] = (
+            b"\x80\x02" + call(made, listed(*(key + b"N\x86" for key in keys))) + b".", expected)
+    table_of = b"\x80\x02" + named(made) + b"q\x01" + listed(*(text(str(place)) + b"N\x86" for place in range(30_000)))
+    again = b"0h\x01h\x02R"
+    cases["the same table again and again"] = (table_of + b"\x85q\x020" + b"N" + again * 50_000 + b".", "more steps")
+    encoded = named("_codecs.encode") + b"q\x01" + pack(text("x" * 1_000_000), text("latin1")) + b"q\x020N"
+    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more work")
+    return cases
+
+
+def digits(value: int) -> bytes:
+    """A number of any size."""
+    return b"\x8a" + bytes([size := value.bit_length() // 8 + 1]) + value.to_bytes(size, "little", signed=True)
+
+
+def equal_tuples(count: int) -> list[tuple[int, int]]:
+    """Pairs of numbers of one hash: Python's hash of a tuple (xxHash), solved for the second of them."""
+    mask, first, second, fifth = (1 << 64) - 1, 11400714785074694791, 14029467366897019727, 2870177450012600261
+    undo_first, undo_second = pow(first, -1, 1 << 64), pow(second, -1, 1 << 64)
+    wanted = 12345 * undo_first & mask
+    wanted = (wanted >> 31 | wanted << 33) & mask
+    pairs, place = [], 0
+    while len(pairs) < count:
+        place += 1
+        turned = fifth + place * second & mask
+        turned = (turned << 31 | turned >> 33) & mask
+        other = (wanted - turned * first) * undo_second & mask
+        if other < (1 << 61) - 1:
+            pairs.append((place, other))
+    return pairs
+
+
 def cut_files() -> Corpus:
     bundle, corpus = tiny_bundle(), {}
     for layout, make in (("TensorFlow", nvidia_files.tensorflow_root), ("PyTorch", nvidia_files.pytorch_root)):
@@ -329,7 +384,7 @@ def cut_files() -> Corpus:
 def corpus() -> Corpus:
     """All of it. Writes and removes a file in the working folder."""
     parts = [functions_at_every_protocol(), functions_by_name(), places_in_real_files(), inner_pickles(),
-             numpy_tricks(), opcodes(), bombs(), cut_files()]
+             numpy_tricks(), opcodes(), bombs(), collisions(), cut_files()]
     merged: Corpus = {}
     for part in parts:
         assert not merged.keys() & part.keys()

@@ -288,7 +288,7 @@ def test_names_that_the_server_is_known_by_are_let_in(tiny_bundle_folder, tmp_pa
     ("swap", {"picture": "/etc/passwd"}, "base64"), ("swap", {"picture": "AAAA"}, "not a picture"),
     ("swap", {"picture": base64.b64encode(b"<svg xmlns='x'/>").decode()}, "SVG"),
     ("segment", {}, "exactly one"), ("segment", {"seed": 1, "w_plus": "AAAA"}, "exactly one"),
-    ("segment", {"w_plus": "AAAA"}, "safetensors"), ("segment", {"picture": "AAAA"}, "not a picture"),
+    ("segment", {"w_plus": "AAAA"}, "zeros"), ("segment", {"picture": "AAAA"}, "not a picture"),
     ("segment", {"seed": 10**30}, "seed")])
 def test_values_out_of_bounds_are_refused_in_a_sentence(served, name, values, words):
     body = json.dumps(values).encode()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import re
 import shutil
 import signal
@@ -313,3 +316,35 @@ def test_a_lock_ends_with_its_holder(tmp_path):
     kill(process)
     with lock(path, refusal="busy"), pytest.raises(UserError, match="busy"), lock(path, refusal="busy"):
         pass  # threads of one process exclude each other too
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["size told", "size hidden"])
+@pytest.mark.parametrize("name", ["config.json", "README.md", "generator.safetensors", "checkpoint"])
+def test_every_file_has_its_bound(hub, tmp_path, bundle, monkeypatch, name, told):
+    from l4f_plugin.checkpoints import download, hub_http
+
+    large = b" " * (6 << 20)
+    monkeypatch.setattr(download, "LARGEST_FILE", 1 << 20)
+    if not told:
+        make = hub_http._remote_file
+        monkeypatch.setattr(hub_http, "_remote_file", lambda *given: dataclasses.replace(make(*given), size=None))
+    asked = DOGS
+    if name == "checkpoint":
+        asked = "things"
+        hub.put("someone/checkpoints", {"things.pkl": large})
+        write_catalogue(tmp_path, things=catalogue_entry(large, "things.pkl", bytes=None, sha256=None))
+    else:
+        files = {path.name: path.read_bytes() for path in bundle.iterdir()}
+        if name == "generator.safetensors":
+            config = json.loads(files["config.json"])
+            config["files"][name] = {"bytes": len(large), "sha256": hashlib.sha256(large).hexdigest()}
+            files["config.json"] = json.dumps(config).encode()
+        hub.put(DOGS, files | {name: large})
+    if name == "README.md":
+        assert load_bundle(resolve(asked)).model_card is None
+    else:
+        assert "may have and was not kept; choose" in refused(asked)
+    asked_for = [request for request in hub.asked() if request.path.endswith(("things.pkl", name))]
+    assert not asked_for or (not told and name != "generator.safetensors")
+    kept = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.stat().st_size > 1 << 19]
+    assert not kept

@@ -109,7 +109,8 @@ def outcomes(tmp_path_factory):
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         parts = (hostile_files.functions_at_every_protocol, hostile_files.functions_by_name,
-                 hostile_files.inner_pickles, hostile_files.numpy_tricks, hostile_files.opcodes, hostile_files.bombs)
+                 hostile_files.inner_pickles, hostile_files.numpy_tricks, hostile_files.opcodes, hostile_files.bombs,
+                 hostile_files.collisions)
         metafunc.parametrize("case", [name for part in parts for name in part()] + [LARGE_ARRAY])
 
 

@@ -67,7 +67,7 @@ def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
 
 
 @pytest.mark.parametrize(("source", "sentence"), [("picture", "no photo segmenter yet"),
-                                                  ("w_plus", "not a safetensors")])
+                                                  ("w_plus", "is a picture")])
 def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(page, tmp_path, source, sentence):
     Image.new("RGB", (60, 40)).save(tmp_path / "holiday.jpg")
     told = status_of(page.segment, segment(page, source, picture=str(tmp_path / "holiday.jpg"),

@@ -155,6 +155,6 @@ def _stem(name: str, seed: int | None) -> str:
 
 def _codes(content: bytes) -> WPlus:
     with tempfile.TemporaryDirectory(prefix="labels4free-") as folder:
-        path = Path(folder) / "w_plus.safetensors"
+        path = Path(folder) / "w_plus"
         path.write_bytes(content)
         return WPlus.load(path)

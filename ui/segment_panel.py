@@ -11,7 +11,7 @@ import gradio as gr
 
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
-from l4f_plugin.provenance import Recipe, WPlus, recipe_of
+from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
@@ -64,7 +64,7 @@ class SegmentPanel:
                 self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("segment.psi"))
             self.picture = compat.uploaded_image(visible=False, height=220, **named("segment.picture"))
             self.w_plus = compat.uploaded_file(
-                ".safetensors", visible=False, height=120, **named("segment.w_plus")
+                *W_PLUS_ENDINGS, visible=False, height=120, **named("segment.w_plus")
             )
             self.notes = {
                 kind: gr.Markdown(text(f"segment.{kind}_note"), visible=False, elem_classes="l4f-note")

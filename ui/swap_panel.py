@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from l4f_plugin.errors import UserError
-from l4f_plugin.provenance import WPlus
+from l4f_plugin.provenance import W_PLUS_ENDINGS, WPlus
 
 from . import compat, seeds, status
 from .background_choice import BackgroundChoice, described
@@ -61,7 +61,7 @@ class SwapPanel:
         self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("swap.psi"))
         section = gr.Accordion(text("swap.w_plus_section"), open=False, elem_id="l4f_swap_w_plus_section")
         with section as self.codes_frame:
-            self.w_plus = compat.uploaded_file(".safetensors", height=120, **named("swap.w_plus"))
+            self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=120, **named("swap.w_plus"))
             gr.Markdown(text("swap.w_plus_note"), elem_classes="l4f-note")
         self.background = BackgroundChoice()
         self.edge = EdgeChoice()

@@ -63,10 +63,11 @@ def resolution_after(doublings: int, label: str) -> int:
     """The resolution that so many doublings of 4 px give. Raises `UserError` where it is not supported."""
     if not doublings:
         raise UserError(f"{label} holds no network of the published layout; choose another file.")
-    if doublings > 60 or 4 << doublings not in RESOLUTIONS:
-        raise UserError(f"{label} is made for pictures that double {doublings} times from 4 px; "
-                        f"sizes from {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} px are supported.")
-    return 4 << doublings
+    resolution = 4 << min(doublings, 60)
+    if resolution not in RESOLUTIONS:
+        raise UserError(f"{label} is a network for pictures of {resolution} px, where sizes from {RESOLUTIONS[0]} to "
+                        f"{RESOLUTIONS[-1]} px are supported; choose another model.")
+    return resolution
 
 
 def object_switch_for(resolution: int) -> str:

@@ -13,23 +13,25 @@ Weights may be stored in half precision; networks are always float32 in memory.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
 from .config import CONFIG_NAME, NETWORK_FILES, BundleConfig, WeightFile, is_written_by_us, read_config
-from .files import replace_folder, sha256_of, write_text
+from .file_kinds import START_BYTES, foreign_kind
+from .files import open_plain, replace_folder, sha256_of, unreadable, write_text
 from .model_card import CARD_NAME, read_model_card, write_model_card
 from .pickle_reader import printable
-from .tensor_files import save_tensors
+from .tensor_files import open_tensors, save_tensors
 
 STORED_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 _AGAIN = "fetch the bundle again"
@@ -131,12 +133,9 @@ def _unfilled(build: Callable[[], _Network]) -> _Network:
 
 def _checked_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """The tensors of a verified weight file as float32, once they are as `shapes` asks and finite."""
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            _check_header(path, file, shapes)
-            tensors = {name: _owned_float32(file.get_tensor(name)) for name in shapes}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file; {_AGAIN}.") from error
+    with open_tensors(path, _AGAIN) as file:
+        _check_header(path, file, shapes)
+        tensors = {name: _owned_float32(file.get_tensor(name)) for name in shapes}
     for name, values in tensors.items():
         if not is_finite(values):
             raise UserError(f"{path} holds values in {name} that are not finite; {_AGAIN}.")
@@ -148,8 +147,11 @@ def verify_file(path: Path, expected: WeightFile | None) -> None:
     if expected is None:
         raise UserError(f"{path.parent / CONFIG_NAME} does not list {path.name}; {_AGAIN}.")
     try:
-        size = path.stat().st_size
+        with open_plain(path) as file:
+            start, size = file.read(START_BYTES), os.fstat(file.fileno()).st_size
         if size != expected.bytes:
+            if kind := foreign_kind(start, size):
+                raise UserError(f"{path} is {kind}.")
             raise UserError(f"{path} is {size} bytes long instead of {expected.bytes}, "
                             f"perhaps a download was cut short; {_AGAIN}.")
         if sha256_of(path) != expected.sha256:
@@ -157,7 +159,7 @@ def verify_file(path: Path, expected: WeightFile | None) -> None:
     except FileNotFoundError:
         raise UserError(f"{path} is missing, perhaps it was renamed; put it back or {_AGAIN}.") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise unreadable(error, path) from error
 
 
 def _check_header(path: Path, file: safe_open, shapes: Mapping[str, tuple[int, ...]]) -> None:

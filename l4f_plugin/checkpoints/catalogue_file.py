@@ -26,6 +26,7 @@ from typing import Any
 
 from ..errors import UserError
 from .config import CLASS_NAME, RESOLUTIONS
+from .files import open_plain
 from .folders import WEIGHTS_FOLDER, models_folder
 
 CATALOGUE_NAME = "catalogue.json"
@@ -91,7 +92,7 @@ def user_catalogue() -> Path:
 
 def _read(path: Path, remedy: str) -> dict[str, dict[str, Any]]:
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             data = json.loads(file.read(LARGEST_CATALOGUE))
         if data["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema_version is not {SCHEMA_VERSION}")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import UserError
+from .file_kinds import START_BYTES, foreign_kind, kind_of_safetensors
+from .files import open_plain, unreadable
 from .nvidia_pickles import read_nvidia_pickle
 from .pickle_opcodes import Allowance, PickleStream, opcodes
 from .pickle_reader import printable
@@ -20,25 +22,31 @@ _FIRST_STEPS = 4  # protocol, frame, torch's magic number, end
 
 
 @contextmanager
-def open_checkpoint(path: Path) -> Iterator[Any]:
+def open_checkpoint(path: Path, label: str | None = None) -> Iterator[Any]:
     """Opens a checkpoint of PyTorch (`.pt`) or a pickle of NVIDIA's StyleGAN2 (`.pkl`): gives its object.
 
     That is made of dictionaries, lists, tuples, plain values, `Record`, `StoredTensor` and `StoredArray`, the
-    latter two readable while the context lasts. Raises `UserError` when the file is missing, damaged, of
-    another kind, or names anything but tensors, arrays, dictionaries and settings.
+    latter two readable while the context lasts. Messages name the file by `label`, its path by default. Raises
+    `UserError` when the file is missing, damaged, of another kind, or names anything but tensors, arrays,
+    dictionaries and settings.
     """
     path = Path(path)
-    label = printable(path, 300)
-    with _open_file(path, label) as file:
-        yield _read(file, label)
+    label = label or printable(path, 300)
+    try:
+        with open_plain(path) as file:
+            yield _read(file, label)
+    except OSError as error:
+        raise unreadable(error, label) from error
 
 
 def _read(file: BinaryIO, label: str) -> Any:
-    start = file.read(len(_ZIP_START))
-    file.seek(0)
-    if start == _ZIP_START:
+    start, size = file.read(START_BYTES), os.fstat(file.fileno()).st_size
+    if start[:len(_ZIP_START)] == _ZIP_START:
         return read_archive(file, label)
-    size, allowance = os.fstat(file.fileno()).st_size, Allowance()
+    if kind := foreign_kind(start, size) or kind_of_safetensors(start, file):
+        raise UserError(f"{label} is {kind}.")
+    file.seek(0)
+    allowance = Allowance()
     if _is_torch_stream(file, size, label):
         return read_stream(file, size, label, allowance)
     return read_nvidia_pickle(file, size, label, allowance)
@@ -54,12 +62,3 @@ def _is_torch_stream(file: BinaryIO, size: int, label: str) -> bool:
     if not first:
         raise UserError(f"{label} is neither a PyTorch checkpoint nor a pickle; choose another file.")
     return LEGACY_MAGIC in [argument for argument in first if type(argument) is int]
-
-
-def _open_file(path: Path, label: str) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise UserError(f"{label} does not exist; check the path.") from None
-    except OSError as error:
-        raise UserError(f"{label} cannot be opened ({error.strerror}); check the path.") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import UserError
+from .files import open_plain, unreadable
 
 if TYPE_CHECKING:  # a list of classes is read without torch
     from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, StudentConfig
@@ -128,12 +129,12 @@ def is_written_by_us(folder: Path) -> bool:
 def _read(folder: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:
     path = Path(folder) / CONFIG_NAME
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             content = file.read(MAXIMUM_CONFIG_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} holds no {CONFIG_NAME}; give the folder of an object class.") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise unreadable(error, path) from error
     try:
         if len(content) > MAXIMUM_CONFIG_BYTES:
             raise _Invalid("it is too large")

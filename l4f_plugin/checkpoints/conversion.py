@@ -15,6 +15,7 @@ from .assembly import PublishedNetworks
 from .bundle import Bundle, build_network, load_bundle, save_bundle
 from .checkpoint_files import open_checkpoint
 from .config import CLASS_NAME, BundleConfig, is_written_by_us, plain_class_name
+from .file_kinds import kind_of_network
 from .files import check_replaceable
 from .model_card import write_model_card
 from .nvidia_pytorch import is_pytorch, read_pytorch
@@ -113,6 +114,8 @@ def _read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
         if _state_of(root, ALPHA_KEYS, "conv_n.weight") is not None:
             raise UserError(f"{label} holds an alpha network without a generator; "
                             "give the generator as the source and this file with --alpha.")
+        if kind := kind_of_network(_names(root)):
+            raise UserError(f"{label} is {kind}.")
         raise UserError(f"{label} holds no generator in a layout of rosinality's or NVIDIA's StyleGAN2; "
                         "choose another file.")
     mean = root.get("latent_avg") if isinstance(root, dict) else None
@@ -153,6 +156,12 @@ def _state_of(root: Any, keys: tuple[str, ...], mark: str) -> dict[str, Any] | N
         if isinstance(candidate, dict) and (mark in candidate or f"module.{mark}" in candidate):
             return candidate
     return None
+
+
+def _names(root: Any) -> list[str]:
+    """The names of what a dictionary holds, and of what its `state_dict` does."""
+    parts = (root, root.get("state_dict")) if isinstance(root, dict) else ()
+    return [name for part in parts if isinstance(part, dict) for name in part if isinstance(name, str)]
 
 
 def _stored(state: Mapping[Any, Any]) -> dict[str, StoredTensor]:

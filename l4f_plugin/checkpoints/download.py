@@ -17,19 +17,28 @@ from ..errors import UserError
 from ..runtime import CancelToken
 from . import licences, records
 from .catalogue_file import CatalogueClass
-from .config import CONFIG_NAME, NETWORK_FILES, BundleSummary, WeightFile, is_written_by_us, read_summary
+from .config import (
+    CONFIG_NAME,
+    MAXIMUM_CONFIG_BYTES,
+    NETWORK_FILES,
+    BundleSummary,
+    WeightFile,
+    is_written_by_us,
+    read_summary,
+)
 from .files import remove, replace_folder, sha256_of, storage_error
 from .folders import models_folder
 from .hub_cache import Source, arrived, cached, forget, set_reference
 from .hub_errors import offline, put_by_hand
 from .licences import Licence
 from .locks import lock
-from .model_card import CARD_NAME
+from .model_card import CARD_NAME, MAXIMUM_CARD_BYTES
 from .progress import TerminalProgress
-from .transfer import MissingFile, Progress, demand_space, fetch
+from .transfer import LargeFile, MissingFile, Progress, demand_space, fetch
 
 WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
 DISCRIMINATOR = "discriminator.safetensors"
+LARGEST_FILE = 4 << 30  # of weights; the largest published checkpoint, with all its optimisers, has a quarter
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def fetch_bundle(repository: str, options: Options, *, with_discriminator: bool 
     if options.local_files_only:
         raise UserError(offline(repository, put_by_hand(repository), "nothing may be fetched"))
     with options.shown() as progress:
-        config = fetch(source, CONFIG_NAME, cancel=options.cancel)
+        config = fetch(source, CONFIG_NAME, most=MAXIMUM_CONFIG_BYTES, cancel=options.cancel)
         folder, pinned = config.parent, replace(source, revision=config.parent.name)
         summary = read_summary(folder)
         licences.demand(name, licence or Licence.by_name(summary.licence), options.accept_licence)
@@ -91,9 +100,9 @@ def fetch_bundle(repository: str, options: Options, *, with_discriminator: bool 
         sizes = [file.bytes - arrived(source, file.sha256) for file in wanted.values()]
         demand_space({source.cache(): sum(sizes)}, repository)
         for filename, expected in wanted.items():
-            fetch(pinned, filename, expected, progress=progress, cancel=options.cancel)
-        with suppress(MissingFile):  # a bundle without a model card works
-            fetch(pinned, CARD_NAME, cancel=options.cancel)
+            fetch(pinned, filename, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
+        with suppress(MissingFile, LargeFile):  # a bundle without a model card works
+            fetch(pinned, CARD_NAME, most=MAXIMUM_CARD_BYTES, cancel=options.cancel)
     set_reference(source, pinned.revision)
     cache = None if options.cache_dir is None else str(Path(options.cache_dir).expanduser().absolute())
     records.remember(name, records.Record(str(folder), repository, pinned.revision, cache_dir=cache))
@@ -180,7 +189,8 @@ def _install(entry: CatalogueClass, folder: Path, options: Options, progress: Pr
             raise UserError(offline(entry.file_name, source.by_hand, "nothing may be fetched"))
         # A bundle has no more bytes than the checkpoint: some networks, and the optimisers, stay behind.
         demand_space({source.cache(): size - arrived(source, entry.sha256), folder.parent: size}, entry.name)
-        original = fetch(source, entry.file, expected, progress=progress, cancel=options.cancel)
+        original = fetch(source, entry.file, expected, most=LARGEST_FILE, progress=progress,
+                         cancel=options.cancel)
     commit = None if original == by_hand_path(entry) else _commit_of(source, original)
     staging = folder.with_name(f".{entry.name}.installing-{uuid.uuid4().hex[:12]}")
     try:

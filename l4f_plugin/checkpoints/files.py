@@ -10,11 +10,13 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError
 
@@ -25,6 +27,44 @@ LONGEST_NAME = 255  # bytes that a file's name may have on nearly every system
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _OS_ERROR_NUMBER = re.compile(r"os error (\d+)")
+_NO_FILE = ((stat.S_ISDIR, "it is a folder"), (stat.S_ISFIFO, "it is a pipe, not a file"),
+            (stat.S_ISSOCK, "it is a socket, not a file"))
+
+
+def open_plain(path: str | Path) -> BinaryIO:
+    """Opens a file that somebody named, to read it. Raises `OSError` as `open` does.
+
+    So it does for a folder, a pipe, a device and a socket: opening or reading one of these may wait for ever, never
+    end, or do something.
+    """
+    _demand_plain(os.stat(path).st_mode, path)
+    # Somebody may have put a pipe there since: without O_NONBLOCK, opening it would wait.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+    try:
+        _demand_plain(os.fstat(file.fileno()).st_mode, path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _demand_plain(mode: int, path: str | Path) -> None:
+    if not stat.S_ISREG(mode):
+        words = next((words for is_kind, words in _NO_FILE if is_kind(mode)), "it is a device, not a file")
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, words, str(path))
+
+
+def unreadable(error: OSError, path: str | Path) -> UserError:
+    """Puts an `OSError` met while reading `path` into one sentence."""
+    if isinstance(error, FileNotFoundError):
+        if not os.path.islink(path):
+            return UserError(f"{path} does not exist; check the path.")
+        annexed = "annex/objects" in os.readlink(path)
+        remedy = "fetch the file with `git annex get`" if annexed else "check where it leads"
+        return UserError(f"{path} is a link to a file that is not there; {remedy}.")
+    remedy = "check the disk" if error.errno == errno.EIO else "check the path"
+    return UserError(f"{path} cannot be read ({error.strerror or type(error).__name__}); {remedy}.")
 
 
 def storage_error(error: BaseException, path: Path) -> UserError:
@@ -49,7 +89,7 @@ def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     buffer = bytearray(1 << 22)
     view = memoryview(buffer)
-    with open(path, "rb", buffering=0) as file:
+    with open_plain(path) as file:
         while count := file.readinto(buffer):
             digest.update(view[:count])
     return digest.hexdigest()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from .config import BundleConfig
+from .files import open_plain
 
 CARD_NAME = "README.md"
 MAXIMUM_CARD_BYTES = 1 << 20
@@ -43,7 +44,7 @@ def write_model_card(config: BundleConfig, notes: str = "") -> str:
 def read_model_card(folder: Path) -> str | None:
     """The text of a bundle's README; None where it has none that can be read."""
     try:
-        with open(Path(folder) / CARD_NAME, "rb") as file:
+        with open_plain(Path(folder) / CARD_NAME) as file:
             return file.read(MAXIMUM_CARD_BYTES).decode("utf-8").replace("\r\n", "\n") or None
     except (OSError, UnicodeDecodeError):
         return None

@@ -7,16 +7,19 @@ from 2 on. Only plain numbers are known; an array of objects would be a pickle w
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
+import numpy as np
 import torch
 
 from .pickle_opcodes import FileBytes
-from .pickle_reader import Builder, Record
-from .torch_files import integers
+from .pickle_reader import Builder, Record, integers
 
 _DTYPES = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64, "b1": torch.bool, "u1": torch.uint8,
            "i1": torch.int8, "i2": torch.int16, "i4": torch.int32, "i8": torch.int64}
+# Known, so that files with such arrays and numbers beside the weights are read, but no tensors.
+_OTHERS = re.compile(r"u[248]|c8|c16|[US][1-9]\d{0,4}")
 _ARRAY = "numpy.ndarray"
 
 
@@ -34,8 +37,12 @@ class NumpyType(Record):
         self.order = state[1]
 
     @property
-    def dtype(self) -> torch.dtype:
-        return _DTYPES[self.arguments[0]]
+    def code(self) -> str:
+        return self.arguments[0]
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.code).itemsize
 
 
 class StoredArray(Record):
@@ -43,7 +50,7 @@ class StoredArray(Record):
 
     content: FileBytes | None = None
     shape: tuple[int, ...] = ()
-    dtype: torch.dtype = torch.float32
+    code = ""
     fortran = False
 
     def set_state(self, state: Any) -> None:
@@ -56,9 +63,9 @@ class StoredArray(Record):
         if not isinstance(kind, NumpyType):
             raise ValueError("an array has no type")
         content, shape = FileBytes.of(content), integers(shape)
-        if math.prod(shape) * kind.dtype.itemsize != content.length:
+        if math.prod(shape) * kind.itemsize != content.length:
             raise ValueError("an array is not of the size it claims")
-        self.content, self.shape, self.dtype, self.fortran = content, shape, kind.dtype, fortran
+        self.content, self.shape, self.code, self.fortran = content, shape, kind.code, fortran
 
     @property
     def stored_bytes(self) -> int:
@@ -66,18 +73,21 @@ class StoredArray(Record):
         return self.content.length if self.content else 0
 
     def read(self) -> torch.Tensor:
-        """The array as a tensor in memory of its own. Raises `ValueError` if it was never filled."""
+        """The array as a tensor in memory of its own. Raises `ValueError` if it was never filled, or is no tensor."""
         if self.content is None:
             raise ValueError("an array was left empty")
+        if self.code not in _DTYPES:
+            raise ValueError("it is an array of something else than plain numbers")
+        dtype = _DTYPES[self.code]
         if not self.content.length:
-            return torch.empty(self.shape, dtype=self.dtype)
-        flat = torch.frombuffer(self.content.read(), dtype=self.dtype)
+            return torch.empty(self.shape, dtype=dtype)
+        flat = torch.frombuffer(self.content.read(), dtype=dtype)
         return flat.reshape(self.shape[::-1]).permute(*reversed(range(len(self.shape)))) if self.fortran \
             else flat.reshape(self.shape)
 
 
 def _type(code: Any, *rest: Any) -> NumpyType:
-    if not isinstance(code, str) or code not in _DTYPES:
+    if not isinstance(code, str) or not (code in _DTYPES or _OTHERS.fullmatch(code)):
         raise ValueError("it holds an array of something else than plain numbers")
     return NumpyType("numpy.dtype", (code,))
 
@@ -94,10 +104,10 @@ def _from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> StoredArray
     return array
 
 
-def _scalar(kind: Any, content: Any) -> float:
-    if not isinstance(kind, NumpyType) or not isinstance(content, bytes) or len(content) != kind.dtype.itemsize:
+def _scalar(kind: Any, content: Any) -> float | str | bytes | complex:
+    if not isinstance(kind, NumpyType) or not isinstance(content, bytes) or len(content) != kind.itemsize:
         raise ValueError("a number is not of the size it claims")
-    return torch.frombuffer(bytearray(content), dtype=kind.dtype)[0].item()
+    return np.frombuffer(content, kind.code)[0].item()
 
 
 NUMPY_VOCABULARY: dict[str, Any] = {

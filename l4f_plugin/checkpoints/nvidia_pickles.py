@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from .numpy_arrays import NUMPY_VOCABULARY
 from .pickle_opcodes import Allowance, FileBytes
-from .pickle_reader import Builder, Record, plain_key, read_pickle
+from .pickle_reader import Builder, Record, read_pickle
 from .torch_files import TORCH_VOCABULARY, Storage, read_stream
 
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
@@ -54,26 +53,9 @@ def _persistent_object(description: Any) -> PersistentObject:
     return PersistentObject(name, state)
 
 
-def _encode(text: Any, encoding: Any) -> bytes:
-    """How protocols before 3 wrote bytes."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise ValueError("it holds bytes in an unknown encoding")
-    return text.encode("latin-1")
-
-
-def _set(items: Any = ()) -> set[Any]:
-    """How protocols before 4 wrote sets."""
-    if not isinstance(items, (list, tuple)):
-        raise ValueError("it makes a set of something else than a list")
-    return {plain_key(item) for item in items}
-
-
 _VOCABULARY: dict[str, Any] = {
     **TORCH_VOCABULARY,
-    **NUMPY_VOCABULARY,
     NETWORK: Builder("Network", lambda: Record(NETWORK)),
     PERSISTENT: Builder("_reconstruct_persistent_obj", _persistent_object),
-    "dnnlib.util.EasyDict": Builder("EasyDict", lambda: {}),
-    "_codecs.encode": Builder("encode", _encode),
-    **{f"{module}.set": Builder("set", _set) for module in ("builtins", "__builtin__")},
+    "dnnlib.util.EasyDict": Builder("EasyDict", lambda: (), dict),
 }

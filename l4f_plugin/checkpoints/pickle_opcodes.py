@@ -17,6 +17,8 @@ MAXIMUM_STEPS = 1_000_000
 MAXIMUM_DESCRIPTION_BYTES = 1 << 27
 MAXIMUM_LINE = 4096
 MAXIMUM_INTEGER_BITS = 4096
+MAXIMUM_HANDED_BYTES = 1 << 26
+MAXIMUM_NUMBER_KEYS = 4096
 STRINGS = {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
            "STRING", "BINSTRING", "SHORT_BINSTRING"}
 PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
@@ -31,11 +33,15 @@ class Allowance:
     """What may still be spent on a file: steps, and bytes other than those stepped over.
 
     A pickle and the pickles within it share one, so that nesting gains nothing. Every pickle is walked twice
-    (names first), which is counted.
+    (names first), which is counted. A call may be made again and again with what was written once, so each costs what
+    it is handed: an item as much as a step. `number_keys` are the numbers that may still become keys: whoever
+    writes the file can choose them so that each collides with all the others, which takes quadratic time.
     """
 
     steps: int = MAXIMUM_STEPS
     description_bytes: int = MAXIMUM_DESCRIPTION_BYTES
+    handed_bytes: int = MAXIMUM_HANDED_BYTES
+    number_keys: int = MAXIMUM_NUMBER_KEYS
 
     def spend(self, steps: int, count: int) -> None:
         self.steps -= steps
@@ -44,6 +50,20 @@ class Allowance:
             raise ValueError("it holds more steps than weights need")
         if self.description_bytes < 0:
             raise ValueError("it holds a longer description than weights need")
+
+    def spend_on_call(self, arguments: tuple[Any, ...]) -> None:
+        for argument in arguments:
+            if isinstance(argument, (list, tuple, dict, set, frozenset)):
+                self.spend(len(argument), 0)
+            elif isinstance(argument, (str, bytes)):
+                self.handed_bytes -= len(argument)
+        if self.handed_bytes < 0:
+            raise ValueError("it asks for more work than weights need")
+
+    def takes_number_key(self) -> bool:
+        """Whether one more number may become a key."""
+        self.number_keys -= 1
+        return self.number_keys >= 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,24 +6,30 @@ the builders of that vocabulary, which check their arguments and build inert val
 collects every name before anything is built, so a refusal can say which one it was.
 
 Opcodes: PEP 3154 and `pickle_opcodes`, whose allowance bounds memory and time: no opcode copies, numbers
-are short, keys of dictionaries and members of sets are plain values (hashing nested tuples can take
-exponential time), and memo positions may not run ahead.
+are short, keys of dictionaries and members of sets are short plain values (hashing nested tuples can take
+exponential time), and memo positions may not run ahead. Numbers as keys beyond those that the allowance grants are
+left out with their values: nothing that is read here is kept under a number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ..errors import UserError
 from .pickle_opcodes import GETS, PUTS, STRINGS, Allowance, PickleStream, names_in, opcodes
 
+MAXIMUM_DIMENSIONS = 16
 MAXIMUM_KEY_PARTS = 16
+MAXIMUM_KEY_BITS = 64
+LONGEST_KEY, LONGEST_TUPLE_KEY = 1 << 14, 1 << 10  # characters: equal ones are compared through to their end
 _VALUES = STRINGS | {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
                       "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _MARK = object()
+_LOOKED_THROUGH = 1 << 20
+_MODULE_MARKS, _PERSISTENT_MARKS = (b"_modules", b"_buffers"), (b"_reconstruct_persistent_obj",)
 
 
 @dataclass
@@ -41,10 +47,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Builder:
-    """A vocabulary entry that a pickle may call: `function` checks its arguments (`ValueError`)."""
+    """A vocabulary entry that a pickle may call: `function` checks its arguments (`ValueError`).
+
+    `fills` is `dict`, `set` or `frozenset` where what `function` returns, pairs or members, is to become one.
+    """
 
     name: str
     function: Callable[..., Any] = field(repr=False)
+    fills: type | None = None
 
 
 def record_builder(name: str) -> Builder:
@@ -66,13 +76,22 @@ def read_pickle(file: BinaryIO, limit: int, vocabulary: Mapping[str, Any], label
     try:
         for name in names_in(PickleStream(file, limit, allowance)):
             if name not in vocabulary:
-                raise UserError(f"{label} was refused and nothing in it was run: it names {printable(name)}, "
-                                "which weights have no use for; get the file from its author.")
+                raise _refusal(name, label, file, start, limit)
         file.seek(start)
         return _Machine(PickleStream(file, limit, allowance), vocabulary, persistent_load).run()
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise UserError(f"{label} cannot be read as weights ({printable(error, 160)}); "
                         "fetch it again or get another copy.") from error
+
+
+def _refusal(name: str, label: str, file: BinaryIO, start: int, limit: int) -> UserError:
+    file.seek(start)
+    content = file.read(min(limit, _LOOKED_THROUGH))
+    if all(mark in content for mark in _MODULE_MARKS) and not any(mark in content for mark in _PERSISTENT_MARKS):
+        return UserError(f"{label} holds a whole pickled module, which names {printable(name)}, and nothing in it "
+                         "was run; in the program that made it, save its state_dict() with torch.save and choose that.")
+    return UserError(f"{label} was refused and nothing in it was run: it names {printable(name)}, "
+                     "which weights have no use for; get the file from its author.")
 
 
 def printable(text: Any, length: int = 80) -> str:
@@ -198,6 +217,10 @@ class _Machine:
         self.stack.append({})
         self.fill(items)
 
+    def takes(self, key: Any) -> bool:
+        """Whether a dictionary or a set gets this key. Raises `ValueError` for one that is no plain value."""
+        return not holds_number(key) or self.stream.allowance.takes_number_key()
+
     def do_setitem(self, argument: None) -> None:
         value, key = self.pop(), self.pop()
         self.fill([key, value])
@@ -210,14 +233,21 @@ class _Machine:
         if len(items) % 2:
             raise ValueError("a dictionary has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[plain_key(key)] = value
+            if self.takes(key):
+                target[key] = value
 
     def do_additems(self, argument: None) -> None:
         items = self.pop_to_mark()
-        self.of_type(set).update(plain_key(item) for item in items)
+        self.of_type(set).update(filter(self.takes, items))
 
     def do_frozenset(self, argument: None) -> None:
-        self.stack.append(frozenset(plain_key(item) for item in self.pop_to_mark()))
+        self.stack.append(self.filled(frozenset, self.pop_to_mark()))
+
+    def filled(self, kind: type, items: Iterable[Any]) -> Any:
+        """A dictionary of pairs, or a set or frozen set of members."""
+        if kind is dict:
+            return {key: value for key, value in items if self.takes(key)}
+        return kind(filter(self.takes, items))
 
     def do_global(self, argument: str) -> None:
         self.stack.append(self.vocabulary[argument])
@@ -230,11 +260,12 @@ class _Machine:
         arguments, builder = self.pop(), self.pop()
         if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
             raise ValueError("it calls something that is not to be called")
+        self.stream.allowance.spend_on_call(arguments)
         try:
             value = builder.function(*arguments)
+            self.stack.append(value if builder.fills is None else self.filled(builder.fills, value))
         except TypeError as error:
             raise ValueError(f"it calls {builder.name} in an unknown way") from error
-        self.stack.append(value)
 
     do_newobj = do_reduce
 
@@ -257,10 +288,27 @@ class _Machine:
         self.stack.append(self.persistent_load(identity))
 
 
-def plain_key(key: Any) -> Any:
-    """Lets a dictionary key or set member pass if it is a plain value or a flat tuple of them."""
-    parts = key if isinstance(key, tuple) else (key,)
-    plain = all(part is None or isinstance(part, (str, int, float, bytes)) for part in parts)
-    if not plain or len(parts) > MAXIMUM_KEY_PARTS:
+def holds_number(key: Any) -> bool:
+    """Whether a dictionary key or set member is a number or has one among its parts.
+
+    Raises `ValueError` for a key that is neither a short plain value nor a flat tuple of such.
+    """
+    parts, longest = (key, LONGEST_TUPLE_KEY) if isinstance(key, tuple) else ((key,), LONGEST_KEY)
+    if len(parts) > MAXIMUM_KEY_PARTS or not all(part is None or isinstance(part, (str, int, float, bytes))
+                                                 for part in parts):
         raise ValueError("a dictionary has a key that is no plain value")
-    return key
+    if sum(len(part) for part in parts if isinstance(part, (str, bytes))) > longest:
+        raise ValueError("a dictionary has a longer key than weights need")
+    numbers = [part for part in parts if isinstance(part, (int, float))]
+    if any(isinstance(part, int) and part.bit_length() > MAXIMUM_KEY_BITS for part in numbers):
+        raise ValueError(f"a dictionary has a number of more than {MAXIMUM_KEY_BITS} bits as a key")
+    return bool(numbers)
+
+
+def integers(values: Any) -> tuple[int, ...]:
+    """A short list of sizes as a tuple. Raises `ValueError` for anything else."""
+    if not isinstance(values, (tuple, list)) or len(values) > MAXIMUM_DIMENSIONS:
+        raise ValueError("a tensor's shape is no short list")
+    if not all(isinstance(value, int) and 0 <= value < 1 << 62 for value in values):
+        raise ValueError("a tensor's shape holds something else than sizes")
+    return tuple(values)

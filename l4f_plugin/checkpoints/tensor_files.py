@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import UserError
+from .files import open_plain, unreadable
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path,
@@ -32,29 +34,29 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path,
     os.chmod(path, path.parent.stat().st_mode & 0o666)  # safetensors lets nobody else read it
 
 
-def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
-    """Reads tensors (all, or the named ones) from a safetensors file onto the CPU.
+@contextmanager
+def open_tensors(path: Path, remedy: str = "fetch or make it again") -> Iterator[safe_open]:
+    """A safetensors file, its tensors on the CPU. Raises `UserError` where it is missing, cut short or another file.
 
     Opened with `safe_open` and a `Path`, since one host renames a file whose `load_file` fails.
-    Raises `UserError` when the file is missing, cut short or no safetensors file.
     """
-    path = Path(path)
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; check the path or fetch the file again.") from error
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file; fetch or make it again.") from error
+        open_plain(path).close()  # safe_open would wait at a pipe, and says little of what the system refuses
+        with safe_open(Path(path), framework="pt", device="cpu") as file:
+            yield file
+    except OSError as error:
+        raise unreadable(error, path) from error
+    except (SafetensorError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise UserError(f"{path} is damaged or not a safetensors file; {remedy}.") from error
+
+
+def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+    """Reads tensors (all, or the named ones) from a safetensors file onto the CPU. Errors as in `open_tensors`."""
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The free text entries in a safetensors file's header. Errors as in `read_tensors`."""
-    path = Path(path)
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return dict(file.metadata() or {})
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; check the path or fetch the file again.") from error
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file; fetch or make it again.") from error
+    """The free text entries in a safetensors file's header. Errors as in `open_tensors`."""
+    with open_tensors(path) as file:
+        return dict(file.metadata() or {})

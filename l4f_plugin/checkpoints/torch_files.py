@@ -7,22 +7,27 @@ for, so that optimiser states cost nothing. See `checkpoint_files` for the way i
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
 import struct
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 import torch
 
 from ..errors import UserError
+from .file_kinds import kind_of_archive
+from .numpy_arrays import NUMPY_VOCABULARY
 from .pickle_opcodes import Allowance
-from .pickle_reader import Builder, Record, plain_key, read_pickle, record_builder
+from .pickle_reader import Builder, integers, read_pickle, record_builder
+from .plain_objects import PLAIN_VOCABULARY
 
 MAXIMUM_PICKLE_BYTES = 1 << 26
-MAXIMUM_DIMENSIONS = 16
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 
@@ -75,15 +80,6 @@ class StoredTensor:
         return flat.as_strided(self.shape, self.stride, self.offset).contiguous()
 
 
-def integers(values: Any) -> tuple[int, ...]:
-    """A short list of sizes as a tuple. Raises `ValueError` for anything else."""
-    if not isinstance(values, (tuple, list)) or len(values) > MAXIMUM_DIMENSIONS:
-        raise ValueError("a tensor's shape is no short list")
-    if not all(isinstance(value, int) and 0 <= value < 1 << 62 for value in values):
-        raise ValueError("a tensor's shape holds something else than sizes")
-    return tuple(values)
-
-
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> StoredTensor:
     if not isinstance(storage, Storage):
         raise ValueError("a tensor has no storage")
@@ -103,35 +99,16 @@ def _rebuild_parameter(data: Any, *rest: Any) -> StoredTensor:
     return data
 
 
-def _ordered_dictionary(*arguments: Any) -> dict[Any, Any]:
-    if not arguments:
-        return {}
-    (pairs,) = arguments  # Python 2 wrote a list of [key, value]
-    return {plain_key(key): value for key, value in pairs}
-
-
-def _reconstructed(builder: Any, *rest: Any) -> Record:
-    if not isinstance(builder, Builder):
-        raise ValueError("it rebuilds an unknown object")
-    record = builder.function()
-    if not isinstance(record, Record):
-        raise ValueError("it rebuilds a value in an unknown way")
-    return record
-
-
 TORCH_VOCABULARY: dict[str, Any] = {
-    "collections.OrderedDict": Builder("OrderedDict", _ordered_dictionary),
+    **PLAIN_VOCABULARY,
+    **NUMPY_VOCABULARY,
     "torch._utils._rebuild_tensor": Builder("tensor", _rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": Builder("tensor", _rebuild_tensor),
     "torch._utils._rebuild_parameter": Builder("parameter", _rebuild_parameter),
     "torch.Size": Builder("torch.Size", lambda sizes=(): integers(sizes)),
+    "torch.device": record_builder("torch.device"),
     **{f"torch.{name}": dtype for name, dtype in STORAGE_DTYPES.items()},
     **{str(dtype): dtype for dtype in STORAGE_DTYPES.values()},
-    **{f"{module}._reconstructor": Builder("object", _reconstructed) for module in ("copyreg", "copy_reg")},
-    **{f"{module}.object": None for module in ("builtins", "__builtin__")},
-    **{name: record_builder(name) for name in (
-        "argparse.Namespace", "torch.device",
-        *(f"pathlib.{kind}Path" for kind in ("", "Posix", "Windows", "Pure", "PurePosix", "PureWindows")))},
 }
 """Every name that a PyTorch checkpoint may mention, and the inert value it stands for."""
 
@@ -164,16 +141,12 @@ class _ZipStorages:
 
     def read(self, key: str, count: int) -> bytearray:
         content = bytearray(count)
-        try:
-            with self.archive.open(f"{self.prefix}data/{key}") as member:
-                view, done = memoryview(content), 0
-                while done < count and (step := member.readinto(view[done:])):
-                    done += step
-                complete = done == count and not member.read(1)  # the last read checks the sum
-        except _ZIP_DAMAGE:
-            complete = False
-        if not complete:
-            raise UserError(f"{self.label} is damaged; fetch it again.")
+        with _damage_in_words(self.label), self.archive.open(f"{self.prefix}data/{key}") as member:
+            view, done = memoryview(content), 0
+            while done < count and (step := member.readinto(view[done:])):
+                done += step
+            if done < count or member.read(1):  # the last read checks the sum
+                raise EOFError
         return content
 
 
@@ -227,33 +200,39 @@ def read_archive(file: BinaryIO, label: str) -> Any:
 
 def _open_archive(file: BinaryIO, label: str) -> zipfile.ZipFile:
     size = os.fstat(file.fileno()).st_size
-    try:
+    with _damage_in_words(label):
         archive = zipfile.ZipFile(file)
-    except _ZIP_DAMAGE as error:
-        raise UserError(f"{label} is damaged or cut short; fetch it again.") from error
     members = archive.infolist()
+    if kind := kind_of_archive(members):
+        raise UserError(f"{label} is {kind}.")
     # torch compresses nothing, so nothing may unfold into more than the file itself.
-    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1
-           or member.file_size != member.compress_size for member in members):
-        raise UserError(f"{label} is compressed or encrypted, which torch.save never does; get another copy.")
     if sum(member.file_size for member in members) > size:
         raise UserError(f"{label} claims to hold more than its own size; fetch it again.")
     return archive
 
 
+@contextmanager
+def _damage_in_words(label: str) -> Iterator[None]:
+    try:
+        yield
+    except _ZIP_DAMAGE as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # zipfile hides some
+        if isinstance(cause, OSError) and cause.errno not in (None, errno.EINVAL):
+            raise cause from None  # the disk, not the file; EINVAL is a place before its beginning
+        raise UserError(f"{label} is damaged or cut short; fetch it again.") from error
+
+
 def _read_archive(archive: zipfile.ZipFile, label: str) -> Any:
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1 or len(set(archive.namelist())) != len(archive.namelist()):
-        raise UserError(f"{label} is a zip file but no PyTorch checkpoint; choose a .pt file.")
+        raise UserError(f"{label} is a ZIP file but no PyTorch checkpoint; choose a .pt file.")
     prefix = pickles[0][:-len("data.pkl")]
     if archive.getinfo(pickles[0]).file_size > MAXIMUM_PICKLE_BYTES:
         raise UserError(f"{label} holds a larger description than weights need; get another copy.")
     byte_order = f"{prefix}byteorder"  # older files lack it and are little-endian
-    try:
+    with _damage_in_words(label):
         content = archive.read(pickles[0])
         little = byte_order not in archive.namelist() or archive.read(byte_order).strip() == b"little"
-    except _ZIP_DAMAGE as error:
-        raise UserError(f"{label} is damaged; fetch it again.") from error
     if not little:
         raise UserError(f"{label} was saved on a big-endian machine, which is not supported.")
     storages = _ZipStorages(archive, prefix, label)

@@ -14,7 +14,7 @@ from ..runtime import CancelToken
 from .config import WeightFile
 from .files import sha256_of, storage_error, sync_to_disk
 from .folders import existing_parent
-from .hub_cache import Source, arrived, enter, partial_of
+from .hub_cache import Source, arrived, enter, forget, partial_of
 from .hub_errors import hub_errors, is_of_the_network, offline, put_by_hand, refusal, why_offline
 from .hub_http import Cut, Refused, RemoteFile, look_up, open_from
 from .locks import lock
@@ -32,13 +32,18 @@ class MissingFile(UserError):
     """The repository is there and lacks the file."""
 
 
-def fetch(source: Source, filename: str, expected: WeightFile | None = None, *,
+class LargeFile(UserError):
+    """The file is larger than any of its kind."""
+
+
+def fetch(source: Source, filename: str, expected: WeightFile | None = None, *, most: int,
           progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
     """The file in the cache, `.../snapshots/COMMIT/FILENAME`, downloaded unless it is there and as it should be.
 
-    `expected` is checked when it is given, else the Hub's own size and, for large files, hash. Ends with one
-    sentence as `UserError`, or with `Cancelled`; what has arrived by then is kept, and the next call goes on.
-    `MissingFile` says that the repository has no such file.
+    A file of more than `most` bytes is refused (`LargeFile`), before it is fetched where the Hub or `expected` says so,
+    else after that many, and nothing of it stays. `expected` is checked when it is given, else the Hub's own size and,
+    for large files, hash. Ends with one sentence as `UserError`, or with `Cancelled`; what has arrived by then is kept,
+    and the next call goes on. `MissingFile` says that the repository has no such file.
     """
     by_hand = source.by_hand or put_by_hand(source.repository)
     if reason := why_offline():
@@ -47,11 +52,13 @@ def fetch(source: Source, filename: str, expected: WeightFile | None = None, *,
     with hub_errors(source.repository, by_hand):
         try:
             remote = _with_patience(lambda: _look_up(source, filename), cancel)
+            if max(remote.size or 0, expected.bytes if expected else 0) > most:
+                raise _too_large(source, filename, most)
             _compare(remote, expected, source, filename)
             with lock(source.lock_file(remote.etag), cancel=cancel, on_wait=lambda: _say(
                     progress, f"Waiting for another program that is fetching {_short(filename)}")):
                 blob = source.cache() / "blobs" / remote.etag
-                _fill(blob, remote, source, filename, expected or _own_check(remote), progress, cancel)
+                _fill(blob, remote, source, filename, expected or _own_check(remote), most, progress, cancel)
                 return enter(source, blob, remote.commit, filename)
         except Refused as error:
             kind = MissingFile if error.code == "EntryNotFound" else UserError
@@ -116,12 +123,17 @@ def _compare(remote: RemoteFile, expected: WeightFile | None, source: Source, fi
         raise _other_content(source, filename)
 
 
+def _too_large(source: Source, filename: str, most: int) -> LargeFile:
+    return LargeFile(f"{filename} of {source.repository} has more than the {megabytes(most)} that such a file may have "
+                     "and was not kept; choose another source.")
+
+
 def _other_content(source: Source, filename: str) -> UserError:
     return UserError(f"{filename} of {source.repository} is not the file that was expected (its sha256 differs) and "
                      "was thrown away; try again, and if that repeats, update Labels4Free or choose another source.")
 
 
-def _fill(blob: Path, remote: RemoteFile, source: Source, filename: str, expected: WeightFile | None,
+def _fill(blob: Path, remote: RemoteFile, source: Source, filename: str, expected: WeightFile | None, most: int,
           progress: Progress | None, cancel: CancelToken | None) -> None:
     """Makes the blob, unless it is there and right."""
     if blob.is_file() and (expected is None or _is_right(blob, expected)):
@@ -134,7 +146,7 @@ def _fill(blob: Path, remote: RemoteFile, source: Source, filename: str, expecte
         raise storage_error(error, blob) from error
     demand_space({blob: (size or 0) - arrived(source, remote.etag)}, filename)
     for first in (True, False):
-        resumed = _transfer(partial, remote, source, filename, size, progress, cancel)
+        resumed = _transfer(partial, remote, source, filename, size, most, progress, cancel)
         _say(progress, f"Checking {_short(filename)}")
         if expected is None or _is_right(partial, expected):
             break
@@ -152,7 +164,7 @@ def _is_right(path: Path, expected: WeightFile) -> bool:
     return path.stat().st_size == expected.bytes and sha256_of(path) == expected.sha256
 
 
-def _transfer(partial: Path, remote: RemoteFile, source: Source, filename: str, size: int | None,
+def _transfer(partial: Path, remote: RemoteFile, source: Source, filename: str, size: int | None, most: int,
               progress: Progress | None, cancel: CancelToken | None) -> bool:
     """Appends to `partial` until all has arrived. Returns whether a part of it was there before."""
     resumed = partial.is_file() and partial.stat().st_size > 0
@@ -160,7 +172,10 @@ def _transfer(partial: Path, remote: RemoteFile, source: Source, filename: str, 
     while True:
         wait = None
         try:
-            done = _append(partial, remote, filename, size, progress, cancel)
+            done = _append(partial, remote, filename, size, most, progress, cancel)
+            if size is None and done > most:
+                forget(source, partial)
+                raise _too_large(source, filename, most)
             if size is None or done == size:
                 return resumed
             if done > size:
@@ -198,10 +213,11 @@ def _asked_again(remote: RemoteFile, source: Source, filename: str) -> RemoteFil
     return latest if latest.etag == remote.etag else remote
 
 
-def _append(partial: Path, remote: RemoteFile, filename: str, size: int | None,
+def _append(partial: Path, remote: RemoteFile, filename: str, size: int | None, most: int,
             progress: Progress | None, cancel: CancelToken | None) -> int:
-    """One attempt; the length of `partial` afterwards, at most a piece more than `size`."""
+    """One attempt; the length of `partial` afterwards, at most a piece more than `size`, or than `most` without one."""
     message, cancel = f"Downloading {_short(filename)}", cancel or CancelToken()
+    end = most if size is None else size
     try:
         # Unbuffered, so that closing has nothing left to write on a full disk.
         file = open(partial, "ab", buffering=0)  # noqa: SIM115
@@ -219,7 +235,7 @@ def _append(partial: Path, remote: RemoteFile, filename: str, size: int | None,
                 _write(file, piece, partial)
                 done += len(piece)
                 _say(progress, message, done, size)
-                if size is not None and done > size:
+                if done > end:
                     break
     return done
 

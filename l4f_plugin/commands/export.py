@@ -1,4 +1,4 @@
-"""`l4f export CLASS --count N --format folder|coco|webdataset|huggingface --out DIR`."""
+"""`l4f export CLASS --count N --format folder|coco|yolo|webdataset|huggingface --out DIR`."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--seed", type=int, help="the picture of this seed; -1 draws one")
     source.add_argument("--w-plus", type=Path, metavar="FILE",
-                        help="style codes that `l4f generate --save-w-plus` or the page saved")
+                        help="style codes that `l4f generate --save-w-plus` or the page saved, or a projector of "
+                        "NVIDIA's or rosinality's (.npz, .npy, .pt)")
     source.add_argument("--picture", type=Path, metavar="FILE",
                         help="a PNG that this plug-in saved: its text names the seed; others are taken for photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",

@@ -24,11 +24,12 @@ from ..arguments import (
     check_seed,
     check_truncation_psi,
 )
+from ..checkpoints.files import open_plain
 from ..errors import UserError
 from ..picture_files import STATE_FOLDER
 from .curation import Curation
 
-FORMATS = ("folder", "coco", "webdataset", "huggingface")
+FORMATS = ("folder", "coco", "yolo", "webdataset", "huggingface")
 SPLITS = ("train", "validation", "test")
 BACKGROUNDS = ("own", "seeds", "colours", "pictures")
 MOST_PICTURES = 10_000_000
@@ -215,7 +216,7 @@ def read_plan(folder: Path) -> Plan | None:
     """The plan of the set in `folder`, None where there is none. Raises `UserError` where it is damaged."""
     path = plan_path(folder)
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             data = json.loads(file.read(_LARGEST_PLAN))
         settings = dict(data.pop("settings"))
         curation = settings.pop("curation")

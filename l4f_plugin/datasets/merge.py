@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..checkpoints.files import remove
+from ..checkpoints.files import open_plain, remove
 from ..checkpoints.locks import lock
 from ..errors import UserError
 from ..runtime import CancelToken
@@ -76,7 +76,8 @@ def _bring(parts: Sequence[Path], folder: Path, shard: int) -> None:
 def _copy(part: Path, folder: Path, record: ShardRecord) -> None:
     for note in record.files:
         try:
-            content = (part / note.path).read_bytes()
+            with open_plain(part / note.path) as file:
+                content = file.read()
         except OSError as error:
             raise UserError(f"{part / note.path} cannot be read ({error.strerror}); check the folder.") from error
         if hashlib.sha256(content).hexdigest() != note.sha256:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..checkpoints.files import storage_error, write_atomically, write_text
+from ..checkpoints.files import open_plain, storage_error, write_atomically, write_text
 from ..errors import UserError
 from .export_plan import STATE_FOLDER, Plan
 
@@ -90,7 +90,7 @@ def read_record(folder: Path, shard: int) -> ShardRecord | None:
     """What is known of a shard, None where it is not done. Raises `UserError` where the record is damaged."""
     path = record_path(folder, shard)
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             data = json.loads(file.read(_LARGEST_RECORD))
         files = [FileNote(str(one["path"]), int(one["bytes"]), str(one["sha256"])) for one in data["files"]]
         dropped = {str(reason): int(count) for reason, count in data["dropped"].items()}

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..checkpoints.files import open_plain
 from ..errors import UserError
 from ..images import with_white
 from ..picture_files import endings
@@ -179,7 +180,7 @@ def read_mask(path: Path) -> np.ndarray:
     colour or palette pictures the brightest channel counts, so that any strong colour on black is foreground.
     """
     try:
-        with Image.open(path) as picture:
+        with open_plain(path) as file, Image.open(file) as picture:
             picture.load()
             return _mask_values(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

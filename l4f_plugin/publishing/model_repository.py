@@ -11,7 +11,7 @@ from pathlib import Path
 from ..checkpoints.bundle import load_bundle, save_bundle
 from ..checkpoints.catalogue import resolve
 from ..checkpoints.config import read_config
-from ..checkpoints.files import write_atomically, write_text
+from ..checkpoints.files import open_plain, write_atomically, write_text
 from ..checkpoints.model_card import CARD_NAME
 from ..checkpoints.upload import Target, upload
 from ..errors import UserError
@@ -95,7 +95,7 @@ def _measured(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(_MOST_MEASURED)
+        with open_plain(path) as file:
+            return file.read(_MOST_MEASURED).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read; make it with: l4f evaluate class CLASS --markdown.") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..checkpoints.config import BundleConfig
+from ..checkpoints.files import open_plain
 from ..checkpoints.model_card import read_model_card
 from ..errors import UserError
 
@@ -146,7 +147,7 @@ def _nvidia_text(origin: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             content = file.read(LARGEST_TEXT + 1)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from error

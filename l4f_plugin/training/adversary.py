@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..networks import Discriminator
+from .divergence import demand_finite_update
 from .losses import discriminator_loss, r1_penalty
 
 
@@ -59,7 +60,8 @@ def as_a_judge(discriminator: Discriminator) -> Iterator[Discriminator]:
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the gradient of ``loss``."""
+    """One step down the gradient of ``loss``. Raises ``Diverged`` where that leads out of the finite numbers."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
+    demand_finite_update(optimizer, loss)

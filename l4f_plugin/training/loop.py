@@ -6,27 +6,33 @@ A trainer knows how to take one step and how to describe its state; this file kn
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 from torch import Tensor
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ..checkpoints.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
 from ..own_files import free_stem, sheet_text
+from .divergence import Diverged, demand_finite
 
 STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
+DIVERGED_FILE = "diverged"
+_REMEDIES = {"learning_rate": "a lower --learning-rate", "r1_weight": "a larger --r1-weight",
+             "feature_dtype": "--dtype float32"}
 
 
 class Trainer(Protocol):
@@ -47,8 +53,9 @@ class Trainer(Protocol):
 def resume(trainer: Trainer, folder: Path) -> bool:
     """Load the state a previous run left in ``folder``; False where there is none.
 
-    Raises UserError where that run had other settings, for which the state means nothing, and where ``folder`` holds
-    metrics that are not of a training here.
+    Raises UserError where that run had other settings, for which the state means nothing (those that help against
+    divergence may be others after one), where the state itself is not finite, and where ``folder`` holds metrics that
+    are not of a training here.
     """
     path, metrics = folder / STATE_FILE, folder / METRICS_FILE
     if metrics.is_symlink() or (metrics.exists() and not _is_ours(metrics)):
@@ -56,15 +63,26 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     if not path.exists():
         return False
     tensors, metadata = load_training_state(path)
+    try:
+        demand_finite(tensors.values())
+    except Diverged:
+        raise UserError(f"{path} holds values that are not finite, since its training diverged; remove that folder, or "
+                        "choose another --out, and start with a lower learning rate.") from None
     state = unflatten_state(tensors, metadata["state"])
     settings = trainer.state()["settings"]
     different = sorted(name for name in settings if state["settings"].get(name) != settings[name])
+    if (folder / DIVERGED_FILE).exists():
+        different = [name for name in different if not name.endswith(tuple(_REMEDIES))]
     if different:
         raise UserError(
             f"{folder} holds a run with another {', '.join(different)}; give the same settings to resume it, "
             "or another --out to start anew."
         )
+    optimizers = [value for value in vars(trainer).values() if isinstance(value, Optimizer)]
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     trainer.load_state(state)
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = rates.pop(0)  # what is asked for now, not what the state was made with
     _drop_metrics_after(folder / METRICS_FILE, trainer.pictures_seen)
     return True
 
@@ -89,6 +107,8 @@ def train(
     most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is written, and
     ``on_save`` is called after the state was saved at the end of a run. ``turn()`` is
     entered around each step, so that others may use the device in between; it may raise ``Cancelled``.
+
+    A step that leads out of the finite numbers ends the run at once as UserError; the state from before it stays.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,12 +117,16 @@ def train(
     bar = tqdm(total=target_pictures, initial=trainer.pictures_seen, unit="img", smoothing=0.05, file=sys.stderr)
     sums: dict[str, list[float]] = {}
     saved_at = time.monotonic()
-    with bar, _stop_requests() as stopped:
+    if not (folder / STATE_FILE).exists():
+        save(trainer, folder)  # what the first steps can fall back on
+    with bar, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
         while trainer.pictures_seen < target_pictures and not stopped() and not cancelled():
             before = trainer.pictures_seen
             try:
                 with turn():
                     values = trainer.step()
+                    if not all(map(math.isfinite, values.values())):
+                        raise Diverged
                     if _crossed(before, trainer.pictures_seen, grid_pictures):
                         write_grid(trainer, folder)
                         values |= measure()
@@ -121,7 +145,7 @@ def train(
             if time.monotonic() - saved_at > save_seconds:
                 save(trainer, folder)
                 saved_at = time.monotonic()
-    save(trainer, folder)
+        save(trainer, folder)
     write_grid(trainer, folder)
     if on_save:
         on_save()
@@ -129,9 +153,27 @@ def train(
 
 
 def save(trainer: Trainer, folder: Path) -> None:
-    """Write the trainer's state, atomically."""
+    """Write the trainer's state, atomically. Raises ``Diverged``, and keeps the old one, where it is not finite."""
     tensors, structure = flatten_state(trainer.state())
+    demand_finite(tensors.values())
     save_training_state(folder / STATE_FILE, tensors, {"state": structure})
+    (folder / DIVERGED_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def _saved_state_kept(trainer: Trainer, folder: Path) -> Iterator[None]:
+    """Puts divergence into words, and notes it in the folder, so that the run may go on with other settings."""
+    try:
+        yield
+    except Diverged:
+        settings = trainer.state()["settings"]
+        helpful = [words for name, words in _REMEDIES.items() if name in settings and settings[name] != "float32"]
+        (folder / DIVERGED_FILE).touch()
+        raise UserError(
+            f"The training diverged after {trainer.pictures_seen:,} pictures (its numbers are no longer finite) and "
+            f"was stopped; the last good state is kept in {folder}, and the same command goes on from there with "
+            f"{' or '.join(helpful)}."
+        ) from None
 
 
 def write_grid(trainer: Trainer, folder: Path) -> None:

@@ -20,6 +20,7 @@ from ..networks import AlphaNetwork, Generator, Student
 from .adversary import descend
 from .averaging import follow, warmed_up
 from .cut_pictures import SHARPNESS
+from .divergence import demand_finite
 from .grids import mask_grid
 from .losses import binarisation
 from .precision import autocast
@@ -103,6 +104,7 @@ class RefinementTrainer:
             subject = self._draw(z, settings.truncation_psis[self.rounds % 2], noise)
             wanted = self._wanted(subject.image)
         alpha = self._as_the_student_sees(self.alpha(subject.features)).clamp(LOGIT_LIMIT, 1 - LOGIT_LIMIT)
+        demand_finite([alpha, wanted])  # the cross-entropy of NaN ends in an error of its own, on a GPU for good
         entropy = functional.binary_cross_entropy(alpha, wanted)
         error = (alpha - wanted).abs().mean()
         for group in self.optimizer.param_groups:
