@@ -144,10 +144,14 @@ def options(pairs: Sequence[tuple[str, str]]) -> list:
     return list(pairs) if MAJOR >= 4 else [value for _, value in pairs]
 
 
+def upload_folder() -> Path:
+    """Where Gradio puts uploads."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+
+
 def is_uploaded(path: Path) -> bool:
     """Whether the file lies where Gradio puts uploads, so that it may be moved and removed."""
-    uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
-    return uploads.resolve() in path.resolve().parents
+    return upload_folder().resolve() in path.resolve().parents
 
 
 def only_copy(uploaded: Any) -> Path | None:
@@ -208,21 +212,6 @@ def download_update(file: Path | None) -> dict:
     if hasattr(gr, "DownloadButton"):
         return gr.update(value=value, interactive=file is not None)
     return gr.update(value=value, visible=file is not None)
-
-
-def click_when_ready(elem_id: str) -> str:
-    """JavaScript that presses the download link `elem_id` as soon as it holds a file."""
-    return f"""() => {{
-        const started = Date.now();
-        const look = () => {{
-            const link = document.querySelector("#{elem_id} a[href], a#{elem_id}[href]");
-            const button = document.querySelector("button#{elem_id}:not([disabled]), #{elem_id} button");
-            const target = link || button;
-            if (target && Date.now() - started > 150) target.click();
-            else if (Date.now() - started < 5000) setTimeout(look, 50);
-        }};
-        look();
-    }}"""
 
 
 def _spelled_out(handler: Callable, outputs: Sequence) -> Callable:
@@ -337,9 +326,11 @@ def launch(
     if MAJOR >= 5:
         # One server is enough for such a page; what is larger than any picture that is read is not taken in.
         arguments = {"max_file_size": "256mb", **arguments, "ssr_mode": False}
-    # Before 4 the limit is one for all handlers together, and some of ours wait for hours.
-    page.queue(max_size=most_waiting, **({"concurrency_count": 64} if MAJOR < 4 else {}))
-    _, local, public = page.launch(prevent_thread_lock=True, quiet=True, show_error=True, **arguments)
+    if not page.is_running:  # else it is served already, and only the rest of the start is done once more
+        # Before 4 the limit is one for all handlers together, and some of ours wait for hours.
+        page.queue(max_size=most_waiting, **({"concurrency_count": 64} if MAJOR < 4 else {}))
+    # Our own errors are always shown; those of Gradio would tell paths of this computer.
+    _, local, public = page.launch(prevent_thread_lock=True, quiet=True, show_error=False, **arguments)
     return local.rstrip("/") + "/", public
 
 

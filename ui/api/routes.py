@@ -40,6 +40,10 @@ def build(workspace: Workspace) -> FastAPI:
     def start() -> Response:
         return RedirectResponse("docs")
 
+    @api.get("", include_in_schema=False)
+    def start_without_slash() -> Response:
+        return RedirectResponse("v1/docs")
+
     @api.get("/docs", include_in_schema=False)
     def docs() -> Response:
         page = documentation.page(api.openapi())
