@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 from pathlib import Path
 
@@ -140,9 +141,8 @@ def test_reverse_proxies_may_pass_on_the_name_in_all_their_ways():
 
 def test_websockets_are_judged_too(site):
     """Gradio 3 starts jobs through one, and browsers let every site open one."""
-    import socket
-
-    key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2VjcmV0"
+    key = ("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
     host, port = site.address.split("/")[2].split(":")
     for headers in ("Host: 127.0.0.1\r\nOrigin: https://evil.example",
                     "Host: evil.example\r\nOrigin: http://evil.example"):

@@ -99,6 +99,11 @@ class Engine:
         """Whether the class can draw."""
         return any(entry.name == name and not entry.problem for entry in self.classes())
 
+    @property
+    def api_megapixels(self) -> float:
+        """The largest picture that a program may send."""
+        return self._settings().api_megapixels
+
     def is_busy(self) -> bool:
         """Whether a job that starts now would have to wait."""
         return len(model_cache.JOBS) > 0
