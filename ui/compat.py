@@ -20,6 +20,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read once, when Gr
 
 import gradio as gr  # noqa: E402
 
+from .judging import judged  # noqa: E402
 from .theme import theme  # noqa: E402
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
@@ -247,6 +248,7 @@ def on(
     engine itself runs one job at a time. None becomes an endpoint of Gradio's own API. A handler that answers `{}`
     changes nothing.
     """
+    handler = handler and judged(handler)
     arguments: dict[str, Any] = {
         "fn": _spelled_out(handler, outputs) if handler and outputs else handler,
         "inputs": list(inputs),
@@ -271,7 +273,7 @@ def on(
 def endpoint(name: str, handler: Callable, inputs: Sequence, outputs: Sequence) -> None:
     """Lets programs call a handler under that name; nothing on the page does. See `on` for overlapping calls."""
     limits = {"concurrency_limit": None} if MAJOR >= 4 else {}
-    gr.Button("", visible=False).click(handler, list(inputs), list(outputs), api_name=name, **limits)
+    gr.Button("", visible=False).click(judged(handler), list(inputs), list(outputs), api_name=name, **limits)
 
 
 def refusal(words: str) -> gr.Error:

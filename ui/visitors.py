@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from urllib.parse import urlsplit
 
 HOSTS_VARIABLE = "LABELS4FREE_ALLOWED_HOSTS"
@@ -31,7 +32,7 @@ class Visitors:
     def __init__(self, names: Collection[str] = (), login: bool = False, programs: bool = False):
         further = os.environ.get(HOSTS_VARIABLE, "").split(",")
         self._given = {name.strip().lower() for name in (*names, *further)} - {""}
-        self._own = {socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._own = _own_names()
         self._login, self._programs = login, programs
 
     def complaint(self, method: str, headers: Mapping[str, str]) -> str | None:
@@ -62,6 +63,12 @@ class Visitors:
         if site is None and any(_is_same(origin, host) for host in _hosts(headers)):
             return False
         return not self._is_given(_host_name(origin))
+
+
+@cache
+def _own_names() -> frozenset[str]:
+    """What this computer calls itself; to find it out may take a while."""
+    return frozenset((socket.gethostname().lower(), socket.getfqdn().lower()))
 
 
 def _from_browser(headers: Mapping[str, str]) -> bool:

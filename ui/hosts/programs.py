@@ -43,6 +43,11 @@ def visitors(demo: Any, login: bool) -> Visitors:
     return Visitors([*ALLOWED_HOSTS.read().split(","), public or ""], login, programs=True)
 
 
+def has_login() -> bool:
+    """Whether the host's page asks for a login."""
+    return bool(host.flag(*_LOGINS, *_LOGIN_FILES))
+
+
 def authorise(app: Any) -> Authorise | None:
     """Who may call it: the accounts of --api-auth, else whoever may see the page; None where everybody may."""
     from ..api import login
@@ -51,7 +56,7 @@ def authorise(app: Any) -> Authorise | None:
     if written:
         return login.accounts(_accounts(str(written)))
     asked = login.page(app)
-    if asked is None and host.flag(*_LOGINS, *_LOGIN_FILES):  # a login, and no page that asks for it
+    if asked is None and has_login():  # a login, and no page that asks for it
         return login.accounts(_accounts_of_the_page())
     return asked
 
