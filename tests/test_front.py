@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from api_server import page_served, workspace
 from serving import served
 
+from l4f_ui import front
 from l4f_ui import uploads as uploads_module
 from l4f_ui.uploads import NoRoom, Uploads
 from l4f_ui.visitors import HOSTS_VARIABLE, Visitors
@@ -102,15 +102,13 @@ def test_addresses_and_names_of_the_local_network_reach_it(site, host):
 
 def test_a_login_keeps_strangers_out_under_any_name(closed_site):
     """Behind a reverse proxy, say; no cookie goes to a name that the person has not logged in to."""
-    with httpx.Client(headers={"host": "studio.example", "origin": "https://studio.example"}) as person:
-        answer = person.post(f"{closed_site.address}login", data={"username": "ann", "password": "secret"})
-        assert answer.status_code == 200
-        token = re.match("[^;]*", answer.headers["set-cookie"])[0]
-        cookies = "; ".join(re.match("[^;]*", line)[0] for line in answer.headers.get_list("set-cookie"))
-        assert token and person.get(f"{closed_site.address}config").status_code == 401
-        assert person.get(f"{closed_site.address}config", headers={"cookie": cookies}).status_code == 200
-        stolen = {"cookie": cookies, "origin": "https://evil.example"}
-        assert person.get(f"{closed_site.address}config", headers=stolen).status_code == 403
+    config, own = f"{closed_site.address}config", {"host": "studio.example", "origin": "https://studio.example"}
+    login = {"username": "ann", "password": "secret"}
+    answer = httpx.post(f"{closed_site.address}login", data=login, headers=own)
+    assert answer.status_code == 200 and httpx.get(config, headers=own).status_code == 401
+    cookies = "; ".join(line.partition(";")[0] for line in answer.headers.get_list("set-cookie"))
+    assert httpx.get(config, headers={**own, "cookie": cookies}).status_code == 200
+    assert httpx.get(config, headers={**own, "cookie": cookies, **OTHER_SITE}).status_code == 403
 
 
 def judged(visitors: Visitors, method: str = "POST", **headers: str) -> str | None:
@@ -196,6 +194,15 @@ def test_errors_of_gradio_tell_no_path_of_this_computer(site, monkeypatch):
     for path in ("/etc/passwd", "../../../etc/passwd", str(Path(__file__).resolve().parent / "no" / "such.png")):
         answer = httpx.get(f"{inner}/file={path}")
         assert answer.status_code in (403, 404) and str(Path.cwd()) not in answer.text.replace(path, "")
+
+
+def test_bodies_that_are_no_uploads_are_bounded(site, monkeypatch):
+    monkeypatch.setattr(front, "MOST_BYTES", 100_000)
+    address = addresses(site)["queue"][1]
+    for content in (b"x" * 100_001, iter([b"x" * 60_000] * 2)):
+        answer = httpx.post(address, content=content, headers={"content-type": "application/json"}, timeout=60)
+        assert answer.status_code >= 400 and (answer.status_code == 413 or not isinstance(content, bytes))
+    assert ask("config", *addresses(site)["config"]).status_code == 200
 
 
 # Uploads

@@ -13,11 +13,14 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .api.errors import Refusal, answer
+from .api.guard import bounded, check_length
 from .api.login import Authorise
 from .texts import text
 from .uploads import NoRoom, Uploads
 from .visitors import Visitors
 
+MOST_BYTES = 64 << 20
+"""Of a body that is no upload: what programs send to the page's own endpoints in base64."""
 _DESCRIPTIONS = ("/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect")
 """What FastAPI says of itself, and lets everybody read."""
 
@@ -74,7 +77,8 @@ class Front:
             return
         if self._uploads.are_due:
             await run_in_threadpool(self._uploads.make_room)
-        await self._app(scope, receive, send)
+        check_length(Headers(scope=scope), MOST_BYTES)
+        await self._app(scope, bounded(receive, MOST_BYTES), send)
 
     async def _take_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = Headers(scope=scope).get("content-length", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,7 +37,7 @@ class Guard:
         except Refusal as refusal:
             await answer(refusal)(scope, receive, send)
             return
-        await self._app(scope, _bounded(receive), send)
+        await self._app(scope, bounded(receive, MOST_BYTES), send)
 
     async def _check(self, request: Request) -> None:
         if self._authorise is not None:
@@ -50,9 +50,7 @@ class Guard:
         complaint = None if reads else self._visitors.complaint(request.method, request.headers)
         if complaint:
             raise Refusal("forbidden", text(complaint))
-        length = request.headers.get("content-length", "0")
-        if not re.fullmatch("[0-9]{1,15}", length) or int(length) > MOST_BYTES:
-            raise Refusal("too_large", text("http.too_large", megabytes=MOST_BYTES >> 20))
+        check_length(request.headers, MOST_BYTES)
 
 
 def _never_guessed(send: Send) -> Send:
@@ -66,16 +64,23 @@ def _never_guessed(send: Send) -> Send:
     return sending
 
 
-def _bounded(receive: Receive) -> Receive:
+def check_length(headers: Headers, most: int) -> None:
+    """Raises `Refusal` for a body that says that it is longer than `most` bytes."""
+    length = headers.get("content-length", "0")
+    if not re.fullmatch("[0-9]{1,15}", length) or int(length) > most:
+        raise Refusal("too_large", text("http.too_large", megabytes=most >> 20))
+
+
+def bounded(receive: Receive, most: int) -> Receive:
     """`receive` that gives up on a body which grows beyond the limit, whatever its headers said."""
     taken = 0
 
-    async def bounded() -> Message:
+    async def receiving() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MOST_BYTES:
-            raise Refusal("too_large", text("http.too_large", megabytes=MOST_BYTES >> 20))
+        if taken > most:
+            raise Refusal("too_large", text("http.too_large", megabytes=most >> 20))
         return message
 
-    return bounded
+    return receiving
