@@ -11,6 +11,7 @@ options of run:
   --no-browser          only print the address           --listen          answer other machines too
   --port N              first port to try                --auth USER:PASS  ask for this login
   --output-dir DIR      where pictures are saved         --share           public address, through a relay
+  --root-path PATH      where a reverse proxy shows it   --allowed-host X  a further name of this computer
 options of test: pytest's, for example -k compositing; -n 0 runs the tests one after the other (for --pdb, -s)
 """
 # Syntax that Python 3.7 reads, so that an old Python gets a sentence and not a traceback.
@@ -49,16 +50,14 @@ PASSED_ON = re.compile(
 # What pip's output tells, and the remedy. The first match counts: no network, too, ends in "No matching ...".
 REMEDIES = (
     ("No space left on device|Errno 28|WinError 112", "The disk is full: free some gigabytes"),
-    ("CERTIFICATE_VERIFY_FAILED|SSLError", "A secure connection failed: check the clock and PIP_CERT"),
-    (
-        "NewConnectionError|NameResolutionError|Max retries exceeded|ReadTimeout|ProxyError",
-        "The package index cannot be reached: check the connection, or the proxy (HTTPS_PROXY)",
-    ),
-    (
-        "No matching distribution found for torch",
-        f"No torch {TORCH_VERSION} for this Python and system was found: check the connection and "
-        "--torch-index, or start with a 64-bit Python 3.10 to 3.13",
-    ),
+    ("SOCKS support", "pip lacks a package for the SOCKS proxy: name an HTTP proxy in HTTPS_PROXY and unset ALL_PROXY"),
+    ("407 Proxy", "The proxy asks for a login: put it into HTTPS_PROXY, as in http://NAME:PASSWORD@HOST:PORT"),
+    ("CERTIFICATE_VERIFY_FAILED|SSLError", "A secure connection failed: check the clock, and name the file of your "
+     "network's certificates in PIP_CERT, SSL_CERT_FILE or REQUESTS_CA_BUNDLE"),
+    ("NewConnectionError|NameResolutionError|Max retries exceeded|ReadTimeout|ProxyError",
+     "The package index cannot be reached: check the connection, or the proxy (HTTPS_PROXY)"),
+    ("No matching distribution found for torch", f"No torch {TORCH_VERSION} for this Python and system was found: "
+     "check the connection and --torch-index, or start with a 64-bit Python 3.10 to 3.13"),
     ("No matching distribution found", "A package was not found: check the connection and pip's settings"),
     ("Permission denied|Errno 13|WinError 5", "A file cannot be written: close programs that use it"),
 )
@@ -101,8 +100,9 @@ def child_environment(in_host=False):
     kept = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     if not in_host:
         kept.pop("PYTHONPATH", None)
+    certificates = {"PIP_CERT": kept["SSL_CERT_FILE"]} if kept.get("SSL_CERT_FILE") else {}  # not every pip reads it
     # PIP_USER also overrules "user = true" in a configuration file, which fails in an environment.
-    return {**kept, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**certificates, **kept, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def run_logged(command, label, environment):
@@ -170,16 +170,12 @@ def make_environment():
     """Make .venv; one of ours that no longer works (its Python was removed, say) is replaced."""
     if os.path.lexists(ENVIRONMENT):
         if not os.path.exists(STATE_FILE):
-            raise SetupError(
-                f"{ENVIRONMENT} is not from this set-up and has no Python {dotted(OLDEST_PYTHON)} or newer "
-                "with pip: move it away, then run the same command again."
-            )
+            raise SetupError(f"{ENVIRONMENT} is not from this set-up and has no Python {dotted(OLDEST_PYTHON)} or "
+                             "newer with pip: move it away, then run the same command again.")
         shutil.rmtree(ENVIRONMENT)
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
-        raise SetupError(
-            "This Python lacks a part of its venv module: on Debian and Ubuntu run "
-            f"'sudo apt install python{dotted(sys.version_info[:2])}-venv', then the same command again."
-        )
+        raise SetupError("This Python lacks a part of its venv module: on Debian and Ubuntu run "
+                         f"'sudo apt install python{dotted(sys.version_info[:2])}-venv', then the same command again.")
     os.makedirs(ENVIRONMENT)
     write_state({})  # marks the folder as ours, even if the next step is interrupted
     label = f"[1/3] environment .venv, Python {dotted(sys.version_info[:3])}"
@@ -249,7 +245,9 @@ def split_options(face, arguments):
     if face == "run":  # only to find a misspelt option before gigabytes are fetched: `l4f app` reads them
         for flag in ("--no-browser", "--listen", "--share"):
             parser.add_argument(flag, action="store_true")
-        for option, kind in (("--auth", str), ("--output-dir", str), ("--port", int)):
+        words = ("--auth", "--output-dir", "--root-path", "--allowed-host", "--device", "--dtype")
+        numbers = {"--port": int, "--release-after": float, "--api-megapixels": float}
+        for option, kind in {**dict.fromkeys(words, str), **numbers}.items():
             parser.add_argument(option, type=kind)
         parser.parse_args(rest)
     return options.torch_index, rest

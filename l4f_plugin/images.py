@@ -167,6 +167,12 @@ def read_infotext(source: Source) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def picture_size(source: str | Path | bytes | IO[bytes]) -> tuple[int, int]:
+    """Width and height in pixels, as the header says. Errors as in `load_picture`."""
+    with _open(source, _name_of(source)) as picture:
+        return picture.size
+
+
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n"]', value) else value
 

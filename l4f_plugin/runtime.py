@@ -5,10 +5,13 @@ Torch is imported by the functions that need it: a page is built, and a web UI s
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib.util
+import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import traceback
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float16", "bfloat16")
 # float16 convolutions on a CPU are emulated, bfloat16 on Apple's GPUs depends on the system's release.
+WORTH_GIVING_BACK = 32 << 20
+"""Bytes of work after which memory is given back; for less it would cost more than it brings."""
 _SUPPORTED = {"cpu": ("float32", "bfloat16"), "mps": ("float32", "float16"), "cuda": DTYPES}
 
 
@@ -177,11 +182,35 @@ def memory_in_use(device: torch.device) -> int:
     return torch.mps.driver_allocated_memory() if device.type == "mps" else 0
 
 
+def resident_memory() -> int | None:
+    """Bytes of main memory that this process takes; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
+    if os.name != "posix":
+        return None
+    try:  # macOS
+        told = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, timeout=5).stdout
+        return int(told) * 1024
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def give_memory_back() -> None:
+    """Returns to the system what the C library keeps of freed memory, where it can be asked to."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(0)
+
+
 def free_memory() -> None:
-    """Returns to the device what torch keeps cached for later."""
+    """Returns to the device what torch keeps cached for later, and to the system what nobody uses."""
     import torch
 
     gc.collect()
+    give_memory_back()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
@@ -15,7 +16,6 @@ from serving import served
 from starlette.testclient import TestClient
 
 from l4f_ui import api
-from l4f_ui.api import login
 from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.outputs import Outputs
 from l4f_ui.workspace import Workspace
@@ -36,13 +36,12 @@ def client(made: Workspace, authorise=None, address: str = ADDRESS) -> TestClien
 
 
 @contextmanager
-def page_served(folder, auth: tuple[str, str] | None = None) -> Iterator[SimpleNamespace]:
+def page_served(folder, **arguments: Any) -> Iterator[SimpleNamespace]:
     """The stand-alone page with its API, served as `l4f app` serves it; `address` ends with a slash."""
     made = workspace(folder)
-    with served(made, auth=auth) as site:
-        page = site.blocks
-        api.mount(page.server_app, made, login.page(page.server_app))
-        yield SimpleNamespace(**vars(site), page=page.l4f, workspace=made)
+    with served(made, **arguments) as site:
+        api.mount(site.app, made, site.authorise, site.visitors, arguments.get("root_path", ""))
+        yield SimpleNamespace(**vars(site), page=site.blocks.l4f, workspace=made)
 
 
 def picture(encoded: str | bytes) -> np.ndarray:

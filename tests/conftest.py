@@ -20,6 +20,11 @@ settings.load_profile("l4f")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Tests ask this computer only, and so past every proxy; what fetches packages is handed those of the user.
+_NAMES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXIES = {name: os.environ.pop(name) for name in _NAMES if name in os.environ}
+
+
 # Side by side (pytest-xdist), one process a core: a file's tests stay together, since they share what is costly to
 # make (`--dist loadfile`), and the files that take longest start first (`--no-loadscope-reorder`), so that none of
 # them is still running when all others have ended.

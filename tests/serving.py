@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from l4f_ui import app, compat
+from l4f_ui import app, compat, server
 from l4f_ui.workspace import Workspace
 
 
@@ -23,10 +23,10 @@ def unused_port() -> int:
 def served(workspace: Workspace, **arguments: Any) -> Iterator[SimpleNamespace]:
     """The page over a workspace as `l4f app` serves it. `address` ends with a slash; `blocks` is Gradio's page."""
     page = app.build(workspace)
-    address, _ = compat.launch(page, app.style(), server_name="127.0.0.1", server_port=unused_port(), share=False,
-                               inbrowser=False, allowed_paths=workspace.outputs.served_folders, **arguments)
+    site = server.open_page(page, app.style(), host="127.0.0.1", port=unused_port(), share=False, inbrowser=False,
+                            allowed_paths=workspace.outputs.served_folders, **arguments)
     try:
-        yield SimpleNamespace(address=address, blocks=page, outputs=workspace.outputs, engine=workspace.engine)
+        yield SimpleNamespace(**vars(site), blocks=page, outputs=workspace.outputs, engine=workspace.engine)
     finally:
         compat.close(page)
         workspace.library.close()

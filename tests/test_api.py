@@ -24,6 +24,7 @@ from l4f_plugin.provenance import read_recipe
 from l4f_ui import api
 from l4f_ui.api import guard, jobs, login
 from l4f_ui.api.answers import wanted
+from l4f_ui.visitors import Visitors
 
 JSON = {"content-type": "application/json"}
 
@@ -256,7 +257,7 @@ def test_no_other_site_can_drive_it(served, headers, status):
 
 def test_names_that_the_server_is_known_by_are_let_in(tiny_bundle_folder, tmp_path):
     outer = FastAPI()
-    api.mount(outer, workspace(tmp_path), names=["Abc.Example"])
+    api.mount(outer, workspace(tmp_path), visitors=Visitors(["Abc.Example"]))
     visitor = TestClient(outer, base_url="https://abc.example")
     assert visitor.get(V1 + "classes", headers={"origin": "https://abc.example"}).status_code == 200
     refused(visitor.get(V1 + "classes", headers={"host": "other.example", "origin": "https://other.example"}), 403)

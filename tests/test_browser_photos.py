@@ -17,9 +17,9 @@ from test_browser import browser, choose, download, open_tab, page, pixels, sett
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The page over a tiny class that has a student."""
+    from serving import served
+
     from l4f_plugin.checkpoints.bundle import save_bundle
-    from l4f_ui import app, compat
-    from l4f_ui.__main__ import free_port
     from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
     from l4f_ui.workspace import Workspace
@@ -30,13 +30,8 @@ def site(tmp_path_factory):
         patch.setenv("LABELS4FREE_MODELS", str(models))
         engine = Engine(lambda: EngineSettings(device="cpu", default_class="red"))
         workspace = Workspace(engine, Outputs(tmp_path_factory.mktemp("pictures")))
-        page = app.build(workspace)  # noqa: F811
-        address, _ = compat.launch(page, app.style(), server_name="127.0.0.1", share=False, inbrowser=False,
-                                   server_port=free_port(7960, "127.0.0.1"),
-                                   allowed_paths=workspace.outputs.served_folders)
-        yield SimpleNamespace(address=address, gate=SimpleNamespace(set=lambda: None), outputs=workspace.outputs)
-        compat.close(page)
-        workspace.outputs.forget_previews()
+        with served(workspace) as running:
+            yield SimpleNamespace(**vars(running), gate=SimpleNamespace(set=lambda: None))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from host_pages import host, started  # noqa: F401, fixtures
 from starlette.testclient import TestClient
@@ -91,6 +92,52 @@ def test_the_api_is_there_where_the_host_has_one_and_asks_for_its_credentials(ho
             options["api_auth"] = "nonsense"
             host.serve()
             assert (status(), status(basic="nonsense:")) == (401, 401)
+    finally:
+        options.clear()
+        options.update(before)
+
+
+def asked_by(running, headers: dict[str, str]):
+    """What our named endpoint of the classes answers to a request with these headers, as Gradio calls it."""
+    from types import SimpleNamespace
+
+    functions = running.demo.fns.values() if isinstance(running.demo.fns, dict) else running.demo.fns
+    [handler] = {function.fn for function in functions
+                 if getattr(function.fn, "__qualname__", "") == "Endpoints.classes"}
+    return handler(gr.Request(SimpleNamespace(headers=headers)))
+
+
+def test_strangers_names_and_pages_reach_no_handler_of_ours(host):  # noqa: F811
+    """A stranger's name that points here (DNS rebinding), and pages of other sites; the host itself asks nobody."""
+    own = {"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}
+    evil = {"host": "evil.example:7860", "origin": "http://evil.example:7860"}
+    assert asked_by(host, own)
+    other_site = {**own, "origin": "http://evil.example"}
+    for headers, words in ((evil, "a name of the local network"), (other_site, "another site")):
+        with pytest.raises(gr.Error, match=words):
+            asked_by(host, headers)
+    host.options.data["l4f_allowed_hosts"] = "evil.example, other.example"
+    assert asked_by(host, evil)
+    host.options.data["l4f_allowed_hosts"] = ""
+    login = "auth" if host.variant == "SD.Next" else "gradio_auth"
+    for flag, value in ((login, "ann:secret"), ("listen", True)):
+        before = getattr(host.cmd_opts, flag)
+        setattr(host.cmd_opts, flag, value)
+        try:
+            assert asked_by(host, evil), "a login, or a page that everybody was to reach"
+        finally:
+            setattr(host.cmd_opts, flag, before)
+
+
+def test_the_api_is_found_under_the_sub_path_of_the_host(host):  # noqa: F811
+    options = vars(host.cmd_opts)
+    before = dict(options)
+    try:
+        options.update(api=True, subpath="/studio/")
+        host.serve()
+        for path in ("/l4f/v1/classes", "/studio/l4f/v1/classes"):
+            assert TestClient(host.app).get(path).status_code == 200, path
+        assert TestClient(host.app).get("/other/l4f/v1/classes").status_code == 404
     finally:
         options.clear()
         options.update(before)

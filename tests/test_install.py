@@ -332,7 +332,8 @@ def test_options_are_passed_on(install, monkeypatch):
     monkeypatch.setattr(install, "prepare", lambda *asked: started.append(asked))
     monkeypatch.setattr(install.os, "execve", lambda path, command, environment: started.append(command))
     monkeypatch.setattr(install.os, "chdir", lambda folder: started.append(folder))
-    options = ["--no-browser", "--port", "7000", "--listen", "--auth=a:b", "--output-dir", "out", "--share"]
+    options = ["--no-browser", "--port", "7000", "--listen", "--auth=a:b", "--output-dir", "out", "--share",
+               "--root-path", "/studio", "--allowed-host", "a.example", "--device", "cpu", "--release-after", "60"]
     assert not install.main(["run", "--torch-index", "cpu", *options])
     assert started == [(["app"], "cpu"), [install.PYTHON, "-m", "l4f_plugin", "app", *options]]
     started.clear()
@@ -385,6 +386,8 @@ def test_ctrl_c_ends_the_running_step(install, tmp_path):
         ("NewConnectionError(...)\nNo matching distribution found for torch==2.13.0", "cannot be reached"),
         ("ERROR: No matching distribution found for torch==2.13.0", "64-bit Python"),
         ("ERROR: No matching distribution found for gradio", "A package was not found"),
+        ("ERROR: Could not install packages due to an OSError: Missing dependencies for SOCKS support.", "HTTP proxy"),
+        ("ProxyError(OSError('Tunnel connection failed: 407 Proxy Authentication Required'))", "NAME:"),
         ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "PIP_CERT"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("ERROR: [Errno 13] Permission denied: 'x.dll'", "cannot be written"),
@@ -417,9 +420,12 @@ def test_environment_of_children(install, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("PIP_REQUIRE_HASHES", "1")
     monkeypatch.setenv("PIP_CONSTRAINT", "limits.txt")
+    monkeypatch.setenv("SSL_CERT_FILE", "network.pem")
+    monkeypatch.delenv("PIP_CERT", raising=False)
     private, in_host = install.child_environment(), install.child_environment(in_host=True)
     assert not {"PYTHONHOME", "PYTHONPATH", "PIP_REQUIRE_HASHES"} & set(private)
     assert private["PIP_CONSTRAINT"] == "limits.txt" and private["PIP_USER"] == "0" and "PATH" in private
+    assert private["PIP_CERT"] == "network.pem"
     assert in_host["PYTHONPATH"] == "/elsewhere" and "PIP_REQUIRE_HASHES" not in in_host
 
 

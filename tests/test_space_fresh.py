@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PROXIES
 from test_browser import PATIENCE, browser  # noqa: F401, a fixture
 from test_space import running
 
@@ -37,7 +38,8 @@ def python(space) -> str:
     made = Path(ENVIRONMENT).absolute() / "bin/python"
     if not made.exists():
         subprocess.run([sys.executable, "-m", "venv", str(made.parents[1])], check=True)
-    subprocess.run([str(made), "-m", "pip", "install", "-q", "-r", str(space / "requirements.txt")], check=True)
+    subprocess.run([str(made), "-m", "pip", "install", "-q", "-r", str(space / "requirements.txt")], check=True,
+                   env={**os.environ, **PROXIES})
     return str(made)
 
 

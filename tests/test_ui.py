@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -561,14 +560,6 @@ def test_class_names_become_plain_file_names(name, expected):
                                                   ("rgba(51.2, 102, 152.9, 0.4)", "#336699"), (None, "#")])
 def test_colour_pickers_of_all_versions_are_understood(picked, expected):
     assert colour_as_hex(picked) == expected
-
-
-def test_taken_port_is_passed_over():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert command.free_port(port, "127.0.0.1") > port
 
 
 @pytest.mark.parametrize("arguments", [["--auth", "ann"], ["--auth", ":secret"], ["--port", "70000"]])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import socket
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from l4f_plugin.errors import UserError
 
+from . import server
 from .api import PREFIX
-from .engine import Engine, EngineSettings
+from .engine import API_MEGAPIXELS, LARGEST_MEGAPIXELS, Engine, EngineSettings
 from .outputs import Outputs, default_output_folder, shown_path
 from .texts import text
 
 FIRST_PORT = 7860
-PORTS_TRIED = 50
 LONGEST_IDLENESS = 86_400
 
 
@@ -39,21 +40,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--dtype", metavar="NAME", help=text("server.dtype"))
     options.add_argument("--release-after", type=float, metavar="SECONDS", help=text("server.release_after"))
     options.add_argument("--share", action="store_true", help=text("server.share"))
+    options.add_argument("--root-path", metavar="PATH", default=os.environ.get("GRADIO_ROOT_PATH", ""),
+                         help=text("server.root_path"))
+    options.add_argument("--allowed-host", metavar="NAME", action="append", default=[],
+                         help=text("server.allowed_host"))
+    options.add_argument("--api-megapixels", type=float, metavar="NUMBER", default=API_MEGAPIXELS,
+                         help=text("server.api_megapixels", default=API_MEGAPIXELS))
     return options
-
-
-def free_port(first: int, host: str) -> int:
-    """The first port from `first` on that nobody listens on. Raises `UserError` where none of 50 is free."""
-    for port in range(first, min(first + PORTS_TRIED, 65536)):
-        with socket.socket() as probe:
-            if sys.platform != "win32":  # there this option would allow a port that is in use
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    raise UserError(text("server.no_port", first=first, last=min(first + PORTS_TRIED, 65536) - 1))
 
 
 def credentials(given: str | None) -> tuple[str, str] | None:
@@ -71,15 +64,15 @@ def serve(options: argparse.Namespace) -> None:
     auth = credentials(options.auth)
     if not 1 <= options.port <= 65535:
         raise UserError(text("server.bad_port"))
-    settings = _settings(options)
+    settings, root_path = _settings(options), server.checked_root_path(options.root_path)
     outputs = Outputs(options.output_dir)
     host = "0.0.0.0" if options.listen else "127.0.0.1"
-    port = free_port(options.port, host)
-    if port != options.port:
-        print(text("server.port_taken", taken=options.port, port=port), flush=True)
+    server.free_port(options.port, host)
 
-    from . import api, app, compat  # Gradio takes seconds to import: what is wrong above is said at once
-    from .api import login
+    uploads = server.own_upload_folder()
+    with server.past_proxies():
+        # Gradio takes seconds to import: what is wrong above is said at once.
+        from . import api, app, compat
     from .models_import import MOST_BYTES
     from .workspace import Workspace
 
@@ -87,21 +80,23 @@ def serve(options: argparse.Namespace) -> None:
     owned = auth is not None or not (options.listen or options.share)
     workspace = Workspace(Engine(lambda: settings), outputs, manages_classes=owned, own_repositories=owned)
     page = app.build(workspace)
-    address, public = compat.launch(
-        page,
-        app.style(),
-        server_name=host,
-        server_port=port,
-        auth=auth,
-        share=options.share,
-        inbrowser=not options.no_browser,
-        allowed_paths=outputs.served_folders,
-        **({"max_file_size": MOST_BYTES} if owned else {}),
-    )
-    served = page.server_app  # before Gradio 4 another one than page.app
-    api.mount(served, workspace, login.page(served), [urlsplit(public).hostname] if public else [])
     try:
-        _tell(options, address, public, port)
+        served = server.open_page(
+            page,
+            app.style(),
+            host=host,
+            port=options.port,
+            names=options.allowed_host,
+            root_path=root_path,
+            uploads=None if owned else server.STRANGERS_BYTES,
+            auth=auth,
+            share=options.share,
+            inbrowser=not options.no_browser,
+            allowed_paths=outputs.served_folders,
+            **({"max_file_size": MOST_BYTES} if owned else {}),
+        )
+        api.mount(served.app, workspace, served.authorise, served.visitors, root_path)
+        _tell(options, served)
         threading.Thread(target=workspace.engine.warm_up, daemon=True).start()
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -110,24 +105,31 @@ def serve(options: argparse.Namespace) -> None:
         compat.close(page)
         workspace.library.close()
         outputs.forget_previews()
+        shutil.rmtree(uploads, ignore_errors=True)
 
 
 def _settings(options: argparse.Namespace) -> EngineSettings:
     """What the options say about devices and memory."""
     if options.release_after is not None and not 0 <= options.release_after <= LONGEST_IDLENESS:
         raise UserError(text("server.bad_release", most=LONGEST_IDLENESS))
-    return EngineSettings(options.device, options.dtype, release_after=options.release_after)
+    if not 1 <= options.api_megapixels <= LARGEST_MEGAPIXELS:
+        raise UserError(text("server.bad_megapixels", most=LARGEST_MEGAPIXELS))
+    return EngineSettings(options.device, options.dtype, release_after=options.release_after,
+                          api_megapixels=options.api_megapixels)
 
 
-def _tell(options: argparse.Namespace, address: str, public: str | None, port: int) -> None:
+def _tell(options: argparse.Namespace, served: server.Served) -> None:
     """Prints where the page is, and who can reach it."""
+    address, port = served.address, served.port
+    if port != options.port:
+        print(text("server.port_taken", taken=options.port, port=port), flush=True)
     if options.listen:
         address = f"http://127.0.0.1:{port}/"
         print(text("server.network", address=f"http://{socket.gethostname()}:{port}/"), flush=True)
     print(text("server.address", address=address), flush=True)
     print(text("server.api", address=f"{address.rstrip('/')}{PREFIX}/docs"), flush=True)
-    if public:
-        print(text("server.public", address=public), flush=True)
+    if served.public:
+        print(text("server.public", address=served.public), flush=True)
     if (options.listen or options.share) and options.auth is None:
         print(text("server.open_to_all"), flush=True)
 

@@ -20,6 +20,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read once, when Gr
 
 import gradio as gr  # noqa: E402
 
+from .judging import judged  # noqa: E402
 from .theme import theme  # noqa: E402
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
@@ -144,10 +145,14 @@ def options(pairs: Sequence[tuple[str, str]]) -> list:
     return list(pairs) if MAJOR >= 4 else [value for _, value in pairs]
 
 
+def upload_folder() -> Path:
+    """Where Gradio puts uploads."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+
+
 def is_uploaded(path: Path) -> bool:
     """Whether the file lies where Gradio puts uploads, so that it may be moved and removed."""
-    uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
-    return uploads.resolve() in path.resolve().parents
+    return upload_folder().resolve() in path.resolve().parents
 
 
 def only_copy(uploaded: Any) -> Path | None:
@@ -210,21 +215,6 @@ def download_update(file: Path | None) -> dict:
     return gr.update(value=value, visible=file is not None)
 
 
-def click_when_ready(elem_id: str) -> str:
-    """JavaScript that presses the download link `elem_id` as soon as it holds a file."""
-    return f"""() => {{
-        const started = Date.now();
-        const look = () => {{
-            const link = document.querySelector("#{elem_id} a[href], a#{elem_id}[href]");
-            const button = document.querySelector("button#{elem_id}:not([disabled]), #{elem_id} button");
-            const target = link || button;
-            if (target && Date.now() - started > 150) target.click();
-            else if (Date.now() - started < 5000) setTimeout(look, 50);
-        }};
-        look();
-    }}"""
-
-
 def _spelled_out(handler: Callable, outputs: Sequence) -> Callable:
     """The handler, whose empty answers name an output: Gradio takes `{}` for a value, and shows it or complains."""
     unchanged = {outputs[0]: gr.update()}
@@ -258,6 +248,7 @@ def on(
     engine itself runs one job at a time. None becomes an endpoint of Gradio's own API. A handler that answers `{}`
     changes nothing.
     """
+    handler = handler and judged(handler)
     arguments: dict[str, Any] = {
         "fn": _spelled_out(handler, outputs) if handler and outputs else handler,
         "inputs": list(inputs),
@@ -282,7 +273,7 @@ def on(
 def endpoint(name: str, handler: Callable, inputs: Sequence, outputs: Sequence) -> None:
     """Lets programs call a handler under that name; nothing on the page does. See `on` for overlapping calls."""
     limits = {"concurrency_limit": None} if MAJOR >= 4 else {}
-    gr.Button("", visible=False).click(handler, list(inputs), list(outputs), api_name=name, **limits)
+    gr.Button("", visible=False).click(judged(handler), list(inputs), list(outputs), api_name=name, **limits)
 
 
 def refusal(words: str) -> gr.Error:
@@ -337,9 +328,11 @@ def launch(
     if MAJOR >= 5:
         # One server is enough for such a page; what is larger than any picture that is read is not taken in.
         arguments = {"max_file_size": "256mb", **arguments, "ssr_mode": False}
-    # Before 4 the limit is one for all handlers together, and some of ours wait for hours.
-    page.queue(max_size=most_waiting, **({"concurrency_count": 64} if MAJOR < 4 else {}))
-    _, local, public = page.launch(prevent_thread_lock=True, quiet=True, show_error=True, **arguments)
+    if not page.is_running:  # else it is served already, and only the rest of the start is done once more
+        # Before 4 the limit is one for all handlers together, and some of ours wait for hours.
+        page.queue(max_size=most_waiting, **({"concurrency_count": 64} if MAJOR < 4 else {}))
+    # Our own errors are always shown; those of Gradio would tell paths of this computer.
+    _, local, public = page.launch(prevent_thread_lock=True, quiet=True, show_error=False, **arguments)
     return local.rstrip("/") + "/", public
 
 

@@ -49,3 +49,18 @@ def choices(group: str, keys: tuple[str, ...]) -> list[tuple[str, str]]:
 def element_id(key: str) -> str:
     """The id in the page: `generate.psi` is `l4f_generate_psi`."""
     return "l4f_" + key.replace(".", "_")
+
+
+def click_when_ready(elem_id: str) -> str:
+    """JavaScript that presses the download link `elem_id` as soon as it holds a file."""
+    return f"""() => {{
+        const started = Date.now();
+        const look = () => {{
+            const link = document.querySelector("#{elem_id} a[href], a#{elem_id}[href]");
+            const button = document.querySelector("button#{elem_id}:not([disabled]), #{elem_id} button");
+            const target = link || button;
+            if (target && Date.now() - started > 150) target.click();
+            else if (Date.now() - started < 5000) setTimeout(look, 50);
+        }};
+        look();
+    }}"""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BATCH = 4
 """Pictures drawn at once: the first ones appear soon, and Cancel is looked at in between."""
+API_MEGAPIXELS, LARGEST_MEGAPIXELS = 24, 64
+"""Of a picture that a program sends: how many where nobody has said so, and how many at most."""
 SAMPLES_KEPT = 16
 """Subjects remembered, so that a change of background or edge does not draw them anew."""
 
@@ -44,13 +46,15 @@ class EngineSettings:
     """What a host lets its users choose.
 
     `device` and `dtype` are names as in `l4f_plugin.runtime`, None chooses. `release_after` is after how many
-    seconds of idleness the networks leave memory: 0 after every job, None never.
+    seconds of idleness the networks leave memory: 0 after every job, None never. `api_megapixels` bounds the
+    pictures that programs send.
     """
 
     device: str | None = None
     dtype: str | None = None
     default_class: str = "avatar"
     release_after: float | None = None
+    api_megapixels: float = API_MEGAPIXELS
 
 
 class Engine:
@@ -94,6 +98,11 @@ class Engine:
     def is_usable(self, name: str | None) -> bool:
         """Whether the class can draw."""
         return any(entry.name == name and not entry.problem for entry in self.classes())
+
+    @property
+    def api_megapixels(self) -> float:
+        """The largest picture that a program may send."""
+        return self._settings().api_megapixels
 
     def is_busy(self) -> bool:
         """Whether a job that starts now would have to wait."""

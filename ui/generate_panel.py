@@ -12,7 +12,7 @@ from l4f_plugin.errors import Cancelled
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
-from .controls import button, choices, named, side_by_side
+from .controls import button, choices, click_when_ready, named, side_by_side
 from .jobs import Job, Running, complain
 from .neighbours import Handout, draw_buttons
 from .outputs import VIEWS, SavedSample, shown_path
@@ -118,7 +118,7 @@ class GeneratePanel:
         packed = compat.on(
             self.download_all.click, self.pack, [self.results], [self.archive, self.job.status]
         )
-        compat.on(packed.then, None, js=compat.click_when_ready("l4f_generate_archive"))
+        compat.on(packed.then, None, js=click_when_ready("l4f_generate_archive"))
 
     def _picked_parts(self) -> list:
         return [self.picked, self.about_picked, self.to_swap, self.use_seed, self.download]

@@ -7,6 +7,8 @@ from html import escape
 
 import gradio as gr
 
+from l4f_plugin import runtime
+
 from . import compat
 from .texts import text
 from .workspace import Workspace
@@ -56,8 +58,10 @@ class Header:
         """Device and memory; `told` in place of "nothing in memory"."""
         device = self._engine.device()
         loaded = self._engine.loaded()
+        resident = runtime.resident_memory()
+        where = text("header.device", device=device) if device else text("header.device_later")
         lines = [
-            text("header.device", device=device) if device else text("header.device_later"),
+            where if resident is None else text("header.resident", device=where, memory=_megabytes(resident)),
             text("header.loaded", title=", ".join(loaded), memory=_megabytes(self._engine.memory()))
             if loaded
             else told or text("header.idle"),

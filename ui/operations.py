@@ -20,8 +20,8 @@ from PIL import Image
 from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
-from l4f_plugin.images import read_infotext
-from l4f_plugin.provenance import WPlus, recipe_of
+from l4f_plugin.images import picture_size
+from l4f_plugin.provenance import WPlus
 
 from .outputs import ENDINGS, slug
 from .texts import text
@@ -62,6 +62,23 @@ class Operations:
         entries = [entry for entry in self._engine.classes() if not entry.problem]
         return [{name: getattr(entry, name) for name in told} for entry in entries]
 
+    def pixels(self, class_name: str | None) -> int:
+        """Of a picture that the class draws. Raises `UserError` for a class that is not known."""
+        return self._engine.entry(class_name).resolution ** 2
+
+    def pixels_sent(self, picture: object) -> int:
+        """Of a picture file by its bytes, read from its header; 0 for anything else.
+
+        Raises `UserError` for what is no picture, or larger than programs may send.
+        """
+        if not isinstance(picture, bytes):
+            return 0
+        width, height = picture_size(picture)
+        most = self._engine.api_megapixels
+        if width * height > most * 1_000_000:
+            raise UserError(text("api.too_large", width=width, height=height, most=f"{most:g}"))
+        return width * height
+
     def generate(
         self, class_name: str, seeds: Sequence[int], truncation_psi: float | None, token: CancelToken
     ) -> list[Result]:
@@ -82,7 +99,7 @@ class Operations:
         """The subject `seed` before a background: `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes."""
         wanted: Background | bytes
         if isinstance(background, bytes):
-            read_infotext(background)  # the header: what is no picture, or too large, is refused before any wait
+            self.pixels_sent(background)  # what is no picture, or too large, is refused before any wait
             wanted, label = background, "picture"
             note = first_frame_only(background, text("api.the_picture"))
         else:
@@ -110,7 +127,7 @@ class Operations:
         """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given."""
         entry, note = self._engine.entry(class_name), None
         if picture is not None:
-            recipe_of(picture)  # the header: what is no picture, or too large, is refused before any wait
+            self.pixels_sent(picture)  # what is no picture, or too large, is refused before any wait
             subject, note = picture, first_frame_only(picture, text("api.the_picture"))
         elif w_plus is not None:
             subject = _codes(w_plus)

@@ -12,6 +12,8 @@ from .config import plain_class_name
 from .files import storage_error
 from .folders import models_folder
 
+PROXY_LOGIN = ("The proxy asks for a login; put it into the proxy's address, as in "
+               "HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT.")
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "hf_xet"}
 
@@ -57,6 +59,8 @@ def refusal(repository: str, status: int | str, code: str | None, by_hand: str) 
     if status == 403:
         return (f"The Hub forbids {repository} (HTTP status 403); ask its owner for access, or use a token that "
                 "may read it.")
+    if status == 407:
+        return PROXY_LOGIN
     if status == 429:
         return (f"The Hub has been asked too often to give {repository} (HTTP status 429); wait some minutes and try "
                 f"again, or {by_hand}.")
@@ -88,9 +92,33 @@ def is_of_the_network(error: BaseException) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _HTTP_LIBRARIES
 
 
+def of_the_way_there(error: BaseException) -> str | None:
+    """The sentence for what proxies and certificates make fail, in the words of any HTTP library; None for the rest.
+
+    Nothing of the error is quoted: a proxy's address may hold a password.
+    """
+    words = str(error).lower()
+    if isinstance(error, ImportError | ValueError) or is_of_the_network(error):
+        if "socks" in words and ("socksio" in words or "missing dependencies" in words):
+            package = "socksio" if "socksio" in words else "pysocks"
+            return ("The environment names a SOCKS proxy, for which a package is missing; run `pip install "
+                    f"{package}`, or name an HTTP proxy in HTTPS_PROXY and unset ALL_PROXY.")
+        if "proxy" in words and ("scheme" in words or "protocol" in words):
+            return ("The environment names a proxy of an unknown kind; write its address as http://HOST:PORT or "
+                    "socks5://HOST:PORT in HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.")
+        if "407" in words and "proxy" in words:
+            return PROXY_LOGIN
+        if "certificate_verify_failed" in words:
+            return ("The certificate of the server was refused; if your network has one of its own, name its file in "
+                    "SSL_CERT_FILE or REQUESTS_CA_BUNDLE, and check the clock.")
+    return None
+
+
 def _sentence(error: Exception, repository: str, by_hand: str) -> str | None:
     from huggingface_hub import errors
 
+    if sentence := of_the_way_there(error):
+        return sentence
     for kind, code in ((errors.GatedRepoError, "GatedRepo"), (errors.RepositoryNotFoundError, "RepoNotFound"),
                        (errors.RevisionNotFoundError, "RevisionNotFound")):
         if isinstance(error, kind):

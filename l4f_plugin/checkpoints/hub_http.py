@@ -8,6 +8,7 @@ arrived when a download is interrupted (huggingface_hub issue 4196).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import UserError
-from .hub_errors import is_of_the_network
+from .hub_errors import is_of_the_network, of_the_way_there
 
 MOST_REDIRECTS = 10
 _PIECE_BYTES = 1 << 16
@@ -55,6 +56,23 @@ class Refused(Exception):
 
 class Cut(Exception):
     """The connection ended before the file did."""
+
+
+def honour_certificates() -> None:
+    """Makes the certificates that one of three variables names count, whichever HTTP library there is.
+
+    `requests` reads REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, `httpx` and its heirs SSL_CERT_FILE, and people set one of
+    them. Raises `UserError` where the file is not there.
+    """
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    given = {name: path for name in names if (path := os.environ.get(name))}
+    for name, path in given.items():
+        if not os.path.exists(path):
+            raise UserError(f"{name} names {path}, which is not there; name the file of your network's certificates, "
+                            "or unset it.")
+    for path in list(given.values())[:1]:
+        os.environ.setdefault("SSL_CERT_DIR" if os.path.isdir(path) else "SSL_CERT_FILE", path)
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", path)
 
 
 def look_up(repository: str, filename: str, revision: str | None, token: str | bool | None) -> RemoteFile:
@@ -117,6 +135,8 @@ def open_from(file: RemoteFile, position: int) -> Iterator[tuple[int, Iterator[b
                 response = opened.enter_context(
                     _open("GET", url, _for(url, file.location, headers), constants.HF_HUB_DOWNLOAD_TIMEOUT))
             except Exception as error:
+                if sentence := of_the_way_there(error):
+                    raise UserError(sentence) from error
                 if not is_of_the_network(error):
                     raise
                 raise Cut from error
@@ -155,6 +175,7 @@ def _open(method: str, url: str, headers: Mapping[str, str], timeout: float) -> 
     """One request that follows nothing; `requests` below huggingface_hub 1.0, `httpx` and its heirs from there."""
     from huggingface_hub.utils import get_session
 
+    honour_certificates()
     session = get_session()
     if callable(getattr(session, "stream", None)):
         with session.stream(method, url, headers=headers, timeout=timeout, follow_redirects=False) as response:

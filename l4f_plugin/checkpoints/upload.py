@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from .catalogue_file import REPOSITORY_ID
-from .hub_errors import is_of_the_network, why_offline
+from .hub_errors import is_of_the_network, of_the_way_there, why_offline
+from .hub_http import honour_certificates
 from .pickle_reader import printable
 
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN, with a token that may write"
@@ -43,6 +44,7 @@ def upload(folder: Path, target: Target, *, replaced: Sequence[str] = (), messag
 
     if reason := why_offline():
         raise UserError(f"Nothing can be uploaded while {reason}; change that, or {_BY_HAND}.")
+    honour_certificates()
     api = HfApi(endpoint=constants.ENDPOINT, library_name="labels4free")
     space = {"space_sdk": "gradio"} if target.kind == "space" else {}
     chosen = {"private": True} if target.private else {}
@@ -75,6 +77,8 @@ def upload_errors(repository: str) -> Iterator[None]:
 def _sentence(error: Exception, repository: str) -> str | None:
     from huggingface_hub import errors
 
+    if sentence := of_the_way_there(error):
+        return sentence
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"Nobody is logged in, so {repository} cannot be written; {LOG_IN}."
     if isinstance(error, errors.HFValidationError):

@@ -6,14 +6,12 @@ visitors of the page, and nothing but the page is let in there.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
-
-from starlette.routing import Mount
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from ..visitors import Visitors
     from ..workspace import Workspace
     from .login import Authorise
 
@@ -21,18 +19,26 @@ PREFIX = "/l4f/v1"
 
 
 def mount(
-    app: Starlette, workspace: Workspace, authorise: Authorise | None = None, names: Collection[str] = ()
+    app: Starlette,
+    workspace: Workspace,
+    authorise: Authorise | None = None,
+    visitors: Visitors | None = None,
+    root_path: str = "",
 ) -> None:
     """Serves the API of `workspace` on `app`, before every other route; a second call takes the place of the first.
 
     `authorise(request)` says, or awaits, whether a request carries the right credentials (see `login`); None lets
-    everybody in who reaches the server, which belongs to a page that asks for no login either. `names` are host
-    names by which the server is known, besides addresses and the names of the local network.
+    everybody in who reaches the server, which belongs to a page that asks for no login either. `visitors` says which
+    requests of browsers are let in. `root_path` is where a proxy shows the page, which it may leave in the address.
     """
+    from ..visitors import Visitors
     from .guard import Guard
+    from .place import Place
     from .routes import build
 
     routes = app.router.routes
     routes[:] = [route for route in routes if getattr(route, "path", None) != PREFIX]
+    visitors = visitors or Visitors(login=authorise is not None, programs=True)
+    guard = Guard(build(workspace), authorise, visitors)
     # First, as some releases of Gradio answer every path that is left over.
-    routes.insert(0, Mount(PREFIX, app=Guard(build(workspace), authorise, names)))
+    routes.insert(0, Place(PREFIX, root_path, guard))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+import secrets
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,9 +17,11 @@ from l4f_plugin.images import png_bytes
 
 from ..operations import Result
 from ..texts import text
-from .errors import Refusal, json_response
+from .errors import Refusal
+from .sending import Pieces
 
 JSON, ZIP, PNG = "application/json", "application/zip", "image/png"
+_FILE = secrets.token_hex(16)  # stands for a file in JSON as long as that is put together
 
 
 def wanted(accept: str | None) -> str:
@@ -38,13 +42,13 @@ def wanted(accept: str | None) -> str:
 def one(media: str, result: Result, kinds: Sequence[str]) -> Response:
     """The answer with one result; a PNG is the first picture that was asked for."""
     if media == JSON:
-        return json_response({**result.details, **_encoded(result, kinds)})
+        return _json({**result.details, **_encoded(result, kinds)})
     if media == ZIP:
         return _zip([result], kinds)
     kind = next(iter(_present(result, kinds)), None)
     if kind is None:
         raise Refusal("not_acceptable", text("http.no_such_picture", kind=kinds[0]))
-    return Response(_png(result, kind), media_type=PNG, headers=_named(result.file_name(kind)))
+    return Pieces([_png(result, kind)], PNG, _named(result.file_name(kind)))
 
 
 def many(media: str, results: Sequence[Result], kinds: Sequence[str]) -> Response:
@@ -57,11 +61,24 @@ def many(media: str, results: Sequence[Result], kinds: Sequence[str]) -> Respons
         return _zip(results, kinds)
     shared = {key: results[0].details[key] for key in ("class", "truncation_psi")}
     samples = [{"seed": result.details["seed"], **_encoded(result, kinds)} for result in results]
-    return json_response({**shared, "samples": samples})
+    return _json({**shared, "samples": samples})
+
+
+def _json(content: dict[str, Any]) -> Response:
+    """JSON whose values of bytes are texts already, which nobody copies once more."""
+    files: list[bytes] = []
+
+    def kept(value: bytes) -> str:
+        files.append(value)
+        return _FILE
+
+    written = json.dumps(content, allow_nan=False, separators=(",", ":"), default=kept)
+    first, *others = (part.encode("ascii") for part in written.split(_FILE))
+    return Pieces([first, *(piece for pair in zip(files, others, strict=True) for piece in pair)], JSON)
 
 
 def _encoded(result: Result, kinds: Sequence[str]) -> dict[str, Any]:
-    images = {kind: base64.b64encode(_png(result, kind)).decode() for kind in _present(result, kinds)}
+    images = {kind: base64.b64encode(_png(result, kind)) for kind in _present(result, kinds)}
     return {"images": images, "infotext": result.infotext}
 
 
@@ -70,7 +87,7 @@ def _zip(results: Sequence[Result], kinds: Sequence[str]) -> Response:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
         for name, result, kind in _files(results, kinds):
             archive.writestr(name, _png(result, kind))
-    return Response(packed.getvalue(), media_type=ZIP, headers=_named(f"{results[0].stem}_{len(results)}.zip"))
+    return Pieces([packed.getvalue()], ZIP, _named(f"{results[0].stem}_{len(results)}.zip"))
 
 
 def _files(results: Sequence[Result], kinds: Sequence[str]) -> Iterator[tuple[str, Result, str]]:

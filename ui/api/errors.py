@@ -23,6 +23,7 @@ STATUS = {
     "method_not_allowed": 405,
     "not_acceptable": 406,
     "too_slow": 408,
+    "length_required": 411,
     "too_large": 413,
     "unsupported_media_type": 415,
     "invalid": 422,
@@ -30,6 +31,7 @@ STATUS = {
     "internal": 500,
     "busy": 503,
     "out_of_memory": 503,
+    "no_room": 507,
 }
 SECONDS_TO_WAIT = "5"
 

@@ -16,7 +16,7 @@ from ..texts import text
 from .errors import Refusal
 
 MOST_UNDER_WAY = 48
-"""Requests that run, wait or are being read; each holds a body and perhaps pictures in memory."""
+"""Requests that have been read, and run or wait; each holds a file and perhaps pictures in memory."""
 
 
 class Places:

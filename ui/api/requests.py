@@ -5,7 +5,6 @@ The description that programs read and the checks that are made come from the sa
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from copy import deepcopy
@@ -19,11 +18,11 @@ from l4f_plugin.arguments import LARGEST_PSI, LARGEST_RADIUS, LARGEST_SEED, Edge
 from ..operations import file_bytes
 from ..seeds import LONGEST_TEXT, MOST_PICTURES, wanted_seed, wanted_seeds
 from ..texts import text
+from . import json_bodies
 from .errors import Refusal
 
 _PYDANTIC_2 = pydantic.VERSION.split(".")[0] != "1"
 LONGEST_NAME = 200
-_LONGEST_NUMBER = 40
 
 Kind = Literal["picture", "mask", "cutout", "background"]
 
@@ -110,26 +109,32 @@ def read(model: type[Model], body: bytes | Mapping[str, Any]) -> tuple[Model, di
     A form's fields are texts, lists of texts, or bytes for files. Raises `Refusal`, or `UserError` for a file that is
     not base64.
     """
-    values = _from_json(body) if isinstance(body, bytes) else dict(body)
+    values = _from_json(body, model.files) if isinstance(body, bytes) else dict(body)
     known = schema(model)["properties"]
     for name in values:
         if name not in known:
             raise Refusal("invalid", text("http.unknown_field", name=str(name)[:40], known=", ".join(known)))
     files = {name: values.pop(name) for name in model.files if isinstance(values.get(name), bytes)}
     if not isinstance(body, bytes):
+        texts = [written for name in values.keys() - set(model.files) for written in _texts(values[name])]
+        if sum(map(len, texts)) > json_bodies.MOST_BYTES:
+            raise Refusal("too_large", text("http.long_json", megabytes=json_bodies.MOST_BYTES >> 20))
         values = {name: _from_form(value, known[name]) for name, value in values.items()}
     for name, value in values.items():
         if not _fits(value, known[name]):
             raise Refusal("invalid", text("http.wrong_type", name=name, types=types_in_words(known[name])))
         longest = _longest(known[name])
-        if isinstance(value, str) and len(value) > longest:
+        if json_bodies.is_long(value) or (isinstance(value, str) and len(value) > longest):
             raise Refusal("invalid", text("http.too_long", name=name, longest=longest))
     try:
         request = model.model_validate(values) if _PYDANTIC_2 else model.parse_obj(values)
     except pydantic.ValidationError as error:
         raise Refusal("invalid", _complaint(error)) from None
-    written = {name: getattr(request, name) for name in model.files}
-    return request, files | {name: file_bytes(value) for name, value in written.items() if value}
+    for name in model.files:
+        if written := getattr(request, name):
+            files[name] = file_bytes(written)
+            setattr(request, name, None)  # the text is as large as the file
+    return request, files
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -181,37 +186,21 @@ def _from_form(value: Any, described: Mapping[str, Any]) -> Any:
     if "array" in kinds:
         return [word.strip() for word in value.split(",")]
     try:
-        return _from_json(value.encode("utf-8", "replace"), anything=True)
+        return json_bodies.read(value.encode("utf-8", "replace"))
     except Refusal:
         return value
 
 
-def _from_json(body: bytes, *, anything: bool = False) -> Any:
-    """JSON as the standard has it: no NaN, no infinity, no number of a thousand digits. Raises `Refusal`."""
-    try:
-        values = json.loads(body, parse_int=_whole, parse_float=_finite, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise Refusal("malformed", text("http.bad_json")) from None
-    if not anything and not isinstance(values, dict):
+def _from_json(body: bytes, files: tuple[str, ...]) -> dict[str, Any]:
+    values = json_bodies.read(body, files)
+    if not isinstance(values, dict):
         raise Refusal("malformed", text("http.bad_json"))
     return values
 
 
-def _whole(written: str) -> int:
-    if len(written) > _LONGEST_NUMBER:
-        raise ValueError(written[:_LONGEST_NUMBER])
-    return int(written)
-
-
-def _finite(written: str) -> float:
-    value = float(written)
-    if not math.isfinite(value):
-        raise ValueError(written[:_LONGEST_NUMBER])
-    return value
-
-
-def _no_number(written: str) -> None:
-    raise ValueError(written)
+def _texts(value: Any) -> list[str]:
+    """The texts of a form's field."""
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def _complaint(error: pydantic.ValidationError) -> str:

@@ -63,3 +63,9 @@ def is_private() -> bool:
     if flag("gradio_auth", "gradio_auth_path", "auth", "auth_file", "enable_insecure_extension_access", "insecure"):
         return True
     return not flag("listen", "share", "ngrok", "server_name")
+
+
+def sub_path() -> str:
+    """Where a proxy shows the host's page, as its --subpath says: empty, or with a slash before it."""
+    written = str(flag("subpath") or "").strip("/")
+    return f"/{written}" if written else ""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from . import host
+from .settings import ALLOWED_HOSTS
 from .workspace import workspace
 
 if TYPE_CHECKING:
     from ..api.login import Authorise
+    from ..visitors import Visitors
 
 _LOGINS = ("gradio_auth", "auth")
 _LOGIN_FILES = ("gradio_auth_path", "auth_file")
@@ -21,8 +23,8 @@ def on_app_started(demo: Any, app: Any) -> None:
     if serves_an_api():
         from .. import api
 
-        public = urlsplit(getattr(demo, "share_url", None) or "").hostname
-        api.mount(app, workspace(), authorise(app), [public] if public else [])
+        login = authorise(app)
+        api.mount(app, workspace(), login, visitors(demo, login is not None), host.sub_path())
 
 
 def serves_an_api() -> bool:
@@ -33,6 +35,19 @@ def serves_an_api() -> bool:
     return hasattr(host.part("modules.api.api"), "Api")
 
 
+def visitors(demo: Any, login: bool) -> Visitors:
+    """Which requests of browsers are let in: those under a name of the host's own."""
+    from ..visitors import Visitors
+
+    public = urlsplit(getattr(demo, "share_url", None) or "").hostname
+    return Visitors([*ALLOWED_HOSTS.read().split(","), public or ""], login, programs=True)
+
+
+def has_login() -> bool:
+    """Whether the host's page asks for a login."""
+    return bool(host.flag(*_LOGINS, *_LOGIN_FILES))
+
+
 def authorise(app: Any) -> Authorise | None:
     """Who may call it: the accounts of --api-auth, else whoever may see the page; None where everybody may."""
     from ..api import login
@@ -41,7 +56,7 @@ def authorise(app: Any) -> Authorise | None:
     if written:
         return login.accounts(_accounts(str(written)))
     asked = login.page(app)
-    if asked is None and host.flag(*_LOGINS, *_LOGIN_FILES):  # a login, and no page that asks for it
+    if asked is None and has_login():  # a login, and no page that asks for it
         return login.accounts(_accounts_of_the_page())
     return asked
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..engine import EngineSettings
+from ..engine import API_MEGAPIXELS, LARGEST_MEGAPIXELS, EngineSettings
 from ..texts import text
 from . import host
 
@@ -49,7 +49,10 @@ RELEASE = Option("release", AFTER_EACH_JOB, "Radio", {"choices": list(RELEASES)}
 IDLE = Option("idle_seconds", 60, "Slider", {"minimum": 10, "maximum": LONGEST_IDLENESS, "step": 10})
 OUTPUT = Option("output_folder", "")
 OFFLINE = Option("offline", False)
-OPTIONS = (DEFAULT_CLASS, DEVICE, PRECISION, MODELS, RELEASE, IDLE, OUTPUT, OFFLINE)
+ALLOWED_HOSTS = Option("allowed_hosts", "")
+API_PIXELS = Option("api_megapixels", API_MEGAPIXELS, "Slider",
+                    {"minimum": 1, "maximum": LARGEST_MEGAPIXELS, "step": 1})
+OPTIONS = (DEFAULT_CLASS, DEVICE, PRECISION, MODELS, RELEASE, IDLE, OUTPUT, OFFLINE, ALLOWED_HOSTS, API_PIXELS)
 
 
 def add_options() -> None:
@@ -74,12 +77,13 @@ def engine_settings() -> EngineSettings:
     """What the settings say now. Also points the engine at the folder of the weights, and on or off the Hub."""
     apply_environment()
     device, precision = str(DEVICE.read()), str(PRECISION.read())
-    release = {NEVER: None, WHEN_IDLE: _seconds(IDLE.read())}.get(RELEASE.read(), 0.0)
+    release = {NEVER: None, WHEN_IDLE: _number(IDLE, 1, LONGEST_IDLENESS)}.get(RELEASE.read(), 0.0)
     return EngineSettings(
         device=_device_of_the_host() if device == "auto" else device,
         dtype=None if precision == "auto" else precision,
         default_class=str(DEFAULT_CLASS.read()),
         release_after=release,
+        api_megapixels=_number(API_PIXELS, 1, LARGEST_MEGAPIXELS),
     )
 
 
@@ -113,11 +117,11 @@ def _device_of_the_host() -> str | None:
     return "cpu" if device else None  # a kind of device that the engine does not work on
 
 
-def _seconds(value: Any) -> float:
+def _number(option: Option, least: float, most: float) -> float:
     try:
-        return float(min(max(float(value), 1.0), LONGEST_IDLENESS))
+        return float(min(max(float(option.read()), least), most))
     except (TypeError, ValueError):
-        return float(IDLE.default)
+        return float(option.default)
 
 
 def _set(name: str, value: str | None) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
 from ..texts import text
+from . import host
 from .requirements import mend, missing_packages
 
 if TYPE_CHECKING:
@@ -23,13 +25,16 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
     """What `on_ui_tabs` wants: the Blocks of the tab, its title, its id."""
     import gradio as gr
 
+    from ..judging import judged_by
+
     with gr.Blocks(analytics_enabled=False) as blocks:
         missing = missing_packages()
         if missing:
             _notice(mend(missing))
         with gr.Column() as place:
             try:
-                _fill()
+                with judged_by(_complaint):
+                    _fill()
             except Exception as error:  # the tab of a plug-in that does not work says so
                 traceback.print_exception(error)
                 problem = _explained(error)
@@ -64,6 +69,15 @@ def _fill() -> None:
         compat.on(job.then, page.header.refresh, [], page.header.outputs, queue=False)
     panels = (page.generate, page.swap, page.segment, page.photos)
     room.watch([*(panel.started for panel in panels), *sent])
+
+
+def _complaint(headers: Mapping[str, str]) -> str | None:
+    """What is wrong with a request for one of our handlers: see `Visitors`. Under which name it came counts only
+    where nobody but the owner reaches the host, and without a login."""
+    from .programs import has_login, visitors
+
+    complaint = visitors(None, has_login() or not host.is_private()).complaint("POST", headers)
+    return complaint and text(complaint)
 
 
 def _notice(words: str) -> None:

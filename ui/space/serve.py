@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 UPLOADS = "16mb"
+_OF_THE_HUB = ("huggingface.co", "*.huggingface.co", "*.hf.space")
+"""Where a Space is shown; its owner names further ones in the variable LABELS4FREE_ALLOWED_HOSTS."""
 
 
 def serve(folder: Path) -> None:
@@ -33,8 +35,11 @@ def start(folder: Path):
 
     from l4f_plugin.checkpoints import catalogue
 
-    from .. import compat, texts
-    from .engine import SpaceEngine
+    from .. import server, texts
+
+    server.own_upload_folder()
+    with server.past_proxies():  # imports Gradio
+        from .engine import SpaceEngine
     from .limits import Doorkeeper, Limits
     from .page import SpaceOutputs, build, style
 
@@ -46,7 +51,9 @@ def start(folder: Path):
     page = build(engine, SpaceOutputs(Path(tempfile.mkdtemp(prefix="labels4free-space-"))), limits.pictures_per_request)
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
-    address, _ = compat.launch(page, style(), server_name=host, server_port=port, inbrowser=False,
-                               most_waiting=limits.waiting, max_file_size=UPLOADS)
+    names = (os.environ.get("SPACE_HOST", ""), *_OF_THE_HUB)
+    served = server.open_page(page, style(), host=host, port=port, names=names,
+                              uploads=server.STRANGERS_BYTES, embeddable=True, inbrowser=False,
+                              most_waiting=limits.waiting, max_file_size=UPLOADS)
     threading.Thread(target=engine.warm_up, daemon=True).start()
-    return page, address
+    return page, served.address

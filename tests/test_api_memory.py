@@ -1,0 +1,310 @@
+"""How much memory requests may take together, and who loses a place first: rooms, floods, slow senders."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from api_server import V1, client, page_served, png, refused
+from bundles import red_finder, tiny_bundle
+from pages import wait_until
+from PIL import Image
+
+from l4f_plugin import runtime
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.runtime import CancelToken
+from l4f_ui.api import json_bodies, memory
+from l4f_ui.api.errors import Refusal
+from l4f_ui.api.memory import Reading, Room
+from l4f_ui.api.sending import Pieces
+from l4f_ui.engine import Engine, EngineSettings
+from l4f_ui.outputs import Outputs
+from l4f_ui.workspace import Workspace
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A tiny class that segments photographs."""
+    import dataclasses
+
+    from l4f_plugin.checkpoints.bundle import save_bundle
+
+    folder = tmp_path_factory.mktemp("models")
+    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), folder / "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(folder))
+        yield
+
+
+@pytest.fixture(scope="module")
+def site(models, tmp_path_factory):
+    with page_served(tmp_path_factory.mktemp("out")) as server:
+        yield server
+
+
+def plain(megapixels: float) -> bytes:
+    """A PNG that is small as a file and large in memory."""
+    side = int((megapixels * 1e6) ** 0.5)
+    return png(Image.new("RGB", (side, side), (200, 30, 30)))
+
+
+# What is refused before it takes memory
+
+
+def test_json_may_be_long_in_its_files_only(site):
+    address = site.address.rstrip("/") + V1
+    lists = b'{"seeds": [' + b"[]," * 400_000 + b"[]]}"
+    objects, blanks = b'{"class": {' + b'"a":[],' * 300_000 + b'"b": 1}}', b'{"seeds": "1"' + b" " * 1_100_000 + b"}"
+    for body in (lists, objects, blanks):
+        refused(httpx.post(address + "generate", content=body, headers=JSON, timeout=60), 413, "1 MB")
+    for fields in ({"class": "x" * 100_000}, {"seeds": "1" * 100_000}, {"w_plus": 1, "class": "x" * 2_000_000}):
+        refused(httpx.post(address + "segment", json=fields, timeout=60), 422)
+    form = {"seed": "[" + "[]," * 400_000 + "1]"}
+    assert httpx.post(address + "segment", data=form, files={"x": b""}, timeout=60).status_code in (400, 413, 422)
+
+
+def test_large_files_in_json_are_read_whatever_they_hold(models):
+    picture = base64.b64encode(png(Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)))).decode()
+    wanted = {"include": ["mask"], "picture": picture, "class": "tiny"}
+    escaped = json.dumps(wanted).replace("/", "\\/")  # as some languages write it
+    assert json_bodies.read(escaped.encode(), ("picture",)) == wanted
+    tricky = {"picture": 'a"\\' * 40_000, "w_plus": "b" * 70_000, "class": 'quote " and \\', "seeds": [1]}
+    assert json_bodies.read(json.dumps(tricky).encode(), ("picture", "w_plus")) == tricky
+    hidden = json_bodies.read(json.dumps({"class": "c" * 70_000}).encode(), ("picture",))
+    assert json_bodies.is_long(hidden["class"]) and len(hidden["class"]) < 100
+    for broken in (b'{"a": "b', b'{"a": "' + b"x" * 70_000, b'"' + b"\\" * 70_001 + b'"'):
+        with pytest.raises(Refusal):
+            json_bodies.read(broken)
+
+
+@pytest.mark.parametrize("name", ["segment", "swap"])
+def test_pictures_of_programs_have_their_own_limit(models, tmp_path, name):
+    limits = {"most": 1.0}
+    made = Workspace(Engine(lambda: EngineSettings(device="cpu", default_class="tiny", api_megapixels=limits["most"])),
+                     Outputs(tmp_path))
+    served = client(made)
+    refused(served.post(V1 + name, files={"picture": plain(1.5)}), 422, "at most 1 megapixels")
+    limits["most"] = 2.0
+    assert served.post(V1 + name, files={"picture": plain(1.5)}).status_code == 200
+    assert EngineSettings().api_megapixels < 64, "the page itself takes more"
+
+
+# A flood
+
+
+def test_many_large_requests_at_once_take_little_memory(site):
+    """In the small: what one request takes while it is worked on, many at once must not take each."""
+    address = site.address.rstrip("/") + V1
+    picture, lists = plain(6), b'{"seeds": [' + b"[]," * 2_000_000 + b"[]]}"
+    assert httpx.post(address + "segment", files={"picture": picture}, timeout=120).status_code == 200
+    runtime.free_memory()
+    before, most, done, answers = runtime.resident_memory(), [0], threading.Event(), []
+    if before is None:
+        pytest.skip("this system does not tell how much memory a process takes")
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            most[0] = max(most[0], runtime.resident_memory())
+
+    def ask(number: int) -> None:
+        body = {"files": {"picture": picture}} if number % 2 else {"content": lists, "headers": JSON}
+        answers.append(httpx.post(address + "segment", timeout=300, **body).status_code)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+    threads.append(threading.Thread(target=watch))
+    for thread in threads:
+        thread.start()
+    for thread in threads[:-1]:
+        thread.join()
+    normal = httpx.post(address + "segment", json={"seed": 1}, timeout=60).status_code
+    done.set()
+    threads[-1].join()
+    assert normal == 200 and Counter(answers) == {200: 8, 413: 8}
+    # The bodies of the clients, which are in this process too, take 8 x 6 MB.
+    assert most[0] - before < 900e6, f"{(most[0] - before) / 1e6:.0f} MB"
+    del threads
+    runtime.free_memory()
+    assert runtime.resident_memory() - before < 200e6, "memory is given back"
+
+
+def test_freed_memory_goes_back_to_the_system():
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only the C library of Linux is asked to")
+    script = """
+from l4f_plugin import runtime
+kept = [bytes(50_000) for _ in range(4000)]
+last = bytes(50_000)  # above all others, so that the library would not give anything back by itself
+full = runtime.resident_memory()
+kept.clear()
+runtime.give_memory_back()
+print(full - runtime.resident_memory())
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert int(told) > 150e6
+
+
+# Who loses a place
+
+
+def half_sent(address: str, length: int, count: int) -> list[socket.socket]:
+    host, port = urlsplit(address).netloc.split(":")
+    opened = []
+    for _ in range(count):
+        opened.append(socket.create_connection((host, int(port))))
+        opened[-1].sendall(f"POST {V1}segment HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                           f"Content-Length: {length}\r\n\r\n{{".encode())
+    return opened
+
+
+@pytest.mark.parametrize("length", [100, 25 << 20])
+def test_half_sent_bodies_keep_nobody_waiting(site, length):
+    opened = half_sent(site.address, length, 48)
+    try:
+        answer = httpx.post(site.address.rstrip("/") + V1 + "segment", json={"seed": 1}, timeout=30)
+        assert answer.status_code == 200
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+def test_the_slowest_sender_makes_room_for_who_waits(monkeypatch):
+    monkeypatch.setattr(memory, "GRACE", 0.1)
+    monkeypatch.setattr(memory, "_LOOK_AGAIN", 0.02)
+    reading, lost = Reading(100), []
+
+    async def never() -> dict:
+        await asyncio.sleep(60)
+        return {}
+
+    async def slow() -> None:
+        async with reading.seat(100) as seat:
+            try:
+                await seat.receive(never)()
+            except Refusal as refusal:
+                lost.append(refusal.code)
+
+    async def story() -> None:
+        stalled = asyncio.ensure_future(slow())
+        await asyncio.sleep(0.05)
+        async with reading.seat(60) as seat:
+            assert lost == ["too_slow"]
+            seat.is_read = True
+            waiting = asyncio.ensure_future(slow())
+            await asyncio.sleep(0.5)
+            assert not waiting.done() and not seat.lost, "who has been read keeps the room"
+            waiting.cancel()
+        await stalled
+
+    asyncio.run(story())
+
+
+def test_work_waits_for_room_in_its_order_and_leaves_when_cancelled():
+    room, order = Room(100), []
+    first, impatient = room.take(80, CancelToken()), CancelToken()
+
+    def later(name: str, size: int, token: CancelToken) -> threading.Thread:
+        def work() -> None:
+            try:
+                share = room.take(size, token)
+            except Cancelled:
+                order.append(f"{name} left")
+                return
+            order.append(name)
+            share.give_back()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        wait_until(lambda: len(room._waiting) >= 1)
+        return thread
+
+    threads = [later("left", 50, impatient)]
+    threads.append(later("huge", 1000, CancelToken()))
+    wait_until(lambda: len(room._waiting) == 2)
+    impatient.cancel()
+    threads[0].join()
+    assert order == ["left left"] and first.is_wanted
+    first.shrink(30)
+    assert order == ["left left"], "one that needs more than there is waits for all of it"
+    first.give_back()
+    threads[1].join()
+    assert order == ["left left", "huge"]
+    del first
+    gc.collect()
+    assert room._free == 100
+
+
+def test_an_answer_gives_its_room_back_however_it_ends(monkeypatch):
+    room, sent = Room(100), []
+
+    async def send(message: dict) -> None:
+        sent.append(message.get("body", b""))
+
+    async def fail(message: dict) -> None:
+        raise OSError("gone")
+
+    async def answer(how) -> None:
+        pieces = Pieces([b"ab", b"cd"], "text/plain")
+        pieces.held = room.take(60, CancelToken())
+        assert room._free == 40 and pieces.headers["content-length"] == "4"
+        await pieces({}, None, how)
+
+    asyncio.run(answer(send))
+    assert b"".join(sent) == b"abcd" and room._free == 100
+    with pytest.raises(OSError):
+        asyncio.run(answer(fail))
+    assert room._free == 100
+
+
+def test_answers_of_a_slow_reader_end_where_others_wait(monkeypatch):
+    from l4f_ui.api import sending
+
+    monkeypatch.setattr(sending, "_GRACE", 0.1)
+    monkeypatch.setattr(sending, "_LOOK_AGAIN", 0.02)
+    room, sent = Room(100), []
+
+    async def stuck(message: dict) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(60)
+
+    async def answer() -> None:
+        pieces = Pieces([b"x" * 1000], "text/plain")
+        pieces.held = room.take(100, CancelToken())
+        waiting = threading.Thread(target=lambda: room.take(100, CancelToken()).give_back())
+        waiting.start()
+        await pieces({}, None, stuck)
+        waiting.join()
+
+    began = time.monotonic()
+    asyncio.run(answer())
+    assert time.monotonic() - began < 30 and [message["type"] for message in sent][-1] == "http.response.body"
+
+
+def test_json_answers_are_as_before():
+    from l4f_ui.api.answers import _json
+
+    content = {"class": "x", "images": {"mask": b"QUJD", "cutout": b""}, "infotext": 'a "b"', "area": 0.5}
+    expected = {**content, "images": {"mask": "QUJD", "cutout": ""}}
+    body = io.BytesIO()
+
+    async def send(message: dict) -> None:
+        body.write(message.get("body", b""))
+
+    asyncio.run(_json(content)({}, None, send))
+    assert json.loads(body.getvalue()) == expected

@@ -1,0 +1,115 @@
+"""Downloads in the networks that people sit in: proxies that ask, proxies that lack a package, certificates."""
+
+from __future__ import annotations
+
+import socketserver
+import subprocess
+import sys
+import threading
+
+import pytest
+from hub_server import Hub, environment
+from test_download_faults import DOGS, bundle, certificate, prepare  # noqa: F401, fixtures
+
+from l4f_plugin.checkpoints.hub_errors import PROXY_LOGIN, of_the_way_there
+from l4f_plugin.checkpoints.upload import upload_errors
+from l4f_plugin.errors import UserError
+
+
+class _AsksForALogin(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.fixture
+def proxy():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _AsksForALogin) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://ann:secret@127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def download(hub, home, **variables: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
+    others = {name: "" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}
+    asked = environment(hub, home, **{**others, **variables})
+    kept = {name: value for name, value in asked.items() if value or name not in others}
+    return subprocess.run(command, env=kept, capture_output=True, text=True)
+
+
+def complaint(answer: subprocess.CompletedProcess) -> str:
+    assert answer.returncode == 2 and "Traceback" not in answer.stderr, answer.stderr
+    [sentence] = [line for line in answer.stderr.splitlines() if line.startswith("l4f: ")]
+    assert sentence.endswith(".") and "secret" not in sentence
+    return sentence
+
+
+@pytest.fixture
+def plain(tmp_path, monkeypatch, bundle):  # noqa: F811
+    with Hub() as server:
+        prepare(server, tmp_path, monkeypatch, bundle)
+        yield server
+
+
+@pytest.fixture
+def encrypted(tmp_path, monkeypatch, bundle, certificate):  # noqa: F811
+    with Hub(certificate) as server:
+        prepare(server, tmp_path, monkeypatch, bundle)
+        yield server
+
+
+def test_a_socks_proxy_without_its_package_is_one_sentence(plain, tmp_path):
+    sentence = complaint(download(plain, tmp_path, ALL_PROXY="socks5://127.0.0.1:1"))
+    assert "SOCKS proxy" in sentence and "pip install" in sentence
+
+
+def test_a_proxy_of_an_unknown_kind_is_one_sentence(plain, tmp_path):
+    assert "unknown kind" in complaint(download(plain, tmp_path, ALL_PROXY="socks://127.0.0.1:1"))
+
+
+def test_a_proxy_that_asks_for_a_login_is_one_sentence(plain, tmp_path, proxy):
+    assert "proxy asks for a login" in complaint(download(plain, tmp_path, HTTP_PROXY=proxy))
+
+
+def test_so_is_one_that_stands_before_an_encrypted_connection(encrypted, tmp_path, proxy):
+    assert "proxy asks for a login" in complaint(download(encrypted, tmp_path, HTTPS_PROXY=proxy))
+
+
+def test_a_certificate_that_is_refused_is_one_sentence(encrypted, tmp_path):
+    sentence = complaint(download(encrypted, tmp_path))
+    assert "SSL_CERT_FILE" in sentence and "REQUESTS_CA_BUNDLE" in sentence
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_either_variable_names_the_certificates(encrypted, tmp_path, certificate, variable):  # noqa: F811
+    answer = download(encrypted, tmp_path, **{variable: certificate})
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_certificates_that_are_not_there_are_named(encrypted, tmp_path):
+    sentence = complaint(download(encrypted, tmp_path, SSL_CERT_FILE=str(tmp_path / "gone.pem")))
+    assert "SSL_CERT_FILE names" in sentence and "gone.pem" in sentence
+
+
+class ProxyError(OSError):
+    """As the HTTP libraries call it."""
+
+
+@pytest.mark.parametrize(("error", "words"), [
+    (ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."), "pip install socksio"),
+    (ProxyError("Missing dependencies for SOCKS support."), "pip install pysocks"),
+    (ValueError("Unknown scheme for proxy URL URL('socks://h')"), "unknown kind"),
+    (ProxyError("Tunnel connection failed: 407 Proxy Authentication Required"), PROXY_LOGIN),
+    (ProxyError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), "certificate")])
+def test_every_library_is_understood_in_fetching_and_uploading(error, words):
+    assert words in of_the_way_there(error)
+    with pytest.raises(UserError, match=".*[.]$") as caught, upload_errors("someone/dogs"):
+        raise error
+    assert words in str(caught.value)
+
+
+def test_other_errors_are_left_to_others():
+    for error in (ImportError("no module named x"), ValueError("7"), OSError(5, "proxy"), KeyError("socks")):
+        assert of_the_way_there(error) is None

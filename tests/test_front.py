@@ -1,0 +1,277 @@
+"""What stands before the whole page: whose requests are let in, what answers carry, how much may be uploaded."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from api_server import page_served, workspace
+from serving import served
+
+from l4f_ui import front
+from l4f_ui import uploads as uploads_module
+from l4f_ui.uploads import NoRoom, Uploads
+from l4f_ui.visitors import HOSTS_VARIABLE, Visitors
+
+REBOUND = {"host": "evil.example:7860", "origin": "http://evil.example:7860"}
+OTHER_SITE = {"origin": "https://evil.example"}
+
+
+@pytest.fixture(scope="module")
+def models(tiny_bundle_folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+        yield
+
+
+@pytest.fixture(scope="module")
+def site(models, tmp_path_factory):
+    with page_served(tmp_path_factory.mktemp("out")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def closed_site(models, tmp_path_factory):
+    """The page behind a login."""
+    with page_served(tmp_path_factory.mktemp("out"), auth=("ann", "secret")) as server:
+        yield server
+
+
+def addresses(site) -> dict[str, tuple[str, str]]:
+    """Method and address of every kind of thing that there is, by what it is."""
+    config = httpx.get(f"{site.address}config").json()
+    inner = site.address.rstrip("/") + config.get("api_prefix", "")
+    saved = site.outputs.today() / "seed.txt"
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    saved.write_text("a picture")
+    return {
+        "page": ("GET", site.address), "config": ("GET", f"{site.address}config"),
+        "a file": ("GET", f"{inner}/file={saved}"), "upload": ("POST", f"{inner}/upload"),
+        "queue": ("POST", f"{inner}/queue/join"), "run": ("POST", f"{inner}/run/predict"),
+        "classes": ("GET", f"{site.address}l4f/v1/classes"), "segment": ("POST", f"{site.address}l4f/v1/segment"),
+        "description": ("GET", f"{site.address}l4f/v1/docs"), "nothing": ("GET", f"{site.address}nothing")}
+
+
+def ask(kind: str, method: str, address: str, **headers: str) -> httpx.Response:
+    body = {"files": {"files": ("x.png", b"x")}} if kind == "upload" else {"json": {}} if method == "POST" else {}
+    return httpx.request(method, address, headers=headers, timeout=60, **body)
+
+
+# Whose requests are let in
+
+
+@pytest.mark.parametrize("headers", [
+    REBOUND, {"host": "evil.example"}, {"host": "127.0.0.1.evil.example"}, {"host": "evil.example\\127.0.0.1"},
+    {**REBOUND, "x-forwarded-host": "127.0.0.1"}, {**REBOUND, "sec-fetch-site": "same-origin"},
+    {"host": "evil.example", "sec-fetch-mode": "navigate", "sec-fetch-site": "none"}])
+def test_a_name_that_anybody_can_point_here_reaches_nothing(site, headers):
+    for kind, (method, address) in addresses(site).items():
+        answer = ask(kind, method, address, **headers)
+        assert answer.status_code == 403, kind
+        assert "--allowed-host" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("headers", [
+    OTHER_SITE, {"origin": "null"}, {"origin": "http://127.0.0.1:1"}, {"sec-fetch-site": "cross-site"},
+    {**OTHER_SITE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
+    {**OTHER_SITE, "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}])
+def test_a_page_of_another_site_reaches_nothing(site, headers):
+    for kind, (method, address) in addresses(site).items():
+        assert ask(kind, method, address, **headers).status_code == 403, kind
+    asked = httpx.options(f"{site.address}config", headers={**headers, "access-control-request-method": "POST"})
+    assert "access-control-allow-origin" not in asked.headers
+
+
+def test_a_link_on_another_site_leads_to_the_page(site):
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert httpx.get(site.address, headers=followed).status_code == 200
+    assert httpx.post(f"{site.address}l4f/v1/segment", headers=followed, json={"seed": 1}).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "192.168.1.5:7860", "studio", "studio.local:7860"])
+def test_addresses_and_names_of_the_local_network_reach_it(site, host):
+    found = addresses(site)
+    for kind in ("page", "config", "a file", "classes"):
+        headers = {"host": host, "origin": f"http://{host}"}
+        assert ask(kind, *found[kind], **headers).status_code == 200, kind
+
+
+def test_a_login_keeps_strangers_out_under_any_name(closed_site):
+    """Behind a reverse proxy, say; no cookie goes to a name that the person has not logged in to."""
+    config, own = f"{closed_site.address}config", {"host": "studio.example", "origin": "https://studio.example"}
+    login = {"username": "ann", "password": "secret"}
+    answer = httpx.post(f"{closed_site.address}login", data=login, headers=own)
+    assert answer.status_code == 200 and httpx.get(config, headers=own).status_code == 401
+    cookies = "; ".join(line.partition(";")[0] for line in answer.headers.get_list("set-cookie"))
+    assert httpx.get(config, headers={**own, "cookie": cookies}).status_code == 200
+    assert httpx.get(config, headers={**own, "cookie": cookies, **OTHER_SITE}).status_code == 403
+
+
+def judged(visitors: Visitors, method: str = "POST", **headers: str) -> str | None:
+    return visitors.complaint(method, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def test_names_that_were_given_reach_it(monkeypatch):
+    visitors = Visitors(["Studio.Example", "*.hf.space"])
+    for name in ("studio.example", "studio.example:8443", "me-mine.hf.space", "STUDIO.example."):
+        assert judged(visitors, host=name, origin=f"https://{name}") is None, name
+    # Asked by a proxy under another name than the browser's.
+    assert judged(visitors, host="127.0.0.1:7860", origin="https://studio.example") is None
+    assert judged(visitors, host="127.0.0.1:7860", origin="https://other.example") == "http.other_site"
+    assert judged(visitors, host="hf.space.evil.example") == "http.unknown_host"
+    monkeypatch.setenv(HOSTS_VARIABLE, "one.example, two.example")
+    assert judged(Visitors(), host="two.example") is None
+
+
+def test_reverse_proxies_may_pass_on_the_name_in_all_their_ways():
+    visitors = Visitors()
+    forwarded = {"host": "127.0.0.1:7860", "x_forwarded_host": "studio.example, inner",
+                 "origin": "https://studio.example"}
+    assert judged(visitors, **forwarded) is None
+    assert judged(visitors, host="studio.lan", origin="http://studio.lan:8080") is None  # without its port
+    assert judged(visitors, host="127.0.0.1:7860", origin="https://x.example", sec_fetch_site="same-origin") is None
+    assert judged(visitors, host="127.0.0.1:7860", origin="http://127.0.0.1:3000") == "http.other_site"
+
+
+def test_websockets_are_judged_too(site):
+    """Gradio 3 starts jobs through one, and browsers let every site open one."""
+    key = ("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+    host, port = site.address.split("/")[2].split(":")
+    for headers in ("Host: 127.0.0.1\r\nOrigin: https://evil.example",
+                    "Host: evil.example\r\nOrigin: http://evil.example"):
+        with socket.create_connection((host, int(port))) as opened:
+            opened.sendall(f"GET /queue/join HTTP/1.1\r\n{headers}\r\n{key}\r\n\r\n".encode())
+            assert b" 403 " in opened.recv(1000).partition(b"\r\n")[0]
+
+
+# What answers carry
+
+
+def test_answers_say_how_browsers_are_to_take_them(site):
+    for kind, (method, address) in addresses(site).items():
+        headers = ask(kind, method, address).headers
+        assert headers["x-content-type-options"] == "nosniff", kind
+        assert headers["x-frame-options"] == "SAMEORIGIN" and "frame-ancestors 'self'" in headers[
+            "content-security-policy"], kind
+    assert "default-src 'none'" in httpx.get(f"{site.address}l4f/v1/docs").headers["content-security-policy"]
+
+
+def test_a_space_may_be_embedded(models, tmp_path):
+    with served(workspace(tmp_path), embeddable=True) as site:
+        headers = httpx.get(site.address).headers
+        assert "x-frame-options" not in headers and "content-security-policy" not in headers
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_login_stays_on_this_site_and_covers_the_description(closed_site):
+    for path in ("openapi.json", "docs", "redoc"):
+        assert httpx.get(closed_site.address + path).status_code == 401, path
+        assert httpx.get(closed_site.address + path, auth=("ann", "secret")).status_code in (200, 404), path
+    login = httpx.post(f"{closed_site.address}login", data={"username": "ann", "password": "secret"})
+    cookies = login.headers.get_list("set-cookie")
+    assert cookies and all("samesite=strict" in cookie.lower() for cookie in cookies)
+    assert all(cookie.lower().count("samesite") == 1 and "httponly" in cookie.lower() for cookie in cookies)
+
+
+def test_errors_of_gradio_tell_no_path_of_this_computer(site, monkeypatch):
+    """What nobody foresaw is named in the terminal only; what we say ourselves is shown."""
+    config = httpx.get(f"{site.address}config").json()
+    inner = site.address.rstrip("/") + config.get("api_prefix", "")
+    secret = f"Cannot move {Path.home()}/private/picture.png to the cache"
+
+    def fail(*_, **__):
+        raise ValueError(secret)
+
+    monkeypatch.setattr(type(site.blocks), "process_api", fail)
+    for path in ("run", "api"):
+        answer = httpx.post(f"{inner}/{path}/classes", json={"data": []}, timeout=60)
+        assert answer.status_code in (404, 500) and "private" not in answer.text, answer.text
+    for path in ("/etc/passwd", "../../../etc/passwd", str(Path(__file__).resolve().parent / "no" / "such.png")):
+        answer = httpx.get(f"{inner}/file={path}")
+        assert answer.status_code in (403, 404) and str(Path.cwd()) not in answer.text.replace(path, "")
+
+
+def test_bodies_that_are_no_uploads_are_bounded(site, monkeypatch):
+    monkeypatch.setattr(front, "MOST_BYTES", 100_000)
+    address = addresses(site)["queue"][1]
+    for content in (b"x" * 100_001, iter([b"x" * 60_000] * 2)):
+        answer = httpx.post(address, content=content, headers={"content-type": "application/json"}, timeout=60)
+        assert answer.status_code >= 400 and (answer.status_code == 413 or not isinstance(content, bytes))
+    assert ask("config", *addresses(site)["config"]).status_code == 200
+
+
+# Uploads
+
+
+def sent(site, size: int, **headers: str) -> httpx.Response:
+    config = httpx.get(f"{site.address}config").json()
+    address = site.address.rstrip("/") + config.get("api_prefix", "") + "/upload"
+    return httpx.post(address, files={"files": ("x.png", b"x" * size)}, headers=headers, timeout=60)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def upload_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    (tmp_path / "uploads").mkdir()
+    return tmp_path / "uploads"
+
+
+def test_what_strangers_may_upload_is_bounded_in_sum(models, upload_folder, tmp_path, monkeypatch):
+    with served(workspace(tmp_path), uploads=250_000) as site:
+        assert sent(site, 100_000).status_code == 200 and len(files_in(upload_folder)) == 1
+        assert sent(site, 100_001).status_code == 200
+        refused = sent(site, 100_002)
+        assert refused.status_code == 507 and "quarter of an hour" in refused.json()["error"]["message"]
+        assert sent(site, 10, **OTHER_SITE).status_code == 403
+        assert len(files_in(upload_folder)) == 2
+        old = min(files_in(upload_folder), key=lambda path: path.stat().st_size)
+        os.utime(old, (1, time.time() - uploads_module.SPARED - 1))
+        assert sent(site, 100_002).status_code == 200, "the oldest makes room"
+        assert not old.exists()
+
+
+def test_an_upload_that_does_not_say_how_long_it_is_is_refused(site):
+    config = httpx.get(f"{site.address}config").json()
+    address = site.address.rstrip("/") + config.get("api_prefix", "") + "/upload"
+    pieces = iter([b"--x\r\n", b"nothing"])
+    answer = httpx.post(address, content=pieces, headers={"content-type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 411 and answer.json()["error"]["code"] == "length_required"
+
+
+def test_old_uploads_go_and_the_others_stay(tmp_path):
+    kept, old = tmp_path / "a" / "kept", tmp_path / "b" / "old"
+    for path in (kept, old):
+        path.parent.mkdir()
+        path.write_bytes(b"x" * 1000)
+    os.utime(old, (1, time.time() - uploads_module.LIFETIME - 1))
+    unbounded = Uploads(tmp_path)
+    assert unbounded.are_due
+    unbounded.make_room()
+    assert kept.exists() and not old.exists() and not unbounded.are_due
+    unbounded.make_room(1 << 50)
+
+
+def test_uploads_that_come_at_once_count_together(tmp_path):
+    bounded = Uploads(tmp_path, 1000)
+    bounded.make_room(600)
+    with pytest.raises(NoRoom):
+        bounded.make_room(600)
+    bounded.has_come(600)
+    bounded.make_room(600)
+
+
+def test_a_page_has_a_folder_of_its_own_for_uploads(tmp_path, monkeypatch):
+    from l4f_ui import compat, server
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "of the user"))
+    folder = server.own_upload_folder()
+    assert folder.parent == tmp_path / "of the user" and compat.upload_folder() == folder and folder.is_dir()

@@ -1,0 +1,189 @@
+"""How a page is started: past proxies, on a port that is free, patiently, and in sentences where it cannot."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from api_server import page_served, workspace
+from serving import unused_port
+
+from l4f_plugin.errors import UserError
+from l4f_ui import app, compat, server
+
+SOCKS = "socks5://127.0.0.1:1"
+
+
+class _Refusing(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.server.asked.append(self.rfile.readline().decode("latin-1").strip())
+        self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.fixture(scope="module")
+def dead_proxy():
+    """A proxy that asks for a login, whatever is wanted; `asked` holds the first lines of all requests."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Refusing) as proxy:
+        proxy.asked = []
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        proxy.address = f"http://127.0.0.1:{proxy.server_address[1]}"
+        yield proxy
+        proxy.shutdown()
+
+
+@contextmanager
+def command(*arguments: str, **environment: str):
+    """The page as a person starts it; gives the process and the address that it names."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l4f_ui", "--no-browser", *arguments], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment})
+    try:
+        said = []
+        for line in iter(process.stdout.readline, ""):
+            said.append(line)
+            if found := re.search(r"is at (http://\S+)", line):
+                yield process, found[1]
+                return
+        raise AssertionError("".join(said))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def told_alone(address: str) -> int:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{address}config", timeout=60) as answer:
+        return answer.status
+
+
+@pytest.mark.parametrize("setting", [
+    {"HTTP_PROXY": "dead"}, {"http_proxy": "dead", "https_proxy": "dead"}, {"ALL_PROXY": "dead"},
+    {"ALL_PROXY": SOCKS}, {"all_proxy": "socks5h://127.0.0.1:1", "NO_PROXY": "localhost,::1/128"},
+    {"HTTP_PROXY": SOCKS, "HTTPS_PROXY": SOCKS, "ALL_PROXY": "socks://127.0.0.1:1"},
+], ids=lambda setting: "+".join(f"{name}={value.split(':')[0]}" for name, value in setting.items()))
+def test_the_page_starts_whatever_proxy_the_environment_names(dead_proxy, tmp_path, setting):
+    setting = {name: dead_proxy.address if value == "dead" else value for name, value in setting.items()}
+    del dead_proxy.asked[:]
+    with command("--port", str(unused_port()), "--output-dir", str(tmp_path), **setting) as (_, address):
+        assert told_alone(address) == 200
+    assert not dead_proxy.asked, "the page talks to itself only"
+
+
+def test_the_proxies_of_the_user_are_there_again_after_the_start(models, tmp_path, monkeypatch):
+    before = {"NO_PROXY": "intranet", "ALL_PROXY": SOCKS, "SSL_CERT_FILE": str(tmp_path / "missing.pem")}
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with page_served(tmp_path) as site:
+        assert told_alone(site.address) == 200
+    assert {name: os.environ.get(name) for name in before} == before and "no_proxy" not in os.environ
+    with server.past_proxies("127.0.0.1"):
+        assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet,127.0.0.1"
+        assert os.environ["SSL_CERT_FILE"] == before["SSL_CERT_FILE"]
+
+
+@pytest.fixture
+def models(tiny_bundle_folder, monkeypatch):
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+
+
+# Ports
+
+
+def test_taken_port_is_passed_over():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert server.free_port(port, "127.0.0.1") > port
+
+
+def test_a_port_that_is_taken_after_the_look_at_it_is_passed_over_too(models, tmp_path, monkeypatch):
+    """Two pages started at once both find the same port free, and take seconds to use it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken, looks = other.getsockname()[1], []
+        free_port = server.free_port
+        monkeypatch.setattr(server, "free_port", lambda first, host: looks.append(first) or (
+            first if len(looks) == 1 else free_port(first, host)))
+        page = app.build(workspace(tmp_path))
+        site = server.open_page(page, app.style(), host="127.0.0.1", port=taken, share=False, inbrowser=False)
+        try:
+            assert site.port > taken and site.address == f"http://127.0.0.1:{site.port}/"
+            assert told_alone(site.address) == 200
+        finally:
+            compat.close(page)
+
+
+def test_two_pages_started_at_once_on_one_port_both_start(tmp_path):
+    port = unused_port()
+    started, threads = [], []
+    done = threading.Event()
+
+    def start(folder: Path) -> None:
+        with command("--port", str(port), "--output-dir", str(folder)) as (_, address):
+            started.append(address)
+            assert told_alone(address) == 200
+            done.wait(120)
+
+    for name in "ab":
+        threads.append(threading.Thread(target=start, args=(tmp_path / name,)))
+        threads[-1].start()
+    for _ in range(12000):
+        if len(started) == 2 or not any(thread.is_alive() for thread in threads):
+            break
+        threading.Event().wait(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert len(set(started)) == 2
+
+
+# Slow computers
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_slow_start_gets_a_second_try_then_a_sentence(models, tmp_path, monkeypatch, failures):
+    from gradio import networking
+
+    answers = iter([False] * failures + [True])
+    url_ok = networking.url_ok
+    monkeypatch.setattr(networking, "url_ok", lambda url: next(answers) and url_ok(url))
+    page = app.build(workspace(tmp_path))
+    opening = {"host": "127.0.0.1", "port": unused_port(), "share": False, "inbrowser": False}
+    if failures == 2:
+        with pytest.raises(UserError, match="did not answer itself in time.*[.]$"):
+            server.open_page(page, app.style(), **opening)
+        assert not page.is_running
+        return
+    site = server.open_page(page, app.style(), auth=("ann", "secret"), **opening)
+    try:
+        from gradio_client import Client
+
+        assert site.app is page.server_app and site.authorise is not None
+        program = Client(site.address, auth=("ann", "secret"), verbose=False)
+        assert program.predict(api_name="/classes"), "jobs run, and the login is that of the page"
+    finally:
+        compat.close(page)
+
+
+# Options
+
+
+@pytest.mark.parametrize(("written", "read"), [
+    ("", ""), ("studio", "/studio"), ("/studio/", "/studio"), ("/a/b", "/a/b"), ("/", ""),
+    ("https://example.org/studio/", "https://example.org/studio"), ("http://example.org", "http://example.org")])
+def test_sub_paths_are_read_as_people_write_them(written, read):
+    assert server.checked_root_path(written) == read
+
+
+@pytest.mark.parametrize("written", ["ftp://example.org", "/a b", "/a?b", "/a#b", "https://", "/a//b"])
+def test_other_sub_paths_are_refused(written):
+    with pytest.raises(UserError, match="--root-path"):
+        server.checked_root_path(written)

@@ -1,0 +1,134 @@
+"""What stands before the whole page, as one piece of ASGI: who is let in, and what every answer carries."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .api.errors import Refusal, answer
+from .api.guard import bounded, check_length
+from .api.login import Authorise
+from .texts import text
+from .uploads import NoRoom, Uploads
+from .visitors import Visitors
+
+MOST_BYTES = 64 << 20
+"""Of a body that is no upload: what programs send to the page's own endpoints in base64."""
+_DESCRIPTIONS = ("/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect")
+"""What FastAPI says of itself, and lets everybody read."""
+
+
+class Front:
+    """Stands before `app`, the page with its files, uploads and API.
+
+    `root_path` is where a reverse proxy shows the page, as `/studio` or a whole address; the proxy may take it off or
+    leave it. `authorise` is the login of the page, None without; whether other pages may show this one in a frame
+    `embeddable` says.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        visitors: Visitors,
+        uploads: Uploads,
+        authorise: Authorise | None = None,
+        root_path: str = "",
+        embeddable: bool = False,
+    ):
+        self._app, self._visitors, self._uploads, self._authorise = app, visitors, uploads, authorise
+        self._root = urlsplit(root_path).path.rstrip("/")
+        self._embeddable = embeddable
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        complaint = self._visitors.complaint(scope.get("method", "POST"), Headers(scope=scope))
+        if scope["type"] == "websocket":
+            if complaint:
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await self._app(self._without_root(scope), receive, send)
+            return
+        send = self._with_headers(send)
+        try:
+            if complaint:
+                raise Refusal("forbidden", text(complaint))
+            if self._root and scope["path"] == self._root:
+                await RedirectResponse(f"{self._root}/")(scope, receive, send)
+                return
+            await self._pass(self._without_root(scope), receive, send)
+        except Refusal as refusal:
+            await answer(refusal)(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].rstrip("/")
+        if path in _DESCRIPTIONS:
+            await self._demand_login(scope)
+        if scope["method"] == "POST" and path.endswith("/upload"):
+            await self._take_in(scope, receive, send)
+            return
+        if self._uploads.are_due:
+            await run_in_threadpool(self._uploads.make_room)
+        check_length(Headers(scope=scope), MOST_BYTES)
+        await self._app(scope, bounded(receive, MOST_BYTES), send)
+
+    async def _take_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = Headers(scope=scope).get("content-length", "")
+        if not re.fullmatch("[0-9]{1,15}", length):
+            raise Refusal("length_required", text("http.length_required"))
+        try:
+            await run_in_threadpool(self._uploads.make_room, int(length))
+        except NoRoom:
+            raise Refusal("no_room", text("http.no_room")) from None
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._uploads.has_come(int(length))
+
+    async def _demand_login(self, scope: Scope) -> None:
+        if self._authorise is None:
+            return
+        allowed = self._authorise(Request(scope))
+        if not (await allowed if inspect.isawaitable(allowed) else allowed):
+            raise Refusal("unauthorised", text("http.unauthorised"))
+
+    def _without_root(self, scope: Scope) -> Scope:
+        """The request as if a proxy had taken the sub-path off."""
+        if not self._root or not scope["path"].startswith(f"{self._root}/"):
+            return scope
+        raw = scope.get("raw_path") or b""
+        root = self._root.encode("latin-1", "replace")
+        return {**scope, "path": scope["path"][len(self._root):], "raw_path": raw.removeprefix(root)}
+
+    def _with_headers(self, send: Send) -> Send:
+        """`send` that adds to each answer what browsers are to keep to."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                pairs = list(message.get("headers", []))
+                message = {**message, "headers": pairs if self._embeddable else [_stricter(*pair) for pair in pairs]}
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                if not self._embeddable:
+                    headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+                    rules = headers.get("Content-Security-Policy")
+                    ours = "frame-ancestors 'self'"
+                    headers["Content-Security-Policy"] = f"{rules}; {ours}" if rules else ours
+            await send(message)
+
+        return sending
+
+
+def _stricter(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header of an answer; cookies are kept from every request that another site has caused."""
+    if name.lower() != b"set-cookie":
+        return name, value
+    return name, re.sub(rb"(?i);\s*samesite=[^;]*", b"", value) + b"; SameSite=strict"

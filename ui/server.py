@@ -1,0 +1,193 @@
+"""Serves a page: on the first port that is free, past every proxy, with what guards it in front."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from l4f_plugin.errors import UserError
+
+from .texts import text
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from .api.login import Authorise
+    from .visitors import Visitors
+
+PORTS_TRIED = 50
+STRANGERS_BYTES = 2 << 30
+"""What people who need no login may have uploaded together."""
+SECONDS_TO_ANSWER = 60.0
+_NO_PROXY = ("no_proxy", "NO_PROXY")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A page that is served. `address` ends with a slash; `public` is None where it is not shared.
+
+    `app` is what answers, `visitors` who is let in, and `authorise` the login, None without.
+    """
+
+    address: str
+    public: str | None
+    port: int
+    app: Any
+    visitors: Visitors
+    authorise: Authorise | None
+
+
+@contextmanager
+def past_proxies(*hosts: str) -> Iterator[None]:
+    """Within, these hosts are asked past every proxy that the environment names; without a host, all are.
+
+    Gradio makes HTTP clients when it is imported, and asks its own page at the start. A client fails where the
+    environment names a proxy for which a package is missing, or certificates that are not there, even if it would
+    need neither.
+    """
+    changed: dict[str, str | None] = {} if hosts else dict.fromkeys(_CERTIFICATES)
+    given = [os.environ[name] for name in _NO_PROXY if os.environ.get(name)]
+    changed |= dict.fromkeys(_NO_PROXY, ",".join([*given, *hosts]) if hosts else "*")
+    before = {name: os.environ.get(name) for name in changed}
+    _set(changed)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def free_port(first: int, host: str) -> int:
+    """The first port from `first` on that nobody listens on. Raises `UserError` where none of 50 is free."""
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        with socket.socket() as probe:
+            if sys.platform != "win32":  # there this option would allow a port that is in use
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise UserError(text("server.no_port", first=first, last=min(first + PORTS_TRIED, 65536) - 1))
+
+
+def checked_root_path(written: str) -> str:
+    """Where a reverse proxy shows the page: empty, `/studio`, or an address. Raises `UserError` for anything else."""
+    path = written.strip().rstrip("/")
+    if path and "://" not in path:
+        path = f"/{path.lstrip('/')}"
+    if not re.fullmatch(r"(https?://[^/?#\s]+)?(/[A-Za-z0-9._~/-]*)?", path) or "//" in urlsplit(path).path:
+        raise UserError(text("server.bad_root_path"))
+    return path
+
+
+def open_page(
+    page: gr.Blocks, css: str, *, host: str, port: int, names: Collection[str] = (), root_path: str = "",
+    uploads: int | None = None, embeddable: bool = False, **arguments: Any,
+) -> Served:
+    """Serves the page on the first free port from `port` on; `arguments` as `compat.launch` takes them.
+
+    `names` are further names of this server, see `Visitors`; `uploads` bounds what all uploads may take, in bytes;
+    for `root_path` and `embeddable` see `Front`. Raises `UserError`.
+    """
+    from . import compat
+    from .api import login
+    from .front import Front
+    from .uploads import Uploads
+    from .visitors import Visitors
+
+    address, public, port = _launched(page, css, host, port, root_path=root_path, **arguments)
+    app = page.server_app  # before Gradio 4 another one than page.app
+    authorise = login.page(app)
+    shown = [urlsplit(place).hostname for place in (public or "", root_path)]
+    visitors = Visitors([*names, *filter(None, shown)], login=authorise is not None)
+    front = Front(app.middleware_stack or app.build_middleware_stack(), visitors,
+                  Uploads(compat.upload_folder(), uploads), authorise, root_path, embeddable)
+    app.middleware_stack = front  # the one place where a running Starlette takes something before all of it
+    return Served(address, public, port, app, visitors, authorise)
+
+
+def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any) -> tuple[str, str | None, int]:
+    """As `compat.launch`, and the port. What takes a port between the look at it and its use is passed over too."""
+    from . import compat
+
+    hosts = ("127.0.0.1", "localhost", host) if arguments.get("share") else ()  # the relay is asked as the user says
+    slow = 0
+    while slow < 2:
+        port = free_port(port, host)
+        try:
+            with past_proxies(*hosts):
+                return (*_with_patience(page, css, server_name=host, server_port=port, **arguments), port)
+        except OSError:  # where nobody else has the port now, it was ours that did not start in time
+            slow += free_port(port, host) == port
+        except ImportError as error:
+            compat.close(page)
+            raise UserError(text("server.proxy", reason=str(error).rstrip(".")[:200])) from None
+    raise UserError(text("server.no_answer", address=f"http://{host}:{port}/"))
+
+
+def _with_patience(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, str | None]:
+    """Gradio asks its page for three seconds whether it is there, and gives up; a busy computer gets more time."""
+    from . import compat
+
+    try:
+        return compat.launch(page, css, **arguments)
+    except ValueError:
+        if not page.is_running:
+            raise
+    app = page.server_app
+    address = page.local_url
+    try:
+        if _answers(address):
+            return compat.launch(page, css, **arguments)
+    except ValueError:
+        pass
+    finally:
+        page.app = page.server_app = app  # the second attempt makes another one, which nobody is served by
+    compat.close(page)
+    raise UserError(text("server.no_answer", address=address))
+
+
+def _answers(address: str) -> bool:
+    """Whether there is a server at the address, which is waited for."""
+    until = time.monotonic() + SECONDS_TO_ANSWER
+    while (left := until - time.monotonic()) > 0:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=left)
+            try:
+                connection.request("HEAD", "/")
+                return connection.getresponse().status < 500
+            finally:
+                connection.close()
+        time.sleep(0.2)
+    return False
+
+
+def own_upload_folder() -> Path:
+    """A new folder for what people upload to this page, and to no other; Gradio is told of it."""
+    import tempfile
+
+    wanted = os.environ.get("GRADIO_TEMP_DIR") or None
+    if wanted:
+        Path(wanted).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="labels4free-uploads-", dir=wanted))
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    return folder
