@@ -1,14 +1,19 @@
-"""``python3 -m benchmarks.generator``: our generator against its naive twin, in one run.
+"""``python3 -m benchmarks.generator``: our generator against others, in one run.
 
-Both compute the same pictures from the same weights at 256 px with the published 512-channel tables. Printed are the
-median seconds a picture over alternating repetitions, the ratio of the pair, and the peak memory of a process that
-runs only one of them. Then the price of a background and a mask, and what bfloat16 changes.
+All compute the same pictures from the same weights at 256 px with the published 512-channel tables: ours, its naive
+twin and, with ``--reference FOLDER``, NVIDIA's own program (a checkout of NVlabs/stylegan2-ada-pytorch). Printed are
+the median seconds a picture over alternating repetitions, the ratio of each pair, and the peak memory of a process that
+runs only one of them. Then the price of a background and a mask, what bfloat16 changes, and how many pictures a second
+a generator is trained with.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import os
+import platform
 import re
 import statistics
 import subprocess
@@ -20,8 +25,11 @@ from pathlib import Path
 import torch
 
 from l4f_plugin.networks import AlphaNetwork, Generator, GeneratorConfig
+from l4f_plugin.processor import bfloat16_support
 
 from .naive_generator import NaiveGenerator
+from .reference_generator import load_reference
+from .training_speed import rounds
 
 BATCH_SIZES = (1, 4)
 
@@ -32,6 +40,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--reference", type=Path, metavar="FOLDER", help="checkout of NVlabs/stylegan2-ada-pytorch")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--peak-memory-of", choices=["ours", "naive", "ours-bfloat16"], help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -39,7 +48,7 @@ def main() -> None:
     if args.peak_memory_of:
         print(_peak_memory(args.peak_memory_of, args.resolution))
         return
-    report = measure(args.resolution, args.repetitions)
+    report = measure(args.resolution, args.repetitions, args.reference)
     print(json.dumps(report, indent=1) if args.json else _as_text(report))
 
 
@@ -59,11 +68,18 @@ def build(resolution: int) -> tuple[Generator, NaiveGenerator, AlphaNetwork]:
 
 
 @torch.inference_mode()
-def measure(resolution: int, repetitions: int) -> dict:
+def measure(resolution: int, repetitions: int, reference: Path | None = None) -> dict:
     """Seconds, ratios and deviations, as printed by ``main``."""
     generator, naive, alpha = build(resolution)
     synthesis = generator.synthesis
-    report: dict = {"resolution": resolution, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    others: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"naive": naive}
+    if reference is not None:
+        others["NVIDIA"] = load_reference(reference, generator)
+    report: dict = {
+        "processor": _processor(), "instruction sets up to": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
+        "bfloat16 by": bfloat16_support().value, "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "resolution": resolution,
+    }
     for count in BATCH_SIZES:
         w_plus = generator.truncate(generator.mapping(torch.randn(count, 512)))
 
@@ -77,19 +93,21 @@ def measure(resolution: int, repetitions: int) -> dict:
             finally:
                 synthesis.feature_dtype = torch.float32
 
-        reference = naive(w_plus)
-        deviation = (ours().image - reference).abs().max() / reference.abs().max()
+        image = ours().image
         masks = [alpha(run().features) for run in (ours, ours_bfloat16)]
-        seconds = _alternate([ours, ours_bfloat16, lambda codes=w_plus: naive(codes)], repetitions)
+        runs = {"ours float32": ours, "ours bfloat16": ours_bfloat16}
+        runs |= {f"{name} float32": functools.partial(run, w_plus) for name, run in others.items()}
+        seconds = dict(zip(runs, _alternate(list(runs.values()), repetitions), strict=True))
         report[f"batch {count}"] = {
-            "seconds a picture": {
-                "naive float32": statistics.median(seconds[2]) / count,
-                "ours float32": statistics.median(seconds[0]) / count,
-                "ours bfloat16": statistics.median(seconds[1]) / count,
+            "seconds a picture": {name: statistics.median(times) / count for name, times in seconds.items()},
+            **{
+                f"{name} float32 / {kind}": _ratio(seconds[f"{name} float32"], seconds[kind])
+                for name in others for kind in ("ours float32", "ours bfloat16")
             },
-            "naive / ours float32": _ratio(seconds[2], seconds[0]),
-            "naive / ours bfloat16": _ratio(seconds[2], seconds[1]),
-            "deviation float32 (relative to the largest value)": deviation.item(),
+            **{
+                f"deviation of ours from {name} (relative to the largest value)": _deviation(image, run(w_plus))
+                for name, run in others.items()
+            },
             "deviation bfloat16 of the mask (largest, mean)": [
                 (masks[1] - masks[0]).abs().max().item(),
                 (masks[1] - masks[0]).abs().mean().item(),
@@ -104,10 +122,31 @@ def measure(resolution: int, repetitions: int) -> dict:
 
     seconds = _alternate([with_background_and_mask, lambda: synthesis(w_plus)], repetitions)
     report["subject + background + mask / subject, batch 4"] = _ratio(seconds[0], seconds[1])
+    report["training at 128 px"] = _measure_training(repetitions)
     report["peak memory MiB over importing torch"] = {
         kind: _measure_peak_memory(kind, resolution) for kind in ("naive", "ours", "ours-bfloat16")
     }
     return report
+
+
+def _measure_training(repetitions: int) -> dict:
+    pairs = {dtype: [rounds(dtype, chosen) for chosen in (True, False)] for dtype in ("bfloat16", "float32")}
+    report = {}
+    for dtype, pair in pairs.items():
+        seconds = _alternate([train for train, _ in pair], repetitions)
+        rates = [pictures / statistics.median(times) for (_, pictures), times in zip(pair, seconds, strict=True)]
+        report[f"{dtype}: pictures a second, PyTorch's own convolutions, ratio"] = [*rates, _ratio(*seconds[::-1])]
+    return report
+
+
+def _deviation(image: torch.Tensor, of: torch.Tensor) -> float:
+    return ((image - of).abs().max() / of.abs().max()).item()
+
+
+def _processor() -> str:
+    """Its name as Linux knows it."""
+    names = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="ascii"))
+    return names[1] if names else platform.machine()
 
 
 def _alternate(runs: list[Callable[[], object]], repetitions: int) -> list[list[float]]:

@@ -20,7 +20,7 @@ MOST_LINES = 350
 # The engine from the ground up: a part imports from lower storeys only. Rooms of one storey do not know each
 # other, but for the workshops, which share their data sets and measures.
 STOREYS = [
-    {"errors"},
+    {"errors", "processor"},
     {"networks", "compositing", "runtime", "mask_probe"},
     {"checkpoints"},
     {"images"},

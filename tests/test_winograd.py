@@ -8,11 +8,12 @@ import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from l4f_plugin.networks import winograd
-from l4f_plugin.networks.winograd import modulated_convolution, winograd_convolution
+from l4f_plugin.networks import convolution, winograd
+from l4f_plugin.networks.convolution import modulated_convolution
+from l4f_plugin.networks.winograd import winograd_convolution
 
-# Largest error, as a part of the largest output.
-TOLERANCES = {torch.float32: 3e-5, torch.bfloat16: 0.02}
+# Largest error, as a part of the largest output. Maps kept in bfloat16 are rounded twice, the sums are not.
+TOLERANCES = {torch.float32: 3e-5, torch.bfloat16: 0.01}
 
 
 def operands(samples: int, channels: int, outputs: int, height: int, width: int) -> list[torch.Tensor]:
@@ -38,7 +39,7 @@ def assert_near(y: torch.Tensor, expected: torch.Tensor, tolerance: float) -> No
     outputs=some.integers(1, 9),
     height=some.integers(1, 12).map(lambda count: 4 * count),
     width=some.integers(1, 12).map(lambda count: 4 * count),
-    dtype=some.sampled_from(list(winograd.TILINGS)),
+    dtype=some.sampled_from(list(TOLERANCES)),
     tiles_at_once=some.integers(1, 40),
 )
 def test_equals_the_plain_convolution(samples, channels, outputs, height, width, dtype, tiles_at_once):
@@ -52,28 +53,18 @@ def test_equals_the_plain_convolution(samples, channels, outputs, height, width,
     assert_near(y, plain(x, style, weight), TOLERANCES[dtype])
 
 
-def on_both_axes(matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    if matrix.shape[1] < values.numel():
-        matrix = torch.kron(matrix, matrix)
-    return matrix.double() @ values.flatten()
+def test_the_matrices_give_the_convolution_without_rounding():
+    tile, taps = torch.randn(6, 6, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    A, B, G = (matrix.double() for matrix in (winograd.A, winograd.B, winograd.G))
+    expected = functional.conv2d(tile[None, None], taps[None, None])[0, 0]
+    torch.testing.assert_close(A @ ((G @ taps @ G.T) * (B @ tile @ B.T)) @ A.T, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", list(winograd.TILINGS))
-def test_the_matrices_give_the_convolution_without_rounding(dtype):
-    tiling = winograd.TILINGS[dtype]
-    tile, taps = torch.randn(tiling.side, tiling.side, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
-    product = on_both_axes(tiling.G, taps) * on_both_axes(tiling.B, tile)
-    expected = functional.conv2d(tile[None, None], taps[None, None]).flatten()
-    torch.testing.assert_close(on_both_axes(tiling.A, product), expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", list(winograd.TILINGS))
-def test_large_maps_take_the_fast_way_and_agree_with_the_way_that_has_gradients(dtype, monkeypatch):
+def test_large_maps_take_the_fast_way_and_agree_with_the_way_that_has_gradients(monkeypatch):
     calls = []
-    fast = winograd.winograd_convolution
-    monkeypatch.setattr(winograd, "winograd_convolution", lambda *given: calls.append(1) or fast(*given))
+    fast = winograd_convolution
+    monkeypatch.setattr(convolution, "winograd_convolution", lambda *given: calls.append(1) or fast(*given))
     x, style, weight = operands(1, 256, 256, 64, 64)
-    x = x.to(dtype)
     weight.requires_grad_(True)
     with_gradient = modulated_convolution(x, style, weight)
     assert with_gradient.requires_grad
@@ -81,7 +72,7 @@ def test_large_maps_take_the_fast_way_and_agree_with_the_way_that_has_gradients(
     with torch.no_grad():
         without = modulated_convolution(x, style, weight)
         assert len(calls) == 1
-        assert_near(without, with_gradient.detach().double(), TOLERANCES[dtype])
+        assert_near(without, with_gradient.detach().double(), TOLERANCES[torch.float32])
         modulated_convolution(x[:, :, :32], style, weight)
         modulated_convolution(x[:, :, :-1], style, weight)
         modulated_convolution(x[:, :8], style[:, :8], weight[:, :8])

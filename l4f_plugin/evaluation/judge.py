@@ -24,6 +24,7 @@ from torch.nn import functional
 from ..checkpoints.training_state import load_training_state, save_training_state
 from ..errors import UserError
 from ..networks import UNet
+from ..processor import bfloat16_is_native
 from .distortion import distort
 from .labelled import LabelledPictures, fingerprint, load_split
 from .masks import MaskMetrics, compare_masks
@@ -129,7 +130,7 @@ def train_judge(
     `progress(done, total, message)` is called after each step.
     """
     device = torch.device(device)
-    mixed_precision = bfloat16_is_fast(device) if mixed_precision is None else mixed_precision
+    mixed_precision = bfloat16_is_native(device) if mixed_precision is None else mixed_precision
     precision = torch.autocast(device.type, dtype=torch.bfloat16) if mixed_precision else nullcontext()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -155,15 +156,6 @@ def train_judge(
         if progress is not None:
             progress(step + 1, total, f"judge of seed {seed}: step {step + 1:4} of {total}, loss {loss.item():.3f}")
     return Judge(network.eval(), settings, seed, device)
-
-
-def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether the device has arithmetic for bfloat16; elsewhere it is emulated, slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    # Without this function (torch before 2.4 lacks it) there is no public way to know.
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.type == "cpu" and supported is not None and supported()
 
 
 def _learning_rate_share(position: float) -> float:

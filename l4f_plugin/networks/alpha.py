@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from .convolution import convolution
 from .ops import leaky_relu
 
 
@@ -50,7 +51,7 @@ class AlphaNetwork(nn.Module):
 
 
 def _project(projection: nn.Conv2d, x: Tensor) -> Tensor:
-    return functional.conv2d(x, projection.weight.to(x.dtype), projection.bias.to(x.dtype)).float()
+    return convolution(x, projection.weight, projection.bias).float()
 
 
 def _upsample(x: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from .convolution import convolution
 from .ops import ACTIVATION_GAIN, Linear, fir_downsample, fir_filter, leaky_relu_
 
 DEVIATION_GROUP = 4
@@ -56,11 +56,9 @@ class Convolution(nn.Module):
             x = fir_downsample(x)  # only the samples that a 1x1 convolution of stride 2 would read
         elif self.downsample:
             x, padding, stride = fir_filter(x, padding=2), 0, 2
-        weight = (self.weight * (self.gain * output_gain)).to(x.dtype)
-        bias = None
-        if self.bias is not None:
-            bias = (self.bias * (ACTIVATION_GAIN * output_gain)).to(x.dtype)
-        x = functional.conv2d(x, weight, bias, stride=stride, padding=padding)
+        weight = self.weight * (self.gain * output_gain)
+        bias = None if self.bias is None else self.bias * (ACTIVATION_GAIN * output_gain)
+        x = convolution(x, weight, bias, stride=stride, padding=padding)
         if self.activate:
             x = leaky_relu_(x)
         return x if self.clamp is None else x.clamp(-self.clamp * output_gain, self.clamp * output_gain)

@@ -7,8 +7,8 @@ Two things are added to the published network, both needed by Labels4Free (Abdal
 
 Modulation is applied to the activations instead of the weights: with style s, weight W and demodulation d the
 published W'_oi = d_o W_oi s_i is a diagonal scaling on either side of one convolution shared by the whole batch,
-which is the same sum and several times as fast as one weight per sample. Large maps of which no gradient is wanted are
-convolved with fewer multiplications (``winograd.py``).
+which is the same sum and several times as fast as one weight per sample. How a convolution is computed is decided in
+``convolution.py``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from .convolution import by_winograd, doubling_convolution, modulated_convolution
 from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu_, normalise_second_moment
-from .winograd import LEAST_SIDE, modulated_convolution, winograd_pays
+from .winograd import LEAST_SIDE
 
 MAPPING_LEARNING_RATE_MULTIPLIER = 0.01
 OnStep = Callable[[], None]
@@ -160,13 +160,12 @@ class StyledConvolution(nn.Module):
             return False
         if self.upsample:
             return 2 * x.shape[2] >= LEAST_SIDE
-        return x.shape[2] >= LEAST_SIDE and not winograd_pays(x, style, self.weight)
+        return x.shape[2] >= LEAST_SIDE and not by_winograd(x, style, self.weight)
 
     def _convolve(self, x: Tensor, style: Tensor, on_step: OnStep = lambda: None) -> Tensor:
         if not self.upsample:
             return modulated_convolution(x, style, self.weight, on_step)
-        weight = self.weight.to(x.dtype).transpose(0, 1)
-        x = functional.conv_transpose2d(x * _per_channel(style, x), weight, stride=2)  # [N, O, 2h + 1, 2w + 1]
+        x = doubling_convolution(x * _per_channel(style, x), self.weight.transpose(0, 1))  # [N, O, 2h + 1, 2w + 1]
         return fir_filter(x, padding=1, gain=4.0)  # [N, O, 2h, 2w]
 
     def _activate(self, x: Tensor, demodulation: Tensor, noise: Tensor | None, memory: Tensor | None = None) -> Tensor:

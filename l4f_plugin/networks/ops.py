@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from .convolution import convolution
+
 ACTIVATION_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 FIR_TAPS = 4
@@ -86,7 +88,7 @@ class _FirFilter(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, padding: int, gain: float) -> Tensor:
         ctx.padding, ctx.gain = padding, gain
-        return functional.conv2d(x, fir_kernel(x, gain), padding=padding, groups=x.shape[1])
+        return convolution(x, fir_kernel(x, gain), padding=padding, groups=x.shape[1])
 
     @staticmethod
     def backward(ctx, gradient: Tensor):

@@ -6,13 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from ..processor import bfloat16_is_native
+
 
 def fastest_dtype(device: torch.device) -> str:
     """Precision for feature maps in training: bfloat16 where the processor computes in it, else float32."""
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bfloat16" if native else "float32"
+    return "bfloat16" if bfloat16_is_native(device) else "float32"
 
 
 def autocast(device: torch.device, dtype: str) -> AbstractContextManager:
