@@ -169,7 +169,7 @@ def read_infotext(source: Source) -> str | None:
 
 def picture_size(source: str | Path | bytes | IO[bytes]) -> tuple[int, int]:
     """Width and height in pixels, as the header says. Errors as in `load_picture`."""
-    with _open(source, _name_of(source)) as picture:
+    with open_picture(source) as picture:
         return picture.size
 
 
