@@ -165,7 +165,7 @@ def test_the_command_says_what_to_change(pictures, tmp_path, capsys, monkeypatch
                           512, "--channel-max", 16, "--batch-size", 4, "--pictures", 12, "--device", "cpu")[3:]]
     assert cli.main([*arguments, "--learning-rate", "1e30"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "diverged" in said and "lower --learning-rate" in said
+    assert "diverged" in said and "a lower learning rate" in said
     assert not (tmp_path / "r/bundle").exists()
     assert cli.main(arguments) == 0
     assert (tmp_path / "r/bundle/config.json").is_file()

@@ -31,8 +31,8 @@ STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
 DIVERGED_FILE = "diverged"
-_REMEDIES = {"learning_rate": "a lower --learning-rate", "r1_weight": "a larger --r1-weight",
-             "feature_dtype": "--dtype float32"}
+_REMEDIES = {"learning_rate": "a lower learning rate (--learning-rate)", "r1_weight": "more R1 (--r1-weight)",
+             "feature_dtype": "float32 (--dtype)"}
 
 
 class Trainer(Protocol):
@@ -171,8 +171,8 @@ def _saved_state_kept(trainer: Trainer, folder: Path) -> Iterator[None]:
         (folder / DIVERGED_FILE).touch()
         raise UserError(
             f"The training diverged after {trainer.pictures_seen:,} pictures (its numbers are no longer finite) and "
-            f"was stopped; the last good state is kept in {folder}, and the same command goes on from there with "
-            f"{' or '.join(helpful)}."
+            f"was stopped; the last good state is kept in {folder}, and the training goes on from there with "
+            f"{', '.join(helpful[:-1])}{' or ' if helpful[1:] else ''}{helpful[-1]}."
         ) from None
 
 
