@@ -374,4 +374,7 @@ def test_a_photo_is_what_it_says(pipeline):
     assert isinstance(photo, Photo) and photo.picture().size == (40, 30)
     assert np.array_equal(np.asarray(photo.cutout())[..., 3], np.asarray(photo.mask()))
     assert set(np.unique(np.asarray(photo.mask(0.5)))) <= {0, 255}
-    assert photo.required_alpha() is photo.alpha
+    assert photo.required_alpha() is photo.alpha and photo in {photo}
+    student = pipeline.config.files["student.safetensors"].sha256
+    assert photo.origin.student == student[:8] and photo.origin.class_name == "tiny"
+    assert PhotoOrigin.of(b"", dataclasses.replace(pipeline.config, files={})).student == "none"

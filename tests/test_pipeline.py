@@ -288,7 +288,9 @@ def test_edges_are_edited_before_the_swap(pipeline, samples):
     assert EdgeOptions() == EdgeOptions(threshold=None, grow=0, feather=0, keep_largest=False)
     fields = parse_infotext(result.infotext)
     assert fields["Threshold"] == "0.6" and fields["Grow"] == "2" and fields["Background"] == "#000000"
-    assert fields["Largest piece only"] == "True"
+    assert fields["Largest piece only"] == "True" and fields["Feather"] == "1.5"
+    plain = parse_infotext(pipeline.swap(sample, "#000000").infotext)
+    assert not {"Threshold", "Grow", "Feather", "Largest piece only"} & plain.keys()
 
 
 # Results
@@ -299,6 +301,7 @@ def test_a_sample_as_pictures(samples):
     assert np.array_equal(np.asarray(sample.picture()), sample.image)
     assert np.array_equal(np.asarray(sample.mask()), np.rint(sample.alpha * 255).astype(np.uint8))
     assert set(np.unique(sample.mask(0.5))) <= {0, 255}
+    assert len({sample, *samples}) == len(samples), "told apart by what they are, not by their pixels"
     cutout = sample.cutout()
     assert cutout.mode == "RGBA"
     assert np.array_equal(np.asarray(cutout)[..., 3], np.asarray(sample.mask()))
@@ -428,7 +431,8 @@ def test_backgrounds_are_read_as_people_write_them():
     assert (seed.kind, seed.seed, seed.label) == ("seed", 2**32 - 1, "seed:4294967295")
     assert Background.parse(seed) is seed
     grey = Background.parse(np.full((3, 4), 9, np.uint8))
-    assert grey.kind == grey.label == "picture" and grey.picture.shape == (3, 4, 3) and (grey.picture == 9).all()
+    assert len({grey, seed}) == 2 and grey.kind == grey.label == "picture"
+    assert grey.picture.shape == (3, 4, 3) and (grey.picture == 9).all()
     for shape, dtype in (((4,), np.uint8), ((2, 2, 2, 3), np.uint8), ((4, 4, 3), np.float32)):
         with pytest.raises(UserError, match="must be uint8"):
             Background.parse(np.zeros(shape, dtype))
