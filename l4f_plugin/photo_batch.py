@@ -12,6 +12,7 @@ from PIL import Image
 
 from .animations import write_animation
 from .arguments import Background, EdgeOptions
+from .checkpoints.likeness import stranger
 from .errors import UserError
 from .frames import Timing, first_frame_only, frames, timing_of
 from .images import read_infotext, write_png
@@ -33,7 +34,8 @@ class PhotoResult:
 
     `source` is its file, or the archive it is in, and `name` what it is called there. `files` maps mask, cutout and,
     where a background was chosen, composite to PNG files; empty where a `problem` is told. `kept` says that they were
-    there already, `notes` are sentences about what a person would not expect.
+    there already, `notes` are sentences about what a person would not expect. `confidence` is that of the `Photo`, the
+    least of an animation's; None where it is not known, as for files that were there already.
     """
 
     source: Path
@@ -42,6 +44,7 @@ class PhotoResult:
     kept: bool = False
     name: str = ""
     notes: tuple[str, ...] = ()
+    confidence: float | None = None
 
 
 def find_photos(paths: Iterable[Path]) -> PictureSet:
@@ -124,9 +127,10 @@ def _segment_one(
             notes.append(note)
         if not again and _are_there(files, text):
             return PhotoResult(picture.path, files, None, True, picture.name, tuple(notes))
-        placed = []
+        placed, confidences = [], []
         for frame in [source] if timing is None else frames(source, len(timing.durations)):
             photo = pipeline.segment_photo(frame, cancel=token)
+            confidences.append(photo.confidence)
             placed.append(pipeline.swap(photo, wanted, cancel=token, **vars(edge)))
     except UserError as error:
         if pipeline.bundle.student is None:
@@ -135,7 +139,10 @@ def _segment_one(
     parts = {"mask": "alpha", "cutout": "cutout", "composite": "composite"}
     for kind in reversed(files):  # the mask last: where it is, the others are
         _write(files[kind], [getattr(one, parts[kind]) for one in placed], text, timing)
-    return PhotoResult(picture.path, files, None, False, picture.name, tuple(notes))
+    confidence = min(confidences) if None not in confidences else None
+    if note := stranger(pipeline.config.title, confidence):
+        notes.append(note)
+    return PhotoResult(picture.path, files, None, False, picture.name, tuple(notes), confidence)
 
 
 def _write(path: Path, pictures: Sequence[Image.Image], text: str, timing: Timing | None) -> None:

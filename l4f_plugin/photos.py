@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import __version__, compositing, matting
+from . import __version__, compositing, matting, recognition
 from .arguments import Background, EdgeOptions
 from .checkpoints.config import BundleConfig
 from .checkpoints.files import open_plain
 from .errors import UserError
 from .images import Source, cover_fit, infotext, load_layers
-from .networks import Student
+from .networks import Discriminator, Student
 from .samples import Sample, SwapResult, edit_fields, put_before
 
 LONGEST_SIDES = 4  # of what the student sees, in sides of the pictures it learned from
@@ -48,12 +48,14 @@ class Photo:
     """A photograph with the mask of its subject.
 
     `image` uint8 RGB `[H, W, 3]`, upright and in sRGB; `alpha` float32 `[H, W]` in [0, 1]. `origin` tells which file it
-    is and what segmented it.
+    is and what segmented it. `confidence` in [0, 1] is the share of the class's own pictures that look less like it;
+    None where the class has nothing to compare with.
     """
 
     image: np.ndarray
     alpha: np.ndarray
     origin: PhotoOrigin
+    confidence: float | None = None
     # What a `Sample` tells besides, and a photograph has not.
     seed: None = None
     w_plus: None = None
@@ -81,16 +83,28 @@ class Photo:
         return self.origin.infotext(**more)
 
 
-def find_subject(student: Student, source: Source, device: torch.device, config: BundleConfig) -> Photo:
+def find_subject(
+    student: Student,
+    source: Source,
+    device: torch.device,
+    config: BundleConfig,
+    discriminator: Discriminator | None = None,
+) -> Photo:
     """Reads a photograph and finds its subject; `config` is that of the student's class.
 
-    Where the file is transparent already, it stays so. Raises `UserError` as `images.load_layers` does.
+    The class's `discriminator` says, where the config holds a likeness, how much this looks like the class. Where the
+    file is transparent already, it stays so. Raises `UserError` as `images.load_layers` does.
     """
     image, transparency = load_layers(source)
-    alpha = matting.refine(image, coarse_alpha(student, image, device))
+    coarse = coarse_alpha(student, image, device)
+    confidence = None
+    if discriminator is not None and config.likeness is not None:
+        verdict = recognition.verdict_of(discriminator, config, image, coarse)
+        confidence = config.likeness.confidence(verdict, recognition.doubt_of(coarse))
+    alpha = matting.refine(image, coarse)
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
-    return Photo(image, alpha, PhotoOrigin.of(source, config))
+    return Photo(image, alpha, PhotoOrigin.of(source, config), confidence)
 
 
 @torch.inference_mode()

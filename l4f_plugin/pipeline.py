@@ -22,12 +22,13 @@ from .arguments import (
     check_seeds,
     check_truncation_psi,
 )
-from .checkpoints.bundle import Bundle
+from .checkpoints.bundle import Bundle, load_discriminator
 from .checkpoints.config import BundleConfig
 from .checkpoints.hub import HubMixin
 from .drawing import Style, crop_of, style_codes, synthesise
 from .errors import UserError
 from .images import Source
+from .networks import Discriminator
 from .photos import Photo, find_subject, place
 from .provenance import Recipe, WPlus, recipe_of, refuse_photograph, required_recipe
 from .random_inputs import RandomInputs, stacked_noise
@@ -252,13 +253,21 @@ class Labels4FreePipeline(HubMixin):
     def segment_photo(self, source: Source, *, cancel: CancelToken | None = None) -> Photo:
         """A photograph of the class, of any size, with its mask at that size: `Photo`, which `swap` takes too.
 
-        `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. Raises `UserError` for a
+        `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. `Photo.confidence` and
+        `checkpoints.likeness.stranger` tell whether it looks like the class at all. Raises `UserError` for a
         class that has no photo segmenter, and for what is missing, damaged, too large or no picture; `Cancelled`.
         """
         if self.bundle.student is None:
             refuse_photograph(self.config.title)
         with self._ready(cancel or CancelToken()):
-            return find_subject(self.bundle.student, source, self.device, self.config)
+            return find_subject(self.bundle.student, source, self.device, self.config, self._judge())
+
+    def _judge(self) -> Discriminator | None:
+        """What tells photographs of something else, read when the first photograph comes; None where there is none."""
+        bundle = self.bundle
+        if bundle.discriminator is None and bundle.config.likeness and bundle.folder:
+            bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
+        return bundle.discriminator
 
     def _check_class(self, recipe: Recipe) -> None:
         drawn, name = recipe.class_name, self.config.class_name

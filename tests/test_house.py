@@ -29,6 +29,7 @@ STOREYS = [
     {"animations", "picture_files"},
     {"provenance", "random_inputs"},
     {"samples", "matting", "drawing"},
+    {"recognition"},
     {"photos"},
     {"pipeline"},
     {"model_cache", "motion", "photo_batch", "projection"},

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from l4f_plugin.arguments import Background, EdgeOptions
+from l4f_plugin.checkpoints.likeness import stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import picture_size
@@ -134,8 +135,10 @@ class Operations:
         else:
             subject = seed
         sample = self._engine.segment(entry.name, subject, token, truncation_psi=truncation_psi)
-        area = float(sample.required_alpha().mean())
-        details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "note": note}
+        area, confidence = float(sample.required_alpha().mean()), getattr(sample, "confidence", None)
+        notes = [sentence for sentence in (note, stranger(entry.title, confidence)) if sentence]
+        details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "confidence": confidence,
+                   "note": " ".join(notes) or None}
         return Result(_images(sample), _stem(entry.name, sample.seed), sample.infotext(), details)
 
 

@@ -122,7 +122,8 @@ class PhotosPanel:
             if result.problem:
                 problems.append(f"{result.source.name} ({without_paths(result.problem)})")
             else:
-                notes += map(without_paths, result.notes)
+                which = f"{result.name}: " if len(files) > 1 else ""
+                notes += [which + without_paths(note) for note in result.notes]
                 name = result.files["mask"].name.removesuffix("_alpha.png")
                 shown.results[name], shown.before[name] = result, reduced(result.source, shown.folder)
             if number < len(files):

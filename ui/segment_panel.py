@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from l4f_plugin.checkpoints.likeness import stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
@@ -167,6 +168,8 @@ class SegmentPanel:
         what = what if sample.seed is None else text("segment.of_seed", seed=sample.seed)
         words = text("segment.done", title=entry.title, subject=what, area=area)
         if isinstance(subject, bytes) and (note := first_frame_only(subject, text("api.the_picture"))):
+            words += ". " + note
+        if note := stranger(entry.title, getattr(sample, "confidence", None)):
             words += ". " + note
         yield {
             self.choice.dropdown: entry.name,

@@ -42,7 +42,8 @@ _Network = TypeVar("_Network", bound=nn.Module)
 class Bundle:
     """An object class in memory. `generator.latent_avg` is set; networks are in eval mode, float32.
 
-    `model_card` is the text of the bundle's README; None asks for one made from the config.
+    `model_card` is the text of the bundle's README; None asks for one made from the config. `folder` is where it was
+    read from.
     """
 
     config: BundleConfig
@@ -52,6 +53,7 @@ class Bundle:
     discriminator: Discriminator | None = None
     student: Student | None = None
     model_card: str | None = None
+    folder: Path | None = None
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their file without suffix."""
@@ -89,7 +91,7 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False,
     discriminator = load_discriminator(folder, device=device) if with_discriminator else None
     if config.student and stored("student"):
         student = load("student", lambda: Student(config.student))
-    return Bundle(config, generator, alpha, background, discriminator, student, read_model_card(folder))
+    return Bundle(config, generator, alpha, background, discriminator, student, read_model_card(folder), folder)
 
 
 def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> Discriminator | None:

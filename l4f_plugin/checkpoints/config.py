@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import UserError
 from .files import open_plain, unreadable
+from .likeness import Likeness
 
 if TYPE_CHECKING:  # a list of classes is read without torch
     from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, StudentConfig
@@ -23,8 +24,8 @@ MAXIMUM_CONFIG_BYTES = 1 << 22
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 ALPHA_ORIGINS = ("learned", "imported")
-NETWORK_FILES = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "discriminator.safetensors",
-                 "student.safetensors")
+NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
+NETWORK_FILES = tuple(f"{name}.safetensors" for name in NETWORKS)
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
 _Parsed = TypeVar("_Parsed")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,7 +49,7 @@ class BundleConfig:
     cars are drawn letter-boxed and keep rows 64..448. `latent_avg [style_dim]` is the mean of w. `alpha_origin` tells
     whether the alpha network was "learned" by this program or "imported" from a published checkpoint, None where
     nobody noted it: an imported one is not passed on. `student` describes the segmenter of photographs, None where the
-    class has none.
+    class has none, and `likeness` what tells photographs of something else.
     """
 
     class_name: str
@@ -64,6 +65,7 @@ class BundleConfig:
     alpha_hidden_channels: int = 3
     alpha_origin: str | None = None
     student: StudentConfig | None = None
+    likeness: Likeness | None = None
     files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)
     schema_version: int = SCHEMA_VERSION
 
@@ -149,7 +151,7 @@ def _read(folder: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:
             raise _Invalid("it is not an object")
         _integer(data, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
         return parse(data)
-    except _Invalid as error:
+    except (_Invalid, ValueError) as error:
         raise UserError(f"{path} is not valid: {error}; fetch the bundle again or mend the file.") from error
 
 
@@ -195,6 +197,7 @@ def _parse(data: dict[str, Any]) -> BundleConfig:
         alpha_hidden_channels=_integer(data, "alpha_hidden_channels", 1, 64),
         alpha_origin=_alpha_origin(data.get("alpha_origin")),
         student=student,
+        likeness=Likeness.parse(data.get("likeness")),
         files=files,
     )
 

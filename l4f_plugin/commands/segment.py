@@ -136,7 +136,7 @@ def _segment_photos(
         print_json({
             "class": pipeline.config.class_name,
             "photos": [{"source": result.source, "name": result.name, "problem": result.problem, "kept": result.kept,
-                        "notes": result.notes, **result.files} for result in results],
+                        "notes": result.notes, "confidence": result.confidence, **result.files} for result in results],
             "passed_over": photos.passed_over,
             "zip": archive,
         })

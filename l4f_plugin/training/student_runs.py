@@ -11,7 +11,9 @@ import torch
 from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
 from ..errors import Cancelled, UserError
 from ..networks import Student
+from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
+from ..recognition import doubt_of, likeness_of, verdict_of
 from .cut_pictures import CutPictures, drawn_pictures
 from .loop import resume, train
 from .precision import fastest_dtype
@@ -19,6 +21,7 @@ from .runs import BUNDLE_FOLDER, check_run_folder, networks_digest, short_run
 from .student import StudentSettings, StudentTrainer
 
 PICTURES_FOLDER = "pictures"
+COMPARED = 1_000  # pictures, with which photographs are compared
 
 
 def train_student(
@@ -56,10 +59,31 @@ def train_student(
         finished = False
     else:
         finished = _train(settings, pictures, out, device, report, loop_options, lambda student: _save(
-            dataclasses.replace(bundle, student=student), out / BUNDLE_FOLDER, report))
+            compared(dataclasses.replace(bundle, student=student), pictures, device), out / BUNDLE_FOLDER, report))
     if not finished:
         report("Stopped; the same command goes on from there.")
     return finished
+
+
+def compared(
+    bundle: Bundle, pictures: CutPictures, device: torch.device | str = "cpu", count: int = COMPARED
+) -> Bundle:
+    """The bundle with what tells photographs of something else; as it is where it has no discriminator.
+
+    The discriminator looks at ``count`` pictures as the class draws them at psi 1, the segmenter at subjects of
+    ``pictures`` before the backgrounds of others.
+    """
+    if bundle.discriminator is None:
+        return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=None))
+    pipeline = Labels4FreePipeline(bundle, device)
+    drawn = pipeline.stream(range(count), truncation_psi=1.0, batch_size=10, with_background=False)
+    verdicts = [verdict_of(bundle.discriminator, bundle.config, one.image, one.required_alpha()) for one in drawn]
+    parts = pictures.batch(count, torch.Generator().manual_seed(0))
+    swapped = torch.lerp(parts[:, 4:].roll(1, dims=0), parts[:, :3], parts[:, 3:4])
+    images = (swapped * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    doubts = [doubt_of(coarse_alpha(bundle.student, image, pipeline.device)) for image in images]
+    likeness = likeness_of(verdicts, doubts)
+    return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=likeness))
 
 
 def train_ceiling(

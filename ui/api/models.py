@@ -57,6 +57,7 @@ class Segmented(BaseModel):
     class_name: str = _field("class", alias="class")
     seed: int | None = _field("segment_seed")
     mask_area: float = _field("mask_area")
+    confidence: float | None = _field("confidence")
     note: str | None = _field("note")
     images: dict[str, str] = _field("images")
     infotext: str = _field("infotext")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from l4f_plugin.checkpoints.likeness import stranger
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.images import INFOTEXT_KEY
 from l4f_plugin.provenance import recipe_of
@@ -90,12 +91,13 @@ def cut_out(pp: Any, class_name: str | None, result: str) -> None:
     title = text("app.title")
     try:
         with within_a_job_of_the_host():
-            cutout, mask, stem, infotext = _segmented(pp, class_name)
+            cutout, mask, stem, infotext, note = _segmented(pp, class_name)
         wanted = mask if result == "mask" else cutout
         ending = "_alpha" if result == "mask" else "_cutout"
         outputs = workspace().outputs
         [preview] = outputs.preview({f"{stem}{ending}.png": wanted}, infotext)
-        pp.info[title] = text("host.extras_saved", name=outputs.keep(preview).name)
+        words = text("host.extras_saved", name=outputs.keep(preview).name)
+        pp.info[title] = f"{words}. {note}" if note else words
         pp.image = _for_the_host(wanted)
         if hasattr(pp, "nametags"):
             pp.nametags.append(result)
@@ -129,20 +131,25 @@ def restore_alpha(params: Any) -> None:
         params.image.putalpha(alpha)
 
 
-def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Image, str, str]:
-    """Cut-out, mask, the start of a file name, infotext. Raises `UserError` where the picture has no mask."""
+def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Image, str, str, str | None]:
+    """Cut-out, mask, the start of a file name, infotext, and what is to be said.
+
+    Raises `UserError` where the picture has no mask.
+    """
     engine, picture, token = workspace().engine, pp.image, HostToken(runs=True)
     if note := getattr(pp, _NOTE, None):
         picture.info.setdefault(INFOTEXT_KEY, note)
     recipe = recipe_of(picture)
-    name = engine.entry(recipe.class_name if recipe else class_name or engine.default_class()).name
+    entry = engine.entry(recipe.class_name if recipe else class_name or engine.default_class())
+    name = entry.name
     found = engine.segment(name, recipe or picture, token)
     if recipe is None:
-        return found.cutout(), found.mask(), f"{slug(name)}_photo", found.infotext()
+        note = stranger(entry.title, found.confidence)
+        return found.cutout(), found.mask(), f"{slug(name)}_photo", found.infotext(), note
     mask = found.mask().resize(picture.size)
     if picture.size == found.mask().size and recipe.background is None:
         cutout = found.cutout()  # its edge is clean of the background
     else:
         cutout = picture.convert("RGB")
         cutout.putalpha(mask)
-    return cutout, mask, f"{slug(name)}_seed{recipe.seed:04d}", picture.info[INFOTEXT_KEY]
+    return cutout, mask, f"{slug(name)}_seed{recipe.seed:04d}", picture.info[INFOTEXT_KEY], None

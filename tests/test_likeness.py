@@ -1,0 +1,124 @@
+"""Whether a photograph looks like its class: the figures, what a bundle keeps of them, and where it is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from bundles import red_finder, tiny_bundle
+from PIL import Image
+
+from l4f_plugin import Labels4FreePipeline, photo_batch, recognition
+from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.checkpoints.likeness import LIMIT, Likeness, stranger
+from l4f_plugin.errors import UserError
+from l4f_plugin.training.cut_pictures import CutPictures
+from l4f_plugin.training.student_runs import compared
+
+KEPT = Likeness(2.0, 0.5, -4.0, 1.0)
+
+
+def test_confidence_is_about_the_share_of_pictures_that_look_less_like_the_class():
+    assert KEPT.confidence(2.0, -4.0) == pytest.approx(0.5)
+    assert KEPT.confidence(3.0, -4.0) == pytest.approx(1 - KEPT.confidence(1.0, -4.0))
+    assert KEPT.confidence(3.0, -4.0) > 0.9
+    assert KEPT.confidence(2.0, -1.0) < LIMIT < KEPT.confidence(2.0, -5.0)
+    random = np.random.default_rng(0)
+    verdicts, doubts = random.normal(2, 0.5, 2000), random.normal(-4, 1, 2000)
+    kept = recognition.likeness_of(verdicts, iter(doubts))
+    shares = [kept.confidence(*figures) for figures in zip(verdicts.tolist(), doubts.tolist(), strict=True)]
+    assert np.mean(np.less(shares, LIMIT)) == pytest.approx(LIMIT, abs=0.03)
+
+
+def test_doubt_tells_decided_masks_from_veils_and_from_nothing():
+    decided, veil, nothing = np.zeros((64, 64), np.float32), np.full((64, 64), 0.4, np.float32), np.zeros((64, 64))
+    decided[16:48, 16:48] = 1
+    assert recognition.doubt_of(decided) == pytest.approx(math.log(1e-3))
+    assert recognition.doubt_of(veil) == pytest.approx(math.log(0.4 * 4096 / (0.4 * 4096 + 10) + 1e-3), abs=1e-4)
+    nothing[0, 0] = 0.5
+    assert recognition.doubt_of(decided) < recognition.doubt_of(nothing) < recognition.doubt_of(veil)
+
+
+def test_the_discriminator_sees_the_part_around_the_subject_in_the_class_s_shape():
+    seen = []
+
+    class Watcher(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, pictures):
+            seen.append(pictures[0])
+            return pictures[:, :1, 0, 0] * 0 + len(seen)
+
+    config = dataclasses.replace(tiny_bundle().config, crop=(0, 32, 4, 28))
+    image = np.zeros((64, 200, 3), np.uint8)
+    image[:, 140:188] = 255  # 48 x 64, as the class's 24 x 32
+    alpha = np.zeros((64, 200), np.float32)
+    alpha[10:50, 154:174] = 1
+    assert recognition.verdict_of(Watcher(), config, image, alpha) == 1.5
+    first, mirrored = seen
+    assert (first[:, :, :4] == -1).all() and (first[:, :, 28:] == -1).all() and (first[:, :, 4:28] > 0.85).all()
+    assert torch.equal(mirrored[:, :, 4:28], first[:, :, 4:28].flip(2))
+
+
+def test_a_bundle_keeps_its_likeness_and_refuses_a_damaged_one(tmp_path):
+    bundle = tiny_bundle()
+    bundle.config = dataclasses.replace(bundle.config, likeness=KEPT)
+    save_bundle(bundle, tmp_path / "bundle")
+    assert load_bundle(tmp_path / "bundle").config.likeness == KEPT
+    path = tmp_path / "bundle" / "config.json"
+    written = json.loads(path.read_text())
+    good = written["likeness"]
+    for wrong in ([], {"verdict_mean": 1.0}, {**good, "doubt_deviation": 0}, {**good, "verdict_mean": "far"}):
+        path.write_text(json.dumps({**written, "likeness": wrong}))
+        with pytest.raises(UserError, match="likeness"):
+            read_config(tmp_path / "bundle")
+
+
+def test_strangers_are_named_and_others_are_not():
+    assert stranger("Avatar portraits", None) is None and stranger("Avatar portraits", LIMIT) is None
+    assert "does not look like Avatar portraits" in stranger("Avatar portraits", LIMIT - 0.001)
+
+
+@pytest.fixture(scope="module")
+def avatar():
+    return Labels4FreePipeline.from_pretrained("avatar")
+
+
+@pytest.mark.parametrize("kind", ["white", "black", "noise"])
+def test_pictures_of_nothing_are_told(kind, avatar, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3)).astype(np.uint8)
+    picture = {"white": np.full_like(noise, 255), "black": np.zeros_like(noise), "noise": noise}[kind]
+    Image.fromarray(picture).save(tmp_path / "nothing.png")
+    [result] = photo_batch.segment_photos(avatar, [tmp_path / "nothing.png"], tmp_path / "out")
+    assert result.problem is None and result.confidence < LIMIT
+    assert "does not look like Avatar portraits" in " ".join(result.notes)
+
+
+def test_most_of_what_the_class_draws_is_not_called_strange(avatar):
+    confidences = [avatar.segment_photo(sample.picture()).confidence for sample in avatar.generate(range(12))]
+    assert sum(confidence >= LIMIT for confidence in confidences) > 6
+
+
+def test_a_class_without_a_discriminator_has_no_opinion(avatar):
+    bundle = dataclasses.replace(avatar.bundle, discriminator=None, folder=None)
+    photo = type(avatar)(bundle).segment_photo(Image.new("RGB", (64, 64)))
+    assert photo.confidence is None
+    assert compared(bundle, None).config.likeness is None
+
+
+def test_what_is_kept_comes_from_the_class_s_own_pictures():
+    bundle = tiny_bundle()
+    bundle.student = red_finder()
+    parts = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 7)).astype(np.uint8)
+    kept = compared(bundle, CutPictures(parts), count=20).config.likeness
+    samples = Labels4FreePipeline(bundle).generate(range(20), truncation_psi=1.0)
+    verdicts = [recognition.verdict_of(bundle.discriminator, bundle.config, one.image, one.alpha) for one in samples]
+    assert kept.verdict_mean == pytest.approx(np.mean(verdicts), abs=1e-2)
+    assert all(map(math.isfinite, dataclasses.astuple(kept)))
