@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pages import pixels, run, status_of, wait_until
 from PIL import Image
 
+from l4f_plugin import runtime
 from l4f_plugin.checkpoints import catalogue
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext, read_infotext
@@ -513,6 +514,13 @@ def test_unload_empties_memory_and_says_so(page):
     assert "MB" in page.notices[0]
     page.header.release()
     assert "nothing to unload" in page.notices[1]
+
+
+def test_the_status_line_tells_what_the_server_takes(page, monkeypatch):
+    monkeypatch.setattr(runtime, "resident_memory", lambda: 700 << 20)
+    assert "server: 700 MB" in page.header.refresh()[page.header.state]
+    monkeypatch.setattr(runtime, "resident_memory", lambda: None)
+    assert "server:" not in page.header.refresh()[page.header.state]
 
 
 def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
