@@ -246,7 +246,7 @@ def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
             return batch[:, :1] * self.weight + torch.linspace(-3, 3, batch.shape[3])
 
     for (width, height), shape in [((64, 96), (48, 32)), ((16, 16), (32, 32)), ((400, 20), (6, 128)),
-                                   ((2, 4000), (128, 1))]:
+                                   ((2, 4000), (128, 1)), ((4000, 2), (1, 128))]:
         picture = np.zeros((height, width, 3), np.uint8)
         picture[:, width // 2 :] = 255
         coarse = coarse_alpha(Ramp(), picture, torch.device("cpu"))
