@@ -294,6 +294,7 @@ def test_blurred_background_shows_no_halo_of_the_subject():
     naive = np.abs(compositing.blur(picture, 6.0) - truth)[outside].mean()
     assert naive > 0.05
     assert clean < 0.25 * naive
+    assert np.array_equal(compositing.blurred_background(picture, alpha, 0)[alpha == 0], picture[alpha == 0])
 
 
 def test_edits_run_in_their_fixed_order():
