@@ -142,10 +142,10 @@ def test_parts_come_as_they_were_drawn_in_any_number():
 
 
 @pytest.mark.parametrize(
-    ("size", "side", "reduced"), [((8, 8), 8, 1), ((9, 8), 8, 2), ((16, 10), 8, 2), ((25, 7), 8, 4)]
+    ("size", "side", "reduced"), [((5, 5), 5, 1), ((9, 8), 8, 2), ((16, 10), 8, 2), ((25, 7), 8, 4)]
 )
 def test_large_pictures_are_averaged_down(size, side, reduced):
-    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 7), np.uint8)
     small = cut_pictures._reduced(picture, side)
     height, width = (length // reduced for length in size)
     expected = [[picture[reduced * i : reduced * (i + 1), reduced * j : reduced * (j + 1)].mean(axis=(0, 1))
@@ -195,12 +195,12 @@ def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monk
 
 @pytest.mark.parametrize(("good", "enough"), [(2, True), (1, False), (0, False)])
 def test_a_tenth_of_the_masks_must_be_worth_learning_from(tmp_path, good, enough):
-    drawer, said = Drawer(small=tuple(range(good, 20))), []
+    drawer, folder = Drawer(small=tuple(range(good, 29))), tmp_path / "of" / "a run"
     if enough:
-        assert len(drawn_pictures(drawer, tmp_path, 20, 16, said.append)) == good
+        assert len(drawn_pictures(drawer, folder, 29, 16)) == good
         return
-    with pytest.raises(UserError, match=rf"Only {good} of 20 masks .*left out: {20 - good} small"):
-        drawn_pictures(drawer, tmp_path, 20, 16, said.append)
+    with pytest.raises(UserError, match=rf"Only {good} of 29 masks .*left out: {29 - good} small"):
+        drawn_pictures(drawer, folder, 29, 16)
 
 
 def test_drawing_stops_between_pictures_and_says_when_the_disk_is_full(tmp_path, monkeypatch):
