@@ -42,7 +42,7 @@ def main() -> None:
             odd = torch.nn.functional.pad(x, (0, 1, 0, 1)).contiguous(memory_format=torch.channels_last)
             kinds: dict[str, tuple[Callable[..., Tensor], Tensor, Tensor]] = {
                 "3x3": (partial(convolution.convolution, padding=1), x, weight),
-                "doubling": (convolution.doubling_convolution, x, weight.transpose(0, 1)),
+                "doubling": (convolution.doubling_convolution, x, weight),
                 "halving": (partial(convolution.convolution, stride=2), odd, weight),
             }
             for kind, (convolve, operand, filters) in kinds.items():

@@ -129,6 +129,7 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
     return report
 
 
+@torch.inference_mode(False)
 def _measure_training(repetitions: int) -> dict:
     pairs = {dtype: [rounds(dtype, chosen) for chosen in (True, False)] for dtype in ("bfloat16", "float32")}
     report = {}

@@ -29,7 +29,6 @@ def rounds(dtype: str, chosen: bool) -> tuple[Callable[[], None], int]:
     # What vector units compute needs no other way than the library's.
     before = mock.patch.object(convolution, "bfloat16_support", lambda: Bfloat16.VECTORS)
 
-    @torch.inference_mode(False)
     def train() -> None:
         for _ in range(STEPS):
             trainer.step()

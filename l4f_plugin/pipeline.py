@@ -95,7 +95,7 @@ class Labels4FreePipeline(HubMixin):
     @torch.inference_mode(False)  # weights that are moved within it could not be learned from again
     def _move(self, device: torch.device) -> None:
         for network in self.bundle.networks().values():
-            network.to(device).eval().requires_grad_(False)
+            network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def stream(
         self,

@@ -40,13 +40,13 @@ def assert_near(y: torch.Tensor, expected: torch.Tensor, tolerance: float) -> No
     height=some.integers(1, 12).map(lambda count: 4 * count),
     width=some.integers(1, 12).map(lambda count: 4 * count),
     dtype=some.sampled_from(list(TOLERANCES)),
-    tiles_at_once=some.integers(1, 40),
+    tiles_per_channel=some.integers(1, 8),
 )
-def test_equals_the_plain_convolution(samples, channels, outputs, height, width, dtype, tiles_at_once):
+def test_equals_the_plain_convolution(samples, channels, outputs, height, width, dtype, tiles_per_channel):
     x, style, weight = operands(samples, channels, outputs, height, width)
     x = x.to(dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "TILES_AT_ONCE", tiles_at_once)
+        patch.setattr(winograd, "TILES_PER_CHANNEL", tiles_per_channel)
         y = winograd_convolution(x, style, weight)
     assert y.dtype == dtype
     assert y.is_contiguous(memory_format=torch.channels_last)

@@ -22,7 +22,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..processor import Bfloat16, bfloat16_support
-from .winograd import LEAST_CHANNELS, LEAST_SIDE, STEP, winograd_convolution
+from .prepared import is_frozen, prepared
+from .winograd import LEAST_CHANNELS, LEAST_SIDE, LEAST_SIDE_FROZEN, STEP, winograd_convolution
 
 
 def in_float32(x: Tensor) -> bool:
@@ -47,7 +48,7 @@ def by_winograd(x: Tensor, style: Tensor, weight: Tensor) -> bool:
         return False
     sides = x.shape[2:]
     return (
-        min(sides) >= LEAST_SIDE
+        min(sides) >= (LEAST_SIDE_FROZEN if is_frozen(weight) else LEAST_SIDE)
         and all(side % STEP == 0 for side in sides)
         and min(weight.shape[:2]) >= LEAST_CHANNELS
     )
@@ -63,7 +64,10 @@ def modulated_convolution(
     """
     if by_winograd(x, style, weight):
         return winograd_convolution(x, style, weight, on_step)
-    return convolution(x * style.to(x.dtype)[:, :, None, None], weight, padding=1)
+    x = x * style.to(x.dtype)[:, :, None, None]
+    if weight.dtype != x.dtype and not in_float32(x):
+        weight = prepared(weight, f"plain {x.dtype}", lambda weight: weight.to(x.dtype))
+    return convolution(x, weight, padding=1)
 
 
 def convolution(
@@ -81,19 +85,28 @@ def convolution(
 
 
 def doubling_convolution(x: Tensor, weight: Tensor) -> Tensor:
-    """``conv_transpose2d(x, weight, stride=2)``: ``x [N, I, h, w]``, ``weight [I, O, 3, 3]`` of any precision ->
+    """``conv_transpose2d`` of stride 2: ``x [N, I, h, w]`` by ``weight [O, I, 3, 3]`` of any precision ->
     ``[N, O, 2h + 1, 2w + 1]`` in the dtype of ``x``."""
-    if in_float32(x):
-        return functional.conv_transpose2d(x.float(), weight.float(), stride=2).to(x.dtype)
-    weight = weight.to(x.dtype)
+    dtype = torch.float32 if in_float32(x) else x.dtype
+    weight = prepared(weight, f"doubling {dtype}", lambda weight: _with_inputs_first(weight, dtype))
+    if dtype != x.dtype:
+        return functional.conv_transpose2d(x.float(), weight, stride=2).to(x.dtype)
     if by_parities(x):
         return DoublingByParities.apply(x, weight)
     return functional.conv_transpose2d(x, weight, stride=2)
 
 
+def _with_inputs_first(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """``[O, I, 3, 3]`` to ``[I, O, 3, 3]`` in channels_last memory, which a transposed convolution reads fastest."""
+    return weight.to(dtype).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+
+
 class DoublingByParities(torch.autograd.Function):
-    """As ``doubling_convolution``, for one dtype. An even row 2i of the output is made from the filter's first row and
-    row i of the input and from its last row and row i - 1; an odd one from its middle row and row i. So are columns."""
+    """As ``doubling_convolution``, but of ``weight [I, O, 3, 3]`` and for one dtype.
+
+    An even row 2i of the output is made from the filter's first row and row i of the input and from its last row and
+    row i - 1; an odd one from its middle row and row i. So are columns.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:

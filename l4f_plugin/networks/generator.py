@@ -165,7 +165,7 @@ class StyledConvolution(nn.Module):
     def _convolve(self, x: Tensor, style: Tensor, on_step: OnStep = lambda: None) -> Tensor:
         if not self.upsample:
             return modulated_convolution(x, style, self.weight, on_step)
-        x = doubling_convolution(x * _per_channel(style, x), self.weight.transpose(0, 1))  # [N, O, 2h + 1, 2w + 1]
+        x = doubling_convolution(x * _per_channel(style, x), self.weight)  # [N, O, 2h + 1, 2w + 1]
         return fir_filter(x, padding=1, gain=4.0)  # [N, O, 2h, 2w]
 
     def _activate(self, x: Tensor, demodulation: Tensor, noise: Tensor | None, memory: Tensor | None = None) -> Tensor:

@@ -20,17 +20,20 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
+
+from .prepared import prepared
 
 STEP = 4  # outputs of a tile, along one axis
 SIDE = STEP + 2  # inputs of a tile, along one axis
 POINTS = SIDE**2  # products that a tile takes
-# So many tiles of one sample go through all three products at once: enough rows for a fast matrix product, few enough
-# to stay in the cache.
-TILES_AT_ONCE = 256
-# On smaller maps a plain convolution is as fast: transforming the weights costs more than is saved.
+# As many tiles of one sample as half the channels go through all three products at once: enough rows for a fast matrix
+# product, few enough to stay in the cache.
+TILES_PER_CHANNEL = 0.5
+# On smaller maps a plain convolution is as fast: transforming the weights costs more than is saved. Where they are
+# transformed once and for all, smaller maps gain too; below that it is not worth the memory.
 LEAST_SIDE = 64
+LEAST_SIDE_FROZEN = 32
 # With fewer channels, on either side, transforming the tiles costs more than is saved.
 LEAST_CHANNELS = 128
 
@@ -72,23 +75,27 @@ def winograd_convolution(
     """
     samples, channels, height, width = x.shape
     outputs, columns = weight.shape[0], width // STEP
-    taps = weight.float().permute(2, 3, 0, 1).contiguous().view(9, -1)
-    filters = _on_both_axes(G, taps, *(taps.new_empty(POINTS * taps.shape[1]) for _ in range(2)))
-    filters = filters.view(POINTS, outputs, channels).transpose(1, 2)
+    filters = prepared(weight, "winograd", _filters)
     pixels = x.permute(0, 2, 3, 1)  # [N, H, W, I], a view of channels_last memory
     y = x.new_empty(samples, height, width, outputs)
     style = style.float()
-    rows = min(max(1, TILES_AT_ONCE // columns), height // STEP)
+    most = max(channels, outputs)
+    rows = min(max(1, int(most * TILES_PER_CHANNEL) // columns), height // STEP)
     # Reused by all steps: fresh memory costs as much as the sums.
-    first, second, third = (style.new_empty(POINTS * rows * columns * max(channels, outputs)) for _ in range(3))
+    first, second, third = (style.new_empty(POINTS * rows * columns * most) for _ in range(3))
+    strip = style.new_zeros(rows * STEP + 2, width + 2, channels)  # with a border of zeros
     for sample in range(samples):
         on_step()
         for top in range(0, height, rows * STEP):
             bottom = min(top + rows * STEP, height)
             above, below = max(top - 1, 0), min(bottom + 1, height)  # as far as the filters reach
-            strip = pixels[sample, above:below] * style[sample]
-            strip = functional.pad(strip, (0, 0, 1, 1, above - top + 1, bottom + 1 - below))  # [lines + 2, W + 2, I]
-            tiles = strip.unfold(0, SIDE, STEP).unfold(1, SIDE, STEP)  # [rows, columns, I, 6, 6]
+            lines = strip[: bottom - top + 2]  # [lines + 2, W + 2, I]
+            torch.mul(pixels[sample, above:below], style[sample], out=lines[above - top + 1 : below - top + 1, 1:-1])
+            if above == top:
+                lines[0] = 0
+            if below == bottom:
+                lines[-1] = 0
+            tiles = lines.unfold(0, SIDE, STEP).unfold(1, SIDE, STEP)  # [rows, columns, I, 6, 6]
             tiles = tiles.permute(3, 4, 0, 1, 2)
             tiles = _start(first, tiles.shape).copy_(tiles).view(POINTS, -1)
             values = _on_both_axes(B, tiles, second, first).view(POINTS, -1, channels)  # [36, rows * columns, I]
@@ -96,6 +103,13 @@ def winograd_convolution(
             patches = _on_both_axes(A, values.view(POINTS, -1), first, second).view(STEP, STEP, -1, columns, outputs)
             y[sample, top:bottom].view(-1, STEP, columns, STEP, outputs).copy_(patches.permute(2, 0, 3, 1, 4))
     return y.permute(0, 3, 1, 2)
+
+
+def _filters(weight: Tensor) -> Tensor:
+    """``weight [O, I, 3, 3]`` at the 36 points: ``[36, I, O]``."""
+    taps = weight.float().permute(2, 3, 1, 0).contiguous().view(9, -1)
+    filters = _on_both_axes(G, taps, *(taps.new_empty(POINTS * taps.shape[1]) for _ in range(2)))
+    return filters.view(POINTS, weight.shape[1], weight.shape[0])
 
 
 def _on_both_axes(matrix: Tensor, values: Tensor, half_way: Tensor, result: Tensor) -> Tensor:
