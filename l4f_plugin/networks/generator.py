@@ -138,7 +138,7 @@ class StyledConvolution(nn.Module):
         on_step()
         style = self.modulation(w) * self.weight_scale  # [N, I]
         # d_o = 1 / sqrt(sum_i,k (W_oik s_i)^2 + 1e-8), paper equation 3, in float32 whatever the maps are kept in.
-        weight_energy = prepared(self.weight, "energy", _energy)
+        weight_energy = prepared(self.weight, "energy", lambda w: w.float().square().sum(dim=(2, 3)))  # [O, I]
         demodulation = torch.rsqrt(style.square() @ weight_energy.t() + 1e-8)  # [N, O]
         if x.dtype == torch.float16:
             # The maximum of each style moves behind the convolution, so that float16 sums cannot overflow.
@@ -332,10 +332,6 @@ def mix_styles(first: Tensor, second: Tensor, crossover: Tensor) -> Tensor:
     """
     layer = torch.arange(first.shape[1], device=first.device)
     return torch.where((layer < crossover.unsqueeze(1)).unsqueeze(2), first, second)
-
-
-def _energy(weight: Tensor) -> Tensor:
-    return weight.float().square().sum(dim=(2, 3))  # [O, I]
 
 
 def _per_channel(factors: Tensor, x: Tensor) -> Tensor:
