@@ -3,8 +3,7 @@
 All compute the same pictures from the same weights at 256 px with the published 512-channel tables: ours, its naive
 twin and, with ``--reference FOLDER``, NVIDIA's own program (a checkout of NVlabs/stylegan2-ada-pytorch). Printed are
 the median seconds a picture over alternating repetitions, the ratio of each pair, and the peak memory of a process that
-runs only one of them. Then the price of a background and a mask, what bfloat16 changes, and how many pictures a second
-a generator is trained with.
+runs only one of them. Then the price of a background and a mask, and what bfloat16 changes.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from l4f_plugin.processor import bfloat16_support
 
 from .naive_generator import NaiveGenerator
 from .reference_generator import load_reference
-from .training_speed import rounds
 
 BATCH_SIZES = (1, 4)
 
@@ -76,7 +74,7 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
     if reference is not None:
         others["NVIDIA"] = load_reference(reference, generator)
     report: dict = {
-        "processor": _processor(), "instruction sets up to": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
+        "processor": processor(), "instruction sets up to": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
         "bfloat16 by": bfloat16_support().value, "threads": torch.get_num_threads(), "torch": torch.__version__,
         "resolution": resolution,
     }
@@ -97,11 +95,11 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
         masks = [alpha(run().features) for run in (ours, ours_bfloat16)]
         runs = {"ours float32": ours, "ours bfloat16": ours_bfloat16}
         runs |= {f"{name} float32": functools.partial(run, w_plus) for name, run in others.items()}
-        seconds = dict(zip(runs, _alternate(list(runs.values()), repetitions), strict=True))
+        seconds = dict(zip(runs, alternate(list(runs.values()), repetitions), strict=True))
         report[f"batch {count}"] = {
             "seconds a picture": {name: statistics.median(times) / count for name, times in seconds.items()},
             **{
-                f"{name} float32 / {kind}": _ratio(seconds[f"{name} float32"], seconds[kind])
+                f"{name} float32 / {kind}": ratio_of(seconds[f"{name} float32"], seconds[kind])
                 for name in others for kind in ("ours float32", "ours bfloat16")
             },
             **{
@@ -120,23 +118,11 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
         output = synthesis(w_plus.repeat(2, 1, 1), "stored", gate)
         return alpha([feature[:4] for feature in output.features])
 
-    seconds = _alternate([with_background_and_mask, lambda: synthesis(w_plus)], repetitions)
-    report["subject + background + mask / subject, batch 4"] = _ratio(seconds[0], seconds[1])
-    report["training at 128 px"] = _measure_training(repetitions)
+    seconds = alternate([with_background_and_mask, lambda: synthesis(w_plus)], repetitions)
+    report["subject + background + mask / subject, batch 4"] = ratio_of(seconds[0], seconds[1])
     report["peak memory MiB over importing torch"] = {
         kind: _measure_peak_memory(kind, resolution) for kind in ("naive", "ours", "ours-bfloat16")
     }
-    return report
-
-
-@torch.inference_mode(False)
-def _measure_training(repetitions: int) -> dict:
-    pairs = {dtype: [rounds(dtype, chosen) for chosen in (True, False)] for dtype in ("bfloat16", "float32")}
-    report = {}
-    for dtype, pair in pairs.items():
-        seconds = _alternate([train for train, _ in pair], repetitions)
-        rates = [pictures / statistics.median(times) for (_, pictures), times in zip(pair, seconds, strict=True)]
-        report[f"{dtype}: pictures a second, PyTorch's own convolutions, ratio"] = [*rates, _ratio(*seconds[::-1])]
     return report
 
 
@@ -144,13 +130,13 @@ def _deviation(image: torch.Tensor, of: torch.Tensor) -> float:
     return ((image - of).abs().max() / of.abs().max()).item()
 
 
-def _processor() -> str:
+def processor() -> str:
     """Its name as Linux knows it."""
     names = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="ascii"))
     return names[1] if names else platform.machine()
 
 
-def _alternate(runs: list[Callable[[], object]], repetitions: int) -> list[list[float]]:
+def alternate(runs: list[Callable[[], object]], repetitions: int) -> list[list[float]]:
     """Seconds of each run, taken in turn so that a machine that slows down slows all of them."""
     for run in runs:
         run()
@@ -163,7 +149,7 @@ def _alternate(runs: list[Callable[[], object]], repetitions: int) -> list[list[
     return seconds
 
 
-def _ratio(numerator: list[float], denominator: list[float]) -> float:
+def ratio_of(numerator: list[float], denominator: list[float]) -> float:
     """Median of the ratios of runs that followed each other."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .convolution import by_winograd, doubling_convolution, modulated_convolution
 from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu_, normalise_second_moment
+from .prepared import prepared
 from .winograd import LEAST_SIDE
 
 MAPPING_LEARNING_RATE_MULTIPLIER = 0.01
@@ -137,7 +138,7 @@ class StyledConvolution(nn.Module):
         on_step()
         style = self.modulation(w) * self.weight_scale  # [N, I]
         # d_o = 1 / sqrt(sum_i,k (W_oik s_i)^2 + 1e-8), paper equation 3, in float32 whatever the maps are kept in.
-        weight_energy = self.weight.float().square().sum(dim=(2, 3))  # [O, I]
+        weight_energy = prepared(self.weight, "energy", lambda w: w.float().square().sum(dim=(2, 3)))  # [O, I]
         demodulation = torch.rsqrt(style.square() @ weight_energy.t() + 1e-8)  # [N, O]
         if x.dtype == torch.float16:
             # The maximum of each style moves behind the convolution, so that float16 sums cannot overflow.
