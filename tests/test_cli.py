@@ -187,13 +187,14 @@ def test_generate_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, t
     assert not out.exists() or os.listdir(out) == []
 
 
-def test_generate_refuses_paths_and_classes_that_cannot_be(capsys, tiny_bundle_folder, tmp_path):
+def test_generate_refuses_paths_and_classes_that_cannot_be(capsys, tiny_bundle_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocker = tmp_path / "file"
     blocker.write_text("kept")
     for out in (blocker, blocker / "below"):
         assert_refused(run(capsys, "generate", tiny_bundle_folder, "--out", out), str(blocker))
     assert blocker.read_text() == "kept"
-    assert_refused(run(capsys, "generate", tmp_path / "nothing", "--out", tmp_path), "nothing")
+    assert_refused(run(capsys, "generate", "./nothing", "--out", tmp_path), "./nothing")
     assert_refused(run(capsys, "generate", tmp_path, "--out", tmp_path), "config.json")
     assert_refused(run(capsys, "generate"), "required: CLASS, --out")
 

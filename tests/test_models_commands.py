@@ -278,7 +278,9 @@ def test_killed_learning_goes_on(hub, tmp_path):
     code = ("import dataclasses, sys; from l4f_plugin.training import class_masks, loop\n"
             "from test_models_commands import TINY\n"
             "save = loop.save\n"
-            "def slow(*given): save(*given); print('saved', flush=True); import time; time.sleep(60)\n"
+            "def slow(trainer, folder):\n"
+            "    save(trainer, folder)\n"
+            "    if trainer.rounds: print('saved', flush=True); import time; time.sleep(60)\n"
             "loop.save = slow\n"
             "class_masks.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n")
     process = subprocess.Popen([sys.executable, "-c", code], env=environment(hub, tmp_path), text=True,

@@ -326,7 +326,7 @@ def test_letter_boxed_pictures_keep_their_proportions(picture_folder, tmp_path):
 
 def test_the_state_nearest_to_the_real_pictures_is_kept(picture_folder, tmp_path):
     """A generator that a huge learning rate ruins: the first measurement is its best."""
-    settings = dataclasses.replace(TINY, path_length_weight=0.0, learning_rate=3.0, crop=letterbox(32, 3 / 4))
+    settings = dataclasses.replace(TINY, path_length_weight=0.0, learning_rate=0.3, crop=letterbox(32, 3 / 4))
     options = {"report": lambda line: None, "grid_pictures": 4, "log_pictures": 4}
     assert train_generator(picture_folder, tmp_path / "run", settings, 12, **options)
     measured = [line[DISTANCE] for line in loop.read_metrics(tmp_path / "run")]

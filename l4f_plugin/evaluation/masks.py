@@ -191,7 +191,7 @@ def _mask_values(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":
         return np.nan_to_num(np.asarray(picture, dtype=np.float32), nan=0.0).clip(0, 1)
     if picture.mode.startswith("I"):
-        values, white = np.asarray(picture).astype(np.float32), 65535.0
+        values, white = np.asarray(picture).astype(np.float32).clip(0, 65535), 65535.0
         if picture.format not in ("PNG", "PPM"):  # which say what is white, however faint a mask is
             values, white = with_white(values, picture.mode, picture.format)
         return (values / white).clip(0, 1)
