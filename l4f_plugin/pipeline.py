@@ -22,7 +22,7 @@ from .arguments import (
     check_seeds,
     check_truncation_psi,
 )
-from .checkpoints.bundle import Bundle, load_discriminator
+from .checkpoints.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
 from .checkpoints.config import BundleConfig
 from .checkpoints.hub import HubMixin
 from .drawing import Style, crop_of, style_codes, synthesise
@@ -263,9 +263,13 @@ class Labels4FreePipeline(HubMixin):
             return find_subject(self.bundle.student, source, self.device, self.config, self._judge())
 
     def _judge(self) -> Discriminator | None:
-        """What tells photographs of something else, read when the first photograph comes; None where there is none."""
+        """What tells photographs of something else, read when the first photograph comes.
+
+        None where there is none: from the Hub a class comes without its discriminator.
+        """
         bundle = self.bundle
-        if bundle.discriminator is None and bundle.config.likeness and bundle.folder:
+        wanted = bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None
+        if wanted and (bundle.folder / DISCRIMINATOR_FILE).is_file():
             bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
         return bundle.discriminator
 

@@ -34,6 +34,7 @@ from .pickle_reader import printable
 from .tensor_files import open_tensors, save_tensors
 
 STORED_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+DISCRIMINATOR_FILE = "discriminator.safetensors"
 _AGAIN = "fetch the bundle again"
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -97,7 +98,7 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False,
 def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> Discriminator | None:
     """The discriminator of a bundle alone, checked as `load_bundle` does; None where the bundle has none."""
     config = read_config(folder)
-    if not config.discriminator or "discriminator.safetensors" not in config.files:
+    if not config.discriminator or DISCRIMINATOR_FILE not in config.files:
         return None
     return _load_network(folder, config, "discriminator", lambda: Discriminator(config.discriminator)).to(device)
 
