@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mis
     from .pipeline import Labels4FreePipeline
 
 MOST_FILES = 10_000
+CONFIDENCE = "Confidence"  # the field of the infotext
 
 Progress = Callable[[int, int, str], None]
 
@@ -35,7 +37,7 @@ class PhotoResult:
     `source` is its file, or the archive it is in, and `name` what it is called there. `files` maps mask, cutout and,
     where a background was chosen, composite to PNG files; empty where a `problem` is told. `kept` says that they were
     there already, `notes` are sentences about what a person would not expect. `confidence` is that of the `Photo`, the
-    least of an animation's; None where it is not known, as for files that were there already.
+    least of an animation's; None where it is not known.
     """
 
     source: Path
@@ -121,12 +123,14 @@ def _segment_one(
     wanted = background or Background.parse("transparent")
     try:
         source = picture.source()
-        text = PhotoOrigin.of(source, pipeline.config).infotext(**placed_fields(wanted, edge))
+        origin, fields = PhotoOrigin.of(source, pipeline.config), placed_fields(wanted, edge)
         timing = timing_of(source)
         if timing is None and (note := first_frame_only(source, picture.name)):
             notes.append(note)
-        if not again and _are_there(files, text):
-            return PhotoResult(picture.path, files, None, True, picture.name, tuple(notes))
+        written = None if again else _written(files)
+        if written is not None and written[0] == origin.infotext(**fields):
+            notes += filter(None, [stranger(pipeline.config.title, written[1])])
+            return PhotoResult(picture.path, files, None, True, picture.name, tuple(notes), written[1])
         placed, confidences = [], []
         for frame in [source] if timing is None else frames(source, len(timing.durations)):
             photo = pipeline.segment_photo(frame, cancel=token)
@@ -136,10 +140,11 @@ def _segment_one(
         if pipeline.bundle.student is None:
             raise
         return PhotoResult(picture.path, problem=str(error), name=picture.name)
+    confidence = min(confidences) if None not in confidences else None
+    text = origin.infotext(**fields, **({} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}))
     parts = {"mask": "alpha", "cutout": "cutout", "composite": "composite"}
     for kind in reversed(files):  # the mask last: where it is, the others are
         _write(files[kind], [getattr(one, parts[kind]) for one in placed], text, timing)
-    confidence = min(confidences) if None not in confidences else None
     if note := stranger(pipeline.config.title, confidence):
         notes.append(note)
     return PhotoResult(picture.path, files, None, False, picture.name, tuple(notes), confidence)
@@ -153,11 +158,13 @@ def _write(path: Path, pictures: Sequence[Image.Image], text: str, timing: Timin
         write_animation(path, pictures, "apng", timing, text)
 
 
-def _are_there(files: dict[str, Path], text: str) -> bool:
-    """Whether all files are there, and the one written last says what this time would be written."""
-    if not all(path.is_file() for path in files.values()):
-        return False
+def _written(files: dict[str, Path]) -> tuple[str, float | None] | None:
+    """What the file that was written last says of how it was made, and the confidence; None unless all are there."""
     try:
-        return read_infotext(files["mask"]) == text
+        text = read_infotext(files["mask"]) if all(path.is_file() for path in files.values()) else None
     except UserError:
-        return False
+        return None
+    if text is None:
+        return None
+    told = re.search(rf", {CONFIDENCE}: (\d\.\d\d)", text)
+    return (text.replace(told[0], "", 1), float(told[1])) if told else (text, None)

@@ -99,6 +99,9 @@ def test_pictures_of_nothing_are_told(kind, avatar, tmp_path):
     [result] = photo_batch.segment_photos(avatar, [tmp_path / "nothing.png"], tmp_path / "out")
     assert result.problem is None and result.confidence < LIMIT
     assert "does not look like Avatar portraits" in " ".join(result.notes)
+    [again] = photo_batch.segment_photos(avatar, [tmp_path / "nothing.png"], tmp_path / "out")
+    assert again.kept and again.notes == result.notes
+    assert again.confidence == pytest.approx(result.confidence, abs=0.006)
 
 
 def test_most_of_what_the_class_draws_is_not_called_strange(avatar):
