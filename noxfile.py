@@ -49,6 +49,7 @@ PROCESSORS = {
     "busy": {},
 }
 BUSY_PROCESSES = 8
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # ends with nox, however that ends
 
 nox.options.sessions = ["page"]
 nox.options.default_venv_backend = "venv"
@@ -71,8 +72,8 @@ def page(session: nox.Session, gradio: str) -> None:
 @nox.parametrize("kind", list(PROCESSORS), ids=list(PROCESSORS))
 def processor(session: nox.Session, kind: str) -> None:
     """All tests, or those that are named, as they would be on another processor or one that is busy."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            for _ in range(BUSY_PROCESSES if kind == "busy" else 0)]
+    count = BUSY_PROCESSES if kind == "busy" else 0
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         environment = {**os.environ, **PROCESSORS[kind]}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SIDE_BY_SIDE, *session.posargs]
