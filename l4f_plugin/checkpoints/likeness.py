@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-LIMIT = 0.25
+LIMIT = 0.33
 """A photograph of less confidence does not look like the class.
 
 Photographs of a class look more real to its discriminator than most pictures that the class draws.
