@@ -36,7 +36,8 @@ class Frame(NamedTuple):
 def letterbox(resolution: int, aspect: float) -> Crop | None:
     """The middle part of a square that has the aspect width / height: (top, bottom, left, right); None for all of it.
 
-    Sides are rounded to multiples of four pixels, so that bars begin at whole pixels at smaller resolutions too.
+    The short side is rounded to a multiple of eight pixels, so that bars begin at whole pixels at half and at a quarter
+    of the resolution too.
     """
     if aspect == 1:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -78,13 +79,16 @@ def train_generator(
         )
         save_bundle(Bundle(config, trainer.averaged, discriminator=trainer.discriminator), target, dtype=torch.float32)
 
+    @functools.cache  # a short run needs none of it
+    def distance() -> RandomFeatureDistance:
+        return RandomFeatureDistance(real.in_order(PICTURES), device)
+
     best = min((line[DISTANCE] for line in read_metrics(out) if DISTANCE in line), default=float("inf"))
 
     def measure() -> dict[str, float]:
         nonlocal best
         random = torch.Generator().manual_seed(0)
-        distance = RandomFeatureDistance(real.in_order(PICTURES), device)
-        value = distance(lambda count: trainer.draw(count, random), settings.batch_size)
+        value = distance()(lambda count: trainer.draw(count, random), settings.batch_size)
         if value < best:
             best = value
             write_bundle(out / BEST_FOLDER)
