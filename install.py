@@ -14,6 +14,7 @@ options of run:
   --root-path PATH      where a reverse proxy shows it   --allowed-host X  a further name of this computer
 options of test: pytest's, for example -k compositing; -n 0 runs the tests one after the other (for --pdb, -s)
 """
+
 # Syntax that Python 3.7 reads, so that an old Python gets a sentence and not a traceback.
 import argparse
 import contextlib
@@ -52,12 +53,20 @@ REMEDIES = (
     ("No space left on device|Errno 28|WinError 112", "The disk is full: free some gigabytes"),
     ("SOCKS support", "pip lacks a package for the SOCKS proxy: name an HTTP proxy in HTTPS_PROXY and unset ALL_PROXY"),
     ("407 Proxy", "The proxy asks for a login: put it into HTTPS_PROXY, as in http://NAME:PASSWORD@HOST:PORT"),
-    ("CERTIFICATE_VERIFY_FAILED|SSLError", "A secure connection failed: check the clock, and name the file of your "
-     "network's certificates in PIP_CERT, SSL_CERT_FILE or REQUESTS_CA_BUNDLE"),
-    ("NewConnectionError|NameResolutionError|Max retries exceeded|ReadTimeout|ProxyError",
-     "The package index cannot be reached: check the connection, or the proxy (HTTPS_PROXY)"),
-    ("No matching distribution found for torch", f"No torch {TORCH_VERSION} for this Python and system was found: "
-     "check the connection and --torch-index, or start with a 64-bit Python 3.10 to 3.13"),
+    (
+        "CERTIFICATE_VERIFY_FAILED|SSLError",
+        "A secure connection failed: check the clock, and name the file of your "
+        "network's certificates in PIP_CERT, SSL_CERT_FILE or REQUESTS_CA_BUNDLE",
+    ),
+    (
+        "NewConnectionError|NameResolutionError|Max retries exceeded|ReadTimeout|ProxyError",
+        "The package index cannot be reached: check the connection, or the proxy (HTTPS_PROXY)",
+    ),
+    (
+        "No matching distribution found for torch",
+        f"No torch {TORCH_VERSION} for this Python and system was found: "
+        "check the connection and --torch-index, or start with a 64-bit Python 3.10 to 3.13",
+    ),
     ("No matching distribution found", "A package was not found: check the connection and pip's settings"),
     ("Permission denied|Errno 13|WinError 5", "A file cannot be written: close programs that use it"),
 )
@@ -170,12 +179,16 @@ def make_environment():
     """Make .venv; one of ours that no longer works (its Python was removed, say) is replaced."""
     if os.path.lexists(ENVIRONMENT):
         if not os.path.exists(STATE_FILE):
-            raise SetupError(f"{ENVIRONMENT} is not from this set-up and has no Python {dotted(OLDEST_PYTHON)} or "
-                             "newer with pip: move it away, then run the same command again.")
+            raise SetupError(
+                f"{ENVIRONMENT} is not from this set-up and has no Python {dotted(OLDEST_PYTHON)} or "
+                "newer with pip: move it away, then run the same command again."
+            )
         shutil.rmtree(ENVIRONMENT)
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
-        raise SetupError("This Python lacks a part of its venv module: on Debian and Ubuntu run "
-                         f"'sudo apt install python{dotted(sys.version_info[:2])}-venv', then the same command again.")
+        raise SetupError(
+            "This Python lacks a part of its venv module: on Debian and Ubuntu run "
+            f"'sudo apt install python{dotted(sys.version_info[:2])}-venv', then the same command again."
+        )
     os.makedirs(ENVIRONMENT)
     write_state({})  # marks the folder as ours, even if the next step is interrupted
     label = f"[1/3] environment .venv, Python {dotted(sys.version_info[:3])}"

@@ -32,8 +32,16 @@ GRADIOS = {
     "6.31.0": [],
 }
 TESTS = (
-    "test_api*.py", "test_browser*.py", "test_export_panel.py", "test_front.py", "test_hosts*.py", "test_models_*.py",
-    "test_inversion_form.py", "test_photos_panel.py", "test_server.py", "test_ui*.py",
+    "test_api*.py",
+    "test_browser*.py",
+    "test_export_panel.py",
+    "test_front.py",
+    "test_hosts*.py",
+    "test_models_*.py",
+    "test_inversion_form.py",
+    "test_photos_panel.py",
+    "test_server.py",
+    "test_ui*.py",
 )
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")  # as install.py, see tests/conftest.py
 

@@ -74,8 +74,11 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
     if reference is not None:
         others["NVIDIA"] = load_reference(reference, generator)
     report: dict = {
-        "processor": processor(), "instruction sets up to": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
-        "bfloat16 by": bfloat16_support().value, "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "processor": processor(),
+        "instruction sets up to": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
+        "bfloat16 by": bfloat16_support().value,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
         "resolution": resolution,
     }
     for count in BATCH_SIZES:
@@ -100,7 +103,8 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
             "seconds a picture": {name: statistics.median(times) / count for name, times in seconds.items()},
             **{
                 f"{name} float32 / {kind}": ratio_of(seconds[f"{name} float32"], seconds[kind])
-                for name in others for kind in ("ours float32", "ours bfloat16")
+                for name in others
+                for kind in ("ours float32", "ours bfloat16")
             },
             **{
                 f"deviation of ours from {name} (relative to the largest value)": _deviation(image, run(w_plus))

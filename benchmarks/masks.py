@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from l4f_plugin.checkpoints.bundle import load_bundle
-from l4f_plugin.checkpoints.folders import cache_folder
+from l4f_plugin.bundles.bundle import load_bundle
+from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.evaluation.judge import Judge, JudgeSettings, load_or_train_judge
 from l4f_plugin.evaluation.object_class import draw, evaluate_alpha

@@ -25,8 +25,11 @@ def load_reference(folder: Path, ours: Generator) -> Callable[[Tensor], Tensor]:
         sys.path.pop(0)
     config = ours.config
     theirs = networks.SynthesisNetwork(
-        w_dim=config.style_dim, img_resolution=config.resolution, img_channels=3,
-        channel_base=config.channels[config.resolution] * config.resolution, channel_max=config.channels[4],
+        w_dim=config.style_dim,
+        img_resolution=config.resolution,
+        img_channels=3,
+        channel_base=config.channels[config.resolution] * config.resolution,
+        channel_max=config.channels[4],
     )
     state = theirs.state_dict()
     state.update(_renamed(ours))

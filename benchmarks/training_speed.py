@@ -38,15 +38,20 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     args = parser.parse_args()
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
-    print(f"{processor()}; instruction sets up to {limit}; bfloat16: {bfloat16_support().value}; "
-          f"{torch.get_num_threads()} threads")
+    print(
+        f"{processor()}; instruction sets up to {limit}; bfloat16: {bfloat16_support().value}; "
+        f"{torch.get_num_threads()} threads"
+    )
     for dtype in ("bfloat16", "float32"):
         settings = GeneratorSettings(resolution=128, feature_dtype=dtype)
         chosen, library = (rounds(settings, chosen) for chosen in (True, False))
         seconds = alternate([chosen, library], args.repetitions)
         rates = [STEPS * settings.batch_size / statistics.median(times) for times in seconds]
-        print(f"{dtype}: {rates[0]:.1f} pictures a second, with PyTorch's own convolutions {rates[1]:.1f}; "
-              f"{ratio_of(*seconds[::-1]):.2f} times as fast", flush=True)
+        print(
+            f"{dtype}: {rates[0]:.1f} pictures a second, with PyTorch's own convolutions {rates[1]:.1f}; "
+            f"{ratio_of(*seconds[::-1]):.2f} times as fast",
+            flush=True,
+        )
 
 
 def rounds(settings: GeneratorSettings, chosen: bool) -> Callable[[], None]:

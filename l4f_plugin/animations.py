@@ -14,7 +14,7 @@ from typing import IO
 from PIL import Image, PngImagePlugin
 
 from .arguments import check_integer
-from .checkpoints.files import storage_error, write_atomically
+from .bundles.files import storage_error, write_atomically
 from .errors import UserError
 from .frames import Timing
 from .images import INFOTEXT_KEY
@@ -70,8 +70,18 @@ def _webp(path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None
         exif[DESCRIPTION] = infotext
     timing = _timing(len(rest) + 1, pace)
     # exact: colours under full transparency stay, so that scaling draws no dark seam.
-    first.save(path, "WEBP", save_all=True, append_images=rest, duration=list(timing.durations), loop=timing.loop,
-               lossless=True, exact=True, quality=40, exif=exif.tobytes())
+    first.save(
+        path,
+        "WEBP",
+        save_all=True,
+        append_images=rest,
+        duration=list(timing.durations),
+        loop=timing.loop,
+        lossless=True,
+        exact=True,
+        quality=40,
+        exif=exif.tobytes(),
+    )
 
 
 def _apng(path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None:
@@ -81,8 +91,17 @@ def _apng(path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None
         information.add_text(INFOTEXT_KEY, infotext)
     timing = _timing(len(rest) + 1, pace)
     # blend 0: each frame replaces what it covers, transparency included.
-    first.save(path, "PNG", save_all=True, append_images=rest, duration=list(timing.durations), loop=timing.loop,
-               blend=0, disposal=0, pnginfo=information)
+    first.save(
+        path,
+        "PNG",
+        save_all=True,
+        append_images=rest,
+        duration=list(timing.durations),
+        loop=timing.loop,
+        blend=0,
+        disposal=0,
+        pnginfo=information,
+    )
 
 
 def _timing(count: int, pace: int | Timing) -> Timing:

@@ -46,9 +46,7 @@ def parse_seeds(written: str) -> list[int]:
     for word in words:
         match = re.fullmatch(r"(\d{1,12})(?:-(\d{1,12}))?|-1", word)
         if match is None:
-            raise UserError(
-                f"{word[:40]!r} is not a seed; write numbers and ranges as in 0-7,12, or -1 to draw one."
-            )
+            raise UserError(f"{word[:40]!r} is not a seed; write numbers and ranges as in 0-7,12, or -1 to draw one.")
         if word == "-1":
             seeds.append(draw_seed())
             continue

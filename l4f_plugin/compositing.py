@@ -175,12 +175,7 @@ def _smallest_connected(count: int, left: np.ndarray, right: np.ndarray) -> np.n
 
 
 def edit_alpha(
-    alpha: np.ndarray,
-    *,
-    level: float | None = None,
-    pixels: int = 0,
-    radius: float = 0.0,
-    keep_largest: bool = False,
+    alpha: np.ndarray, *, level: float | None = None, pixels: int = 0, radius: float = 0.0, keep_largest: bool = False
 ) -> np.ndarray:
     """The edits a user may ask for, in their fixed order: largest piece, threshold, grow, feather."""
     if keep_largest:

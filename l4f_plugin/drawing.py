@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoints.bundle import Bundle
-from .checkpoints.config import BundleConfig
+from .bundles.bundle import Bundle
+from .bundles.config import BundleConfig
 from .random_inputs import RandomInputs
 from .runtime import CancelToken
 
@@ -50,12 +50,7 @@ def style_codes(
 
 
 def synthesise(
-    bundle: Bundle,
-    w_plus: Tensor,
-    noise: str | list[Tensor],
-    subjects: int,
-    dtype: torch.dtype,
-    cancel: CancelToken,
+    bundle: Bundle, w_plus: Tensor, noise: str | list[Tensor], subjects: int, dtype: torch.dtype, cancel: CancelToken
 ) -> tuple[np.ndarray, Sequence[np.ndarray | None]]:
     """Pictures uint8 `[N + M, H, W, 3]` of N subjects and M backgrounds, alphas float32 `[N, H, W]`.
 
@@ -68,11 +63,7 @@ def synthesise(
         gate = (torch.arange(len(w_plus), device=w_plus.device) < subjects).float()
     generator.synthesis.feature_dtype = dtype
     output = generator.synthesis(
-        w_plus,
-        noise,
-        object_gate=gate,
-        background_tensor=learned.tensor if learned else None,
-        on_step=cancel.check,
+        w_plus, noise, object_gate=gate, background_tensor=learned.tensor if learned else None, on_step=cancel.check
     )
     top, bottom, left, right = crop_of(bundle.config)
     alphas = [None] * subjects

@@ -123,7 +123,7 @@ def write_png(path: str | Path, picture: np.ndarray | Image.Image, infotext: str
 
     Raises UserError where the system refuses: a full disk, a path below a file, a folder of that name.
     """
-    from .checkpoints.files import write_atomically  # imports torch, which reading pictures does not need
+    from .bundles.files import write_atomically  # imports torch, which reading pictures does not need
 
     encoded = png_bytes(picture, infotext)
     write_atomically(Path(path), lambda target: _write_bytes(target, encoded))

@@ -50,8 +50,12 @@ class MaskProbe:
 def _descriptors(features: Sequence[Tensor]) -> Tensor:
     """Maps of unit length at each pixel, at one size, with polynomials of its place: ``[N, D, SIDE, SIDE]``."""
     maps = [functional.normalize(features.float(), dim=1) for features in features]
-    sized = [functional.adaptive_avg_pool2d(x, SIDE) if x.shape[2] > SIDE
-             else functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear", align_corners=False) for x in maps]
+    sized = [
+        functional.adaptive_avg_pool2d(x, SIDE)
+        if x.shape[2] > SIDE
+        else functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        for x in maps
+    ]
     line = torch.linspace(-1, 1, SIDE, device=maps[0].device)
     rows, columns = torch.meshgrid(line, line, indexing="ij")
     place = torch.stack([torch.ones_like(rows), rows, columns, rows**2, columns**2, rows * columns])

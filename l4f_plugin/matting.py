@@ -42,8 +42,9 @@ def refine(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     layers = [*np.moveaxis(coefficients, 2, 0), inside, outside]
     refined = np.empty((height, width), np.float32)
     for rows, box in _strips(height, width, size):
-        red, green, blue, offset, sure, none = (_resized(layer, (width, rows.stop - rows.start), box)
-                                                for layer in layers)
+        red, green, blue, offset, sure, none = (
+            _resized(layer, (width, rows.stop - rows.start), box) for layer in layers
+        )
         colours = to_float(picture[rows])
         strip = red * colours[..., 0] + green * colours[..., 1] + blue * colours[..., 2] + offset
         strip = np.clip((strip - HAZE) / (1 - 2 * HAZE), 0, 1)
@@ -75,8 +76,11 @@ def _solve(spreads: list[np.ndarray], right: np.ndarray, smoothness: float) -> n
     third = rr * gg - rg * rg
     determinant = rr * first[0] + rg * first[1] + rb * first[2]
     x, y, z = (right[..., channel] for channel in range(3))
-    solution = (first[0] * x + first[1] * y + first[2] * z, first[1] * x + second[0] * y + second[1] * z,
-                first[2] * x + second[1] * y + third * z)
+    solution = (
+        first[0] * x + first[1] * y + first[2] * z,
+        first[1] * x + second[0] * y + second[1] * z,
+        first[2] * x + second[1] * y + third * z,
+    )
     return np.stack([row / determinant for row in solution], axis=2).astype(np.float32)
 
 

@@ -35,9 +35,7 @@ class JobQueue:
         return len(self._tickets)
 
     @contextmanager
-    def turn(
-        self, cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None
-    ) -> Iterator[None]:
+    def turn(self, cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None) -> Iterator[None]:
         """Waits until the jobs before this one have ended; the body of the `with` is the job.
 
         `on_wait(ahead)` is called with the number of jobs ahead whenever that changes, and with 0 when the turn

@@ -2,7 +2,7 @@
 
 Every result says so itself: pictures by their infotext, W+ codes by a note in their header, archives by their comment.
 A link is never ours, whatever it leads to: it is neither followed nor replaced. Bundles and exported sets are folders
-with a manifest, see `checkpoints.files.replace_folder` and `datasets.export.begin`. Needs no torch.
+with a manifest, see `bundles.files.replace_folder` and `datasets.export.begin`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .checkpoints.files import fitted, longest_name
+from .bundles.files import fitted, longest_name
 from .errors import UserError
 from .images import infotext, open_picture
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from .animations import write_animation
 from .arguments import Background, EdgeOptions
-from .checkpoints.likeness import stranger
+from .bundles.likeness import stranger
 from .errors import UserError
 from .frames import Timing, first_frame_only, frames, timing_of
 from .images import read_infotext, write_png
@@ -94,7 +94,7 @@ def segment_photos(
 
 def pack(results: Iterable[PhotoResult], path: Path) -> Path:
     """A ZIP of all files of the results, stored as they are because PNG is compressed already; in one step."""
-    from .checkpoints.files import write_atomically
+    from .bundles.files import write_atomically
 
     files = [file for result in results for file in result.files.values()]
 

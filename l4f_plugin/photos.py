@@ -12,8 +12,8 @@ from PIL import Image
 
 from . import __version__, compositing, matting, recognition
 from .arguments import Background, EdgeOptions
-from .checkpoints.config import BundleConfig
-from .checkpoints.files import open_plain
+from .bundles.config import BundleConfig
+from .bundles.files import open_plain
 from .errors import UserError
 from .images import Source, cover_fit, infotext, load_layers
 from .networks import Discriminator, Student

@@ -36,8 +36,17 @@ UNSAFE, LINK, TOO_LARGE, ENCRYPTED = "with unsafe names", "links", "too large", 
 _END_OF_LIST, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _ENDINGS = (".zip", ".cbz", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError,
-           NotImplementedError, OverflowError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    OverflowError,
+)
 _reading = threading.Lock()
 
 
@@ -67,8 +76,9 @@ class ArchiveMember:
                 with _reading, _opened_zip(self.archive).open(self.name) as file:
                     content = file.read(wanted)
         except (OSError, KeyError, *_DAMAGE) as error:
-            raise UserError(f"{self.name} in {self.archive.name} is damaged and could not be read; fetch the archive "
-                            "again.") from error
+            raise UserError(
+                f"{self.name} in {self.archive.name} is damaged and could not be read; fetch the archive again."
+            ) from error
         if len(content) < wanted:
             raise UserError(f"{self.name} in {self.archive.name} is cut short; fetch the archive again.")
         return content
@@ -103,8 +113,9 @@ def _of_zip(path: Path) -> Iterator[ArchiveMember]:
     _check_sum(path.name, sum(info.file_size for info in infos), path.stat().st_size, len(infos))
     for info in infos:
         mode = info.external_attr >> 16
-        refused = LINK if stat.S_ISLNK(mode) else ENCRYPTED if info.flag_bits & 1 else _refusal(info.filename,
-                                                                                              info.file_size)
+        refused = (
+            LINK if stat.S_ISLNK(mode) else ENCRYPTED if info.flag_bits & 1 else _refusal(info.filename, info.file_size)
+        )
         member = ArchiveMember(path, info.filename, info.file_size, refused=refused)
         yield member if refused else _with_head(member)
 
@@ -163,8 +174,10 @@ def _check_sum(name: str, together: int, size: int, count: int) -> None:
     if count > MOST_MEMBERS:
         raise _too_many(name)
     if together > max(LARGEST_RATIO * size, ALWAYS_ALLOWED):
-        raise UserError(f"{name} would unpack to more than {LARGEST_RATIO} times its size, as no archive of pictures "
-                        "does; unpack it yourself if you trust it, and name the folder.")
+        raise UserError(
+            f"{name} would unpack to more than {LARGEST_RATIO} times its size, as no archive of pictures "
+            "does; unpack it yourself if you trust it, and name the folder."
+        )
 
 
 def _too_many(name: str) -> UserError:

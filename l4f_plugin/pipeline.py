@@ -22,11 +22,11 @@ from .arguments import (
     check_seeds,
     check_truncation_psi,
 )
-from .checkpoints.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
-from .checkpoints.config import BundleConfig
-from .checkpoints.hub import HubMixin
+from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
+from .bundles.config import BundleConfig
 from .drawing import Style, crop_of, style_codes, synthesise
 from .errors import UserError
+from .hub.hub import HubMixin
 from .images import Source
 from .networks import Discriminator
 from .photos import Photo, find_subject, place
@@ -254,7 +254,7 @@ class Labels4FreePipeline(HubMixin):
         """A photograph of the class, of any size, with its mask at that size: `Photo`, which `swap` takes too.
 
         `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. `Photo.confidence` and
-        `checkpoints.likeness.stranger` tell whether it looks like the class at all. Raises `UserError` for a
+        `bundles.likeness.stranger` tell whether it looks like the class at all. Raises `UserError` for a
         class that has no photo segmenter, and for what is missing, damaged, too large or no picture; `Cancelled`.
         """
         if self.bundle.student is None:

@@ -125,9 +125,7 @@ class _Descent:
     pass how little the class could draw the picture, and so by how much its own mask falls behind `seen`.
     """
 
-    def __init__(
-        self, pipeline: Labels4FreePipeline, target: np.ndarray, steps: int, seed: int, token: CancelToken
-    ):
+    def __init__(self, pipeline: Labels4FreePipeline, target: np.ndarray, steps: int, seed: int, token: CancelToken):
         self.pipeline, self.steps, self.token = pipeline, steps, token
         self.generator, self.discriminator = pipeline.bundle.generator, pipeline.bundle.discriminator
         for network in pipeline.bundle.networks().values():
@@ -233,8 +231,9 @@ class _Descent:
             probe.solve()
             whole = probe.mask(features)[0, 0].cpu().numpy()
             # Left as coarse as it is: that tells `refine` how far the edge may move.
-            top, bottom, left, right = (round(edge * len(whole) / self.generator.config.resolution)
-                                        for edge in self.crop)
+            top, bottom, left, right = (
+                round(edge * len(whole) / self.generator.config.resolution) for edge in self.crop
+            )
             coarse = whole[top:bottom, left:right]
         return refine(self.target_pixels, coarse)
 

@@ -78,7 +78,7 @@ class WPlus:
 
         Raises `UserError` for anything else.
         """
-        from .checkpoints.w_plus_files import read_w_plus
+        from .convert.w_plus_files import read_w_plus
 
         codes, notes = read_w_plus(Path(path))
         noise_seed = notes.get("noise_seed")
@@ -89,7 +89,7 @@ class WPlus:
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file, in one step. Raises `UserError` where the system refuses."""
-        from .checkpoints.w_plus_files import save_w_plus
+        from .convert.w_plus_files import save_w_plus
 
         notes = {} if self.noise_seed is None else {"noise_seed": str(self.noise_seed)}
         save_w_plus(Path(path), self.codes, notes | {SOFTWARE: f"Labels4Free {__version__}"})

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .checkpoints.config import BundleConfig
-from .checkpoints.likeness import Likeness
+from .bundles.config import BundleConfig
+from .bundles.likeness import Likeness
 from .drawing import crop_of
 from .networks import Discriminator
 

@@ -96,11 +96,7 @@ def put_before(sample: Sample, wanted: Background, drawn: np.ndarray | None, edg
     matte = compositing.edit_alpha(soft, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
     foreground = compositing.estimate_foreground(picture, matte)
     alpha = compositing.edit_alpha(
-        soft,
-        level=edge.threshold,
-        pixels=edge.grow,
-        radius=edge.feather,
-        keep_largest=edge.keep_largest,
+        soft, level=edge.threshold, pixels=edge.grow, radius=edge.feather, keep_largest=edge.keep_largest
     )
     cutout = Image.fromarray(compositing.cutout(foreground, alpha))
     if wanted.kind == "blur":

@@ -1,4 +1,5 @@
 """Loaded by the web UIs at each start and each Reload UI; the plug-in itself is in `ui/hosts`."""
+
 import sys
 from importlib import import_module, util
 from pathlib import Path

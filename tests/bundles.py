@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from l4f_plugin.checkpoints.bundle import Bundle
-from l4f_plugin.checkpoints.config import BundleConfig
+from l4f_plugin.bundles.bundle import Bundle
+from l4f_plugin.bundles.config import BundleConfig
 from l4f_plugin.networks import (
     AlphaNetwork,
     Discriminator,

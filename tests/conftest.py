@@ -71,7 +71,7 @@ def tiny_bundle_folder(tmp_path_factory) -> Path:
     import torch
     from bundles import tiny_bundle
 
-    from l4f_plugin.checkpoints.bundle import save_bundle
+    from l4f_plugin.bundles.bundle import save_bundle
 
     bundle = tiny_bundle(truncation_psi=0.6, alpha_threshold=0.4)
     with torch.no_grad(), torch.random.fork_rng():
@@ -104,6 +104,7 @@ def page(tiny_bundle_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(gr, "Info", notices.append)
     workspace = Workspace(Engine(lambda: EngineSettings(device="cpu")), Outputs(tmp_path / "out"))
     parts = app.build(workspace).l4f
-    yield SimpleNamespace(**vars(parts), notices=notices, workspace=workspace, engine=workspace.engine,
-                          outputs=workspace.outputs)
+    yield SimpleNamespace(
+        **vars(parts), notices=notices, workspace=workspace, engine=workspace.engine, outputs=workspace.outputs
+    )
     workspace.outputs.forget_previews()

@@ -38,6 +38,7 @@ class Call:
 
 # --- a small assembler
 
+
 def text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
@@ -111,17 +112,44 @@ def doubled(value: bytes, times: int = 60) -> bytes:
 # --- the corpus
 
 FUNCTIONS = {
-    "system": Call(os.system, TOUCH), "eval": Call(builtins.eval, PYTHON), "exec": Call(builtins.exec, PYTHON),
-    "Popen": Call(subprocess.Popen, ["touch", CANARY]), "__import__": Call(builtins.__import__, "antigravity"),
-    "import_module": Call(importlib.import_module, "antigravity"), "getattr": Call(getattr, "x", "upper"),
-    "loads": Call(pickle.loads, pickle.dumps(Call(os.system, TOUCH))), "load": Call(torch.load, CANARY),
+    "system": Call(os.system, TOUCH),
+    "eval": Call(builtins.eval, PYTHON),
+    "exec": Call(builtins.exec, PYTHON),
+    "Popen": Call(subprocess.Popen, ["touch", CANARY]),
+    "__import__": Call(builtins.__import__, "antigravity"),
+    "import_module": Call(importlib.import_module, "antigravity"),
+    "getattr": Call(getattr, "x", "upper"),
+    "loads": Call(pickle.loads, pickle.dumps(Call(os.system, TOUCH))),
+    "load": Call(torch.load, CANARY),
     "check_output": Call(subprocess.check_output, ["touch", CANARY]),
 }
-NAMES = ["runpy.run_path", "pty.spawn", "marshal.loads", "types.CodeType", "types.FunctionType", "ctypes.CDLL",
-         "functools.partial", "operator.attrgetter", "operator.methodcaller", "shutil.rmtree", "builtins.open",
-         "builtins.compile", "builtins.type", "builtins.object.__reduce__", "timeit.timeit", "cProfile.run",
-         "numpy.load", "numpy.memmap", "torch.hub.load", "torch.jit.load", "webbrowser.open", "socket.socket",
-         "dnnlib.util.EasyDict.__class__", "dnnlib.util.open_url", "torch_utils.persistence._src_to_module"]
+NAMES = [
+    "runpy.run_path",
+    "pty.spawn",
+    "marshal.loads",
+    "types.CodeType",
+    "types.FunctionType",
+    "ctypes.CDLL",
+    "functools.partial",
+    "operator.attrgetter",
+    "operator.methodcaller",
+    "shutil.rmtree",
+    "builtins.open",
+    "builtins.compile",
+    "builtins.type",
+    "builtins.object.__reduce__",
+    "timeit.timeit",
+    "cProfile.run",
+    "numpy.load",
+    "numpy.memmap",
+    "torch.hub.load",
+    "torch.jit.load",
+    "webbrowser.open",
+    "socket.socket",
+    "dnnlib.util.EasyDict.__class__",
+    "dnnlib.util.open_url",
+    "torch_utils.persistence._src_to_module",
+]
 
 
 def functions_at_every_protocol() -> Corpus:
@@ -195,9 +223,18 @@ def inner_pickles() -> Corpus:
     corpus["inner pickle without arguments"] = (b"\x80\x02" + call(load) + b".", "in an unknown way")
     again = call(load, b"h\x00") + b"0"
     corpus["the same inner pickle a hundred thousand times"] = (
-        b"\x80\x02" + data(good) + b"q\x00" + again * 100_000 + b"N.", "more steps")
-    tensor = call("torch._utils._rebuild_tensor_v2", call(load, data(good)), number(0), pack(number(1 << 40)),
-                  pack(number(0)), b"\x89", table({}))
+        b"\x80\x02" + data(good) + b"q\x00" + again * 100_000 + b"N.",
+        "more steps",
+    )
+    tensor = call(
+        "torch._utils._rebuild_tensor_v2",
+        call(load, data(good)),
+        number(0),
+        pack(number(1 << 40)),
+        pack(number(0)),
+        b"\x89",
+        table({}),
+    )
     corpus["a tensor larger than its storage"] = (pytorch(tensor), "beyond its storage")
     return corpus
 
@@ -218,8 +255,10 @@ def numpy_tricks() -> Corpus:
         "array of very many axes": (array("f4", pack(*[number(1)] * 99), data(bytes(4))), "no short list"),
         "array whose product overflows": (array("f4", pack(*[number(1 << 61)] * 9), data(bytes(4))), "size it claims"),
         "array filled with a list": (array("f4", pack(number(1)), listed(number(1))), "where bytes belong"),
-        "array without a type": (call("numpy._core.numeric._frombuffer", data(bytes(4)), b"N", pack(number(1)),
-                                      text("C")), "has no type"),
+        "array without a type": (
+            call("numpy._core.numeric._frombuffer", data(bytes(4)), b"N", pack(number(1)), text("C")),
+            "has no type",
+        ),
         "array of another class": (call(reconstruct, named("dnnlib.util.EasyDict"), b")", b"N"), "unknown kind"),
         "array that was never filled": (call(reconstruct, named("numpy.ndarray"), b")", b"N"), ""),
         "type of a billion laughs": (call("numpy.dtype", doubled(b")")), "than plain numbers"),
@@ -236,31 +275,44 @@ def opcodes() -> Corpus:
         "OBJ of a known name": (b"(cdnnlib.util\nEasyDict\no.", "step OBJ"),
         "INST of a known name": (b"(idnnlib.util\nEasyDict\n.", "step INST"),
         "NEWOBJ_EX": (b"\x80\x04" + named("dnnlib.util.EasyDict") + b")}\x92.", "step NEWOBJ_EX"),
-        "EXT1": (b"\x80\x02\x82\x01.", "step EXT1"), "EXT2": (b"\x80\x02\x83\x01\x01.", "step EXT2"),
+        "EXT1": (b"\x80\x02\x82\x01.", "step EXT1"),
+        "EXT2": (b"\x80\x02\x83\x01\x01.", "step EXT2"),
         "EXT4": (b"\x80\x02\x84\x01\x01\x01\x01.", "step EXT4"),
         "NEXT_BUFFER": (b"\x80\x05\x97.", "step NEXT_BUFFER"),
         "persistent id": (b"\x80\x02" + pack(text("module")) + b"Q.", "outside itself"),
         "persistent id in a line": (b"Pstorage\n.", "outside itself"),
-        "a name computed from bytes": (b"\x80\x04" + call("_codecs.encode", text("os"), text("latin1"))
-                                       + short_system + b"\x93)R.", "hides a name"),
-        "a name through the memo": (b"\x80\x04" + short_system + b"\x94" + short_os + b"h\x00\x93)R.",
-                                    "names os.system"),
+        "a name computed from bytes": (
+            b"\x80\x04" + call("_codecs.encode", text("os"), text("latin1")) + short_system + b"\x93)R.",
+            "hides a name",
+        ),
+        "a name through the memo": (
+            b"\x80\x04" + short_system + b"\x94" + short_os + b"h\x00\x93)R.",
+            "names os.system",
+        ),
         "a name by way of a tuple": (b"\x80\x04" + short_os + short_system + b"\x86\x93.", "hides a name"),
         "a name moved by dup and pop": (b"\x80\x04" + short_os + short_system + b"20\x93)R.", "hides a name"),
-        "a memo written over": (b"\x80\x04" + short_system + b"q\x00" + short_os + b"q\x00h\x00h\x00\x93)R.",
-                                "names os.os"),
+        "a memo written over": (
+            b"\x80\x04" + short_system + b"q\x00" + short_os + b"q\x00h\x00h\x00\x93)R.",
+            "names os.os",
+        ),
         "a memo far ahead": (b"\x80\x02Nr\xff\xff\xff\x7f.", "runs ahead"),
         "a memo that is not there": (b"\x80\x02h\x05.", "never stored"),
-        "state for a class": (b"\x80\x02" + named("dnnlib.util.EasyDict") + b"}" + text("function") + b"Nsb.",
-                              "state of a Builder"),
+        "state for a class": (
+            b"\x80\x02" + named("dnnlib.util.EasyDict") + b"}" + text("function") + b"Nsb.",
+            "state of a Builder",
+        ),
         "state for a list": (b"\x80\x02]}b.", "state of a list"),
         "a call of a constant": (b"\x80\x02" + named("numpy.ndarray") + b")R.", "not to be called"),
         "a call of a call": (b"\x80\x02" + call("dnnlib.util.EasyDict") + b")R.", "not to be called"),
         "a class with arguments": (b"\x80\x02" + call("dnnlib.util.EasyDict", text("x")) + b".", "unknown way"),
-        "an object without a state": (pytorch(call("torch_utils.persistence._reconstruct_persistent_obj", b"}")),
-                                      "without a class"),
-        "bytes in another encoding": (b"\x80\x02" + call("_codecs.encode", text("x"), text("rot13")) + b".",
-                                      "unknown encoding"),
+        "an object without a state": (
+            pytorch(call("torch_utils.persistence._reconstruct_persistent_obj", b"}")),
+            "without a class",
+        ),
+        "bytes in another encoding": (
+            b"\x80\x02" + call("_codecs.encode", text("x"), text("rot13")) + b".",
+            "unknown encoding",
+        ),
         "protocol 9": (b"\x80\x09N.", "unknown pickle protocol"),
         "no such step": (b"\x80\x02N\xff.", "no pickle has"),
         "text that is no pickle": (b"<!DOCTYPE html><title>Not found</title>", "a web page"),
@@ -269,8 +321,10 @@ def opcodes() -> Corpus:
         "a byte array of 1 PiB": (b"\x80\x05\x96" + struct.pack("<Q", 1 << 50) + b"x.", "larger than"),
         "a text of 1 PiB": (b"\x80\x04\x8d" + struct.pack("<Q", 1 << 50) + b"x.", "larger than"),
         "a frame of 1 PiB": (b"\x80\x04\x95" + struct.pack("<Q", 1 << 50) + b"N.", "no generator"),
-        "a number of a megabyte": (b"\x80\x02\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20) + b".",
-                                   "larger than any"),
+        "a number of a megabyte": (
+            b"\x80\x02\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20) + b".",
+            "larger than any",
+        ),
         "a number of a million digits": (b"I" + b"9" * 1_000_000 + b"\n.", ""),
     }
     return cases
@@ -286,22 +340,34 @@ def bombs() -> Corpus:
     long_names = module(table({}))
     for _ in range(40):
         long_names += b"q\x010" + module(table({"_modules": table({"x" * 10_000: b"h\x01"})}))
-    settings = {"static_kwargs": table({"architecture": laughs, "resample_kernel": laughs, "conv_clamp": laughs}),
-                "components": table({part: network(table({"static_kwargs": table({}), "variables": b"]"}))
-                                     for part in ("mapping", "synthesis")}), "variables": b"]"}
+    settings = {
+        "static_kwargs": table({"architecture": laughs, "resample_kernel": laughs, "conv_clamp": laughs}),
+        "components": table(
+            {part: network(table({"static_kwargs": table({}), "variables": b"]"})) for part in ("mapping", "synthesis")}
+        ),
+        "variables": b"]",
+    }
     return {
         "billion laughs": (b"\x80\x02" + laughs + b".", "no generator"),
         "billion laughs as settings": (tensorflow(**settings), "of another kind"),
-        "billion laughs as labels": (tensorflow(**{**settings, "static_kwargs": table({"label_size": laughs})}),
-                                     "conditional"),
+        "billion laughs as labels": (
+            tensorflow(**{**settings, "static_kwargs": table({"label_size": laughs})}),
+            "conditional",
+        ),
         "billion laughs as a key": (b"\x80\x02}" + laughs + b"Ns.", "no plain value"),
         "billion laughs in a set": (b"\x80\x04\x8f(" + laughs + b"\x90.", "no plain value"),
         "billion laughs in a set by name": (b"\x80\x02" + call("builtins.set", listed(laughs)) + b".", "no plain"),
         "billion laughs in a frozen set": (b"\x80\x04(" + laughs + b"\x91.", "no plain value"),
         "frozen sets of frozen sets": (b"\x80\x04(\x91" + b"q\x000(h\x00K\x01\x91" * 60 + b".", "no plain value"),
         "billion laughs as a variable's name": (with_variable(number(1), laughs), "named arrays"),
-        "billion laughs as a class": (pytorch(call("torch_utils.persistence._reconstruct_persistent_obj",
-                                                   table({"class_name": laughs, "state": b"}"}))), "without a class"),
+        "billion laughs as a class": (
+            pytorch(
+                call(
+                    "torch_utils.persistence._reconstruct_persistent_obj", table({"class_name": laughs, "state": b"}"})
+                )
+            ),
+            "without a class",
+        ),
         "a tree of modules that doubles": (b"\x80\x02}" + text("G_ema") + modules + b"s.", "StyleGAN2 does not"),
         "a module within itself": (pytorch(module(looped)), "StyleGAN2 does not"),
         "modules with long names": (b"\x80\x02}" + text("G_ema") + long_names + b"s.", "StyleGAN2 does not"),
@@ -310,7 +376,8 @@ def bombs() -> Corpus:
         "a hundred thousand lists without an end": (b"\x80\x02" + b"]" * 100_000, "ends in the middle"),
         "networks twenty thousand deep": (
             b"\x80\x02" + (named("dnnlib.tflib.network.Network") + b")\x81") * 20_000 + b"N" + b"b" * 20_000 + b".",
-            "no generator"),
+            "no generator",
+        ),
     }
 
 
@@ -323,22 +390,30 @@ def collisions() -> Corpus:
     floats = [b"G" + struct.pack(">d", float(place << 44)) for place in range(60_000)]
     tuples = [number(first) + number(second) + b"\x86" for first, second in equal_tuples(60_000)]
     made = "collections.OrderedDict"
-    cases: Corpus = {"a key of more than 64 bits": (b"\x80\x02}" + digits(1 << 64) + b"Ns.", "64 bits"),
-                     "a negative key of more than 64 bits": (b"\x80\x02}" + digits(-1 << 64) + b"Ns.", "64 bits"),
-                     "a key of more than 64 bits in a tuple": (b"\x80\x02}" + digits(1 << 64) + b"\x85Ns.", "64 bits"),
-                     "a very long key": (b"\x80\x02}" + text("x" * 20_000) + b"Ns.", "a longer key")}
+    cases: Corpus = {
+        "a key of more than 64 bits": (b"\x80\x02}" + digits(1 << 64) + b"Ns.", "64 bits"),
+        "a negative key of more than 64 bits": (b"\x80\x02}" + digits(-1 << 64) + b"Ns.", "64 bits"),
+        "a key of more than 64 bits in a tuple": (b"\x80\x02}" + digits(1 << 64) + b"\x85Ns.", "64 bits"),
+        "a very long key": (b"\x80\x02}" + text("x" * 20_000) + b"Ns.", "a longer key"),
+    }
     for name, keys in (("wide", wide), ("near", near), ("real", floats), ("tuple", tuples)):
         expected = "64 bits" if name == "wide" else "no generator"
         pairs = b"".join(key + b"N" for key in keys)
         cases[f"colliding {name} keys"] = (b"\x80\x02}(" + pairs + b"u.", expected)
         cases[f"colliding {name} keys one by one"] = (
-            b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".", expected)
+            b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".",
+            expected,
+        )
         cases[f"colliding {name} members"] = (b"\x80\x04\x8f(" + b"".join(keys) + b"\x90.", expected)
         cases[f"colliding {name} members, frozen"] = (b"\x80\x04(" + b"".join(keys) + b"\x91.", expected)
         cases[f"colliding {name} members by name"] = (
-            b"\x80\x02" + call("builtins.set", listed(*keys)) + b".", expected)
+            b"\x80\x02" + call("builtins.set", listed(*keys)) + b".",
+            expected,
+        )
         cases[f"colliding {name} pairs by name"] = (
-            b"\x80\x02" + call(made, listed(*(key + b"N\x86" for key in keys))) + b".", expected)
+            b"\x80\x02" + call(made, listed(*(key + b"N\x86" for key in keys))) + b".",
+            expected,
+        )
     table_of = b"\x80\x02" + named(made) + b"q\x01" + listed(*(text(str(place)) + b"N\x86" for place in range(30_000)))
     again = b"0h\x01h\x02R"
     cases["the same table again and again"] = (table_of + b"\x85q\x020" + b"N" + again * 50_000 + b".", "more steps")
@@ -376,15 +451,24 @@ def cut_files() -> Corpus:
         content = path.read_bytes()
         path.unlink()
         for part in range(12):
-            corpus[f"{layout} cut at {part}/12"] = (content[:len(content) * part // 12], "")
+            corpus[f"{layout} cut at {part}/12"] = (content[: len(content) * part // 12], "")
         corpus[f"{layout} without its end"] = (content[:-1], "ends in the middle")
     return corpus
 
 
 def corpus() -> Corpus:
     """All of it. Writes and removes a file in the working folder."""
-    parts = [functions_at_every_protocol(), functions_by_name(), places_in_real_files(), inner_pickles(),
-             numpy_tricks(), opcodes(), bombs(), collisions(), cut_files()]
+    parts = [
+        functions_at_every_protocol(),
+        functions_by_name(),
+        places_in_real_files(),
+        inner_pickles(),
+        numpy_tricks(),
+        opcodes(),
+        bombs(),
+        collisions(),
+        cut_files(),
+    ]
     merged: Corpus = {}
     for part in parts:
         assert not merged.keys() & part.keys()

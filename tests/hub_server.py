@@ -188,8 +188,14 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "tree":
             answer = [_tree_entry(path, content) for path, content in sorted(repository.files.items())]
         else:
-            answer = {"id": name, "modelId": name, "sha": repository.commit, "private": repository.private,
-                      "siblings": [{"rfilename": path} for path in sorted(repository.files)], "tags": []}
+            answer = {
+                "id": name,
+                "modelId": name,
+                "sha": repository.commit,
+                "private": repository.private,
+                "siblings": [{"rfilename": path} for path in sorted(repository.files)],
+                "tags": [],
+            }
         body = json.dumps(answer).encode()
         self._send(200, {"Content-Type": "application/json"}, body)
 
@@ -225,8 +231,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "other hash":
             digest = "0" * 64
         storage = hub.storage.replace("https", "http") if fault and fault.kind == "downgrade" else hub.storage
-        self._send(302, {**headers, "X-Linked-Size": str(size), "X-Linked-Etag": f'"{digest}"',
-                         "Location": f"{storage}/storage/{name}/{path}"})
+        self._send(
+            302,
+            {
+                **headers,
+                "X-Linked-Size": str(size),
+                "X-Linked-Etag": f'"{digest}"',
+                "Location": f"{storage}/storage/{name}/{path}",
+            },
+        )
 
     def _bytes(self, content: bytes, headers: dict[str, str] | None = None) -> None:
         hub: Hub = self.server.hub
@@ -254,8 +267,9 @@ class _Handler(BaseHTTPRequestHandler):
             about["Content-Range"] = f"bytes {position}-{size - 1}/{size}"
         self._send(206 if found else 200, about, content[position:], fault)
 
-    def _send(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"",
-              fault: Fault | None = None) -> None:
+    def _send(
+        self, status: int, headers: dict[str, str] | None = None, body: bytes = b"", fault: Fault | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -289,7 +303,7 @@ def point_at(hub: Hub, monkeypatch, home) -> None:
     import huggingface_hub.file_download
     from huggingface_hub import constants
 
-    from l4f_plugin.checkpoints import transfer
+    from l4f_plugin.hub import transfer
 
     template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", hub.address)
@@ -309,15 +323,31 @@ def environment(hub: Hub, home, **more: str) -> dict[str, str]:
     from pathlib import Path
 
     root = str(Path(__file__).parents[1])
-    return {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1",
-            "LABELS4FREE_MODELS": str(home / "models"), "XDG_CACHE_HOME": str(home / "cache"), "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([root, os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]), **more}
+    return {
+        **os.environ,
+        "HF_ENDPOINT": hub.address,
+        "HF_HOME": str(home / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "LABELS4FREE_MODELS": str(home / "models"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([root, os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]),
+        **more,
+    }
 
 
 def catalogue_entry(content: bytes, file: str, **fields) -> dict:
     """A class of a user's catalogue that is published as the file `content` of someone/checkpoints."""
-    return {"title": "A class", "resolution": 32, "licence": "CC0-1.0", "repository": "someone/checkpoints",
-            "file": file, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **fields}
+    return {
+        "title": "A class",
+        "resolution": 32,
+        "licence": "CC0-1.0",
+        "repository": "someone/checkpoints",
+        "file": file,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **fields,
+    }
 
 
 def write_catalogue(home, **classes: dict) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bundles import tiny_bundle
 
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_ui import compat
 from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.models_panel import ModelsPanel

@@ -44,8 +44,13 @@ class Persistent(torch.nn.Module):
 
     def __reduce__(self):
         state = {name: value for name, value in self.__dict__.items() if name != "class_name_of_stub"}
-        description = {"type": "class", "version": 6, "module_src": SOURCE,
-                       "class_name": self.class_name_of_stub, "state": state}
+        description = {
+            "type": "class",
+            "version": 6,
+            "module_src": SOURCE,
+            "class_name": self.class_name_of_stub,
+            "state": state,
+        }
         return _reconstruct_persistent_obj, (description,)
 
 
@@ -56,8 +61,11 @@ def _reconstruct_persistent_obj(description):
 @contextmanager
 def _as_theirs() -> Iterator[None]:
     """Gives the stubs the names of NVIDIA's classes."""
-    homes = {"dnnlib.util": [EasyDict], "dnnlib.tflib.network": [Network],
-             "torch_utils.persistence": [_reconstruct_persistent_obj]}
+    homes = {
+        "dnnlib.util": [EasyDict],
+        "dnnlib.tflib.network": [Network],
+        "torch_utils.persistence": [_reconstruct_persistent_obj],
+    }
     packages = {"dnnlib", "dnnlib.tflib", "torch_utils"}
     modules = {name: types.ModuleType(name) for name in packages | homes.keys()}
     before = {name: sys.modules.get(name) for name in modules}
@@ -88,6 +96,7 @@ def write(root: Any, path: Path, protocol: int = 4) -> Path:
 
 # --- TensorFlow
 
+
 def tensorflow_root(generator: Generator, discriminator: Discriminator) -> tuple[Network, Network, Network]:
     """(G, D, Gs): Gs holds `generator`, G something else."""
     average = _tensorflow_generator("Gs", generator)
@@ -107,10 +116,18 @@ def _tensorflow_generator(name: str, generator: Generator) -> Network:
         _put_styled(synthesis, f"{size}x{size}/ToRGB", state, f"synthesis.to_rgb.{index}")
     for layer in range(config.mapping_layers):
         _put(mapping, f"Dense{layer}", state, f"mapping.layers.{layer}")
-    settings = {"num_channels": 3, "resolution": config.resolution, "label_size": 0, "architecture": "skip",
-                "conv_clamp": config.conv_clamp, "truncation_psi": 0.5}
-    parts = {part: _network(f"G_{part}", variables, settings)
-             for part, variables in (("synthesis", synthesis), ("mapping", mapping))}
+    settings = {
+        "num_channels": 3,
+        "resolution": config.resolution,
+        "label_size": 0,
+        "architecture": "skip",
+        "conv_clamp": config.conv_clamp,
+        "truncation_psi": 0.5,
+    }
+    parts = {
+        part: _network(f"G_{part}", variables, settings)
+        for part, variables in (("synthesis", synthesis), ("mapping", mapping))
+    }
     own = {"lod": np.float32(0), "dlatent_avg": generator.latent_avg.numpy()}
     return _network("G_main", own, settings, name=name, components=EasyDict(parts))
 
@@ -124,20 +141,36 @@ def _tensorflow_discriminator(discriminator: Discriminator) -> Network:
             _put(variables, f"{size}x{size}/{theirs}", state, f"blocks.{block}.{ours}")
     for theirs, ours in (("4x4/Conv", "last_convolution"), ("4x4/Dense0", "hidden"), ("Output", "output")):
         _put(variables, theirs, state, ours)
-    settings = {"num_channels": 3, "resolution": config.resolution, "label_size": 0,
-                "resample_kernel": [1, 3, 3, 1], "conv_clamp": config.conv_clamp, "mbstd_group_size": 4}
+    settings = {
+        "num_channels": 3,
+        "resolution": config.resolution,
+        "label_size": 0,
+        "resample_kernel": [1, 3, 3, 1],
+        "conv_clamp": config.conv_clamp,
+        "mbstd_group_size": 4,
+    }
     return _network("D_main", variables, settings, name="D")
 
 
-def _network(function: str, variables: dict[str, Any], settings: dict[str, Any], name: str | None = None,
-             components: EasyDict | None = None) -> Network:
-    return Network(version=4, name=name or function, static_kwargs=EasyDict(settings),
-                   components=components or EasyDict(), build_module_src=SOURCE, build_func_name=function,
-                   variables=list(variables.items()))
+def _network(
+    function: str,
+    variables: dict[str, Any],
+    settings: dict[str, Any],
+    name: str | None = None,
+    components: EasyDict | None = None,
+) -> Network:
+    return Network(
+        version=4,
+        name=name or function,
+        static_kwargs=EasyDict(settings),
+        components=components or EasyDict(),
+        build_module_src=SOURCE,
+        build_func_name=function,
+        variables=list(variables.items()),
+    )
 
 
-def _put(variables: dict[str, Any], theirs: str, state: dict[str, torch.Tensor], ours: str,
-         flip: bool = False) -> None:
+def _put(variables: dict[str, Any], theirs: str, state: dict[str, torch.Tensor], ours: str, flip: bool = False) -> None:
     weight = state[f"{ours}.weight"]
     if flip:
         weight = weight.flip(2, 3)
@@ -147,8 +180,9 @@ def _put(variables: dict[str, Any], theirs: str, state: dict[str, torch.Tensor],
         variables[f"{theirs}/bias"] = state[f"{ours}.bias"].numpy()
 
 
-def _put_styled(variables: dict[str, Any], theirs: str, state: dict[str, torch.Tensor], ours: str,
-                flip: bool = False) -> None:
+def _put_styled(
+    variables: dict[str, Any], theirs: str, state: dict[str, torch.Tensor], ours: str, flip: bool = False
+) -> None:
     _put(variables, theirs, state, ours, flip)
     variables[f"{theirs}/mod_weight"] = np.ascontiguousarray(state[f"{ours}.modulation.weight"].t().numpy())
     variables[f"{theirs}/mod_bias"] = state[f"{ours}.modulation.bias"].numpy() - 1
@@ -156,12 +190,16 @@ def _put_styled(variables: dict[str, Any], theirs: str, state: dict[str, torch.T
 
 # --- PyTorch
 
+
 def pytorch_root(generator: Generator, discriminator: Discriminator | None) -> dict[str, Any]:
     """What ADA's training saves: G_ema holds `generator`, G something else."""
-    return {"training_set_kwargs": EasyDict(class_name="training.dataset.ImageFolderDataset", max_size=None),
-            "G": pytorch_generator(_halved(generator)), "G_ema": pytorch_generator(generator),
-            "D": discriminator and pytorch_discriminator(discriminator),
-            "augment_pipe": _with(Persistent("AugmentPipe", xflip=1.0), buffers={"p": torch.zeros(())})}
+    return {
+        "training_set_kwargs": EasyDict(class_name="training.dataset.ImageFolderDataset", max_size=None),
+        "G": pytorch_generator(_halved(generator)),
+        "G_ema": pytorch_generator(generator),
+        "D": discriminator and pytorch_discriminator(discriminator),
+        "augment_pipe": _with(Persistent("AugmentPipe", xflip=1.0), buffers={"p": torch.zeros(())}),
+    }
 
 
 def pytorch_generator(generator: Generator) -> Persistent:
@@ -182,15 +220,23 @@ def pytorch_generator(generator: Generator) -> Persistent:
         to_rgb = Persistent("ToRGBLayer", conv_clamp=config.conv_clamp)
         block.add_module("torgb", _with_affine(to_rgb, state, f"synthesis.to_rgb.{index}"))
         synthesis.add_module(f"b{size}", block)
-    return _with(Persistent("Generator", z_dim=config.latent_dim, c_dim=0, img_channels=3,
-                            _init_kwargs=EasyDict(z_dim=config.latent_dim, c_dim=0)),
-                 children={"mapping": mapping, "synthesis": synthesis})
+    return _with(
+        Persistent(
+            "Generator",
+            z_dim=config.latent_dim,
+            c_dim=0,
+            img_channels=3,
+            _init_kwargs=EasyDict(z_dim=config.latent_dim, c_dim=0),
+        ),
+        children={"mapping": mapping, "synthesis": synthesis},
+    )
 
 
 def _styled_convolution(state: dict[str, torch.Tensor], index: int, clamp: float | None) -> Persistent:
     ours = f"synthesis.convolutions.{index}"
-    layer = Persistent("SynthesisLayer", activation="lrelu", up=1 + index % 2, use_noise=True, conv_clamp=clamp,
-                       act_gain=np.sqrt(2))
+    layer = Persistent(
+        "SynthesisLayer", activation="lrelu", up=1 + index % 2, use_noise=True, conv_clamp=clamp, act_gain=np.sqrt(2)
+    )
     layer.register_buffer("resample_filter", FILTER.clone())
     layer.register_buffer("noise_const", state[f"{ours}.noise"][0, 0])
     layer.register_parameter("noise_strength", _parameter(state[f"{ours}.noise_strength"]))
@@ -215,20 +261,23 @@ def pytorch_discriminator(discriminator: Discriminator) -> Persistent:
             module.add_module("fromrgb", _convolution(state, "from_rgb", config.conv_clamp))
         for theirs, ours in (("conv0", "first"), ("conv1", "second"), ("skip", "shortcut")):
             clamp = None if theirs == "skip" else config.conv_clamp
-            module.add_module(theirs, _convolution(state, f"blocks.{block}.{ours}", clamp,
-                                                   down=1 if theirs == "conv0" else 2))
+            module.add_module(
+                theirs, _convolution(state, f"blocks.{block}.{ours}", clamp, down=1 if theirs == "conv0" else 2)
+            )
         root.add_module(f"b{size}", module)
-    epilogue = {"mbstd": Persistent("MinibatchStdLayer", group_size=4, num_channels=1),
-                "conv": _convolution(state, "last_convolution", config.conv_clamp),
-                "fc": _dense(state, "hidden", "lrelu", 1), "out": _dense(state, "output", "linear", 1)}
+    epilogue = {
+        "mbstd": Persistent("MinibatchStdLayer", group_size=4, num_channels=1),
+        "conv": _convolution(state, "last_convolution", config.conv_clamp),
+        "fc": _dense(state, "hidden", "lrelu", 1),
+        "out": _dense(state, "output", "linear", 1),
+    }
     root.add_module("b4", _with(Persistent("DiscriminatorEpilogue", architecture="resnet"), children=epilogue))
     return root
 
 
 def _convolution(state: dict[str, torch.Tensor], ours: str, clamp: float | None, down: int = 1) -> Persistent:
     has_bias = f"{ours}.bias" in state
-    layer = Persistent("Conv2dLayer", activation="lrelu" if has_bias else "linear", up=1, down=down,
-                       conv_clamp=clamp)
+    layer = Persistent("Conv2dLayer", activation="lrelu" if has_bias else "linear", up=1, down=down, conv_clamp=clamp)
     layer.register_buffer("resample_filter", FILTER.clone())
     layer.register_buffer("weight", state[f"{ours}.weight"])  # a buffer, as where a layer was frozen
     layer.register_parameter("bias", _parameter(state[f"{ours}.bias"]) if has_bias else None)
@@ -236,15 +285,20 @@ def _convolution(state: dict[str, torch.Tensor], ours: str, clamp: float | None,
 
 
 def _dense(state: dict[str, torch.Tensor], ours: str, activation: str, multiplier: float) -> Persistent:
-    layer = Persistent("FullyConnectedLayer", activation=activation, bias_gain=multiplier,
-                       weight_gain=multiplier / np.sqrt(state[f"{ours}.weight"].shape[1]))
+    layer = Persistent(
+        "FullyConnectedLayer",
+        activation=activation,
+        bias_gain=multiplier,
+        weight_gain=multiplier / np.sqrt(state[f"{ours}.weight"].shape[1]),
+    )
     layer.register_parameter("weight", _parameter(state[f"{ours}.weight"]))
     layer.register_parameter("bias", _parameter(state[f"{ours}.bias"]))
     return layer
 
 
-def _with(module: Persistent, buffers: dict[str, torch.Tensor] | None = None,
-          children: dict[str, Persistent] | None = None) -> Persistent:
+def _with(
+    module: Persistent, buffers: dict[str, torch.Tensor] | None = None, children: dict[str, Persistent] | None = None
+) -> Persistent:
     for name, buffer in (buffers or {}).items():
         module.register_buffer(name, buffer)
     for name, child in (children or {}).items():

@@ -32,9 +32,11 @@ def listeners(blocks, component, event: str) -> list:
     """What answers an event of a component: each has `fn` and `inputs`. Before Gradio 4 the two lie in two lists."""
     if isinstance(blocks.fns, dict):
         return [function for function in blocks.fns.values() if (component._id, event) in map(tuple, function.targets)]
-    return [SimpleNamespace(fn=function.fn, inputs=told["inputs"])
-            for function, told in zip(blocks.fns, blocks.dependencies, strict=True)
-            if component._id in told["targets"] and told["trigger"] == event]
+    return [
+        SimpleNamespace(fn=function.fn, inputs=told["inputs"])
+        for function, told in zip(blocks.fns, blocks.dependencies, strict=True)
+        if component._id in told["targets"] and told["trigger"] == event
+    ]
 
 
 def wait_until(condition) -> None:

@@ -36,7 +36,7 @@ def reverse_proxy(upstream: str, prefix: str, *, strips: bool, forwards: bool = 
             if not path.startswith(f"{prefix}/") and path != prefix:
                 visitor.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return
-            path = (path[len(prefix):] or "/") if strips else path
+            path = (path[len(prefix) :] or "/") if strips else path
             own = {"x-forwarded-host": f"127.0.0.1:{port}", "x-forwarded-proto": "http"}
             own = own if forwards else {"host": upstream}
             kept = [header for header in headers if header.split(":")[0].lower() not in own]

@@ -23,8 +23,16 @@ def unused_port() -> int:
 def served(workspace: Workspace, **arguments: Any) -> Iterator[SimpleNamespace]:
     """The page over a workspace as `l4f app` serves it. `address` ends with a slash; `blocks` is Gradio's page."""
     page = app.build(workspace)
-    site = server.open_page(page, app.style(), host="127.0.0.1", port=unused_port(), share=False, inbrowser=False,
-                            allowed_paths=workspace.outputs.served_folders, **arguments)
+    site = server.open_page(
+        page,
+        app.style(),
+        host="127.0.0.1",
+        port=unused_port(),
+        share=False,
+        inbrowser=False,
+        allowed_paths=workspace.outputs.served_folders,
+        **arguments,
+    )
     try:
         yield SimpleNamespace(**vars(site), blocks=page, outputs=workspace.outputs, engine=workspace.engine)
     finally:

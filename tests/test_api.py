@@ -54,8 +54,10 @@ def assert_alike_answers(one: dict, other: dict) -> None:
     assert one["images"].keys() == other["images"].keys()
     for kind, image in one["images"].items():
         assert_alike(picture(image), picture(other["images"][kind]), COLOUR_STEPS)
-    areas, rests = [[answer.get("mask_area", 0) for answer in (one, other)],
-                    [{**answer, "images": None, "mask_area": None} for answer in (one, other)]]
+    areas, rests = [
+        [answer.get("mask_area", 0) for answer in (one, other)],
+        [{**answer, "images": None, "mask_area": None} for answer in (one, other)],
+    ]
     assert areas[0] == pytest.approx(areas[1]) and rests[0] == rests[1]
 
 
@@ -69,8 +71,9 @@ def test_classes_are_listed(served):
 
 def test_generated_pixels_are_those_of_the_library(served, pipeline):
     wanted = ["picture", "mask", "cutout", "background"]
-    answer = ask(served, "generate", {"class": "tiny", "seeds": [3, 9], "truncation_psi": 0.8, "include": wanted}
-                 ).json()
+    answer = ask(
+        served, "generate", {"class": "tiny", "seeds": [3, 9], "truncation_psi": 0.8, "include": wanted}
+    ).json()
     assert answer["class"] == "tiny" and answer["truncation_psi"] == 0.8
     for given, sample in zip(answer["samples"], pipeline.generate([3, 9], 0.8), strict=True):
         assert given["seed"] == sample.seed and list(given["images"]) == wanted
@@ -88,8 +91,11 @@ def test_swapped_pixels_are_those_of_the_library(served, pipeline, background):
     if background == "a picture":
         own = png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)))
         in_json = ask(served, "swap", {**values, "picture": base64.b64encode(own).decode()})
-        form = {name: json.dumps(value) if isinstance(value, bool) else str(value)
-                for name, value in values.items() if name != "include"}
+        form = {
+            name: json.dumps(value) if isinstance(value, bool) else str(value)
+            for name, value in values.items()
+            if name != "include"
+        }
         form["include"] = "picture,mask,cutout,background"
         in_form = served.post(V1 + "swap", data=form, files={"picture": ("../../beach.png", own)})
         assert_alike_answers(in_form.json(), in_json.json())
@@ -153,10 +159,17 @@ def test_files_come_as_the_client_accepts_them(served):
     refused(ask(served, "generate", {}, accept="text/html"), 406)
 
 
-@pytest.mark.parametrize(("accept", "media"), [
-    (None, "application/json"), ("*/*", "application/json"), ("image/*, application/json;q=0.5", "image/png"),
-    ("application/zip;q=0.9, application/json;q=0.1", "application/zip"), ("text/html, */*;q=0.1", "application/json"),
-    ("application/json;q=x, image/png;q=0.1", "image/png")])
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("image/*, application/json;q=0.5", "image/png"),
+        ("application/zip;q=0.9, application/json;q=0.1", "application/zip"),
+        ("text/html, */*;q=0.1", "application/json"),
+        ("application/json;q=x, image/png;q=0.1", "image/png"),
+    ],
+)
 def test_the_best_of_what_is_accepted_is_sent(accept, media):
     assert wanted(accept) == media
 
@@ -228,27 +241,33 @@ def test_a_login_is_asked_of_every_address(served, tmp_path):
         assert guarded.get(V1 + "classes", headers={"authorization": f"basic {encoded}"}).status_code == 200
 
 
-@pytest.mark.parametrize(("headers", "status"), [
-    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, 200),
-    ({"host": "localhost:7860", "sec-fetch-site": "same-origin", "origin": "http://localhost:7860"}, 200),
-    ({"host": "[::1]:7860", "origin": "http://[::1]:7860"}, 200),
-    ({"host": "mybox:7860", "origin": "http://mybox:7860"}, 200),
-    ({"host": "mybox.local", "origin": "http://mybox.local"}, 200),
-    ({"host": "proxy.example"}, 200),  # a program: no browser, no stranger's page
-    ({"host": "127.0.0.1:7860", "origin": "http://evil.example"}, 403),
-    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:3000"}, 403),
-    ({"host": "127.0.0.1:7860", "origin": "null"}, 403),
-    ({"host": "127.0.0.1:7860", "sec-fetch-site": "cross-site"}, 403),
-    ({"host": "localhost:7860", "sec-fetch-site": "same-site", "origin": "http://localhost:3000"}, 403),
-    ({"host": "evil.example:7860", "origin": "http://evil.example:7860"}, 403),  # its name now points here
-    ({"host": "evil.example:7860", "user-agent": "Mozilla/5.0"}, 403),
-    ({"host": "127.0.0.1.evil.example", "origin": "http://127.0.0.1.evil.example"}, 403),
-    ({"host": "evil.example\\127.0.0.1", "user-agent": "Mozilla/5.0"}, 403),
-    ({"host": "[::1", "user-agent": "Mozilla/5.0"}, 403),
-    ({"host": "", "user-agent": "Mozilla/5.0"}, 403)])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, 200),
+        ({"host": "localhost:7860", "sec-fetch-site": "same-origin", "origin": "http://localhost:7860"}, 200),
+        ({"host": "[::1]:7860", "origin": "http://[::1]:7860"}, 200),
+        ({"host": "mybox:7860", "origin": "http://mybox:7860"}, 200),
+        ({"host": "mybox.local", "origin": "http://mybox.local"}, 200),
+        ({"host": "proxy.example"}, 200),  # a program: no browser, no stranger's page
+        ({"host": "127.0.0.1:7860", "origin": "http://evil.example"}, 403),
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:3000"}, 403),
+        ({"host": "127.0.0.1:7860", "origin": "null"}, 403),
+        ({"host": "127.0.0.1:7860", "sec-fetch-site": "cross-site"}, 403),
+        ({"host": "localhost:7860", "sec-fetch-site": "same-site", "origin": "http://localhost:3000"}, 403),
+        ({"host": "evil.example:7860", "origin": "http://evil.example:7860"}, 403),  # its name now points here
+        ({"host": "evil.example:7860", "user-agent": "Mozilla/5.0"}, 403),
+        ({"host": "127.0.0.1.evil.example", "origin": "http://127.0.0.1.evil.example"}, 403),
+        ({"host": "evil.example\\127.0.0.1", "user-agent": "Mozilla/5.0"}, 403),
+        ({"host": "[::1", "user-agent": "Mozilla/5.0"}, 403),
+        ({"host": "", "user-agent": "Mozilla/5.0"}, 403),
+    ],
+)
 def test_no_other_site_can_drive_it(served, headers, status):
-    for answer in (served.get(V1 + "classes", headers=headers),
-                   served.post(V1 + "segment", json={"seed": 1}, headers=headers)):
+    for answer in (
+        served.get(V1 + "classes", headers=headers),
+        served.post(V1 + "segment", json={"seed": 1}, headers=headers),
+    ):
         assert answer.status_code == status
         if status == 403:
             refused(answer, 403)
@@ -266,41 +285,81 @@ def test_names_that_the_server_is_known_by_are_let_in(tiny_bundle_folder, tmp_pa
 # What it refuses
 
 
-@pytest.mark.parametrize(("name", "values", "words"), [
-    ("generate", {"seeds": "0-9999"}, "at most 64"), ("generate", {"seeds": [1] * 10_000}, "64"),
-    ("generate", {"seeds": 1, "count": 10_000}, "count"), ("generate", {"seeds": ""}, "Seeds is empty"),
-    ("generate", {"seeds": [-2]}, "seeds"), ("generate", {"seeds": [2**32]}, "seeds"),
-    ("generate", {"seeds": [1.5]}, "seeds"), ("generate", {"seeds": [[1]]}, "seeds"),
-    ("generate", {"seeds": []}, "seeds"),
-    ("generate", {"seeds": 2**32 - 1, "count": 2}, "seed"), ("generate", {"seeds": "x" * 5000}, "seeds"),
-    ("generate", {"seeds": "0" * 1001}, "1000 characters"), ("generate", {"class": "x" * 201}, "200 characters"),
-    ("generate", {"seeds": "\ud800"}, "seed"), ("generate", {"class": "../../etc/passwd"}, "class"),
-    ("generate", {"class": "owner/name"}, "class"), ("generate", {"class": "\ud800"}, "class"),
-    ("generate", {"class": 1}, "string"), ("generate", {"class": ""}, "class"),
-    ("generate", {"truncation_psi": 9}, "truncation_psi"), ("generate", {"truncation_psi": "0.5"}, "number"),
-    ("generate", {"truncation_psi": True}, "number"), ("generate", {"include": []}, "include"),
-    ("generate", {"include": ["all"]}, "include"), ("generate", {"include": "mask"}, "array"),
-    ("generate", {"out": "/srv/x"}, "no field out"), ("generate", {"class_name": "tiny"}, "no field class_name"),
-    ("swap", {"background": "/etc/passwd"}, "not known"), ("swap", {"background": "file:///etc/passwd"}, "not known"),
-    ("swap", {"background": "http://127.0.0.1/x.png"}, "not known"), ("swap", {"background": "#12"}, "colour"),
-    ("swap", {"grow": 1000}, "grow"), ("swap", {"grow": 0.5}, "integer"), ("swap", {"feather": -1}, "feather"),
-    ("swap", {"threshold": 2}, "threshold"), ("swap", {"keep_largest": "yes"}, "boolean"),
-    ("swap", {"seed": "3"}, "seed"),
-    ("swap", {"picture": "/etc/passwd"}, "base64"), ("swap", {"picture": "AAAA"}, "not a picture"),
-    ("swap", {"picture": base64.b64encode(b"<svg xmlns='x'/>").decode()}, "SVG"),
-    ("segment", {}, "exactly one"), ("segment", {"seed": 1, "w_plus": "AAAA"}, "exactly one"),
-    ("segment", {"w_plus": "AAAA"}, "zeros"), ("segment", {"picture": "AAAA"}, "not a picture"),
-    ("segment", {"seed": 10**30}, "seed")])
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("generate", {"seeds": "0-9999"}, "at most 64"),
+        ("generate", {"seeds": [1] * 10_000}, "64"),
+        ("generate", {"seeds": 1, "count": 10_000}, "count"),
+        ("generate", {"seeds": ""}, "Seeds is empty"),
+        ("generate", {"seeds": [-2]}, "seeds"),
+        ("generate", {"seeds": [2**32]}, "seeds"),
+        ("generate", {"seeds": [1.5]}, "seeds"),
+        ("generate", {"seeds": [[1]]}, "seeds"),
+        ("generate", {"seeds": []}, "seeds"),
+        ("generate", {"seeds": 2**32 - 1, "count": 2}, "seed"),
+        ("generate", {"seeds": "x" * 5000}, "seeds"),
+        ("generate", {"seeds": "0" * 1001}, "1000 characters"),
+        ("generate", {"class": "x" * 201}, "200 characters"),
+        ("generate", {"seeds": "\ud800"}, "seed"),
+        ("generate", {"class": "../../etc/passwd"}, "class"),
+        ("generate", {"class": "owner/name"}, "class"),
+        ("generate", {"class": "\ud800"}, "class"),
+        ("generate", {"class": 1}, "string"),
+        ("generate", {"class": ""}, "class"),
+        ("generate", {"truncation_psi": 9}, "truncation_psi"),
+        ("generate", {"truncation_psi": "0.5"}, "number"),
+        ("generate", {"truncation_psi": True}, "number"),
+        ("generate", {"include": []}, "include"),
+        ("generate", {"include": ["all"]}, "include"),
+        ("generate", {"include": "mask"}, "array"),
+        ("generate", {"out": "/srv/x"}, "no field out"),
+        ("generate", {"class_name": "tiny"}, "no field class_name"),
+        ("swap", {"background": "/etc/passwd"}, "not known"),
+        ("swap", {"background": "file:///etc/passwd"}, "not known"),
+        ("swap", {"background": "http://127.0.0.1/x.png"}, "not known"),
+        ("swap", {"background": "#12"}, "colour"),
+        ("swap", {"grow": 1000}, "grow"),
+        ("swap", {"grow": 0.5}, "integer"),
+        ("swap", {"feather": -1}, "feather"),
+        ("swap", {"threshold": 2}, "threshold"),
+        ("swap", {"keep_largest": "yes"}, "boolean"),
+        ("swap", {"seed": "3"}, "seed"),
+        ("swap", {"picture": "/etc/passwd"}, "base64"),
+        ("swap", {"picture": "AAAA"}, "not a picture"),
+        ("swap", {"picture": base64.b64encode(b"<svg xmlns='x'/>").decode()}, "SVG"),
+        ("segment", {}, "exactly one"),
+        ("segment", {"seed": 1, "w_plus": "AAAA"}, "exactly one"),
+        ("segment", {"w_plus": "AAAA"}, "zeros"),
+        ("segment", {"picture": "AAAA"}, "not a picture"),
+        ("segment", {"seed": 10**30}, "seed"),
+    ],
+)
 def test_values_out_of_bounds_are_refused_in_a_sentence(served, name, values, words):
     body = json.dumps(values).encode()
     message = refused(served.post(V1 + name, content=body, headers=JSON), 422, words)
     assert tempfile.gettempdir() not in message
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"truncation_psi": NaN}', b'{"truncation_psi": Infinity}',
-    b'{"truncation_psi": -Infinity}', b'{"truncation_psi": 1e999}', b'{"seeds": %s}' % (b"9" * 100_000),
-    b"[" * 200_000, b'{"a":' * 200_000, b'{"seeds": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"truncation_psi": NaN}',
+        b'{"truncation_psi": Infinity}',
+        b'{"truncation_psi": -Infinity}',
+        b'{"truncation_psi": 1e999}',
+        b'{"seeds": %s}' % (b"9" * 100_000),
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b'{"seeds": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}",
+    ],
+)
 def test_malformed_json_is_refused(served, body):
     refused(served.post(V1 + "generate", content=body, headers=JSON), 400, "JSON")
 
@@ -308,7 +367,7 @@ def test_malformed_json_is_refused(served, body):
 def test_other_bodies_are_refused(served):
     for kind in ("text/plain", "application/x-www-form-urlencoded", "", "application/xml"):
         refused(served.post(V1 + "generate", content=b'{"seeds": 1}', headers={"content-type": kind}), 415)
-    for body in (b"", b"--x\r\nnonsense", b"--x\r\nContent-Disposition: form-data; name=\"seed\"\r\n\r\n3"):
+    for body in (b"", b"--x\r\nnonsense", b'--x\r\nContent-Disposition: form-data; name="seed"\r\n\r\n3'):
         answer = served.post(V1 + "segment", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
         assert answer.status_code in (400, 422), answer.text
     refused(served.post(V1 + "segment", content=b"x", headers={"content-type": "multipart/form-data"}), 400)
@@ -332,6 +391,7 @@ def test_a_body_beyond_the_limit_is_not_read(served, monkeypatch):
 
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few kilobytes that claims to be huge, and is."""
+
     def chunk(kind: bytes, content: bytes) -> bytes:
         return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 

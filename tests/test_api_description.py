@@ -12,7 +12,7 @@ import pytest
 from api_server import V1, client, workspace
 from hypothesis import HealthCheck, given, seed, settings
 
-schemathesis = pytest.importorskip("schemathesis", reason="comes with the extra \"test\"")
+schemathesis = pytest.importorskip("schemathesis", reason='comes with the extra "test"')
 
 import jsonschema_rs  # noqa: E402  (comes with schemathesis)
 from schemathesis import GenerationMode  # noqa: E402
@@ -31,8 +31,9 @@ def described(tiny_bundle_folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
-@pytest.mark.parametrize(("path", "method"), [
-    ("/classes", "GET"), ("/generate", "POST"), ("/swap", "POST"), ("/segment", "POST")])
+@pytest.mark.parametrize(
+    ("path", "method"), [("/classes", "GET"), ("/generate", "POST"), ("/swap", "POST"), ("/segment", "POST")]
+)
 def test_answers_keep_to_the_description(described, path, method, mode):
     if method == "GET" and mode is GenerationMode.NEGATIVE:
         pytest.skip("nothing can be sent there that the description forbids")

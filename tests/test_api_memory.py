@@ -42,7 +42,7 @@ def models(tmp_path_factory):
     """A tiny class that segments photographs."""
     import dataclasses
 
-    from l4f_plugin.checkpoints.bundle import save_bundle
+    from l4f_plugin.bundles.bundle import save_bundle
 
     folder = tmp_path_factory.mktemp("models")
     save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), folder / "tiny")
@@ -79,8 +79,9 @@ def test_json_may_be_long_in_its_files_only(site):
 
 
 def test_large_files_in_json_are_read_whatever_they_hold(models):
-    picture = base64.b64encode(png(Image.fromarray(
-        np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)))).decode()
+    picture = base64.b64encode(
+        png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)))
+    ).decode()
     wanted = {"include": ["mask"], "picture": picture, "class": "tiny"}
     escaped = json.dumps(wanted).replace("/", "\\/")  # as some languages write it
     assert json_bodies.read(escaped.encode(), ("picture",)) == wanted
@@ -96,8 +97,10 @@ def test_large_files_in_json_are_read_whatever_they_hold(models):
 @pytest.mark.parametrize("name", ["segment", "swap"])
 def test_pictures_of_programs_have_their_own_limit(models, tmp_path, name):
     limits = {"most": 1.0}
-    made = Workspace(Engine(lambda: EngineSettings(device="cpu", default_class="tiny", api_megapixels=limits["most"])),
-                     Outputs(tmp_path))
+    made = Workspace(
+        Engine(lambda: EngineSettings(device="cpu", default_class="tiny", api_megapixels=limits["most"])),
+        Outputs(tmp_path),
+    )
     served = client(made)
     refused(served.post(V1 + name, files={"picture": plain(1.5)}), 422, "at most 1 megapixels")
     limits["most"] = 2.0
@@ -167,8 +170,10 @@ def half_sent(address: str, length: int, count: int) -> list[socket.socket]:
     opened = []
     for _ in range(count):
         opened.append(socket.create_connection((host, int(port))))
-        opened[-1].sendall(f"POST {V1}segment HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                           f"Content-Length: {length}\r\n\r\n{{".encode())
+        opened[-1].sendall(
+            f"POST {V1}segment HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {length}\r\n\r\n{{".encode()
+        )
     return opened
 
 

@@ -76,8 +76,10 @@ def test_another_site_gets_nothing_from_it(served):
     base = served.address.rstrip("/") + V1
     origin = {"origin": "https://evil.example"}
     refused(httpx.post(base + "segment", json={"seed": 1}, headers=origin), 403)
-    asked = httpx.options(base + "segment", headers={
-        **origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type"})
+    asked = httpx.options(
+        base + "segment",
+        headers={**origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type"},
+    )
     assert asked.headers.get("access-control-allow-origin") != "https://evil.example"
 
 
@@ -93,8 +95,16 @@ def test_a_body_that_hides_its_length_is_cut_off(served, monkeypatch, kind):
 
 def test_a_body_as_large_as_may_be_is_taken(served):
     body = b'{"picture": "' + b"A" * (guard.MOST_BYTES - 100) + b'"}'
-    refused(httpx.post(served.address.rstrip("/") + V1 + "swap", content=body, timeout=60,
-                       headers={"content-type": "application/json"}), 422, "not a picture")
+    refused(
+        httpx.post(
+            served.address.rstrip("/") + V1 + "swap",
+            content=body,
+            timeout=60,
+            headers={"content-type": "application/json"},
+        ),
+        422,
+        "not a picture",
+    )
 
 
 def test_an_open_page_with_a_login_has_no_open_api(models, tmp_path):
@@ -160,8 +170,11 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
         thread.join(120)
     assert order == list(range(20))
     assert sorted(answers) == order and len(loaded) == 1, "one model in memory"
-    expected = [segment(library, seed, truncation_psi=0.6).alpha.mean()
-                for library in [load("tiny", device="cpu")] for seed in range(20)]
+    expected = [
+        segment(library, seed, truncation_psi=0.6).alpha.mean()
+        for library in [load("tiny", device="cpu")]
+        for seed in range(20)
+    ]
     assert np.allclose([answers[seed] for seed in range(20)], expected, atol=5e-3)
 
 

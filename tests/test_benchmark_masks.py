@@ -7,7 +7,7 @@ import pytest
 from bundles import tiny_bundle
 
 from benchmarks import masks
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles.bundle import save_bundle
 
 
 @pytest.fixture()

@@ -25,10 +25,24 @@ from PIL import Image
 
 # The headless shell first: the same engine without the windows, menus and extensions that a whole one runs unseen,
 # which take a third of the time that a page takes to open.
-CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
-                  "chrome")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+CHROMIUM_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE = 60_000  # milliseconds; CI machines stall
 HEARD = re.compile("/queue/data|/run/predict")  # what brings the page answers of its handlers
 
@@ -93,9 +107,16 @@ def page(browser, site):
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: complaints.append(request.url)
-              if request.url.startswith("http") and not request.url.startswith(site.address)
-              and "iframe-resizer" not in request.url else None)  # Gradio 5 itself asks for that one
+    opened.on(
+        "request",
+        lambda request: (
+            complaints.append(request.url)
+            if request.url.startswith("http")
+            and not request.url.startswith(site.address)
+            and "iframe-resizer" not in request.url
+            else None
+        ),
+    )  # Gradio 5 itself asks for that one
     opened.streams = set()
     opened.on("request", lambda request: opened.streams.add(request) if HEARD.search(request.url) else None)
     for ending in ("requestfinished", "requestfailed"):
@@ -132,7 +153,8 @@ def pictures(page):
 
 def wait_for_pictures(page, count: int) -> None:
     page.wait_for_function(
-        "count => document.querySelectorAll('#l4f_generate_gallery .grid-wrap img').length == count", arg=count)
+        "count => document.querySelectorAll('#l4f_generate_gallery .grid-wrap img').length == count", arg=count
+    )
 
 
 def choose(page, control: str, words: str) -> None:
@@ -188,7 +210,9 @@ def test_pictures_masks_and_cutouts_are_shown_and_downloaded(page, site, tmp_pat
         choose(page, "l4f_generate_view", words)
         page.wait_for_function(
             "ending => [...document.querySelectorAll('#l4f_generate_gallery .grid-wrap img')]"
-            ".filter(img => img.src.endsWith(ending) && img.complete && img.naturalWidth).length == 4", arg=ending)
+            ".filter(img => img.src.endsWith(ending) && img.complete && img.naturalWidth).length == 4",
+            arg=ending,
+        )
 
     page.locator("#l4f_generate_gallery .grid-wrap button").nth(1).click()
     page.locator("#l4f_generate_picked").get_by_text("Seed 1").wait_for()
@@ -340,8 +364,7 @@ def test_keyboard_alone_draws_and_switches_views(page):
     settle(page)
     page.locator("#l4f_generate_view input").nth(1).focus()
     page.keyboard.press("Space")
-    page.wait_for_function(
-        "document.querySelector('#l4f_generate_gallery .grid-wrap img')?.src.endsWith('_alpha.png')")
+    page.wait_for_function("document.querySelector('#l4f_generate_gallery .grid-wrap img')?.src.endsWith('_alpha.png')")
 
 
 def test_unload_shows_that_memory_is_free(page, site):
@@ -377,9 +400,22 @@ def test_only_results_can_be_fetched(page, site):
 
 def test_command_serves_behind_a_password_until_interrupted(tmp_path):
     server = subprocess.Popen(
-        [sys.executable, "-m", "l4f_ui", "--no-browser", "--port", "7980", "--auth", "ann:secret",
-         "--output-dir", str(tmp_path)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        [
+            sys.executable,
+            "-m",
+            "l4f_ui",
+            "--no-browser",
+            "--port",
+            "7980",
+            "--auth",
+            "ann:secret",
+            "--output-dir",
+            str(tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
     try:
         lines = iter(server.stdout.readline, "")
         # Older versions of Gradio name the address too, without a slash at its end, and before the page waits for
@@ -399,10 +435,14 @@ def test_a_host_with_buttons_of_its_own_for_its_tabs_shows_where_a_result_went(b
     from l4f_ui.hosts.page_scripts import press, reveal
 
     page = browser.new_page()
-    page.set_content("".join(
-        f"""<button id="{tab}" class="xtabs-tab" tabItemId="#split-app, #{tab}_tabitem"
-            onclick="document.title += ' {tab}'">{tab}</button>""" for tab in ("extras", "img2img", "tab_l4f")
-    ) + """<button id="paste" onclick="document.title += ' pasted'">paste</button>""")
+    page.set_content(
+        "".join(
+            f"""<button id="{tab}" class="xtabs-tab" tabItemId="#split-app, #{tab}_tabitem"
+            onclick="document.title += ' {tab}'">{tab}</button>"""
+            for tab in ("extras", "img2img", "tab_l4f")
+        )
+        + """<button id="paste" onclick="document.title += ' pasted'">paste</button>"""
+    )
     page.evaluate(press("paste", main="extras"))
     page.evaluate(reveal(("mode_img2img", "upload"), main="img2img"))
     page.evaluate(reveal(("tabs", "tab_l4f")))

@@ -15,8 +15,8 @@ from test_models_panel import TENSORFLOW, TINY
 from test_student import TINY as TINY_STUDENT
 from upload_server import UploadHub
 
-from l4f_plugin.checkpoints import catalogue
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles import catalogue
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.training import class_masks, class_photographs, cut_pictures
 
 
@@ -38,11 +38,16 @@ def site(tmp_path_factory):
         patch.setattr(cut_pictures, "flaw_of", lambda alpha: None)  # of so short a learning
         content = TENSORFLOW.read_bytes()
         hub.put("someone/checkpoints", {"things.pkl": content})
-        write_catalogue(home, things=catalogue_entry(
-            content, "things.pkl", title="Things", licence="NC", terms="not for sale"))
+        write_catalogue(
+            home, things=catalogue_entry(content, "things.pkl", title="Things", licence="NC", terms="not for sale")
+        )
         maskless(home)
-        workspace = Workspace(Engine(lambda: EngineSettings(device="cpu")), Outputs(home / "pictures"),
-                              manages_classes=True, own_repositories=True)
+        workspace = Workspace(
+            Engine(lambda: EngineSettings(device="cpu")),
+            Outputs(home / "pictures"),
+            manages_classes=True,
+            own_repositories=True,
+        )
         with served(workspace) as site:
             yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None), hub=hub, home=home)
 
@@ -161,5 +166,6 @@ def test_narrow_screens_need_no_sideways_scrolling(page):  # noqa: F811
     page.locator("#l4f_models_table tr").first.wait_for()
     page.set_viewport_size({"width": 360, "height": 740})
     page.wait_for_function(
-        "getComputedStyle(document.querySelector('#l4f_models_table tr[data-name]')).display == 'grid'")
+        "getComputedStyle(document.querySelector('#l4f_models_table tr[data-name]')).display == 'grid'"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

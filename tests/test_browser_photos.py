@@ -19,7 +19,7 @@ def site(tmp_path_factory):
     """The page over a tiny class that has a student."""
     from serving import served
 
-    from l4f_plugin.checkpoints.bundle import save_bundle
+    from l4f_plugin.bundles.bundle import save_bundle
     from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
     from l4f_ui.workspace import Workspace
@@ -71,15 +71,21 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
     mask = pixels(download(page, "l4f_photos_download_mask", tmp_path))
     assert np.array_equal(mask, cutout[..., 3])
     with zipfile.ZipFile(download(page, "l4f_photos_download_zip", tmp_path)) as archive:
-        assert sorted(archive.namelist()) == ["garden_alpha.png", "garden_cutout.png", "holiday_alpha.png",
-                                              "holiday_cutout.png"]
+        assert sorted(archive.namelist()) == [
+            "garden_alpha.png",
+            "garden_cutout.png",
+            "holiday_alpha.png",
+            "holiday_cutout.png",
+        ]
 
     before = page.locator("#l4f_photos_image img").get_attribute("src")
     choose(page, "l4f_photos_kind", "Colour")
     page.locator("#l4f_photos_run").click()
     page.wait_for_function(
         "before => { const image = document.querySelector('#l4f_photos_image img');"
-        "return image && image.getAttribute('src') != before }", arg=before)
+        "return image && image.getAttribute('src') != before }",
+        arg=before,
+    )
     told.get_by_text("2 of 3 photographs segmented").wait_for()
     settle(page)
     composite = pixels(download(page, "l4f_photos_download_composite", tmp_path))

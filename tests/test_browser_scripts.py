@@ -56,9 +56,15 @@ def test_what_the_templates_do_not_name_is_brought_into_the_app(page):
     assert page.locator("#bar button").count() == 2 and page.locator("#layout-extras h2").count() == 2, "and only once"
 
 
-@pytest.mark.parametrize("prepared", [
-    "", "window.onUiLoaded = (answer) => { window.loaded = answer; };",
-    "window.onUiLoaded = (answer) => { window.loaded = answer; };" + MODERN], ids=["no host", "host", "no app"])
+@pytest.mark.parametrize(
+    "prepared",
+    [
+        "",
+        "window.onUiLoaded = (answer) => { window.loaded = answer; };",
+        "window.onUiLoaded = (answer) => { window.loaded = answer; };" + MODERN,
+    ],
+    ids=["no host", "host", "no app"],
+)
 def test_elsewhere_nothing_is_touched(page, prepared):
     show(page, COMPONENTS, prepared)
     page.wait_for_timeout(200)

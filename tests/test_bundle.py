@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from l4f_plugin.checkpoints import files
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config, read_summary
-from l4f_plugin.checkpoints.files import sha256_of
+from l4f_plugin.bundles import files
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config, read_summary
+from l4f_plugin.bundles.files import sha256_of
 from l4f_plugin.errors import UserError
 
 
@@ -96,8 +96,9 @@ def test_optional_networks_may_be_absent(tmp_path):
 
 def test_half_precision_is_half_the_size_and_close(folder, tmp_path):
     save_bundle(tiny_bundle(), tmp_path / "half", dtype=torch.float16)
-    assert (tmp_path / "half/generator.safetensors").stat().st_size < \
-        0.7 * (folder / "generator.safetensors").stat().st_size
+    assert (tmp_path / "half/generator.safetensors").stat().st_size < 0.7 * (
+        folder / "generator.safetensors"
+    ).stat().st_size
     half = load_bundle(tmp_path / "half").generator.state_dict()
     full = load_bundle(folder).generator.state_dict()
     for name, tensor in full.items():
@@ -131,6 +132,7 @@ def test_the_model_card_comes_along(folder, tmp_path):
 
 # --- damage
 
+
 def test_a_missing_folder_and_a_foreign_folder(tmp_path):
     assert "holds no config.json" in problem(tmp_path / "none")
     assert "holds no config.json" in problem(tmp_path)
@@ -157,21 +159,30 @@ def test_swapped_files(folder):
     (folder / "alpha.safetensors").rename(folder / "x")
     (folder / "background.safetensors").rename(folder / "alpha.safetensors")
     (folder / "x").rename(folder / "background.safetensors")
-    edit_config(folder, lambda data: data["files"].update({
-        "alpha.safetensors": data["files"]["background.safetensors"],
-        "background.safetensors": data["files"]["alpha.safetensors"]}))
+    edit_config(
+        folder,
+        lambda data: data["files"].update(
+            {
+                "alpha.safetensors": data["files"]["background.safetensors"],
+                "background.safetensors": data["files"]["alpha.safetensors"],
+            }
+        ),
+    )
     assert "belongs to another network" in problem(folder)
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    (lambda t: t.update({"synthesis.constant": torch.zeros(1, 8, 4, 5)}), "with shape [1, 8, 4, 5]"),
-    (lambda t: t.update({"synthesis.constant": torch.zeros(8, 4, 4)}), "with shape [8, 4, 4]"),
-    (lambda t: t.update({"synthesis.constant": torch.zeros(1, 8, 4, 4, dtype=torch.int32)}), "as I32"),
-    (lambda t: t.update({"synthesis.constant": torch.full((1, 8, 4, 4), float("nan"))}), "not finite"),
-    (lambda t: t["synthesis.to_rgb.0.bias"].fill_(float("-inf")), "not finite"),
-    (lambda t: t.pop("synthesis.constant"), "lacks tensor synthesis.constant"),
-    (lambda t: t.update({"extra\n": torch.zeros(1)}), "unknown tensor extra?"),
-])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda t: t.update({"synthesis.constant": torch.zeros(1, 8, 4, 5)}), "with shape [1, 8, 4, 5]"),
+        (lambda t: t.update({"synthesis.constant": torch.zeros(8, 4, 4)}), "with shape [8, 4, 4]"),
+        (lambda t: t.update({"synthesis.constant": torch.zeros(1, 8, 4, 4, dtype=torch.int32)}), "as I32"),
+        (lambda t: t.update({"synthesis.constant": torch.full((1, 8, 4, 4), float("nan"))}), "not finite"),
+        (lambda t: t["synthesis.to_rgb.0.bias"].fill_(float("-inf")), "not finite"),
+        (lambda t: t.pop("synthesis.constant"), "lacks tensor synthesis.constant"),
+        (lambda t: t.update({"extra\n": torch.zeros(1)}), "unknown tensor extra?"),
+    ],
+)
 def test_content_that_does_not_fit(folder, change, expected):
     edit_weights(folder, "generator.safetensors", change)
     assert expected in problem(folder)
@@ -189,33 +200,71 @@ def test_a_later_schema_asks_for_an_update(folder):
     def change(data):
         data.clear()
         data["schema_version"] = 2
+
     edit_config(folder, change)
     assert "newer version" in problem(folder) and "update" in problem(folder)
 
 
 BIG = 10**400
 WRONG = [
-    ("schema_version", 0), ("schema_version", "1"), ("schema_version", True), ("schema_version", None),
-    ("class_name", "../up"), ("class_name", "Tiny"), ("class_name", ""), ("class_name", 7),
-    ("title", ""), ("title", "two\nlines"), ("title", "x" * 201), ("licence", None), ("source", []),
-    ("truncation_psi", 2.1), ("truncation_psi", "0.7"), ("truncation_psi", True), ("truncation_psi", BIG),
-    ("alpha_threshold", -0.1), ("alpha_threshold", None),
-    ("crop", [0, 33, 0, 32]), ("crop", [5, 5, 0, 32]), ("crop", [0, 32]), ("crop", "0"),
-    ("crop", [0.0, 32, 0, 32]), ("latent_avg", [BIG] * 7),
-    ("latent_avg", []), ("latent_avg", [0.0] * 6), ("latent_avg", [0.0] * 6 + ["x"]),
-    ("alpha_hidden_channels", 0), ("alpha_hidden_channels", 10**6),
-    ("files", []), ("files", {"../generator.safetensors": {"bytes": 1, "sha256": "0" * 64}}),
-    ("files", {"/etc/passwd": {"bytes": 1, "sha256": "0" * 64}}), ("files", {"a.pt": {}}),
+    ("schema_version", 0),
+    ("schema_version", "1"),
+    ("schema_version", True),
+    ("schema_version", None),
+    ("class_name", "../up"),
+    ("class_name", "Tiny"),
+    ("class_name", ""),
+    ("class_name", 7),
+    ("title", ""),
+    ("title", "two\nlines"),
+    ("title", "x" * 201),
+    ("licence", None),
+    ("source", []),
+    ("truncation_psi", 2.1),
+    ("truncation_psi", "0.7"),
+    ("truncation_psi", True),
+    ("truncation_psi", BIG),
+    ("alpha_threshold", -0.1),
+    ("alpha_threshold", None),
+    ("crop", [0, 33, 0, 32]),
+    ("crop", [5, 5, 0, 32]),
+    ("crop", [0, 32]),
+    ("crop", "0"),
+    ("crop", [0.0, 32, 0, 32]),
+    ("latent_avg", [BIG] * 7),
+    ("latent_avg", []),
+    ("latent_avg", [0.0] * 6),
+    ("latent_avg", [0.0] * 6 + ["x"]),
+    ("alpha_hidden_channels", 0),
+    ("alpha_hidden_channels", 10**6),
+    ("files", []),
+    ("files", {"../generator.safetensors": {"bytes": 1, "sha256": "0" * 64}}),
+    ("files", {"/etc/passwd": {"bytes": 1, "sha256": "0" * 64}}),
+    ("files", {"a.pt": {}}),
     ("files", {"generator.safetensors": {"bytes": -1, "sha256": "0" * 64}}),
     ("files", {"generator.safetensors": {"bytes": 1, "sha256": "zz"}}),
-    ("files", {"generator.safetensors": {"bytes": 1, "sha256": 0}}), ("files", {"generator.safetensors": 5}),
-    ("generator", None), ("generator", {}), ("generator.resolution", 48), ("generator.resolution", 2048),
-    ("generator.resolution", 16), ("generator.resolution", 32.0), ("generator.resolution", 64),
-    ("generator.channels", {}), ("generator.channels", {"4": 8, "8": 6, "16": 5, "32": 0}),
-    ("generator.channels", {"4": 8, "8": 6, "16": 5, "32": 10**9}), ("generator.channels", [8, 6, 5, 4]),
-    ("generator.latent_dim", 10**9), ("generator.style_dim", 0), ("generator.mapping_layers", 1.5),
-    ("generator.object_switch", "off"), ("generator.object_switch", {}), ("generator.conv_clamp", -1),
-    ("discriminator", 5), ("discriminator.resolution", 64), ("discriminator.channels", {"4": 1}),
+    ("files", {"generator.safetensors": {"bytes": 1, "sha256": 0}}),
+    ("files", {"generator.safetensors": 5}),
+    ("generator", None),
+    ("generator", {}),
+    ("generator.resolution", 48),
+    ("generator.resolution", 2048),
+    ("generator.resolution", 16),
+    ("generator.resolution", 32.0),
+    ("generator.resolution", 64),
+    ("generator.channels", {}),
+    ("generator.channels", {"4": 8, "8": 6, "16": 5, "32": 0}),
+    ("generator.channels", {"4": 8, "8": 6, "16": 5, "32": 10**9}),
+    ("generator.channels", [8, 6, 5, 4]),
+    ("generator.latent_dim", 10**9),
+    ("generator.style_dim", 0),
+    ("generator.mapping_layers", 1.5),
+    ("generator.object_switch", "off"),
+    ("generator.object_switch", {}),
+    ("generator.conv_clamp", -1),
+    ("discriminator", 5),
+    ("discriminator.resolution", 64),
+    ("discriminator.channels", {"4": 1}),
 ]
 
 
@@ -226,13 +275,16 @@ def test_fields_that_are_not_as_they_should_be(folder, name, value):
         for step in path:
             data = data[step]
         data[last] = value
+
     edit_config(folder, change)
     message = problem(folder, with_discriminator=True)
     assert "is not valid" in message and "config.json" in message
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": NaN}',
-                                     b"[" * 100_000, b" " * (1 << 22) + b" {}"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": NaN}', b"[" * 100_000, b" " * (1 << 22) + b" {}"],
+)
 def test_a_config_that_is_no_json_object(folder, content):
     (folder / "config.json").write_bytes(content)
     problem(folder)
@@ -267,6 +319,7 @@ def test_any_changed_byte_of_the_config_is_told_or_harmless(saved, tmp_path, pos
 
 
 # --- saving
+
 
 def test_a_new_bundle_replaces_the_old_one_and_keeps_other_files(folder):
     (folder / "samples").mkdir()
@@ -344,7 +397,7 @@ def test_a_full_disk_leaves_the_old_bundle(folder):
         import resource, sys
         from pathlib import Path
         from bundles import tiny_bundle
-        from l4f_plugin.checkpoints.bundle import save_bundle
+        from l4f_plugin.bundles.bundle import save_bundle
         from l4f_plugin.errors import UserError
         bundle = tiny_bundle(seed=1)
         resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
@@ -355,8 +408,9 @@ def test_a_full_disk_leaves_the_old_bundle(folder):
     """
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(folder)], capture_output=True,
-                            text=True, env=environment)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(folder)], capture_output=True, text=True, env=environment
+    )
     assert "disk is full" in result.stdout, result.stderr
     assert_equal_networks(load_bundle(folder, with_discriminator=True), tiny_bundle())
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
@@ -374,8 +428,12 @@ def test_weight_files_say_nothing_but_tensors(folder):
 
 def test_config_and_summary_agree(folder):
     config, summary = read_config(folder), read_summary(folder)
-    assert (summary.class_name, summary.title, summary.licence, summary.resolution) == \
-        (config.class_name, config.title, config.licence, config.generator.resolution)
+    assert (summary.class_name, summary.title, summary.licence, summary.resolution) == (
+        config.class_name,
+        config.title,
+        config.licence,
+        config.generator.resolution,
+    )
 
 
 def test_the_config_is_the_same_text_every_time(folder, tmp_path):

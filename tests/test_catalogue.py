@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from bundles import tiny_bundle
 
-from l4f_plugin.checkpoints import catalogue, catalogue_file, licences, memory, records
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles import catalogue, catalogue_file, licences, memory, records
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.errors import UserError
 
 NVIDIA = {  # bytes and sha256 of what NVIDIA published
@@ -26,10 +26,20 @@ def places(tmp_path, monkeypatch):
     """A weights folder with a shipped class, an absent one and two on the Hub; an empty models folder."""
     weights = tmp_path / "weights"
     save_bundle(tiny_bundle(), weights / "shipped")
-    table = {"shipped": {**ENTRY, "folder": "shipped"}, "absent": {**ENTRY, "folder": "absent"},
-             "far": {**ENTRY, "repository": "someone/far", "revision": "v1"},
-             "foreign": {**ENTRY, "repository": "someone/pickles", "file": "a/b.pkl", "bytes": 5, "sha256": "0" * 64,
-                         "terms": "not for sale", "licence_url": "https://example.org/licence"}}
+    table = {
+        "shipped": {**ENTRY, "folder": "shipped"},
+        "absent": {**ENTRY, "folder": "absent"},
+        "far": {**ENTRY, "repository": "someone/far", "revision": "v1"},
+        "foreign": {
+            **ENTRY,
+            "repository": "someone/pickles",
+            "file": "a/b.pkl",
+            "bytes": 5,
+            "sha256": "0" * 64,
+            "terms": "not for sale",
+            "licence_url": "https://example.org/licence",
+        },
+    }
     (weights / "catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": table}))
     for module in (catalogue, catalogue_file):
         monkeypatch.setattr(module, "WEIGHTS_FOLDER", weights)
@@ -121,11 +131,20 @@ def test_names_folders_and_paths(places):
     assert catalogue.resolve("./shipped") == catalogue.resolve(places / "shipped") == places / "shipped"
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("absent", "weights of absent are missing"), ("nothing", "the classes are: absent, far, foreign, shipped"),
-    ("", "is no class"), ("../shipped", "is no class"), ("/nowhere", "is no class"), ("a/b/c", "is no class"),
-    ("a\nb", "is no class"), (Path("someone/far"), "is no class"), ("weights/catalogue.json", "l4f convert"),
-])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("absent", "weights of absent are missing"),
+        ("nothing", "the classes are: absent, far, foreign, shipped"),
+        ("", "is no class"),
+        ("../shipped", "is no class"),
+        ("/nowhere", "is no class"),
+        ("a/b/c", "is no class"),
+        ("a\nb", "is no class"),
+        (Path("someone/far"), "is no class"),
+        ("weights/catalogue.json", "l4f convert"),
+    ],
+)
 def test_what_cannot_be_resolved(name, expected):
     with pytest.raises(UserError) as caught:
         catalogue.resolve(name)
@@ -135,9 +154,17 @@ def test_what_cannot_be_resolved(name, expected):
 # Catalogue files
 
 
-@pytest.mark.parametrize("content", [
-    "{", "[]", "{}", '{"schema_version": 2, "classes": {}}', '{"schema_version": 1, "classes": []}',
-    '{"schema_version": 1, "classes": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"schema_version": 2, "classes": {}}',
+        '{"schema_version": 1, "classes": []}',
+        '{"schema_version": 1, "classes": {"a": 1}}',
+    ],
+)
 def test_a_damaged_catalogue_is_told(places, content):
     for folder, remedy in (("weights", "fetch Labels4Free again"), ("models", "mend or remove")):
         (places / folder).mkdir(exist_ok=True)
@@ -150,15 +177,29 @@ def test_a_damaged_catalogue_is_told(places, content):
             path.write_text(before)
 
 
-@pytest.mark.parametrize("fields", [
-    {}, {"folder": "..", "repository": "a/b"}, {"resolution": 3.5, "folder": "a"}, {"resolution": 48, "folder": "a"},
-    {"title": "", "folder": "a"}, {"title": "two\nlines", "folder": "a"}, {"folder": 3}, {"repository": "nobody"},
-    {"repository": "a/b", "revision": "../.."}, {"repository": "a/b", "file": "../b.pkl"},
-    {"repository": "a/b", "file": "/b.pkl"}, {"repository": "a/b", "file": "b.pkl", "bytes": -1},
-    {"repository": "a/b", "file": "b.pkl", "sha256": "zz"}, {"folder": "a", "truncation_psi": 7},
-    {"folder": "a", "truncation_psi": "1"}, {"folder": "a", "crop": [0, 0, 0, 0]}, {"folder": "a", "crop": 5},
-    {"folder": "a", "terms": 5},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"folder": "..", "repository": "a/b"},
+        {"resolution": 3.5, "folder": "a"},
+        {"resolution": 48, "folder": "a"},
+        {"title": "", "folder": "a"},
+        {"title": "two\nlines", "folder": "a"},
+        {"folder": 3},
+        {"repository": "nobody"},
+        {"repository": "a/b", "revision": "../.."},
+        {"repository": "a/b", "file": "../b.pkl"},
+        {"repository": "a/b", "file": "/b.pkl"},
+        {"repository": "a/b", "file": "b.pkl", "bytes": -1},
+        {"repository": "a/b", "file": "b.pkl", "sha256": "zz"},
+        {"folder": "a", "truncation_psi": 7},
+        {"folder": "a", "truncation_psi": "1"},
+        {"folder": "a", "crop": [0, 0, 0, 0]},
+        {"folder": "a", "crop": 5},
+        {"folder": "a", "terms": 5},
+    ],
+)
 def test_a_class_with_a_wrong_field_is_told(places, fields):
     own_catalogue(places, mine={**ENTRY, **fields})
     with pytest.raises(UserError, match="class mine is damaged: .*; mend it in .*models/catalogue.json"):
@@ -173,8 +214,12 @@ def test_a_name_that_is_none_is_told(places):
 
 def test_a_users_catalogue_is_merged_over_ours(places):
     save_bundle(tiny_bundle(), places / "models/elsewhere/mine")
-    own_catalogue(places, mine={**ENTRY, "title": "Mine", "folder": "elsewhere/mine"}, foreign={"truncation_psi": 0.25},
-                  far={"repository": "me/near"})
+    own_catalogue(
+        places,
+        mine={**ENTRY, "title": "Mine", "folder": "elsewhere/mine"},
+        foreign={"truncation_psi": 0.25},
+        far={"repository": "me/near"},
+    )
     known = catalogue_file.read_catalogue()
     assert catalogue.resolve("mine") == places / "models/elsewhere/mine"
     assert known["foreign"].truncation_psi == 0.25 and known["foreign"].file == "a/b.pkl"
@@ -208,9 +253,19 @@ def test_a_licence_is_accepted_once_a_class(places):
     assert not licences.is_accepted("foreign", licence)
 
 
-@pytest.mark.parametrize(("name", "restricts"), [
-    ("CC-BY-NC-4.0", True), ("NVIDIA Source Code License-NC", True), ("Creative Commons NonCommercial", True),
-    ("non-commercial", True), ("CC-BY-4.0", False), ("Apache-2.0", False), ("unknown", False), ("NCSA", False)])
+@pytest.mark.parametrize(
+    ("name", "restricts"),
+    [
+        ("CC-BY-NC-4.0", True),
+        ("NVIDIA Source Code License-NC", True),
+        ("Creative Commons NonCommercial", True),
+        ("non-commercial", True),
+        ("CC-BY-4.0", False),
+        ("Apache-2.0", False),
+        ("unknown", False),
+        ("NCSA", False),
+    ],
+)
 def test_names_of_licences_that_restrict_use(name, restricts):
     assert (licences.Licence.by_name(name).terms is not None) == restricts
 
@@ -235,10 +290,12 @@ def test_the_shipped_catalogue_pins_what_nvidia_published(monkeypatch):
 
 def test_the_list_needs_no_torch_and_no_network_library():
     root = Path(__file__).parents[1]
-    code = ("import sys; from l4f_plugin.checkpoints.catalogue import classes\n"
-            "names = [entry.name for entry in classes()]\n"
-            "assert 'avatar' in names, names\n"
-            "assert not {'torch', 'huggingface_hub', 'gradio'} & set(sys.modules), 'too much was imported'")
+    code = (
+        "import sys; from l4f_plugin.bundles.catalogue import classes\n"
+        "names = [entry.name for entry in classes()]\n"
+        "assert 'avatar' in names, names\n"
+        "assert not {'torch', 'huggingface_hub', 'gradio'} & set(sys.modules), 'too much was imported'"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
@@ -252,7 +309,7 @@ def test_memory_is_of_the_right_size():
 
 
 def test_folders_follow_the_environment(monkeypatch, tmp_path):
-    from l4f_plugin.checkpoints import folders
+    from l4f_plugin.bundles import folders
 
     monkeypatch.delenv("LABELS4FREE_MODELS")
     assert folders.models_folder() == tmp_path / "cache/labels4free/models"

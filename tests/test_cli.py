@@ -115,12 +115,28 @@ def test_generate_writes_four_files_a_seed(capsys, tiny_bundle_folder, tmp_path)
 
 def test_segment_finds_the_subject_by_seed_codes_or_picture(capsys, tiny_bundle_folder, tmp_path):
     drawn, again = tmp_path / "drawn", tmp_path / "again"
-    code, out, _ = run(capsys, "generate", tiny_bundle_folder, "--seeds", "12", "--truncation-psi", "0.8", "--out",
-                       drawn, "--save-w-plus", "--no-background", "--json", "--device", "cpu")
+    code, out, _ = run(
+        capsys,
+        "generate",
+        tiny_bundle_folder,
+        "--seeds",
+        "12",
+        "--truncation-psi",
+        "0.8",
+        "--out",
+        drawn,
+        "--save-w-plus",
+        "--no-background",
+        "--json",
+        "--device",
+        "cpu",
+    )
     assert code == 0 and json.loads(out)["samples"][0]["w_plus"] == str(drawn / "seed0012_w_plus.safetensors")
-    sources = [(("--seed", 12, "--truncation-psi", 0.8), "seed0012", 12),
-               (("--w-plus", drawn / "seed0012_w_plus.safetensors"), "w_plus", None),
-               (("--picture", drawn / "seed0012_alpha.png"), "seed0012", 12)]
+    sources = [
+        (("--seed", 12, "--truncation-psi", 0.8), "seed0012", 12),
+        (("--w-plus", drawn / "seed0012_w_plus.safetensors"), "w_plus", None),
+        (("--picture", drawn / "seed0012_alpha.png"), "seed0012", 12),
+    ]
     for source, stem, seed in sources:
         code, out, _ = run(capsys, "segment", tiny_bundle_folder, *source, "--out", again, "--json", "--device", "cpu")
         assert code == 0
@@ -204,13 +220,7 @@ def test_generate_refuses_paths_and_classes_that_cannot_be(capsys, tiny_bundle_f
 
 @pytest.mark.parametrize(
     ("background", "mode"),
-    [
-        ("seed:7", "RGB"),
-        ("#3366ff", "RGB"),
-        ("blur:2", "RGB"),
-        ("transparent", "RGBA"),
-        ("picture", "RGB"),
-    ],
+    [("seed:7", "RGB"), ("#3366ff", "RGB"), ("blur:2", "RGB"), ("transparent", "RGBA"), ("picture", "RGB")],
 )
 def test_swap_writes_one_picture(capsys, tiny_bundle_folder, tmp_path, background, mode):
     if background == "picture":
@@ -298,9 +308,7 @@ def test_help_imports_nothing_slow():
         ["train", "--help"],
         ["generate"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", SLOW_IMPORTS, *argv], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", SLOW_IMPORTS, *argv], capture_output=True, text=True, check=True)
         imported = json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"'))
         assert set(imported) <= ({"numpy"} if argv[0] in cli.COMMANDS else set()), argv
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from bundles import tiny_bundle
 
-from l4f_plugin.checkpoints import conversion
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.checkpoint_files import open_checkpoint
-from l4f_plugin.checkpoints.conversion import Description, convert
-from l4f_plugin.checkpoints.published import read_generator
-from l4f_plugin.checkpoints.state_source import StateSource
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.commands import convert as command
+from l4f_plugin.convert import conversion
+from l4f_plugin.convert.checkpoint_files import open_checkpoint
+from l4f_plugin.convert.conversion import Description, convert
+from l4f_plugin.convert.published import read_generator
+from l4f_plugin.convert.state_source import StateSource
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Generator, GeneratorConfig
 
@@ -78,9 +78,11 @@ def test_a_mixed_gate_equals_two_separate_runs(golden):
     subjects = golden.synthesis([0, 1], 1.0)
     backgrounds = golden.synthesis([0, 1], 1.0, torch.zeros(2))
     golden.agrees("background", [0, 1], mixed.image[2:])
-    for ours, theirs in zip([mixed.image, *mixed.features],
-                            zip([subjects.image, *subjects.features],
-                                [backgrounds.image, *backgrounds.features], strict=True), strict=True):
+    for ours, theirs in zip(
+        [mixed.image, *mixed.features],
+        zip([subjects.image, *subjects.features], [backgrounds.image, *backgrounds.features], strict=True),
+        strict=True,
+    ):
         both = torch.cat(theirs)
         assert (ours - both).abs().max() <= 1e-5 * both.abs().max()
     assert (subjects.image - backgrounds.image).abs().max() > 0.1
@@ -105,6 +107,7 @@ def test_a_training_checkpoint_gives_the_network_it_holds(tmp_path):
 
 
 # --- any architecture: our weights written in the published layout and read again
+
 
 def published(generator: Generator) -> dict[str, torch.Tensor]:
     """The state dict of a generator under rosinality's names, filters included."""
@@ -139,9 +142,13 @@ def test_the_architecture_comes_from_the_tensors(resolution):
     torch.manual_seed(resolution)
     sizes = [4 << step for step in range(resolution.bit_length() - 3 + 1) if 4 << step <= resolution]
     shape = GeneratorConfig(
-        resolution, {size: 1 + (7 * size) % 5 for size in sizes}, latent_dim=3, style_dim=5,
+        resolution,
+        {size: 1 + (7 * size) % 5 for size in sizes},
+        latent_dim=3,
+        style_dim=5,
         mapping_layers=1 + resolution % 7,
-        object_switch="constant" if resolution == 512 else "first_convolution")
+        object_switch="constant" if resolution == 512 else "first_convolution",
+    )
     original = Generator(shape)
     config, tensors = read_generator(StateSource(published(original), "it", "generator"))
     assert config == shape
@@ -162,6 +169,7 @@ def save(tmp_path):
     def write(state, name="source.pt", **options) -> Path:
         torch.save(state, tmp_path / name, **options)
         return tmp_path / name
+
     return write
 
 
@@ -223,23 +231,26 @@ def put(name, value):
     return lambda state: state["g_ema"].update({name: value})
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    (lambda s: s.pop("g_ema"), "no generator"),
-    (drop("input.input"), "no generator"),
-    (drop("conv1.activate.bias"), "conv1.activate.bias is missing"),
-    (drop("style.1.weight"), "style.1.weight is missing"),
-    (put("embed.weight", torch.zeros(3, 3)), "embed.weight"),
-    (put("convs.0.conv.blur.kernel", torch.ones(4, 4)), "another low-pass filter"),
-    (put("convs.0.conv.blur.kernel", torch.zeros(4, 4)), "another low-pass filter"),
-    (put("convs.0.conv.blur.kernel", FILTER[:2, :2]), "another low-pass filter"),
-    (put("conv1.conv.weight", torch.zeros(1, 8, 8, 1, 1)), "with shape"),
-    (put("conv1.conv.weight", torch.zeros(8)), "impossible shape"),
-    (put("style.1.weight", torch.zeros(7, 6).fill_(float("nan"))), "no finite numbers"),
-    (put("style.1.weight", torch.zeros(7, 6, dtype=torch.int64)), "no finite numbers"),
-    (lambda s: s.update(latent_avg=torch.zeros(9)), "mean latent"),
-    (lambda s: s.update(latent_avg="mean"), "mean latent"),
-    (lambda s: s.update(d={"final_conv.0.weight": torch.zeros(1)}), "no network of the published layout"),
-])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.pop("g_ema"), "no generator"),
+        (drop("input.input"), "no generator"),
+        (drop("conv1.activate.bias"), "conv1.activate.bias is missing"),
+        (drop("style.1.weight"), "style.1.weight is missing"),
+        (put("embed.weight", torch.zeros(3, 3)), "embed.weight"),
+        (put("convs.0.conv.blur.kernel", torch.ones(4, 4)), "another low-pass filter"),
+        (put("convs.0.conv.blur.kernel", torch.zeros(4, 4)), "another low-pass filter"),
+        (put("convs.0.conv.blur.kernel", FILTER[:2, :2]), "another low-pass filter"),
+        (put("conv1.conv.weight", torch.zeros(1, 8, 8, 1, 1)), "with shape"),
+        (put("conv1.conv.weight", torch.zeros(8)), "impossible shape"),
+        (put("style.1.weight", torch.zeros(7, 6).fill_(float("nan"))), "no finite numbers"),
+        (put("style.1.weight", torch.zeros(7, 6, dtype=torch.int64)), "no finite numbers"),
+        (lambda s: s.update(latent_avg=torch.zeros(9)), "mean latent"),
+        (lambda s: s.update(latent_avg="mean"), "mean latent"),
+        (lambda s: s.update(d={"final_conv.0.weight": torch.zeros(1)}), "no network of the published layout"),
+    ],
+)
 def test_generators_that_do_not_fit_are_refused(save, change, expected):
     state = tiny()
     change(state)
@@ -254,8 +265,7 @@ def test_sizes_out_of_range_are_refused(save, levels, expected):
     assert expected in refusal(save({"g_ema": state}))
 
 
-@pytest.mark.parametrize("state", [[], 5, {"g_ema": 5}, {"g_ema": {}}, {"g_ema": {"input.input": "x"}},
-                                   torch.ones(2)])
+@pytest.mark.parametrize("state", [[], 5, {"g_ema": 5}, {"g_ema": {}}, {"g_ema": {"input.input": "x"}}, torch.ones(2)])
 def test_other_objects_are_refused(save, state):
     refusal(save(state))
 
@@ -301,9 +311,32 @@ def run(*arguments: str) -> int:
 
 def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
     target = tmp_path / "cars"
-    assert run(str(save(tiny())), str(target), "--name", "car", "--title", "Cars", "--licence", "CC0-1.0",
-               "--source-note", "a test", "--truncation-psi", "0.3", "--alpha-threshold", "0.8",
-               "--crop", "4", "28", "0", "32", "--half", "--json") == 0
+    assert (
+        run(
+            str(save(tiny())),
+            str(target),
+            "--name",
+            "car",
+            "--title",
+            "Cars",
+            "--licence",
+            "CC0-1.0",
+            "--source-note",
+            "a test",
+            "--truncation-psi",
+            "0.3",
+            "--alpha-threshold",
+            "0.8",
+            "--crop",
+            "4",
+            "28",
+            "0",
+            "32",
+            "--half",
+            "--json",
+        )
+        == 0
+    )
     answer = json.loads(capsys.readouterr().out)
     config = load_bundle(target).config
     assert answer["folder"] == str(target) and answer["config"]["class_name"] == "car" == config.class_name
@@ -313,9 +346,16 @@ def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
     assert "# Cars" in card and "cc0-1.0" in card and "a test" in card
 
 
-@pytest.mark.parametrize("arguments", [
-    ("--name", "No Such"), ("--truncation-psi", "7"), ("--crop", "9", "3", "0", "32"),
-    ("--licence", "two\nlines"), ("--alpha-threshold", "nan")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--name", "No Such"),
+        ("--truncation-psi", "7"),
+        ("--crop", "9", "3", "0", "32"),
+        ("--licence", "two\nlines"),
+        ("--alpha-threshold", "nan"),
+    ],
+)
 def test_descriptions_out_of_bounds_are_refused(save, tmp_path, arguments):
     with pytest.raises(UserError):
         run(str(save(tiny())), str(tmp_path / "bundle"), *arguments)

@@ -23,6 +23,7 @@ from l4f_plugin.training.precision import fastest_dtype
 CPU = torch.device("cpu")
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 0.02}  # largest error, as a part of the largest value
 
+
 def transposed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
 
@@ -55,8 +56,9 @@ def up_to_second_gradients(convolve, x: torch.Tensor, weight: torch.Tensor) -> l
     y = convolve(x, weight)
     seen = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape).to(y.dtype)
     gradients = torch.autograd.grad((y * seen).sum(), (x, weight), retain_graph=True)
-    of_square = torch.autograd.grad(y.float().square().sum() if y.dtype == torch.bfloat16 else y.square().sum(), x,
-                                    create_graph=True)[0]
+    of_square = torch.autograd.grad(
+        y.float().square().sum() if y.dtype == torch.bfloat16 else y.square().sum(), x, create_graph=True
+    )[0]
     second = torch.autograd.grad(of_square.to(torch.float64).square().sum(), (x, weight))
     return [y.detach(), *gradients, *second]
 
@@ -78,8 +80,10 @@ def test_value_gradients_and_second_gradients_are_those_of_the_library(kind, dty
 @pytest.mark.parametrize("way, side", [(DoublingByParities, 3), (HalvingByParities, 5)])
 def test_parities_have_exact_gradients_twice(way, side):
     random = torch.Generator().manual_seed(0)
-    operands = [torch.randn(shape, generator=random, dtype=torch.float64, requires_grad=True)
-                for shape in ((2, 2, side, side), (2, 2, 3, 3))]
+    operands = [
+        torch.randn(shape, generator=random, dtype=torch.float64, requires_grad=True)
+        for shape in ((2, 2, side, side), (2, 2, 3, 3))
+    ]
     assert torch.autograd.gradcheck(way.apply, operands)
     assert torch.autograd.gradgradcheck(way.apply, operands)
 
@@ -99,8 +103,14 @@ def called(monkeypatch, run) -> set[str]:
 
     def watch(owner, name, label):
         original = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda x, *args, **options: (
-            names.add(label or str(x.dtype).removeprefix("torch.")), original(x, *args, **options))[1])
+        monkeypatch.setattr(
+            owner,
+            name,
+            lambda x, *args, **options: (
+                names.add(label or str(x.dtype).removeprefix("torch.")),
+                original(x, *args, **options),
+            )[1],
+        )
 
     watch(ways, "winograd_convolution", "winograd")
     watch(DoublingByParities, "apply", "doubling by parities")
@@ -117,8 +127,11 @@ def called(monkeypatch, run) -> set[str]:
         (torch.float32, Bfloat16.MATRICES, [{"winograd"}, {"float32"}, {"float32"}]),
         (torch.float64, Bfloat16.MATRICES, [{"float64"}] * 3),
         (torch.bfloat16, Bfloat16.VECTORS, [{"bfloat16"}] * 3),
-        (torch.bfloat16, Bfloat16.MATRICES,
-         [{"bfloat16"}, {"bfloat16", "doubling by parities"}, {"bfloat16", "halving by parities"}]),
+        (
+            torch.bfloat16,
+            Bfloat16.MATRICES,
+            [{"bfloat16"}, {"bfloat16", "doubling by parities"}, {"bfloat16", "halving by parities"}],
+        ),
         (torch.bfloat16, Bfloat16.EMULATED, [{"winograd"}, {"float32"}, {"float32"}]),
     ],
     indirect=["support"],

@@ -14,12 +14,12 @@ import torch
 from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
 
-from l4f_plugin.checkpoints import catalogue, library, licences, records
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.catalogue import resolve
-from l4f_plugin.checkpoints.config import read_config
-from l4f_plugin.checkpoints.hub_cache import Source, cached
+from l4f_plugin.bundles import catalogue, library, licences, records
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.catalogue import resolve
+from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.hub.hub_cache import Source, cached
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.runtime import CancelToken
 
@@ -45,9 +45,18 @@ def hub(tmp_path, monkeypatch, bundle):
         faces, things = ROSINALITY.read_bytes(), TENSORFLOW.read_bytes()
         server.put("someone/checkpoints", {"a/faces.pt": faces, "things.pkl": things})
         write_catalogue(
-            tmp_path, things=catalogue_entry(things, "things.pkl", truncation_psi=0.4, alpha_threshold=0.8),
-            faces=catalogue_entry(faces, "a/faces.pt", resolution=256, licence="NC", terms="not for sale", crop=[
-                0, 256, 32, 224], source="made by somebody"))
+            tmp_path,
+            things=catalogue_entry(things, "things.pkl", truncation_psi=0.4, alpha_threshold=0.8),
+            faces=catalogue_entry(
+                faces,
+                "a/faces.pt",
+                resolution=256,
+                licence="NC",
+                terms="not for sale",
+                crop=[0, 256, 32, 224],
+                source="made by somebody",
+            ),
+        )
         yield server
 
 
@@ -102,8 +111,9 @@ def test_the_discriminator_comes_when_it_is_wanted(hub):
     resolve(DOGS)
     hub.requests.clear()
     assert load_bundle(resolve(DOGS, with_discriminator=True), with_discriminator=True).discriminator is not None
-    assert [request.path.rpartition("/")[2] for request in hub.asked() if "storage" in request.path] == \
-        ["discriminator.safetensors"]
+    assert [request.path.rpartition("/")[2] for request in hub.asked() if "storage" in request.path] == [
+        "discriminator.safetensors"
+    ]
 
 
 def test_the_cache_is_huggingface_hubs_own(hub):
@@ -194,7 +204,7 @@ def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
 @pytest.mark.parametrize("apart", [False, True])
 def test_nvidias_layout(hub, monkeypatch, apart):
     if apart:
-        monkeypatch.setattr("l4f_plugin.checkpoints.own_process.LARGE_BYTES", 1)
+        monkeypatch.setattr("l4f_plugin.convert.own_process.LARGE_BYTES", 1)
     folder = resolve("things")
     assert (read_config(folder).truncation_psi, read_config(folder).alpha_threshold) == (0.4, 0.8)
     entry = catalogue.entry("things")
@@ -271,7 +281,8 @@ def test_offline_says_what_to_put_where(hub, tmp_path, monkeypatch):
         resolve("things")
     assert str(caught.value) == (
         f"things.pkl is not on this computer and HF_HUB_OFFLINE is set; go online, or get things.pkl from "
-        f"{hub.address}/someone/checkpoints on another computer and put it at {place}.")
+        f"{hub.address}/someone/checkpoints on another computer and put it at {place}."
+    )
     place.write_bytes(TENSORFLOW.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match="is not things.pkl as it was published"):
         resolve("things")
@@ -338,9 +349,17 @@ def test_cancel_and_go_on(hub):
 
 @pytest.mark.parametrize("name", [DOGS, "things"])
 def test_ten_processes_at_once_end_with_one_good_bundle(hub, tmp_path, name):
-    code = f"from l4f_plugin.checkpoints.catalogue import resolve; print(resolve({name!r}))"
-    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment(hub, tmp_path), text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(10)]
+    code = f"from l4f_plugin.bundles.catalogue import resolve; print(resolve({name!r}))"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment(hub, tmp_path),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(10)
+    ]
     answers = [process.communicate() for process in processes]
     assert {process.returncode for process in processes} == {0}, answers
     [folder] = {answer[0].strip() for answer in answers}

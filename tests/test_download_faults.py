@@ -17,12 +17,13 @@ import pytest
 from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, environment, point_at, write_catalogue
 
-from l4f_plugin.checkpoints import catalogue, library, transfer
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.catalogue import resolve
-from l4f_plugin.checkpoints.hub_cache import Source
-from l4f_plugin.checkpoints.locks import lock
+from l4f_plugin.bundles import catalogue, library
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.catalogue import resolve
+from l4f_plugin.bundles.locks import lock
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub import transfer
+from l4f_plugin.hub.hub_cache import Source
 
 CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
 DOGS = "someone/l4f-dogs"
@@ -71,27 +72,33 @@ HEAD, GET = ("HEAD",), ("GET",)
 
 
 @pytest.mark.parametrize("name", [DOGS, "things"])
-@pytest.mark.parametrize(("fault", "sentence"), [
-    (Fault("cut"), "was cut off after .*; check the connection and try again: it goes on from there"),
-    (Fault("reset"), "was cut off after .*; check the connection and try again: it goes on from there"),
-    (Fault("wrong bytes"), "is not the file that was expected .* thrown away; try again"),
-    (Fault("other hash", methods=HEAD), "is not the file that was expected .*; try again"),
-    (Fault("longer", methods=HEAD), "bytes on the Hub instead of .* left alone"),
-    (Fault("shorter", methods=HEAD), "bytes on the Hub instead of .* left alone"),
-    (Fault("longer", methods=GET), "is longer than the .* bytes it should have and was thrown away"),
-    (Fault(401), r"\(HTTP status 401\); check the name, then log in"),
-    (Fault(403), r"forbids .* \(HTTP status 403\); ask its owner"),
-    (Fault(404), "has no repository .* that you may read; check the name"),
-    (Fault(429), r"asked too often .*\(HTTP status 429\); wait some minutes"),
-    (Fault(500), r"trouble of its own \(HTTP status 500\); try again later"),
-    (Fault(503), r"trouble of its own \(HTTP status 503\); try again later"),
-    (Fault(401, methods=GET), r"\(HTTP status 401\)"), (Fault(403, methods=GET), r"\(HTTP status 403\)"),
-    (Fault(404, methods=GET), "has no repository"), (Fault(429, methods=GET), r"\(HTTP status 429\)"),
-    (Fault(502, methods=GET), r"\(HTTP status 502\)"),
-    (Fault("circle", methods=HEAD), "round in a circle of addresses; check HF_ENDPOINT"),
-    (Fault("circle", methods=GET), "round in a circle of addresses; try again later"),
-    (Fault("no hub", methods=HEAD), "does not answer as the Hub does; check HF_ENDPOINT"),
-], ids=lambda value: f"{value.kind} {'+'.join(value.methods)}" if isinstance(value, Fault) else "")
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (Fault("cut"), "was cut off after .*; check the connection and try again: it goes on from there"),
+        (Fault("reset"), "was cut off after .*; check the connection and try again: it goes on from there"),
+        (Fault("wrong bytes"), "is not the file that was expected .* thrown away; try again"),
+        (Fault("other hash", methods=HEAD), "is not the file that was expected .*; try again"),
+        (Fault("longer", methods=HEAD), "bytes on the Hub instead of .* left alone"),
+        (Fault("shorter", methods=HEAD), "bytes on the Hub instead of .* left alone"),
+        (Fault("longer", methods=GET), "is longer than the .* bytes it should have and was thrown away"),
+        (Fault(401), r"\(HTTP status 401\); check the name, then log in"),
+        (Fault(403), r"forbids .* \(HTTP status 403\); ask its owner"),
+        (Fault(404), "has no repository .* that you may read; check the name"),
+        (Fault(429), r"asked too often .*\(HTTP status 429\); wait some minutes"),
+        (Fault(500), r"trouble of its own \(HTTP status 500\); try again later"),
+        (Fault(503), r"trouble of its own \(HTTP status 503\); try again later"),
+        (Fault(401, methods=GET), r"\(HTTP status 401\)"),
+        (Fault(403, methods=GET), r"\(HTTP status 403\)"),
+        (Fault(404, methods=GET), "has no repository"),
+        (Fault(429, methods=GET), r"\(HTTP status 429\)"),
+        (Fault(502, methods=GET), r"\(HTTP status 502\)"),
+        (Fault("circle", methods=HEAD), "round in a circle of addresses; check HF_ENDPOINT"),
+        (Fault("circle", methods=GET), "round in a circle of addresses; try again later"),
+        (Fault("no hub", methods=HEAD), "does not answer as the Hub does; check HF_ENDPOINT"),
+    ],
+    ids=lambda value: f"{value.kind} {'+'.join(value.methods)}" if isinstance(value, Fault) else "",
+)
 def test_a_fault_ends_in_a_sentence_and_a_later_try_succeeds(hub, name, fault, sentence):
     hub.fault = fault
     said = refused(name)
@@ -177,8 +184,24 @@ def certificate(tmp_path) -> str:
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl program to make a certificate with")
     path = tmp_path / "loopback.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(path), "-out", str(path) + ".crt"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout",
+        str(path),
+        "-out",
+        str(path) + ".crt",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
     return str(path)
@@ -219,12 +242,14 @@ def test_a_disk_that_fills_up(hub, tmp_path, limit):
     """A limit on the size of files stands for the disk: writing fails in the middle, as on a full one."""
     pytest.importorskip("resource", reason="this system has no limits on the size of files")
     size = {"downloading": CHECKPOINT.stat().st_size // 2, "converting": 10_000}[limit]
-    code = ("import resource, sys; from l4f_plugin.checkpoints import download; from l4f_plugin import cli\n"
-            f"def small(): resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))\n"
-            "convert = download._convert\n"
-            "def converting(*given): small(); convert(*given)\n"
-            f"{'small()' if limit == 'downloading' else 'download._convert = converting'}\n"
-            "sys.exit(cli.main(['download', 'things']))")
+    code = (
+        "import resource, sys; from l4f_plugin.checkpoints import download; from l4f_plugin import cli\n"
+        f"def small(): resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))\n"
+        "convert = download._convert\n"
+        "def converting(*given): small(); convert(*given)\n"
+        f"{'small()' if limit == 'downloading' else 'download._convert = converting'}\n"
+        "sys.exit(cli.main(['download', 'things']))"
+    )
     command = [sys.executable, "-c", code]
     answer = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True)
     assert answer.returncode == 2, answer.stderr
@@ -274,8 +299,13 @@ def kill(process) -> None:
 
 def test_killed_while_downloading(hub, tmp_path):
     hub.pause = 0.005
-    process = subprocess.Popen([sys.executable, "-m", "l4f_plugin", "download", "things"], text=True,
-                               env=environment(hub, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l4f_plugin", "download", "things"],
+        text=True,
+        env=environment(hub, tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     blobs = Source("someone/checkpoints").cache() / "blobs"
     wait_for(lambda: any(path.stat().st_size > 20_000 for path in blobs.glob("*.incomplete")), process)
     kill(process)
@@ -287,13 +317,20 @@ def test_killed_while_downloading(hub, tmp_path):
 
 
 def test_killed_while_converting(hub, tmp_path):
-    code = ("import time; from l4f_plugin.checkpoints import bundle\n"
-            "save = bundle.save_tensors\n"
-            "def slow(*given): save(*given); print('written', flush=True); time.sleep(60)\n"
-            "bundle.save_tensors = slow\n"
-            "from l4f_plugin.checkpoints.catalogue import resolve; resolve('things')\n")
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment(hub, tmp_path), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    code = (
+        "import time; from l4f_plugin.checkpoints import bundle\n"
+        "save = bundle.save_tensors\n"
+        "def slow(*given): save(*given); print('written', flush=True); time.sleep(60)\n"
+        "bundle.save_tensors = slow\n"
+        "from l4f_plugin.bundles.catalogue import resolve; resolve('things')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment(hub, tmp_path),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout.readline() == "written\n"
     assert list((tmp_path / "models").glob("*things.installing-*")), "it did not come to that"
     kill(process)
@@ -306,10 +343,17 @@ def test_killed_while_converting(hub, tmp_path):
 
 def test_a_lock_ends_with_its_holder(tmp_path):
     path = tmp_path / "a.lock"
-    code = ("import sys, time; from pathlib import Path; from l4f_plugin.checkpoints.locks import lock\n"
-            f"with lock(Path({str(path)!r})): print('held', flush=True); time.sleep(60)\n")
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               cwd=Path(__file__).parents[1])
+    code = (
+        "import sys, time; from pathlib import Path; from l4f_plugin.bundles.locks import lock\n"
+        f"with lock(Path({str(path)!r})): print('held', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
     assert process.stdout.readline() == "held\n"
     with pytest.raises(UserError, match="busy"), lock(path, refusal="busy"):
         pass
@@ -321,7 +365,7 @@ def test_a_lock_ends_with_its_holder(tmp_path):
 @pytest.mark.parametrize("told", [True, False], ids=["size told", "size hidden"])
 @pytest.mark.parametrize("name", ["config.json", "README.md", "generator.safetensors", "checkpoint"])
 def test_every_file_has_its_bound(hub, tmp_path, bundle, monkeypatch, name, told):
-    from l4f_plugin.checkpoints import download, hub_http
+    from l4f_plugin.hub import download, hub_http
 
     large = b" " * (6 << 20)
     monkeypatch.setattr(download, "LARGEST_FILE", 1 << 20)

@@ -11,9 +11,9 @@ import pytest
 from hub_server import Hub, environment
 from test_download_faults import DOGS, bundle, certificate, prepare  # noqa: F401, fixtures
 
-from l4f_plugin.checkpoints.hub_errors import PROXY_LOGIN, of_the_way_there
-from l4f_plugin.checkpoints.upload import upload_errors
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub.hub_errors import PROXY_LOGIN, of_the_way_there
+from l4f_plugin.hub.upload import upload_errors
 
 
 class _AsksForALogin(socketserver.StreamRequestHandler):
@@ -97,12 +97,16 @@ class ProxyError(OSError):
     """As the HTTP libraries call it."""
 
 
-@pytest.mark.parametrize(("error", "words"), [
-    (ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."), "pip install socksio"),
-    (ProxyError("Missing dependencies for SOCKS support."), "pip install pysocks"),
-    (ValueError("Unknown scheme for proxy URL URL('socks://h')"), "unknown kind"),
-    (ProxyError("Tunnel connection failed: 407 Proxy Authentication Required"), PROXY_LOGIN),
-    (ProxyError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), "certificate")])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."), "pip install socksio"),
+        (ProxyError("Missing dependencies for SOCKS support."), "pip install pysocks"),
+        (ValueError("Unknown scheme for proxy URL URL('socks://h')"), "unknown kind"),
+        (ProxyError("Tunnel connection failed: 407 Proxy Authentication Required"), PROXY_LOGIN),
+        (ProxyError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), "certificate"),
+    ],
+)
 def test_every_library_is_understood_in_fetching_and_uploading(error, words):
     assert words in of_the_way_there(error)
     with pytest.raises(UserError, match=".*[.]$") as caught, upload_errors("someone/dogs"):

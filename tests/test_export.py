@@ -42,23 +42,39 @@ def make(pipeline, tmp_path):
 
     def make(name: str, *, drawing=None, rank=None, pictures=None, cancel=None, progress=None, **settings) -> Path:
         plan = make_plan(pipeline, wanted(**settings), pictures)
-        export(plan, tmp_path / name, drawing or (lambda: nullcontext(pipeline)), rank=rank, pictures=pictures,
-               cancel=cancel, progress=progress)
+        export(
+            plan,
+            tmp_path / name,
+            drawing or (lambda: nullcontext(pipeline)),
+            rank=rank,
+            pictures=pictures,
+            cancel=cancel,
+            progress=progress,
+        )
         return tmp_path / name
 
     return make
 
 
 def wanted(**settings) -> ExportSettings:
-    usual = {"count": 24, "format": "folder", "shard_size": 7, "batch_size": 4, "curation": None,
-             "split": (0.5, 0.3, 0.2)}
+    usual = {
+        "count": 24,
+        "format": "folder",
+        "shard_size": 7,
+        "batch_size": 4,
+        "curation": None,
+        "split": (0.5, 0.3, 0.2),
+    }
     return ExportSettings(**{**usual, **settings})
 
 
 def tree(folder: Path) -> dict[str, str]:
     """The hash of every file; locks hold nothing."""
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock"}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
 
 
 def labels_of(folder: Path) -> list[dict]:
@@ -95,8 +111,11 @@ def test_a_folder_holds_what_the_pipeline_draws(make, pipeline):
 def test_checksums_and_card_tell_about_every_file(make):
     folder = make("set", format="coco", backgrounds=("own", "seeds", "colours"))
     listed = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
-    there = {name: digest for name, digest in tree(folder).items()
-             if not name.startswith(".labels4free") and name != "SHA256SUMS"}
+    there = {
+        name: digest
+        for name, digest in tree(folder).items()
+        if not name.startswith(".labels4free") and name != "SHA256SUMS"
+    }
     assert listed == there
     card = (folder / "README.md").read_text()
     assert "(sheet.png)" in card and pixels(folder / "sheet.png").shape == (2 * 32, 4 * 2 * 32, 3)  # a shard of 7
@@ -245,13 +264,28 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(make, pipeline, form
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_kill_9_loses_at_most_a_shard(tiny_bundle_folder, tmp_path):
-    arguments = ["export", str(tiny_bundle_folder), "--count", "600", "--format", "webdataset", "--shard-size", "60",
-                 "--no-curation", "--device", "cpu", "--out"]
+    arguments = [
+        "export",
+        str(tiny_bundle_folder),
+        "--count",
+        "600",
+        "--format",
+        "webdataset",
+        "--shard-size",
+        "60",
+        "--no-curation",
+        "--device",
+        "cpu",
+        "--out",
+    ]
 
     def start(out):
         return subprocess.Popen(
-            [sys.executable, "-m", "l4f_plugin", *arguments, str(out)], stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, text=True)
+            [sys.executable, "-m", "l4f_plugin", *arguments, str(out)],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
 
     process, shards = start(tmp_path / "killed"), tmp_path / "killed" / ".labels4free" / "shards"
     while len(list(shards.glob("*.json"))) < 2 and process.poll() is None:

@@ -19,8 +19,17 @@ from l4f_ui.export_panel import ExportPanel, ExportVisit, settings_of
 from l4f_ui.outputs import Outputs
 from l4f_ui.workspace import Workspace
 
-USUAL = dict(count=12, format_name="folder", size=None, psi=0.6, backgrounds=["own"], split="0.5,0.5,0", first="0",
-             curate=False, bounds=(0.02, 0.85, 0.2, 0.9))
+USUAL = dict(
+    count=12,
+    format_name="folder",
+    size=None,
+    psi=0.6,
+    backgrounds=["own"],
+    split="0.5,0.5,0",
+    first="0",
+    curate=False,
+    bounds=(0.02, 0.85, 0.2, 0.9),
+)
 
 
 def values(**changed) -> list:
@@ -39,8 +48,9 @@ def site(tiny_bundle_folder, tmp_path, monkeypatch):
     workspace = Workspace(engine, Outputs(tmp_path / "out"), manages_classes=True)
     with compat.blocks("page", ""):
         panel = ExportPanel(workspace)
-    yield SimpleNamespace(panel=panel, workspace=workspace, visit=ExportVisit(), notices=notices,
-                          sets=tmp_path / "out" / "sets")
+    yield SimpleNamespace(
+        panel=panel, workspace=workspace, visit=ExportVisit(), notices=notices, sets=tmp_path / "out" / "sets"
+    )
     workspace.library.close()
     workspace.outputs.forget_previews()
 
@@ -116,12 +126,22 @@ def test_estimate_tells_time_and_size(site):
     assert not site.sets.exists()
 
 
-@pytest.mark.parametrize(("changed", "sentence"), [
-    ({"count": 0}, "from 1 to 1000000"), ({"count": None}, "Number of pictures"), ({"count": 2.5}, "whole number"),
-    ({"size": 4}, "Longer side"), ({"backgrounds": []}, "kind of background"),
-    ({"backgrounds": ["pictures"]}, "kind of background"), ({"split": "1,1,1"}, "add up to 3"),
-    ({"split": "x"}, "no split"), ({"first": "a"}, "not a seed"), ({"format_name": "zip"}, "format"),
-    ({"curate": True, "bounds": (0.9, 0.1, 0.2, 0.9)}, "largest area")])
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"count": 0}, "from 1 to 1000000"),
+        ({"count": None}, "Number of pictures"),
+        ({"count": 2.5}, "whole number"),
+        ({"size": 4}, "Longer side"),
+        ({"backgrounds": []}, "kind of background"),
+        ({"backgrounds": ["pictures"]}, "kind of background"),
+        ({"split": "1,1,1"}, "add up to 3"),
+        ({"split": "x"}, "no split"),
+        ({"first": "a"}, "not a seed"),
+        ({"format_name": "zip"}, "format"),
+        ({"curate": True, "bounds": (0.9, 0.1, 0.2, 0.9)}, "largest area"),
+    ],
+)
 def test_mistakes_are_refused_in_words(changed, sentence):
     with pytest.raises(UserError, match=sentence):
         settings_of(*values(**changed))
@@ -161,8 +181,12 @@ def test_motion_is_made_and_offered(page, kind, ending):
 def test_motion_that_cannot_be_is_said(page):
     form = page.export.motion
     for (written, frames, fps), sentence in (
-            (("1", 6, 12), "number of seeds"), (("x", 6, 12), "not a seed"), (("1,2", 500, 12), "Frames"),
-            (("1-9", 5, 12), "too few"), (("1,2", 6, 0), "frames a second")):
+        (("1", 6, 12), "number of seeds"),
+        (("x", 6, 12), "not a seed"),
+        (("1,2", 500, 12), "Frames"),
+        (("1-9", 5, 12), "too few"),
+        (("1,2", 6, 0), "frames a second"),
+    ):
         seen = run(form, form.make, "tiny", written, 0.6, frames, fps, "webp", True)
         assert sentence in status_of(form, seen) and not page.outputs.today().exists()
 

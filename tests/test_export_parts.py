@@ -65,14 +65,19 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path):
         path.write_text(chosen.to_json())
         assert read_plan(tmp_path) == chosen
         check_same(chosen, read_plan(tmp_path), tmp_path)
-    for other, word in ((plan(count=11), "count"), (replace(plan(), dtype="bfloat16"), "dtype"),
-                        (replace(plan(), source=replace(SOURCE, fingerprint="1")), "fingerprint")):
+    for other, word in (
+        (plan(count=11), "count"),
+        (replace(plan(), dtype="bfloat16"), "dtype"),
+        (replace(plan(), source=replace(SOURCE, fingerprint="1")), "fingerprint"),
+    ):
         with pytest.raises(UserError, match=f"another {word}"):
             check_same(other, plan(), tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"settings": 3}', "[" * 100_000,
-                                  json.dumps({"settings": {"count": -1}, "source": {}})])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"settings": 3}', "[" * 100_000, json.dumps({"settings": {"count": -1}, "source": {}})],
+)
 def test_a_damaged_plan_is_said_to_be(tmp_path, text):
     path = export_plan.plan_path(tmp_path)
     path.parent.mkdir()
@@ -118,9 +123,17 @@ def test_shares_as_people_write_them():
             export_plan.shares(text)
 
 
-@pytest.mark.parametrize(("environment", "expected"), [
-    ({}, Rank(0, 1)), ({"RANK": "2", "WORLD_SIZE": "3"}, Rank(2, 3)), ({"RANK": "3", "WORLD_SIZE": "3"}, None),
-    ({"RANK": "x"}, None), ({"WORLD_SIZE": "-1"}, None), ({"WORLD_SIZE": "0"}, None)])
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Rank(0, 1)),
+        ({"RANK": "2", "WORLD_SIZE": "3"}, Rank(2, 3)),
+        ({"RANK": "3", "WORLD_SIZE": "3"}, None),
+        ({"RANK": "x"}, None),
+        ({"WORLD_SIZE": "-1"}, None),
+        ({"WORLD_SIZE": "0"}, None),
+    ],
+)
 def test_ranks_come_from_the_environment(environment, expected):
     if expected is not None:
         assert Rank.of(environment) == expected
@@ -169,13 +182,16 @@ def test_measures_of_a_mask():
     assert (empty.area, empty.uncertainty, empty.largest_piece) == (0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(("alpha", "reason"), [
-    (soft("9900", "9900", "0000"), None),
-    (soft("9000", "0000", "0000"), TOO_SMALL),
-    (soft("9999", "9999", "9999"), TOO_LARGE),
-    (soft("5500", "5500", "0000"), UNCERTAIN),
-    (soft("9009", "9009", "0000"), IN_PIECES),
-])
+@pytest.mark.parametrize(
+    ("alpha", "reason"),
+    [
+        (soft("9900", "9900", "0000"), None),
+        (soft("9000", "0000", "0000"), TOO_SMALL),
+        (soft("9999", "9999", "9999"), TOO_LARGE),
+        (soft("5500", "5500", "0000"), UNCERTAIN),
+        (soft("9009", "9009", "0000"), IN_PIECES),
+    ],
+)
 def test_curation_says_why(alpha, reason):
     assert Curation(min_area=0.1).reason_to_drop(measure(alpha, alpha > 0.4)) == reason
 

@@ -20,8 +20,8 @@ from test_photos import disc, photograph
 from l4f_plugin import cli, images, own_files, photo_batch, picture_archives
 from l4f_plugin.animations import write_animation
 from l4f_plugin.arguments import EdgeOptions
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.files import fitted, partial_name, write_atomically
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.files import fitted, partial_name, write_atomically
 from l4f_plugin.datasets.export_backgrounds import PictureFolder as Backgrounds
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
@@ -125,10 +125,13 @@ def test_generated_pictures_take_a_free_name(capsys, tiny_bundle_folder, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
-@pytest.mark.parametrize("command", [
-    ["swap", "--seed", "1", "--background", "#ff0000", "--out"],
-    ["motion", "--seeds", "1,2", "--frames", "2", "--out"],
-])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["swap", "--seed", "1", "--background", "#ff0000", "--out"],
+        ["motion", "--seeds", "1,2", "--frames", "2", "--out"],
+    ],
+)
 def test_a_single_file_that_is_not_ours_is_refused_before_anything_is_computed(capsys, tmp_path, command, kind):
     out, other = tmp_path / "mine.png", tmp_path / "other.png"
     if kind == "file":
@@ -222,8 +225,17 @@ def test_the_page_keeps_what_is_in_its_output_folder(tiny_bundle_folder, tmp_pat
 @LINKS
 def test_what_lies_beside_pictures_is_passed_over_and_links_are_followed_once(tmp_path):
     folder, elsewhere = tmp_path / "set", tmp_path / "elsewhere"
-    for path in ("a.png", "sub/d.jpg", ".dot.png", "._a.png", ".ipynb_checkpoints/a.png", ".thumbnails/a.png",
-                 "@eaDir/a.png/SYNO.jpg", "__MACOSX/a.png", "Thumbnails/a.png"):
+    for path in (
+        "a.png",
+        "sub/d.jpg",
+        ".dot.png",
+        "._a.png",
+        ".ipynb_checkpoints/a.png",
+        ".thumbnails/a.png",
+        "@eaDir/a.png/SYNO.jpg",
+        "__MACOSX/a.png",
+        "Thumbnails/a.png",
+    ):
         save(folder / path)
     for name in "bc":
         save(elsewhere / f"{name}.png")
@@ -239,17 +251,37 @@ def test_what_lies_beside_pictures_is_passed_over_and_links_are_followed_once(tm
     found = find_pictures(folder)
     assert {picture.stem for picture in found} == {"a", "b", "c", "d"}
     assert found.passed_over == {
-        "hidden": 4, "thumbnails or system files": 4, "linked twice or in a circle": 3, ".txt": 1,
-        "links to nothing or devices": 2, "results of this program": 1,
+        "hidden": 4,
+        "thumbnails or system files": 4,
+        "linked twice or in a circle": 3,
+        ".txt": 1,
+        "links to nothing or devices": 2,
+        "results of this program": 1,
     }
     assert "4 pictures" in found.in_words() and ".txt (1)" in found.in_words()
 
 
 def formats() -> dict[str, str]:
     """Endings and how PIL writes them, as far as it does here."""
-    known = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "jpe": "JPEG", "jfif": "JPEG", "gif": "GIF", "bmp": "BMP",
-             "tif": "TIFF", "webp": "WEBP", "jp2": "JPEG2000", "ppm": "PPM", "tga": "TGA", "avif": "AVIF", "ico": "ICO",
-             "pcx": "PCX", "dib": "DIB", "qoi": "QOI"}
+    known = {
+        "png": "PNG",
+        "jpg": "JPEG",
+        "jpeg": "JPEG",
+        "jpe": "JPEG",
+        "jfif": "JPEG",
+        "gif": "GIF",
+        "bmp": "BMP",
+        "tif": "TIFF",
+        "webp": "WEBP",
+        "jp2": "JPEG2000",
+        "ppm": "PPM",
+        "tga": "TGA",
+        "avif": "AVIF",
+        "ico": "ICO",
+        "pcx": "PCX",
+        "dib": "DIB",
+        "qoi": "QOI",
+    }
     Image.init()
     return {ending: kind for ending, kind in known.items() if kind in Image.SAVE and kind in Image.OPEN}
 
@@ -314,8 +346,14 @@ def test_names_in_archives_lead_nowhere(tmp_path):
     assert [picture.name for picture in found] == ["good.png"]
     assert found.passed_over == {picture_archives.UNSAFE: 4, picture_archives.LINK: 1}
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for name, kind in (("/etc/a.png", tarfile.REGTYPE), ("../b.png", tarfile.REGTYPE), ("l.png", tarfile.SYMTYPE),
-                           ("h.png", tarfile.LNKTYPE), ("d.png", tarfile.CHRTYPE), ("good.png", tarfile.REGTYPE)):
+        for name, kind in (
+            ("/etc/a.png", tarfile.REGTYPE),
+            ("../b.png", tarfile.REGTYPE),
+            ("l.png", tarfile.SYMTYPE),
+            ("h.png", tarfile.LNKTYPE),
+            ("d.png", tarfile.CHRTYPE),
+            ("good.png", tarfile.REGTYPE),
+        ):
             entry = tarfile.TarInfo(name)
             entry.type, entry.linkname = kind, "/etc/passwd"
             entry.size = len(png()) if kind == tarfile.REGTYPE else 0
@@ -340,8 +378,13 @@ def test_bombs_and_damaged_archives_are_refused_in_a_sentence(tmp_path):
     with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
         archive.writestr("a.png", png())
     (tmp_path / "cut.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-30])
-    for name, sentence in (("bomb.zip", "100 times"), ("bomb.tar.gz", "100 times"), ("header.tar", "damaged"),
-                           ("text.zip", "damaged"), ("cut.zip", "damaged")):
+    for name, sentence in (
+        ("bomb.zip", "100 times"),
+        ("bomb.tar.gz", "100 times"),
+        ("header.tar", "damaged"),
+        ("text.zip", "damaged"),
+        ("cut.zip", "damaged"),
+    ):
         with pytest.raises(UserError, match=sentence) as refusal:
             find_pictures(tmp_path / name)
         assert name in str(refusal.value) and str(refusal.value).count(". ") == 0
@@ -401,9 +444,28 @@ def test_one_damaged_mask_ends_no_comparison(tmp_path):
 
 
 def export(capsys, class_folder, pictures, out, *options):
-    command = ["export", class_folder, "--count", 24, "--format", "folder", "--shard-size", 4, "--batch-size", 4,
-               "--no-curation", "--backgrounds", "pictures", "--background-pictures", pictures, "--out", out,
-               "--device", "cpu", *options]
+    command = [
+        "export",
+        class_folder,
+        "--count",
+        24,
+        "--format",
+        "folder",
+        "--shard-size",
+        4,
+        "--batch-size",
+        4,
+        "--no-curation",
+        "--backgrounds",
+        "pictures",
+        "--background-pictures",
+        pictures,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        *options,
+    ]
     return run(capsys, *command)
 
 
@@ -478,8 +540,9 @@ def test_names_of_255_bytes_leave_room_for_our_endings(capsys, red, stem, tmp_pa
     code, answer, _ = segment(capsys, red, photos, "--out", out, "--background", "#ffffff")
     assert code == 0 and len(answer["photos"]) == 3 and len(names(out)) == 9
     assert all(len(os.fsencode(name)) <= 255 for name in names(out))
-    assert [photo["kept"] for photo in segment(capsys, red, photos, "--out", out, "--background", "#ffffff")[1][
-        "photos"]] == [True] * 3
+    assert [
+        photo["kept"] for photo in segment(capsys, red, photos, "--out", out, "--background", "#ffffff")[1]["photos"]
+    ] == [True] * 3
 
 
 def test_shortened_names_stay_apart_and_whole():
@@ -559,11 +622,22 @@ def test_programs_are_told_of_further_frames(red, tmp_path, monkeypatch):
 # Grey of more than 8 bits
 
 
-@pytest.mark.parametrize(("dtype", "highest", "form"), [
-    (np.int32, 255, "TIFF"), (np.int32, 4095, "TIFF"), (np.int32, 65535, "TIFF"), (np.int32, 1_000_000, "TIFF"),
-    (np.uint16, 255, "TIFF"), (np.uint16, 4095, "TIFF"), (np.uint16, 65535, "TIFF"), (np.uint16, 65535, "PNG"),
-    (np.float32, 1, "TIFF"), (np.float32, 255, "TIFF"), (np.float32, 65535, "TIFF"),
-])
+@pytest.mark.parametrize(
+    ("dtype", "highest", "form"),
+    [
+        (np.int32, 255, "TIFF"),
+        (np.int32, 4095, "TIFF"),
+        (np.int32, 65535, "TIFF"),
+        (np.int32, 1_000_000, "TIFF"),
+        (np.uint16, 255, "TIFF"),
+        (np.uint16, 4095, "TIFF"),
+        (np.uint16, 65535, "TIFF"),
+        (np.uint16, 65535, "PNG"),
+        (np.float32, 1, "TIFF"),
+        (np.float32, 255, "TIFF"),
+        (np.float32, 65535, "TIFF"),
+    ],
+)
 def test_grey_of_any_range_reaches_from_black_to_white(dtype, highest, form, tmp_path):
     values = np.linspace(0, highest, 256).round(6).reshape(16, 16).astype(dtype)
     Image.fromarray(values).save(tmp_path / "grey", form)

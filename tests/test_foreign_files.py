@@ -17,10 +17,10 @@ from bundles import tiny_bundle
 from safetensors.torch import save
 from test_conversion import tiny
 
-from l4f_plugin.checkpoints import checkpoint_files
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.checkpoint_files import open_checkpoint
-from l4f_plugin.checkpoints.conversion import read_published
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.convert import checkpoint_files
+from l4f_plugin.convert.checkpoint_files import open_checkpoint
+from l4f_plugin.convert.conversion import read_published
 from l4f_plugin.errors import UserError
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus
@@ -125,13 +125,28 @@ def test_weights_of_a_bundle_may_be_pointers_too(tmp_path):
 
 
 EXTRAS = {
-    "best": np.float64(0.25), "step": np.int64(7), "seen": np.uint32(9), "name": np.str_("run"), "flag": np.bool_(True),
-    "random": np.random.get_state(), "array": np.arange(6, dtype=np.uint16).reshape(2, 3),
-    "counts": collections.Counter("abca"), "losses": collections.defaultdict(list, d=[1.0]),
-    "nested": collections.defaultdict(collections.OrderedDict), "last": collections.deque([1, 2], maxlen=5),
-    "kinds": {1, 2}, "fixed": frozenset("ab"), "complex": 1 + 2j, "bytes": b"\x00\xff", "buffer": bytearray(b"ab"),
-    "when": datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc), "took": datetime.timedelta(1),
-    "where": Path("a/b"), "share": Fraction(1, 3), "range": range(3), "history": {step: 0.5 for step in range(20_000)},
+    "best": np.float64(0.25),
+    "step": np.int64(7),
+    "seen": np.uint32(9),
+    "name": np.str_("run"),
+    "flag": np.bool_(True),
+    "random": np.random.get_state(),
+    "array": np.arange(6, dtype=np.uint16).reshape(2, 3),
+    "counts": collections.Counter("abca"),
+    "losses": collections.defaultdict(list, d=[1.0]),
+    "nested": collections.defaultdict(collections.OrderedDict),
+    "last": collections.deque([1, 2], maxlen=5),
+    "kinds": {1, 2},
+    "fixed": frozenset("ab"),
+    "complex": 1 + 2j,
+    "bytes": b"\x00\xff",
+    "buffer": bytearray(b"ab"),
+    "when": datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+    "took": datetime.timedelta(1),
+    "where": Path("a/b"),
+    "share": Fraction(1, 3),
+    "range": range(3),
+    "history": {step: 0.5 for step in range(20_000)},
 }
 
 
@@ -279,6 +294,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path, kind):
 
 def test_a_disk_that_fails_is_named_and_not_the_file(tmp_path, monkeypatch):
     torch.save(tiny(), tmp_path / "c.pt")
+
     class Failing(io.FileIO):
         def readinto(self, buffer):
             if self.tell() > 1000:

@@ -49,11 +49,17 @@ def addresses(site) -> dict[str, tuple[str, str]]:
     saved.parent.mkdir(parents=True, exist_ok=True)
     saved.write_text("a picture")
     return {
-        "page": ("GET", site.address), "config": ("GET", f"{site.address}config"),
-        "a file": ("GET", f"{inner}/file={saved}"), "upload": ("POST", f"{inner}/upload"),
-        "queue": ("POST", f"{inner}/queue/join"), "run": ("POST", f"{inner}/run/predict"),
-        "classes": ("GET", f"{site.address}l4f/v1/classes"), "segment": ("POST", f"{site.address}l4f/v1/segment"),
-        "description": ("GET", f"{site.address}l4f/v1/docs"), "nothing": ("GET", f"{site.address}nothing")}
+        "page": ("GET", site.address),
+        "config": ("GET", f"{site.address}config"),
+        "a file": ("GET", f"{inner}/file={saved}"),
+        "upload": ("POST", f"{inner}/upload"),
+        "queue": ("POST", f"{inner}/queue/join"),
+        "run": ("POST", f"{inner}/run/predict"),
+        "classes": ("GET", f"{site.address}l4f/v1/classes"),
+        "segment": ("POST", f"{site.address}l4f/v1/segment"),
+        "description": ("GET", f"{site.address}l4f/v1/docs"),
+        "nothing": ("GET", f"{site.address}nothing"),
+    }
 
 
 def ask(kind: str, method: str, address: str, **headers: str) -> httpx.Response:
@@ -64,10 +70,18 @@ def ask(kind: str, method: str, address: str, **headers: str) -> httpx.Response:
 # Whose requests are let in
 
 
-@pytest.mark.parametrize("headers", [
-    REBOUND, {"host": "evil.example"}, {"host": "127.0.0.1.evil.example"}, {"host": "evil.example\\127.0.0.1"},
-    {**REBOUND, "x-forwarded-host": "127.0.0.1"}, {**REBOUND, "sec-fetch-site": "same-origin"},
-    {"host": "evil.example", "sec-fetch-mode": "navigate", "sec-fetch-site": "none"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        REBOUND,
+        {"host": "evil.example"},
+        {"host": "127.0.0.1.evil.example"},
+        {"host": "evil.example\\127.0.0.1"},
+        {**REBOUND, "x-forwarded-host": "127.0.0.1"},
+        {**REBOUND, "sec-fetch-site": "same-origin"},
+        {"host": "evil.example", "sec-fetch-mode": "navigate", "sec-fetch-site": "none"},
+    ],
+)
 def test_a_name_that_anybody_can_point_here_reaches_nothing(site, headers):
     for kind, (method, address) in addresses(site).items():
         answer = ask(kind, method, address, **headers)
@@ -75,10 +89,17 @@ def test_a_name_that_anybody_can_point_here_reaches_nothing(site, headers):
         assert "--allowed-host" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("headers", [
-    OTHER_SITE, {"origin": "null"}, {"origin": "http://127.0.0.1:1"}, {"sec-fetch-site": "cross-site"},
-    {**OTHER_SITE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
-    {**OTHER_SITE, "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        OTHER_SITE,
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:1"},
+        {"sec-fetch-site": "cross-site"},
+        {**OTHER_SITE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
+        {**OTHER_SITE, "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"},
+    ],
+)
 def test_a_page_of_another_site_reaches_nothing(site, headers):
     for kind, (method, address) in addresses(site).items():
         assert ask(kind, method, address, **headers).status_code == 403, kind
@@ -129,8 +150,11 @@ def test_names_that_were_given_reach_it(monkeypatch):
 
 def test_reverse_proxies_may_pass_on_the_name_in_all_their_ways():
     visitors = Visitors()
-    forwarded = {"host": "127.0.0.1:7860", "x_forwarded_host": "studio.example, inner",
-                 "origin": "https://studio.example"}
+    forwarded = {
+        "host": "127.0.0.1:7860",
+        "x_forwarded_host": "studio.example, inner",
+        "origin": "https://studio.example",
+    }
     assert judged(visitors, **forwarded) is None
     assert judged(visitors, host="studio.lan", origin="http://studio.lan:8080") is None  # without its port
     assert judged(visitors, host="127.0.0.1:7860", origin="https://x.example", sec_fetch_site="same-origin") is None
@@ -139,11 +163,15 @@ def test_reverse_proxies_may_pass_on_the_name_in_all_their_ways():
 
 def test_websockets_are_judged_too(site):
     """Gradio 3 starts jobs through one, and browsers let every site open one."""
-    key = ("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+    key = (
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    )
     host, port = site.address.split("/")[2].split(":")
-    for headers in ("Host: 127.0.0.1\r\nOrigin: https://evil.example",
-                    "Host: evil.example\r\nOrigin: http://evil.example"):
+    for headers in (
+        "Host: 127.0.0.1\r\nOrigin: https://evil.example",
+        "Host: evil.example\r\nOrigin: http://evil.example",
+    ):
         with socket.create_connection((host, int(port))) as opened:
             opened.sendall(f"GET /queue/join HTTP/1.1\r\n{headers}\r\n{key}\r\n\r\n".encode())
             assert b" 403 " in opened.recv(1000).partition(b"\r\n")[0]
@@ -156,8 +184,10 @@ def test_answers_say_how_browsers_are_to_take_them(site):
     for kind, (method, address) in addresses(site).items():
         headers = ask(kind, method, address).headers
         assert headers["x-content-type-options"] == "nosniff", kind
-        assert headers["x-frame-options"] == "SAMEORIGIN" and "frame-ancestors 'self'" in headers[
-            "content-security-policy"], kind
+        assert (
+            headers["x-frame-options"] == "SAMEORIGIN"
+            and "frame-ancestors 'self'" in headers["content-security-policy"]
+        ), kind
     assert "default-src 'none'" in httpx.get(f"{site.address}l4f/v1/docs").headers["content-security-policy"]
 
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
 
-from l4f_plugin.checkpoints.conversion import read_published
+from l4f_plugin.convert.conversion import read_published
 from l4f_plugin.errors import UserError
 
 MEMORY = 700 << 20
@@ -33,7 +33,7 @@ import contextlib, io, json, sys
 from pathlib import Path
 import torch
 from l4f_plugin import cli
-from l4f_plugin.checkpoints.conversion import convert
+from l4f_plugin.convert.conversion import convert
 from l4f_plugin.errors import UserError
 
 folder, limit = Path(sys.argv[1]), int(sys.argv[2])
@@ -79,8 +79,13 @@ class Outcomes:
         self._write_large(folder / f"{len(self.corpus):03}.hostile")
         self.corpus[LARGE_ARRAY] = (b"", "")
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        done = subprocess.run([sys.executable, "-c", CONVERT_ALL, str(folder), str(MEMORY)], cwd=folder,
-                              env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", CONVERT_ALL, str(folder), str(MEMORY)],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         answers = json.loads(done.stdout.splitlines()[-1])
         self.by_name = dict(zip(self.corpus, (answers[key] for key in sorted(answers)), strict=True))
@@ -89,8 +94,9 @@ class Outcomes:
     def _write_large(path: Path) -> None:
         """A generator whose constant alone is 3 GiB of zeros, which take no room on most disks."""
         size = 3 << 30
-        head, tail = hostile_files.array("f4", hostile_files.pack(
-            *map(hostile_files.number, (1, size // 64, 4, 4))), b"SPLIT").split(b"SPLIT")
+        head, tail = hostile_files.array(
+            "f4", hostile_files.pack(*map(hostile_files.number, (1, size // 64, 4, 4))), b"SPLIT"
+        ).split(b"SPLIT")
         whole = hostile_files.with_variable(head + b"SPLIT" + tail)
         with open(path, "wb") as file:
             first, *rest = whole.split(b"SPLIT")
@@ -108,9 +114,15 @@ def outcomes(tmp_path_factory):
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
-        parts = (hostile_files.functions_at_every_protocol, hostile_files.functions_by_name,
-                 hostile_files.inner_pickles, hostile_files.numpy_tricks, hostile_files.opcodes, hostile_files.bombs,
-                 hostile_files.collisions)
+        parts = (
+            hostile_files.functions_at_every_protocol,
+            hostile_files.functions_by_name,
+            hostile_files.inner_pickles,
+            hostile_files.numpy_tricks,
+            hostile_files.opcodes,
+            hostile_files.bombs,
+            hostile_files.collisions,
+        )
         metafunc.parametrize("case", [name for part in parts for name in part()] + [LARGE_ARRAY])
 
 
@@ -158,9 +170,26 @@ def samples() -> list[bytes]:
 
 
 PIECES = [bytes([code]) for code in range(256)] + [
-    b"cos\nsystem\n", b"\x8c\x02os\x8c\x06system\x93", b"h\x00", b"q\x00", b"2\x86" * 50, b"(", b")R", b"}b", b"]a"]
-CHANGES = st.lists(st.tuples(st.integers(0, 2**32), st.sampled_from(["put", "insert", "cut", "copy"]),
-                             st.sampled_from(PIECES), st.integers(0, 2**32)), min_size=1, max_size=8)
+    b"cos\nsystem\n",
+    b"\x8c\x02os\x8c\x06system\x93",
+    b"h\x00",
+    b"q\x00",
+    b"2\x86" * 50,
+    b"(",
+    b")R",
+    b"}b",
+    b"]a",
+]
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, 2**32),
+        st.sampled_from(["put", "insert", "cut", "copy"]),
+        st.sampled_from(PIECES),
+        st.integers(0, 2**32),
+    ),
+    min_size=1,
+    max_size=8,
+)
 
 
 def changed(content: bytes, changes: list[tuple[int, str, bytes, int]]) -> bytes:
@@ -168,13 +197,13 @@ def changed(content: bytes, changes: list[tuple[int, str, bytes, int]]) -> bytes
     for place, kind, piece, other in changes:
         place, other = place % len(result), other % len(result)
         if kind == "put":
-            result[place:place + len(piece)] = piece
+            result[place : place + len(piece)] = piece
         elif kind == "insert":
             result[place:place] = piece
         elif kind == "cut":
-            del result[place:place + 1 + other % 64]
+            del result[place : place + 1 + other % 64]
         else:
-            result[place:place + 32] = result[other:other + 32]
+            result[place : place + 32] = result[other : other + 32]
     return bytes(result)
 
 

@@ -52,8 +52,9 @@ def test_classes_lie_among_the_models_of_the_host_and_results_next_to_its_pictur
 def test_settings_have_words_and_are_read_at_each_job(host):  # noqa: F811
     added = host.options.data_labels
     assert set(added) == {option.key for option in settings.OPTIONS}
-    assert all(info.label and info.comment and info.section == ("labels4free", "Labels4Free")
-               for info in added.values())
+    assert all(
+        info.label and info.comment and info.section == ("labels4free", "Labels4Free") for info in added.values()
+    )
     del host.options.data["l4f_release"]
     assert settings.engine_settings().release_after == 0
     host.options.data |= {"l4f_release": "when idle", "l4f_idle_seconds": 30, "l4f_device": "cuda:1"}
@@ -73,8 +74,11 @@ def test_the_api_is_there_where_the_host_has_one_and_asks_for_its_credentials(ho
     login = "auth" if host.variant == "SD.Next" else "gradio_auth"
 
     def status(**credentials) -> int:
-        headers = {"Authorization": "Basic " + base64.b64encode(credentials["basic"].encode()).decode()} \
-            if credentials else {}
+        headers = (
+            {"Authorization": "Basic " + base64.b64encode(credentials["basic"].encode()).decode()}
+            if credentials
+            else {}
+        )
         return TestClient(host.app).get("/l4f/v1/classes", headers=headers).status_code
 
     try:
@@ -87,8 +91,11 @@ def test_the_api_is_there_where_the_host_has_one_and_asks_for_its_credentials(ho
         if host.variant != "SD.Next":
             options["api_auth"] = "program:key,other:key2"
             host.serve()
-            assert (status(basic="ann:secret"), status(basic="program:key"), status(basic="other:key2")) == \
-                (401, 200, 200)
+            assert (status(basic="ann:secret"), status(basic="program:key"), status(basic="other:key2")) == (
+                401,
+                200,
+                200,
+            )
             options["api_auth"] = "nonsense"
             host.serve()
             assert (status(), status(basic="nonsense:")) == (401, 401)
@@ -102,8 +109,9 @@ def asked_by(running, headers: dict[str, str]):
     from types import SimpleNamespace
 
     functions = running.demo.fns.values() if isinstance(running.demo.fns, dict) else running.demo.fns
-    [handler] = {function.fn for function in functions
-                 if getattr(function.fn, "__qualname__", "") == "Endpoints.classes"}
+    [handler] = {
+        function.fn for function in functions if getattr(function.fn, "__qualname__", "") == "Endpoints.classes"
+    }
     return handler(gr.Request(SimpleNamespace(headers=headers)))
 
 
@@ -162,8 +170,16 @@ def test_a_missing_package_shows_the_tab_with_its_mend(host, monkeypatch):  # no
 
 
 def test_a_host_that_lacks_everything_still_gets_the_tab(host, monkeypatch):  # noqa: F811
-    for name in ("infotext_utils", "generation_parameters_copypaste", "scripts_postprocessing", "call_queue", "paths",
-                 "sd_models", "devices", "images"):
+    for name in (
+        "infotext_utils",
+        "generation_parameters_copypaste",
+        "scripts_postprocessing",
+        "call_queue",
+        "paths",
+        "sd_models",
+        "devices",
+        "images",
+    ):
         monkeypatch.setitem(sys.modules, f"modules.{name}", None)
     events = vars(sys.modules["modules.script_callbacks"])
     for name in [name for name in events if name.startswith("on_") and name != "on_ui_tabs"]:
@@ -194,5 +210,6 @@ with pytest.MonkeyPatch.context() as patch:
     assert host.component("l4f_generate_run")
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    subprocess.run([sys.executable, "-c", script, "SD.Next", str(tmp_path)], check=True, timeout=200, env=environment,
-                   cwd=tmp_path)
+    subprocess.run(
+        [sys.executable, "-c", script, "SD.Next", str(tmp_path)], check=True, timeout=200, env=environment, cwd=tmp_path
+    )

@@ -16,7 +16,7 @@ from pages import pixels, wait_until
 from PIL import Image
 from stub_host import VARIANTS
 
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.provenance import recipe_of
 from l4f_plugin.runtime import OutOfMemory

@@ -12,10 +12,10 @@ import torch
 from bundles import tiny_bundle
 from huggingface_hub import HfApi, ModelHubMixin, errors
 
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.hub import HubMixin
-from l4f_plugin.checkpoints.hub_errors import hub_errors
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.hub.hub import HubMixin
+from l4f_plugin.hub.hub_errors import hub_errors
 
 
 class Pipeline(HubMixin):
@@ -60,8 +60,16 @@ def test_from_a_name_in_the_models_folder(folder, tmp_path):
 
 
 def test_old_hubs_pass_arguments_that_are_gone(folder):
-    Pipeline._from_pretrained(model_id=str(folder), revision=None, cache_dir=None, force_download=False,
-                              proxies={"http": "x"}, resume_download=True, local_files_only=False, token=None)
+    Pipeline._from_pretrained(
+        model_id=str(folder),
+        revision=None,
+        cache_dir=None,
+        force_download=False,
+        proxies={"http": "x"},
+        resume_download=True,
+        local_files_only=False,
+        token=None,
+    )
 
 
 def test_save_and_load(folder, tmp_path):
@@ -84,16 +92,25 @@ def test_push_to_hub_uploads_a_whole_bundle(folder, monkeypatch, tmp_path):
     uploaded = {}
 
     def upload_folder(self, *, repo_id, folder_path, **options):
-        uploaded.update(repo_id=repo_id, options=options, bundle=load_bundle(folder_path),
-                        names=sorted(path.name for path in Path(folder_path).iterdir()))
+        uploaded.update(
+            repo_id=repo_id,
+            options=options,
+            bundle=load_bundle(folder_path),
+            names=sorted(path.name for path in Path(folder_path).iterdir()),
+        )
         return "https://example.org/commit"
 
     monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **_: SimpleNamespace(repo_id=repo_id))
     monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
     pipeline = Pipeline.from_pretrained(folder)
     assert pipeline.push_to_hub("me/tiny", private=True) == "https://example.org/commit"
-    assert uploaded["names"] == ["README.md", "alpha.safetensors", "background.safetensors", "config.json",
-                                 "generator.safetensors"]
+    assert uploaded["names"] == [
+        "README.md",
+        "alpha.safetensors",
+        "background.safetensors",
+        "config.json",
+        "generator.safetensors",
+    ]
     assert same_generator(uploaded["bundle"], pipeline.bundle)
     pipeline.save_pretrained(tmp_path / "named", push_to_hub=True, commit_message="hello")
     assert uploaded["repo_id"] == "named" and uploaded["options"]["commit_message"] == "hello"
@@ -105,10 +122,15 @@ def response(status: int):
     return SimpleNamespace(status_code=status, headers={}, request=None, url="https://example.org", text="")
 
 
-@pytest.mark.parametrize(("kind", "status", "expected"), [
-    ("GatedRepoError", 403, "accept its terms"), ("RepositoryNotFoundError", 404, "check the name"),
-    ("RevisionNotFoundError", 404, "check the revision"), ("HfHubHTTPError", 503, "HTTP status 503"),
-])
+@pytest.mark.parametrize(
+    ("kind", "status", "expected"),
+    [
+        ("GatedRepoError", 403, "accept its terms"),
+        ("RepositoryNotFoundError", 404, "check the name"),
+        ("RevisionNotFoundError", 404, "check the revision"),
+        ("HfHubHTTPError", 503, "HTTP status 503"),
+    ],
+)
 def test_refusals_of_the_hub_become_one_sentence(kind, status, expected):
     error = getattr(errors, kind)("long\nmessage", response=response(status))
     with pytest.raises(UserError) as caught, hub_errors("someone/dogs"):
@@ -116,11 +138,15 @@ def test_refusals_of_the_hub_become_one_sentence(kind, status, expected):
     assert expected in str(caught.value) and "someone/dogs" in str(caught.value)
 
 
-@pytest.mark.parametrize(("error", "expected"), [
-    (errors.LocalEntryNotFoundError("x"), "put its files at"), (errors.HFValidationError("x"), "OWNER/NAME"),
-    (OSError(28, "No space left", "/some/file"), "disk is full"),
-    (ConnectionError("x"), "check the connection"),
-])
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.LocalEntryNotFoundError("x"), "put its files at"),
+        (errors.HFValidationError("x"), "OWNER/NAME"),
+        (OSError(28, "No space left", "/some/file"), "disk is full"),
+        (ConnectionError("x"), "check the connection"),
+    ],
+)
 def test_other_failures_become_one_sentence(error, expected):
     with pytest.raises(UserError, match=expected), hub_errors("someone/dogs"):
         raise error
@@ -134,16 +160,24 @@ def test_what_is_not_the_hubs_passes(error):
 
 
 def test_offline_says_what_to_do(tmp_path):
-    code = ("from l4f_plugin.checkpoints.hub import HubMixin\n"
-            "from l4f_plugin.errors import UserError\n"
-            "try: HubMixin.from_pretrained('someone/l4f-dogs')\n"
-            "except UserError as error: print(error)\n")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": _path(),
-                   "LABELS4FREE_MODELS": str(tmp_path / "models")}
+    code = (
+        "from l4f_plugin.hub.hub import HubMixin\n"
+        "from l4f_plugin.errors import UserError\n"
+        "try: HubMixin.from_pretrained('someone/l4f-dogs')\n"
+        "except UserError as error: print(error)\n"
+    )
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+        "PYTHONPATH": _path(),
+        "LABELS4FREE_MODELS": str(tmp_path / "models"),
+    }
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     place = tmp_path / "models" / "someone--l4f-dogs"
-    assert result.stdout == ("someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; "
-                             f"go online, or put its files at {place}.\n"), result.stderr
+    assert result.stdout == (
+        f"someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; go online, or put its files at {place}.\n"
+    ), result.stderr
 
 
 def _path() -> str:

@@ -38,12 +38,7 @@ def png_header(width: int, height: int, content: bytes = b"") -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(content))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
 
 
 # Reading
@@ -95,8 +90,7 @@ def test_transparent_parts_show_the_matte():
 
 
 @pytest.mark.parametrize(
-    "mode",
-    ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"],
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"]
 )
 def test_every_mode_goes_through_or_is_refused_in_words(mode):
     try:
@@ -136,11 +130,7 @@ def test_exif_orientation_is_applied(orientation):
 def test_first_frame_of_an_animation(form):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encoded(
-        frames[0],
-        form,
-        save_all=True,
-        append_images=frames[1:],
-        **({"lossless": True} if form == "WEBP" else {}),
+        frames[0], form, save_all=True, append_images=frames[1:], **({"lossless": True} if form == "WEBP" else {})
     )
     animation = Image.open(io.BytesIO(data))
     animation.seek(1)
@@ -190,11 +180,7 @@ def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PIL comments on what it finds
-@given(
-    st.binary(max_size=200),
-    st.integers(0, 100),
-    st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]),
-)
+@given(st.binary(max_size=200), st.integers(0, 100), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]))
 def test_damaged_bytes_never_raise_anything_else(noise, position, form):
     data = bytearray(encoded(gradient(8, 8), form))
     position %= len(data)
@@ -228,9 +214,7 @@ def test_cover_fit_takes_any_shape(width, height, target_width, target_height):
 
 @given(
     st.sampled_from([(), (3,), (4,)]).flatmap(
-        lambda channels: hnp.arrays(
-            np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), *map(st.just, channels))
-        )
+        lambda channels: hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), *map(st.just, channels)))
     )
 )
 def test_png_keeps_every_pixel(tmp_path_factory, picture):
@@ -301,9 +285,7 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path):
         "try:\n    images.write_png(sys.argv[1], noise)\n"
         "except UserError as error:\n    print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=120)
     assert "disk is full" in done.stdout, done.stderr
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["picture.png"]

@@ -332,8 +332,24 @@ def test_options_are_passed_on(install, monkeypatch):
     monkeypatch.setattr(install, "prepare", lambda *asked: started.append(asked))
     monkeypatch.setattr(install.os, "execve", lambda path, command, environment: started.append(command))
     monkeypatch.setattr(install.os, "chdir", lambda folder: started.append(folder))
-    options = ["--no-browser", "--port", "7000", "--listen", "--auth=a:b", "--output-dir", "out", "--share",
-               "--root-path", "/studio", "--allowed-host", "a.example", "--device", "cpu", "--release-after", "60"]
+    options = [
+        "--no-browser",
+        "--port",
+        "7000",
+        "--listen",
+        "--auth=a:b",
+        "--output-dir",
+        "out",
+        "--share",
+        "--root-path",
+        "/studio",
+        "--allowed-host",
+        "a.example",
+        "--device",
+        "cpu",
+        "--release-after",
+        "60",
+    ]
     assert not install.main(["run", "--torch-index", "cpu", *options])
     assert started == [(["app"], "cpu"), [install.PYTHON, "-m", "l4f_plugin", "app", *options]]
     started.clear()

@@ -53,12 +53,30 @@ def test_a_subject_is_recovered_shown_and_taken_to_the_other_panels(page, photog
     assert "Saved 5 files" in status_of(form, form.keep(recovered))
 
     codes = WPlus.load(recovered.files["w_plus"])
-    segmented = run(page.segment, page.segment.segment, "tiny", "w_plus", "0", 0.7, None,
-                    str(recovered.files["w_plus"]), "picture")
+    segmented = run(
+        page.segment, page.segment.segment, "tiny", "w_plus", "0", 0.7, None, str(recovered.files["w_plus"]), "picture"
+    )
     redrawn = pixels(recovered.files["redrawn"])
     assert_alike(pixels(segmented[page.segment.shown].files["picture"]), redrawn)
-    swapped = run(page.swap, page.swap.swap, "tiny", "-1", 0.7, "colour", "5", None, "#123456", 4, "soft", 0.5, 0, 0,
-                  False, "result", str(recovered.files["w_plus"]))
+    swapped = run(
+        page.swap,
+        page.swap.swap,
+        "tiny",
+        "-1",
+        0.7,
+        "colour",
+        "5",
+        None,
+        "#123456",
+        4,
+        "soft",
+        0.5,
+        0,
+        0,
+        False,
+        "result",
+        str(recovered.files["w_plus"]),
+    )
     assert page.swap.seed not in swapped, "no seed is drawn where codes are the subject"
     assert "recovered subject" in status_of(page.swap, swapped)
     files = swapped[page.swap.shown].files

@@ -12,7 +12,7 @@ from alike import assert_alike
 from PIL import Image
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints.training_state import save_training_state
+from l4f_plugin.bundles.training_state import save_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation import distortion, judge, object_class
 from l4f_plugin.evaluation.frechet import frechet_distance

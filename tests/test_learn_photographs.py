@@ -13,10 +13,10 @@ from bundles import tiny_bundle
 from test_student import TINY
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints import catalogue
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config
-from l4f_plugin.checkpoints.model_card import write_model_card
+from l4f_plugin.bundles import catalogue
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config
+from l4f_plugin.bundles.model_card import write_model_card
 from l4f_plugin.errors import UserError
 from l4f_plugin.runtime import CancelToken
 from l4f_plugin.training import class_photographs, cut_pictures

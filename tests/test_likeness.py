@@ -13,9 +13,9 @@ from bundles import red_finder, tiny_bundle
 from PIL import Image
 
 from l4f_plugin import Labels4FreePipeline, photo_batch, recognition
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config
-from l4f_plugin.checkpoints.likeness import LIMIT, Likeness, stranger
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config
+from l4f_plugin.bundles.likeness import LIMIT, Likeness, stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.training.cut_pictures import CutPictures
 from l4f_plugin.training.student_runs import compared

@@ -18,9 +18,9 @@ from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints import catalogue, catalogue_file
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.bundles import catalogue, catalogue_file
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.runtime import CancelToken
 from l4f_plugin.training import class_masks, installed
@@ -40,8 +40,12 @@ def hub(tmp_path, monkeypatch):
         server.put("someone/checkpoints", {"things.pkl": content})
         save_bundle(tiny_bundle(title="Dogs"), tmp_path / "source")
         server.put_folder(DOGS, tmp_path / "source")
-        write_catalogue(tmp_path, things=catalogue_entry(
-            content, "things.pkl", licence="NC", terms="not for sale", licence_url="https://example.org/nc"))
+        write_catalogue(
+            tmp_path,
+            things=catalogue_entry(
+                content, "things.pkl", licence="NC", terms="not for sale", licence_url="https://example.org/nc"
+            ),
+        )
         yield server
 
 
@@ -96,8 +100,10 @@ def test_classes_tells_people_and_programs(hub, capsys, tmp_path):
 def test_download_wants_the_licence_accepted(hub, capsys, tmp_path, monkeypatch):
     code, out, err = run(capsys, "download", "things")
     assert code == 2 and out == "" and hub.requests == []
-    assert err == ("l4f: things is under NC: not for sale (https://example.org/nc); read that, and if you agree, "
-                   "accept it once with: l4f download things --accept-licence.\n")
+    assert err == (
+        "l4f: things is under NC: not for sale (https://example.org/nc); read that, and if you agree, "
+        "accept it once with: l4f download things --accept-licence.\n"
+    )
     code, out, err = run(capsys, "download", "things", "--accept-licence")
     assert (code, out) == (0, f"things is in {tmp_path / 'models/things'}\n")
     assert "Downloading things.pkl (3.4 MB)\n" in err and "Converting things.pkl\n" in err
@@ -202,7 +208,7 @@ def test_remove_has_limits(hub, capsys, tmp_path, monkeypatch):
 
 def shipped(tmp_path, monkeypatch) -> str:
     """Makes the folder "weights" the repository's own, with a class in it; its name."""
-    from l4f_plugin.checkpoints import catalogue_file
+    from l4f_plugin.bundles import catalogue_file
 
     save_bundle(tiny_bundle(), tmp_path / "weights/basic")
     entry = {"title": "B", "licence": "CC0-1.0", "resolution": 32, "folder": "basic"}
@@ -250,8 +256,10 @@ def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
     assert "alpha.safetensors" not in read_config(folder).files
 
 
-@pytest.mark.parametrize(("seconds", "words"), [
-    (10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")],
+)
 def test_durations_in_words(seconds, words):
     assert installed.in_words(seconds) == words
 
@@ -267,24 +275,32 @@ def test_cancelled_learning_goes_on(hub, tmp_path):
     assert class_masks.learn_masks("plain", device="cpu", settings=TINY, progress=progress, cancel=token) is None
     assert "alpha.safetensors" not in read_config(folder).files
     seen, said = [], []
-    again = class_masks.learn_masks("plain", device="cpu", settings=TINY, report=said.append,
-                                    progress=lambda *call: seen.append(call))
+    again = class_masks.learn_masks(
+        "plain", device="cpu", settings=TINY, report=said.append, progress=lambda *call: seen.append(call)
+    )
     assert again == folder and seen[0][0] == 8 and seen[-1][:2] == (12, 12)
     assert "Going on from step 3." in said
 
 
 def test_killed_learning_goes_on(hub, tmp_path):
     masks_missing(tmp_path)
-    code = ("import dataclasses, sys; from l4f_plugin.training import class_masks, loop\n"
-            "from test_models_commands import TINY\n"
-            "save = loop.save\n"
-            "def slow(trainer, folder):\n"
-            "    save(trainer, folder)\n"
-            "    if trainer.rounds: print('saved', flush=True); import time; time.sleep(60)\n"
-            "loop.save = slow\n"
-            "class_masks.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n")
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment(hub, tmp_path), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    code = (
+        "import dataclasses, sys; from l4f_plugin.training import class_masks, loop\n"
+        "from test_models_commands import TINY\n"
+        "save = loop.save\n"
+        "def slow(trainer, folder):\n"
+        "    save(trainer, folder)\n"
+        "    if trainer.rounds: print('saved', flush=True); import time; time.sleep(60)\n"
+        "loop.save = slow\n"
+        "class_masks.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment(hub, tmp_path),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout.readline() == "saved\n", process.communicate()
     with pytest.raises(UserError, match="by another program; wait for it"):
         class_masks.learn_masks("plain", device="cpu", settings=TINY)

@@ -13,8 +13,8 @@ from models_page import maskless, offered, plain
 from pages import pixels, run, status_of
 from test_models_panel import TENSORFLOW
 
-from l4f_plugin.checkpoints import catalogue
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles import catalogue
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_ui import __main__ as command
 from l4f_ui import app, compat
 from l4f_ui.engine import Engine, EngineSettings
@@ -29,16 +29,29 @@ def page(tmp_path, monkeypatch):
         point_at(hub, monkeypatch, tmp_path)
         content = TENSORFLOW.read_bytes()
         hub.put("someone/checkpoints", {"things.pkl": content})
-        write_catalogue(tmp_path, things=catalogue_entry(
-            content, "things.pkl", title="Things", licence="NC", terms="not for sale"))
+        write_catalogue(
+            tmp_path, things=catalogue_entry(content, "things.pkl", title="Things", licence="NC", terms="not for sale")
+        )
         save_bundle(tiny_bundle(title="Tiny things"), tmp_path / "models/tiny")
         notices: list[str] = []
         monkeypatch.setattr(gr, "Warning", notices.append)
-        workspace = Workspace(Engine(lambda: EngineSettings(device="cpu")), Outputs(tmp_path / "out"),
-                              manages_classes=True, own_repositories=True)
+        workspace = Workspace(
+            Engine(lambda: EngineSettings(device="cpu")),
+            Outputs(tmp_path / "out"),
+            manages_classes=True,
+            own_repositories=True,
+        )
         parts = app.build(workspace).l4f
-        yield SimpleNamespace(generate=parts.generate, swap=parts.swap, models=parts.models, parts=parts, hub=hub,
-                              library=workspace.library, engine=workspace.engine, notices=notices)
+        yield SimpleNamespace(
+            generate=parts.generate,
+            swap=parts.swap,
+            models=parts.models,
+            parts=parts,
+            hub=hub,
+            library=workspace.library,
+            engine=workspace.engine,
+            notices=notices,
+        )
         workspace.library.close()
         workspace.outputs.forget_previews()
 
@@ -78,7 +91,8 @@ def test_the_list_tells_what_is_here(page, tmp_path):
     assert page.generate.choice.refresh("plain")[page.generate.choice.dropdown]["value"] == "plain"
     assert page.generate.choice.refresh("gone")[page.generate.choice.dropdown]["value"] == page.engine.default_class()
     assert list(offered(page.swap.choice.refresh()[page.swap.choice.dropdown])) == [
-        entry.name for entry in page.engine.classes()], "swapping needs masks"
+        entry.name for entry in page.engine.classes()
+    ], "swapping needs masks"
 
 
 def test_a_class_without_masks_draws_and_offers_to_learn_them(page, tmp_path):
@@ -143,9 +157,16 @@ def test_a_page_of_others_offers_only_what_is_here(page, tmp_path):
     assert "No object class is chosen" in status_of(parts.generate, seen) and page.hub.requests == []
 
 
-@pytest.mark.parametrize(("options", "owned"), [
-    ([], True), (["--listen"], False), (["--share"], False), (["--listen", "--auth", "ann:secret"], True),
-    (["--share", "--auth", "ann:secret"], True)])
+@pytest.mark.parametrize(
+    ("options", "owned"),
+    [
+        ([], True),
+        (["--listen"], False),
+        (["--share"], False),
+        (["--listen", "--auth", "ann:secret"], True),
+        (["--share", "--auth", "ann:secret"], True),
+    ],
+)
 def test_who_may_change_classes(monkeypatch, tmp_path, options, owned):
     seen = {}
 

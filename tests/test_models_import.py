@@ -13,11 +13,12 @@ import pytest
 from bundles import tiny_bundle
 from models_page import Page, maskless, plain, row
 
-from l4f_plugin.checkpoints import own_checkpoints, own_process
-from l4f_plugin.checkpoints.bundle import load_bundle
-from l4f_plugin.checkpoints.config import read_config
-from l4f_plugin.checkpoints.files import STALE_AFTER_SECONDS
+from l4f_plugin.bundles.bundle import load_bundle
+from l4f_plugin.bundles.config import read_config
+from l4f_plugin.bundles.files import STALE_AFTER_SECONDS
+from l4f_plugin.convert import own_process
 from l4f_plugin.errors import Cancelled
+from l4f_plugin.hub import own_checkpoints
 from l4f_plugin.runtime import CancelToken
 from l4f_ui import models_import
 
@@ -41,6 +42,7 @@ def page(tmp_path, monkeypatch):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Spares the seconds that another process takes to import torch."""
+
     def convert(source, destination, *, least_bytes, **options):
         assert least_bytes == 0, "an upload goes to a process of its own"
         return own_process.convert_apart(source, destination, **options)
@@ -63,18 +65,30 @@ def bring(page: Page, file=None, alpha=None, name="", title="", licence="CC0-1.0
 
 def left(tmp_path: Path) -> list[str]:
     """What lies in the folders of uploads and models, but for locks."""
-    return sorted(path.name for folder in ("uploads", "models") for path in (tmp_path / folder).rglob("*")
-                  if path.is_file() and path.suffix != ".lock")
+    return sorted(
+        path.name
+        for folder in ("uploads", "models")
+        for path in (tmp_path / folder).rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    )
 
 
 def test_a_checkpoint_with_its_masks_becomes_a_class(page, tmp_path):
     """In a process of its own, as on the page."""
-    seen, told = bring(page, upload(tmp_path, "My Faces.pt", GENERATOR), upload(tmp_path, "alpha.pt", ALPHA),
-                       title="My faces", licence="CC-BY-4.0")
+    seen, told = bring(
+        page,
+        upload(tmp_path, "My Faces.pt", GENERATOR),
+        upload(tmp_path, "alpha.pt", ALPHA),
+        title="My faces",
+        licence="CC-BY-4.0",
+    )
     assert told == "My faces is ready to draw." and page.visit.picked == "my-faces"
     config = read_config(tmp_path / "models/my-faces")
     assert (config.title, config.licence, config.source) == (
-        "My faces", "CC-BY-4.0", "converted from My Faces.pt, alpha.pt")
+        "My faces",
+        "CC-BY-4.0",
+        "converted from My Faces.pt, alpha.pt",
+    )
     assert load_bundle(tmp_path / "models/my-faces").alpha is not None
     assert row(page, "my-faces")["Verified"] == "yes" and row(page, "my-faces")["Masks"] == "yes"
     assert not [path for path in (tmp_path / "uploads").rglob("*")], "the uploads are gone, with their folders"
@@ -112,12 +126,21 @@ def test_masks_of_another_generator_change_nothing(page, tmp_path, in_this_proce
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before and left(tmp_path) == sorted(before)
 
 
-@pytest.mark.parametrize(("values", "words"), [
-    ({}, "There is no file yet"), ({"licence": None}, "under which licence"), ({"licence": " "}, "under which licence"),
-    ({"title": "x" * 201}, "one line of up to 200"), ({"licence": "a\nb"}, "one line of up to 200"),
-    ({"name": "../evil"}, "is no name for a class"), ({"name": "A B"}, "is no name for a class"),
-    ({"name": "plain"}, "There is a class plain already"), ({"name": "horse"}, "There is a class horse already"),
-    ({"name": "other"}, "holds other files under the name other")])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "There is no file yet"),
+        ({"licence": None}, "under which licence"),
+        ({"licence": " "}, "under which licence"),
+        ({"title": "x" * 201}, "one line of up to 200"),
+        ({"licence": "a\nb"}, "one line of up to 200"),
+        ({"name": "../evil"}, "is no name for a class"),
+        ({"name": "A B"}, "is no name for a class"),
+        ({"name": "plain"}, "There is a class plain already"),
+        ({"name": "horse"}, "There is a class horse already"),
+        ({"name": "other"}, "holds other files under the name other"),
+    ],
+)
 def test_what_is_missing_or_wrong_is_said(page, tmp_path, values, words):
     maskless(tmp_path)
     (tmp_path / "models/other").mkdir()

@@ -14,8 +14,8 @@ from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401,
 from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin import model_cache
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config
 from l4f_plugin.training import class_masks, class_photographs, cut_pictures
 from l4f_ui.learning import MASKS
 

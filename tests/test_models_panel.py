@@ -16,8 +16,8 @@ from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
 
-from l4f_plugin.checkpoints import catalogue
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles import catalogue
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import class_masks
 from l4f_plugin.training.recipes import AlphaSettings
@@ -51,10 +51,17 @@ def hub(tmp_path, monkeypatch, bundles):
         server.put_folder(CLOSED, bundles.closed)
         write_catalogue(
             tmp_path,
-            things=catalogue_entry(things, "things.pkl", title="Things", licence="NC", terms="not for sale",
-                                   licence_url="https://example.org/nc"),
+            things=catalogue_entry(
+                things,
+                "things.pkl",
+                title="Things",
+                licence="NC",
+                terms="not for sale",
+                licence_url="https://example.org/nc",
+            ),
             faces=catalogue_entry(faces, "a/faces.pt", title="Faces", resolution=256),
-            dogs={"title": "Dogs", "resolution": 32, "licence": "CC0-1.0", "repository": DOGS})
+            dogs={"title": "Dogs", "resolution": 32, "licence": "CC0-1.0", "repository": DOGS},
+        )
         yield server
 
 
@@ -84,8 +91,15 @@ def measuring():
 def test_the_table_tells_of_every_class(page, tmp_path):
     maskless(tmp_path)
     assert row(page, "things") == {
-        "Class": "Thingsthings 32 px", "State": "On offer", "Masks": "not yet", "Size": "3 MB to download",
-        "Memory": row(page, "things")["Memory"], "Verified": "–", "Licence": "NC", "Source": "someone/checkpoints"}
+        "Class": "Thingsthings 32 px",
+        "State": "On offer",
+        "Masks": "not yet",
+        "Size": "3 MB to download",
+        "Memory": row(page, "things")["Memory"],
+        "Verified": "–",
+        "Licence": "NC",
+        "Source": "someone/checkpoints",
+    }
     assert row(page, "plain")["State"] == "Installed" and row(page, "plain")["Verified"] == "not yet"
     assert "here" in row(page, "plain")["Size"] and row(page, "plain")["Source"] == "yours"
     assert row(page, "dogs")["Masks"] == "yes"
@@ -102,9 +116,14 @@ def test_building_and_listing_import_no_torch(hub, tmp_path):
         "workspace = Workspace(outputs=outputs, manages_classes=True, own_repositories=True)\n"
         "with compat.blocks('page', ''):\n    panel = ModelsPanel(workspace)\n"
         "list(panel.watch(Visit()))\n"
-        "assert 'torch' not in sys.modules, 'torch was imported'\n")
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env={
-        **os.environ, "LABELS4FREE_MODELS": str(tmp_path / "models")})
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        timeout=120,
+        env={**os.environ, "LABELS4FREE_MODELS": str(tmp_path / "models")},
+    )
 
 
 def test_markup_in_a_title_is_shown_not_obeyed(page, tmp_path):
@@ -134,9 +153,14 @@ def test_a_damaged_catalogue_is_told(page, tmp_path):
 # Download
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("things", "Downloading things.pkl"), ("faces", "Downloading faces.pt"),
-    ("dogs", "Downloading generator.safetensors")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("things", "Downloading things.pkl"),
+        ("faces", "Downloading faces.pt"),
+        ("dogs", "Downloading generator.safetensors"),
+    ],
+)
 def test_a_class_is_fetched_verified_and_drawn(hub, page, name, words):
     hub.pause = 0.8 * 1024 / catalogue.entry(name).download_bytes if name != "dogs" else 0.0  # a second in all
     seen = page.pick(name)
@@ -181,9 +205,16 @@ def test_a_free_licence_asks_for_nothing(page):
     assert not page.pick("faces")[page.panel.consent.frame]["visible"]
 
 
-@pytest.mark.parametrize(("fault", "words"), [
-    (Fault("cut"), "cut off after"), (Fault(403), "HTTP status 403"), (Fault(503), "try again later"),
-    (Fault("wrong bytes"), "its sha256 differs"), (Fault("other hash"), "its sha256 differs")])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault("cut"), "cut off after"),
+        (Fault(403), "HTTP status 403"),
+        (Fault(503), "try again later"),
+        (Fault("wrong bytes"), "its sha256 differs"),
+        (Fault("other hash"), "its sha256 differs"),
+    ],
+)
 def test_a_fault_ends_in_a_sentence_and_a_later_click_succeeds(hub, page, tmp_path, fault, words):
     page.pick("faces")
     hub.fault = fault
@@ -262,8 +293,10 @@ def test_offline_says_what_to_put_where_without_a_path_of_the_server(hub, page, 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     page.pick("faces")
     told = page.told(page.press("download", False))
-    assert told.startswith("faces.pt is not on this computer and HF_HUB_OFFLINE is set; go online, or get a/faces.pt "
-                           f"from {hub.address}/someone/checkpoints")
+    assert told.startswith(
+        "faces.pt is not on this computer and HF_HUB_OFFLINE is set; go online, or get a/faces.pt "
+        f"from {hub.address}/someone/checkpoints"
+    )
     assert told.endswith("put it at the models folder/faces.pt.")
 
 
@@ -272,12 +305,17 @@ def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeyp
     maskless(tmp_path)
     page = Page(tmp_path, manages_classes=False, own_repositories=True)
     assert page.panel.imports is None and page.panel.repository is None
-    for name, button, values in (("faces", "download", [True]), ("plain", "deleting", []), ("plain", "learning", []),
-                                 ("plain", "verifying", [])):
+    for name, button, values in (
+        ("faces", "download", [True]),
+        ("plain", "deleting", []),
+        ("plain", "learning", []),
+        ("plain", "verifying", []),
+    ):
         seen = page.pick(name)
         assert not any(page.shown(seen, part) for part in ("download", "learn", "verify", "delete", "cancel"))
-        assert "open to others" in page.told(page.panel.answered(getattr(page.panel, f"start_{button}"))(
-            page.visit, *values))
+        assert "open to others" in page.told(
+            page.panel.answered(getattr(page.panel, f"start_{button}"))(page.visit, *values)
+        )
     assert (tmp_path / "models/plain").is_dir() and hub.requests == [] and not page.library.is_busy()
 
 
@@ -301,8 +339,9 @@ def test_the_licence_of_a_repository_is_asked_for(hub, page):
     assert "is here" in told and not seen[form.consent.frame]["visible"]
 
 
-@pytest.mark.parametrize("written", [
-    "", "dogs", "../../etc/passwd", "a/b/c", "/etc/passwd", "file:///etc/passwd", "a b/c"])
+@pytest.mark.parametrize(
+    "written", ["", "dogs", "../../etc/passwd", "a/b/c", "/etc/passwd", "file:///etc/passwd", "a b/c"]
+)
 def test_what_is_no_repository_is_refused(hub, page, written):
     form = page.panel.repository
     _, told = page.form(form, form.fetch, written, False)
@@ -357,8 +396,10 @@ def test_a_class_of_the_repository_stays(page):
 # Words
 
 
-@pytest.mark.parametrize(("seconds", "words"), [
-    (10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")],
+)
 def test_durations(seconds, words):
     assert in_words.duration(seconds) == words
 
@@ -372,8 +413,7 @@ def test_sentences_lose_their_paths(monkeypatch, tmp_path):
         "/home/ann/.cache/labels4free/x could not be written.": "~/.cache/labels4free/x could not be written.",
         "/home/annabel/x is gone.": "x is gone.",
         "See /var/spool/gradio/abc/evil.pkl, it names os.system.": "See evil.pkl, it names os.system.",
-        "Get a/b.pkl from https://hub.example/a/b on another computer.":
-            "Get a/b.pkl from https://hub.example/a/b on another computer.",
+        "Get a/b.pkl from https://hub.example/a/b now.": "Get a/b.pkl from https://hub.example/a/b now.",
         r"C:\Users\Ann\x.pkl is gone.": "x.pkl is gone.",
         "32/64 and someone/dogs stay.": "32/64 and someone/dogs stay.",
     }.items():

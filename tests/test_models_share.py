@@ -8,7 +8,7 @@ from bundles import tiny_bundle
 from models_page import Page, maskless, plain
 from upload_server import UploadHub, point_at
 
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_ui import library
 
 
@@ -38,8 +38,16 @@ def put(tmp_path, name: str, without: tuple[str, ...] = (), **described):
     save_bundle(bundle, tmp_path / "models" / name)
 
 
-def publish(page: Page, name: str, kind: str = "model", repository: str = "me/l4f-dogs", private: bool = False,
-            masks=None, licence=None, attribution="") -> tuple[dict, str]:
+def publish(
+    page: Page,
+    name: str,
+    kind: str = "model",
+    repository: str = "me/l4f-dogs",
+    private: bool = False,
+    masks=None,
+    licence=None,
+    attribution="",
+) -> tuple[dict, str]:
     form, seen = page.panel.sharing, page.pick(name)
     shown, told = page.form(form, form.publish, kind, repository, private, masks, licence, attribution)
     return {**seen, **shown}, told

@@ -94,7 +94,9 @@ def test_webm_keeps_its_alpha(frames, tmp_path):
     animations.write_animation(path, iter(frames), "webm", 24)
     raw = subprocess.run(
         ["ffmpeg", "-loglevel", "error", "-c:v", "libvpx-vp9", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgba", "-"],
-        capture_output=True, check=True).stdout
+        capture_output=True,
+        check=True,
+    ).stdout
     decoded = np.frombuffer(raw, np.uint8).reshape(-1, 32, 32, 4)
     assert len(decoded) == 12
     error = np.abs(decoded[..., 3].astype(int) - np.stack([np.asarray(frame)[..., 3] for frame in frames]))
@@ -109,10 +111,13 @@ def test_webm_without_ffmpeg_is_said_before_anything_is_drawn(capsys, tiny_bundl
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
-@pytest.mark.parametrize(("script", "sentence"), [
-    ("echo Unknown encoder >&2; exit 1", "Unknown encoder"),
-    ("echo av_write: No space left on device >&2; exit 1", "The disk is full"),
-])
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("echo Unknown encoder >&2; exit 1", "Unknown encoder"),
+        ("echo av_write: No space left on device >&2; exit 1", "The disk is full"),
+    ],
+)
 def test_what_ffmpeg_complains_of_is_handed_on(frames, tmp_path, monkeypatch, script, sentence):
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "ffmpeg"
@@ -126,8 +131,24 @@ def test_what_ffmpeg_complains_of_is_handed_on(frames, tmp_path, monkeypatch, sc
 
 def test_motion_answers_programs(capsys, tiny_bundle_folder, tmp_path):
     out = tmp_path / "new" / "moving.webp"
-    code, said, _ = run(capsys, "motion", tiny_bundle_folder, "--seeds", "4,5", "--frames", 6, "--fps", 12, "--json",
-                        "--interpolation", "spherical", "--device", "cpu", "--out", out)
+    code, said, _ = run(
+        capsys,
+        "motion",
+        tiny_bundle_folder,
+        "--seeds",
+        "4,5",
+        "--frames",
+        6,
+        "--fps",
+        12,
+        "--json",
+        "--interpolation",
+        "spherical",
+        "--device",
+        "cpu",
+        "--out",
+        out,
+    )
     answer = json.loads(said)
     assert code == 0 and answer["seeds"] == [4, 5] and answer["seconds"] == 0.5 and answer["file"] == str(out)
     assert Image.open(out).n_frames == 6

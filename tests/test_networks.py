@@ -148,8 +148,9 @@ def test_large_maps_are_drawn_in_parts_with_a_look_before_each(channels, side, u
 def test_a_picture_is_looked_at_before_each_convolution(generator):
     looks = []
     with torch.no_grad():
-        generator.synthesis(torch.randn(1, generator.config.num_styles, generator.config.style_dim),
-                            on_step=lambda: looks.append(1))
+        generator.synthesis(
+            torch.randn(1, generator.config.num_styles, generator.config.style_dim), on_step=lambda: looks.append(1)
+        )
     assert len(looks) == generator.config.num_convolutions
 
 
@@ -159,9 +160,7 @@ def test_features_are_the_top_six_resolutions():
     assert GeneratorConfig(1024, large).feature_resolutions == [32, 64, 128, 256, 512, 1024]
 
 
-@pytest.mark.parametrize(
-    ("resolution", "expected"), [(1024, 9379), (512, 12259), (256, 14947)]
-)
+@pytest.mark.parametrize(("resolution", "expected"), [(1024, 9379), (512, 12259), (256, 14947)])
 def test_published_sizes_of_the_alpha_network(resolution, expected):
     channels = {4 << i: min(512, 32768 // (4 << i)) for i in range(9) if (4 << i) <= resolution}
     network = AlphaNetwork(GeneratorConfig(resolution, channels).feature_channels)

@@ -12,11 +12,11 @@ import torch
 from bundles import tiny_bundle
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints import own_process
-from l4f_plugin.checkpoints.bundle import Bundle, load_bundle
-from l4f_plugin.checkpoints.checkpoint_files import open_checkpoint
-from l4f_plugin.checkpoints.conversion import Description, convert
-from l4f_plugin.checkpoints.own_process import convert_apart
+from l4f_plugin.bundles.bundle import Bundle, load_bundle
+from l4f_plugin.convert import own_process
+from l4f_plugin.convert.checkpoint_files import open_checkpoint
+from l4f_plugin.convert.conversion import Description, convert
+from l4f_plugin.convert.own_process import convert_apart
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.runtime import CancelToken
@@ -63,6 +63,7 @@ def refusal(source: Path) -> str:
 
 # --- the numbers
 
+
 def test_the_golden_pickle_agrees(tmp_path):
     expected = np.load(GOLDENS / "stylegan2_tf_tiny_expected.npz", allow_pickle=False)
     convert(GOLDENS / "stylegan2_tf_tiny.pkl", tmp_path / "bundle")
@@ -102,8 +103,9 @@ def test_names_of_numpy_1_and_2_are_read_alike(tmp_path, roots):
     content = source.read_bytes()
     assert b"cnumpy._core.multiarray\n" in content or b"cnumpy.core.multiarray\n" in content
     for core in (b"core", b"_core"):
-        source.write_bytes(content.replace(b"cnumpy._core.", b"cnumpy.core.").replace(
-            b"cnumpy.core.", b"cnumpy." + core + b"."))
+        source.write_bytes(
+            content.replace(b"cnumpy._core.", b"cnumpy.core.").replace(b"cnumpy.core.", b"cnumpy." + core + b".")
+        )
         assert converted(source).generator.config.resolution == 32
 
 
@@ -154,6 +156,7 @@ def test_a_missing_mean_is_estimated(tmp_path, roots):
 
 # --- refusals in words
 
+
 def set_all(root, **settings):
     for network in root:
         for part in (network, *network.components.values()):
@@ -162,6 +165,7 @@ def set_all(root, **settings):
 
 def variable(part, name, value=None):
     """Drops a variable of Gs, or puts another value in its place."""
+
     def change(root):
         network = root[2] if part is None else root[2].components[part]
         pairs = dict(network.variables)
@@ -169,37 +173,41 @@ def variable(part, name, value=None):
         if value is not None:
             pairs[name] = value
         network.variables = list(pairs.items())
+
     return change
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    (lambda root: set_all(root, label_size=10), "conditional"),
-    (lambda root: set_all(root, architecture="orig"), "architecture orig"),
-    (lambda root: set_all(root, architecture="resnet"), "architecture resnet"),
-    (lambda root: set_all(root, nonlinearity="relu"), "nonlinearity relu"),
-    (lambda root: set_all(root, mapping_lrmul=0.1), "mapping_lrmul 0.1"),
-    (lambda root: set_all(root, resample_kernel=[1, 2, 1]), "resample_kernel [1, 2, 1]"),
-    (lambda root: set_all(root, normalize_latents=False), "normalize_latents False"),
-    (lambda root: set_all(root, num_channels=1), "num_channels 1"),
-    (lambda root: set_all(root, conv_clamp="x"), "conv_clamp"),
-    (lambda root: set_all(root, conv_clamp=-1), "conv_clamp"),
-    (lambda root: root[2].components.pop("mapping"), "without a mapping network"),
-    (lambda root: root[2].__dict__.update(components=None), "without a mapping network"),
-    (lambda root: root[2].__dict__.update(static_kwargs=7), "static_kwargs"),
-    (lambda root: root[2].__dict__.update(variables=None), "variables"),
-    (lambda root: root[2].variables.append("x"), "variables"),
-    (variable(None, "lod", np.float32(2)), "holds lod"),
-    (variable(None, "dlatent_avg", np.zeros(9, np.float32)), "mean latent"),
-    (variable("synthesis", "4x4/Conv/bias"), "4x4/Conv/bias is missing"),
-    (variable("synthesis", "8x8/Skip/weight", np.zeros((1, 1, 8, 6), np.float32)), "8x8/Skip/weight"),
-    (variable("synthesis", "noise3", np.zeros((1, 1, 4, 4), np.float32)), "noise3 with shape"),
-    (variable("mapping", "Dense0/bias", np.full(7, np.nan, np.float32)), "no finite numbers"),
-    (variable("mapping", "Dense0/bias", np.zeros(7, np.int32)), "no finite numbers"),
-    (variable("mapping", "Dense0/bias", np.zeros(7, ">f4")), "byte order"),
-    (variable("mapping", "Dense0/bias", np.zeros(7, object)), "something else than plain numbers"),
-    (variable("mapping", "Dense0/bias", np.zeros(7, "U3")), "something else than plain numbers"),
-    (variable("mapping", "Dense0/bias", np.zeros(7, [("a", "f4")])), "something else than plain numbers"),
-])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda root: set_all(root, label_size=10), "conditional"),
+        (lambda root: set_all(root, architecture="orig"), "architecture orig"),
+        (lambda root: set_all(root, architecture="resnet"), "architecture resnet"),
+        (lambda root: set_all(root, nonlinearity="relu"), "nonlinearity relu"),
+        (lambda root: set_all(root, mapping_lrmul=0.1), "mapping_lrmul 0.1"),
+        (lambda root: set_all(root, resample_kernel=[1, 2, 1]), "resample_kernel [1, 2, 1]"),
+        (lambda root: set_all(root, normalize_latents=False), "normalize_latents False"),
+        (lambda root: set_all(root, num_channels=1), "num_channels 1"),
+        (lambda root: set_all(root, conv_clamp="x"), "conv_clamp"),
+        (lambda root: set_all(root, conv_clamp=-1), "conv_clamp"),
+        (lambda root: root[2].components.pop("mapping"), "without a mapping network"),
+        (lambda root: root[2].__dict__.update(components=None), "without a mapping network"),
+        (lambda root: root[2].__dict__.update(static_kwargs=7), "static_kwargs"),
+        (lambda root: root[2].__dict__.update(variables=None), "variables"),
+        (lambda root: root[2].variables.append("x"), "variables"),
+        (variable(None, "lod", np.float32(2)), "holds lod"),
+        (variable(None, "dlatent_avg", np.zeros(9, np.float32)), "mean latent"),
+        (variable("synthesis", "4x4/Conv/bias"), "4x4/Conv/bias is missing"),
+        (variable("synthesis", "8x8/Skip/weight", np.zeros((1, 1, 8, 6), np.float32)), "8x8/Skip/weight"),
+        (variable("synthesis", "noise3", np.zeros((1, 1, 4, 4), np.float32)), "noise3 with shape"),
+        (variable("mapping", "Dense0/bias", np.full(7, np.nan, np.float32)), "no finite numbers"),
+        (variable("mapping", "Dense0/bias", np.zeros(7, np.int32)), "no finite numbers"),
+        (variable("mapping", "Dense0/bias", np.zeros(7, ">f4")), "byte order"),
+        (variable("mapping", "Dense0/bias", np.zeros(7, object)), "something else than plain numbers"),
+        (variable("mapping", "Dense0/bias", np.zeros(7, "U3")), "something else than plain numbers"),
+        (variable("mapping", "Dense0/bias", np.zeros(7, [("a", "f4")])), "something else than plain numbers"),
+    ],
+)
 def test_tensorflow_networks_of_another_kind_are_refused(tmp_path, roots, change, expected):
     change(roots["tensorflow"])
     assert expected in refusal(nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl"))
@@ -208,6 +216,7 @@ def test_tensorflow_networks_of_another_kind_are_refused(tmp_path, roots, change
 def attribute(name, value):
     def change(root):
         nvidia_files.visit(root, lambda module: name in vars(module) and setattr(module, name, value))
+
     return change
 
 
@@ -216,35 +225,41 @@ def alien(root):
     del root["G_ema"].synthesis._modules["b4"]
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    (attribute("c_dim", 3), "conditional"),
-    (attribute("architecture", "orig"), "architecture orig"),
-    (attribute("activation", "relu"), "activation relu"),
-    (attribute("bias_gain", 5), "bias_gain 5"),
-    (attribute("img_channels", 1), "img_channels 1"),
-    (attribute("up", 4), "up 4"),
-    (attribute("conv_clamp", "x"), "conv_clamp"),
-    (lambda root: setattr(root["G_ema"].synthesis.b8.conv0, "conv_clamp", 9.0), "different conv_clamp"),
-    (lambda root: root["G_ema"].synthesis.b8.conv0.resample_filter.fill_(1), "low-pass filter"),
-    (lambda root: setattr(root["G_ema"].synthesis.b8.conv0, "activation", ["relu"] * 3), "of another kind"),
-    (alien, "another architecture than StyleGAN2"),
-    (lambda root: root.pop("G_ema"), "no generator"),
-    (lambda root: root.update(G_ema=5), "no generator"),
-])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (attribute("c_dim", 3), "conditional"),
+        (attribute("architecture", "orig"), "architecture orig"),
+        (attribute("activation", "relu"), "activation relu"),
+        (attribute("bias_gain", 5), "bias_gain 5"),
+        (attribute("img_channels", 1), "img_channels 1"),
+        (attribute("up", 4), "up 4"),
+        (attribute("conv_clamp", "x"), "conv_clamp"),
+        (lambda root: setattr(root["G_ema"].synthesis.b8.conv0, "conv_clamp", 9.0), "different conv_clamp"),
+        (lambda root: root["G_ema"].synthesis.b8.conv0.resample_filter.fill_(1), "low-pass filter"),
+        (lambda root: setattr(root["G_ema"].synthesis.b8.conv0, "activation", ["relu"] * 3), "of another kind"),
+        (alien, "another architecture than StyleGAN2"),
+        (lambda root: root.pop("G_ema"), "no generator"),
+        (lambda root: root.update(G_ema=5), "no generator"),
+    ],
+)
 def test_pytorch_networks_of_another_kind_are_refused(tmp_path, roots, change, expected):
     change(roots["pytorch"])
     assert expected in refusal(nvidia_files.write(roots["pytorch"], tmp_path / "source.pkl"))
 
 
-@pytest.mark.parametrize(("layout", "change", "expected"), [
-    ("pytorch", lambda root: setattr(root["D"].b4.mbstd, "group_size", 8), "group_size 8"),
-    ("pytorch", lambda root: setattr(root["D"].b8.conv0, "conv_clamp", 9.0), "different conv_clamp"),
-    ("pytorch", lambda root: setattr(root["D"].b8, "architecture", "skip"), "architecture skip"),
-    ("pytorch", lambda root: root.update(D=root["G"]), "group_size None"),
-    ("tensorflow", lambda root: root[1].static_kwargs.update(mbstd_group_size=8), "mbstd_group_size 8"),
-    ("tensorflow", lambda root: root[1].static_kwargs.pop("mbstd_group_size"), "mbstd_group_size None"),
-    ("tensorflow", lambda root: root[1].static_kwargs.update(architecture="skip"), "architecture skip"),
-])
+@pytest.mark.parametrize(
+    ("layout", "change", "expected"),
+    [
+        ("pytorch", lambda root: setattr(root["D"].b4.mbstd, "group_size", 8), "group_size 8"),
+        ("pytorch", lambda root: setattr(root["D"].b8.conv0, "conv_clamp", 9.0), "different conv_clamp"),
+        ("pytorch", lambda root: setattr(root["D"].b8, "architecture", "skip"), "architecture skip"),
+        ("pytorch", lambda root: root.update(D=root["G"]), "group_size None"),
+        ("tensorflow", lambda root: root[1].static_kwargs.update(mbstd_group_size=8), "mbstd_group_size 8"),
+        ("tensorflow", lambda root: root[1].static_kwargs.pop("mbstd_group_size"), "mbstd_group_size None"),
+        ("tensorflow", lambda root: root[1].static_kwargs.update(architecture="skip"), "architecture skip"),
+    ],
+)
 def test_discriminators_of_another_kind_are_left_out(tmp_path, roots, layout, change, expected):
     change(roots[layout])
     said = []
@@ -270,8 +285,7 @@ def test_tensors_that_share_memory_cannot_ask_for_more_than_the_file_holds(tmp_p
     shared = np.zeros((3, 3, 64, 64), np.float32)
     for network in (root[0], root[2]):
         part = network.components["synthesis"]
-        part.variables = [(name, shared if value.shape == shared.shape else value)
-                          for name, value in part.variables]
+        part.variables = [(name, shared if value.shape == shared.shape else value) for name, value in part.variables]
     source = nvidia_files.write(root, tmp_path / "source.pkl")
     assert "smaller than the generator it describes" in refusal(source)
 
@@ -281,7 +295,7 @@ def test_tensors_that_share_memory_cannot_ask_for_more_than_the_file_holds(tmp_p
 MEASURE = """
 import sys, torch
 from pathlib import Path
-from l4f_plugin.checkpoints.conversion import convert
+from l4f_plugin.convert.conversion import convert
 
 def kibibytes(name):
     return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])
@@ -301,8 +315,13 @@ def test_memory_stays_below_two_and_a_half_times_the_file(tmp_path, layout):
     source = nvidia_files.write(root, tmp_path / "source.pkl")
     del generator, root
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    found = subprocess.run([sys.executable, "-c", MEASURE, str(source), str(tmp_path / "bundle")],
-                           capture_output=True, text=True, env=environment, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(source), str(tmp_path / "bundle")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
     assert source.stat().st_size > 50 << 20
     assert int(found.stdout) < 2.5 * source.stat().st_size
 
@@ -323,8 +342,7 @@ def everything_is_large(monkeypatch):
 def test_another_process_does_the_same(tmp_path, roots, everything_is_large):
     source = nvidia_files.write(roots["tensorflow"], tmp_path / "-odd name.pkl")
     said, description = [], Description("things", "Th-ings", "CC0-1.0", "-a test", -0.5, 0.8, (4, 28, 0, 32))
-    apart = convert_apart(source, tmp_path / "apart", description=description, dtype=torch.float16,
-                          report=said.append)
+    apart = convert_apart(source, tmp_path / "apart", description=description, dtype=torch.float16, report=said.append)
     here = convert(source, tmp_path / "here", description=description, dtype=torch.float16)
     assert apart == here and [line.split()[0] for line in said] == ["Reading", "Writing"]
 
@@ -369,8 +387,10 @@ def test_the_command_converts_and_adds_masks(tmp_path, capsys):
     alpha = AlphaNetwork(load_bundle(target).generator.config.feature_channels)
     names = {f"projections.{index}": f"conv{index + 1}" for index in range(6)}
     names |= {"merges.0": "conv_next", "output": "conv_n"}
-    state = {f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value
-             for name, value in alpha.state_dict().items()}
+    state = {
+        f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value
+        for name, value in alpha.state_dict().items()
+    }
     torch.save({"bg_extractor_ema": state}, tmp_path / "alpha.pt")
     assert cli.main(["convert", str(source), str(target), "--alpha", str(tmp_path / "alpha.pt")]) == 0
     assert "holds alpha, discriminator, generator" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from bundles import red_finder, tiny_bundle
 from PIL import Image
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.evaluation.judge import JudgeSettings
 from l4f_plugin.evaluation.labelled import LabelledPictures
 from l4f_plugin.evaluation.photo_report import photo_markdown, photo_text
@@ -82,8 +82,14 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
         assert ceiling.config.channels == (4, 6, 8)
     assert any("Going on from step 2" in line for line in lines)
     judge = JudgeSettings(32, channels=(4, 6, 8), coarse_steps=2, steps=2, batch_size=4, pictures=8)
-    report, _ = evaluate_photos(pipeline, dataset, limits_folder=tmp_path / "limits", settings=settings,
-                                judge_settings=judge, report=lines.append)
+    report, _ = evaluate_photos(
+        pipeline,
+        dataset,
+        limits_folder=tmp_path / "limits",
+        settings=settings,
+        judge_settings=judge,
+        report=lines.append,
+    )
     assert report.ceiling is not None and 0 <= report.class_masks.mean_iou <= 1
     assert "trained on true masks" in photo_markdown(report) and "the generator's" in photo_text(report)
     found = find_masks(bundle.student, red_discs(1).pictures, torch.device("cpu"))

@@ -19,7 +19,7 @@ from PIL import Image
 
 from l4f_plugin import cli, compositing, matting, photo_batch
 from l4f_plugin.arguments import Background, EdgeOptions
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_plugin.networks import StudentConfig
@@ -90,9 +90,7 @@ def test_files_as_people_have_them(pipeline):
     exif[0x0112] = 6  # turn by a quarter
     turned = pipeline.segment_photo(encoded(picture, "JPEG", quality=95, exif=exif))
     assert turned.alpha.shape == (120, 80)
-    pages = pipeline.segment_photo(
-        encoded(picture, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))])
-    )
+    pages = pipeline.segment_photo(encoded(picture, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))]))
     assert pages.alpha.shape == (80, 120)
     deep = Image.fromarray(np.full((30, 40), 40_000, np.uint16))
     assert pipeline.segment_photo(encoded(deep)).image.max() < 200
@@ -148,8 +146,10 @@ def test_the_fit_moves_a_coarse_edge_to_that_of_the_photograph():
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 12), st.integers(0, 2**32 - 1))
 def test_box_means_are_means_of_what_lies_inside(height, width, radius, seed):
     values = np.random.default_rng(seed).random((height, width)).astype(np.float32)
-    expected = [[values[max(0, i - radius) : i + radius + 1, max(0, j - radius) : j + radius + 1].mean()
-                 for j in range(width)] for i in range(height)]
+    expected = [
+        [values[max(0, i - radius) : i + radius + 1, max(0, j - radius) : j + radius + 1].mean() for j in range(width)]
+        for i in range(height)
+    ]
     assert np.allclose(matting.box_mean(values, radius), expected, atol=1e-6)
 
 
@@ -193,8 +193,11 @@ def test_strips_leave_no_trace(monkeypatch):
     coarse = np.asarray(Image.fromarray(alpha).resize((9, 53), Image.Resampling.BOX))
 
     def made() -> list[np.ndarray]:
-        return [matting.refine(picture, coarse), matting.clean_colours(picture, alpha),
-                matting.blend(picture, other, alpha)]
+        return [
+            matting.refine(picture, coarse),
+            matting.clean_colours(picture, alpha),
+            matting.blend(picture, other, alpha),
+        ]
 
     whole = made()
     for rows in (1, 97, 529):
@@ -246,8 +249,13 @@ def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
             assert batch.min() >= 0 and 0.4 < batch.max() <= 1
             return batch[:, :1] * self.weight + torch.linspace(-3, 3, batch.shape[3])
 
-    for (width, height), shape in [((64, 96), (48, 32)), ((16, 16), (32, 32)), ((400, 20), (6, 128)),
-                                   ((2, 4000), (128, 1)), ((4000, 2), (1, 128))]:
+    for (width, height), shape in [
+        ((64, 96), (48, 32)),
+        ((16, 16), (32, 32)),
+        ((400, 20), (6, 128)),
+        ((2, 4000), (128, 1)),
+        ((4000, 2), (1, 128)),
+    ]:
         picture = np.zeros((height, width, 3), np.uint8)
         picture[:, width // 2 :] = 255
         coarse = coarse_alpha(Ramp(), picture, torch.device("cpu"))
@@ -331,9 +339,17 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
     green, seen = Background.parse("#00ff00"), []
 
     def segment(**options):
-        return list(photo_batch.segment_photos(
-            pipeline, sources, out, green, EdgeOptions(feather=1.0), progress=lambda *step: seen.append(step), **options
-        ))
+        return list(
+            photo_batch.segment_photos(
+                pipeline,
+                sources,
+                out,
+                green,
+                EdgeOptions(feather=1.0),
+                progress=lambda *step: seen.append(step),
+                **options,
+            )
+        )
 
     first = segment()
     assert [len(result.files) for result in first] == [3, 3, 3, 0] and "broken.png is" in first[3].problem

@@ -13,7 +13,7 @@ from bundles import red_finder, tiny_bundle
 from pages import run, status_of
 from PIL import Image
 
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.photos import Photo
 from l4f_ui.operations import Operations

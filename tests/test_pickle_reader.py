@@ -18,9 +18,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from l4f_plugin.checkpoints.checkpoint_files import open_checkpoint
-from l4f_plugin.checkpoints.pickle_reader import Record, read_pickle
-from l4f_plugin.checkpoints.torch_files import TORCH_VOCABULARY, StoredTensor
+from l4f_plugin.convert.checkpoint_files import open_checkpoint
+from l4f_plugin.convert.pickle_reader import Record, read_pickle
+from l4f_plugin.convert.torch_files import TORCH_VOCABULARY, StoredTensor
 from l4f_plugin.errors import UserError
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
@@ -66,12 +66,14 @@ def training_checkpoint():
     optimiser.step()
     base = torch.arange(24.0).reshape(4, 6)
     return {
-        "g": torch.nn.DataParallel(model).state_dict(), "g_optim": optimiser.state_dict(),
+        "g": torch.nn.DataParallel(model).state_dict(),
+        "g_optim": optimiser.state_dict(),
         "args": argparse.Namespace(size=256, lr=2e-4, ckpt=None, betas=(0.0, 0.99), big=2**70, name="é"),
-        "ada_aug_p": 0.25, "views": [base[1:, ::2], base.t(), base[2, 3]], "empty": torch.empty(0, 3),
+        "ada_aug_p": 0.25,
+        "views": [base[1:, ::2], base.t(), base[2, 3]],
+        "empty": torch.empty(0, 3),
         "parameter": torch.nn.Parameter(torch.ones(2)),
-        "kinds": [torch.ones(3, dtype=kind)
-                  for kind in (torch.float16, torch.bfloat16, torch.int64, torch.bool)],
+        "kinds": [torch.ones(3, dtype=kind) for kind in (torch.float16, torch.bfloat16, torch.int64, torch.bool)],
     }
 
 
@@ -98,6 +100,7 @@ def test_plain_values_survive_every_protocol(protocol):
 
 
 # --- hostile files
+
 
 class Call:
     """Pickles as a call of `function` with `arguments`."""
@@ -223,6 +226,7 @@ def read_archive_root(path):
 
 def tensor_pickle(elements, offset, shape, stride, key="0", kind="FloatStorage") -> bytes:
     """A pickle of one tensor with any numbers one likes."""
+
     class Writer(pickle.Pickler):
         def persistent_id(self, value):
             if isinstance(value, Tag):
@@ -248,21 +252,24 @@ def test_a_hand_made_tensor_is_read(tmp_path):
     assert read(path).tolist() == [2, 3, 4]
 
 
-@pytest.mark.parametrize(("elements", "offset", "shape", "stride", "size"), [
-    (4, 2, (3,), (1,), 16),            # reaches beyond the end
-    (4, 0, (2, 2), (1, 3), 16),        # stride beyond the end
-    (1, 0, (2**40,), (0,), 4),         # would unfold to a terabyte
-    (1, 0, (2**31, 2**31, 2**31), (0, 0, 0), 4),
-    (4, -1, (2,), (1,), 16),
-    (4, 3, (2,), (-1,), 16),
-    (4, 0, (2,), (1, 1), 16),
-    (4, 0, (1,) * 40, (1,) * 40, 16),
-    (4, 0, ("2",), (1,), 16),
-    (2**40, 0, (4,), (1,), 16),        # claims more than the member holds
-    (-4, 0, (4,), (1,), 16),
-    (3, 0, (3,), (1,), 16),            # claims less
-    (4, 0, (4,), (1,), None),          # the member is missing
-])
+@pytest.mark.parametrize(
+    ("elements", "offset", "shape", "stride", "size"),
+    [
+        (4, 2, (3,), (1,), 16),  # reaches beyond the end
+        (4, 0, (2, 2), (1, 3), 16),  # stride beyond the end
+        (1, 0, (2**40,), (0,), 4),  # would unfold to a terabyte
+        (1, 0, (2**31, 2**31, 2**31), (0, 0, 0), 4),
+        (4, -1, (2,), (1,), 16),
+        (4, 3, (2,), (-1,), 16),
+        (4, 0, (2,), (1, 1), 16),
+        (4, 0, (1,) * 40, (1,) * 40, 16),
+        (4, 0, ("2",), (1,), 16),
+        (2**40, 0, (4,), (1,), 16),  # claims more than the member holds
+        (-4, 0, (4,), (1,), 16),
+        (3, 0, (3,), (1,), 16),  # claims less
+        (4, 0, (4,), (1,), None),  # the member is missing
+    ],
+)
 def test_tensors_that_do_not_fit_their_storage_are_refused(tmp_path, elements, offset, shape, stride, size):
     extra = {} if size is None else {"data/0": bytes(size)}
     path = as_archive(tensor_pickle(elements, offset, shape, stride), tmp_path / "t.pt", extra)
@@ -283,13 +290,15 @@ def test_a_compressed_archive_is_refused(tmp_path):
 
 
 def test_an_oversized_description_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("l4f_plugin.checkpoints.torch_files.MAXIMUM_PICKLE_BYTES", 1000)
+    monkeypatch.setattr("l4f_plugin.convert.torch_files.MAXIMUM_PICKLE_BYTES", 1000)
     with pytest.raises(UserError, match="larger description"):
         read(as_archive(b"N" * 2000 + b".", tmp_path / "t.pt"))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04", b"not weights at all", b"\x80",
-                                     b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK", b"PK\x03\x04", b"not weights at all", b"\x80", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."],
+)
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(UserError):
@@ -333,8 +342,17 @@ def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path):
 
 
 PIECES = [bytes([code]) for code in range(256)] + [
-    SYSTEM, short("os"), b"cos\nsystem\n", b"ccollections\nOrderedDict\n", b"(", b")", b"R", b"b",
-    b"h\x00", b"q\x00"]
+    SYSTEM,
+    short("os"),
+    b"cos\nsystem\n",
+    b"ccollections\nOrderedDict\n",
+    b"(",
+    b")",
+    b"R",
+    b"b",
+    b"h\x00",
+    b"q\x00",
+]
 _SAMPLES: dict[bool, bytes] = {}
 
 
@@ -342,15 +360,16 @@ def sample(archive: bool) -> bytes:
     if archive not in _SAMPLES:
         buffer = io.BytesIO()
         settings_record = argparse.Namespace(x=[1, (2, "three")], path=pathlib.PurePosixPath("a"))
-        torch.save({"a": torch.arange(20.0), "n": settings_record}, buffer,
-                   _use_new_zipfile_serialization=archive)
+        torch.save({"a": torch.arange(20.0), "n": settings_record}, buffer, _use_new_zipfile_serialization=archive)
         _SAMPLES[archive] = buffer.getvalue()
     return _SAMPLES[archive]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(archive=st.booleans(),
-       changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6))
+@given(
+    archive=st.booleans(),
+    changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6),
+)
 def test_changed_bytes_end_in_a_sentence_or_in_values(tmp_path, archive, changes):
     content = bytearray(sample(archive))
     for position, value in changes:
@@ -374,12 +393,18 @@ def test_random_opcodes_end_in_a_sentence_or_in_values(tmp_path, content):
 
 
 def test_the_reader_uses_no_unpickler():
-    code = ("import pickle, torch, sys\n"
-            "def never(*a, **k): raise SystemExit('an unpickler was used')\n"
-            "pickle.load = pickle.loads = pickle.Unpickler = pickle._Unpickler = torch.load = never\n"
-            "from l4f_plugin.checkpoints.checkpoint_files import open_checkpoint\n"
-            "with open_checkpoint(sys.argv[1]) as root: print(sorted(root))")
+    code = (
+        "import pickle, torch, sys\n"
+        "def never(*a, **k): raise SystemExit('an unpickler was used')\n"
+        "pickle.load = pickle.loads = pickle.Unpickler = pickle._Unpickler = torch.load = never\n"
+        "from l4f_plugin.convert.checkpoint_files import open_checkpoint\n"
+        "with open_checkpoint(sys.argv[1]) as root: print(sorted(root))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    output = subprocess.run([sys.executable, "-c", code, str(GOLDENS / "l4f_256_alpha_training.pt")],
-                            capture_output=True, text=True, env=environment)
+    output = subprocess.run(
+        [sys.executable, "-c", code, str(GOLDENS / "l4f_256_alpha_training.pt")],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert "bg_extractor" in output.stdout, output.stderr

@@ -15,16 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from l4f_plugin import compositing
-from l4f_plugin.arguments import (
-    Background,
-    EdgeOptions,
-    check_seed,
-    check_seeds,
-    check_truncation_psi,
-    parse_seeds,
-)
-from l4f_plugin.checkpoints.bundle import load_bundle
-from l4f_plugin.checkpoints.folders import WEIGHTS_FOLDER
+from l4f_plugin.arguments import Background, EdgeOptions, check_seed, check_seeds, check_truncation_psi, parse_seeds
+from l4f_plugin.bundles.bundle import load_bundle
+from l4f_plugin.bundles.folders import WEIGHTS_FOLDER
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext
 from l4f_plugin.model_cache import JobQueue, ModelCache
@@ -82,9 +75,7 @@ def test_the_batch_does_not_change_a_picture(pipeline, samples, batch_size):
 def test_every_run_draws_the_same(tiny_bundle_folder, samples):
     torch.manual_seed(99)
     torch.randn(10)
-    again = Labels4FreePipeline.from_pretrained(str(tiny_bundle_folder), device="cpu").generate(
-        SEEDS, batch_size=2
-    )
+    again = Labels4FreePipeline.from_pretrained(str(tiny_bundle_folder), device="cpu").generate(SEEDS, batch_size=2)
     for one, other in zip(samples, again, strict=True):
         assert_alike_samples(one, other)
 
@@ -322,10 +313,7 @@ def test_infotext_names_what_makes_the_picture(pipeline, samples):
     assert fields["Version"].startswith("Labels4Free ")
     fields = parse_infotext(pipeline.generate([12], 0.25, 3, "stored")[0].infotext())
     again = pipeline.generate(
-        [int(fields["Seed"])],
-        float(fields["Truncation psi"]),
-        int(fields["Truncation cutoff"]),
-        fields["Noise"],
+        [int(fields["Seed"])], float(fields["Truncation psi"]), int(fields["Truncation cutoff"]), fields["Noise"]
     )[0]
     assert_alike_samples(again, pipeline.generate([12], 0.25, 3, "stored")[0])
 
@@ -391,9 +379,17 @@ def test_swap_refuses_what_makes_no_sense(pipeline, arguments, sentence):
     assert str(refusal.value).count(". ") == 0, "one sentence"
 
 
-@pytest.mark.parametrize(("name", "least", "most", "step"), [
-    ("threshold", 0, 1, 1e-9), ("grow", -128, 128, 1), ("feather", 0, 128, 1e-9), ("seed", 0, 2**32 - 1, 1),
-    ("psi", -2, 2, 1e-9), ("blur", 0, 128, 1e-3)])
+@pytest.mark.parametrize(
+    ("name", "least", "most", "step"),
+    [
+        ("threshold", 0, 1, 1e-9),
+        ("grow", -128, 128, 1),
+        ("feather", 0, 128, 1e-9),
+        ("seed", 0, 2**32 - 1, 1),
+        ("psi", -2, 2, 1e-9),
+        ("blur", 0, 128, 1e-3),
+    ],
+)
 def test_bounds_belong_to_what_is_allowed(name, least, most, step):
     def check(value):
         if name == "blur":

@@ -12,7 +12,7 @@ from bundles import red_finder, tiny_bundle
 from PIL import Image
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints.bundle import load_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.mask_probe import SIDE, MaskProbe
 from l4f_plugin.pipeline import Labels4FreePipeline
@@ -30,8 +30,9 @@ def test_a_drawn_picture_is_found_again_with_its_mask(pipeline, tmp_path):
     [drawn] = pipeline.generate([5], noise_mode="stored", with_background=False)
     seen, previews = [], []
     start = project(pipeline, drawn.picture(), steps=2)
-    found = project(pipeline, drawn.picture(), steps=80, progress=lambda *step: seen.append(step),
-                    preview=previews.append)
+    found = project(
+        pipeline, drawn.picture(), steps=80, progress=lambda *step: seen.append(step), preview=previews.append
+    )
     assert found.distance < 0.5 * start.distance
     error = np.abs(found.sample.image.astype(int) - drawn.image).mean()
     assert error < np.abs(start.sample.image.astype(int) - drawn.image).mean()

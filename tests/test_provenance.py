@@ -68,27 +68,50 @@ def test_what_is_written_is_read(seed, psi, cutoff, noise, background, edge):
     assert swapped.edge.feather == pytest.approx(edge.feather, rel=1e-5)
 
 
-@pytest.mark.parametrize("changed", [
-    OURS + ", Postprocess upscale by: 2, Postprocess upscaler: None",
-    OURS + "\nPostprocess upscale by: 2",
-    "a cat\nNegative prompt: dog\nSteps: 20, Seed: 5, Version: v1.10.1\n" + OURS,
-    OURS + "\nSteps: 20, Sampler: Euler a, Seed: 5, Size: 512x512, Version: v1.10.1",
-    OURS.replace("\n", "\r\n") + "\r\n",
-    "  " + OURS + "  ",
-])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        OURS + ", Postprocess upscale by: 2, Postprocess upscaler: None",
+        OURS + "\nPostprocess upscale by: 2",
+        "a cat\nNegative prompt: dog\nSteps: 20, Seed: 5, Version: v1.10.1\n" + OURS,
+        OURS + "\nSteps: 20, Sampler: Euler a, Seed: 5, Size: 512x512, Version: v1.10.1",
+        OURS.replace("\n", "\r\n") + "\r\n",
+        "  " + OURS + "  ",
+    ],
+)
 def test_what_a_web_ui_adds_does_no_harm(changed):
     assert read_recipe(changed) == Recipe("tiny", 12, 0.6)
 
 
-@pytest.mark.parametrize("foreign", [
-    None, "", "a cat\nSteps: 20, Seed: 5, Version: v1.10.1", "Labels4Free", "Version: Labels4Free 0.1.0",
-    OURS.replace("tiny,", "../../etc/passwd,"), OURS.replace("tiny,", "someone/else,"), OURS.replace("tiny,", "Tiny,"),
-    OURS.replace("12", "-1"), OURS.replace("12", "4294967296"), OURS.replace("12", "1e9"), OURS.replace("12", "١٢"),
-    OURS.replace("12", "9" * 5000), OURS.replace("0.6", "nan"), OURS.replace("0.6", "inf"), OURS.replace("0.6", "2.5"),
-    OURS.replace("0.6", "1e99"), OURS.replace("random", "loud"), OURS.replace(", Noise", ", Grow: 1000, Noise"),
-    OURS.replace(", Noise", ", Threshold: 2, Noise"), OURS.replace(", Noise", ', Background: "a\\u0000b", Noise'),
-    OURS.replace(", Noise", f", Background: {'x' * 400}, Noise"), OURS + "x" * 70_000, OURS.replace("Seed: 12, ", ""),
-])
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        None,
+        "",
+        "a cat\nSteps: 20, Seed: 5, Version: v1.10.1",
+        "Labels4Free",
+        "Version: Labels4Free 0.1.0",
+        OURS.replace("tiny,", "../../etc/passwd,"),
+        OURS.replace("tiny,", "someone/else,"),
+        OURS.replace("tiny,", "Tiny,"),
+        OURS.replace("12", "-1"),
+        OURS.replace("12", "4294967296"),
+        OURS.replace("12", "1e9"),
+        OURS.replace("12", "١٢"),
+        OURS.replace("12", "9" * 5000),
+        OURS.replace("0.6", "nan"),
+        OURS.replace("0.6", "inf"),
+        OURS.replace("0.6", "2.5"),
+        OURS.replace("0.6", "1e99"),
+        OURS.replace("random", "loud"),
+        OURS.replace(", Noise", ", Grow: 1000, Noise"),
+        OURS.replace(", Noise", ", Threshold: 2, Noise"),
+        OURS.replace(", Noise", ', Background: "a\\u0000b", Noise'),
+        OURS.replace(", Noise", f", Background: {'x' * 400}, Noise"),
+        OURS + "x" * 70_000,
+        OURS.replace("Seed: 12, ", ""),
+    ],
+)
 def test_text_that_is_not_ours_is_none(foreign):
     assert read_recipe(foreign) is None
 
@@ -163,13 +186,21 @@ def test_a_seed_or_a_recipe_is_segmented_as_it_was_drawn(pipeline):
     assert pipeline.segment(12).truncation_psi == pipeline.config.truncation_psi
 
 
-@pytest.mark.parametrize(("subject", "sentence"), [
-    (np.zeros((8, 7), np.int64), "floating-point"), (np.zeros((8, 7, 1)), "floating-point"),
-    (np.zeros((0, 7)), "fit no object class"), (np.zeros((9, 7)), "another class"),
-    (np.zeros((8, 512)), "another class"),
-    (np.full((8, 7), np.nan), "finite"), (np.full((8, 7), 1e9), "finite"), (-1, "A seed"), ("12", "A seed"),
-    (Recipe("cat", 1, 0.5), "of the class cat, not tiny"),
-])
+@pytest.mark.parametrize(
+    ("subject", "sentence"),
+    [
+        (np.zeros((8, 7), np.int64), "floating-point"),
+        (np.zeros((8, 7, 1)), "floating-point"),
+        (np.zeros((0, 7)), "fit no object class"),
+        (np.zeros((9, 7)), "another class"),
+        (np.zeros((8, 512)), "another class"),
+        (np.full((8, 7), np.nan), "finite"),
+        (np.full((8, 7), 1e9), "finite"),
+        (-1, "A seed"),
+        ("12", "A seed"),
+        (Recipe("cat", 1, 0.5), "of the class cat, not tiny"),
+    ],
+)
 def test_what_cannot_be_segmented_is_told(pipeline, subject, sentence):
     with pytest.raises(UserError, match=sentence):
         pipeline.segment(subject)
@@ -178,9 +209,13 @@ def test_what_cannot_be_segmented_is_told(pipeline, subject, sentence):
 def test_hostile_files_of_codes_are_refused_in_a_sentence(tmp_path):
     good = torch.zeros(8, 7)
     files = {
-        "other name": {"w": good}, "more": {"w_plus": good, "x": good + 1}, "whole numbers": {"w_plus": good.long()},
-        "flat": {"w_plus": good.flatten()}, "batch": {"w_plus": good.expand(2, 8, 7).contiguous()},
-        "not finite": {"w_plus": good + float("inf")}, "large": {"w_plus": torch.zeros(2, 1 << 20)},
+        "other name": {"w": good},
+        "more": {"w_plus": good, "x": good + 1},
+        "whole numbers": {"w_plus": good.long()},
+        "flat": {"w_plus": good.flatten()},
+        "batch": {"w_plus": good.expand(2, 8, 7).contiguous()},
+        "not finite": {"w_plus": good + float("inf")},
+        "large": {"w_plus": torch.zeros(2, 1 << 20)},
         "noise": {"w_plus": good},
     }
     for name, tensors in files.items():

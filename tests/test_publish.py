@@ -16,11 +16,11 @@ from bundles import tiny_bundle
 from PIL import Image
 from upload_server import UploadHub, point_at
 
-from l4f_plugin.checkpoints.bundle import Bundle, load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config
-from l4f_plugin.checkpoints.upload import Target, upload, upload_errors
+from l4f_plugin.bundles.bundle import Bundle, load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config
 from l4f_plugin.cli import main
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub.upload import Target, upload, upload_errors
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.publishing.model_repository import Publication, prepare, publish
 from l4f_plugin.publishing.terms import ATTRIBUTION_FILE, LICENCE_FILE, Declared, terms_of
@@ -62,10 +62,18 @@ def test_dry_run_loads_back_with_equal_outputs(models, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"repository": "me/l4f-tiny", "address": None, "folder": str(models / "out")}
     names = sorted(path.name for path in (models / "out").iterdir())
-    assert names == ["README.md", "alpha.safetensors", "background.safetensors", "config.json", "generator.safetensors",
-                     "samples.png"]
-    before, after = (Labels4FreePipeline.from_pretrained(folder, device="cpu").generate([3, 4])
-                     for folder in (source, models / "out"))
+    assert names == [
+        "README.md",
+        "alpha.safetensors",
+        "background.safetensors",
+        "config.json",
+        "generator.safetensors",
+        "samples.png",
+    ]
+    before, after = (
+        Labels4FreePipeline.from_pretrained(folder, device="cpu").generate([3, 4])
+        for folder in (source, models / "out")
+    )
     for left, right in zip(before, after, strict=True):
         assert_alike_samples(left, right)
     assert main(command) == 2  # the folder is not empty any more
@@ -78,10 +86,18 @@ def test_the_card_has_what_the_hub_reads_and_what_the_class_said(models):
     card = (models / "out/README.md").read_text()
     front, body = card.split("---\n")[1:3]
     assert {"license: cc0-1.0", "library_name: labels4free-plugin", "- labels4free", "- image-segmentation"} <= set(
-        front.splitlines())
+        front.splitlines()
+    )
     config = read_config(models / "out")
-    for words in ("Made by hand.", "(samples.png)", "|IoU|0.83|", "l4f generate me/l4f-tiny", "random numbers",
-                  config.files["generator.safetensors"].sha256, "under CC0-1.0"):
+    for words in (
+        "Made by hand.",
+        "(samples.png)",
+        "|IoU|0.83|",
+        "l4f generate me/l4f-tiny",
+        "random numbers",
+        config.files["generator.safetensors"].sha256,
+        "under CC0-1.0",
+    ):
         assert words in body
     assert "license: mit" not in card
     with Image.open(models / "out/samples.png") as sheet:
@@ -96,11 +112,14 @@ def test_publishing_what_was_published_adds_nothing_twice(models):
     assert first.replace("me/first", "me/second") == second
 
 
-@pytest.mark.parametrize(("described", "text"), [
-    ({"licence": "NVIDIA Source Code License-NC", "source": "StyleGAN2 by NVIDIA"}, "nvidia-stylegan2"),
-    ({"licence": "NVIDIA Source Code License", "source": "NVIDIA's stylegan2-ada"}, "nvidia-stylegan2-ada"),
-    ({"licence": "NVIDIA Source Code License", "source": "stylegan2-ada-pytorch"}, "nvidia-stylegan2-ada-pytorch"),
-])
+@pytest.mark.parametrize(
+    ("described", "text"),
+    [
+        ({"licence": "NVIDIA Source Code License-NC", "source": "StyleGAN2 by NVIDIA"}, "nvidia-stylegan2"),
+        ({"licence": "NVIDIA Source Code License", "source": "NVIDIA's stylegan2-ada"}, "nvidia-stylegan2-ada"),
+        ({"licence": "NVIDIA Source Code License", "source": "stylegan2-ada-pytorch"}, "nvidia-stylegan2-ada-pytorch"),
+    ],
+)
 def test_nvidias_weights_carry_the_licence_and_the_tag(models, described, text):
     prepare(bundle_at(models / "tiny", **described), "me/l4f-tiny", models / "out")
     assert (models / "out" / LICENCE_FILE).read_bytes() == (TEXTS / f"{text}.txt").read_bytes()
@@ -110,10 +129,13 @@ def test_nvidias_weights_carry_the_licence_and_the_tag(models, described, text):
     assert "non-commercially only" in card
 
 
-@pytest.mark.parametrize("described", [
-    {"licence": "CC0-1.0", "source": "StyleGAN2 by NVIDIA"},
-    {"licence": "MIT", "source": "converted from stylegan2-horse-config-f.pkl"},
-])
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"licence": "CC0-1.0", "source": "StyleGAN2 by NVIDIA"},
+        {"licence": "MIT", "source": "converted from stylegan2-horse-config-f.pkl"},
+    ],
+)
 def test_nvidias_weights_under_another_name_are_refused(models, described):
     with pytest.raises(UserError, match="comes from weights by NVIDIA"):
         terms(bundle_at(models / "tiny", **described))
@@ -176,7 +198,7 @@ def test_masks_of_unknown_origin_want_a_word(models):
 
 
 def test_conversion_notes_that_masks_were_imported(models, monkeypatch):
-    from l4f_plugin.checkpoints import conversion
+    from l4f_plugin.convert import conversion
 
     folder = bundle_at(models / "tiny", alpha_origin="learned")
     bundle = load_bundle(folder)
@@ -226,10 +248,16 @@ def test_private_is_not_uploaded_to_a_public_repository(hub, models):
     assert len(hub.made["me/l4f-tiny"].commits) == commits
 
 
-@pytest.mark.parametrize(("status", "expected"), [
-    (401, "does not know who you are"), (403, "does not let you write"), (404, "no account or repository"),
-    (429, "asked too often"), (500, "trouble of its own"),
-])
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (401, "does not know who you are"),
+        (403, "does not let you write"),
+        (404, "no account or repository"),
+        (429, "asked too often"),
+        (500, "trouble of its own"),
+    ],
+)
 def test_refusals_are_one_sentence_without_the_token(hub, models, capsys, status, expected):
     hub.refuse["/api/repos/create"] = status
     (models / "folder").mkdir()
@@ -242,10 +270,19 @@ def test_refusals_are_one_sentence_without_the_token(hub, models, capsys, status
 @pytest.mark.parametrize("environment", [{"HF_TOKEN": "hf_wrongwrongwrong"}, {"HF_TOKEN": ""}])
 def test_a_wrong_or_missing_token_never_appears(hub, models, environment):
     source = bundle_at(models / "tiny")
-    inherited = {**os.environ, **hub.environment(models), "LABELS4FREE_MODELS": str(models / "models"), **environment,
-                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    result = subprocess.run([sys.executable, "-m", "l4f_plugin", "publish", str(source), "me/l4f-tiny"],
-                            capture_output=True, text=True, env=inherited)
+    inherited = {
+        **os.environ,
+        **hub.environment(models),
+        "LABELS4FREE_MODELS": str(models / "models"),
+        **environment,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "l4f_plugin", "publish", str(source), "me/l4f-tiny"],
+        capture_output=True,
+        text=True,
+        env=inherited,
+    )
     assert result.returncode == 2
     assert "hf auth login" in result.stderr and "Traceback" not in result.stderr
     assert "hf_wrong" not in result.stdout + result.stderr and not hub.made

@@ -9,7 +9,7 @@ import torch
 from bundles import red_finder, tiny_bundle
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import StudentConfig
 from l4f_plugin.training import loop

@@ -56,9 +56,7 @@ def pretend(monkeypatch, cards=0, apple=False):
     monkeypatch.setattr(runtime, "_nvidia_card_present", lambda: False)
 
 
-@pytest.mark.parametrize(
-    ("cards", "apple", "expected"), [(1, True, "cuda"), (0, True, "mps"), (0, False, "cpu")]
-)
+@pytest.mark.parametrize(("cards", "apple", "expected"), [(1, True, "cuda"), (0, True, "mps"), (0, False, "cpu")])
 def test_the_best_device_is_chosen(monkeypatch, cards, apple, expected):
     pretend(monkeypatch, cards, apple)
     assert runtime.choose_device().type == expected
@@ -350,9 +348,7 @@ def test_running_out_of_memory_is_cleaned_up_and_explained(cache):
         MemoryError(),
         OutOfMemoryError("x"),
         RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"
-        ),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
     ],
 )

@@ -45,8 +45,12 @@ def dead_proxy():
 def command(*arguments: str, **environment: str):
     """The page as a person starts it; gives the process and the address that it names."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "l4f_ui", "--no-browser", *arguments], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment})
+        [sys.executable, "-m", "l4f_ui", "--no-browser", *arguments],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+    )
     try:
         said = []
         for line in iter(process.stdout.readline, ""):
@@ -66,11 +70,18 @@ def told_alone(address: str) -> int:
         return answer.status
 
 
-@pytest.mark.parametrize("setting", [
-    {"HTTP_PROXY": "dead"}, {"http_proxy": "dead", "https_proxy": "dead"}, {"ALL_PROXY": "dead"},
-    {"ALL_PROXY": SOCKS}, {"all_proxy": "socks5h://127.0.0.1:1", "NO_PROXY": "localhost,::1/128"},
-    {"HTTP_PROXY": SOCKS, "HTTPS_PROXY": SOCKS, "ALL_PROXY": "socks://127.0.0.1:1"},
-], ids=lambda setting: "+".join(f"{name}={value.split(':')[0]}" for name, value in setting.items()))
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"HTTP_PROXY": "dead"},
+        {"http_proxy": "dead", "https_proxy": "dead"},
+        {"ALL_PROXY": "dead"},
+        {"ALL_PROXY": SOCKS},
+        {"all_proxy": "socks5h://127.0.0.1:1", "NO_PROXY": "localhost,::1/128"},
+        {"HTTP_PROXY": SOCKS, "HTTPS_PROXY": SOCKS, "ALL_PROXY": "socks://127.0.0.1:1"},
+    ],
+    ids=lambda setting: "+".join(f"{name}={value.split(':')[0]}" for name, value in setting.items()),
+)
 def test_the_page_starts_whatever_proxy_the_environment_names(dead_proxy, tmp_path, setting):
     setting = {name: dead_proxy.address if value == "dead" else value for name, value in setting.items()}
     del dead_proxy.asked[:]
@@ -111,8 +122,11 @@ def test_a_port_that_is_taken_after_the_look_at_it_is_passed_over_too(models, tm
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken, looks = other.getsockname()[1], []
         free_port = server.free_port
-        monkeypatch.setattr(server, "free_port", lambda first, host: looks.append(first) or (
-            first if len(looks) == 1 else free_port(first, host)))
+        monkeypatch.setattr(
+            server,
+            "free_port",
+            lambda first, host: looks.append(first) or (first if len(looks) == 1 else free_port(first, host)),
+        )
         page = app.build(workspace(tmp_path))
         site = server.open_page(page, app.style(), host="127.0.0.1", port=taken, share=False, inbrowser=False)
         try:
@@ -174,9 +188,18 @@ def test_a_slow_start_gets_a_second_try_then_a_sentence(models, tmp_path, monkey
 # Options
 
 
-@pytest.mark.parametrize(("written", "read"), [
-    ("", ""), ("studio", "/studio"), ("/studio/", "/studio"), ("/a/b", "/a/b"), ("/", ""),
-    ("https://example.org/studio/", "https://example.org/studio"), ("http://example.org", "http://example.org")])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("", ""),
+        ("studio", "/studio"),
+        ("/studio/", "/studio"),
+        ("/a/b", "/a/b"),
+        ("/", ""),
+        ("https://example.org/studio/", "https://example.org/studio"),
+        ("http://example.org", "http://example.org"),
+    ],
+)
 def test_sub_paths_are_read_as_people_write_them(written, read):
     assert server.checked_root_path(written) == read
 

@@ -18,7 +18,7 @@ import pytest
 from bundles import tiny_bundle
 from upload_server import UploadHub, point_at
 
-from l4f_plugin.checkpoints.bundle import save_bundle
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.cli import main
 from l4f_plugin.errors import UserError
 from l4f_plugin.publishing.space import GRADIO_VERSION, REQUIREMENTS, SpaceOptions, prepare_space, publish_space
@@ -44,8 +44,16 @@ def front_matter(folder: Path) -> dict[str, str]:
 
 def test_the_folder_is_complete_and_pinned(space):
     names = {path.name for path in space.iterdir()}
-    assert names == {"LICENSE", "README.md", "app.py", "l4f_plugin", "l4f_ui", "requirements.txt", "space.json",
-                     "weights"}
+    assert names == {
+        "LICENSE",
+        "README.md",
+        "app.py",
+        "l4f_plugin",
+        "l4f_ui",
+        "requirements.txt",
+        "space.json",
+        "weights",
+    }
     front = front_matter(space)
     assert (front["sdk"], front["sdk_version"], front["app_file"]) == ("gradio", GRADIO_VERSION, "app.py")
     assert re.fullmatch(r'"3\.\d+\.\d+"', front["python_version"])
@@ -130,8 +138,13 @@ def running(folder: Path, python: str = sys.executable, **environment: str):
 
     port = unused_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "LABELS4FREE", "PYTHONPATH"))}
-    kept |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1",
-             "HF_HUB_OFFLINE": "1", **environment}
+    kept |= {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        **environment,
+    }
     with open(folder.parent / "space.log", "w+") as log:
         process = subprocess.Popen([python, "app.py"], cwd=folder, env=kept, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -330,8 +343,10 @@ def test_a_file_of_that_name_is_not_the_package(on_zero_gpu, tmp_path):
 
 def test_the_card_is_lent_for_each_call_and_tokens_stay(on_zero_gpu):
     calls = []
-    pipeline = SimpleNamespace(to=lambda device: calls.append(device),
-                               generate=lambda *given, **options: calls.append((given, options)) or ["sample"])
+    pipeline = SimpleNamespace(
+        to=lambda device: calls.append(device),
+        generate=lambda *given, **options: calls.append((given, options)) or ["sample"],
+    )
     lender = on_zero_gpu.Lender(on_zero_gpu.gpu_decorator())
     lender.pipeline = pipeline
     token = SimpleNamespace(check=lambda: calls.append("checked"))

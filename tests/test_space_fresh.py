@@ -38,8 +38,11 @@ def python(space) -> str:
     made = Path(ENVIRONMENT).absolute() / "bin/python"
     if not made.exists():
         subprocess.run([sys.executable, "-m", "venv", str(made.parents[1])], check=True)
-    subprocess.run([str(made), "-m", "pip", "install", "-q", "-r", str(space / "requirements.txt")], check=True,
-                   env={**os.environ, **PROXIES})
+    subprocess.run(
+        [str(made), "-m", "pip", "install", "-q", "-r", str(space / "requirements.txt")],
+        check=True,
+        env={**os.environ, **PROXIES},
+    )
     return str(made)
 
 
@@ -52,8 +55,14 @@ def test_a_visitor_draws_and_swaps(space, python, browser):  # noqa: F811
         context.set_default_timeout(PATIENCE)
         page, complaints = context.new_page(), []
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url)
-                if request.url.startswith("http") and not request.url.startswith(address) else None)
+        page.on(
+            "request",
+            lambda request: (
+                complaints.append(request.url)
+                if request.url.startswith("http") and not request.url.startswith(address)
+                else None
+            ),
+        )
         page.goto(address)
         page.locator("#l4f_space_about").get_by_text("up to 8 pictures").wait_for()
         assert page.locator("#l4f_unload").count() == 0 and page.get_by_role("tab").count() == 2

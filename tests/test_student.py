@@ -12,10 +12,10 @@ import torch
 from bundles import red_finder, tiny_bundle
 
 from l4f_plugin import cli
-from l4f_plugin.checkpoints.bundle import load_bundle, save_bundle
-from l4f_plugin.checkpoints.config import read_config, read_summary
-from l4f_plugin.checkpoints.download import WEIGHTS
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config, read_summary
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.hub.download import WEIGHTS
 from l4f_plugin.networks import Student, StudentConfig, UNet
 from l4f_plugin.photos import coarse_alpha
 from l4f_plugin.pipeline import Labels4FreePipeline
@@ -33,9 +33,7 @@ from l4f_plugin.training.student import StudentSettings, StudentTrainer, put_tog
 from l4f_plugin.training.student_runs import train_student
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
-TINY = StudentSettings(
-    steps=6, batch_size=4, pictures=12, resolution=32, channels=(4, 6, 8), feature_dtype="float32"
-)
+TINY = StudentSettings(steps=6, batch_size=4, pictures=12, resolution=32, channels=(4, 6, 8), feature_dtype="float32")
 
 
 def discs(count: int, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +83,17 @@ def test_a_bundle_keeps_its_student_and_an_older_one_loads_without(tmp_path):
     assert load_bundle(tmp_path / "older").student is None
 
 
-@pytest.mark.parametrize("student", [3, {}, {"channels": [2], "resolution": 32}, {"channels": [2, 10**6]},
-                                     {"channels": [2, True], "resolution": 32}, {"channels": [2, 2], "resolution": 0}])
+@pytest.mark.parametrize(
+    "student",
+    [
+        3,
+        {},
+        {"channels": [2], "resolution": 32},
+        {"channels": [2, 10**6]},
+        {"channels": [2, True], "resolution": 32},
+        {"channels": [2, 2], "resolution": 0},
+    ],
+)
 def test_a_student_that_makes_no_sense_is_refused(tmp_path, student):
     save_bundle(tiny_bundle(), tmp_path / "tiny")
     config = json.loads((tmp_path / "tiny" / "config.json").read_text())
@@ -148,8 +155,13 @@ def test_large_pictures_are_averaged_down(size, side, reduced):
     picture = np.random.default_rng(0).integers(0, 256, (*size, 7), np.uint8)
     small = cut_pictures._reduced(picture, side)
     height, width = (length // reduced for length in size)
-    expected = [[picture[reduced * i : reduced * (i + 1), reduced * j : reduced * (j + 1)].mean(axis=(0, 1))
-                 for j in range(width)] for i in range(height)]
+    expected = [
+        [
+            picture[reduced * i : reduced * (i + 1), reduced * j : reduced * (j + 1)].mean(axis=(0, 1))
+            for j in range(width)
+        ]
+        for i in range(height)
+    ]
     assert small.dtype == np.uint8 and np.abs(small - np.array(expected)).max() <= 0.5
 
 
@@ -181,7 +193,10 @@ def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monk
     kept = drawn_pictures(drawer, tmp_path, 10, 16, said.append, lambda *step: told.append(step), turn=turn)
     assert drawer.asked == [([0, 1, 2, 3], 1.0), ([4, 5, 6, 7], 1.3), ([8, 9], 1.0)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "seeds_000000_000004.npy", "seeds_000004_000008.npy", "seeds_000008_000010.npy"]
+        "seeds_000000_000004.npy",
+        "seeds_000004_000008.npy",
+        "seeds_000008_000010.npy",
+    ]
     assert [part[8, 8, 0] for part in kept.parts] == [0, 2, 3, 4, 7, 8, 9] and len(kept) == 7
     assert said == ["7 of 10 pictures have masks to learn from (left out: 3 small)."]
     assert sorted({step[0] for step in told}) == list(range(1, 11)) and {step[1] for step in told} == {10}

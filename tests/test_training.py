@@ -16,9 +16,9 @@ import torch
 from bundles import tiny_bundle
 from PIL import Image, ImageOps
 
-from l4f_plugin.checkpoints.bundle import load_bundle
-from l4f_plugin.checkpoints.config import read_config
-from l4f_plugin.checkpoints.training_state import load_training_state
+from l4f_plugin.bundles.bundle import load_bundle
+from l4f_plugin.bundles.config import read_config
+from l4f_plugin.bundles.training_state import load_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.networks.ops import fir_downsample, fir_upsample
@@ -35,8 +35,17 @@ from l4f_plugin.training.runs import DISTANCE, alpha_trainer, train_alpha, train
 pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
 CHANNELS = {4: 8, 8: 8, 16: 6, 32: 4}
 TINY = GeneratorSettings(
-    resolution=32, channels=CHANNELS, discriminator_channels=CHANNELS, latent_dim=6, style_dim=7, mapping_layers=2,
-    batch_size=4, r1_interval=2, path_length_weight=1.0, path_length_interval=2, augmentation="adaptive",
+    resolution=32,
+    channels=CHANNELS,
+    discriminator_channels=CHANNELS,
+    latent_dim=6,
+    style_dim=7,
+    mapping_layers=2,
+    batch_size=4,
+    r1_interval=2,
+    path_length_weight=1.0,
+    path_length_interval=2,
+    augmentation="adaptive",
     feature_dtype="float32",
 )
 
@@ -151,8 +160,24 @@ def command(*arguments: object) -> list[str]:
 
 def test_a_killed_command_goes_on_and_ends_alike(picture_folder, tmp_path):
     """kill -9 in the middle, then the same command again: the same bundle as from an undisturbed run."""
-    options = ["--resolution", 32, "--pictures", 160, "--batch-size", 4, "--channel-max", 8, "--threads", 1,
-               "--dtype", "float32", "--save-minutes", 0, "--device", "cpu"]
+    options = [
+        "--resolution",
+        32,
+        "--pictures",
+        160,
+        "--batch-size",
+        4,
+        "--channel-max",
+        8,
+        "--threads",
+        1,
+        "--dtype",
+        "float32",
+        "--save-minutes",
+        0,
+        "--device",
+        "cpu",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def arguments(out):
@@ -380,8 +405,10 @@ def test_the_published_recipe_is_the_published_one():
     assert not horse.learned_background and horse.real_samples == "pictures"
     assert paper_recipe("unheard-of") == horse
     for name, steps, psi, rate, mask, adversarial, background, area in [
-        ("ffhq", 2000, 1.0, 2e-4, 1.2, 1.0, 3.0, 0.40), ("horse", 2000, 1.0, 2e-4, 3.0, 1.0, 6.0, 0.60),
-        ("cat", 2000, 0.5, 2e-4, 3.0, 1.0, 4.0, 0.35), ("car", 750, 0.3, 8e-4, 20.0, 0.1, 40.0, 0.75),
+        ("ffhq", 2000, 1.0, 2e-4, 1.2, 1.0, 3.0, 0.40),
+        ("horse", 2000, 1.0, 2e-4, 3.0, 1.0, 6.0, 0.60),
+        ("cat", 2000, 0.5, 2e-4, 3.0, 1.0, 4.0, 0.35),
+        ("car", 750, 0.3, 8e-4, 20.0, 0.1, 40.0, 0.75),
     ]:
         recipe = paper_recipe(name)
         assert (recipe.steps, recipe.truncation_psi, recipe.adversarial_weight) == (steps, psi, adversarial)
@@ -427,8 +454,16 @@ def test_collapsed_masks_are_noticed_said_and_tried_again(tiny_bundle_folder, tm
     said = []
     # Nothing but a reward for area: masks must grow until they cover everything.
     settings = AlphaSettings(
-        steps=400, batch_size=2, learning_rate=0.3, least_area=1.0, least_area_weight=50.0, most_area_weight=0.0,
-        adversarial_weight=0.0, binarisation_weight=0.0, feature_dtype="float32", discriminator_channel_max=8,
+        steps=400,
+        batch_size=2,
+        learning_rate=0.3,
+        least_area=1.0,
+        least_area_weight=50.0,
+        most_area_weight=0.0,
+        adversarial_weight=0.0,
+        binarisation_weight=0.0,
+        feature_dtype="float32",
+        discriminator_channel_max=8,
         r1_interval=1000,
     )
     with pytest.raises(UserError, match="collapsed in 3 attempts"):

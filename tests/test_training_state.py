@@ -11,12 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from l4f_plugin.checkpoints.training_state import (
-    flatten_state,
-    load_training_state,
-    save_training_state,
-    unflatten_state,
-)
+from l4f_plugin.bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from l4f_plugin.errors import UserError
 
 
@@ -43,8 +38,14 @@ def same(left, right) -> bool:
 
 def test_an_optimiser_and_random_states_come_back_exactly(tmp_path):
     model, optimiser = trained_adam()
-    state = {"optimiser": optimiser.state_dict(), "torch_random": torch.get_rng_state(),
-             "python_random": random.getstate(), "nothing": None, "infinite": float("inf"), "empty": {}}
+    state = {
+        "optimiser": optimiser.state_dict(),
+        "torch_random": torch.get_rng_state(),
+        "python_random": random.getstate(),
+        "nothing": None,
+        "infinite": float("inf"),
+        "empty": {},
+    }
     tensors, structure = flatten_state(state)
     path = tmp_path / "run" / "state.safetensors"
     save_training_state(path, tensors, {"structure": structure, "step": 7})
@@ -64,8 +65,14 @@ def test_an_optimiser_and_random_states_come_back_exactly(tmp_path):
 
 def test_views_and_shared_tensors_are_stored_whole(tmp_path):
     base = torch.arange(12.0).reshape(3, 4)
-    tensors = {"row": base[1], "transposed": base.T, "base": base, "again": base, "scalar": torch.tensor(2),
-               "none": torch.empty(0, 3)}
+    tensors = {
+        "row": base[1],
+        "transposed": base.T,
+        "base": base,
+        "again": base,
+        "scalar": torch.tensor(2),
+        "none": torch.empty(0, 3),
+    }
     save_training_state(tmp_path / "s.safetensors", tensors, {})
     loaded, _ = load_training_state(tmp_path / "s.safetensors")
     assert same(loaded, {name: tensors[name] for name in loaded})
@@ -109,25 +116,34 @@ def test_a_path_under_a_file_is_refused_in_words(tmp_path):
 
 def run_python(code: str, *arguments: str, **options) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *arguments], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        **options,
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
 def test_a_full_disk_leaves_the_old_state(tmp_path):
     path = tmp_path / "state.safetensors"
     save_training_state(path, {"a": torch.ones(10)}, {"step": 1})
-    process = run_python("""
+    process = run_python(
+        """
         import resource, sys, torch
         from pathlib import Path
-        from l4f_plugin.checkpoints.training_state import save_training_state
+        from l4f_plugin.bundles.training_state import save_training_state
         from l4f_plugin.errors import UserError
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
             save_training_state(Path(sys.argv[1]), {"a": torch.zeros(1_000_000)}, {"step": 2})
         except UserError as error:
             print(error)
-    """, str(path))
+    """,
+        str(path),
+    )
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "disk is full" in output and output.count("\n") == 1
@@ -138,14 +154,17 @@ def test_a_full_disk_leaves_the_old_state(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_a_kill_at_any_moment_leaves_a_whole_state(tmp_path):
     path = tmp_path / "state.safetensors"
-    process = run_python("""
+    process = run_python(
+        """
         import sys, torch
         from pathlib import Path
-        from l4f_plugin.checkpoints.training_state import save_training_state
+        from l4f_plugin.bundles.training_state import save_training_state
         for step in range(1, 10_000_000):
             save_training_state(Path(sys.argv[1]), {"a": torch.full((300_000,), float(step))}, {"step": step})
             print(step, flush=True)
-    """, str(path))
+    """,
+        str(path),
+    )
     for _ in range(5):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)

@@ -21,7 +21,7 @@ from pages import pixels, run, status_of, wait_until
 from PIL import Image
 
 from l4f_plugin import runtime
-from l4f_plugin.checkpoints import catalogue
+from l4f_plugin.bundles import catalogue
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_ui import __main__ as command
@@ -39,8 +39,9 @@ def generate(page, written: str = "3-6", count: int = 4, view: str = "picture") 
     return run(page.generate, page.generate.generate, "tiny", written, 0.7, count, view)
 
 
-def swap(page, kind: str, *, picture=None, colour="#336699", seed="3", edge=("soft", 0.5, 0, 0, False),
-         view="result") -> dict:
+def swap(
+    page, kind: str, *, picture=None, colour="#336699", seed="3", edge=("soft", 0.5, 0, 0, False), view="result"
+) -> dict:
     return run(page.swap, page.swap.swap, "tiny", seed, 0.7, kind, "5", picture, colour, 4, *edge, view, None)
 
 
@@ -65,7 +66,8 @@ def test_page_is_built_where_no_class_is_known(tmp_path, monkeypatch):
     parts = app.build(Workspace(outputs=Outputs(tmp_path))).l4f
     assert "no object class" in parts.generate.choice.describe(None)
     assert "No object class is chosen" in status_of(
-        parts.generate, run(parts.generate, parts.generate.generate, None, "1", 0.7, 1, "picture"))
+        parts.generate, run(parts.generate, parts.generate.generate, None, "1", 0.7, 1, "picture")
+    )
 
 
 def test_offers_classes_that_draw_with_masks_at_once(page, monkeypatch):
@@ -123,8 +125,9 @@ def test_table_holds_no_word_that_nobody_shows():
         return any(spelling in source for spelling in [*spelt, f'choices("{group}"'])
 
     # A Space has other words for some of the page's own keys.
-    assert [key for key in texts.ENGLISH if not is_asked_for(key.removeprefix("space."))
-            and not is_asked_for(key)] == []
+    assert [
+        key for key in texts.ENGLISH if not is_asked_for(key.removeprefix("space.")) and not is_asked_for(key)
+    ] == []
 
 
 def test_missing_translation_stays_english(monkeypatch):
@@ -146,8 +149,11 @@ def test_annotations_of_handlers_have_their_names_at_run_time(page, tmp_path):
 
 def test_labels_are_unique(page, tmp_path):
     """Web UIs store the values of controls under their labels."""
-    inputs = [block for block in app.build(Workspace(page.engine, Outputs(tmp_path))).blocks.values()
-              if isinstance(block, gr.Textbox | gr.Slider | gr.Radio | gr.Dropdown | gr.Checkbox | gr.ColorPicker)]
+    inputs = [
+        block
+        for block in app.build(Workspace(page.engine, Outputs(tmp_path))).blocks.values()
+        if isinstance(block, gr.Textbox | gr.Slider | gr.Radio | gr.Dropdown | gr.Checkbox | gr.ColorPicker)
+    ]
     labels = [block.label for block in inputs]
     assert len(labels) == len(set(labels)) > 10
     assert all(block.info for block in inputs), "every control explains itself"
@@ -194,8 +200,9 @@ def test_one_seed_stands_for_as_many_pictures_as_wanted():
     assert len(set(drawn)) == 5
 
 
-@pytest.mark.parametrize("written", ["", "abc", "-2", "7-3", "1.5", "4294967296", "0-64", "9" * 5000, "4294967295-",
-                                     "7" + " " * 1000 + "8"])
+@pytest.mark.parametrize(
+    "written", ["", "abc", "-2", "7-3", "1.5", "4294967296", "0-64", "9" * 5000, "4294967295-", "7" + " " * 1000 + "8"]
+)
 def test_bad_seeds_are_refused_in_a_sentence(written):
     with pytest.raises(UserError) as caught:
         seeds.wanted_seeds(written, 4)
@@ -385,8 +392,9 @@ def test_output_folder_under_a_file_is_told(page, tmp_path):
 # ---- swap
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("seed", "RGB"), ("colour", "RGB"), ("blur", "RGB"),
-                                            ("transparent", "RGBA")])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("seed", "RGB"), ("colour", "RGB"), ("blur", "RGB"), ("transparent", "RGBA")]
+)
 def test_each_background_gives_a_picture(page, kind, mode):
     seen = swap(page, kind)
     files = seen[page.swap.shown].files
@@ -444,9 +452,16 @@ def test_no_upload_yet_is_told_on_the_click_but_not_while_following(page):
 
 
 def test_edge_controls_change_the_mask(page):
-    masks = {edge: pixels(swap(page, "blur", edge=edge)[page.swap.shown].files["mask"])
-             for edge in [("soft", 0.5, 0, 0, False), ("hard", 0.4, 0, 0, False), ("soft", 0.5, 3, 0, False),
-                          ("soft", 0.5, -3, 0, False), ("soft", 0.5, 0, 4, False)]}
+    masks = {
+        edge: pixels(swap(page, "blur", edge=edge)[page.swap.shown].files["mask"])
+        for edge in [
+            ("soft", 0.5, 0, 0, False),
+            ("hard", 0.4, 0, 0, False),
+            ("soft", 0.5, 3, 0, False),
+            ("soft", 0.5, -3, 0, False),
+            ("soft", 0.5, 0, 4, False),
+        ]
+    }
     soft, hard, grown, shrunk, feathered = masks.values()
     assert set(np.unique(hard)) <= {0, 255} and len(np.unique(soft)) > 2
     assert grown.astype(int).sum() > soft.sum() > shrunk.sum()
@@ -558,14 +573,18 @@ def test_default_folder_is_the_desktops_picture_folder(tmp_path, monkeypatch):
     assert outputs.default_output_folder() == tmp_path / "Bilder" / "Labels4Free"
 
 
-@pytest.mark.parametrize(("name", "expected"), [("avatar", "avatar"), ("someone/l4f-dogs", "l4f-dogs"),
-                                                ("../..", "class"), ("a b\\..\\c", "c"), ("/x/y/", "y")])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("avatar", "avatar"), ("someone/l4f-dogs", "l4f-dogs"), ("../..", "class"), ("a b\\..\\c", "c"), ("/x/y/", "y")],
+)
 def test_class_names_become_plain_file_names(name, expected):
     assert outputs.slug(name) == expected
 
 
-@pytest.mark.parametrize(("picked", "expected"), [("#336699", "#336699"), ("rgb(51,102,153)", "#336699"),
-                                                  ("rgba(51.2, 102, 152.9, 0.4)", "#336699"), (None, "#")])
+@pytest.mark.parametrize(
+    ("picked", "expected"),
+    [("#336699", "#336699"), ("rgb(51,102,153)", "#336699"), ("rgba(51.2, 102, 152.9, 0.4)", "#336699"), (None, "#")],
+)
 def test_colour_pickers_of_all_versions_are_understood(picked, expected):
     assert colour_as_hex(picked) == expected
 

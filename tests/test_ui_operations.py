@@ -48,9 +48,12 @@ def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
     files = generated(page)
     seen = segment(page, "seed")
     codes = seen[page.segment.shown].files["w_plus"]
-    results = [seen, segment(page, "picture", picture=str(files["cutout"])),
-               segment(page, "w_plus", w_plus=SimpleNamespace(name=str(codes))),
-               segment(page, "w_plus", w_plus=str(codes))]
+    results = [
+        seen,
+        segment(page, "picture", picture=str(files["cutout"])),
+        segment(page, "w_plus", w_plus=SimpleNamespace(name=str(codes))),
+        segment(page, "w_plus", w_plus=str(codes)),
+    ]
     expected = pixels(files["mask"])
     assert expected.std() > 1
     for result in results:
@@ -66,12 +69,12 @@ def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
     assert not page.notices
 
 
-@pytest.mark.parametrize(("source", "sentence"), [("picture", "no photo segmenter yet"),
-                                                  ("w_plus", "is a picture")])
+@pytest.mark.parametrize(("source", "sentence"), [("picture", "no photo segmenter yet"), ("w_plus", "is a picture")])
 def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(page, tmp_path, source, sentence):
     Image.new("RGB", (60, 40)).save(tmp_path / "holiday.jpg")
-    told = status_of(page.segment, segment(page, source, picture=str(tmp_path / "holiday.jpg"),
-                                           w_plus=str(tmp_path / "holiday.jpg")))
+    told = status_of(
+        page.segment, segment(page, source, picture=str(tmp_path / "holiday.jpg"), w_plus=str(tmp_path / "holiday.jpg"))
+    )
     assert sentence in told and str(tmp_path) not in told and page.notices
     assert not page.engine.loaded(), "nothing is loaded for what cannot be answered"
     assert "drop one" in status_of(page.segment, segment(page, source))
@@ -111,16 +114,34 @@ def test_a_picture_restores_the_panel_it_came_from(page):
     swapped = swap(page)[page.swap.shown].files["result"]
     filled = page.swap.fill(str(swapped))
     background, edge = page.swap.background, page.swap.edge
-    plain = {part: value["value"] if isinstance(value, dict) else value for part, value in filled.items()
-             if not isinstance(value, dict) or "value" in value}
+    plain = {
+        part: value["value"] if isinstance(value, dict) else value
+        for part, value in filled.items()
+        if not isinstance(value, dict) or "value" in value
+    }
     assert plain[page.swap.seed] == "12" and plain[page.swap.psi] == 0.9
     assert plain[page.swap.choice.dropdown] == "tiny"
     assert plain[background.kind] == "colour" and plain[background.colour] == "#336699"
     assert [plain[part] for part in edge.inputs] == ["hard", 0.4, -2, 1.5, True]
     again = {}
     for update in page.swap.job.guarded(page.swap.draw_restored)(
-            filled[page.swap.restored], "tiny", "12", 0.9, "colour", "5", None, "#336699", 4, "hard", 0.4, -2, 1.5,
-            True, "result", None):
+        filled[page.swap.restored],
+        "tiny",
+        "12",
+        0.9,
+        "colour",
+        "5",
+        None,
+        "#336699",
+        4,
+        "hard",
+        0.4,
+        -2,
+        1.5,
+        True,
+        "result",
+        None,
+    ):
         again |= update
     assert_alike(pixels(again[page.swap.shown].files["result"]), pixels(swapped), COLOUR_STEPS)
     filled = page.generate.fill(str(swapped))
@@ -128,17 +149,24 @@ def test_a_picture_restores_the_panel_it_came_from(page):
     assert not page.notices
 
 
-@pytest.mark.parametrize(("label", "kind", "value"), [
-    ("seed:77", "seed", "77"), ("blur:12", "blur", 12), ("blur:0", "blur", 1), ("transparent", "transparent", None),
-    ("beach.png", "picture", None), ("seed:x.png", "picture", None)])
+@pytest.mark.parametrize(
+    ("label", "kind", "value"),
+    [
+        ("seed:77", "seed", "77"),
+        ("blur:12", "blur", 12),
+        ("blur:0", "blur", 1),
+        ("transparent", "transparent", None),
+        ("beach.png", "picture", None),
+        ("seed:x.png", "picture", None),
+    ],
+)
 def test_every_background_is_restored(page, label, kind, value):
     background = page.swap.background
     filled = background.filled(label)
     assert filled[background.kind] == kind
     values = [update["value"] for update in filled.values() if isinstance(update, dict) and "value" in update]
     assert values == ([] if value is None else [value])
-    shown = [update.get("visible") for part, update in filled.items()
-             if part in background._control.values()]
+    shown = [update.get("visible") for part, update in filled.items() if part in background._control.values()]
     assert shown.count(True) == 1 and shown.count(False) == 4
 
 
@@ -350,8 +378,11 @@ def test_endpoints_answer_plain_values(page, tmp_path):
     assert api.swap("tiny", "3", "", own, None, None, 0, 0, False)[-1]["background"] == "picture"
     sample = page.engine.segment("tiny", 3, page.engine.new_token(), truncation_psi=0.7)
     sample.w_plus.save(tmp_path / "codes.safetensors")
-    sources = (("3", 0.7, "", ""), ("", None, "data:image/png;base64," + encoded(masks[0]), ""),
-               ("", None, "", encoded(tmp_path / "codes.safetensors")))
+    sources = (
+        ("3", 0.7, "", ""),
+        ("", None, "data:image/png;base64," + encoded(masks[0]), ""),
+        ("", None, "", encoded(tmp_path / "codes.safetensors")),
+    )
     for inputs in sources:
         mask, cutout, details = api.segment("tiny", *inputs)
         assert details["seed"] == (None if inputs[3] else 3) and 0 < details["mask_area"] < 1
@@ -377,10 +408,22 @@ def raise_through(handler, *values):
     return _in_words(handler)(*values)
 
 
-@pytest.mark.parametrize("values", [
-    ("../..", "1", None, 1), ("owner/name", "1", None, 1), (None, "1", None, 1), ("tiny", "0-9999", None, 1),
-    ("tiny", "1", float("nan"), 1), ("tiny", "1", None, float("nan")), ("tiny", "1", None, 1.5), ("tiny", "1", 9, 1),
-    ("tiny", "1", None, 10_000), ("tiny", "", None, 1), ("tiny", "1", None, float("inf"))])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("../..", "1", None, 1),
+        ("owner/name", "1", None, 1),
+        (None, "1", None, 1),
+        ("tiny", "0-9999", None, 1),
+        ("tiny", "1", float("nan"), 1),
+        ("tiny", "1", None, float("nan")),
+        ("tiny", "1", None, 1.5),
+        ("tiny", "1", 9, 1),
+        ("tiny", "1", None, 10_000),
+        ("tiny", "", None, 1),
+        ("tiny", "1", None, float("inf")),
+    ],
+)
 def test_endpoints_refuse_what_is_out_of_bounds_in_a_sentence(page, values):
     with pytest.raises(gr.Error) as refused:
         raise_through(page.endpoints.generate, *values)

@@ -57,8 +57,14 @@ class UploadHub:
 
     def environment(self, home) -> dict[str, str]:
         """What makes huggingface_hub talk to this server and to nobody else."""
-        return {"HF_ENDPOINT": self.address, "HF_TOKEN": self.token, "HF_HOME": str(home / "hf"),
-                "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        return {
+            "HF_ENDPOINT": self.address,
+            "HF_TOKEN": self.token,
+            "HF_HOME": str(home / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -118,18 +124,35 @@ class _Handler(BaseHTTPRequestHandler):
         if made is None or made.kind != kind:
             self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif part == "preupload":
-            files = [{"path": file["path"], "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
-                      "shouldIgnore": False} for file in json.loads(body)["files"]]
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
             self._send(200, {"files": files})
         elif part == "commit":
             self._commit(made, name, body)
         elif part == "tree":
-            entries = [{"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-                       for path, content in made.files.items()]
+            entries = [
+                {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for path, content in made.files.items()
+            ]
             self._send(200, entries)
         else:
-            self._send(200, {"id": name, "modelId": name, "sha": COMMIT, "private": made.private, "tags": [],
-                             "siblings": [{"rfilename": path} for path in made.files]})
+            self._send(
+                200,
+                {
+                    "id": name,
+                    "modelId": name,
+                    "sha": COMMIT,
+                    "private": made.private,
+                    "tags": [],
+                    "siblings": [{"rfilename": path} for path in made.files],
+                },
+            )
 
     def _commit(self, made: Made, name: str, body: bytes) -> None:
         hub: UploadHub = self.server.hub
@@ -144,14 +167,26 @@ class _Handler(BaseHTTPRequestHandler):
                 made.files[value["path"]] = hub.stored[value["oid"]]
             elif step["key"] == "deletedFile":
                 made.files.pop(value["path"])
-        self._send(200, {"success": True, "commitOid": COMMIT, "commitUrl": f"{hub.address}/{name}/commit/{COMMIT}",
-                         "hookOutput": ""})
+        self._send(
+            200,
+            {
+                "success": True,
+                "commitOid": COMMIT,
+                "commitUrl": f"{hub.address}/{name}/commit/{COMMIT}",
+                "hookOutput": "",
+            },
+        )
 
     def _batch(self, asked: dict) -> None:
         hub: UploadHub = self.server.hub
-        objects = [{**item, "authenticated": True,
-                    "actions": {"upload": {"href": f"{hub.address}/stored/{item['oid']}", "header": {}}}}
-                   for item in asked["objects"]]
+        objects = [
+            {
+                **item,
+                "authenticated": True,
+                "actions": {"upload": {"href": f"{hub.address}/stored/{item['oid']}", "header": {}}},
+            }
+            for item in asked["objects"]
+        ]
         self._send(200, {"transfer": "basic", "objects": objects})
 
     def _chunks(self) -> bytes:

@@ -31,21 +31,25 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--listen", action="store_true", help=text("server.listen"))
     options.add_argument("--auth", metavar="USER:PASS", help=text("server.auth"))
     options.add_argument(
-        "--output-dir",
-        type=Path,
-        metavar="DIR",
-        help=text("server.output", folder=shown_path(default_output_folder())),
+        "--output-dir", type=Path, metavar="DIR", help=text("server.output", folder=shown_path(default_output_folder()))
     )
     options.add_argument("--device", metavar="NAME", help=text("server.device"))
     options.add_argument("--dtype", metavar="NAME", help=text("server.dtype"))
     options.add_argument("--release-after", type=float, metavar="SECONDS", help=text("server.release_after"))
     options.add_argument("--share", action="store_true", help=text("server.share"))
-    options.add_argument("--root-path", metavar="PATH", default=os.environ.get("GRADIO_ROOT_PATH", ""),
-                         help=text("server.root_path"))
-    options.add_argument("--allowed-host", metavar="NAME", action="append", default=[],
-                         help=text("server.allowed_host"))
-    options.add_argument("--api-megapixels", type=float, metavar="NUMBER", default=API_MEGAPIXELS,
-                         help=text("server.api_megapixels", default=API_MEGAPIXELS))
+    options.add_argument(
+        "--root-path", metavar="PATH", default=os.environ.get("GRADIO_ROOT_PATH", ""), help=text("server.root_path")
+    )
+    options.add_argument(
+        "--allowed-host", metavar="NAME", action="append", default=[], help=text("server.allowed_host")
+    )
+    options.add_argument(
+        "--api-megapixels",
+        type=float,
+        metavar="NUMBER",
+        default=API_MEGAPIXELS,
+        help=text("server.api_megapixels", default=API_MEGAPIXELS),
+    )
     return options
 
 
@@ -114,8 +118,9 @@ def _settings(options: argparse.Namespace) -> EngineSettings:
         raise UserError(text("server.bad_release", most=LONGEST_IDLENESS))
     if not 1 <= options.api_megapixels <= LARGEST_MEGAPIXELS:
         raise UserError(text("server.bad_megapixels", most=LARGEST_MEGAPIXELS))
-    return EngineSettings(options.device, options.dtype, release_after=options.release_after,
-                          api_megapixels=options.api_megapixels)
+    return EngineSettings(
+        options.device, options.dtype, release_after=options.release_after, api_megapixels=options.api_megapixels
+    )
 
 
 def _tell(options: argparse.Namespace, served: server.Served) -> None:

@@ -49,15 +49,15 @@ class Page:
                     self.models = ModelsPanel(workspace)
             self.endpoints = Endpoints(workspace, endpoint_prefix)
         generate = self.generate
-        brought = self.swap.open_with(
-            generate.to_swap.click, generate.results, generate.picked, self.tabs, "swap"
-        )
+        brought = self.swap.open_with(generate.to_swap.click, generate.results, generate.picked, self.tabs, "swap")
         opened = self.swap.open_on(swap_tab.select)
         inversion = self.photos.inversion
         recovered = [
             panel.open_with_codes(sent.click, inversion.shown, self.tabs, tab)
-            for panel, sent, tab in ((self.swap, inversion.to_swap, "swap"),
-                                     (self.segment, inversion.to_segment, "segment"))
+            for panel, sent, tab in (
+                (self.swap, inversion.to_swap, "swap"),
+                (self.segment, inversion.to_segment, "segment"),
+            )
         ]
         self.models.open_on(models_tab.select)
         self.export.open_on(export_tab.select)
@@ -69,8 +69,15 @@ class Page:
             choice = panel.choice
             compat.on(tab.select, choice.refresh, [choice.dropdown], [choice.dropdown], queue=False)
         started = [panel.started for _, panel in drawing]
-        for job in (*started, inversion.started, *recovered, brought, opened, *self.models.watched,
-                    *self.export.watched):
+        for job in (
+            *started,
+            inversion.started,
+            *recovered,
+            brought,
+            opened,
+            *self.models.watched,
+            *self.export.watched,
+        ):
             compat.on(job.then, self.header.refresh, [], self.header.outputs, queue=False)
 
 

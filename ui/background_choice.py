@@ -68,8 +68,11 @@ class BackgroundChoice:
         values = {"seed": str(wanted.seed), "colour": wanted.label, "blur": min(max(wanted.radius, 1), LARGEST_BLUR)}
         values = {self._value[kind]: values[kind]} if kind in values else {}
         shown = self.show_control(kind)
-        return {self.kind: kind, **shown, **{control: {**shown.get(control, {}), **gr.update(value=value)}
-                                             for control, value in values.items()}}
+        return {
+            self.kind: kind,
+            **shown,
+            **{control: {**shown.get(control, {}), **gr.update(value=value)} for control, value in values.items()},
+        }
 
     def with_picture(self, path: str) -> dict:
         """The controls as they are for a picture file."""
@@ -104,12 +107,7 @@ class BackgroundChoice:
 
 def described(background: Background) -> str:
     """The background in words."""
-    return text(
-        f"background.{background.kind}",
-        label=background.label,
-        seed=background.seed,
-        radius=background.radius,
-    )
+    return text(f"background.{background.kind}", label=background.label, seed=background.seed, radius=background.radius)
 
 
 def colour_as_hex(value: object) -> str:

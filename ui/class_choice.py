@@ -18,7 +18,7 @@ from .texts import text
 from .words import pathless, size, standing, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.checkpoints.catalogue import ClassEntry
+    from l4f_plugin.bundles.catalogue import ClassEntry
 
     from .jobs import Running
 

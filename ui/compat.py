@@ -312,9 +312,7 @@ def blocks(title: str, css: str) -> gr.Blocks:
     return _make(gr.Blocks, title=title, analytics_enabled=False, **looks, **tidy)
 
 
-def launch(
-    page: gr.Blocks, css: str, *, most_waiting: int | None = None, **arguments: Any
-) -> tuple[str, str | None]:
+def launch(page: gr.Blocks, css: str, *, most_waiting: int | None = None, **arguments: Any) -> tuple[str, str | None]:
     """Serves the page without blocking; returns its local and its public address (None where not shared).
 
     `most_waiting` bounds Gradio's queue; `max_file_size` of an upload is 256 MB where not given.

@@ -12,11 +12,7 @@ from .texts import has, text
 
 def named(key: str) -> dict[str, str]:
     """Label, explanation and id of an input: `generate.psi` is explained by `generate.psi_info`."""
-    return {
-        "label": text(key),
-        "info": text(f"{key}_info") if has(f"{key}_info") else None,
-        "elem_id": element_id(key),
-    }
+    return {"label": text(key), "info": text(f"{key}_info") if has(f"{key}_info") else None, "elem_id": element_id(key)}
 
 
 def side_by_side(build_controls: Callable[[], None], build_stage: Callable[[], None]) -> None:

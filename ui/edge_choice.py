@@ -47,9 +47,7 @@ class EdgeChoice:
             self.keep_largest: edge.keep_largest,
         }
 
-    def read(
-        self, kind: str, threshold: float, grow: float, feather: float, keep_largest: bool
-    ) -> EdgeOptions:
+    def read(self, kind: str, threshold: float, grow: float, feather: float, keep_largest: bool) -> EdgeOptions:
         """What the controls ask for. Raises `UserError` where they make no sense."""
         level = float(threshold) if kind == "hard" else None
         return EdgeOptions(level, int(grow), float(feather), bool(keep_largest))

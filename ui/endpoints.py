@@ -91,8 +91,16 @@ class Endpoints:
         return *([row[column] for row in rows] for column in range(len(kinds))), details
 
     def swap(
-        self, class_name: str, seed: str, background: str, picture: str, truncation_psi: float | None,
-        threshold: float | None, grow: float, feather: float, keep_largest: bool,
+        self,
+        class_name: str,
+        seed: str,
+        background: str,
+        picture: str,
+        truncation_psi: float | None,
+        threshold: float | None,
+        grow: float,
+        feather: float,
+        keep_largest: bool,
     ) -> tuple:
         """The subject before another background, and its mask. A picture takes the place of `background`."""
         edge = EdgeOptions(threshold, _whole(grow), feather, bool(keep_largest))
@@ -101,9 +109,7 @@ class Endpoints:
         result = self._operations.swap(class_name, subject, behind, edge, truncation_psi, CancelToken())
         return *self._write(result, "picture", "mask"), result.details
 
-    def segment(
-        self, class_name: str, seed: str, truncation_psi: float | None, picture: str, w_plus: str
-    ) -> tuple:
+    def segment(self, class_name: str, seed: str, truncation_psi: float | None, picture: str, w_plus: str) -> tuple:
         """Mask and cut-out of a seed, or of one of our pictures or W+ codes where they are given."""
         files = {"picture": file_bytes(picture)} if picture else {"w_plus": file_bytes(w_plus)} if w_plus else {}
         subject = None if files else seeds.wanted_seed(seed)

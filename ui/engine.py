@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from l4f_plugin.arguments import Background, EdgeOptions
-    from l4f_plugin.checkpoints.catalogue import ClassEntry
+    from l4f_plugin.bundles.catalogue import ClassEntry
     from l4f_plugin.photo_batch import PhotoResult
     from l4f_plugin.photos import Photo
     from l4f_plugin.pipeline import Labels4FreePipeline, Sample, SwapResult
@@ -76,7 +76,7 @@ class Engine:
 
     def classes(self) -> list[ClassEntry]:
         """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
-        from l4f_plugin.checkpoints import catalogue
+        from l4f_plugin.bundles import catalogue
 
         shown = [entry for entry in catalogue.classes() if entry.problem or (entry.installed and entry.masks)]
         return sorted(shown, key=lambda entry: entry.problem is not None)
@@ -141,12 +141,7 @@ class Engine:
                 yield samples
 
     def sample(
-        self,
-        name: str,
-        seed: int,
-        truncation_psi: float,
-        token: runtime.CancelToken,
-        on_wait: OnWait | None = None,
+        self, name: str, seed: int, truncation_psi: float, token: runtime.CancelToken, on_wait: OnWait | None = None
     ) -> Sample:
         """One subject, from memory where it was drawn lately."""
         key = (name, seed, truncation_psi)
@@ -225,8 +220,8 @@ class Engine:
         preview: Callable[[np.ndarray], None] | None = None,
     ) -> Projection:
         """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
-        from l4f_plugin.checkpoints.bundle import load_discriminator
-        from l4f_plugin.checkpoints.catalogue import resolve
+        from l4f_plugin.bundles.bundle import load_discriminator
+        from l4f_plugin.bundles.catalogue import resolve
         from l4f_plugin.projection import project
 
         folder = resolve(name, with_discriminator=True)
@@ -251,7 +246,7 @@ class Engine:
 
     def loaded(self) -> list[str]:
         """Titles of the classes in memory."""
-        from l4f_plugin.checkpoints import catalogue
+        from l4f_plugin.bundles import catalogue
 
         name = self._cache.loaded  # a class without masks may be in memory, and is not among `classes`
         return [entry.title for entry in catalogue.classes() if entry.name == name] if name else []

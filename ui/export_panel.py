@@ -72,13 +72,15 @@ class ExportPanel:
     def _build_controls(self) -> None:
         with gr.Group():
             self.count = gr.Number(1000, precision=0, **named("export.count"))
-            self.format = gr.Radio(choices("format", FORMATS), value=FORMATS[0], elem_classes="l4f-segments",
-                                   **named("export.format"))
+            self.format = gr.Radio(
+                choices("format", FORMATS), value=FORMATS[0], elem_classes="l4f-segments", **named("export.format")
+            )
             self.size = gr.Number(0, precision=0, **named("export.size"))
             self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("export.psi"))
         with gr.Accordion(text("export.more"), open=False, elem_id="l4f_export_more"):
-            self.backgrounds = gr.CheckboxGroup(choices("behind", BACKGROUNDS), value=["own"],
-                                                **named("export.backgrounds"))
+            self.backgrounds = gr.CheckboxGroup(
+                choices("behind", BACKGROUNDS), value=["own"], **named("export.backgrounds")
+            )
             self.split = gr.Textbox(",".join(map(str, DEFAULT_SPLIT)), max_lines=1, **named("export.split"))
             self.first = gr.Textbox("0", max_lines=1, **named("export.first"))
         with gr.Accordion(text("export.curation"), open=False, elem_id="l4f_export_curation"):
@@ -106,8 +108,18 @@ class ExportPanel:
         return [self.activity, self.empty, self.card, self.run, self.cancel, self.resume, self.unfinished]
 
     def _wire(self) -> None:
-        wanted = [self.choice.dropdown, self.count, self.format, self.size, self.psi, self.backgrounds, self.split,
-                  self.first, self.curate, *self.bounds]
+        wanted = [
+            self.choice.dropdown,
+            self.count,
+            self.format,
+            self.size,
+            self.psi,
+            self.backgrounds,
+            self.split,
+            self.first,
+            self.curate,
+            *self.bounds,
+        ]
         for trigger, handler, inputs in (
             (self.run.click, self.start, [self.visit, *wanted]),
             (self.go_on.click, self.start_again, [self.visit, self.unfinished]),

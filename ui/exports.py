@@ -74,8 +74,13 @@ class Exports:
 
             with engine.drawing(name, task.token) as pipeline:
                 plan = make_plan(pipeline, settings)
-            export(plan, folder, lambda: engine.drawing(name, task.token), cancel=task.token,
-                   progress=lambda done, total, _: task.report(done, total, message))
+            export(
+                plan,
+                folder,
+                lambda: engine.drawing(name, task.token),
+                cancel=task.token,
+                progress=lambda done, total, _: task.report(done, total, message),
+            )
             return text("export.done", count=settings.count, folder=shown_path(folder))
 
         return self._tasks.start(KIND, name, message, work, title)

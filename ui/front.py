@@ -106,7 +106,7 @@ class Front:
             return scope
         raw = scope.get("raw_path") or b""
         root = self._root.encode("latin-1", "replace")
-        return {**scope, "path": scope["path"][len(self._root):], "raw_path": raw.removeprefix(root)}
+        return {**scope, "path": scope["path"][len(self._root) :], "raw_path": raw.removeprefix(root)}
 
     def _with_headers(self, send: Send) -> Send:
         """`send` that adds to each answer what browsers are to keep to."""

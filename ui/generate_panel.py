@@ -51,9 +51,7 @@ class GeneratePanel:
         self.job = Job(self._workspace, "generate")
 
     def _build_stage(self) -> None:
-        self.empty = gr.HTML(
-            status.empty_stage("generate"), elem_id="l4f_generate_empty", elem_classes="l4f-flush"
-        )
+        self.empty = gr.HTML(status.empty_stage("generate"), elem_id="l4f_generate_empty", elem_classes="l4f-flush")
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
             self.view = gr.Radio(
                 choices("view", VIEWS),
@@ -105,9 +103,7 @@ class GeneratePanel:
             [self.gallery, self.download],
             queue=False,
         )
-        compat.on(
-            self.gallery.select, self.pick, [self.view, self.results], self._picked_parts(), queue=False
-        )
+        compat.on(self.gallery.select, self.pick, [self.view, self.results], self._picked_parts(), queue=False)
         compat.on(
             self.use_seed.click,
             self.use_picked_seed,
@@ -115,9 +111,7 @@ class GeneratePanel:
             [self.seeds, self.count],
             queue=False,
         )
-        packed = compat.on(
-            self.download_all.click, self.pack, [self.results], [self.archive, self.job.status]
-        )
+        packed = compat.on(self.download_all.click, self.pack, [self.results], [self.archive, self.job.status])
         compat.on(packed.then, None, js=click_when_ready("l4f_generate_archive"))
 
     def _picked_parts(self) -> list:
@@ -251,9 +245,7 @@ def _have_masks(saved: list[SavedSample]) -> bool:
 
 
 def _amount(saved: list[SavedSample]) -> str:
-    return (
-        text("generate.one_picture") if len(saved) == 1 else text("generate.many_pictures", count=len(saved))
-    )
+    return text("generate.one_picture") if len(saved) == 1 else text("generate.many_pictures", count=len(saved))
 
 
 def _folder(saved: list[SavedSample]) -> str:

@@ -26,12 +26,7 @@ class Header:
             with gr.Column(scale=4, min_width=200):
                 self.state = gr.HTML(self._describe(), elem_id="l4f_state")
             self.unload = gr.Button(
-                text("header.unload"),
-                size="sm",
-                scale=0,
-                min_width=90,
-                interactive=False,
-                elem_id="l4f_unload",
+                text("header.unload"), size="sm", scale=0, min_width=90, interactive=False, elem_id="l4f_unload"
             )
         hint = self._engine.nvidia_hint()
         self.hint = gr.HTML(

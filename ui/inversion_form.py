@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from l4f_plugin.arguments import PROJECTION_STEPS
-from l4f_plugin.checkpoints.files import LONGEST_NAME, fitted
+from l4f_plugin.bundles.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import write_png
@@ -57,7 +57,11 @@ class InversionForm:
     """
 
     def __init__(
-        self, workspace: Workspace, choice: ClassChoice, uploads: gr.File, background: BackgroundChoice,
+        self,
+        workspace: Workspace,
+        choice: ClassChoice,
+        uploads: gr.File,
+        background: BackgroundChoice,
         edge: EdgeChoice,
     ):
         self._workspace, self._choice, self._uploads = workspace, choice, uploads
@@ -72,16 +76,30 @@ class InversionForm:
         """Builds the place of the result, which hides `elsewhere`, and wires the form."""
         self._elsewhere = elsewhere
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
-            self.view = gr.Radio(choices("recovered", VIEWS), value=VIEWS[0],
-                                 elem_classes=["l4f-segments", "l4f-view"], **named("recover.view"))
-            self.image = compat.shown_image(label=text("recover.result"), show_label=False, visible=False,
-                                            elem_id="l4f_recover_image", elem_classes=["l4f-checker", "l4f-single"])
-            self.comparison = compat.Comparison(label=text("recover.compare"), before=text("photos.before"),
-                                                after=text("recover.after"), elem_id="l4f_recover_compare")
+            self.view = gr.Radio(
+                choices("recovered", VIEWS),
+                value=VIEWS[0],
+                elem_classes=["l4f-segments", "l4f-view"],
+                **named("recover.view"),
+            )
+            self.image = compat.shown_image(
+                label=text("recover.result"),
+                show_label=False,
+                visible=False,
+                elem_id="l4f_recover_image",
+                elem_classes=["l4f-checker", "l4f-single"],
+            )
+            self.comparison = compat.Comparison(
+                label=text("recover.compare"),
+                before=text("photos.before"),
+                after=text("recover.after"),
+                elem_id="l4f_recover_compare",
+            )
             with gr.Row(elem_classes="l4f-actions"):
                 self.downloads = {
-                    kind: compat.download_button(text(f"recover.download_{kind}"), size="sm",
-                                                 elem_id=f"l4f_recover_download_{kind}")
+                    kind: compat.download_button(
+                        text(f"recover.download_{kind}"), size="sm", elem_id=f"l4f_recover_download_{kind}"
+                    )
                     for kind in ("redrawn", "result", "mask", "w_plus")
                 }
             with gr.Row(elem_classes="l4f-actions"):
@@ -89,8 +107,14 @@ class InversionForm:
                 self.to_segment = button("recover.to_segment", size="sm")
                 self.save = button("recover.save", size="sm")
         view = [self.image, self.comparison.frame, *self.comparison.outputs]
-        inputs = [self._choice.dropdown, self._uploads, *self._background.inputs, *self._edge.inputs, self.steps,
-                  self.view]
+        inputs = [
+            self._choice.dropdown,
+            self._uploads,
+            *self._background.inputs,
+            *self._edge.inputs,
+            self.steps,
+            self.view,
+        ]
         results = [*elsewhere, self.stage, self.shown, *view, *self.downloads.values()]
         self.started = self.job.on(self.job.run.click, self.recover, inputs, results)
         compat.on(self.view.input, self.show, [self.view, self.shown], view, queue=False)
@@ -109,8 +133,9 @@ class InversionForm:
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         progress, preview = self._telling(running, photograph.name, folder)
         try:
-            found = engine.project(entry.name, photograph, int(steps), running.token, running.on_wait, progress,
-                                   preview)
+            found = engine.project(
+                entry.name, photograph, int(steps), running.token, running.on_wait, progress, preview
+            )
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
         placed = engine.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
@@ -142,8 +167,13 @@ class InversionForm:
             pictures += 1
             file = folder / f"on-the-way-{pictures:03d}.png"
             write_png(file, picture)
-            running.post({**self._shown_here(), self.comparison.frame: gr.update(visible=False),
-                          self.image: gr.update(value=str(file), visible=True)})
+            running.post(
+                {
+                    **self._shown_here(),
+                    self.comparison.frame: gr.update(visible=False),
+                    self.image: gr.update(value=str(file), visible=True),
+                }
+            )
 
         return progress, preview
 
@@ -171,8 +201,9 @@ class InversionForm:
             kept = [self._workspace.outputs.keep(shown.files[kind]) for kind in KEPT]
         except Exception as error:
             return {self.job.status: complain(error)}
-        return {self.job.status: status.finished(
-            text("photos.saved", count=len(kept), folder=shown_path(kept[0].parent)))}
+        return {
+            self.job.status: status.finished(text("photos.saved", count=len(kept), folder=shown_path(kept[0].parent)))
+        }
 
 
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:

@@ -71,14 +71,7 @@ class Job:
         compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel], queue=False)
 
     def on(
-        self,
-        trigger: Callable,
-        work: Work,
-        inputs: Sequence,
-        outputs: Sequence,
-        *,
-        buttons: bool = True,
-        **wiring: Any,
+        self, trigger: Callable, work: Work, inputs: Sequence, outputs: Sequence, *, buttons: bool = True, **wiring: Any
     ) -> Any:
         """Wires `work` to an event, within `guarded`."""
         everything = [*outputs, self.identifier, self.run, self.cancel, self.status]

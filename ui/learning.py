@@ -15,7 +15,7 @@ from .texts import text
 from .words import without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.checkpoints.catalogue import ClassEntry
+    from l4f_plugin.bundles.catalogue import ClassEntry
 
     from .engine import Engine
 
@@ -44,8 +44,8 @@ class Learning:
 
     def has_begun(self, name: str, kind: str) -> bool:
         """Whether an unfinished learning would go on."""
-        from l4f_plugin.checkpoints.folders import masks_folder, photographs_folder
-        from l4f_plugin.checkpoints.hub_errors import stand_in
+        from l4f_plugin.bundles.folders import masks_folder, photographs_folder
+        from l4f_plugin.hub.hub_errors import stand_in
 
         plain = stand_in(name) if "/" in name else name
         runs = masks_folder() if kind == MASKS else photographs_folder()
@@ -97,7 +97,8 @@ class Learning:
             from l4f_plugin.training.class_masks import estimate_seconds
 
             self._seconds[name, device] = estimate_seconds(
-                name, device, task.token, turn=lambda: self._engine.turn(task.token))
+                name, device, task.token, turn=lambda: self._engine.turn(task.token)
+            )
             return ""
 
         return self.estimates.start(ESTIMATE, name, "", work)

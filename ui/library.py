@@ -18,9 +18,9 @@ from .texts import text
 from .words import size, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.checkpoints.catalogue import ClassEntry
-    from l4f_plugin.checkpoints.library import Removal
-    from l4f_plugin.checkpoints.licences import Licence
+    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.library import Removal
+    from l4f_plugin.bundles.licences import Licence
 
     from .engine import Engine
 
@@ -63,7 +63,7 @@ class Library:
 
     def entries(self) -> list[ClassEntry]:
         """Every class, those that draw at once first. Raises `UserError` where the catalogue is damaged."""
-        from l4f_plugin.checkpoints import catalogue
+        from l4f_plugin.bundles import catalogue
 
         return sorted(catalogue.classes(), key=_order)
 
@@ -78,17 +78,17 @@ class Library:
 
     def licence(self, name: str) -> Licence | None:
         """The licence that the catalogue states for a class which is not here."""
-        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
-        from l4f_plugin.checkpoints.licences import Licence
+        from l4f_plugin.bundles.catalogue_file import read_catalogue
+        from l4f_plugin.bundles.licences import Licence
 
         found = read_catalogue().get(name)
         return Licence(found.licence, found.terms, found.licence_url) if found else None
 
     def arrived(self, name: str) -> int:
         """Bytes of an unfinished download that are here already."""
-        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
-        from l4f_plugin.checkpoints.download import original_of
-        from l4f_plugin.checkpoints.hub_cache import arrived
+        from l4f_plugin.bundles.catalogue_file import read_catalogue
+        from l4f_plugin.hub.download import original_of
+        from l4f_plugin.hub.hub_cache import arrived
 
         found = read_catalogue().get(name)
         return arrived(original_of(found), found.sha256) if found and found.file and found.sha256 else 0
@@ -99,7 +99,7 @@ class Library:
 
     def demand_licence(self, name: str, accepted: bool) -> None:
         """Remembers what is accepted. Raises `UserError` where the class wants that and it is not."""
-        from l4f_plugin.checkpoints import licences
+        from l4f_plugin.bundles import licences
 
         licence = self.licence(name)
         if licence is None or self.entry(name).terms is None:
@@ -114,10 +114,11 @@ class Library:
             self.demand_licence(name, accepted)
 
         def work(task: Task) -> str:
-            from l4f_plugin.checkpoints import catalogue
+            from l4f_plugin.bundles import catalogue
 
-            catalogue.resolve(name, accept_licence=accepted, force_download=again, progress=task.report,
-                              cancel=task.token)
+            catalogue.resolve(
+                name, accept_licence=accepted, force_download=again, progress=task.report, cancel=task.token
+            )
             self._changed(name)
             return text("models.downloaded", title=self._title(name))
 
@@ -129,7 +130,7 @@ class Library:
         """Compares every file with its hash."""
 
         def work(task: Task) -> str:
-            from l4f_plugin.checkpoints import library
+            from l4f_plugin.bundles import library
 
             try:
                 library.verify(name, progress=task.report, cancel=task.token)
@@ -144,7 +145,7 @@ class Library:
 
     def removal(self, name: str) -> Removal:
         """What deleting would delete. Raises `UserError` where there is nothing."""
-        from l4f_plugin.checkpoints import library
+        from l4f_plugin.bundles import library
 
         return library.removal(name)
 
@@ -153,7 +154,7 @@ class Library:
         title = self._title(name)
 
         def work(task: Task) -> str:
-            from l4f_plugin.checkpoints import library
+            from l4f_plugin.bundles import library
 
             self._forget(name)
             removed = library.remove(name)
@@ -177,16 +178,18 @@ class Library:
                     discard(path)
 
         def convert(task: Task) -> str:
-            from l4f_plugin.checkpoints import own_checkpoints
-            from l4f_plugin.checkpoints.conversion import Description
+            from l4f_plugin.convert.conversion import Description
+            from l4f_plugin.hub import own_checkpoints
 
             if wanted.checkpoint is None:
                 own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=task.token)
             else:
-                said = Description(title=wanted.title, licence=wanted.licence, source=text(
-                    "import.source", file=wanted.label))
-                own_checkpoints.import_checkpoint(wanted.checkpoint, wanted.name, alpha=wanted.alpha,
-                                                  description=said, cancel=task.token)
+                said = Description(
+                    title=wanted.title, licence=wanted.licence, source=text("import.source", file=wanted.label)
+                )
+                own_checkpoints.import_checkpoint(
+                    wanted.checkpoint, wanted.name, alpha=wanted.alpha, description=said, cancel=task.token
+                )
             self._changed(wanted.name)
             return text("import.done", title=self._title(wanted.name))
 
@@ -207,10 +210,18 @@ class Library:
                 task.token.check()
                 task.report(0, 0, without_paths(message))
 
-            declared = Declared(wanted.licence, wanted.attribution, without_masks=wanted.masks == "without",
-                                own_masks=wanted.masks == "own")
-            how = {"declared": declared, "private": wanted.private, "device": self._engine.wanted_device(),
-                   "turn": lambda: self._engine.turn(task.token)}
+            declared = Declared(
+                wanted.licence,
+                wanted.attribution,
+                without_masks=wanted.masks == "without",
+                own_masks=wanted.masks == "own",
+            )
+            how = {
+                "declared": declared,
+                "private": wanted.private,
+                "device": self._engine.wanted_device(),
+                "turn": lambda: self._engine.turn(task.token),
+            }
             if wanted.as_space:
                 address = publish_space(name, wanted.repository, SpaceOptions(**how), report)
             else:
@@ -222,8 +233,8 @@ class Library:
 
     def can_fetch(self, entry: ClassEntry) -> bool:
         """Whether the class, if it were not here, could be had from the Hub."""
-        from l4f_plugin.checkpoints import records
-        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
+        from l4f_plugin.bundles import records
+        from l4f_plugin.bundles.catalogue_file import read_catalogue
 
         described, record = read_catalogue().get(entry.name), records.recall(entry.name)
         return bool(described and described.repository) or "/" in entry.name and record is not None
@@ -237,7 +248,7 @@ class Library:
 
     def has_later_masks(self, entry: ClassEntry) -> bool:
         """Whether the class has masks that did not come with its download."""
-        from l4f_plugin.checkpoints.catalogue_file import read_catalogue
+        from l4f_plugin.bundles.catalogue_file import read_catalogue
 
         described = read_catalogue().get(entry.name)
         return entry.masks and described is not None and not described.alpha

@@ -21,8 +21,17 @@ from .workspace import Workspace
 
 MOST_BYTES = 1 << 30
 """Larger than any published checkpoint; what is larger is not read."""
-LICENCES = ("CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "Apache-2.0", "MIT",
-            "NVIDIA Source Code License-NC", "unknown")
+LICENCES = (
+    "CC0-1.0",
+    "CC-BY-4.0",
+    "CC-BY-SA-4.0",
+    "CC-BY-NC-4.0",
+    "CC-BY-NC-SA-4.0",
+    "Apache-2.0",
+    "MIT",
+    "NVIDIA Source Code License-NC",
+    "unknown",
+)
 
 
 class ImportForm:
@@ -35,21 +44,32 @@ class ImportForm:
             with gr.Row(elem_classes="l4f-panel"):
                 with gr.Column(scale=5, min_width=260):
                     self.file = compat.uploaded_file(
-                        ".pt", ".pth", ".pkl", label=text("import.file"), elem_id="l4f_import_file", height=150)
+                        ".pt", ".pth", ".pkl", label=text("import.file"), elem_id="l4f_import_file", height=150
+                    )
                     self.alpha = compat.uploaded_file(
-                        ".pt", ".pth", label=text("import.alpha"), elem_id="l4f_import_alpha", height=150)
+                        ".pt", ".pth", label=text("import.alpha"), elem_id="l4f_import_alpha", height=150
+                    )
                 with gr.Column(scale=5, min_width=260):
                     self.name = gr.Textbox("", max_lines=1, **named("import.name"))
                     self.title = gr.Textbox("", max_lines=1, **named("import.title"))
-                    self.licence = gr.Dropdown(list(LICENCES), value=None, allow_custom_value=True,
-                                               **named("import.licence"))
+                    self.licence = gr.Dropdown(
+                        list(LICENCES), value=None, allow_custom_value=True, **named("import.licence")
+                    )
                     self.job = Job(workspace, "import")
         inputs = [picking.visit, self.file, self.alpha, self.name, self.title, self.licence]
         outputs = [*picking.outputs, self.file, self.alpha, self.name, self.title]
         self.started = self.job.on(self.job.run.click, self.bring, inputs, outputs)
 
-    def bring(self, running: Running, visit: Visit, checkpoint: object, alpha: object, name: str, title: str,
-              licence: str | None) -> Iterator[dict]:
+    def bring(
+        self,
+        running: Running,
+        visit: Visit,
+        checkpoint: object,
+        alpha: object,
+        name: str,
+        title: str,
+        licence: str | None,
+    ) -> Iterator[dict]:
         """Converts the files into a class. Whatever comes of it, they are gone from the server afterwards."""
         files = [_uploaded(value) for value in (checkpoint, alpha)]
         gone = {self.file: None, self.alpha: None}
@@ -68,12 +88,17 @@ class ImportForm:
             yield gone
             raise
         visit.picked = wanted.name
-        yield {**gone, self.name: "", self.title: "", **self._picking.pick(visit, wanted.name),
-               self.job.status: status.finished(task.outcome)}
+        yield {
+            **gone,
+            self.name: "",
+            self.title: "",
+            **self._picking.pick(visit, wanted.name),
+            self.job.status: status.finished(task.outcome),
+        }
 
     def _read(self, files: list[Path | None], visit: Visit, name: str, title: str, licence: str | None) -> Import:
         """What the form asks for. Raises `UserError` where something is missing or too large."""
-        from l4f_plugin.checkpoints.config import plain_class_name
+        from l4f_plugin.bundles.config import plain_class_name
 
         if not self._workspace.manages_classes:
             raise UserError(text("models.read_only"))

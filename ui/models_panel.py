@@ -26,7 +26,7 @@ from .words import duration, failure, pathless, size
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.checkpoints.catalogue import ClassEntry
+    from l4f_plugin.bundles.catalogue import ClassEntry
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running tasks."""
@@ -50,8 +50,7 @@ class ModelsPanel:
                 self.card = gr.HTML("", elem_id="l4f_models_card", elem_classes="l4f-flush")
             with gr.Column(scale=5, min_width=300, elem_classes="l4f-results"):
                 self._build_actions()
-                self.activity = gr.HTML(
-                    status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
+                self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
         changes = workspace.manages_classes
         self.note = gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
         own_repositories = changes and workspace.own_repositories
@@ -80,13 +79,27 @@ class ModelsPanel:
     @property
     def outputs(self) -> list:
         """What `show` and `watch` update."""
-        return [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn,
-                self.about_learning, self.cancel, self.verify, self.delete, self.confirm, self.activity,
-                *(self.sharing.outputs if self.sharing else [])]
+        return [
+            self.table,
+            self.choice,
+            self.card,
+            *self.consent.outputs,
+            self.download,
+            self.learn,
+            self.about_learning,
+            self.cancel,
+            self.verify,
+            self.delete,
+            self.confirm,
+            self.activity,
+            *(self.sharing.outputs if self.sharing else []),
+        ]
 
     def _wire(self) -> None:
-        picked = [compat.on(self.choice.input, self.pick, [self.visit, self.choice], self.outputs, queue=False),
-                  compat.on(self.row.change, self.pick_row, [self.visit, self.row], self.outputs, queue=False)]
+        picked = [
+            compat.on(self.choice.input, self.pick, [self.visit, self.choice], self.outputs, queue=False),
+            compat.on(self.row.change, self.pick_row, [self.visit, self.row], self.outputs, queue=False),
+        ]
         self.watched = [self.follow(event) for event in picked]
         accept = self.consent.accept
         for trigger, handler, inputs in (
@@ -146,7 +159,7 @@ class ModelsPanel:
         return {**shown, self.card: models_table.card(picked, picked.name in damaged), **self._actions(picked)}
 
     def _still_there(self, name: str | None, entries: list[ClassEntry]) -> str | None:
-        from l4f_plugin.checkpoints.hub_errors import stand_in
+        from l4f_plugin.hub.hub_errors import stand_in
 
         names = [entry.name for entry in entries]
         if name and name not in names and stand_in(name) in names:
@@ -162,8 +175,9 @@ class ModelsPanel:
         learnable = None if damaged else library.learning.wanted(entry)
         return {
             **self.consent.ask(entry.title, entry.terms if changes else None),
-            self.download: gr.update(value=self._fetching(entry, damaged), visible=changes and fetchable,
-                                     interactive=free),
+            self.download: gr.update(
+                value=self._fetching(entry, damaged), visible=changes and fetchable, interactive=free
+            ),
             **self._learning(entry.name, learnable if changes else None, free),
             self.cancel: gr.update(visible=changes and not free, interactive=True),
             self.verify: gr.update(visible=changes and entry.installed, interactive=free),
@@ -196,8 +210,10 @@ class ModelsPanel:
             words = text("learn_masks.time", time=duration(seconds))
         elif kind == MASKS and learning.estimating(name):
             words = text("learn_masks.measuring")
-        return {self.learn: gr.update(value=words, visible=True, interactive=free),
-                self.about_learning: gr.update(value=text(f"{kind}.about"), visible=True)}
+        return {
+            self.learn: gr.update(value=words, visible=True, interactive=free),
+            self.about_learning: gr.update(value=text(f"{kind}.about"), visible=True),
+        }
 
     # What is done
 
@@ -267,8 +283,10 @@ class ModelsPanel:
             complain(pathless(error))
             return {self.confirm: gr.update(visible=False)}
         key = "models.question_masks" if self._library.has_later_masks(entry) else "models.question"
-        return {self.confirm: gr.update(visible=True),
-                self.question: text(key, title=entry.title, size=size(planned.bytes))}
+        return {
+            self.confirm: gr.update(visible=True),
+            self.question: text(key, title=entry.title, size=size(planned.bytes)),
+        }
 
     def stop(self, visit: Visit) -> dict:
         """Stops what is being done with the class."""

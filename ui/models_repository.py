@@ -35,8 +35,8 @@ class RepositoryForm:
 
     def fetch(self, running: Running, visit: Visit, written: str, accepted: bool) -> Iterator[dict]:
         """Downloads the class, once its licence is accepted where it restricts use."""
-        from l4f_plugin.checkpoints.catalogue_file import REPOSITORY_ID
-        from l4f_plugin.checkpoints.licences import NotAccepted
+        from l4f_plugin.bundles.catalogue_file import REPOSITORY_ID
+        from l4f_plugin.bundles.licences import NotAccepted
 
         if not (self._workspace.manages_classes and self._workspace.own_repositories):
             raise UserError(text("models.read_only"))
@@ -46,14 +46,19 @@ class RepositoryForm:
         task = self._workspace.library.download(name, accepted=bool(accepted) and visit.asked == name)
         try:
             for progress in task.follow(running.token):
-                yield {self.job.status: status.running(
-                    standing(progress, task.kind), progress.done, progress.total)}
+                yield {self.job.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
         except NotAccepted as error:
             visit.asked = name
-            yield {**self.consent.ask(name, error.licence.in_words()),
-                   self.job.status: status.problem(text("repository.accept_first"))}
+            yield {
+                **self.consent.ask(name, error.licence.in_words()),
+                self.job.status: status.problem(text("repository.accept_first")),
+            }
             return
         except UserError as error:
             raise pathless(error) from None
-        yield {**self._picking.pick(visit, name), self.name: "", **self.consent.ask(name, None),
-               self.job.status: status.finished(task.outcome)}
+        yield {
+            **self._picking.pick(visit, name),
+            self.name: "",
+            **self.consent.ask(name, None),
+            self.job.status: status.finished(task.outcome),
+        }

@@ -21,7 +21,7 @@ from .words import pathless, standing
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.checkpoints.catalogue import ClassEntry
+    from l4f_plugin.bundles.catalogue import ClassEntry
     from l4f_plugin.publishing.terms import NotDeclared
 
 MASKS = ("own", "without")
@@ -40,17 +40,31 @@ class ShareForm:
             self.about = gr.Markdown("", elem_id="l4f_share_about", elem_classes="l4f-aside")
             with gr.Row(elem_classes="l4f-panel"):
                 with gr.Column(scale=5, min_width=260):
-                    self.kind = gr.Radio(choices("share_kind", ("model", "space")), value="model",
-                                         elem_classes="l4f-segments", **named("share.kind"))
+                    self.kind = gr.Radio(
+                        choices("share_kind", ("model", "space")),
+                        value="model",
+                        elem_classes="l4f-segments",
+                        **named("share.kind"),
+                    )
                     self.repository = gr.Textbox("", max_lines=1, **named("share.repository"))
                     self.private = gr.Checkbox(False, **named("share.private"))
                 with gr.Column(scale=5, min_width=260):
                     with gr.Column(visible=False, elem_classes="l4f-confirm", elem_id="l4f_share_asks") as self.asks:
                         self.question = gr.Markdown("")
-                        self.masks = gr.Radio(choices("share_masks", MASKS), value=None, visible=False,
-                                              elem_classes="l4f-segments", **named("share.masks"))
-                        self.licence = gr.Dropdown([name for name in LICENCES if name != "unknown"], value=None,
-                                                   allow_custom_value=True, visible=False, **named("share.licence"))
+                        self.masks = gr.Radio(
+                            choices("share_masks", MASKS),
+                            value=None,
+                            visible=False,
+                            elem_classes="l4f-segments",
+                            **named("share.masks"),
+                        )
+                        self.licence = gr.Dropdown(
+                            [name for name in LICENCES if name != "unknown"],
+                            value=None,
+                            allow_custom_value=True,
+                            visible=False,
+                            **named("share.licence"),
+                        )
                         self.attribution = gr.Textbox("", lines=2, visible=False, **named("share.attribution"))
                     self.job = Job(workspace, "share")
         self._fields = {"masks": self.masks, "licence": self.licence, "attribution": self.attribution}
@@ -69,11 +83,23 @@ class ShareForm:
             return about
         visit.declaring, visit.declared = None, set()
         gone = {self.masks: None, self.licence: None, self.attribution: ""}
-        return {**about, self.asks: gr.update(visible=False),
-                **{field: gr.update(visible=False, value=empty) for field, empty in gone.items()}}
+        return {
+            **about,
+            self.asks: gr.update(visible=False),
+            **{field: gr.update(visible=False, value=empty) for field, empty in gone.items()},
+        }
 
-    def publish(self, running: Running, visit: Visit, kind: str, repository: str, private: bool, masks: str | None,
-                licence: str | None, attribution: str | None) -> Iterator[dict]:
+    def publish(
+        self,
+        running: Running,
+        visit: Visit,
+        kind: str,
+        repository: str,
+        private: bool,
+        masks: str | None,
+        licence: str | None,
+        attribution: str | None,
+    ) -> Iterator[dict]:
         """Publishes the picked class; where its licence wants something declared, asks for that instead."""
         from l4f_plugin.publishing.terms import NotDeclared
 
@@ -89,8 +115,12 @@ class ShareForm:
         if len(said["licence"]) > 200 or not said["licence"].isprintable() or len(said["attribution"]) > MOST_LETTERS:
             raise UserError(text("share.long_words"))
         asked = visit.declared if visit.declaring == entry.name else set()
-        wanted = Sharing(_plain(repository), kind == "space", bool(private),
-                         **{what: words or None for what, words in said.items() if what in asked})
+        wanted = Sharing(
+            _plain(repository),
+            kind == "space",
+            bool(private),
+            **{what: words or None for what, words in said.items() if what in asked},
+        )
         task = library.publish(entry.name, wanted)
         try:
             # The upload itself cannot be stopped: what comes of it is told, also to whoever pressed Cancel.
@@ -113,9 +143,12 @@ class ShareForm:
         if what == "masks":
             kept = MASKS if error.what == "masks" else ("without",)
             shown[self.masks] = gr.update(visible=True, choices=choices("share_masks", kept))
-        return {**shown, self.asks: gr.update(visible=True),
-                self.question: text(f"share.ask_{error.what}", title=entry.title),
-                self.job.status: status.problem(text("share.declare_first"))}
+        return {
+            **shown,
+            self.asks: gr.update(visible=True),
+            self.question: text(f"share.ask_{error.what}", title=entry.title),
+            self.job.status: status.problem(text("share.declare_first")),
+        }
 
 
 def _plain(repository: str) -> str:

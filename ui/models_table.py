@@ -12,7 +12,7 @@ from .texts import text
 from .words import failure, shown_place, size, standing, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.checkpoints.catalogue import ClassEntry
+    from l4f_plugin.bundles.catalogue import ClassEntry
 
 COLUMNS = ("class", "state", "masks", "size", "memory", "verified", "licence", "source")
 ROW_FIELD = "l4f_models_row"
@@ -38,8 +38,10 @@ def table(entries: Sequence[ClassEntry], selected: str | None, damaged: set[str]
     head = "".join(f'<th scope="col">{escape(text(f"column.{name}"))}</th>' for name in COLUMNS)
     rows = "".join(_row(entry, entry.name == selected, entry.name in damaged) for entry in entries)
     caption = escape(text("models.caption"))
-    return (f'<div class="l4f-table-place"><table class="l4f-table"><caption>{caption}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>")
+    return (
+        f'<div class="l4f-table-place"><table class="l4f-table"><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
 
 
 def _row(entry: ClassEntry, selected: bool, damaged: bool) -> str:
@@ -47,19 +49,21 @@ def _row(entry: ClassEntry, selected: bool, damaged: bool) -> str:
     known, pressed = not entry.problem, "true" if selected else "false"
     cells = {
         "class": f'<button type="button" class="l4f-row-name" aria-pressed="{pressed}">'
-                 f"{escape(entry.title)}</button><small>{escape(entry.name)} {escape(about)}</small>",
+        f"{escape(entry.title)}</button><small>{escape(entry.name)} {escape(about)}</small>",
         "state": f'<span class="l4f-badge l4f-{_kind(entry, damaged)}">{escape(state(entry, damaged))}</span>',
         "masks": escape(text("masks.yes" if entry.masks else "masks.no")) if known else "",
         "size": escape(_size(entry)),
         "memory": escape(size(entry.memory_bytes)) if entry.memory_bytes else "",
         "verified": escape(text("verified.yes" if entry.verified and not damaged else "verified.no"))
-                    if entry.installed else "–",
+        if entry.installed
+        else "–",
         "licence": escape(entry.licence),
         "source": escape(_source(entry)),
     }
-    inner = "".join(f'<td data-column="{escape(text(f"column.{key}"), quote=True)}">{cell}</td>'
-                    for key, cell in cells.items())
-    return (f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}" onclick="{_PICK}">{inner}</tr>')
+    inner = "".join(
+        f'<td data-column="{escape(text(f"column.{key}"), quote=True)}">{cell}</td>' for key, cell in cells.items()
+    )
+    return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}" onclick="{_PICK}">{inner}</tr>'
 
 
 def _kind(entry: ClassEntry, damaged: bool) -> str:
@@ -85,8 +89,10 @@ def _source(entry: ClassEntry) -> str:
 def card(entry: ClassEntry, damaged: bool) -> str:
     """All that is known about one class."""
     if entry.problem:
-        return (f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><p class="l4f-problem">'
-                f"{escape(without_paths(entry.problem))}</p></div>")
+        return (
+            f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><p class="l4f-problem">'
+            f"{escape(without_paths(entry.problem))}</p></div>"
+        )
     where = entry.location.removeprefix("hub: ") if entry.location.startswith("hub: ") else shown_place(entry.location)
     facts = {
         "state": state(entry, damaged),

@@ -36,22 +36,34 @@ class MotionForm:
             self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("motion.psi"))
             self.frames = gr.Slider(2, MOST_FRAMES, 90, step=1, **named("motion.frames"))
             self.fps = gr.Slider(1, 60, 30, step=1, **named("motion.fps"))
-            self.format = gr.Radio(choices("moving", FORMATS), value=FORMATS[0], elem_classes="l4f-segments",
-                                   **named("motion.format"))
+            self.format = gr.Radio(
+                choices("moving", FORMATS), value=FORMATS[0], elem_classes="l4f-segments", **named("motion.format")
+            )
             self.loop = gr.Checkbox(True, **named("motion.loop"))
             self.job = Job(workspace, "motion")
 
     def build_stage(self) -> None:
         """Builds the place of the result and wires the form."""
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
-            self.image = compat.shown_image(label=text("motion.result"), show_label=False, elem_id="l4f_motion_image",
-                                            elem_classes=["l4f-checker", "l4f-single"])
+            self.image = compat.shown_image(
+                label=text("motion.result"),
+                show_label=False,
+                elem_id="l4f_motion_image",
+                elem_classes=["l4f-checker", "l4f-single"],
+            )
             self.download = compat.download_button(text("motion.download"), size="sm", elem_id="l4f_motion_download")
         inputs = [self._choice.dropdown, self.seeds, self.psi, self.frames, self.fps, self.format, self.loop]
         self.started = self.job.on(self.job.run.click, self.make, inputs, [self.stage, self.image, self.download])
 
     def make(
-        self, running: Running, name: str | None, written: str, psi: float, frames: float, fps: float, format_name: str,
+        self,
+        running: Running,
+        name: str | None,
+        written: str,
+        psi: float,
+        frames: float,
+        fps: float,
+        format_name: str,
         loop: bool,
     ) -> Iterator[dict]:
         """Draws the frames, writes the file and shows it; a WebM is only offered for download."""
@@ -70,22 +82,25 @@ class MotionForm:
             nonlocal told
             if time.monotonic() - told > _SECONDS_BETWEEN_WORDS or done == total:
                 told = time.monotonic()
-                running.post({self.job.status: status.running(text("motion.working", done=done, total=total), done,
-                                                              total)})
+                running.post(
+                    {self.job.status: status.running(text("motion.working", done=done, total=total), done, total)}
+                )
 
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         with self._workspace.engine.drawing(entry.name, running.token, running.on_wait) as pipeline:
             check_animation(format_name, frames, fps, pipeline.picture_size)
-            drawn = draw_motion(pipeline, seeds, frames, loop=bool(loop), truncation_psi=psi, progress=progress,
-                                cancel=running.token)
+            drawn = draw_motion(
+                pipeline, seeds, frames, loop=bool(loop), truncation_psi=psi, progress=progress, cancel=running.token
+            )
             write_animation(path, drawn, format_name, fps, motion_infotext(entry.name, seeds))
         viewable = format_name != "webm"
         yield {
             self.stage: gr.update(visible=True),
             self.image: gr.update(value=str(path) if viewable else None, visible=viewable),
             self.download: compat.download_update(path),
-            self.job.status: status.finished(text("motion.done", frames=frames, seconds=frames / fps,
-                                                  path=shown_path(path))),
+            self.job.status: status.finished(
+                text("motion.done", frames=frames, seconds=frames / fps, path=shown_path(path))
+            ),
         }
 
     def _path(self, name: str, seeds: list[int], psi: float, format_name: str) -> Path:

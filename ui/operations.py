@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from l4f_plugin.arguments import Background, EdgeOptions
-from l4f_plugin.checkpoints.likeness import stranger
+from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import picture_size
@@ -109,11 +109,20 @@ class Operations:
         name = self._engine.entry(class_name).name
         sample = self._engine.sample(name, seed, truncation_psi, token)
         result = self._engine.swap(name, sample, wanted, edge, token)
-        parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout,
-                 "background": result.background}
+        parts = {
+            "picture": result.composite,
+            "mask": result.alpha,
+            "cutout": result.cutout,
+            "background": result.background,
+        }
         images = {kind: partial(_same, image) for kind, image in parts.items() if image is not None}
-        details = {"class": name, "seed": seed, "truncation_psi": sample.truncation_psi, "background": label,
-                   "note": note}
+        details = {
+            "class": name,
+            "seed": seed,
+            "truncation_psi": sample.truncation_psi,
+            "background": label,
+            "note": note,
+        }
         return Result(images, f"{_stem(name, seed)}_swapped", result.infotext, details)
 
     def segment(
@@ -137,8 +146,13 @@ class Operations:
         sample = self._engine.segment(entry.name, subject, token, truncation_psi=truncation_psi)
         area, confidence = float(sample.required_alpha().mean()), getattr(sample, "confidence", None)
         notes = [sentence for sentence in (note, stranger(entry.title, confidence)) if sentence]
-        details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "confidence": confidence,
-                   "note": " ".join(notes) or None}
+        details = {
+            "class": entry.name,
+            "seed": sample.seed,
+            "mask_area": area,
+            "confidence": confidence,
+            "note": " ".join(notes) or None,
+        }
         return Result(_images(sample), _stem(entry.name, sample.seed), sample.infotext(), details)
 
 

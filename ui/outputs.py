@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l4f_plugin.checkpoints.files import fitted, longest_name
+from l4f_plugin.bundles.files import fitted, longest_name
 from l4f_plugin.images import write_png
 from l4f_plugin.own_files import free_stem
 
@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 FOLDERS_KEPT = 256
 """Previews and archives of all sessions that stay on disk while the page runs."""
 VIEWS = ("picture", "mask", "cutout")
-ENDINGS = {
-    "picture": "",
-    "mask": "_alpha",
-    "cutout": "_cutout",
-    "background": "_background",
-}
+ENDINGS = {"picture": "", "mask": "_alpha", "cutout": "_cutout", "background": "_background"}
 """What follows the stem in the name of a file of that kind, as from the command line."""
 
 

@@ -66,15 +66,22 @@ class PhotosPanel:
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
             self.pick = gr.Dropdown([], visible=False, **named("photos.pick"))
             self.view = gr.Radio(
-                choices("preview", VIEWS), value=VIEWS[0], elem_classes=["l4f-segments", "l4f-view"],
+                choices("preview", VIEWS),
+                value=VIEWS[0],
+                elem_classes=["l4f-segments", "l4f-view"],
                 **named("photos.view"),
             )
             self.image = compat.shown_image(
-                label=text("photos.result"), show_label=False, elem_id="l4f_photos_image", visible=False,
+                label=text("photos.result"),
+                show_label=False,
+                elem_id="l4f_photos_image",
+                visible=False,
                 elem_classes=["l4f-checker", "l4f-single"],
             )
             self.comparison = compat.Comparison(
-                label=text("photos.compare"), before=text("photos.before"), after=text("photos.after"),
+                label=text("photos.compare"),
+                before=text("photos.before"),
+                after=text("photos.after"),
                 elem_id="l4f_photos_compare",
             )
             with gr.Row(elem_classes="l4f-actions"):
@@ -180,5 +187,6 @@ class PhotosPanel:
             kept = [outputs.keep(file) for result in shown.results.values() for file in result.files.values()]
         except Exception as error:
             return {self.job.status: complain(error)}
-        return {self.job.status: status.finished(
-            text("photos.saved", count=len(kept), folder=shown_path(kept[0].parent)))}
+        return {
+            self.job.status: status.finished(text("photos.saved", count=len(kept), folder=shown_path(kept[0].parent)))
+        }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from l4f_plugin.checkpoints.likeness import stranger
+from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
@@ -64,9 +64,7 @@ class SegmentPanel:
                 self.field = SeedField("segment.seed", "0")
                 self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("segment.psi"))
             self.picture = compat.uploaded_image(visible=False, height=220, **named("segment.picture"))
-            self.w_plus = compat.uploaded_file(
-                *W_PLUS_ENDINGS, visible=False, height=120, **named("segment.w_plus")
-            )
+            self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, visible=False, height=120, **named("segment.w_plus"))
             self.notes = {
                 kind: gr.Markdown(text(f"segment.{kind}_note"), visible=False, elem_classes="l4f-note")
                 for kind in ("picture", "w_plus")
@@ -78,11 +76,15 @@ class SegmentPanel:
         self.empty = gr.HTML(status.empty_stage("segment"), elem_id="l4f_segment_empty", elem_classes="l4f-flush")
         with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
             self.view = gr.Radio(
-                choices("view", VIEWS), value=VIEWS[0], elem_classes=["l4f-segments", "l4f-view"],
+                choices("view", VIEWS),
+                value=VIEWS[0],
+                elem_classes=["l4f-segments", "l4f-view"],
                 **named("segment.view"),
             )
             self.image = compat.shown_image(
-                label=text("segment.result"), show_label=False, elem_id="l4f_segment_image",
+                label=text("segment.result"),
+                show_label=False,
+                elem_id="l4f_segment_image",
                 elem_classes=["l4f-checker", "l4f-single"],
             )
             with gr.Row(elem_classes="l4f-actions"):
@@ -94,8 +96,7 @@ class SegmentPanel:
                 }
                 self.save = button("segment.save", size="sm")
                 draw_buttons(
-                    self._workspace.neighbours,
-                    Handout("segment", self.image, [self.shown, self.view], _files),
+                    self._workspace.neighbours, Handout("segment", self.image, [self.shown, self.view], _files)
                 )
 
     def _wire(self) -> None:
@@ -133,10 +134,16 @@ class SegmentPanel:
         def bring(recovered: Recovered) -> dict:
             if not recovered.files:
                 return {}
-            shown = {**self.show_source("w_plus"),
-                     self.w_plus: gr.update(value=str(recovered.files["w_plus"]), visible=True)}
-            return {self.choice.dropdown: recovered.class_name, self.source: "w_plus", **shown,
-                    tabs: gr.update(selected=tab_id)}
+            shown = {
+                **self.show_source("w_plus"),
+                self.w_plus: gr.update(value=str(recovered.files["w_plus"]), visible=True),
+            }
+            return {
+                self.choice.dropdown: recovered.class_name,
+                self.source: "w_plus",
+                **shown,
+                tabs: gr.update(selected=tab_id),
+            }
 
         outputs = [self.choice.dropdown, self.source, *self._controls, tabs]
         brought = compat.on(trigger, bring, [recovered], outputs, queue=False)
@@ -149,8 +156,15 @@ class SegmentPanel:
         return {part: gr.update(visible=kind == source) for part, kind in parts.items()}
 
     def segment(
-        self, running: Running, class_name: str | None, source: str, written_seed: str, psi: float,
-        picture: str | None, w_plus: object, view: str,
+        self,
+        running: Running,
+        class_name: str | None,
+        source: str,
+        written_seed: str,
+        psi: float,
+        picture: str | None,
+        w_plus: object,
+        view: str,
     ) -> Iterator[dict]:
         """Draws what the source stands for once more and shows its mask and cut-out."""
         engine = self._workspace.engine

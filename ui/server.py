@@ -100,8 +100,16 @@ def checked_root_path(written: str) -> str:
 
 
 def open_page(
-    page: gr.Blocks, css: str, *, host: str, port: int, names: Collection[str] = (), root_path: str = "",
-    uploads: int | None = None, embeddable: bool = False, **arguments: Any,
+    page: gr.Blocks,
+    css: str,
+    *,
+    host: str,
+    port: int,
+    names: Collection[str] = (),
+    root_path: str = "",
+    uploads: int | None = None,
+    embeddable: bool = False,
+    **arguments: Any,
 ) -> Served:
     """Serves the page on the first free port from `port` on; `arguments` as `compat.launch` takes them.
 
@@ -119,8 +127,14 @@ def open_page(
     authorise = login.page(app)
     shown = [urlsplit(place).hostname for place in (public or "", root_path)]
     visitors = Visitors([*names, *filter(None, shown)], login=authorise is not None)
-    front = Front(app.middleware_stack or app.build_middleware_stack(), visitors,
-                  Uploads(compat.upload_folder(), uploads), authorise, root_path, embeddable)
+    front = Front(
+        app.middleware_stack or app.build_middleware_stack(),
+        visitors,
+        Uploads(compat.upload_folder(), uploads),
+        authorise,
+        root_path,
+        embeddable,
+    )
     app.middleware_stack = front  # the one place where a running Starlette takes something before all of it
     return Served(address, public, port, app, visitors, authorise)
 

@@ -39,7 +39,8 @@ def linked(words: str) -> str:
     parts = re.split(r"(https?://[^\s<>()\"']*[^\s<>()\"'.,;])", words)
     return "".join(
         f'<a href="{escape(part)}" target="_blank" rel="noopener noreferrer">{escape(part)}</a>'
-        if number % 2 else escape(part)
+        if number % 2
+        else escape(part)
         for number, part in enumerate(parts)
     )
 

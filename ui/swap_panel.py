@@ -91,9 +91,7 @@ class SwapPanel:
                 elem_id="l4f_swap_compare",
             )
             with gr.Row(elem_classes="l4f-actions"):
-                self.download = compat.download_button(
-                    text("swap.download"), size="sm", elem_id="l4f_swap_download"
-                )
+                self.download = compat.download_button(text("swap.download"), size="sm", elem_id="l4f_swap_download")
                 self.save = button("swap.save", size="sm")
                 handout = Handout("swap", self.image, [self.shown, self.view], _files)
                 draw_buttons(self._workspace.neighbours, handout)
@@ -111,13 +109,7 @@ class SwapPanel:
         self._restorable = [*surprising, *self.edge.inputs, self.job.status, self.restored]
         surprised = compat.on(self.surprise.click, self.surprise_me, [], surprising, queue=False)
         self.job.on(surprised.then, self.swap, inputs, results)
-        restored = compat.on(
-            self.restore.dropped,
-            self.fill,
-            [self.restore.picture],
-            self._restorable,
-            queue=False,
-        )
+        restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable, queue=False)
         self.job.on(restored.then, self.draw_restored, [self.restored, *inputs], results)
         for trigger in (self.field.recycled.then, *self.background.settled, *self.edge.settled):
             self.job.on(trigger, self.follow, [self.shown, *inputs], results, latest=True, buttons=False)
@@ -241,9 +233,7 @@ class SwapPanel:
     def _background_of(self, values: tuple) -> tuple:
         return values[3 : 3 + len(self.background.inputs)]
 
-    def swap(
-        self, running: Running, class_name: str | None, written_seed: str, psi: float, *values
-    ) -> Iterator[dict]:
+    def swap(self, running: Running, class_name: str | None, written_seed: str, psi: float, *values) -> Iterator[dict]:
         """Draws the subject where it is not at hand, puts the background behind it and shows both."""
         written_background, *_ = self._background_of((class_name, written_seed, psi, *values))[1:]
         background = self.background.read(*values[: len(self.background.inputs)])

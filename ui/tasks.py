@@ -157,8 +157,11 @@ class Tasks:
 
     def running(self, name: str | None = None, kind: str | None = None) -> list[Task]:
         """What runs now, of one class or of all, of one kind or of all."""
-        return [task for task in list(self._tasks.values())
-                if not task.ended and name in (None, task.name) and kind in (None, task.kind)]
+        return [
+            task
+            for task in list(self._tasks.values())
+            if not task.ended and name in (None, task.name) and kind in (None, task.kind)
+        ]
 
     def recent(self) -> list[Task]:
         """What runs, and what ended lately, oldest first."""

@@ -63,7 +63,7 @@ def without_paths(sentence: str, names: Mapping[Path, str] | None = None) -> str
 
     `names` are further paths and what to call them.
     """
-    from l4f_plugin.checkpoints.folders import cache_folder, models_folder
+    from l4f_plugin.bundles.folders import cache_folder, models_folder
 
     known = dict(names or {})
     folders = {models_folder(): "place.models", cache_folder(): "place.cache", _hub_cache(): "place.hub"}

@@ -25,8 +25,7 @@ def add_class_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "class_name",
         metavar="CLASS",
-        help="a name that `l4f classes` lists, the folder of a "
-        "bundle, or a Hugging Face repository as owner/name",
+        help="a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name",
     )
 
 
@@ -36,14 +35,10 @@ def add_style_arguments(parser: argparse.ArgumentParser) -> None:
         "--truncation-psi",
         type=float,
         metavar="PSI",
-        help="from -2 to 2: 1 draws freely, smaller "
-        "numbers keep closer to the mean picture (default: the class's own)",
+        help="from -2 to 2: 1 draws freely, smaller numbers keep closer to the mean picture (default: the class's own)",
     )
     parser.add_argument(
-        "--truncation-cutoff",
-        type=int,
-        metavar="LAYER",
-        help="leave the styles from this layer on untruncated",
+        "--truncation-cutoff", type=int, metavar="LAYER", help="leave the styles from this layer on untruncated"
     )
     parser.add_argument(
         "--noise-mode",
@@ -56,9 +51,7 @@ def add_style_arguments(parser: argparse.ArgumentParser) -> None:
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to compute, and how exactly."""
     parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
-    parser.add_argument(
-        "--dtype", help="float32, float16 or bfloat16 (default: float16 on CUDA, else float32)"
-    )
+    parser.add_argument("--dtype", help="float32, float16 or bfloat16 (default: float16 on CUDA, else float32)")
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +61,9 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_learning_arguments(parser: argparse.ArgumentParser, again: str) -> None:
     """Which installed class learns, where, and whether `again`, which says what then becomes of what it has."""
-    parser.add_argument("class_name", metavar="CLASS",
-                        help="a name that `l4f classes` lists, or the folder of a bundle")
+    parser.add_argument(
+        "class_name", metavar="CLASS", help="a name that `l4f classes` lists, or the folder of a bundle"
+    )
     parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--again", action="store_true", help=again)
     add_json_argument(parser)
@@ -110,7 +104,7 @@ def confirm(question: str) -> bool:
 
 def make_folder(folder: Path) -> Path:
     """Makes the output folder before any work is done for it. Raises `UserError` where that is impossible."""
-    from ..checkpoints.files import storage_error
+    from ..bundles.files import storage_error
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the classes: what each is and where it is."""
-    from ..checkpoints import catalogue
+    from ..bundles import catalogue
 
     entries = catalogue.classes()
     if args.json:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _about(entry) -> list[str]:
     """A class in lines of text."""
-    from ..checkpoints.transfer import megabytes
+    from ..hub.transfer import megabytes
 
     if entry.problem:
         return [entry.problem, entry.location]

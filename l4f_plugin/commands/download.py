@@ -10,13 +10,21 @@ from . import add_json_argument, confirm, print_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("class_name", metavar="CLASS",
-                        help="a name that `l4f classes` lists, or a Hugging Face repository as owner/name")
-    parser.add_argument("--accept-licence", action="store_true",
-                        help="you have read the licence of the weights and accept it")
-    parser.add_argument("--keep-original", action="store_true", default=None,
-                        help="keep a checkpoint that is converted in the Hub's cache (default: drop it, unless "
-                             "LABELS4FREE_KEEP_ORIGINALS=1)")
+    parser.add_argument(
+        "class_name",
+        metavar="CLASS",
+        help="a name that `l4f classes` lists, or a Hugging Face repository as owner/name",
+    )
+    parser.add_argument(
+        "--accept-licence", action="store_true", help="you have read the licence of the weights and accept it"
+    )
+    parser.add_argument(
+        "--keep-original",
+        action="store_true",
+        default=None,
+        help="keep a checkpoint that is converted in the Hub's cache (default: drop it, unless "
+        "LABELS4FREE_KEEP_ORIGINALS=1)",
+    )
     parser.add_argument("--force", action="store_true", help="fetch it although it is here: for an update or a mend")
     parser.add_argument("--revision", help="branch, tag or commit of the repository")
     add_json_argument(parser)
@@ -26,12 +34,16 @@ def run(args: argparse.Namespace) -> int:
     """Download, verify and, where need be, convert; say where the bundle is."""
     from dataclasses import asdict
 
-    from ..checkpoints import catalogue, licences
+    from ..bundles import catalogue, licences
 
     def fetch(accepted: bool):
         return catalogue.resolve(
-            args.class_name, accept_licence=accepted, keep_original=args.keep_original, force_download=args.force,
-            revision=args.revision)
+            args.class_name,
+            accept_licence=accepted,
+            keep_original=args.keep_original,
+            force_download=args.force,
+            revision=args.revision,
+        )
 
     try:
         folder = fetch(args.accept_licence)

@@ -35,8 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_class_argument(photos)
     _add_data_argument(photos)
     photos.add_argument("--pictures", type=int, help="held-out pictures to measure on (default: all)")
-    photos.add_argument("--limits", action="store_true", help="also train the same student on true masks and judge the "
-                        "class's masks, to tell where the error comes from")
+    photos.add_argument(
+        "--limits",
+        action="store_true",
+        help="also train the same student on true masks and judge the "
+        "class's masks, to tell where the error comes from",
+    )
     photos.add_argument("--limit-steps", type=int, default=2000, help="steps of that training (default: 2000)")
     photos.add_argument("--sheet", type=Path, metavar="FILE", help="PNG of the ten worst: picture, mask, true mask")
     photos.add_argument("--markdown", action="store_true", help="print a section for the model card")
@@ -83,7 +87,7 @@ def _evaluate_masks(arguments: argparse.Namespace) -> int:
 def _evaluate_class(arguments: argparse.Namespace) -> int:
     check_integer("The number of pictures", arguments.pictures, 2, MOST_PICTURES)
 
-    from ..checkpoints.folders import cache_folder
+    from ..bundles.folders import cache_folder
     from ..evaluation.object_class import evaluate_class
     from ..evaluation.report import class_markdown, class_text
     from ..pipeline import Labels4FreePipeline
@@ -104,7 +108,7 @@ def _evaluate_photos(arguments: argparse.Namespace) -> int:
         check_integer("The number of pictures", arguments.pictures, 1, MOST_PICTURES)
     check_integer("The number of steps", arguments.limit_steps, 1, MOST_STEPS)
 
-    from ..checkpoints.folders import cache_folder
+    from ..bundles.folders import cache_folder
     from ..evaluation.photo_report import photo_markdown, photo_text
     from ..evaluation.photos import evaluate_photos, limit_settings
     from ..images import write_png

@@ -22,9 +22,7 @@ from . import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_class_argument(parser)
-    parser.add_argument(
-        "--seeds", default="-1", help="numbers and ranges as in 0-7,12; -1 draws one (default)"
-    )
+    parser.add_argument("--seeds", default="-1", help="numbers and ranges as in 0-7,12; -1 draws one (default)")
     parser.add_argument(
         "--out",
         type=Path,
@@ -56,9 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..pipeline import Labels4FreePipeline
 
-    pipeline = Labels4FreePipeline.from_pretrained(
-        arguments.class_name, device=arguments.device, dtype=arguments.dtype
-    )
+    pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
     samples = pipeline.stream(
         seeds,
         arguments.truncation_psi,

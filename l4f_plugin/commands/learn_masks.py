@@ -11,9 +11,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_learning_arguments(parser, "replace masks that are there")
     parser.add_argument("--estimate", action="store_true", help="only say how long it would take here")
-    parser.epilog = ("Stopped by Ctrl-C or a crash, the same command goes on from there. The authors of Labels4Free "
-                     "published alpha networks for ffhq, horse, cat and car; one that you have as a file is imported "
-                     "instead with: l4f convert BUNDLE NEW_BUNDLE --alpha FILE")
+    parser.epilog = (
+        "Stopped by Ctrl-C or a crash, the same command goes on from there. The authors of Labels4Free "
+        "published alpha networks for ffhq, horse, cat and car; one that you have as a file is imported "
+        "instead with: l4f convert BUNDLE NEW_BUNDLE --alpha FILE"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

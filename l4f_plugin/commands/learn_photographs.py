@@ -10,8 +10,10 @@ from . import add_learning_arguments, print_learned, report
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_learning_arguments(parser, "replace the segmenter that is there by one that it teaches, which is better")
-    parser.epilog = ("It takes about 10 minutes on one processor core for pictures of 128 px. Stopped by Ctrl-C or a "
-                     "crash, the same command goes on from there.")
+    parser.epilog = (
+        "It takes about 10 minutes on one processor core for pictures of 128 px. Stopped by Ctrl-C or a "
+        "crash, the same command goes on from there."
+    )
 
 
 def run(args: argparse.Namespace) -> int:

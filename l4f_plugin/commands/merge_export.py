@@ -10,10 +10,20 @@ from . import add_json_argument, make_folder, print_json, show_progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("parts", nargs="+", type=Path, metavar="DIR", help="folders that the same `l4f export` wrote, "
-                        "each with some of the shards")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="a new folder, or one of the parts, which then gets what it lacks")
+    parser.add_argument(
+        "parts",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="folders that the same `l4f export` wrote, each with some of the shards",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new folder, or one of the parts, which then gets what it lacks",
+    )
     add_json_argument(parser)
 
 

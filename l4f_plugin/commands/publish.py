@@ -16,8 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a class of `l4f classes`, or the folder of a bundle")
     parser.add_argument("repository", metavar="REPO_ID", help="the repository to make or update, as owner/name")
-    parser.add_argument("--measured", type=Path, metavar="FILE",
-                        help="Markdown with metrics for the card, as `l4f evaluate class CLASS --markdown` prints")
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        metavar="FILE",
+        help="Markdown with metrics for the card, as `l4f evaluate class CLASS --markdown` prints",
+    )
     parser.add_argument("--device", help="where the sample pictures are drawn: auto (default), cpu, cuda or mps")
     add_publishing_arguments(parser)
 
@@ -25,15 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_publishing_arguments(parser: argparse.ArgumentParser) -> None:
     """What a model repository and a Space have in common."""
     parser.add_argument("--private", action="store_true", help="only you and whom you let in can see it")
-    parser.add_argument("--dry-run", type=Path, metavar="DIR",
-                        help="write the folder that would be uploaded to the new or empty DIR, and upload nothing")
-    parser.add_argument("--declare-licence", metavar="LICENCE",
-                        help="the licence of weights whose licence is unknown, such as CC0-1.0")
+    parser.add_argument(
+        "--dry-run",
+        type=Path,
+        metavar="DIR",
+        help="write the folder that would be uploaded to the new or empty DIR, and upload nothing",
+    )
+    parser.add_argument(
+        "--declare-licence", metavar="LICENCE", help="the licence of weights whose licence is unknown, such as CC0-1.0"
+    )
     parser.add_argument("--licence-file", type=Path, metavar="FILE", help="the text of that licence, to go along")
     parser.add_argument("--attribution", metavar="TEXT", help="whose work it is made of, where the licence asks")
     parser.add_argument("--without-masks", action="store_true", help="leave the alpha network out")
-    parser.add_argument("--own-masks", action="store_true",
-                        help="the masks were learned by you, where the bundle does not tell")
+    parser.add_argument(
+        "--own-masks", action="store_true", help="the masks were learned by you, where the bundle does not tell"
+    )
     add_json_argument(parser)
 
 

@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say what will go, ask, delete."""
-    from ..checkpoints import library
-    from ..checkpoints.transfer import megabytes
+    from ..bundles import library
     from ..errors import UserError
+    from ..hub.transfer import megabytes
 
     planned = library.removal(args.class_name)
     if not args.yes:

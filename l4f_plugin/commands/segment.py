@@ -33,25 +33,47 @@ ZIP_STEM = "segmented"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_class_argument(parser)
-    parser.add_argument("photos", metavar="FILES", type=Path, nargs="*",
-                        help="photographs of the class, folders with their subfolders, or ZIP and TAR archives; what "
-                        "was segmented before is passed over")
+    parser.add_argument(
+        "photos",
+        metavar="FILES",
+        type=Path,
+        nargs="*",
+        help="photographs of the class, folders with their subfolders, or ZIP and TAR archives; what "
+        "was segmented before is passed over",
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--seed", type=int, help="the picture of this seed; -1 draws one")
-    source.add_argument("--w-plus", type=Path, metavar="FILE",
-                        help="style codes that `l4f generate --save-w-plus` or the page saved, or a projector of "
-                        "NVIDIA's or rosinality's (.npz, .npy, .pt)")
-    source.add_argument("--picture", type=Path, metavar="FILE",
-                        help="a PNG that this plug-in saved: its text names the seed; others are taken for photographs")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="folder for NAME_alpha.png, NAME_cutout.png and so on; earlier results are replaced, "
-                        "other files stay and the results get a number")
+    source.add_argument(
+        "--w-plus",
+        type=Path,
+        metavar="FILE",
+        help="style codes that `l4f generate --save-w-plus` or the page saved, or a projector of "
+        "NVIDIA's or rosinality's (.npz, .npy, .pt)",
+    )
+    source.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="a PNG that this plug-in saved: its text names the seed; others are taken for photographs",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for NAME_alpha.png, NAME_cutout.png and so on; earlier results are replaced, "
+        "other files stay and the results get a number",
+    )
     photos = parser.add_argument_group("photographs")
-    photos.add_argument("--background", help="writes NAME_composite.png too: seed:7 (of the class), a picture file, "
-                        "'#3366ff' (in quotes) or blur:8 (the photograph's own, blurred)")
+    photos.add_argument(
+        "--background",
+        help="writes NAME_composite.png too: seed:7 (of the class), a picture file, "
+        "'#3366ff' (in quotes) or blur:8 (the photograph's own, blurred)",
+    )
     photos.add_argument("--threshold", type=float, help="make the mask hard at this level from 0 to 1")
-    photos.add_argument("--grow", type=int, default=0, metavar="PIXELS",
-                        help="enlarge the mask, or shrink it with a negative number")
+    photos.add_argument(
+        "--grow", type=int, default=0, metavar="PIXELS", help="enlarge the mask, or shrink it with a negative number"
+    )
     photos.add_argument("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the mask's edge")
     photos.add_argument("--keep-largest", action="store_true", help="drop all but the largest piece of the mask")
     photos.add_argument("--zip", action="store_true", help=f"put all results into {ZIP_STEM}.zip as well")
@@ -76,9 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..picture_files import PictureFile, PictureSet
     from ..pipeline import Labels4FreePipeline
 
-    pipeline = Labels4FreePipeline.from_pretrained(
-        arguments.class_name, device=arguments.device, dtype=arguments.dtype
-    )
+    pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
     if picture is not None:
         subject = pipeline.recipe_of_picture(picture)
         photos = None if subject else PictureSet([PictureFile.of(picture)])
@@ -94,8 +114,9 @@ def _sources(arguments: argparse.Namespace) -> tuple[PictureSet | None, int | WP
 
     drawn = [arguments.seed, arguments.w_plus, arguments.picture]
     if bool(arguments.photos) + sum(given is not None for given in drawn) != 1:
-        raise UserError("Either photographs or one of --seed, --w-plus and --picture is required; "
-                        "see `l4f segment --help`.")
+        raise UserError(
+            "Either photographs or one of --seed, --w-plus and --picture is required; see `l4f segment --help`."
+        )
     if arguments.photos:
         return find_photos(arguments.photos), None
     if arguments.picture is not None:
@@ -119,8 +140,9 @@ def _segment_photos(
 
     report_passed_over(photos)
     results = []
-    for result in segment_photos(pipeline, photos, folder, background, edge, again=arguments.again,
-                                 progress=show_progress):
+    for result in segment_photos(
+        pipeline, photos, folder, background, edge, again=arguments.again, progress=show_progress
+    ):
         results.append(result)
         if result.problem:
             print(f"l4f: {result.name}: {result.problem}", file=sys.stderr)
@@ -133,13 +155,25 @@ def _segment_photos(
             report(note)
     failed = sum(result.problem is not None for result in results)
     if arguments.json:
-        print_json({
-            "class": pipeline.config.class_name,
-            "photos": [{"source": result.source, "name": result.name, "problem": result.problem, "kept": result.kept,
-                        "notes": result.notes, "confidence": result.confidence, **result.files} for result in results],
-            "passed_over": photos.passed_over,
-            "zip": archive,
-        })
+        print_json(
+            {
+                "class": pipeline.config.class_name,
+                "photos": [
+                    {
+                        "source": result.source,
+                        "name": result.name,
+                        "problem": result.problem,
+                        "kept": result.kept,
+                        "notes": result.notes,
+                        "confidence": result.confidence,
+                        **result.files,
+                    }
+                    for result in results
+                ],
+                "passed_over": photos.passed_over,
+                "zip": archive,
+            }
+        )
     else:
         kept = sum(result.kept for result in results)
         before = f", {kept} of them before" if kept else ""

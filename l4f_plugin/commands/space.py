@@ -10,9 +10,11 @@ from .publish import add_publishing_arguments, declared_by, print_outcome
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("bundle", metavar="BUNDLE_OR_REPO",
-                        help="a class, the folder of a bundle, or a repository as owner/name, which is pinned by its "
-                             "present revision")
+    parser.add_argument(
+        "bundle",
+        metavar="BUNDLE_OR_REPO",
+        help="a class, the folder of a bundle, or a repository as owner/name, which is pinned by its present revision",
+    )
     parser.add_argument("space", metavar="SPACE_ID", help="the Space to make or update, as owner/name")
     parser.add_argument("--copy", action="store_true", help="copy weights of a repository in instead of pinning them")
     add_publishing_arguments(parser)

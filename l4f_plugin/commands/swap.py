@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file, '#3366ff' (in quotes), blur:8 (the subject's own, blurred) or transparent",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
         help="PNG file; an earlier result is replaced, other files are left alone",
     )
     parser.add_argument(
@@ -39,20 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="?",
         const=OF_THE_CLASS,
-        help="make the mask hard at this "
-        "level from 0 to 1; without a number at the class's own (default: soft mask)",
+        help="make the mask hard at this level from 0 to 1; without a number at the class's own (default: soft mask)",
     )
     parser.add_argument(
-        "--grow",
-        type=int,
-        default=0,
-        metavar="PIXELS",
-        help="enlarge the mask, or shrink it with a negative number",
+        "--grow", type=int, default=0, metavar="PIXELS", help="enlarge the mask, or shrink it with a negative number"
     )
     parser.add_argument("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the mask's edge")
-    parser.add_argument(
-        "--keep-largest", action="store_true", help="drop all but the largest piece of the mask"
-    )
+    parser.add_argument("--keep-largest", action="store_true", help="drop all but the largest piece of the mask")
     add_style_arguments(parser)
     add_device_arguments(parser)
     add_json_argument(parser)
@@ -79,9 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..pipeline import Labels4FreePipeline
 
-    pipeline = Labels4FreePipeline.from_pretrained(
-        arguments.class_name, device=arguments.device, dtype=arguments.dtype
-    )
+    pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
     if arguments.threshold is OF_THE_CLASS:
         threshold = pipeline.config.alpha_threshold
     result = pipeline.swap(

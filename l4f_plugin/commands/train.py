@@ -27,22 +27,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="run folder: states, metrics, sheets, bundle; "
-                        "a run that is found there goes on")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="run folder: states, metrics, sheets, bundle; a run that is found there goes on",
+    )
     parser.add_argument("--batch-size", type=_positive, help="pictures a step; as the recipe says by default")
     parser.add_argument("--learning-rate", type=float, help="as the recipe says by default")
     parser.add_argument("--seed", type=int, help="of everything random; see --threads")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the best there is by default")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
-    parser.add_argument("--threads", type=_positive, help="processor threads; with 1 the same seed repeats a "
-                        "run to the bit on the same machine")
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        help="processor threads; with 1 the same seed repeats a run to the bit on the same machine",
+    )
     parser.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
 
 
 def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common_arguments(parser)
-    parser.add_argument("--r1-weight", type=float, help="of the discriminator's gradient penalty; more is "
-                        "steadier and slower, as the recipe says by default")
+    parser.add_argument(
+        "--r1-weight",
+        type=float,
+        help="of the discriminator's gradient penalty; more is steadier and slower, as the recipe says by default",
+    )
 
 
 def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,14 +66,27 @@ def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel-max", type=_positive, default=256, help="... at most this, at least 16")
     parser.add_argument("--discriminator-channel-base", type=_positive, help="as --channel-base by default")
     parser.add_argument("--discriminator-channel-max", type=_positive, help="as --channel-max by default")
-    parser.add_argument("--augmentation", choices=["none", "fixed", "adaptive"], default="none",
-                        help="of what the discriminator sees, for a few thousand pictures or less; none by default")
-    parser.add_argument("--letterbox", type=_aspect, metavar="W:H", help="keep this shape of picture, with black bars "
-                        "beside it that the class cuts off again; square by default")
-    parser.add_argument("--path-length-weight", type=float, default=0.0,
-                        help="of a smooth way from code to picture; 0, the default, leaves it out")
-    parser.add_argument("--style-mixing", type=float, default=0.5,
-                        help="share of the pictures with two styles, 0.5 by default")
+    parser.add_argument(
+        "--augmentation",
+        choices=["none", "fixed", "adaptive"],
+        default="none",
+        help="of what the discriminator sees, for a few thousand pictures or less; none by default",
+    )
+    parser.add_argument(
+        "--letterbox",
+        type=_aspect,
+        metavar="W:H",
+        help="keep this shape of picture, with black bars beside it that the class cuts off again; square by default",
+    )
+    parser.add_argument(
+        "--path-length-weight",
+        type=float,
+        default=0.0,
+        help="of a smooth way from code to picture; 0, the default, leaves it out",
+    )
+    parser.add_argument(
+        "--style-mixing", type=float, default=0.5, help="share of the pictures with two styles, 0.5 by default"
+    )
     parser.add_argument("--ema-half-life", type=_positive, help="of the averaged weights, in pictures")
     parser.add_argument("--no-noise", action="store_true", help="no per-pixel noise inputs; better for drawings")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
@@ -73,11 +96,16 @@ def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_alpha_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="class name, folder or Hub repository with a generator")
     parser.add_argument("folder", type=Path, nargs="?", help="real pictures (only --recipe paper uses them)")
-    parser.add_argument("--recipe", choices=["default", "paper"], default="default",
-                        help="as tuned here, or as published, which wants real pictures")
+    parser.add_argument(
+        "--recipe",
+        choices=["default", "paper"],
+        default="default",
+        help="as tuned here, or as published, which wants real pictures",
+    )
     parser.add_argument("--steps", type=_positive, help="as the recipe says by default")
-    parser.add_argument("--truncation-psi", type=float, help="of the pictures to learn from; as the recipe says by "
-                        "default")
+    parser.add_argument(
+        "--truncation-psi", type=float, help="of the pictures to learn from; as the recipe says by default"
+    )
     _add_adversarial_arguments(parser)
 
 
@@ -85,8 +113,11 @@ def _add_student_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="class name, folder or Hub repository with a generator and masks")
     parser.add_argument("--steps", type=_positive, help="2000 by default, about 10 minutes on one processor core")
     parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
-    parser.add_argument("--teacher", choices=["alpha", "student"], help="whose masks to learn from; by default the "
-                        "class's earlier student where it has one")
+    parser.add_argument(
+        "--teacher",
+        choices=["alpha", "student"],
+        help="whose masks to learn from; by default the class's earlier student where it has one",
+    )
     _add_common_arguments(parser)
 
 
@@ -97,7 +128,7 @@ def _add_refine_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _train_generator(args: argparse.Namespace) -> bool:
-    from ..checkpoints.catalogue import resolve
+    from ..bundles.catalogue import resolve
     from ..training.generator import GeneratorSettings
     from ..training.pictures import letterbox
     from ..training.runs import train_generator
@@ -131,8 +162,8 @@ def _train_generator(args: argparse.Namespace) -> bool:
 
 
 def _train_alpha(args: argparse.Namespace) -> bool:
-    from ..checkpoints.catalogue import resolve
-    from ..checkpoints.config import read_config
+    from ..bundles.catalogue import resolve
+    from ..bundles.config import read_config
     from ..training.recipes import AlphaSettings, paper_recipe
     from ..training.runs import train_alpha
 
@@ -154,8 +185,8 @@ def _train_alpha(args: argparse.Namespace) -> bool:
 
 
 def _train_student(args: argparse.Namespace) -> bool:
-    from ..checkpoints.catalogue import resolve
-    from ..checkpoints.config import read_config
+    from ..bundles.catalogue import resolve
+    from ..bundles.config import read_config
     from ..training.student import StudentSettings, student_resolution
     from ..training.student_runs import train_student
 
@@ -172,7 +203,7 @@ def _train_student(args: argparse.Namespace) -> bool:
 
 
 def _refine(args: argparse.Namespace) -> bool:
-    from ..checkpoints.catalogue import resolve
+    from ..bundles.catalogue import resolve
     from ..training.refinement import RefinementSettings
     from ..training.runs import refine_alpha
 

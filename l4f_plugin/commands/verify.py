@@ -10,14 +10,18 @@ from . import add_json_argument, print_json, show_progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("class_names", metavar="CLASS", nargs="*",
-                        help="names that `l4f classes` lists, or folders of bundles (default: all that are installed)")
+    parser.add_argument(
+        "class_names",
+        metavar="CLASS",
+        nargs="*",
+        help="names that `l4f classes` lists, or folders of bundles (default: all that are installed)",
+    )
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check sizes and hashes; 2 where a class is not whole."""
-    from ..checkpoints import catalogue, library
+    from ..bundles import catalogue, library
     from ..errors import UserError
 
     names = args.class_names or [entry.name for entry in catalogue.classes() if entry.installed or entry.problem]

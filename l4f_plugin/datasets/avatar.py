@@ -292,17 +292,20 @@ def contact_sheet(folder: Path, split: str = "train", rows: int = 8, columns: in
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m l4f_plugin.datasets.avatar", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m l4f_plugin.datasets.avatar", description=__doc__.split("\n")[0])
     out = default_folder() / "datasets" / "avatar"
     parser.add_argument("--out", type=Path, default=out, help="folder to fill (default: %(default)s)")
     parser.add_argument("--train", type=int, default=40_000, metavar="N", help="training pictures")
     parser.add_argument("--validation", type=int, default=2_000, metavar="N", help="validation pictures")
     parser.add_argument("--test", type=int, default=2_000, metavar="N", help="test pictures")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: 0)")
-    parser.add_argument("--scale", type=float, default=1.0, metavar="X",
-                        help="size of the portraits: 1.3 is nearer, 0.55 farther (default: 1)")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="size of the portraits: 1.3 is nearer, 0.55 farther (default: 1)",
+    )
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="worker processes (default: 2)")
     parser.add_argument("--renderer", type=Path, default=RENDERER, help="folder of render.mjs")
     parser.add_argument(

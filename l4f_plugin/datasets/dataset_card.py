@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from ..checkpoints.model_card import HUB_LICENCES
+from ..bundles.model_card import HUB_LICENCES
 from .contact_sheet import SHEET_NAME
 from .curation import REASONS
 from .export_plan import SPLITS, Plan
@@ -63,8 +63,15 @@ def _metadata(plan: Plan) -> str:
     if not known:
         lines.append(f"license_name: {json.dumps(plan.source.licence)}")
     size = next(words for most, words in _SIZES if count < most or not most)
-    lines += ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}", "tags:", "- synthetic",
-              "- labels4free"]
+    lines += [
+        "task_categories:",
+        "- image-segmentation",
+        "size_categories:",
+        f"- {size}",
+        "tags:",
+        "- synthetic",
+        "- labels4free",
+    ]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -77,14 +84,16 @@ def _contents(totals: Totals) -> str:
 
 def _labels(plan: Plan) -> str:
     behind = "; ".join(f"`{kind}`: {_BEHIND[kind]}" for kind in plan.settings.backgrounds)
-    return "\n".join([
-        f"- `mask`: soft, 8-bit grey; `hard_mask`: 255 where the soft one is above {plan.source.alpha_threshold:g}, "
-        "else 0.",
-        "- `box`: left, top, width, height of the hard mask in pixels; `area` and `soft_area` in pixels.",
-        "- `uncertainty`: sum of min(a, 1 - a) by the sum of a; `largest_piece`: share of the hard mask.",
-        "- `seed` and `truncation_psi` draw the picture again.",
-        f"- `background`: what is behind the subject, chosen at random for each picture ({behind}).",
-    ])
+    return "\n".join(
+        [
+            "- `mask`: soft, 8-bit grey; `hard_mask`: 255 where the soft one is above "
+            f"{plan.source.alpha_threshold:g}, else 0.",
+            "- `box`: left, top, width, height of the hard mask in pixels; `area` and `soft_area` in pixels.",
+            "- `uncertainty`: sum of min(a, 1 - a) by the sum of a; `largest_piece`: share of the hard mask.",
+            "- `seed` and `truncation_psi` draw the picture again.",
+            f"- `background`: what is behind the subject, chosen at random for each picture ({behind}).",
+        ]
+    )
 
 
 def _unreadable(totals: Totals) -> str:
@@ -101,11 +110,20 @@ def _curation(plan: Plan, totals: Totals) -> str:
         return f"None: all {totals.tried:,} pictures are in the set, whatever their masks are like."
     gone = sum(totals.dropped.values())
     share = gone / totals.tried if totals.tried else 0
-    rows = [f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks:", "",
-            "| reason | bound | dropped |", "|---|---|---|"]
-    bounds = (f"covers less than {chosen.min_area:.0%}", f"covers more than {chosen.max_area:.0%}",
-              f"uncertainty above {chosen.max_uncertainty:g}",
-              f"largest piece below {chosen.min_largest_piece:.0%} of the mask")
-    rows += [f"| {reason} | {bound} | {totals.dropped.get(reason, 0):,} |"
-             for reason, bound in zip(REASONS, bounds, strict=True)]
+    rows = [
+        f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks:",
+        "",
+        "| reason | bound | dropped |",
+        "|---|---|---|",
+    ]
+    bounds = (
+        f"covers less than {chosen.min_area:.0%}",
+        f"covers more than {chosen.max_area:.0%}",
+        f"uncertainty above {chosen.max_uncertainty:g}",
+        f"largest piece below {chosen.min_largest_piece:.0%} of the mask",
+    )
+    rows += [
+        f"| {reason} | {bound} | {totals.dropped.get(reason, 0):,} |"
+        for reason, bound in zip(REASONS, bounds, strict=True)
+    ]
     return "\n".join(rows)

@@ -22,8 +22,8 @@ from PIL import Image
 
 from .. import compositing
 from ..arguments import check_integer
-from ..checkpoints.files import remove, write_atomically, write_text
-from ..checkpoints.locks import lock
+from ..bundles.files import remove, write_atomically, write_text
+from ..bundles.locks import lock
 from ..errors import UserError
 from ..runtime import CancelToken
 from ..samples import Sample
@@ -184,13 +184,7 @@ class _Count:
 
 
 def _export_shard(
-    plan: Plan,
-    folder: Path,
-    number: int,
-    drawing: Drawing,
-    pictures: PictureFolder,
-    count: _Count,
-    cancel: CancelToken,
+    plan: Plan, folder: Path, number: int, drawing: Drawing, pictures: PictureFolder, count: _Count, cancel: CancelToken
 ) -> None:
     shard, quota, labels = _Shard(plan, number, pictures), plan.quota(number), []
     sheet = ContactSheet()

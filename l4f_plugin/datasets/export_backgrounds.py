@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import compositing
-from ..checkpoints.files import write_atomically, write_text
+from ..bundles.files import write_atomically, write_text
 from ..errors import UserError
 from ..images import cover_fit, load_picture
 from ..picture_files import PictureFile, PictureSet, find_pictures

@@ -24,7 +24,7 @@ from ..arguments import (
     check_seed,
     check_truncation_psi,
 )
-from ..checkpoints.files import open_plain
+from ..bundles.files import open_plain
 from ..errors import UserError
 from ..picture_files import STATE_FOLDER
 from .curation import Curation

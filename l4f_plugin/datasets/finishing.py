@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from ..checkpoints.files import remove, sha256_of, write_atomically, write_text
-from ..checkpoints.locks import lock
+from ..bundles.files import remove, sha256_of, write_atomically, write_text
+from ..bundles.locks import lock
 from ..errors import UserError
 from .dataset_card import CARD_NAME, Totals, dataset_card
 from .export_plan import STATE_FOLDER, Plan
@@ -45,8 +45,10 @@ def _check_card(path: Path) -> None:
     except (OSError, ValueError):
         ours = False
     if not ours:
-        raise UserError(f"{path} is not of this program and is left alone; move it away and give the same command "
-                        "again, which then only writes the card.")
+        raise UserError(
+            f"{path} is not of this program and is left alone; move it away and give the same command "
+            "again, which then only writes the card."
+        )
 
 
 def totals(plan: Plan, folder: Path) -> Totals:

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..checkpoints.files import open_plain, remove
-from ..checkpoints.locks import lock
+from ..bundles.files import open_plain, remove
+from ..bundles.locks import lock
 from ..errors import UserError
 from ..runtime import CancelToken
 from .export import begin

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..checkpoints.files import open_plain, storage_error, write_atomically, write_text
+from ..bundles.files import open_plain, storage_error, write_atomically, write_text
 from ..errors import UserError
 from .export_plan import STATE_FOLDER, Plan
 

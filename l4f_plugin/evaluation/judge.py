@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..checkpoints.training_state import load_training_state, save_training_state
+from ..bundles.training_state import load_training_state, save_training_state
 from ..errors import UserError
 from ..networks import UNet
 from ..processor import bfloat16_is_native

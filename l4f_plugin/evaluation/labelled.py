@@ -36,7 +36,8 @@ class LabelledPictures:
 def join(*parts: LabelledPictures) -> LabelledPictures:
     """Several sets of one resolution as one."""
     return LabelledPictures(
-        np.concatenate([part.pictures for part in parts]), np.concatenate([part.masks for part in parts]),
+        np.concatenate([part.pictures for part in parts]),
+        np.concatenate([part.masks for part in parts]),
         sum((part.left_out for part in parts), ()),
     )
 
@@ -83,8 +84,9 @@ def _names(folder: Path) -> list[str]:
     try:
         return [picture.name for picture in find_pictures(folder)]
     except UserError as error:
-        raise UserError(f"There are no labelled pictures in {folder}; make the data set first, or name its folder with "
-                        "--data.") from error
+        raise UserError(
+            f"There are no labelled pictures in {folder}; make the data set first, or name its folder with --data."
+        ) from error
 
 
 def _mask_of(masks: Path, name: str) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..checkpoints.files import open_plain
+from ..bundles.files import open_plain
 from ..errors import UserError
 from ..images import with_white
 from ..picture_files import endings

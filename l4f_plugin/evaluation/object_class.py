@@ -111,11 +111,7 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Seeds 0 to `pictures` - 1: pictures uint8 [N, H, W, 3] and masks float32 [N, H, W]."""
     samples = pipeline.generate(
-        range(pictures),
-        truncation_psi=truncation_psi,
-        batch_size=BATCH_SIZE,
-        with_background=False,
-        progress=progress,
+        range(pictures), truncation_psi=truncation_psi, batch_size=BATCH_SIZE, with_background=False, progress=progress
     )
     return np.stack([sample.image for sample in samples]), np.stack([sample.alpha for sample in samples])
 

@@ -107,8 +107,11 @@ def measure_photos(found: np.ndarray, data: LabelledPictures) -> PhotoMetrics:
         behind = _background_of(data, (number + 1) % len(data))
         errors += _edge_errors(picture, exact, found[number], behind)
     pixels = max(errors[4], 1)
-    return PhotoMetrics(compare_masks(found, truth), float(np.abs(found - truth).mean()),
-                        *(float(error / pixels) for error in errors[:4]))
+    return PhotoMetrics(
+        compare_masks(found, truth),
+        float(np.abs(found - truth).mean()),
+        *(float(error / pixels) for error in errors[:4]),
+    )
 
 
 def evaluate_photos(
@@ -139,22 +142,27 @@ def evaluate_photos(
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, data.pictures, pipeline.device, progress)
     worst = _worst(found, data)
-    result = PhotoReport(pipeline.config.class_name, len(data), measure_photos(found, data), worst,
-                         left_out=data.left_out)
+    result = PhotoReport(
+        pipeline.config.class_name, len(data), measure_photos(found, data), worst, left_out=data.left_out
+    )
     if limits_folder is not None:
         settings = settings or limit_settings(pipeline)
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)
         seen = find_masks(ceiling, data.pictures, pipeline.device, progress)
-        result = replace(result, ceiling=measure_photos(seen, data),
-                         class_masks=_class_masks(pipeline, dataset, limits_folder, judge_settings, progress))
+        result = replace(
+            result,
+            ceiling=measure_photos(seen, data),
+            class_masks=_class_masks(pipeline, dataset, limits_folder, judge_settings, progress),
+        )
     return result, _sheet(found, data, worst)
 
 
 def limit_settings(pipeline: Labels4FreePipeline, steps: int | None = None) -> StudentSettings:
     """Those of the training that gives the class's student its ceiling: a network of the same size."""
     config = pipeline.bundle.student.config if pipeline.bundle.student else StudentConfig()
-    settings = StudentSettings(resolution=config.resolution, channels=config.channels,
-                               feature_dtype=fastest_dtype(pipeline.device))
+    settings = StudentSettings(
+        resolution=config.resolution, channels=config.channels, feature_dtype=fastest_dtype(pipeline.device)
+    )
     return replace(settings, steps=steps) if steps else settings
 
 
@@ -170,15 +178,19 @@ def ceiling_student(
     data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
     report("Training the same student on true masks, as its ceiling.")
     parts = labelled_pictures(data.pictures, data.masks)
-    ceiling = train_ceiling(parts, folder / f"ceiling-{digest[:12]}-{settings.steps}", settings, device=device,
-                            report=report)
+    ceiling = train_ceiling(
+        parts, folder / f"ceiling-{digest[:12]}-{settings.steps}", settings, device=device, report=report
+    )
     if ceiling is None:
         raise UserError("The ceiling's training was stopped; the same command goes on from there.")
     return ceiling
 
 
 def _class_masks(
-    pipeline: Labels4FreePipeline, dataset: Path, folder: Path, settings: JudgeSettings | None,
+    pipeline: Labels4FreePipeline,
+    dataset: Path,
+    folder: Path,
+    settings: JudgeSettings | None,
     progress: Progress | None,
 ) -> MaskMetrics:
     settings = settings or JudgeSettings(resolution=pipeline.resolution)
@@ -188,8 +200,10 @@ def _class_masks(
 
 
 def _worst(found: np.ndarray, data: LabelledPictures) -> list[int]:
-    overlaps = [count_pixels(mask >= 0.5, truth >= 128).metrics().mean_iou
-                for mask, truth in zip(found, data.masks, strict=True)]
+    overlaps = [
+        count_pixels(mask >= 0.5, truth >= 128).metrics().mean_iou
+        for mask, truth in zip(found, data.masks, strict=True)
+    ]
     return np.argsort(overlaps, kind="stable")[:WORST].tolist()
 
 

@@ -28,8 +28,10 @@ class AlphaNetwork(nn.Module):
     def __init__(self, feature_channels: Sequence[int], hidden_channels: int = 3):
         super().__init__()
         if len(feature_channels) < 4 or len(feature_channels) % 2:
-            raise ValueError(f"the alpha network needs two tensors for each of at least two resolutions, "
-                             f"not {len(feature_channels)} tensors")
+            raise ValueError(
+                f"the alpha network needs two tensors for each of at least two resolutions, "
+                f"not {len(feature_channels)} tensors"
+            )
         pair = 2 * hidden_channels
         self.projections = nn.ModuleList(nn.Conv2d(channels, hidden_channels, 1) for channels in feature_channels)
         self.merges = nn.ModuleList(nn.Conv2d(2 * pair, pair, 1) for _ in range(len(feature_channels) // 2 - 2))

@@ -6,8 +6,8 @@ import json
 import re
 
 from .. import __version__
-from ..checkpoints.config import BundleConfig
-from ..checkpoints.model_card import HUB_LICENCES, USE, write_model_card
+from ..bundles.config import BundleConfig
+from ..bundles.model_card import HUB_LICENCES, USE, write_model_card
 from .terms import ATTRIBUTION_FILE, LICENCE_FILE, Terms
 
 LIBRARY = "labels4free-plugin"
@@ -17,8 +17,15 @@ _OURS = re.compile(r"\n*<!-- l4f:(\w+) -->.*?<!-- /l4f:\1 -->\n*", re.DOTALL)
 _HEADING = re.compile(r"^# .*$", re.MULTILINE)
 
 
-def published_card(config: BundleConfig, terms: Terms, repository: str, *, card: str | None = None,
-                   measured: str | None = None, samples: str | None = None) -> str:
+def published_card(
+    config: BundleConfig,
+    terms: Terms,
+    repository: str,
+    *,
+    card: str | None = None,
+    measured: str | None = None,
+    samples: str | None = None,
+) -> str:
     """The Markdown of `repository`'s README.
 
     `card` is the bundle's own, of which all but the metadata stays; `measured` a Markdown section with metrics;
@@ -35,15 +42,23 @@ def published_card(config: BundleConfig, terms: Terms, repository: str, *, card:
     parts = [metadata(config, terms), body]
     if measured and measured.strip():
         parts.append(_section("measured", measured.strip()))
-    parts += [_section("use", _use(repository)), _section("terms", _in_words(config, terms)),
-              _section("provenance", _provenance(config))]
+    parts += [
+        _section("use", _use(repository)),
+        _section("terms", _in_words(config, terms)),
+        _section("provenance", _provenance(config)),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def metadata(config: BundleConfig, terms: Terms) -> str:
     """What the Hub reads: licence, library and tags, between dashes."""
-    lines = [*licence_lines(terms), f"library_name: {LIBRARY}", "pipeline_tag: unconditional-image-generation", "tags:",
-             *(f"- {tag}" for tag in tags(config, terms))]
+    lines = [
+        *licence_lines(terms),
+        f"library_name: {LIBRARY}",
+        "pipeline_tag: unconditional-image-generation",
+        "tags:",
+        *(f"- {tag}" for tag in tags(config, terms)),
+    ]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -64,11 +79,13 @@ def tags(config: BundleConfig, terms: Terms) -> list[str]:
 
 
 def _use(repository: str) -> str:
-    return ("## Use\n\nWith the Labels4Free plug-in, which is on no package index:\n\n"
-            f"```\nl4f generate {repository} --seeds 0-7 --out pictures\n```\n\n"
-            "```python\nfrom l4f_plugin import Labels4FreePipeline\n\n"
-            f'pipeline = Labels4FreePipeline.from_pretrained("{repository}")\n'
-            "sample = pipeline.generate([7])[0]\nsample.picture().save(\"picture.png\")\n```")
+    return (
+        "## Use\n\nWith the Labels4Free plug-in, which is on no package index:\n\n"
+        f"```\nl4f generate {repository} --seeds 0-7 --out pictures\n```\n\n"
+        "```python\nfrom l4f_plugin import Labels4FreePipeline\n\n"
+        f'pipeline = Labels4FreePipeline.from_pretrained("{repository}")\n'
+        'sample = pipeline.generate([7])[0]\nsample.picture().save("picture.png")\n```'
+    )
 
 
 def _in_words(config: BundleConfig, terms: Terms) -> str:

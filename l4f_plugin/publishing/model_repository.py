@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..checkpoints.bundle import load_bundle, save_bundle
-from ..checkpoints.catalogue import resolve
-from ..checkpoints.config import read_config
-from ..checkpoints.files import open_plain, write_atomically, write_text
-from ..checkpoints.model_card import CARD_NAME
-from ..checkpoints.upload import Target, upload
+from ..bundles.bundle import load_bundle, save_bundle
+from ..bundles.catalogue import resolve
+from ..bundles.config import read_config
+from ..bundles.files import open_plain, write_atomically, write_text
+from ..bundles.model_card import CARD_NAME
 from ..errors import UserError
+from ..hub.upload import Target, upload
 from .card import SAMPLES_NAME, published_card
 from .samples import draw_samples
 from .terms import Declared, Terms, terms_of
@@ -40,8 +40,9 @@ class Publication:
     turn: Turn = nullcontext
 
 
-def publish(name: str | Path, repository: str, publication: Publication | None = None,
-            report: Report = lambda message: None) -> str:
+def publish(
+    name: str | Path, repository: str, publication: Publication | None = None, report: Report = lambda message: None
+) -> str:
     """Creates or updates the model repository OWNER/NAME with a class; returns the address of its page.
 
     `name` is a class, the folder of a bundle or a repository. Raises `UserError` where the licence does not
@@ -56,8 +57,13 @@ def publish(name: str | Path, repository: str, publication: Publication | None =
         return upload(folder, target, replaced=REPLACED)
 
 
-def prepare(name: str | Path, repository: str, folder: Path, publication: Publication | None = None,
-            report: Report = lambda message: None) -> Terms:
+def prepare(
+    name: str | Path,
+    repository: str,
+    folder: Path,
+    publication: Publication | None = None,
+    report: Report = lambda message: None,
+) -> Terms:
     """Writes into the new or empty `folder` what `publish` would upload. Raises `UserError` as it does."""
     publication = publication or Publication()
     Target(repository)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..checkpoints.bundle import Bundle
+from ..bundles.bundle import Bundle
 from ..images import write_png
 from ..own_files import sheet_text
 from ..pipeline import Labels4FreePipeline

@@ -1,11 +1,11 @@
 """A Gradio Space made of a class: a folder that runs by itself, here or on the Hub.
 
-    README.md           what the Hub builds it by: Gradio, Python
-    app.py              starts the page; written beside it, as `space/app.txt`
-    requirements.txt    pinned; the plug-in itself is on no index and lies beside
-    l4f_plugin, l4f_ui  the packages, without what a demonstration must not have: training, commands, hosts, API
-    weights             the catalogue with its one class, and the bundle, or the revision it is fetched by
-    space.json          the class and the limits of a visitor
+README.md           what the Hub builds it by: Gradio, Python
+app.py              starts the page; written beside it, as `space/app.txt`
+requirements.txt    pinned; the plug-in itself is on no index and lies beside
+l4f_plugin, l4f_ui  the packages, without what a demonstration must not have: training, commands, hosts, API
+weights             the catalogue with its one class, and the bundle, or the revision it is fetched by
+space.json          the class and the limits of a visitor
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoints import records
-from ..checkpoints.catalogue import resolve
-from ..checkpoints.catalogue_file import CATALOGUE_NAME, REPOSITORY_ID, SCHEMA_VERSION
-from ..checkpoints.config import BundleConfig, read_config
-from ..checkpoints.files import storage_error, write_text
-from ..checkpoints.upload import Target, upload
+from ..bundles import records
+from ..bundles.catalogue import resolve
+from ..bundles.catalogue_file import CATALOGUE_NAME, REPOSITORY_ID, SCHEMA_VERSION
+from ..bundles.config import BundleConfig, read_config
+from ..bundles.files import storage_error, write_text
 from ..errors import UserError
+from ..hub.upload import Target, upload
 from .card import SAMPLES_NAME, licence_lines
 from .model_repository import Publication, Report, Turn, new_folder, prepare
 from .terms import Declared, Terms, terms_of
@@ -34,8 +34,14 @@ from .terms import Declared, Terms, terms_of
 PYTHON_VERSION = "3.10.13"
 """A release that ZeroGPU offers; everything in `REQUIREMENTS` has wheels for it."""
 GRADIO_VERSION = "6.31.0"
-REQUIREMENTS = ("torch==2.13.0", "numpy==2.2.6", "pillow==12.3.0", "safetensors==0.8.0", "huggingface-hub==2.4.0",
-                f"gradio=={GRADIO_VERSION}")
+REQUIREMENTS = (
+    "torch==2.13.0",
+    "numpy==2.2.6",
+    "pillow==12.3.0",
+    "safetensors==0.8.0",
+    "huggingface-hub==2.4.0",
+    f"gradio=={GRADIO_VERSION}",
+)
 # What a visitor must not reach is not there.
 LEFT_OUT = {
     "l4f_plugin": ("training", "datasets", "evaluation", "commands", "publishing", "cli.py", "__main__.py"),
@@ -60,8 +66,9 @@ class SpaceOptions:
     turn: Turn = nullcontext
 
 
-def publish_space(name: str | Path, space: str, options: SpaceOptions | None = None,
-                  report: Report = lambda message: None) -> str:
+def publish_space(
+    name: str | Path, space: str, options: SpaceOptions | None = None, report: Report = lambda message: None
+) -> str:
     """Creates or updates the Space OWNER/NAME with a class; returns its address. Raises `UserError`."""
     options = options or SpaceOptions()
     target = Target(space, "space", options.private)
@@ -72,8 +79,13 @@ def publish_space(name: str | Path, space: str, options: SpaceOptions | None = N
         return upload(folder, target, replaced=("l4f_plugin/*", "l4f_ui/*", "weights/*"))
 
 
-def prepare_space(name: str | Path, space: str, folder: Path, options: SpaceOptions | None = None,
-                  report: Report = lambda message: None) -> None:
+def prepare_space(
+    name: str | Path,
+    space: str,
+    folder: Path,
+    options: SpaceOptions | None = None,
+    report: Report = lambda message: None,
+) -> None:
     """Writes into the new or empty `folder` what `publish_space` would upload. Raises `UserError`."""
     options = options or SpaceOptions()
     Target(space, "space")
@@ -82,8 +94,10 @@ def prepare_space(name: str | Path, space: str, folder: Path, options: SpaceOpti
     config = read_config(source)
     terms = terms_of(config, source, options.declared)
     if "alpha.safetensors" not in config.files or options.declared.without_masks:
-        raise UserError(f"{config.class_name} has no masks that could be shown; learn them with: "
-                        f"l4f learn-masks {config.class_name}.")
+        raise UserError(
+            f"{config.class_name} has no masks that could be shown; learn them with: "
+            f"l4f learn-masks {config.class_name}."
+        )
     pinned = None if options.copy else _pinned(name, source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +105,13 @@ def prepare_space(name: str | Path, space: str, folder: Path, options: SpaceOpti
             _copy_package(package, folder / package)
         if pinned is None:
             (folder / "weights").mkdir()
-            prepare(source, space, folder / "weights" / config.class_name,
-                    Publication(options.declared, device=options.device, turn=options.turn), report)
+            prepare(
+                source,
+                space,
+                folder / "weights" / config.class_name,
+                Publication(options.declared, device=options.device, turn=options.turn),
+                report,
+            )
             (folder / "weights" / config.class_name / SAMPLES_NAME).unlink()
         _write_catalogue(folder / "weights", config, terms, pinned)
         for file, content in terms.files.items():
@@ -135,8 +154,12 @@ def _copy_package(package: str, target: Path) -> None:
 
 
 def _write_catalogue(weights: Path, config: BundleConfig, terms: Terms, pinned: tuple[str, str] | None) -> None:
-    described: dict[str, object] = {"title": config.title, "resolution": config.generator.resolution,
-                                    "licence": terms.licence, "alpha": True}
+    described: dict[str, object] = {
+        "title": config.title,
+        "resolution": config.generator.resolution,
+        "licence": terms.licence,
+        "alpha": True,
+    }
     described |= {"repository": pinned[0], "revision": pinned[1]} if pinned else {"folder": config.class_name}
     weights.mkdir(exist_ok=True)
     table = {"schema_version": SCHEMA_VERSION, "classes": {config.class_name: described}}
@@ -159,17 +182,47 @@ def _write_licence(folder: Path) -> None:
 
 def _readme(config: BundleConfig, terms: Terms, pinned: tuple[str, str] | None) -> str:
     front = [
-        f"title: {json.dumps(f'Labels4Free: {config.title}')}", "emoji: ✂️", "colorFrom: indigo", "colorTo: gray",
-        "sdk: gradio", f"sdk_version: {GRADIO_VERSION}", f'python_version: "{PYTHON_VERSION}"', "app_file: app.py",
-        "pinned: false", *licence_lines(terms), "tags:", "- labels4free", *(f"- {tag}" for tag in terms.tags),
+        f"title: {json.dumps(f'Labels4Free: {config.title}')}",
+        "emoji: ✂️",
+        "colorFrom: indigo",
+        "colorTo: gray",
+        "sdk: gradio",
+        f"sdk_version: {GRADIO_VERSION}",
+        f'python_version: "{PYTHON_VERSION}"',
+        "app_file: app.py",
+        "pinned: false",
+        *licence_lines(terms),
+        "tags:",
+        "- labels4free",
+        *(f"- {tag}" for tag in terms.tags),
     ]
     front += ["models:", f"- {pinned[0]}"] if pinned else []
-    where = (f"from [{pinned[0]}](https://huggingface.co/{pinned[0]}), revision `{pinned[1]}`" if pinned
-             else f"in `weights/{config.class_name}`, where its README tells how they came about")
-    return "\n".join([
-        "---", *front, "---", "", f"# {config.title}", "",
-        "Pictures with soft masks, and new backgrounds for them, drawn by Labels4Free.", "",
-        f"- Weights: {where}", f"- Licence of the weights: {terms.licence}",
-        f"- Source of the weights: {config.source}", "- Licence of the program: Apache-2.0, see `LICENSE`", "",
-        "Run it on your own computer:", "",
-        "```", "pip install -r requirements.txt", "python app.py", "```", ""])
+    where = (
+        f"from [{pinned[0]}](https://huggingface.co/{pinned[0]}), revision `{pinned[1]}`"
+        if pinned
+        else f"in `weights/{config.class_name}`, where its README tells how they came about"
+    )
+    return "\n".join(
+        [
+            "---",
+            *front,
+            "---",
+            "",
+            f"# {config.title}",
+            "",
+            "Pictures with soft masks, and new backgrounds for them, drawn by Labels4Free.",
+            "",
+            f"- Weights: {where}",
+            f"- Licence of the weights: {terms.licence}",
+            f"- Source of the weights: {config.source}",
+            "- Licence of the program: Apache-2.0, see `LICENSE`",
+            "",
+            "Run it on your own computer:",
+            "",
+            "```",
+            "pip install -r requirements.txt",
+            "python app.py",
+            "```",
+            "",
+        ]
+    )

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoints.config import BundleConfig
-from ..checkpoints.files import open_plain
-from ..checkpoints.model_card import read_model_card
+from ..bundles.config import BundleConfig
+from ..bundles.files import open_plain
+from ..bundles.model_card import read_model_card
 from ..errors import UserError
 
 UNKNOWN = "unknown"
@@ -87,26 +87,36 @@ def terms_of(config: BundleConfig, folder: Path, declared: Declared) -> Terms:
     if _NVIDIA.search(origin):
         files.setdefault(LICENCE_FILE, _nvidia_text(origin))
         if "nvidia" not in licence.lower():
-            raise UserError(f"{config.class_name} comes from weights by NVIDIA, whose terms stay with it: it cannot "
-                            f"be published as {licence}; leave the licence of the bundle as it was.")
+            raise UserError(
+                f"{config.class_name} comes from weights by NVIDIA, whose terms stay with it: it cannot "
+                f"be published as {licence}; leave the licence of the bundle as it was."
+            )
         return Terms(licence, ("non-commercial", "nvidia-source-code-license"), files)
     if _ATTRIBUTION.search(licence) and ATTRIBUTION_FILE not in files and not _credits(folder):
-        raise NotDeclared("attribution", f"{licence} asks for attribution and nothing in {config.class_name} gives it; "
-                          f"name whose work it is made of with --attribution TEXT, or put {ATTRIBUTION_FILE} beside "
-                          "its config.json.")
+        raise NotDeclared(
+            "attribution",
+            f"{licence} asks for attribution and nothing in {config.class_name} gives it; "
+            f"name whose work it is made of with --attribution TEXT, or put {ATTRIBUTION_FILE} beside "
+            "its config.json.",
+        )
     return Terms(licence, ("non-commercial",) if _NON_COMMERCIAL.search(licence) else (), files)
 
 
 def _licence(config: BundleConfig, declared: Declared) -> str:
     known = config.licence.strip().lower() not in (UNKNOWN, "other", "none", "")
     if known and declared.licence and declared.licence.strip().lower() != config.licence.lower():
-        raise UserError(f"{config.class_name} is under {config.licence} already, which --declare-licence does not "
-                        "change; leave that option out.")
+        raise UserError(
+            f"{config.class_name} is under {config.licence} already, which --declare-licence does not "
+            "change; leave that option out."
+        )
     if known:
         return config.licence
     if not declared.licence or declared.licence.strip().lower() == UNKNOWN:
-        raise NotDeclared("licence", f"The licence of {config.class_name} is unknown, so it may not be passed on; if "
-                          "you know it, say which it is with --declare-licence, such as --declare-licence CC0-1.0.")
+        raise NotDeclared(
+            "licence",
+            f"The licence of {config.class_name} is unknown, so it may not be passed on; if "
+            "you know it, say which it is with --declare-licence, such as --declare-licence CC0-1.0.",
+        )
     return declared.licence.strip()
 
 
@@ -116,13 +126,19 @@ def _check_masks(config: BundleConfig, declared: Declared) -> None:
     name = config.class_name
     instead = f"learn masks of your own with `l4f learn-masks {name} --again`, or publish it with --without-masks"
     if config.alpha_origin == "imported":
-        raise NotDeclared("foreign_masks", f"The masks of {name} were imported from a checkpoint in the Labels4Free "
-                          f"authors' layout, which has no licence and may not be passed on; {instead}.")
+        raise NotDeclared(
+            "foreign_masks",
+            f"The masks of {name} were imported from a checkpoint in the Labels4Free "
+            f"authors' layout, which has no licence and may not be passed on; {instead}.",
+        )
     # Before the origin was recorded: an imported network never had a learned background with it.
     learned = config.alpha_origin == "learned" or "background.safetensors" in config.files
     if not learned and not declared.own_masks:
-        raise NotDeclared("masks", f"Nothing tells where the masks of {name} come from; if you learned them yourself, "
-                          f"say so with --own-masks, otherwise {instead}.")
+        raise NotDeclared(
+            "masks",
+            f"Nothing tells where the masks of {name} come from; if you learned them yourself, "
+            f"say so with --own-masks, otherwise {instead}.",
+        )
 
 
 def _own_files(folder: Path) -> dict[str, bytes]:

@@ -69,9 +69,7 @@ class AlphaTrainer:
             groups.append({"params": list(self.background.parameters()), "lr": settings.background_learning_rate})
         self.alpha_optimizer = torch.optim.Adam(groups, betas=settings.alpha_betas)
         self.discriminator_optimizer = torch.optim.Adam(
-            self.discriminator.parameters(),
-            lr=settings.discriminator_learning_rate,
-            betas=settings.discriminator_betas,
+            self.discriminator.parameters(), lr=settings.discriminator_learning_rate, betas=settings.discriminator_betas
         )
         self.rounds = 0
         self.mean_area = 0.5
@@ -100,8 +98,13 @@ class AlphaTrainer:
             fake, _ = self._composite()
             real = self._real_batch()
         return teach_discriminator(
-            self.discriminator, self.discriminator_optimizer, real, fake,
-            r1_weight=settings.r1_weight, r1_interval=settings.r1_interval, rounds=self.rounds,
+            self.discriminator,
+            self.discriminator_optimizer,
+            real,
+            fake,
+            r1_weight=settings.r1_weight,
+            r1_interval=settings.r1_interval,
+            rounds=self.rounds,
         ).metrics
 
     def _update_alpha(self) -> dict[str, float]:
@@ -224,6 +227,4 @@ def shift_at_random(images: Tensor, reach: int, random: torch.Generator) -> Tens
     count, _, height, width = images.shape
     padded = functional.pad(images, (reach,) * 4, mode="replicate")
     offsets = torch.randint(0, 2 * reach + 1, (count, 2), generator=random).tolist()
-    return torch.stack(
-        [padded[i, :, top : top + height, left : left + width] for i, (top, left) in enumerate(offsets)]
-    )
+    return torch.stack([padded[i, :, top : top + height, left : left + width] for i, (top, left) in enumerate(offsets)])

@@ -10,24 +10,14 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.bundle import load_bundle
-from ..checkpoints.config import BundleConfig, read_config
-from ..checkpoints.files import remove
-from ..checkpoints.folders import masks_folder
-from ..checkpoints.model_card import write_model_card
+from ..bundles.bundle import load_bundle
+from ..bundles.config import BundleConfig, read_config
+from ..bundles.files import remove
+from ..bundles.folders import masks_folder
+from ..bundles.model_card import write_model_card
 from ..errors import UserError
 from ..runtime import CancelToken, choose_device
-from .installed import (
-    Progress,
-    Turn,
-    alone,
-    enough_memory,
-    in_words,
-    put_in_place,
-    run_folder,
-    source_of,
-    target_of,
-)
+from .installed import Progress, Turn, alone, enough_memory, in_words, put_in_place, run_folder, source_of, target_of
 from .precision import fastest_dtype
 from .recipes import AlphaSettings
 from .runs import BUNDLE_FOLDER, alpha_trainer, train_alpha
@@ -45,8 +35,9 @@ def settings_for(config: BundleConfig, device: torch.device) -> AlphaSettings:
     return dataclasses.replace(recipe, batch_size=batch, feature_dtype=fastest_dtype(device))
 
 
-def estimate_seconds(name: str, device: str | None = None, cancel: CancelToken | None = None,
-                     turn: Turn = nullcontext) -> float:
+def estimate_seconds(
+    name: str, device: str | None = None, cancel: CancelToken | None = None, turn: Turn = nullcontext
+) -> float:
     """About how long `learn_masks` takes here, from a few measured steps that are thrown away.
 
     The time that `turn` takes does not count. Raises `UserError` as `learn_masks` does, and `Cancelled` between steps.
@@ -71,10 +62,18 @@ def _measure(source: Path, settings: AlphaSettings, device: torch.device, cancel
     return settings.steps * (usual + penalty / settings.r1_interval)
 
 
-def learn_masks(name: str, *, device: str | None = None, again: bool = False, settings: AlphaSettings | None = None,
-                report: Callable[[str], None] = print, progress: Progress | None = None,
-                cancel: CancelToken | None = None, save_seconds: float = 60.0,
-                turn: Turn = nullcontext) -> Path | None:
+def learn_masks(
+    name: str,
+    *,
+    device: str | None = None,
+    again: bool = False,
+    settings: AlphaSettings | None = None,
+    report: Callable[[str], None] = print,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    save_seconds: float = 60.0,
+    turn: Turn = nullcontext,
+) -> Path | None:
     """Learns masks for a class and puts them into its bundle; the bundle's folder, or None when stopped before.
 
     A class from the `weights` folder or the Hub's cache gets a bundle of its own in the models folder, which then
@@ -93,14 +92,32 @@ def learn_masks(name: str, *, device: str | None = None, again: bool = False, se
             if not run.exists():
                 seconds = _measure(source, settings, place, token, turn)
                 report(f"Learning masks takes {in_words(seconds)} on this device.")
-            finished = train_alpha(source, run, settings, device=place, report=report, save_seconds=save_seconds,
-                                   cancelled=lambda: token.cancelled, progress=progress, turn=turn)
+            finished = train_alpha(
+                source,
+                run,
+                settings,
+                device=place,
+                report=report,
+                save_seconds=save_seconds,
+                cancelled=lambda: token.cancelled,
+                progress=progress,
+                turn=turn,
+            )
         if not finished:
             return None
         bundle = load_bundle(run / BUNDLE_FOLDER, with_discriminator=True)
         bundle.config = dataclasses.replace(bundle.config, alpha_threshold=LEARNED_THRESHOLD)
-        put_in_place(bundle, name, target, write_model_card(bundle.config, (
-            f"The masks were learned on this generator by Labels4Free's default recipe: {settings.steps} steps of "
-            f"{settings.batch_size} pictures, without a data set.")))
+        put_in_place(
+            bundle,
+            name,
+            target,
+            write_model_card(
+                bundle.config,
+                (
+                    "The masks were learned on this generator by Labels4Free's default recipe: "
+                    f"{settings.steps} steps of {settings.batch_size} pictures, without a data set."
+                ),
+            ),
+        )
         remove(run)
     return target

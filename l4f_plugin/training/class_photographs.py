@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.bundle import load_bundle
-from ..checkpoints.config import BundleConfig, read_config
-from ..checkpoints.files import remove
-from ..checkpoints.folders import photographs_folder
-from ..checkpoints.model_card import read_model_card, write_model_card
+from ..bundles.bundle import load_bundle
+from ..bundles.config import BundleConfig, read_config
+from ..bundles.files import remove
+from ..bundles.folders import photographs_folder
+from ..bundles.model_card import read_model_card, write_model_card
 from ..errors import UserError
 from ..runtime import CancelToken, choose_device
 from .installed import Progress, Turn, alone, enough_memory, put_in_place, run_folder, source_of, target_of
@@ -27,13 +27,22 @@ STUDENT_FILE = "student.safetensors"
 def settings_for(config: BundleConfig, device: torch.device) -> StudentSettings:
     """The student's recipe for pictures of this class, in the precision that is fastest on `device`."""
     return StudentSettings(
-        resolution=student_resolution(config.generator.resolution), feature_dtype=fastest_dtype(device))
+        resolution=student_resolution(config.generator.resolution), feature_dtype=fastest_dtype(device)
+    )
 
 
-def learn_photographs(name: str, *, device: str | None = None, again: bool = False,
-                      settings: StudentSettings | None = None, report: Callable[[str], None] = print,
-                      progress: Progress | None = None, cancel: CancelToken | None = None, save_seconds: float = 60.0,
-                      turn: Turn = nullcontext) -> Path | None:
+def learn_photographs(
+    name: str,
+    *,
+    device: str | None = None,
+    again: bool = False,
+    settings: StudentSettings | None = None,
+    report: Callable[[str], None] = print,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    save_seconds: float = 60.0,
+    turn: Turn = nullcontext,
+) -> Path | None:
     """Teaches a class to find its object in photographs; the bundle's folder, or None when stopped before.
 
     The class draws pictures first, then a segmenter learns from them before other backgrounds. `again` replaces a
@@ -44,15 +53,26 @@ def learn_photographs(name: str, *, device: str | None = None, again: bool = Fal
     place, source = choose_device(device), source_of(name)
     config, token = read_config(source), cancel or CancelToken()
     if STUDENT_FILE in config.files and not again:
-        raise UserError(f"{name} has a photo segmenter already; let it teach a better one with: "
-                        f"l4f learn-photographs {name} --again.")
+        raise UserError(
+            f"{name} has a photo segmenter already; let it teach a better one with: "
+            f"l4f learn-photographs {name} --again."
+        )
     settings = settings or settings_for(config, place)
     networks = ("generator", "alpha", "student")
     target, run = target_of(name, source), run_folder(photographs_folder(), name, config, networks, settings)
     with alone(name, target, run):
         with enough_memory(f"learning photographs for {name}", settings.batch_size):
-            finished = train_student(source, run, settings, device=place, report=report, save_seconds=save_seconds,
-                                     cancelled=lambda: token.cancelled, progress=progress, turn=turn)
+            finished = train_student(
+                source,
+                run,
+                settings,
+                device=place,
+                report=report,
+                save_seconds=save_seconds,
+                cancelled=lambda: token.cancelled,
+                progress=progress,
+                turn=turn,
+            )
         if not finished:
             return None
         bundle = load_bundle(run / BUNDLE_FOLDER, with_discriminator=True)
@@ -63,7 +83,9 @@ def learn_photographs(name: str, *, device: str | None = None, again: bool = Fal
 
 def _card(config: BundleConfig, source: Path, settings: StudentSettings) -> str:
     """The class's card, and how its segmenter came about; a new one where that replaces what the old may tell of."""
-    notes = ("The segmenter of photographs was trained by Labels4Free on pictures that this class drew itself: "
-             f"{settings.steps:,} steps of {settings.batch_size} pictures, put together from {settings.pictures:,}.")
+    notes = (
+        "The segmenter of photographs was trained by Labels4Free on pictures that this class drew itself: "
+        f"{settings.steps:,} steps of {settings.batch_size} pictures, put together from {settings.pictures:,}."
+    )
     card = None if STUDENT_FILE in read_config(source).files else read_model_card(source)
     return f"{card.rstrip()}\n\n{notes}\n" if card else write_model_card(config, notes)

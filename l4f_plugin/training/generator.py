@@ -117,8 +117,13 @@ class GeneratorTrainer:
             fake = self.generator.synthesis(self._draw_styles(), self._draw_noise()).image
         real = self._augment(self._real_batch())
         verdict = teach_discriminator(
-            self.discriminator, self.discriminator_optimizer, real, self._augment(fake),
-            r1_weight=settings.r1_weight, r1_interval=settings.r1_interval, rounds=self.rounds,
+            self.discriminator,
+            self.discriminator_optimizer,
+            real,
+            self._augment(fake),
+            r1_weight=settings.r1_weight,
+            r1_interval=settings.r1_interval,
+            rounds=self.rounds,
         )
         metrics = verdict.metrics | {
             "real_logits": verdict.real_logits.mean().item(),

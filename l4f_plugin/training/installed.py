@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from ..checkpoints import catalogue, records
-from ..checkpoints.bundle import Bundle, save_bundle
-from ..checkpoints.catalogue_file import REPOSITORY_ID
-from ..checkpoints.config import CLASS_NAME, CONFIG_NAME, BundleConfig
-from ..checkpoints.download import lock_file
-from ..checkpoints.folders import models_folder
-from ..checkpoints.hub_errors import stand_in
-from ..checkpoints.locks import lock
+from ..bundles import catalogue, records
+from ..bundles.bundle import Bundle, save_bundle
+from ..bundles.catalogue_file import REPOSITORY_ID
+from ..bundles.config import CLASS_NAME, CONFIG_NAME, BundleConfig
+from ..bundles.folders import models_folder
+from ..bundles.locks import lock
 from ..errors import UserError
+from ..hub.download import lock_file
+from ..hub.hub_errors import stand_in
 from ..runtime import OutOfMemory, out_of_memory_in_words
 
 Progress = Callable[[int, int, str], None]
@@ -55,8 +55,10 @@ def run_folder(runs: Path, name: str, config: BundleConfig, networks: tuple[str,
 
 def alone(name: str, target: Path, run: Path) -> AbstractContextManager:
     """Held while the class learns. Raises `UserError` where another program changes the class or goes on with `run`."""
-    return lock(lock_file(target.name) if target.parent == models_folder() else run.with_suffix(".lock"), refusal=(
-        f"{name} is being trained, or installed, by another program; wait for it."))
+    return lock(
+        lock_file(target.name) if target.parent == models_folder() else run.with_suffix(".lock"),
+        refusal=(f"{name} is being trained, or installed, by another program; wait for it."),
+    )
 
 
 def put_in_place(bundle: Bundle, name: str, target: Path, model_card: str) -> None:
@@ -75,8 +77,10 @@ def enough_memory(learning: str, batch_size: int) -> Iterator[None]:
         with out_of_memory_in_words():
             yield
     except OutOfMemory:
-        raise UserError(f"Memory ran out while {learning} in batches of {batch_size} pictures; close other programs "
-                        "that use the device, or choose the device cpu.") from None
+        raise UserError(
+            f"Memory ran out while {learning} in batches of {batch_size} pictures; close other programs "
+            "that use the device, or choose the device cpu."
+        ) from None
 
 
 def in_words(seconds: float) -> str:

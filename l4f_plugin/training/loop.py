@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from ..checkpoints.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
+from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
 from ..own_files import free_stem, sheet_text
@@ -31,8 +31,11 @@ STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
 DIVERGED_FILE = "diverged"
-_REMEDIES = {"learning_rate": "a lower learning rate (--learning-rate)", "r1_weight": "more R1 (--r1-weight)",
-             "feature_dtype": "float32 (--dtype)"}
+_REMEDIES = {
+    "learning_rate": "a lower learning rate (--learning-rate)",
+    "r1_weight": "more R1 (--r1-weight)",
+    "feature_dtype": "float32 (--dtype)",
+}
 
 
 class Trainer(Protocol):
@@ -66,8 +69,10 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     try:
         demand_finite(tensors.values())
     except Diverged:
-        raise UserError(f"{path} holds values that are not finite, since its training diverged; remove that folder, or "
-                        "choose another --out, and start with a lower learning rate.") from None
+        raise UserError(
+            f"{path} holds values that are not finite, since its training diverged; remove that folder, or "
+            "choose another --out, and start with a lower learning rate."
+        ) from None
     state = unflatten_state(tensors, metadata["state"])
     settings = trainer.state()["settings"]
     different = sorted(name for name in settings if state["settings"].get(name) != settings[name])

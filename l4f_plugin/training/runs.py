@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
-from ..checkpoints.config import BundleConfig, is_written_by_us, read_config
-from ..checkpoints.files import check_replaceable
-from ..checkpoints.folders import cache_folder
+from ..bundles.bundle import Bundle, load_bundle, save_bundle
+from ..bundles.config import BundleConfig, is_written_by_us, read_config
+from ..bundles.files import check_replaceable
+from ..bundles.folders import cache_folder
 from ..drawing import crop_of
 from ..errors import UserError
 from ..networks import Discriminator, Generator
@@ -161,9 +161,7 @@ def train_alpha(
     """
     check_run_folder(out)
     bundle = load_bundle(source, with_discriminator=True)
-    settings = dataclasses.replace(
-        settings, generator_sha256=bundle.config.files["generator.safetensors"].sha256
-    )
+    settings = dataclasses.replace(settings, generator_sha256=bundle.config.files["generator.safetensors"].sha256)
     real = None
     if settings.real_samples == "pictures":
         if folder is None:
@@ -223,8 +221,10 @@ def refine_alpha(
     bundle = load_bundle(source, with_discriminator=True)
     if bundle.alpha is None or bundle.student is None:
         missing, command = ("masks", "alpha") if bundle.alpha is None else ("photo segmenter", "student")
-        raise UserError(f"The class {bundle.config.class_name} has no {missing} to refine masks with; train it first: "
-                        f"l4f train {command}.")
+        raise UserError(
+            f"The class {bundle.config.class_name} has no {missing} to refine masks with; train it first: "
+            f"l4f train {command}."
+        )
     settings = dataclasses.replace(settings, networks_sha256=networks_digest(bundle, "generator", "alpha", "student"))
     trainer = RefinementTrainer(
         settings, bundle.generator, bundle.alpha, bundle.student, crop_of(bundle.config), device

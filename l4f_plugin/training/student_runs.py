@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.bundle import Bundle, load_bundle, save_bundle
+from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..errors import Cancelled, UserError
 from ..networks import Student
 from ..photos import coarse_alpha
@@ -48,8 +48,9 @@ def train_student(
         raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
     teacher = teacher or ("student" if bundle.student else "alpha")
     if getattr(bundle, teacher) is None:
-        raise UserError(f"The class {bundle.config.class_name} has no segmenter yet that could teach another; leave "
-                        "--teacher out.")
+        raise UserError(
+            f"The class {bundle.config.class_name} has no segmenter yet that could teach another; leave --teacher out."
+        )
     settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
     try:
         student = bundle.student if teacher == "student" else None
@@ -58,8 +59,17 @@ def train_student(
     except Cancelled:
         finished = False
     else:
-        finished = _train(settings, pictures, out, device, report, loop_options, lambda student: _save(
-            compared(dataclasses.replace(bundle, student=student), pictures, device), out / BUNDLE_FOLDER, report))
+        finished = _train(
+            settings,
+            pictures,
+            out,
+            device,
+            report,
+            loop_options,
+            lambda student: _save(
+                compared(dataclasses.replace(bundle, student=student), pictures, device), out / BUNDLE_FOLDER, report
+            ),
+        )
     if not finished:
         report("Stopped; the same command goes on from there.")
     return finished

@@ -43,8 +43,11 @@ def page(described: Mapping[str, Any]) -> str:
     """The page for an OpenAPI description."""
     information, paths = described["info"], described["paths"]
     links = "".join(f'<a href="#{path[1:]}"><code>{path}</code></a>' for path in paths)
-    sections = "".join(_operation(path, method, operation, described.get("components", {}).get("schemas", {}))
-                       for path, methods in paths.items() for method, operation in methods.items())
+    sections = "".join(
+        _operation(path, method, operation, described.get("components", {}).get("schemas", {}))
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(information["title"])}</title><style>{_STYLE}</style></head><body>
@@ -55,9 +58,11 @@ def page(described: Mapping[str, Any]) -> str:
 
 
 def _operation(path: str, method: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    parts = [f'<h2 id="{path[1:]}">{escape(operation["summary"])}</h2>',
-             f'<p><code><span class="method">{method.upper()}</span> {PREFIX}{path}</code></p>',
-             _paragraphs(operation["description"])]
+    parts = [
+        f'<h2 id="{path[1:]}">{escape(operation["summary"])}</h2>',
+        f'<p><code><span class="method">{method.upper()}</span> {PREFIX}{path}</code></p>',
+        _paragraphs(operation["description"]),
+    ]
     contents = operation.get("requestBody", {}).get("content", {})
     if contents:
         kinds = escape(text("http.docs.or").join(contents))
@@ -70,8 +75,11 @@ def _operation(path: str, method: str, operation: Mapping[str, Any], schemas: Ma
     good = answers["200"]["content"]
     parts.append(f"<p>{escape(text('http.docs.or').join(good))}</p>")
     parts.append(_table(dict(_answer_fields(good["application/json"]["schema"], schemas)), with_default=False))
-    failures = "".join(f"<tr><td>{status}</td><td>{escape(answer['description'])}</td></tr>"
-                       for status, answer in answers.items() if status != "200")
+    failures = "".join(
+        f"<tr><td>{status}</td><td>{escape(answer['description'])}</td></tr>"
+        for status, answer in answers.items()
+        if status != "200"
+    )
     parts.append(f"<h3>{escape(text('http.docs.failures'))}</h3><div class='scroll'><table>{failures}</table></div>")
     return "".join(parts)
 

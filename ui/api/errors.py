@@ -65,8 +65,11 @@ def _described(error: BaseException) -> tuple[str, str, Mapping[str, str]]:
         return error.code, str(error), {}
     if isinstance(error, HTTPException):
         code = next((code for code, status in STATUS.items() if status == error.status_code), "malformed")
-        return code, text(f"http.{code}") if code in ("not_found", "method_not_allowed") else text("http.malformed"), (
-            error.headers or {})
+        return (
+            code,
+            text(f"http.{code}") if code in ("not_found", "method_not_allowed") else text("http.malformed"),
+            (error.headers or {}),
+        )
     if isinstance(error, Cancelled):
         return "cancelled", text("job.stopped"), {}
     if isinstance(error, OutOfMemory):

@@ -28,7 +28,7 @@ def read(body: bytes, fields: tuple[str, ...] = ()) -> Any:
         for name in fields:
             value = values.get(name)
             if isinstance(value, str) and value.startswith(_MARK):
-                values[name] = _loads(long[int(value[len(_MARK):])])
+                values[name] = _loads(long[int(value[len(_MARK) :])])
     return values
 
 

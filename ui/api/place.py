@@ -37,4 +37,4 @@ class Place(BaseRoute):
 
     def _rest(self, path: str) -> str | None:
         """What follows our own path; None for the path of somebody else."""
-        return next((path[len(start):] for start in self._starts if f"{path}/".startswith(f"{start}/")), None)
+        return next((path[len(start) :] for start in self._starts if f"{path}/".startswith(f"{start}/")), None)

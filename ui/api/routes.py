@@ -39,8 +39,14 @@ _FAILURES = (400, 401, 403, 406, 408, 413, 415, 422, 503)
 
 def build(workspace: Workspace) -> FastAPI:
     """The API of a workspace, unguarded."""
-    api = FastAPI(title=text("http.title"), version=__version__, description=text("http.about"),
-                  docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    api = FastAPI(
+        title=text("http.title"),
+        version=__version__,
+        description=text("http.about"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
     for kind in (Refusal, UserError, HTTPException, Exception):
         api.add_exception_handler(kind, _answer)
     operations = _Routes(workspace)
@@ -58,13 +64,24 @@ def build(workspace: Workspace) -> FastAPI:
         page = documentation.page(api.openapi())
         return HTMLResponse(page, headers={"Content-Security-Policy": documentation.POLICY})
 
-    api.get("/classes", summary=text("http.classes"), description=text("http.classes_about"),
-            responses={200: {"model": ClassList}, **_failures(401, 403)})(operations.classes)
-    for name, takes, gives in (("generate", GenerateRequest, Generated), ("swap", SwapRequest, Swapped),
-                               ("segment", SegmentRequest, Segmented)):
-        api.post(f"/{name}", summary=text(f"http.{name}"), description=text(f"http.{name}_about"),
-                 responses={200: _pictures(gives), **_failures(*_FAILURES)},
-                 openapi_extra={"requestBody": _body(takes)})(getattr(operations, name))
+    api.get(
+        "/classes",
+        summary=text("http.classes"),
+        description=text("http.classes_about"),
+        responses={200: {"model": ClassList}, **_failures(401, 403)},
+    )(operations.classes)
+    for name, takes, gives in (
+        ("generate", GenerateRequest, Generated),
+        ("swap", SwapRequest, Swapped),
+        ("segment", SegmentRequest, Segmented),
+    ):
+        api.post(
+            f"/{name}",
+            summary=text(f"http.{name}"),
+            description=text(f"http.{name}_about"),
+            responses={200: _pictures(gives), **_failures(*_FAILURES)},
+            openapi_extra={"requestBody": _body(takes)},
+        )(getattr(operations, name))
     return api
 
 
@@ -210,9 +227,15 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _body(model: type[Model]) -> dict[str, Any]:
     """The two ways of sending a request: JSON with files in base64, a form with files as they are."""
     described = schema(model)
-    as_form = {**described, "properties": {
-        name: {"type": "string", "format": "binary", "description": part["description"]}
-        if name in model.files else part for name, part in described["properties"].items()}}
+    as_form = {
+        **described,
+        "properties": {
+            name: {"type": "string", "format": "binary", "description": part["description"]}
+            if name in model.files
+            else part
+            for name, part in described["properties"].items()
+        },
+    }
     content = {"application/json": {"schema": described}}
     if model.files:
         content["multipart/form-data"] = {"schema": as_form}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from l4f_plugin.checkpoints.likeness import stranger
+from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.images import INFOTEXT_KEY
 from l4f_plugin.provenance import recipe_of
@@ -46,8 +46,14 @@ def operation() -> type | None:
             if enable:  # operations that come before ours may make a new picture, without the text
                 setattr(pp, _NOTE, pp.image.info.get(INFOTEXT_KEY))
 
-        def process(self, pp: Any, enable: bool | None = False, class_name: str | None = None,
-                    result: str | None = None, **_: Any) -> None:
+        def process(
+            self,
+            pp: Any,
+            enable: bool | None = False,
+            class_name: str | None = None,
+            result: str | None = None,
+            **_: Any,
+        ) -> None:
             if enable:
                 cut_out(pp, class_name, result or RESULTS[0])
 
@@ -80,8 +86,9 @@ def _choices(gr: Any, compat: Any, choices: Any, named: Any) -> dict[str, Any]:
     engine = workspace().engine
     offered = compat.options([(entry.title, entry.name) for entry in engine.classes() if not entry.problem])
     return {
-        "class_name": gr.Dropdown(offered, value=engine.default_class(), elem_classes="l4f-wraps",
-                                  **named("host.extras_class")),
+        "class_name": gr.Dropdown(
+            offered, value=engine.default_class(), elem_classes="l4f-wraps", **named("host.extras_class")
+        ),
         "result": gr.Radio(choices("host.extras_result", RESULTS), value=RESULTS[0], **named("host.extras_wanted")),
     }
 

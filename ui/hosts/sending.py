@@ -45,8 +45,7 @@ def neighbours() -> list[Neighbour]:
 
 
 def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Handout], None]:
-    """Sends that kind of file by way of the host's paste buttons: a hidden one, pressed once a hidden picture is there.
-    """
+    """Sends such a file through the host's paste buttons: a hidden one, pressed once a hidden picture is there."""
 
     def connect(button: gr.Button, handout: Handout) -> None:
         name = f"l4f_{handout.panel}_{tab}"

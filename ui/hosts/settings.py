@@ -50,8 +50,9 @@ IDLE = Option("idle_seconds", 60, "Slider", {"minimum": 10, "maximum": LONGEST_I
 OUTPUT = Option("output_folder", "")
 OFFLINE = Option("offline", False)
 ALLOWED_HOSTS = Option("allowed_hosts", "")
-API_PIXELS = Option("api_megapixels", API_MEGAPIXELS, "Slider",
-                    {"minimum": 1, "maximum": LARGEST_MEGAPIXELS, "step": 1})
+API_PIXELS = Option(
+    "api_megapixels", API_MEGAPIXELS, "Slider", {"minimum": 1, "maximum": LARGEST_MEGAPIXELS, "step": 1}
+)
 OPTIONS = (DEFAULT_CLASS, DEVICE, PRECISION, MODELS, RELEASE, IDLE, OUTPUT, OFFLINE, ALLOWED_HOSTS, API_PIXELS)
 
 
@@ -66,8 +67,9 @@ def add_options() -> None:
     for option in OPTIONS:
         words = f"host.option.{option.name}"
         component = getattr(gr, option.component) if option.component else None
-        info = info_class(option.default, text(words), component, option.arguments or None,
-                          section=(SECTION, text("app.title")))
+        info = info_class(
+            option.default, text(words), component, option.arguments or None, section=(SECTION, text("app.title"))
+        )
         if hasattr(info, "info"):
             info = info.info(text(f"{words}_info"))
         options.add_option(option.key, info)

@@ -16,6 +16,4 @@ def workspace() -> Workspace:
     """Made at the first call. What changes classes is for a page that only its owner reaches."""
     apply_environment()
     private = host.is_private()
-    return Workspace(
-        HostEngine(), Outputs(output_folder), manages_classes=private, own_repositories=private
-    )
+    return Workspace(HostEngine(), Outputs(output_folder), manages_classes=private, own_repositories=private)

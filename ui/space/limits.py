@@ -59,8 +59,9 @@ class Doorkeeper:
         with self._lock:
             self._forget()
             shares = (1, self.limits.sessions_per_address)
-            records = [(self._records.setdefault(key, _Record()), share)
-                       for key, share in zip(visitor, shares, strict=True)]
+            records = [
+                (self._records.setdefault(key, _Record()), share) for key, share in zip(visitor, shares, strict=True)
+            ]
             self._check(records, pictures)
             now = self._clock()
             self._under_way += 1
@@ -85,8 +86,10 @@ class Doorkeeper:
             if record.under_way >= limits.requests_at_once * share:
                 raise UserError(text("space.too_many_at_once", limit=limits.requests_at_once))
             drawn = sum(count for _, count in record.asked)
-            if (len(record.asked) >= limits.requests_per_window * share
-                    or drawn + pictures > limits.pictures_per_window * share):
+            if (
+                len(record.asked) >= limits.requests_per_window * share
+                or drawn + pictures > limits.pictures_per_window * share
+            ):
                 wait = limits.window_seconds - (self._clock() - record.asked[0][0])
                 raise UserError(text("space.too_often", minutes=max(1, round(wait / 60))))
 

@@ -33,7 +33,7 @@ def start(folder: Path):
 
     zero_gpu.gpu_decorator()  # before anything imports torch
 
-    from l4f_plugin.checkpoints import catalogue
+    from l4f_plugin.bundles import catalogue
 
     from .. import server, texts
 
@@ -52,8 +52,17 @@ def start(folder: Path):
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
     names = (os.environ.get("SPACE_HOST", ""), *_OF_THE_HUB)
-    served = server.open_page(page, style(), host=host, port=port, names=names,
-                              uploads=server.STRANGERS_BYTES, embeddable=True, inbrowser=False,
-                              most_waiting=limits.waiting, max_file_size=UPLOADS)
+    served = server.open_page(
+        page,
+        style(),
+        host=host,
+        port=port,
+        names=names,
+        uploads=server.STRANGERS_BYTES,
+        embeddable=True,
+        inbrowser=False,
+        most_waiting=limits.waiting,
+        max_file_size=UPLOADS,
+    )
     threading.Thread(target=engine.warm_up, daemon=True).start()
     return page, served.address

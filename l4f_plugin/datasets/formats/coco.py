@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ...checkpoints.files import write_atomically
+from ...bundles.files import write_atomically
 from .. import run_length
 from ..export_plan import Plan
 from . import LabelledPicture, pictures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ...checkpoints.files import write_atomically
+from ...bundles.files import write_atomically
 from ..export_plan import Plan
 from . import pictures
 from .files import SingleFiles

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...checkpoints.files import write_atomically
+from ...bundles.files import write_atomically
 from ..export_plan import Plan
 from . import pictures
 from .files import SingleFiles

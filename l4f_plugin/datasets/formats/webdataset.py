@@ -12,7 +12,7 @@ import tarfile
 from contextlib import suppress
 from pathlib import Path
 
-from ...checkpoints.files import sha256_of, storage_error, write_atomically, write_text
+from ...bundles.files import sha256_of, storage_error, write_atomically, write_text
 from ..export_plan import SPLITS, Plan
 from ..shards import FileNote, records
 from . import LabelledPicture

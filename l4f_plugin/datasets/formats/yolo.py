@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...checkpoints.files import write_atomically, write_text
+from ...bundles.files import write_atomically, write_text
 from ..export_plan import Plan
 from ..outlines import polygon
 from . import LabelledPicture, pictures
@@ -49,7 +49,8 @@ def finish(folder: Path, plan: Plan) -> list[str]:
     """Writes where each split is. Training wants the first two: where one has no pictures, another stands in."""
     there = [split for split in plan.splits if next(pictures(folder, plan, split), None)]
     found = {split: split for split in there} | {
-        split: there[0] for split in ("train", "validation") if split not in there}
+        split: there[0] for split in ("train", "validation") if split not in there
+    }
     lines = [f"{key}: images/{found[split]}" for split, key in KEYS.items() if split in found]
     lines += ["names:", f"  0: {json.dumps(plan.source.name)}"]
     write_atomically(folder / DESCRIPTION_NAME, lambda path: write_text(path, "\n".join(lines) + "\n"))

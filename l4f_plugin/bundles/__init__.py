@@ -1,0 +1,1 @@
+"""A class on disk: its config and weights, read, written, listed, checked and removed."""

@@ -1,0 +1,258 @@
+"""A bundle: one folder with everything about an object class, checked when read, replaced in one step.
+
+    config.json                 what `config.py` describes
+    generator.safetensors       required
+    alpha.safetensors           masks; absent for a class that has none yet
+    background.safetensors      learned background, optional
+    discriminator.safetensors   to go on training, optional
+    student.safetensors         segmenter of photographs, optional
+    README.md                   model card with licence and provenance
+
+Weights may be stored in half precision; networks are always float32 in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import UserError, printable
+from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
+from .config import CONFIG_NAME, NETWORK_FILES, BundleConfig, WeightFile, is_written_by_us, read_config
+from .file_kinds import START_BYTES, foreign_kind
+from .files import open_plain, replace_folder, sha256_of, unreadable, write_text
+from .model_card import CARD_NAME, read_model_card, write_model_card
+from .tensor_files import open_tensors, save_tensors
+
+STORED_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+_AGAIN = "fetch the bundle again"
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+@dataclass
+class Bundle:
+    """An object class in memory. `generator.latent_avg` is set; networks are in eval mode, float32.
+
+    `model_card` is the text of the bundle's README; None asks for one made from the config. `folder` is where it was
+    read from.
+    """
+
+    config: BundleConfig
+    generator: Generator
+    alpha: AlphaNetwork | None = None
+    background: LearnedBackground | None = None
+    discriminator: Discriminator | None = None
+    student: Student | None = None
+    model_card: str | None = None
+    folder: Path | None = None
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that are there, by the name of their file without suffix."""
+        named = {
+            "generator": self.generator,
+            "alpha": self.alpha,
+            "background": self.background,
+            "discriminator": self.discriminator,
+            "student": self.student,
+        }
+        return {name: network for name, network in named.items() if network is not None}
+
+
+def load_bundle(folder: Path, *, with_discriminator: bool = False, device: torch.device | str = "cpu") -> Bundle:
+    """Reads a bundle and checks all of it: schema, types, bounds, sizes, hashes, names, shapes, dtypes
+    and that every value is finite.
+
+    The discriminator is read only `with_discriminator`, and is None where the bundle has none. Raises
+    `UserError` with one sentence on what is wrong and what to do.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    described = config.generator
+
+    def load(name: str, build: Callable[[], _Network]) -> _Network:
+        return _load_network(folder, config, name, build).to(device)
+
+    def stored(name: str) -> bool:
+        return f"{name}.safetensors" in config.files
+
+    generator = load("generator", lambda: Generator(described))
+    generator.latent_avg.copy_(torch.tensor(config.latent_avg))
+    alpha = background = student = None
+    if stored("alpha"):
+        alpha = load("alpha", lambda: AlphaNetwork(described.feature_channels, config.alpha_hidden_channels))
+    if stored("background"):
+        background = load(
+            "background", lambda: LearnedBackground(described.channels[4], described.num_styles, described.style_dim)
+        )
+    discriminator = load_discriminator(folder, device=device) if with_discriminator else None
+    if config.student and stored("student"):
+        student = load("student", lambda: Student(config.student))
+    return Bundle(config, generator, alpha, background, discriminator, student, read_model_card(folder), folder)
+
+
+def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> Discriminator | None:
+    """The discriminator of a bundle alone, checked as `load_bundle` does; None where the bundle has none."""
+    config = read_config(folder)
+    if not config.discriminator or DISCRIMINATOR_FILE not in config.files:
+        return None
+    return _load_network(folder, config, "discriminator", lambda: Discriminator(config.discriminator)).to(device)
+
+
+def _load_network(folder: Path, config: BundleConfig, name: str, build: Callable[[], _Network]) -> _Network:
+    path = folder / f"{name}.safetensors"
+    verify_file(path, config.files.get(path.name))
+    network = _unfilled(build)
+    tensors = _checked_tensors(path, {key: tuple(t.shape) for key, t in network.state_dict().items()})
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
+
+
+def build_network(build: Callable[[], _Network], tensors: Mapping[str, torch.Tensor]) -> _Network:
+    """Makes a network around `tensors` (a complete state dict) without drawing weights first."""
+    network = _unfilled(build)
+    network.load_state_dict(dict(tensors), strict=True, assign=True)
+    return network.eval()
+
+
+class _NoDrawing(TorchFunctionMode):
+    """Memory as it comes where a network draws weights: they are replaced at once.
+
+    The meta device would do the same, but its first use imports torch's compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return (torch.empty if function is torch.randn else function)(*args, **(kwargs or {}))
+
+
+def _unfilled(build: Callable[[], _Network]) -> _Network:
+    with _NoDrawing():
+        return build()
+
+
+def _checked_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """The tensors of a verified weight file as float32, once they are as `shapes` asks and finite."""
+    with open_tensors(path, _AGAIN) as file:
+        _check_header(path, file, shapes)
+        tensors = {name: _owned_float32(file.get_tensor(name)) for name in shapes}
+    for name, values in tensors.items():
+        if not is_finite(values):
+            raise UserError(f"{path} holds values in {name} that are not finite; {_AGAIN}.")
+    return tensors
+
+
+def verify_file(path: Path, expected: WeightFile | None) -> None:
+    """Checks presence, size and hash of a weight file. Raises `UserError`."""
+    if expected is None:
+        raise UserError(f"{path.parent / CONFIG_NAME} does not list {path.name}; {_AGAIN}.")
+    try:
+        with open_plain(path) as file:
+            start, size = file.read(START_BYTES), os.fstat(file.fileno()).st_size
+        if size != expected.bytes:
+            if kind := foreign_kind(start, size):
+                raise UserError(f"{path} is {kind}.")
+            raise UserError(
+                f"{path} is {size} bytes long instead of {expected.bytes}, perhaps a download was cut short; {_AGAIN}."
+            )
+        if sha256_of(path) != expected.sha256:
+            raise UserError(f"{path} is not the file {CONFIG_NAME} lists (its sha256 differs); {_AGAIN}.")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing, perhaps it was renamed; put it back or {_AGAIN}.") from None
+    except OSError as error:
+        raise unreadable(error, path) from error
+
+
+def _check_header(path: Path, file: safe_open, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    names = set(file.keys())
+    for kind, wrong in (("lacks", shapes.keys() - names), ("holds the unknown", names - shapes.keys())):
+        if wrong:
+            tensor = printable(min(wrong))
+            raise UserError(f"{path} {kind} tensor {tensor}, it belongs to another network; {_AGAIN}.")
+    for name, shape in shapes.items():
+        piece = file.get_slice(name)
+        if tuple(piece.get_shape()) != shape:
+            raise UserError(
+                f"{path} holds {name} with shape {list(piece.get_shape())} where {CONFIG_NAME} "
+                f"asks for {list(shape)}; {_AGAIN}."
+            )
+        if piece.get_dtype() not in STORED_DTYPES:
+            raise UserError(
+                f"{path} holds {name} as {piece.get_dtype()}, which is none of "
+                f"{', '.join(STORED_DTYPES)}; convert it again."
+            )
+
+
+def _owned_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """A float32 copy that does not point into the mapped file."""
+    return tensor.clone() if tensor.dtype == torch.float32 else tensor.float()
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity (both travel through minimum and maximum)."""
+    return not tensor.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
+
+
+def save_bundle(
+    bundle: Bundle, folder: Path, *, dtype: torch.dtype | None = None, model_card: str | None = None
+) -> BundleConfig:
+    """Writes a bundle in one step: whatever happens, `folder` holds the old bundle or the new one.
+
+    `dtype` float16 or float32; None stores a tensor as float16 where that loses nothing, else as float32.
+    Tensors that float16 cannot hold stay float32. `model_card` is the README, by default the one that the
+    bundle came with or one made from its config. A folder that holds something else than a bundle is left
+    alone. Returns the config as written: architecture and `latent_avg` are the networks' own.
+    Raises `UserError` (full disk, path under a file, values that are not finite).
+    """
+    if dtype not in (None, torch.float16, torch.float32):
+        raise ValueError(f"bundles are stored as float16 or float32, not {dtype}")
+    networks = bundle.networks()
+    for name, network in networks.items():
+        for tensor, values in network.state_dict().items():
+            if not is_finite(values.detach().float()):
+                raise UserError(
+                    f"The {name} holds values in {tensor} that are not finite and was not saved; "
+                    "go back to an earlier state."
+                )
+    config = replace(
+        bundle.config,
+        generator=bundle.generator.config,
+        discriminator=bundle.discriminator.config if bundle.discriminator else None,
+        student=bundle.student.config if bundle.student else None,
+        latent_avg=tuple(bundle.generator.latent_avg.detach().float().tolist()),
+        alpha_hidden_channels=(
+            bundle.alpha.projections[0].out_channels if bundle.alpha else bundle.config.alpha_hidden_channels
+        ),
+    )
+
+    config.to_json()  # complains now rather than after the weights are written
+
+    def write(target: Path) -> None:
+        nonlocal config
+        files = {}
+        for name, network in networks.items():
+            path = target / f"{name}.safetensors"
+            save_tensors({key: _stored(value, dtype) for key, value in network.state_dict().items()}, path)
+            files[path.name] = WeightFile(path.stat().st_size, sha256_of(path))
+        config = replace(config, files=files)
+        write_text(target / CONFIG_NAME, config.to_json())
+        write_text(target / CARD_NAME, model_card or bundle.model_card or write_model_card(config))
+
+    replace_folder(Path(folder), write, is_ours=is_written_by_us, ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES))
+    return config
+
+
+def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    full = tensor.detach().to("cpu", torch.float32)
+    half = full.half()
+    back = half.float()
+    if dtype == torch.float32 or not is_finite(back):
+        return full
+    return half if dtype == torch.float16 or torch.equal(back, full) else full

@@ -1,0 +1,265 @@
+"""Files on disk: atomic writes, hashes, and the words for what the system refuses. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fnmatch
+import glob
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from safetensors import SafetensorError
+
+from ..errors import UserError
+
+STALE_AFTER_SECONDS = 3600
+LONGEST_NAME = 255  # bytes that a file's name may have on nearly every system
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_OS_ERROR_NUMBER = re.compile(r"os error (\d+)")
+_NO_FILE = (
+    (stat.S_ISDIR, "it is a folder"),
+    (stat.S_ISFIFO, "it is a pipe, not a file"),
+    (stat.S_ISSOCK, "it is a socket, not a file"),
+)
+
+
+def open_plain(path: str | Path) -> BinaryIO:
+    """Opens a file that somebody named, to read it. Raises `OSError` as `open` does.
+
+    So it does for a folder, a pipe, a device and a socket: opening or reading one of these may wait for ever, never
+    end, or do something.
+    """
+    _demand_plain(os.stat(path).st_mode, path)
+    # Somebody may have put a pipe there since: without O_NONBLOCK, opening it would wait.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+    try:
+        _demand_plain(os.fstat(file.fileno()).st_mode, path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _demand_plain(mode: int, path: str | Path) -> None:
+    if not stat.S_ISREG(mode):
+        words = next((words for is_kind, words in _NO_FILE if is_kind(mode)), "it is a device, not a file")
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, words, str(path))
+
+
+def unreadable(error: OSError, path: str | Path) -> UserError:
+    """Puts an `OSError` met while reading `path` into one sentence."""
+    if isinstance(error, FileNotFoundError):
+        if not os.path.islink(path):
+            return UserError(f"{path} does not exist; check the path.")
+        annexed = "annex/objects" in os.readlink(path)
+        remedy = "fetch the file with `git annex get`" if annexed else "check where it leads"
+        return UserError(f"{path} is a link to a file that is not there; {remedy}.")
+    remedy = "check the disk" if error.errno == errno.EIO else "check the path"
+    return UserError(f"{path} cannot be read ({error.strerror or type(error).__name__}); {remedy}.")
+
+
+def storage_error(error: BaseException, path: Path) -> UserError:
+    """Puts an `OSError` or `SafetensorError` met while writing `path` into one sentence."""
+    number = getattr(error, "errno", None)
+    if number is None and (found := _OS_ERROR_NUMBER.search(str(error))):
+        number = int(found.group(1))
+    if number in _DISK_FULL:
+        return UserError(
+            f"The disk is full: {path} could not be written and what was there before is "
+            "untouched; free some space and try again."
+        )
+    if number in _FORBIDDEN:
+        return UserError(f"{path} may not be written; choose another folder or change its permissions.")
+    blocking = next((folder for folder in path.parents if folder.is_file()), None)
+    if blocking is not None:
+        return UserError(f"{path} cannot be written because {blocking} is a file; choose another folder.")
+    reason = os.strerror(number) if number else str(error) or type(error).__name__
+    return UserError(f"{path} could not be written ({reason}); choose another place and try again.")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits, read in pieces of 4 MiB."""
+    digest = hashlib.sha256()
+    buffer = bytearray(1 << 22)
+    view = memoryview(buffer)
+    with open_plain(path) as file:
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def sync_to_disk(path: Path) -> None:
+    """Asks the system to put a file or, where it can be asked, a folder onto the disk."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def longest_name(folder: Path) -> int:
+    """How many bytes a name in `folder` may have; encrypted home folders allow fewer than others."""
+    try:
+        return min(LONGEST_NAME, os.pathconf(folder, "PC_NAME_MAX"))
+    except (AttributeError, OSError, ValueError):  # Windows, or no such folder yet
+        return LONGEST_NAME
+
+
+def fitted(stem: str, ending: str = "", longest: int = LONGEST_NAME) -> str:
+    """The file name `stem` + `ending`, of at most `longest` bytes.
+
+    A stem that is too long is cut between two characters, and a hash of the whole of it keeps it apart from others.
+    """
+    room = longest - len(os.fsencode(ending))
+    if len(os.fsencode(stem)) <= room:
+        return stem + ending
+    mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+    while len(os.fsencode(stem)) > room - len(mark):
+        stem = stem[:-1]
+    return stem + mark + ending
+
+
+def partial_name(path: Path) -> Path:
+    """A name beside `path` that no other writer uses; leftovers of killed writers are removed."""
+    ending = f".{uuid.uuid4().hex[:12]}.partial"
+    begun = fitted(f".{path.name}", longest=longest_name(path.parent) - len(ending))
+    for leftover in path.parent.glob(f"{glob.escape(begun)}.*.partial"):
+        try:
+            if time.time() - leftover.stat().st_mtime > STALE_AFTER_SECONDS:
+                remove(leftover)
+        except OSError:
+            continue
+    return path.with_name(begun + ending)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
+    """Lets `writer` fill a new file beside `path`, then puts it in place in one step.
+
+    Whatever happens in between (a kill, a full disk), `path` holds either the old bytes or all of
+    the new ones. Raises `UserError` when the system refuses.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of its own: safetensors makes temporary files beside what it writes.
+        temporary = partial_name(path)
+        try:
+            temporary.mkdir()
+            writer(temporary / path.name)
+            sync_to_disk(temporary / path.name)
+            os.replace(temporary / path.name, path)
+        finally:
+            remove(temporary)
+        sync_to_disk(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise storage_error(error, path) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 text with plain line ends. Not atomic: see `write_atomically`."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def replace_folder(
+    folder: Path, writer: Callable[[Path], None], *, is_ours: Callable[[Path], bool], ours: Sequence[str]
+) -> None:
+    """Lets `writer` fill a new folder beside `folder`, then puts it in place in one step.
+
+    A folder that is there already is replaced only if it is empty or `is_ours(folder)`; what it holds besides files
+    matching `ours` is kept. Raises `UserError` when the system refuses or the folder is somebody else's.
+    """
+    check_replaceable(folder, is_ours)
+    folder = Path(folder).resolve()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = partial_name(folder)
+        try:
+            temporary.mkdir()
+            writer(temporary)
+            if folder.is_dir():
+                _keep_other_files(folder, temporary, ours)
+            for path in (*(item for item in temporary.rglob("*") if not item.is_symlink()), temporary):
+                sync_to_disk(path)
+            _put_in_place(temporary, folder)
+        finally:
+            remove(temporary)
+        sync_to_disk(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise storage_error(error, folder) from error
+
+
+def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Raises `UserError` where `replace_folder` would leave `folder` alone; to be asked before any work is done."""
+    try:
+        if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
+            raise UserError(
+                f"{folder} is {'a file' if folder.exists() else 'a link to nothing'}; choose another folder."
+            )
+        if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
+            raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
+def _keep_other_files(old: Path, new: Path, ours: Sequence[str]) -> None:
+    for item in old.iterdir():
+        if any(fnmatch.fnmatch(item.name, pattern) for pattern in ours):
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.copytree(item, new / item.name, symlinks=True)
+        else:
+            shutil.copy2(item, new / item.name, follow_symlinks=False)
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    """Moves `new` to `folder`; what was there is at `new` afterwards, or gone."""
+    if not folder.exists():
+        os.rename(new, folder)
+    elif not _exchange(new, folder):
+        # Two steps where the system knows no exchange: for a moment there is none, but never half of one.
+        aside = new.with_suffix(".old")
+        os.rename(folder, aside)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            os.rename(aside, folder)
+            raise
+        remove(aside)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two paths in one step where the kernel can (Linux, macOS); False where it cannot."""
+    names = {
+        "linux": ("renameat2", (-100, os.fsencode(first), -100, os.fsencode(second), 2)),
+        "darwin": ("renamex_np", (os.fsencode(first), os.fsencode(second), 2)),
+    }
+    if sys.platform not in names:
+        return False
+    name, arguments = names[sys.platform]
+    try:
+        return getattr(ctypes.CDLL(None), name)(*arguments) == 0
+    except (AttributeError, OSError):
+        return False

@@ -1,0 +1,1 @@
+"""Published checkpoints, made into bundles. Nothing in a checkpoint is ever run."""

@@ -1,0 +1,202 @@
+"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickle_reader`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bundles.bundle import Bundle, build_network, load_bundle, save_bundle
+from ..bundles.config import CLASS_NAME, BundleConfig, is_written_by_us, plain_class_name
+from ..bundles.file_kinds import kind_of_network
+from ..bundles.files import check_replaceable
+from ..bundles.model_card import write_model_card
+from ..errors import UserError, printable
+from ..networks import AlphaNetwork, Discriminator, Generator
+from .assembly import PublishedNetworks
+from .checkpoint_files import open_checkpoint
+from .nvidia_pytorch import is_pytorch, read_pytorch
+from .nvidia_tensorflow import is_tensorflow, read_tensorflow
+from .published import read_alpha, read_discriminator, read_generator
+from .state_source import StateSource
+from .torch_files import StoredTensor
+
+LATENT_SAMPLES = 100_000
+LATENT_SEED = 0
+PUBLISHED_THRESHOLD = 0.9
+GENERATOR_KEYS = ("g_ema", "g")
+ALPHA_KEYS = ("bg_extractor_ema", "bg_extractor")
+UNKNOWN_LICENCE = "unknown"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a person says about a class; None takes what the source says, or a default."""
+
+    class_name: str | None = None
+    title: str | None = None
+    licence: str | None = None
+    source: str | None = None
+    truncation_psi: float | None = None
+    alpha_threshold: float | None = None
+    crop: tuple[int, int, int, int] | None = None
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    alpha: Path | None = None,
+    description: Description | None = None,
+    dtype: torch.dtype = torch.float32,
+    report: Callable[[str], None] | None = None,
+) -> BundleConfig:
+    """Writes the bundle `destination` from a published checkpoint, or from a bundle that gets a new alpha.
+
+    A checkpoint is rosinality's `.pt` or a `.pkl` of NVIDIA's StyleGAN2 programs, told apart by content.
+    `alpha` is a Labels4Free checkpoint in either published layout. The architecture comes from the tensors and
+    the settings recorded with them; a mean latent that the source lacks is estimated from 100,000 z with a
+    fixed seed. `dtype` float32 keeps every bit, float16 halves the size; `report` is told each step. Raises
+    `UserError`.
+    """
+    source, destination = Path(source), Path(destination)
+    description = description or Description()
+    say = report or (lambda message: None)
+    check_replaceable(destination, is_written_by_us)
+    say(f"Reading {source}")
+    bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_published(source, say)
+    bundle.config = _described(bundle.config, description, destination, alpha is not None)
+    if alpha is not None:
+        say(f"Reading {alpha}")
+        bundle.alpha = read_alpha_network(alpha, bundle.generator)
+        bundle.background = None  # it was learned together with another alpha network
+    say(f"Writing {destination}")
+    return save_bundle(bundle, destination, dtype=dtype, model_card=write_model_card(bundle.config))
+
+
+def read_published(path: Path, report: Callable[[str], None] = lambda message: None) -> Bundle:
+    """The generator, and the discriminator where there is one, of a published checkpoint of any layout.
+
+    What kind of file it is shows in its content. `report` is told what was left out or estimated.
+    """
+    label = printable(path, 300)
+    with open_checkpoint(path) as root:
+        limit = path.stat().st_size
+        if is_tensorflow(root):
+            networks = read_tensorflow(root, label, limit)
+        elif is_pytorch(root):
+            networks = read_pytorch(root, label, limit)
+        else:
+            networks = _read_rosinality(root, label, limit)
+    config, tensors = networks.generator
+    generator = build_network(lambda: Generator(config), tensors)
+    mean, discriminator = networks.latent_avg, None
+    if networks.discriminator is not None:
+        shape, tensors = networks.discriminator
+        if shape.resolution != config.resolution:
+            raise UserError(f"{label} holds a generator and a discriminator of different sizes; get another copy.")
+        discriminator = build_network(lambda: Discriminator(shape), tensors)
+    if networks.remark:
+        report(networks.remark)
+    if mean is None:
+        report(f"Estimating the mean latent from {LATENT_SAMPLES:,} samples")
+        mean = generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED)
+    elif mean.numel() != config.style_dim:
+        raise UserError(f"{label} holds a mean latent that does not fit; get another copy.")
+    generator.latent_avg.copy_(mean.flatten())
+    described = BundleConfig(
+        class_name="",
+        title="",
+        licence=UNKNOWN_LICENCE,
+        source=f"converted from {printable(path.name)}",
+        generator=config,
+    )
+    return Bundle(described, generator, discriminator=discriminator)
+
+
+def _read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
+    state = _state_of(root, GENERATOR_KEYS, "input.input")
+    if state is None:
+        if _state_of(root, ALPHA_KEYS, "conv_n.weight") is not None:
+            raise UserError(
+                f"{label} holds an alpha network without a generator; "
+                "give the generator as the source and this file with --alpha."
+            )
+        if kind := kind_of_network(_names(root)):
+            raise UserError(f"{label} is {kind}.")
+        raise UserError(
+            f"{label} holds no generator in a layout of rosinality's or NVIDIA's StyleGAN2; choose another file."
+        )
+    mean = root.get("latent_avg") if isinstance(root, dict) else None
+    if mean is not None:
+        source = StateSource(_stored({"latent_avg": mean}), label, "mean latent", limit)
+        mean = source.take("latent_avg", *source.shape("latent_avg"))
+    networks = PublishedNetworks(
+        read_generator(StateSource(_stored(state), label, "generator", limit)), latent_avg=mean
+    )
+    state = _state_of(root, ("d",), "final_conv.0.weight")
+    if state is not None and state is not root:
+        source = StateSource(_stored(state), label, "discriminator", limit)
+        networks.discriminator = read_discriminator(source)
+    return networks
+
+
+def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:
+    """The alpha network of a Labels4Free `.pt`, which must fit the features of `generator`."""
+    label = printable(path, 300)
+    with open_checkpoint(path) as root:
+        state = _state_of(root, ALPHA_KEYS, "conv_n.weight")
+        if state is None:
+            raise UserError(f"{label} holds no alpha network (bg_extractor); choose another file.")
+        source = StateSource(_stored(state), label, "alpha network", path.stat().st_size)
+        channels, hidden, tensors = read_alpha(source)
+    expected = generator.config.feature_channels
+    if channels != expected:
+        ours, theirs = (", ".join(map(str, table)) for table in (expected, channels))
+        raise UserError(
+            f"{label} belongs to another generator: it reads features of {theirs} channels, this "
+            f"generator has {ours}; choose the alpha network trained on it."
+        )
+    return build_network(lambda: AlphaNetwork(channels, hidden), tensors)
+
+
+def _state_of(root: Any, keys: tuple[str, ...], mark: str) -> dict[str, Any] | None:
+    """The state dict under the first of `keys` (or the object itself) that holds a tensor named `mark`."""
+    if not isinstance(root, dict):
+        return None
+    for candidate in (*(root.get(key) for key in keys), root):
+        if isinstance(candidate, dict) and (mark in candidate or f"module.{mark}" in candidate):
+            return candidate
+    return None
+
+
+def _names(root: Any) -> list[str]:
+    """The names of what a dictionary holds, and of what its `state_dict` does."""
+    parts = (root, root.get("state_dict")) if isinstance(root, dict) else ()
+    return [name for part in parts if isinstance(part, dict) for name in part if isinstance(name, str)]
+
+
+def _stored(state: Mapping[Any, Any]) -> dict[str, StoredTensor]:
+    """A state dict's tensors, without the prefix that distributed training leaves."""
+    return {
+        name.removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(name, str) and isinstance(value, StoredTensor)
+    }
+
+
+def _described(config: BundleConfig, said: Description, destination: Path, with_alpha: bool) -> BundleConfig:
+    name = said.class_name or config.class_name or plain_class_name(destination.name)
+    if not CLASS_NAME.fullmatch(name):
+        raise UserError(f"{printable(name)} is no name for a class; use small letters, digits, - and _.")
+    changes: dict[str, Any] = {"class_name": name, "title": said.title or config.title or name.capitalize()}
+    for field in ("licence", "source", "truncation_psi", "alpha_threshold", "crop"):
+        if getattr(said, field) is not None:
+            changes[field] = getattr(said, field)
+    if with_alpha:
+        changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
+        changes["alpha_origin"] = "imported"  # not to be passed on: see publishing/terms.py
+    return replace(config, **changes)

@@ -1,0 +1,307 @@
+"""Object classes from the Hub: a bundle as it is, a published checkpoint once converted into one.
+
+A bundle stays in huggingface_hub's cache, a converted one lies in the models folder. Either is found again
+without asking the Hub, and nobody sees one before all of it is there and right.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..bundles import licences, records
+from ..bundles.catalogue_file import CatalogueClass
+from ..bundles.config import (
+    CONFIG_NAME,
+    MAXIMUM_CONFIG_BYTES,
+    NETWORK_FILES,
+    BundleSummary,
+    WeightFile,
+    is_written_by_us,
+    read_summary,
+)
+from ..bundles.files import remove, replace_folder, sha256_of, storage_error
+from ..bundles.folders import models_folder
+from ..bundles.licences import Licence
+from ..bundles.locks import lock
+from ..bundles.model_card import CARD_NAME, MAXIMUM_CARD_BYTES
+from ..errors import UserError
+from ..runtime import CancelToken
+from .hub_cache import Source, arrived, cached, forget, set_reference
+from .hub_errors import offline, put_by_hand
+from .progress import TerminalProgress
+from .transfer import LargeFile, MissingFile, Progress, demand_space, fetch
+
+WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
+DISCRIMINATOR = "discriminator.safetensors"
+LARGEST_FILE = 4 << 30  # of weights; the largest published checkpoint, with all its optimisers, has a quarter
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to download.
+
+    `accept_licence` says that the user has read and accepts it; `keep_original` leaves a checkpoint that was
+    converted in huggingface_hub's cache (None: as the variable LABELS4FREE_KEEP_ORIGINALS says, which is 0 or 1);
+    `force_download` asks the Hub although the class is here; the others are huggingface_hub's.
+    """
+
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | Path | None = None
+    force_download: bool = False
+    local_files_only: bool = False
+    accept_licence: bool = False
+    keep_original: bool | None = None
+    progress: Progress | None = None
+    cancel: CancelToken | None = None
+
+    @property
+    def keeps_original(self) -> bool:
+        """What `keep_original` comes to."""
+        said = os.environ.get("LABELS4FREE_KEEP_ORIGINALS", "0").strip().lower() not in ("", "0", "no", "false")
+        return said if self.keep_original is None else self.keep_original
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Where progress goes: to the caller, else to the terminal."""
+        if self.progress is not None:
+            yield self.progress
+        else:
+            with TerminalProgress() as bar:
+                yield bar
+
+
+def fetch_bundle(
+    repository: str,
+    options: Options,
+    *,
+    with_discriminator: bool = False,
+    name: str | None = None,
+    licence: Licence | None = None,
+) -> Path:
+    """The folder in huggingface_hub's cache that holds the bundle of `repository`.
+
+    `name` is the class in the catalogue, by default the repository itself; `licence` what the catalogue says of
+    it, by default what the bundle says. Raises `UserError` with what to do, or `Cancelled`.
+    """
+    name = name or repository
+    source = Source(repository, options.revision, options.token, options.cache_dir)
+    if not options.force_download and (found := find_bundle(source, with_discriminator)):
+        return found
+    if options.local_files_only:
+        raise UserError(offline(repository, put_by_hand(repository), "nothing may be fetched"))
+    with options.shown() as progress:
+        config = fetch(source, CONFIG_NAME, most=MAXIMUM_CONFIG_BYTES, cancel=options.cancel)
+        folder, pinned = config.parent, replace(source, revision=config.parent.name)
+        summary = read_summary(folder)
+        licences.demand(name, licence or Licence.by_name(summary.licence), options.accept_licence)
+        wanted = _wanted(summary, with_discriminator)
+        if WEIGHTS[0] not in wanted:
+            raise UserError(f"{repository} holds no generator that a bundle needs; choose another repository.")
+        sizes = [file.bytes - arrived(source, file.sha256) for file in wanted.values()]
+        demand_space({source.cache(): sum(sizes)}, repository)
+        for filename, expected in wanted.items():
+            fetch(pinned, filename, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
+        with suppress(MissingFile, LargeFile):  # a bundle without a model card works
+            fetch(pinned, CARD_NAME, most=MAXIMUM_CARD_BYTES, cancel=options.cancel)
+    set_reference(source, pinned.revision)
+    cache = None if options.cache_dir is None else str(Path(options.cache_dir).expanduser().absolute())
+    records.remember(name, records.Record(str(folder), repository, pinned.revision, cache_dir=cache))
+    records.mark_checked(name, folder)
+    return folder
+
+
+def find_bundle(source: Source, with_discriminator: bool = False) -> Path | None:
+    """The bundle in huggingface_hub's cache, if all of it is there; asks nobody."""
+    config = cached(source, CONFIG_NAME)
+    if config is None:
+        return None
+    try:
+        wanted = _wanted(read_summary(config.parent), with_discriminator)
+        sizes = {name: (config.parent / name).stat().st_size for name in wanted}
+    except (UserError, OSError):
+        return None
+    complete = WEIGHTS[0] in wanted and all(sizes[name] == file.bytes for name, file in wanted.items())
+    return config.parent if complete else None
+
+
+def _wanted(summary: BundleSummary, with_discriminator: bool) -> dict[str, WeightFile]:
+    names = (*WEIGHTS, DISCRIMINATOR) if with_discriminator else WEIGHTS
+    return {name: summary.files[name] for name in names if name in summary.files}
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a bundle lies there."""
+    return (folder / CONFIG_NAME).is_file()
+
+
+def install(entry: CatalogueClass, options: Options) -> Path:
+    """The folder in the models folder with the bundle of a class that is published as a checkpoint.
+
+    Fetches the checkpoint, checks size and hash, converts it, puts the bundle in place in one step, and drops
+    the checkpoint unless it is to be kept or was there before. Processes that ask for the same class take
+    turns, and the later ones find it done. Raises `UserError` with what to do, or `Cancelled`.
+    """
+    folder = models_folder() / entry.name
+    if is_bundle(folder) and not options.force_download:
+        return folder
+    licences.demand(entry.name, Licence(entry.licence, entry.terms, entry.licence_url), options.accept_licence)
+    with options.shown() as progress:
+
+        def on_wait() -> None:
+            progress(0, 0, f"Waiting for another program that is installing {entry.name}")
+
+        with lock(lock_file(entry.name), cancel=options.cancel, on_wait=on_wait):
+            if not is_bundle(folder) or options.force_download:
+                _install(entry, folder, options, progress)
+    return folder
+
+
+def lock_file(name: str) -> Path:
+    """The lock that whoever changes a class in the models folder holds."""
+    return models_folder() / f".{name}.lock"
+
+
+def original_of(entry: CatalogueClass, options: Options = Options()) -> Source:
+    """Where the published checkpoint of a class is, on the Hub and in huggingface_hub's cache."""
+    from huggingface_hub import constants
+
+    by_hand = (
+        f"get {entry.file} from {constants.ENDPOINT}/{entry.repository} on another computer and put it at "
+        f"{by_hand_path(entry)}"
+    )
+    return Source(entry.repository or "", options.revision or entry.revision, options.token, options.cache_dir, by_hand)
+
+
+def by_hand_path(entry: CatalogueClass) -> Path:
+    """Where a checkpoint that a person has brought along is looked for."""
+    return models_folder() / entry.file_name
+
+
+def _install(entry: CatalogueClass, folder: Path, options: Options, progress: Progress) -> None:
+    _refuse_to_lose(folder, entry)
+    for leftover in folder.parent.glob(f"*.{entry.name}.installing-*"):
+        remove(leftover)  # of a process that was killed: the lock says that none is at it
+    source = original_of(entry, options)
+    expected = WeightFile(entry.bytes, entry.sha256) if entry.bytes and entry.sha256 else None
+    original, was_here = _local_original(entry, source, expected), True
+    size = entry.bytes or 0
+    if original is None:
+        was_here = False
+        if options.local_files_only:
+            raise UserError(offline(entry.file_name, source.by_hand, "nothing may be fetched"))
+        # A bundle has no more bytes than the checkpoint: some networks, and the optimisers, stay behind.
+        demand_space({source.cache(): size - arrived(source, entry.sha256), folder.parent: size}, entry.name)
+        original = fetch(source, entry.file, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
+    commit = None if original == by_hand_path(entry) else _commit_of(source, original)
+    staging = folder.with_name(f".{entry.name}.installing-{uuid.uuid4().hex[:12]}")
+    try:
+        digest = entry.sha256 or sha256_of(original)
+        _convert(entry, original, staging, commit, digest, options, progress)
+        replace_folder(
+            folder,
+            lambda target: _move(staging, target),
+            is_ours=is_written_by_us,
+            ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES),
+        )
+    finally:
+        remove(staging)
+    records.remember(entry.name, records.Record(str(folder), entry.repository, commit, entry.file, digest))
+    records.mark_checked(entry.name, folder)
+    if not was_here and not options.keeps_original:
+        forget(source, original)
+    elif commit:
+        set_reference(source, commit)
+
+
+def _refuse_to_lose(folder: Path, entry: CatalogueClass) -> None:
+    """Raises `UserError` before anything is fetched where the class could not be put in place afterwards."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        occupied = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    if occupied and not is_written_by_us(folder):
+        raise UserError(f"{folder} holds other files and was left alone; move them away and try again.")
+    if occupied and not entry.alpha and WEIGHTS[1] in read_summary(folder).files:
+        raise UserError(
+            f"{entry.name} has masks that came after the download and would be lost; remove the class "
+            f"first if that is meant, with: l4f remove {entry.name}."
+        )
+
+
+def _local_original(entry: CatalogueClass, source: Source, expected: WeightFile | None) -> Path | None:
+    """The published checkpoint, where it is on this computer: brought by hand, or kept in the cache."""
+    by_hand = by_hand_path(entry)
+    if by_hand.is_file():
+        if expected and (by_hand.stat().st_size, sha256_of(by_hand)) != (expected.bytes, expected.sha256):
+            raise UserError(
+                f"{by_hand} is not {entry.file_name} as it was published (size or sha256 differs); copy it "
+                "again, or remove it to have it downloaded."
+            )
+        return by_hand
+    kept = cached(source, entry.file)
+    if kept is None or expected is None:
+        return None
+    right = kept.stat().st_size == expected.bytes and sha256_of(kept) == expected.sha256
+    return kept if right else None
+
+
+def _commit_of(source: Source, path: Path) -> str:
+    return path.relative_to(source.cache() / "snapshots").parts[0]
+
+
+def _convert(
+    entry: CatalogueClass,
+    original: Path,
+    staging: Path,
+    commit: str | None,
+    digest: str,
+    options: Options,
+    progress: Progress,
+) -> None:
+    from ..convert.conversion import Description
+    from ..convert.own_process import convert_apart
+
+    cancel = options.cancel or CancelToken()
+
+    def report(_message: str) -> None:
+        cancel.check()
+        progress(0, 0, f"Converting {entry.file_name}")
+
+    where = f"{entry.repository} at {commit}" if commit else entry.repository
+    source = f"{entry.file} of {where}, sha256 {digest}"
+    if entry.licence_url:
+        source += f"; licence: {entry.licence_url}"
+    convert_apart(
+        original,
+        staging,
+        report=report,
+        cancel=cancel,
+        description=Description(
+            class_name=entry.name,
+            title=entry.title,
+            licence=entry.licence,
+            source=f"{entry.source}; {source}" if entry.source else source,
+            truncation_psi=entry.truncation_psi,
+            alpha_threshold=entry.alpha_threshold,
+            crop=entry.crop,
+        ),
+    )
+    made = read_summary(staging)
+    if made.resolution != entry.resolution:
+        raise UserError(
+            f"{entry.file_name} holds a generator of {made.resolution} px where the catalogue says "
+            f"{entry.resolution}; correct the catalogue or choose another file."
+        )
+    cancel.check()
+
+
+def _move(staging: Path, target: Path) -> None:
+    for item in staging.iterdir():
+        os.rename(item, target / item.name)

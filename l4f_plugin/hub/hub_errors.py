@@ -1,0 +1,157 @@
+"""What the Hub refuses and what fails on the way there, each as one sentence that says what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..bundles.config import plain_class_name
+from ..bundles.files import storage_error
+from ..bundles.folders import models_folder
+from ..errors import UserError
+
+PROXY_LOGIN = (
+    "The proxy asks for a login; put it into the proxy's address, as in HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT."
+)
+LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+_HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "hf_xet"}
+
+
+def stand_in(repository: str) -> str:
+    """The name under which a bundle in the models folder takes the place of a Hub repository."""
+    return plain_class_name(repository.replace("/", "--"))
+
+
+@contextmanager
+def hub_errors(repository: str, by_hand: str | None = None) -> Iterator[None]:
+    """Turns what huggingface_hub and the libraries below it raise into a `UserError`.
+
+    `by_hand` is the half of a sentence that says how to do without the Hub.
+    """
+    try:
+        yield
+    except Exception as error:  # which library raises what differs between releases
+        sentence = _sentence(error, repository, by_hand or put_by_hand(repository))
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+
+
+def put_by_hand(repository: str) -> str:
+    """How to do without the Hub, for a repository that holds a bundle."""
+    return f"put its files at {models_folder() / stand_in(repository)}"
+
+
+def refusal(repository: str, status: int | str, code: str | None, by_hand: str) -> str:
+    """The sentence for an HTTP status; `code` is the Hub's own word for it (`X-Error-Code`)."""
+    if code == "GatedRepo":
+        return f"{repository} asks for consent; accept its terms on its page of the Hub, then {LOG_IN}."
+    if code == "RevisionNotFound":
+        return f"{repository} has no such revision on the Hub; check the revision."
+    if code == "EntryNotFound":
+        return f"{repository} lacks a file that is needed; choose another repository or revision."
+    if code == "RepoNotFound" or status == 404:
+        return f"The Hub has no repository {repository} that you may read; check the name, or {LOG_IN}."
+    if status == 401:
+        return (
+            f"The Hub shows {repository} only to those who may read it (HTTP status 401); check the name, "
+            f"then {LOG_IN}, and replace a token that has expired."
+        )
+    if status == 403:
+        return (
+            f"The Hub forbids {repository} (HTTP status 403); ask its owner for access, or use a token that "
+            "may read it."
+        )
+    if status == 407:
+        return PROXY_LOGIN
+    if status == 429:
+        return (
+            f"The Hub has been asked too often to give {repository} (HTTP status 429); wait some minutes and try "
+            f"again, or {by_hand}."
+        )
+    if isinstance(status, int) and status >= 500:
+        return (
+            f"The Hub cannot give {repository} because of trouble of its own (HTTP status {status}); try again "
+            f"later, or {by_hand}."
+        )
+    return f"The Hub refused {repository} (HTTP status {status}); try again later, or {by_hand}."
+
+
+def why_offline() -> str | None:
+    """Why the Hub is not to be asked, as half a sentence; None where it may be.
+
+    Like HF_HUB_OFFLINE, LABELS4FREE_OFFLINE forbids it, and counts while the program runs: a web UI sets it.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    return "the settings say never to ask the Hub" if os.environ.get("LABELS4FREE_OFFLINE") else None
+
+
+def offline(repository: str, by_hand: str, reason: str) -> str:
+    """The sentence for what is neither here nor to be had."""
+    return f"{repository} is not on this computer and {reason}; go online, or {by_hand}."
+
+
+def is_of_the_network(error: BaseException) -> bool:
+    """Whether an error met while talking HTTP is the connection's."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _HTTP_LIBRARIES
+
+
+def of_the_way_there(error: BaseException) -> str | None:
+    """The sentence for what proxies and certificates make fail, in the words of any HTTP library; None for the rest.
+
+    Nothing of the error is quoted: a proxy's address may hold a password.
+    """
+    words = str(error).lower()
+    if isinstance(error, ImportError | ValueError) or is_of_the_network(error):
+        if "socks" in words and ("socksio" in words or "missing dependencies" in words):
+            package = "socksio" if "socksio" in words else "pysocks"
+            return (
+                "The environment names a SOCKS proxy, for which a package is missing; run `pip install "
+                f"{package}`, or name an HTTP proxy in HTTPS_PROXY and unset ALL_PROXY."
+            )
+        if "proxy" in words and ("scheme" in words or "protocol" in words):
+            return (
+                "The environment names a proxy of an unknown kind; write its address as http://HOST:PORT or "
+                "socks5://HOST:PORT in HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+            )
+        if "407" in words and "proxy" in words:
+            return PROXY_LOGIN
+        if "certificate_verify_failed" in words:
+            return (
+                "The certificate of the server was refused; if your network has one of its own, name its file in "
+                "SSL_CERT_FILE or REQUESTS_CA_BUNDLE, and check the clock."
+            )
+    return None
+
+
+def _sentence(error: Exception, repository: str, by_hand: str) -> str | None:
+    from huggingface_hub import errors
+
+    if sentence := of_the_way_there(error):
+        return sentence
+    for kind, code in (
+        (errors.GatedRepoError, "GatedRepo"),
+        (errors.RepositoryNotFoundError, "RepoNotFound"),
+        (errors.RevisionNotFoundError, "RevisionNotFound"),
+    ):
+        if isinstance(error, kind):
+            return refusal(repository, "unknown", code, by_hand)
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+        return offline(repository, by_hand, why_offline() or "the Hub cannot be reached")
+    if isinstance(error, errors.EntryNotFoundError):
+        return refusal(repository, 404, "EntryNotFound", by_hand)
+    if isinstance(error, errors.HFValidationError):
+        return f"{repository!r} is no name of a Hub repository; give it as OWNER/NAME."
+    if isinstance(error, errors.HfHubHTTPError):
+        return refusal(repository, getattr(error.response, "status_code", "unknown"), None, by_hand)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return str(storage_error(error, Path(error.filename)))
+    if is_of_the_network(error):
+        kind = type(error).__name__
+        return f"{repository} could not be fetched ({kind}); check the connection, or {by_hand}."
+    return None

@@ -1,0 +1,127 @@
+"""A user's own checkpoints: a new class from a file, or published masks for a class that is here.
+
+Files of unknown origin are read in a process of their own, by the reader that runs nothing. Whatever goes wrong,
+the models folder is as it was before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ..bundles import records
+from ..bundles.catalogue import classes, resolve
+from ..bundles.catalogue_file import REPOSITORY_ID
+from ..bundles.config import CLASS_NAME, CONFIG_NAME, NETWORK_FILES, is_written_by_us
+from ..bundles.files import partial_name, remove, replace_folder, storage_error
+from ..bundles.folders import models_folder
+from ..bundles.locks import lock
+from ..bundles.model_card import CARD_NAME
+from ..convert.conversion import Description
+from ..convert.own_process import convert_apart
+from ..errors import UserError, printable
+from ..runtime import CancelToken
+from .download import lock_file
+from .hub_errors import stand_in
+from .transfer import demand_space
+
+
+def demand_free_name(name: str) -> None:
+    """Raises `UserError` unless a new class may be called that."""
+    if not CLASS_NAME.fullmatch(name):
+        raise UserError(f"{printable(name)!r} is no name for a class; use up to 64 small letters, digits, - and _.")
+    if any(name in (entry.name, stand_in(entry.name)) for entry in classes()):
+        raise UserError(f"There is a class {name} already; choose another name, or remove that class first.")
+    folder = models_folder() / name
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"The models folder holds other files under the name {name}; choose another name.")
+
+
+def import_checkpoint(
+    source: Path,
+    name: str,
+    *,
+    alpha: Path | None = None,
+    description: Description | None = None,
+    cancel: CancelToken | None = None,
+) -> Path:
+    """Makes the class `name` from a checkpoint, and an alpha network where there is one; the bundle's folder.
+
+    `source` and `alpha` are files as `conversion.convert` reads them. Raises `UserError`, or `Cancelled`.
+    """
+    demand_free_name(name)
+    folder, said = models_folder() / name, replace(description or Description(), class_name=name)
+    with _converted(source, folder, alpha, said, cancel) as bundle, _held(name):
+        demand_free_name(name)  # somebody else may have been quicker
+        _put_in_place(bundle, folder)
+    records.mark_checked(name, folder)
+    return folder
+
+
+def import_masks(name: str, alpha: Path, *, cancel: CancelToken | None = None) -> Path:
+    """Gives an installed class the masks of a published alpha network; the bundle's folder.
+
+    A class that is not in the models folder gets a bundle of its own there, which then stands before it. Raises
+    `UserError`, or `Cancelled`.
+    """
+    found = next((entry for entry in classes() if entry.name == name), None)
+    if found is None or not found.installed:
+        raise UserError(
+            found.problem if found and found.problem else f"{printable(name)} is not on this computer; fetch it first."
+        )
+    plain = stand_in(name) if REPOSITORY_ID.fullmatch(name) else name
+    # What a bundle came with is kept in it, so what was fetched must be complete.
+    source, folder = resolve(name, with_discriminator=True), models_folder() / plain
+    with _converted(source, folder, alpha, Description(), cancel) as bundle, _held(plain):
+        _put_in_place(bundle, folder)
+    came_from = records.recall(name) or records.Record("")
+    records.remember(plain, replace(came_from, folder=str(folder), checked={}))
+    records.mark_checked(plain, folder)
+    return folder
+
+
+@contextmanager
+def _converted(
+    source: Path, folder: Path, alpha: Path | None, said: Description, cancel: CancelToken | None
+) -> Iterator[Path]:
+    """The finished bundle, in a place beside `folder` that is gone afterwards with all that was left there."""
+    demand_space({folder.parent: _bytes(source)}, said.class_name or folder.name)
+    private = partial_name(folder)
+    try:
+        try:
+            private.mkdir(parents=True)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        bundle = private / folder.name
+        convert_apart(source, bundle, alpha=alpha, description=said, cancel=cancel, least_bytes=0)
+        if cancel is not None:
+            cancel.check()
+        yield bundle
+    finally:
+        remove(private)
+
+
+def _held(name: str) -> AbstractContextManager:
+    return lock(
+        lock_file(name),
+        refusal=f"{name} is in use by another program that installs or trains it; wait for that, then try again.",
+    )
+
+
+def _put_in_place(bundle: Path, folder: Path) -> None:
+    def move(target: Path) -> None:
+        for item in bundle.iterdir():
+            os.rename(item, target / item.name)
+
+    replace_folder(folder, move, is_ours=is_written_by_us, ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES))
+
+
+def _bytes(source: Path) -> int:
+    try:
+        files = source.iterdir() if source.is_dir() else [source]
+        return sum(file.stat().st_size for file in files)
+    except OSError:
+        return 0

@@ -1,0 +1,56 @@
+"""Progress of downloads in a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from tqdm import tqdm
+
+
+class TerminalProgress:
+    """A bar with speed and time left on a terminal's stderr; elsewhere one line a step. For use in a `with`.
+
+    Called as `progress(done, total, message)` with bytes; `total` 0 announces a step without a count.
+    """
+
+    def __init__(self) -> None:
+        self._message: str | None = None
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> TerminalProgress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._close()
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        """Shows where things stand."""
+        if message != self._message:
+            self._close()
+            self._message = message
+            if not total or not sys.stderr.isatty():
+                size = f" ({total / 1e6:,.1f} MB)" if total else ""
+                print(f"{message}{size}", file=sys.stderr, flush=True)
+        if not total or not sys.stderr.isatty():
+            return
+        if self._bar is None or self._bar.total != total:
+            self._close()
+            size = shutil.get_terminal_size()  # some terminals say 0 x 0, in which tqdm would show nothing
+            # Speed and time left count what arrives now, not what was there before.
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                unit="B",
+                unit_scale=True,
+                desc=message,
+                file=sys.stderr,
+                ncols=size.columns,
+                nrows=size.lines,
+            )
+        self._bar.update(done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
