@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from . import __version__
 from .arguments import check_integer, check_seeds
 from .errors import UserError
-from .images import infotext
+from .own_files import own_infotext
 from .provenance import WPlus
 from .runtime import CancelToken
 
@@ -66,8 +65,7 @@ def draw_motion(
 
 def motion_infotext(class_name: str, seeds: Sequence[int]) -> str:
     """What belongs into the file of a motion."""
-    fields = {"Class": class_name, "Seeds": " ".join(map(str, seeds)), "Version": f"Labels4Free {__version__}"}
-    return infotext(f"Labels4Free {class_name}", fields)
+    return own_infotext(class_name, {"Class": class_name, "Seeds": " ".join(map(str, seeds))})
 
 
 def way(keys: np.ndarray, frames: int, interpolation: str, loop: bool, centre: np.ndarray) -> Iterator[np.ndarray]:

@@ -214,7 +214,7 @@ def test_the_page_keeps_what_is_in_its_output_folder(tiny_bundle_folder, tmp_pat
     second = outputs.save_sample(sample, "tiny", "Tiny").files
     assert first["cutout"].read_bytes() == b"mine" and not (tmp_path / "nothing").exists()
     assert len(set(first.values()) & set(second.values())) == 0
-    [preview] = outputs.preview({"写" * 80 + ".png": sample.picture()}, OURS)
+    preview = outputs.preview("写" * 80, {"picture": sample.picture}, OURS)["picture"]
     assert len(os.fsencode(outputs.keep(preview).name)) <= 255 and outputs.keep(preview) != outputs.keep(preview)
     outputs.forget_previews()
 

@@ -52,7 +52,7 @@ def test_samples_are_what_they_say(pipeline, samples):
         assert sample.image.shape == sample.background.shape == (32, 32, 3)
         assert sample.alpha.dtype == np.float32 and sample.alpha.shape == (32, 32)
         assert sample.alpha.min() >= 0 and sample.alpha.max() <= 1
-        assert sample.truncation_psi == pipeline.config.truncation_psi == 0.6
+        assert sample.style.truncation_psi == pipeline.config.truncation_psi == 0.6
     assert pipeline.picture_size == (32, 32) and pipeline.resolution == 32
 
 
@@ -241,7 +241,7 @@ def test_swap_puts_the_background_of_another_seed_behind(pipeline, samples):
     result = pipeline.swap(7, "seed:12")
     drawn = np.asarray(result.background).astype(int)
     assert_alike(result.background, samples[3].background)
-    assert_alike(result.sample.image, samples[0].image)
+    assert_alike(result.subject.image, samples[0].image)
     alpha = samples[0].alpha[..., None]
     foreground = compositing.estimate_foreground(compositing.to_float(samples[0].image), samples[0].alpha)
     expected = 255 * (alpha * foreground) + (1 - alpha) * drawn

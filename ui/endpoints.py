@@ -117,8 +117,9 @@ class Endpoints:
         return *self._write(result, "mask", "cutout"), result.details
 
     def _write(self, result: Result, *kinds: str, before: str = "") -> list[str]:
-        images = {before + result.file_name(kind): result.images[kind]() for kind in kinds}
-        return [str(path) for path in self._workspace.outputs.preview(images, result.infotext)]
+        parts = {kind: result.images[kind] for kind in kinds}
+        files = self._workspace.outputs.preview(before + result.stem, parts, result.infotext)
+        return [str(path) for path in files.values()]
 
 
 def _in_words(handler: Callable) -> Callable:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from l4f_plugin.arguments import Background, EdgeOptions
     from l4f_plugin.bundles.catalogue import ClassEntry
     from l4f_plugin.photo_batch import PhotoResult
-    from l4f_plugin.photos import Photo
-    from l4f_plugin.pipeline import Labels4FreePipeline, Sample, SwapResult
+    from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
     from l4f_plugin.provenance import Recipe, WPlus
+    from l4f_plugin.subject import Subject, SwapResult
 
 BATCH = 4
 """Pictures drawn at once: the first ones appear soon, and Cancel is looked at in between."""
@@ -71,7 +71,7 @@ class Engine:
         gate: model_cache.Gate = lambda cancel, on_wait: nullcontext(),
     ):
         self._settings = settings
-        self._samples: OrderedDict[tuple[str, int, float], Sample] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
 
     def classes(self) -> list[ClassEntry]:
@@ -119,7 +119,7 @@ class Engine:
         truncation_psi: float | None,
         token: runtime.CancelToken,
         on_wait: OnWait | None = None,
-    ) -> Iterator[list[Sample]]:
+    ) -> Iterator[list[Subject]]:
         """An empty list once the class is in memory, then the samples, at most `BATCH` at a time.
 
         Where memory runs out the rest is drawn one at a time.
@@ -142,7 +142,7 @@ class Engine:
 
     def sample(
         self, name: str, seed: int, truncation_psi: float, token: runtime.CancelToken, on_wait: OnWait | None = None
-    ) -> Sample:
+    ) -> Subject:
         """One subject, from memory where it was drawn lately."""
         key = (name, seed, truncation_psi)
         found = self._samples.get(key)
@@ -158,7 +158,7 @@ class Engine:
     def swap(
         self,
         name: str,
-        sample: Sample | Photo,
+        sample: Subject,
         background: Background | bytes,
         edge: EdgeOptions,
         token: runtime.CancelToken,
@@ -168,7 +168,7 @@ class Engine:
         if isinstance(background, bytes) or background.kind != "seed":
             # Nothing to draw: networks that have left memory stay away.
             from l4f_plugin.arguments import Background
-            from l4f_plugin.photos import place
+            from l4f_plugin.subject import place
 
             with self._cache.turn(cancel=token, on_wait=on_wait):
                 return place(sample, Background.parse(background), None, edge)
@@ -182,7 +182,7 @@ class Engine:
         token: runtime.CancelToken,
         on_wait: OnWait | None = None,
         truncation_psi: float | None = None,
-    ) -> Sample | Photo:
+    ) -> Subject:
         """The sample that a seed, W+ codes `[num_styles, style_dim]` or a recipe stands for, with its mask.
 
         A picture, as the bytes of its file or a PIL image, is drawn once more where this plug-in saved it, and is

@@ -12,6 +12,7 @@ import gradio as gr
 
 from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import W_PLUS_ENDINGS, WPlus
+from l4f_plugin.subject import write_parts
 
 from . import compat, seeds, status
 from .background_choice import BackgroundChoice, described
@@ -28,7 +29,7 @@ from .texts import text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.pipeline import SwapResult
+    from l4f_plugin.subject import SwapResult
 
 
 VIEWS = ("result", "mask", "compare")
@@ -265,14 +266,11 @@ class SwapPanel:
         }
 
     def _preview(self, stem: str, result: SwapResult) -> Shown:
-        images = {
-            f"{stem}_swapped.png": result.composite,
-            f"{stem}_swapped_alpha.png": result.alpha,
-            f"{stem}_swapped_cutout.png": result.cutout,
-            f"{stem}.png": result.sample.picture(),
-        }
-        files = self._workspace.outputs.preview(images, result.infotext)
-        return Shown(dict(zip(("result", "mask", "cutout", "before"), files, strict=True)))
+        parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
+        files = self._workspace.outputs.preview(f"{stem}_swapped", parts, result.infotext)
+        folder, before = files["picture"].parent, result.subject
+        [files["before"]] = write_parts(folder, stem, {"picture": before.picture}, before.infotext()).values()
+        return Shown({"result": files.pop("picture"), **files})
 
     def switch_view(self, view: str, shown: Shown | None) -> dict:
         """Shows the result, the mask or both pictures; the download button follows."""

@@ -17,7 +17,7 @@ from ..errors import Cancelled
 
 if TYPE_CHECKING:
     from ..picture_files import PictureSet
-    from ..pipeline import Sample
+    from ..subject import Subject
 
 
 def add_class_argument(parser: argparse.ArgumentParser) -> None:
@@ -119,28 +119,18 @@ def show_progress(done: int, total: int, message: str) -> None:
         print(f"\r{message}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def write_sample(sample: Sample, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
-    """Writes picture, mask, cut-out and background, as far as the sample has them, with infotext; their paths.
+def write_subject(subject: Subject, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
+    """Writes picture, mask, cut-out and background, as far as the subject has them, with infotext; their paths.
 
     They get a number where files of these names are not ours, which is said.
     """
-    from ..images import write_png
     from ..own_files import free_stem, left_alone
+    from ..subject import ENDINGS, write_parts
 
-    pictures = {"picture": (".png", sample.picture())}
-    if sample.alpha is not None:
-        pictures |= {"alpha": ("_alpha.png", sample.mask()), "cutout": ("_cutout.png", sample.cutout())}
-    if sample.background is not None:
-        pictures["background"] = ("_background.png", sample.background)
-    endings = [ending for ending, _ in pictures.values()] + (["_w_plus.safetensors"] if with_w_plus else [])
-    wanted = "w_plus" if sample.seed is None else f"seed{sample.seed:04d}"
-    stem = free_stem(folder, wanted, endings)
-    if note := left_alone(folder, wanted, endings, stem):
+    parts = subject.parts() | ({"w_plus": subject.w_plus} if with_w_plus else {})
+    endings = [ENDINGS[kind] for kind in parts]
+    stem = free_stem(folder, subject.stem, endings)
+    if note := left_alone(folder, subject.stem, endings, stem):
         report(note)
-    files = {kind: folder / f"{stem}{ending}" for kind, (ending, _) in pictures.items()}
-    for kind, (_, picture) in pictures.items():
-        write_png(files[kind], picture, sample.infotext())
-    if with_w_plus:
-        files["w_plus"] = folder / f"{stem}_w_plus.safetensors"
-        sample.w_plus.save(files["w_plus"])
-    return files
+    files = write_parts(folder, stem, parts, subject.infotext())
+    return {"alpha" if kind == "mask" else kind: path for kind, path in files.items()}

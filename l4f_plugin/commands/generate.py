@@ -15,7 +15,7 @@ from . import (
     make_folder,
     print_json,
     show_progress,
-    write_sample,
+    write_subject,
 )
 
 
@@ -66,11 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     written = []
     for sample in samples:
-        files = write_sample(sample, folder, with_w_plus=arguments.save_w_plus)
+        files = write_subject(sample, folder, with_w_plus=arguments.save_w_plus)
         written.append(
             {
                 "seed": sample.seed,
-                "truncation_psi": sample.truncation_psi,
+                "truncation_psi": sample.style.truncation_psi,
                 "mask_area": None if sample.alpha is None else round(float(sample.alpha.mean()), 4),
                 **files,
             }

@@ -19,8 +19,6 @@ from . import (
     show_progress,
 )
 
-ENDINGS = ["_projected.png", "_alpha.png", "_cutout.png", "_w_plus.safetensors"]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
@@ -64,10 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..bundles.catalogue import resolve
     from ..errors import UserError
     from ..frames import first_frame_only
-    from ..images import write_png
     from ..own_files import free_stem, left_alone
     from ..pipeline import Labels4FreePipeline
     from ..projection import project
+    from ..subject import ENDINGS, write_parts
 
     source = resolve(arguments.class_name, with_discriminator=True)
     pipeline = Labels4FreePipeline(
@@ -75,13 +73,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     report_passed_over(pictures)
     results, taken = [], set()
+    endings = [ENDINGS[kind] for kind in ("projected", "mask", "cutout", "w_plus")]
     for picture in pictures:
-        begun, stem = time.monotonic(), free_stem(folder, picture.stem, ENDINGS, taken)
+        begun, stem = time.monotonic(), free_stem(folder, picture.stem, endings, taken)
         try:
             source = picture.source()
             notes = [
                 note
-                for note in (left_alone(folder, picture.stem, ENDINGS, stem), first_frame_only(source, picture.name))
+                for note in (left_alone(folder, picture.stem, endings, stem), first_frame_only(source, picture.name))
                 if note
             ]
             found = project(pipeline, source, steps=arguments.steps, seed=arguments.seed, progress=show_progress)
@@ -92,18 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
             results.append({"source": picture.path, "name": picture.name, "problem": str(error)})
             continue
         sample, photo = found.sample, found.photo
-        written = {
-            "projected": (sample.picture(), sample),
-            "alpha": (photo.mask(), photo),
-            "cutout": (photo.cutout(), photo),
-        }
         for note in notes:
             report(f"{picture.name}: {note}")
-        files = {kind: folder / f"{stem}_{kind}.png" for kind in written}
-        for kind, (image, origin) in written.items():
-            write_png(files[kind], image, origin.infotext())
-        files["w_plus"] = folder / f"{stem}_w_plus.safetensors"
-        sample.w_plus.save(files["w_plus"])
+        drawn = {"projected": sample.picture(), "w_plus": sample.w_plus}
+        files = write_parts(folder, stem, drawn, sample.infotext())
+        seen = write_parts(folder, stem, {"mask": photo.mask, "cutout": photo.cutout}, photo.infotext())
+        files |= {"alpha": seen["mask"], "cutout": seen["cutout"]}
         seconds = round(time.monotonic() - begun, 1)
         results.append(
             {

@@ -19,7 +19,7 @@ from . import (
     report,
     report_passed_over,
     show_progress,
-    write_sample,
+    write_subject,
 )
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _segment_subject(
         truncation_cutoff=arguments.truncation_cutoff,
         noise_mode=arguments.noise_mode,
     )
-    files = write_sample(sample, folder)
+    files = write_subject(sample, folder)
     area = round(float(sample.required_alpha().mean()), 4)
     if arguments.json:
         print_json({"class": pipeline.config.class_name, "seed": sample.seed, "mask_area": area, **files})

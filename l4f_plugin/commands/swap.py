@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "seed": seed,
                 "background": background.label,
                 "threshold": threshold,
-                "truncation_psi": result.sample.truncation_psi,
+                "truncation_psi": result.subject.style.truncation_psi,
                 "device": str(pipeline.device),
                 "picture": arguments.out,
             }
