@@ -23,7 +23,7 @@ from ..bundles.model_card import CARD_NAME
 from ..convert.conversion import Description
 from ..convert.own_process import convert_apart
 from ..errors import UserError, printable
-from ..runtime import CancelToken
+from ..jobs import CancelToken
 from .download import lock_file
 from .hub_errors import stand_in
 from .transfer import demand_space
