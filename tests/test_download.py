@@ -204,7 +204,7 @@ def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
 @pytest.mark.parametrize("apart", [False, True])
 def test_nvidias_layout(hub, monkeypatch, apart):
     if apart:
-        monkeypatch.setattr("l4f_plugin.convert.own_process.LARGE_BYTES", 1)
+        monkeypatch.setattr("l4f_plugin.convert.child_process.LARGE_BYTES", 1)
     folder = resolve("things")
     assert (read_config(folder).truncation_psi, read_config(folder).alpha_threshold) == (0.4, 0.8)
     entry = catalogue.entry("things")

@@ -265,8 +265,8 @@ def _convert(
     options: Options,
     progress: Progress,
 ) -> None:
+    from ..convert.child_process import convert_in_child
     from ..convert.conversion import Description
-    from ..convert.own_process import convert_apart
 
     cancel = options.cancel or CancelToken()
 
@@ -278,7 +278,7 @@ def _convert(
     source = f"{entry.file} of {where}, sha256 {digest}"
     if entry.licence_url:
         source += f"; licence: {entry.licence_url}"
-    convert_apart(
+    convert_in_child(
         original,
         staging,
         report=report,

@@ -23,7 +23,7 @@ _LOOK_AGAIN = 0.2  # seconds between looks at the cancel token
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def convert_apart(
+def convert_in_child(
     source: Path,
     destination: Path,
     *,
