@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +12,14 @@ from . import __version__
 from .arguments import check_integer, check_seeds
 from .errors import UserError
 from .images import infotext
+from .jobs import CancelToken, Progress
 from .provenance import WPlus
-from .runtime import CancelToken
 
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
 INTERPOLATIONS = ("linear", "spherical")
 MOST_SEEDS = 64
-
-Progress = Callable[[int, int, str], None]
 
 
 def check_motion(seeds: Sequence[int], frames: int, interpolation: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,17 +17,15 @@ from .bundles.likeness import stranger
 from .errors import UserError
 from .frames import Timing, first_frame_only, frames, timing_of
 from .images import read_infotext, write_png
+from .jobs import CancelToken, Progress
 from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
 from .picture_files import PictureFile, PictureSet, named_pictures
-from .runtime import CancelToken
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
     from .pipeline import Labels4FreePipeline
 
 MOST_FILES = 10_000
 CONFIDENCE = "Confidence"  # the field of the infotext
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

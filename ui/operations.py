@@ -28,8 +28,8 @@ from .outputs import ENDINGS, slug
 from .texts import text
 
 if TYPE_CHECKING:
+    from l4f_plugin.jobs import CancelToken
     from l4f_plugin.pipeline import Sample
-    from l4f_plugin.runtime import CancelToken
 
     from .engine import Engine
 
