@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arguments import Background
+    from .jobs import CancelToken
     from .pipeline import Labels4FreePipeline, Subject, SwapResult
-    from .runtime import CancelToken
 
 __version__ = "0.1.0"
 __all__ = ["Background", "CancelToken", "Labels4FreePipeline", "Subject", "SwapResult", "__version__"]

@@ -11,8 +11,8 @@ from torch import Tensor
 from .arguments import Style
 from .bundles.bundle import Bundle
 from .bundles.config import BundleConfig
+from .jobs import CancelToken
 from .random_inputs import RandomInputs
-from .runtime import CancelToken
 
 
 def crop_of(config: BundleConfig) -> tuple[int, int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +10,15 @@ from PIL import Image
 
 from .arguments import check_integer, check_seeds
 from .errors import UserError
+from .jobs import CancelToken, Progress
 from .own_files import own_infotext
 from .provenance import WPlus
-from .runtime import CancelToken
 
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
 INTERPOLATIONS = ("linear", "spherical")
 MOST_SEEDS = 64
-
-Progress = Callable[[int, int, str], None]
 
 
 def check_motion(seeds: Sequence[int], frames: int, interpolation: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ from .bundles.likeness import stranger
 from .errors import UserError
 from .frames import first_frame_only, frames, timing_of
 from .images import read_infotext
+from .jobs import CancelToken, Progress
 from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
 from .picture_files import PictureFile, PictureSet, named_pictures
-from .runtime import CancelToken
 from .subject import ENDINGS, placed_fields, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mis
 
 MOST_FILES = 10_000
 CONFIDENCE = "Confidence"  # the field of the infotext
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

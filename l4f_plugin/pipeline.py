@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
@@ -19,14 +19,13 @@ from .drawing import crop_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
 from .images import Source
+from .jobs import CancelToken, Progress
 from .networks import Discriminator
 from .photos import find_subject
 from .provenance import Recipe, WPlus, recipe_of, refuse_photograph, required_recipe
 from .random_inputs import RandomInputs, stacked_noise
-from .runtime import CancelToken, choose_device, choose_dtype, free_memory, out_of_memory_in_words
+from .runtime import choose_device, choose_dtype, free_memory, out_of_memory_in_words
 from .subject import Subject, SwapResult, place
-
-Progress = Callable[[int, int, str], None]
 
 
 class Labels4FreePipeline(HubMixin):

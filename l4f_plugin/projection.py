@@ -22,13 +22,14 @@ from .arguments import PROJECTION_STEPS, check_integer
 from .drawing import crop_of
 from .errors import UserError
 from .images import Source, cover_fit, load_picture
+from .jobs import CancelToken, Progress
 from .mask_probe import MaskProbe
 from .matting import refine
 from .networks import SynthesisOutput
 from .photos import coarse_alpha, digest_of
 from .pipeline import Labels4FreePipeline
 from .provenance import WPlus
-from .runtime import CancelToken, out_of_memory_in_words
+from .runtime import out_of_memory_in_words
 from .subject import PhotoOrigin, Subject
 
 MOST_STEPS = 10_000
@@ -45,7 +46,6 @@ STRANGE = 0.06  # of the start's distance: with as much left after the first pas
 PREVIEW_EVERY = 25
 _SPREAD_SAMPLES = 2000
 
-Progress = Callable[[int, int, str], None]
 Preview = Callable[[np.ndarray], None]
 
 

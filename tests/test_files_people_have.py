@@ -27,11 +27,11 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.evaluation.masks import compare_folders
 from l4f_plugin.frames import has_more_frames, timing_of
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import motion_infotext
 from l4f_plugin.picture_files import find_pictures
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.runtime import CancelToken
 from l4f_plugin.training import loop
 from l4f_plugin.training.pictures import PictureFolder
 

@@ -20,6 +20,7 @@ HOST_MODULES = {"modules", "modules_forge", "launch", "backend", "installer", "s
 # other, but for the workshops, which share their data sets and measures.
 STOREYS = [
     {"errors", "processor"},
+    {"jobs"},
     {"networks", "compositing", "runtime", "mask_probe"},
     {"bundles", "convert", "hub"},
     {"images"},
@@ -40,7 +41,7 @@ STOREYS = [
 ]
 STORAGE = [("bundles",), ("convert",), ("hub",)]
 WORKSHOPS = {"training", "evaluation", "datasets", "bundles", "convert", "hub"}
-NAMES_OF_THE_PACKAGE = {"arguments", "runtime", "subject", "pipeline"}  # what __init__ hands on
+NAMES_OF_THE_PACKAGE = {"arguments", "jobs", "subject", "pipeline"}  # what __init__ hands on
 
 # Third-party modules that each folder may import. tqdm comes with huggingface-hub; fastapi, starlette and
 # pydantic come with every Gradio.

@@ -22,10 +22,10 @@ from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext, read_infotext
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import StudentConfig
 from l4f_plugin.photos import coarse_alpha, digest_of, origin_of
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 from l4f_plugin.subject import PhotoOrigin, Subject, place
 
 RED, BLUE = np.array([220, 40, 50]), np.array([30, 90, 200])

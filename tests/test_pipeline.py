@@ -20,9 +20,9 @@ from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.folders import WEIGHTS_FOLDER
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext
-from l4f_plugin.model_cache import JobQueue, ModelCache
+from l4f_plugin.jobs import CancelToken, JobQueue
+from l4f_plugin.model_cache import ModelCache
 from l4f_plugin.pipeline import Labels4FreePipeline, RandomInputs
-from l4f_plugin.runtime import CancelToken
 
 SEEDS = [7, 0, 2**32 - 1, 12, 7]
 
@@ -224,7 +224,7 @@ def test_unload_and_back(tiny_bundle_folder, samples):
 
 
 def test_a_released_pipeline_is_gone(tiny_bundle_folder):
-    cache = ModelCache(jobs=JobQueue())
+    cache = ModelCache(queue=JobQueue())
     with cache.job(str(tiny_bundle_folder), device="cpu") as pipeline:
         pipeline.generate([1])
         weights = weakref.ref(pipeline.bundle.generator.synthesis.constant)

@@ -17,7 +17,7 @@ import gradio as gr
 
 from l4f_plugin.arguments import EdgeOptions
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 
 from . import compat, seeds
 from .controls import named, unsaved

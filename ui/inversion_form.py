@@ -22,9 +22,9 @@ from .background_choice import BackgroundChoice
 from .class_choice import ClassChoice
 from .controls import button, choices, named
 from .edge_choice import EdgeChoice
-from .jobs import Job, Running, complain
 from .outputs import shown_path
 from .page_pictures import reduced
+from .run_buttons import RunButtons, Running, complain
 from .texts import text
 from .words import without_paths
 from .workspace import Workspace
@@ -71,7 +71,7 @@ class InversionForm:
         with gr.Accordion(text("recover.section"), open=False, elem_id="l4f_recover_section"):
             gr.Markdown(text("recover.note"), elem_classes="l4f-note")
             self.steps = gr.Slider(50, 1000, PROJECTION_STEPS, step=50, **named("recover.steps"))
-            self.job = Job(workspace, "recover")
+            self.job = RunButtons(workspace, "recover")
 
     def build_stage(self, elsewhere: Sequence) -> None:
         """Builds the place of the result, which hides `elsewhere`, and wires the form."""

@@ -29,7 +29,7 @@ from .outputs import slug
 from .texts import text
 
 if TYPE_CHECKING:
-    from l4f_plugin.runtime import CancelToken
+    from l4f_plugin.jobs import CancelToken
     from l4f_plugin.subject import Subject
 
     from .engine import Engine

@@ -19,10 +19,10 @@ from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import button, choices, named, side_by_side
 from .inversion_form import Recovered
-from .jobs import Job, Running, complain
 from .neighbours import Handout, draw_buttons
 from .outputs import shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN
+from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
@@ -70,7 +70,7 @@ class SegmentPanel:
                 for kind in ("picture", "w_plus")
             }
         self.seed = self.field.box
-        self.job = Job(self._workspace, "segment")
+        self.job = RunButtons(self._workspace, "segment")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("segment"), elem_id="l4f_segment_empty", elem_classes="l4f-flush")

@@ -20,10 +20,10 @@ from .class_choice import ClassChoice
 from .controls import button, choices, named, side_by_side
 from .edge_choice import EdgeChoice
 from .inversion_form import Recovered
-from .jobs import Job, Running, complain
 from .neighbours import Handout, draw_buttons
 from .outputs import SavedSample, shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
+from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
@@ -68,7 +68,7 @@ class SwapPanel:
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._workspace.engine, "swap")
         self.surprise = button("swap.surprise", icon="dice", size="sm")
-        self.job = Job(self._workspace, "swap")
+        self.job = RunButtons(self._workspace, "swap")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("swap"), elem_id="l4f_swap_empty", elem_classes="l4f-flush")

@@ -25,7 +25,7 @@ from ..arguments import check_integer
 from ..bundles.files import remove, write_atomically, write_text
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from ..subject import Subject
 from .contact_sheet import SHEET_NAME, ContactSheet
 from .curation import hard_mask, measure
@@ -42,7 +42,6 @@ HOPELESS_AFTER = 200  # seeds of a shard, of which fewer than one in fifty passe
 _HOPELESS_SHARE = 0.02
 MOST_RANKS = 100_000
 
-Progress = Callable[[int, int, str], None]
 Drawing = Callable[[], AbstractContextManager["Labels4FreePipeline"]]
 
 

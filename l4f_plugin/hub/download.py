@@ -30,11 +30,11 @@ from ..bundles.licences import Licence
 from ..bundles.locks import lock
 from ..bundles.model_card import CARD_NAME, MAXIMUM_CARD_BYTES
 from ..errors import UserError
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from .hub_cache import Source, arrived, cached, forget, set_reference
 from .hub_errors import offline, put_by_hand
 from .progress import TerminalProgress
-from .transfer import LargeFile, MissingFile, Progress, demand_space, fetch
+from .transfer import LargeFile, MissingFile, demand_space, fetch
 
 WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
 DISCRIMINATOR = "discriminator.safetensors"
@@ -265,8 +265,8 @@ def _convert(
     options: Options,
     progress: Progress,
 ) -> None:
+    from ..convert.child_process import convert_in_child
     from ..convert.conversion import Description
-    from ..convert.own_process import convert_apart
 
     cancel = options.cancel or CancelToken()
 
@@ -278,7 +278,7 @@ def _convert(
     source = f"{entry.file} of {where}, sha256 {digest}"
     if entry.licence_url:
         source += f"; licence: {entry.licence_url}"
-    convert_apart(
+    convert_in_child(
         original,
         staging,
         report=report,
