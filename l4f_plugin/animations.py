@@ -16,8 +16,7 @@ from PIL import Image, PngImagePlugin
 from .arguments import check_integer
 from .bundles.files import storage_error, write_atomically
 from .errors import UserError
-from .frames import Timing
-from .images import INFOTEXT_KEY
+from .images import INFOTEXT_KEY, Timing
 from .own_files import DESCRIPTION
 
 ENDINGS = {".webp": "webp", ".png": "apng", ".apng": "apng", ".webm": "webm"}

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from .arguments import Background, EdgeOptions
 from .bundles.likeness import stranger
 from .errors import UserError
-from .frames import first_frame_only, frames, timing_of
-from .images import read_infotext
+from .images import first_frame_only, frames, read_infotext, timing_of
 from .jobs import CancelToken, Progress
 from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
 from .picture_files import PictureFile, PictureSet, named_pictures

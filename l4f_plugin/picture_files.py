@@ -19,8 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from .errors import UserError
-from .frames import has_more_frames
-from .images import FORMATS, know_formats
+from .images import FORMATS, has_more_frames, know_formats
 from .own_files import is_ours
 from .picture_archives import ArchiveMember, is_archive, members
 
