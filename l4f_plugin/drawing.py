@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .bundles.bundle import Bundle
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .random_inputs import RandomInputs
 from .runtime import CancelToken
 
@@ -24,7 +24,7 @@ class Style:
     noise_mode: str = "random"
 
 
-def crop_of(config: BundleConfig) -> tuple[int, int, int, int]:
+def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of what is kept of the generator's pictures."""
     resolution = config.generator.resolution
     return config.crop or (0, resolution, 0, resolution)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from . import __version__, compositing, matting, recognition
 from .arguments import Background, EdgeOptions
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .bundles.files import open_plain
 from .errors import UserError
 from .images import Source, cover_fit, infotext, load_layers
@@ -31,10 +31,10 @@ class PhotoOrigin:
     student: str
 
     @classmethod
-    def of(cls, source: Source, config: BundleConfig) -> PhotoOrigin:
+    def of(cls, source: Source, config: ObjectClass) -> PhotoOrigin:
         """Raises `UserError` for a file that cannot be read."""
         student = config.files.get("student.safetensors")
-        return cls(config.class_name, digest_of(source), student.sha256[:8] if student else "none")
+        return cls(config.name, digest_of(source), student.sha256[:8] if student else "none")
 
     def infotext(self, **more: object) -> str:
         """See `Photo.infotext`."""
@@ -87,7 +87,7 @@ def find_subject(
     student: Student,
     source: Source,
     device: torch.device,
-    config: BundleConfig,
+    config: ObjectClass,
     discriminator: Discriminator | None = None,
 ) -> Photo:
     """Reads a photograph and finds its subject; `config` is that of the student's class.

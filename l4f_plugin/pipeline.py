@@ -23,7 +23,7 @@ from .arguments import (
     check_truncation_psi,
 )
 from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .drawing import Style, crop_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
@@ -55,7 +55,7 @@ class Labels4FreePipeline(HubMixin):
         self.to(device, dtype)
 
     @property
-    def config(self) -> BundleConfig:
+    def config(self) -> ObjectClass:
         """The class's name, licence, defaults."""
         return self.bundle.config
 
@@ -274,7 +274,7 @@ class Labels4FreePipeline(HubMixin):
         return bundle.discriminator
 
     def _check_class(self, recipe: Recipe) -> None:
-        drawn, name = recipe.class_name, self.config.class_name
+        drawn, name = recipe.class_name, self.config.name
         if drawn != name:
             raise UserError(f"This picture is of the class {drawn}, not {name}; choose {drawn}.")
 
@@ -308,7 +308,7 @@ class Labels4FreePipeline(HubMixin):
             codes = WPlus(np.repeat(codes.codes, config.num_styles, axis=0), codes.noise_seed)
         if codes.codes.shape != wanted:
             raise UserError(
-                f"These W+ codes are {list(codes.codes.shape)} and {self.config.class_name} takes {list(wanted)}; "
+                f"These W+ codes are {list(codes.codes.shape)} and {self.config.name} takes {list(wanted)}; "
                 "they belong to another class."
             )
         style = Style(1.0, None, "stored" if codes.noise_seed is None else "random")
@@ -330,7 +330,7 @@ class Labels4FreePipeline(HubMixin):
             style.truncation_psi,
             picture,
             alpha,
-            class_name=self.config.class_name,
+            class_name=self.config.name,
             truncation_cutoff=style.truncation_cutoff,
             noise_mode=style.noise_mode,
             w_plus=codes,

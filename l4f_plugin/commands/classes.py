@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from . import add_json_argument, print_json
 
@@ -19,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
 
     entries = catalogue.classes()
     if args.json:
-        print_json([asdict(entry) for entry in entries])
+        print_json([entry.listed() for entry in entries])
         return 0
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:

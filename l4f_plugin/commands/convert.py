@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 
@@ -37,27 +36,27 @@ def run(args: argparse.Namespace) -> int:
     """Convert, and say what the bundle holds."""
     import torch
 
-    from ..convert.conversion import UNKNOWN_LICENCE, Description, convert
+    from ..convert.conversion import UNKNOWN_LICENCE, convert
 
-    description = Description(
-        class_name=args.name,
-        title=args.title,
-        licence=args.licence,
-        source=args.source_note,
-        truncation_psi=args.truncation_psi,
-        alpha_threshold=args.alpha_threshold,
-        crop=tuple(args.crop) if args.crop else None,
-    )
+    described = {
+        "name": args.name,
+        "title": args.title,
+        "licence": args.licence,
+        "source": args.source_note,
+        "truncation_psi": args.truncation_psi,
+        "alpha_threshold": args.alpha_threshold,
+        "crop": tuple(args.crop) if args.crop else None,
+    }
     config = convert(
         args.source,
         args.destination,
         alpha=args.alpha,
-        description=description,
+        described=described,
         dtype=torch.float16 if args.half else torch.float32,
         report=lambda message: print(message, file=sys.stderr),
     )
     if args.json:
-        print(json.dumps({"folder": str(args.destination.resolve()), "config": asdict(config)}))
+        print(json.dumps({"folder": str(args.destination.resolve()), "config": json.loads(config.to_json())}))
         return 0
     generator = config.generator
     print(

@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Download, verify and, where need be, convert; say where the bundle is."""
-    from dataclasses import asdict
-
-    from ..bundles import catalogue, licences
+    from ..bundles import licences
+    from ..bundles.catalogue import classes
+    from ..hub.download import resolve
 
     def fetch(accepted: bool):
-        return catalogue.resolve(
+        return resolve(
             args.class_name,
             accept_licence=accepted,
             keep_original=args.keep_original,
@@ -48,13 +48,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         folder = fetch(args.accept_licence)
     except licences.NotAccepted as error:
-        asked = f"{error.class_name} is under {error.licence.in_words()}. Do you accept that?"
+        asked = f"{error.wanted.name} is under {error.wanted.licence_in_words}. Do you accept that?"
         if not sys.stdin.isatty() or not confirm(asked):
             raise
         folder = fetch(True)
     if args.json:
-        listed = [entry for entry in catalogue.classes() if entry.location == str(folder)]
-        print_json({"folder": folder, "class": asdict(listed[0]) if listed else None})
+        listed = [entry for entry in classes() if entry.location == str(folder)]
+        print_json({"folder": folder, "class": listed[0].listed() if listed else None})
         return 0
     print(f"{args.class_name} is in {folder}")
     return 0

@@ -93,7 +93,7 @@ def _evaluate_class(arguments: argparse.Namespace) -> int:
     from ..pipeline import Labels4FreePipeline
 
     pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
-    dataset = arguments.data or cache_folder() / "datasets" / pipeline.config.class_name
+    dataset = arguments.data or cache_folder() / "datasets" / pipeline.config.name
     report = evaluate_class(pipeline, dataset, cache_folder() / "judges", arguments.pictures, progress=show_progress)
     _tell(report.left_out)
     if arguments.json:
@@ -121,7 +121,7 @@ def _evaluate_photos(arguments: argparse.Namespace) -> int:
     pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
     report, worst = evaluate_photos(
         pipeline,
-        arguments.data or cache_folder() / "datasets" / pipeline.config.class_name,
+        arguments.data or cache_folder() / "datasets" / pipeline.config.name,
         pictures=arguments.pictures,
         limits_folder=cache_folder() / "judges" if arguments.limits else None,
         settings=limit_settings(pipeline, arguments.limit_steps),

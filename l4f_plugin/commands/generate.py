@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if not arguments.json:
             print(f"seed {sample.seed}: {files['picture']}")
-    name = pipeline.config.class_name
+    name = pipeline.config.name
     if pipeline.bundle.alpha is None:
         print(f"{name} has no masks yet; learn them with: l4f learn-masks {name}", file=sys.stderr)
     if arguments.json:

@@ -66,12 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
         progress=show_progress,
     )
     check_may_write(arguments.out)
-    text = motion_infotext(pipeline.config.class_name, seeds)
+    text = motion_infotext(pipeline.config.name, seeds)
     write_animation(arguments.out, frames, format_name, arguments.fps, text)
     if arguments.json:
         print_json(
             {
-                "class": pipeline.config.class_name,
+                "class": pipeline.config.name,
                 "seeds": seeds,
                 "format": format_name,
                 "frames": arguments.frames,

@@ -61,9 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     folder = make_folder(arguments.out)
 
     from ..bundles.bundle import load_bundle
-    from ..bundles.catalogue import resolve
     from ..errors import UserError
     from ..frames import first_frame_only
+    from ..hub.download import resolve
     from ..images import write_png
     from ..own_files import free_stem, left_alone
     from ..pipeline import Labels4FreePipeline
@@ -119,5 +119,5 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print(f"{picture.name}: {files['projected']}, {files['w_plus']} ({seconds:g} s)")
     if arguments.json:
-        print_json({"class": pipeline.config.class_name, "pictures": results, "passed_over": pictures.passed_over})
+        print_json({"class": pipeline.config.name, "pictures": results, "passed_over": pictures.passed_over})
     return 2 if any(result["problem"] for result in results) else 0

@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say what will go, ask, delete."""
-    from ..bundles import library
     from ..errors import UserError
+    from ..hub import removal
     from ..hub.transfer import megabytes
 
-    planned = library.removal(args.class_name)
+    planned = removal.removal(args.class_name)
     if not args.yes:
         if not sys.stdin.isatty():
             size = megabytes(planned.bytes)
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         if not confirm(f"Delete these {megabytes(planned.bytes)} of {args.class_name}?"):
             print("Nothing was deleted.", file=sys.stderr)
             return 1
-    done = library.remove(args.class_name)
+    done = removal.remove(args.class_name)
     if args.json:
         print_json({"class": done.name, "bytes": done.bytes, "paths": list(done.paths)})
     else:

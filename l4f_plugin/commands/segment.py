@@ -157,7 +157,7 @@ def _segment_photos(
     if arguments.json:
         print_json(
             {
-                "class": pipeline.config.class_name,
+                "class": pipeline.config.name,
                 "photos": [
                     {
                         "source": result.source,
@@ -193,7 +193,7 @@ def _segment_subject(
     files = write_sample(sample, folder)
     area = round(float(sample.required_alpha().mean()), 4)
     if arguments.json:
-        print_json({"class": pipeline.config.class_name, "seed": sample.seed, "mask_area": area, **files})
+        print_json({"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files})
     else:
         print(f"the subject covers {area:.0%}: {files['alpha']}, {files['cutout']}")
     return 0

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(
             {
-                "class": pipeline.config.class_name,
+                "class": pipeline.config.name,
                 "seed": seed,
                 "background": background.label,
                 "threshold": threshold,

@@ -128,7 +128,7 @@ def _add_refine_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _train_generator(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
+    from ..hub.download import resolve
     from ..training.generator import GeneratorSettings
     from ..training.pictures import letterbox
     from ..training.runs import train_generator
@@ -162,8 +162,8 @@ def _train_generator(args: argparse.Namespace) -> bool:
 
 
 def _train_alpha(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
     from ..bundles.config import read_config
+    from ..hub.download import resolve
     from ..training.recipes import AlphaSettings, paper_recipe
     from ..training.runs import train_alpha
 
@@ -185,8 +185,8 @@ def _train_alpha(args: argparse.Namespace) -> bool:
 
 
 def _train_student(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
     from ..bundles.config import read_config
+    from ..hub.download import resolve
     from ..training.student import StudentSettings, student_resolution
     from ..training.student_runs import train_student
 
@@ -203,7 +203,7 @@ def _train_student(args: argparse.Namespace) -> bool:
 
 
 def _refine(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
+    from ..hub.download import resolve
     from ..training.refinement import RefinementSettings
     from ..training.runs import refine_alpha
 

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check sizes and hashes; 2 where a class is not whole."""
-    from ..bundles import catalogue, library
+    from ..bundles import catalogue
     from ..errors import UserError
 
     names = args.class_names or [entry.name for entry in catalogue.classes() if entry.installed or entry.problem]
     results = []
     for name in names:
         try:
-            folder = library.verify(name, progress=show_progress)
+            folder = catalogue.verify(name, progress=show_progress)
             results.append({"class": name, "verified": True, "folder": folder, "problem": None})
         except UserError as error:
             results.append({"class": name, "verified": False, "folder": None, "problem": str(error)})
