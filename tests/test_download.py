@@ -21,8 +21,8 @@ from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub import removal
 from l4f_plugin.hub.download import resolve
 from l4f_plugin.hub.hub_cache import Source, cached
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 
 GOLDENS = Path(__file__).parent / "data/goldens"
 ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
@@ -205,7 +205,7 @@ def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
 @pytest.mark.parametrize("apart", [False, True])
 def test_nvidias_layout(hub, monkeypatch, apart):
     if apart:
-        monkeypatch.setattr("l4f_plugin.convert.own_process.LARGE_BYTES", 1)
+        monkeypatch.setattr("l4f_plugin.convert.child_process.LARGE_BYTES", 1)
     folder = resolve("things")
     assert (read_config(folder).truncation_psi, read_config(folder).alpha_threshold) == (0.4, 0.8)
     entry = catalogue.look_up("things")

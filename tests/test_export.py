@@ -27,8 +27,8 @@ from l4f_plugin.datasets.export_plan import FORMATS, SPLITS, ExportSettings
 from l4f_plugin.datasets.merge import merge
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.evaluation.labelled import load_split
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.model_card import write_model_card
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import class_photographs, cut_pictures
 from l4f_plugin.training.class_photographs import learn_photographs
 from l4f_plugin.training.loop import STEPPING

@@ -16,10 +16,10 @@ from models_page import Page, maskless, plain, row
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.files import STALE_AFTER_SECONDS
-from l4f_plugin.convert import own_process
+from l4f_plugin.convert import child_process
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.hub import own_checkpoints
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_ui import models_import
 
 GOLDENS = Path(__file__).parent / "data/goldens"
@@ -45,9 +45,9 @@ def in_this_process(monkeypatch):
 
     def convert(source, destination, *, least_bytes, **options):
         assert least_bytes == 0, "an upload goes to a process of its own"
-        return own_process.convert_apart(source, destination, **options)
+        return child_process.convert_in_child(source, destination, **options)
 
-    monkeypatch.setattr(own_checkpoints, "convert_apart", convert)
+    monkeypatch.setattr(own_checkpoints, "convert_in_child", convert)
 
 
 def upload(tmp_path: Path, name: str, content: bytes | Path) -> str:
@@ -177,7 +177,7 @@ def test_a_cancelled_import_leaves_nothing(page, tmp_path, monkeypatch):
             time.sleep(0.01)
         raise Cancelled
 
-    monkeypatch.setattr(own_checkpoints, "convert_apart", convert)
+    monkeypatch.setattr(own_checkpoints, "convert_in_child", convert)
     form = page.panel.imports
     job = form.job.guarded(form.bring)(page.visit, upload(tmp_path, "a.pt", GENERATOR), None, "", "", "MIT")
     seen: dict = {}

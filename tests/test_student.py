@@ -12,6 +12,7 @@ import torch
 from bundles import red_finder, tiny_bundle
 
 from l4f_plugin import cli
+from l4f_plugin.arguments import Style
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
@@ -19,7 +20,7 @@ from l4f_plugin.hub.download import WEIGHTS
 from l4f_plugin.networks import Student, StudentConfig, UNet
 from l4f_plugin.photos import coarse_alpha
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.samples import Sample
+from l4f_plugin.subject import Subject
 from l4f_plugin.training import cut_pictures, loop
 from l4f_plugin.training.cut_pictures import (
     CutPictures,
@@ -178,7 +179,7 @@ class Drawer:
         for seed in seeds:
             disc = np.clip((1.0 if seed in self.small else 5.0) - np.hypot(rows, columns) + 0.5, 0, 1)
             image = np.full((16, 16, 3), seed, np.uint8)
-            yield Sample(seed, truncation_psi, image, disc.astype(np.float32))
+            yield Subject(image, disc.astype(np.float32), "tiny", seed, Style(truncation_psi))
 
 
 def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monkeypatch):

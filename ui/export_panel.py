@@ -13,16 +13,16 @@ from l4f_plugin.arguments import check_integer
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.datasets.export_plan import DEFAULT_SPLIT, FORMATS, SMALLEST_SIDE, ExportSettings, shares
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
 from .class_choice import ClassChoice
 from .controls import button, choices, named
 from .exports import MOST_PICTURES, SHARD, Exports
-from .jobs import complain, in_thread
 from .motion_form import MotionForm
 from .restore_choice import LARGEST_PSI_SHOWN
+from .run_buttons import complain, in_thread
 from .seeds import wanted_seed
-from .tasks import Task
 from .texts import text
 from .words import pathless
 from .workspace import Workspace
@@ -39,7 +39,7 @@ class ExportVisit:
     """Which of a page's watchers is the latest, and which exports had ended when the page was last drawn."""
 
     watcher: object = None
-    ended: list[Task] = field(default_factory=list)
+    ended: list[Job] = field(default_factory=list)
 
 
 class ExportPanel:

@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..architecture import GeneratorConfig, published_channels
 from ..errors import UserError, printable
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from . import fields, licences, records
 from .config import CONFIG_NAME, ObjectClass, read_config, stand_in
 from .fields import CLASS_NAME, REPOSITORY_ID, REVISION, SHA256, Invalid
@@ -37,6 +36,7 @@ CATALOGUE_NAME = "catalogue.json"
 SCHEMA_VERSION = 1
 LARGEST_CATALOGUE = 1 << 20
 _PLACE = ("folder", "repository", "revision", "file", "bytes", "sha256", "alpha")
+# What a bundle on this computer does not say itself.
 # What a bundle on this computer does not say itself.
 _OFFER = "repository fetched_revision file download_bytes sha256 brings_masks conditions licence_url"
 
@@ -69,9 +69,7 @@ def look_up(name: str) -> ObjectClass:
     return listed[name]
 
 
-def verify(
-    name: str | Path, *, progress: Callable[[int, int, str], None] | None = None, cancel: CancelToken | None = None
-) -> Path:
+def verify(name: str | Path, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
     """Compares size and hash of every file of a class with what its config says; the folder of the bundle.
 
     `name` is a class in the list, or the folder of a bundle. Needs no network and, for a class in the list, is

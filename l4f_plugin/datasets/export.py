@@ -25,8 +25,8 @@ from ..arguments import check_integer
 from ..bundles.files import remove, write_atomically, write_text
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..runtime import CancelToken
-from ..samples import Sample
+from ..jobs import CancelToken, Progress
+from ..subject import Subject
 from .contact_sheet import SHEET_NAME, ContactSheet
 from .curation import hard_mask, measure
 from .export_backgrounds import PictureFolder, choose, put_behind
@@ -42,7 +42,6 @@ HOPELESS_AFTER = 200  # seeds of a shard, of which fewer than one in fifty passe
 _HOPELESS_SHARE = 0.02
 MOST_RANKS = 100_000
 
-Progress = Callable[[int, int, str], None]
 Drawing = Callable[[], AbstractContextManager["Labels4FreePipeline"]]
 
 
@@ -244,7 +243,7 @@ class _Shard:
                 made.append(picture)
         return made
 
-    def _label(self, sample: Sample, neighbour: Sample) -> LabelledPicture | None:
+    def _label(self, sample: Subject, neighbour: Subject) -> LabelledPicture | None:
         """The picture with its labels in the size of the set, None where curation drops it."""
         settings, size = self._plan.settings, self._plan.picture_size
         # The labels are those of the mask that is written, of 256 steps.
@@ -265,7 +264,7 @@ class _Shard:
         labels = {
             "seed": sample.seed,
             "split": self._plan.split_of(sample.seed),
-            "truncation_psi": sample.truncation_psi,
+            "truncation_psi": sample.style.truncation_psi,
             "background": label,
             "box": list(found.box),
             "area": found.area,

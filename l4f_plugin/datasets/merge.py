@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundles.files import open_plain, remove
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from .export import begin
 from .export_plan import STATE_FOLDER, Plan, check_same, read_plan
 from .finishing import complete, is_complete
 from .shards import ShardRecord, is_done, missing_shards, read_record, record_path, write_file, write_record
 
 _NAMED = 8  # missing shards that are named
-
-Progress = Callable[[int, int, str], None]
 
 
 def merge(

@@ -32,11 +32,11 @@ from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import CARD_NAME, MAXIMUM_CARD_BYTES
 from ..errors import UserError, printable
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from .hub_cache import Source, arrived, cached, forget, set_reference
 from .hub_errors import offline, put_by_hand
 from .progress import TerminalProgress
-from .transfer import LargeFile, MissingFile, Progress, demand_space, fetch
+from .transfer import LargeFile, MissingFile, demand_space, fetch
 
 WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
 DISCRIMINATOR = "discriminator.safetensors"
@@ -218,9 +218,8 @@ def original_of(entry: ObjectClass, options: Options = Options()) -> Source:
         f"get {entry.file} from {constants.ENDPOINT}/{entry.repository} on another computer and put it at "
         f"{by_hand_path(entry)}"
     )
-    return Source(
-        entry.repository or "", options.revision or entry.fetched_revision, options.token, options.cache_dir, by_hand
-    )
+    revision = options.revision or entry.fetched_revision
+    return Source(entry.repository or "", revision, options.token, options.cache_dir, by_hand)
 
 
 def by_hand_path(entry: ObjectClass) -> Path:
@@ -311,7 +310,7 @@ def _convert(
     options: Options,
     progress: Progress,
 ) -> None:
-    from ..convert.own_process import convert_apart
+    from ..convert.child_process import convert_in_child
 
     cancel = options.cancel or CancelToken()
 
@@ -323,7 +322,7 @@ def _convert(
     source = f"{entry.file} of {where}, sha256 {digest}"
     if entry.licence_url:
         source += f"; licence: {entry.licence_url}"
-    convert_apart(
+    convert_in_child(
         original,
         staging,
         report=report,

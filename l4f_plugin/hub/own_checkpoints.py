@@ -20,9 +20,9 @@ from ..bundles.files import partial_name, remove, replace_folder, storage_error
 from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import CARD_NAME
-from ..convert.own_process import convert_apart
+from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
-from ..runtime import CancelToken
+from ..jobs import CancelToken
 from .download import lock_file, resolve
 from .transfer import demand_space
 
@@ -92,7 +92,7 @@ def _converted(
         except OSError as error:
             raise storage_error(error, folder) from error
         bundle = private / folder.name
-        convert_apart(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
+        convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
         if cancel is not None:
             cancel.check()
         yield bundle

@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import matting
 from ..compositing import composite, estimate_foreground, largest_component, spread, to_bytes, to_float
 from ..errors import Cancelled, UserError
+from ..jobs import Progress
 from ..networks import Student
 from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
@@ -35,8 +36,6 @@ MOST_UNCERTAIN = 0.04  # mean of min(alpha, 1 - alpha): a soft edge is fine, a g
 LEAST_IN_ONE_PIECE = 0.97  # of the mask's area
 
 SHARPNESS = 3.0  # what a segmenter's logits are multiplied by where it teaches
-
-Progress = Callable[[int, int, str], None]
 
 
 def take_apart(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Backgrounds for the avatar pictures: blurred crops of photographs, and computed ones.
+"""Backgrounds for the drawn sets: blurred crops of photographs, and computed ones.
 
 Every function returns float32 [S, S, 3] in [0, 1] and draws all its chances from the generator it is given.
 """

@@ -1,10 +1,12 @@
-"""The avatar set: drawn portraits before photographs, with masks that are exact because they are drawn too.
+"""Drawn classes with exact masks, to train on and to measure masks against.
 
-    python3 -m l4f_plugin.datasets.avatar --out DIR --train 40000 --validation 2000 --test 2000
+    python3 -m tools.drawn_sets avatar --train 40000 --validation 2000 --test 2000
+    python3 -m tools.drawn_sets robots --train 5000 --validation 500 --test 500
 
-Portraits are drawn by tools/avatar (Node); placement, backgrounds and compositing happen here. Every picture
-depends on the seed, its split and its number only, so that an interrupted run goes on where it stopped. The
-splits share neither portrait seeds nor background photographs.
+``avatar`` has one portrait a picture, in the middle. ``robots`` has one to three objects of several sizes, off-centre,
+with thin parts and holes. tools/avatar (Node) draws the objects; placement, backgrounds and compositing happen here.
+A picture depends on the seed, its split and its number only, so an interrupted run goes on where it stopped. The
+splits share neither objects nor background photographs.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,16 +28,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from l4f_plugin.datasets.avatar_backgrounds import draw_background, load_photographs, read_list
+from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import write_png
 from l4f_plugin.own_files import sheet_text
+from tools.backgrounds import draw_background, load_photographs, read_list
 
 RESOLUTION = 128
-OVERSAMPLING = 2  # portraits are drawn at twice the resolution and averaged down
+OVERSAMPLING = 2  # objects are drawn at twice the resolution and averaged down
 CHUNK = 50  # pictures per task of a worker
-SPLITS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}  # first portrait seed of each split
-RENDERER = Path(__file__).resolve().parents[2] / "tools" / "avatar"
+SPLITS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}  # first seed of each split
+RENDERER = Path(__file__).with_name("avatar")
+
+Box = tuple[float, float, float]  # left, top and side of the square of a drawing plane that fills the picture
+Object = tuple[str, Box, bool]  # style, box, whether it is mirrored
 
 
 @dataclass(frozen=True)
@@ -59,23 +66,8 @@ FRAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a data set is made from. Two runs into one folder must agree on all of it."""
-
-    seed: int
-    renderer: str
-    background_folders: tuple[str, ...]
-    scale: float = 1.0  # of the portraits: larger than 1 is nearer
-
-
-def default_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "labels4free"
-
-
-def place(random: np.random.Generator, frame: Frame, scale: float = 1.0) -> tuple[float, float, float]:
-    """The square (left, top, side) of the drawing plane to show: a shift of up to 5 %, `scale` times .9 to 1.1.
+def place(random: np.random.Generator, frame: Frame, scale: float = 1.0) -> Box:
+    """The part of the drawing plane to show: a shift of up to 5 %, `scale` times .9 to 1.1.
 
     The bottom edge never lies below the plane's, where the drawn body ends.
     """
@@ -85,52 +77,113 @@ def place(random: np.random.Generator, frame: Frame, scale: float = 1.0) -> tupl
     return left, min(top, frame.plane - side), side
 
 
-def close_seams(portrait: np.ndarray) -> np.ndarray:
+def compose_avatar(random: np.random.Generator, scale: float) -> list[Object]:
+    """One portrait."""
+    weights = np.array([frame.weight for frame in FRAMES.values()])
+    style = list(FRAMES)[random.choice(len(FRAMES), p=weights / weights.sum())]
+    box = place(random, FRAMES[style], scale)
+    return [(style, box, bool(random.random() < 0.5))]
+
+
+ROBOT_PLANE = 180
+ROBOT_COUNTS = {1: 0.5, 2: 0.3, 3: 0.2}  # how often a picture has so many
+ROBOT_SIZES = {1: (0.6, 0.95), 2: (0.4, 0.62), 3: (0.3, 0.45)}  # side of the drawing plane in the picture
+
+
+def compose_robots(random: np.random.Generator, scale: float) -> list[Object]:
+    """One to three robots in a row or a column, later ones before earlier ones where they meet."""
+    count = int(random.choice(list(ROBOT_COUNTS), p=list(ROBOT_COUNTS.values())))
+    in_column = random.random() < 0.4
+    objects = []
+    for number in range(count):
+        size = random.uniform(*ROBOT_SIZES[count]) * scale
+        centre = ((number + 0.5 + random.uniform(-0.2, 0.2)) / count, random.uniform(0.3, 0.7))
+        column, row = centre[::-1] if in_column else centre
+        side = ROBOT_PLANE / size
+        box = (ROBOT_PLANE / 2 - column * side, ROBOT_PLANE / 2 - row * side, side)
+        objects.append(("bottts", box, bool(random.random() < 0.5)))
+    return objects
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A drawn class. `compose(random, scale)` gives the objects of a picture, the one farthest back first."""
+
+    title: str
+    styles: tuple[str, ...]
+    frames: dict
+    compose: Callable[[np.random.Generator, float], list[Object]]
+
+
+KINDS = {
+    "avatar": Kind(
+        "Labels4Free avatars", tuple(FRAMES), {name: asdict(frame) for name, frame in FRAMES.items()}, compose_avatar
+    ),
+    "robots": Kind(
+        "Labels4Free robots",
+        ("bottts",),
+        {str(count): {"weight": ROBOT_COUNTS[count], "sizes": list(ROBOT_SIZES[count])} for count in ROBOT_COUNTS},
+        compose_robots,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a data set is made from. Two runs into one folder must agree on all of it."""
+
+    kind: str
+    seed: int
+    renderer: str
+    background_folders: tuple[str, ...]
+    scale: float = 1.0  # of the objects: larger than 1 is nearer
+
+
+def close_seams(drawing: np.ndarray) -> np.ndarray:
     """Makes the hairlines opaque along which drawn shapes abut: uint8 [P, P, 4], straight RGBA.
 
     Two shapes that share an edge each cover half of its pixels, which leaves a quarter of the alpha out. A
     closing (dilation, then erosion, 3x3) fills such lines and leaves straight outlines as they are.
     """
-    alpha = np.ascontiguousarray(portrait[..., 3])
+    alpha = np.ascontiguousarray(drawing[..., 3])
     closed = alpha
     for extreme in (np.maximum, np.minimum):
         padded = np.pad(closed, 1, mode="edge")
         rows = extreme(extreme(padded[:-2], padded[1:-1]), padded[2:])
         closed = extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
-    result = portrait.copy()
+    result = drawing.copy()
     result[..., 3] = np.where(alpha >= 0.7 * 255, closed, alpha)
     return result
 
 
-def composite_portrait(
-    portrait: np.ndarray, background: np.ndarray, flip: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Averages a drawn portrait down and puts it before a background.
+def composite(drawings: Iterable[np.ndarray], background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Puts drawn objects before one another, averages them down and puts them before a background.
 
-    portrait: uint8 [k*S, k*S, 4] straight RGBA; background: float32 [S, S, 3] in [0, 1].
-    Returns the picture uint8 [S, S, 3] and the mask uint8 [S, S]: alpha * foreground + (1 - alpha) *
-    background.
-    Colours are weighted by alpha when averaged; all is float until the last rounding.
+    drawings: uint8 [k*S, k*S, 4] straight RGBA, the one farthest back first; background: float32 [S, S, 3] in [0, 1].
+    Returns the picture uint8 [S, S, 3] and the mask uint8 [S, S]. Colours are weighted by alpha when averaged; all is
+    float until the last rounding.
     """
     size = background.shape[0]
-    factor = portrait.shape[0] // size
-    if portrait.shape != (size * factor, size * factor, 4) or factor < 1:
-        raise ValueError(f"a portrait of {portrait.shape} does not fit a background of {background.shape}")
-    portrait = portrait[:, ::-1] if flip else portrait
-    planes = np.ascontiguousarray(portrait.transpose(2, 0, 1)).astype(np.float32) / 255  # [4, k*S, k*S]
-    planes[:3] *= planes[3]
+    planes = np.zeros((4, 1, 1), np.float32)  # red, green, blue times alpha, and alpha
+    for drawing in drawings:
+        factor = drawing.shape[0] // size
+        if drawing.shape != (size * factor, size * factor, 4) or factor < 1:
+            raise ValueError(f"a drawing of {drawing.shape} does not fit a background of {background.shape}")
+        front = np.ascontiguousarray(drawing.transpose(2, 0, 1)).astype(np.float32) / 255  # [4, k*S, k*S]
+        front[:3] *= front[3]
+        planes = front + (1 - front[3]) * planes
     rows = sum(planes[:, start::factor] for start in range(factor))
     mean = sum(rows[:, :, start::factor] for start in range(factor)) / factor**2
     picture = mean[:3].transpose(1, 2, 0) + (1 - mean[3])[..., None] * background
-    return to_bytes(picture), to_bytes(mean[3])
+    return _to_bytes(picture), _to_bytes(mean[3])
 
 
-def to_bytes(values: np.ndarray) -> np.ndarray:
+def _to_bytes(values: np.ndarray) -> np.ndarray:
     return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 class Renderer:
-    """A Node process that draws portraits on request."""
+    """A Node process that draws objects on request."""
 
     def __init__(self, folder: Path, pixels: int):
         self.pixels = pixels
@@ -141,14 +194,14 @@ class Renderer:
             start_new_session=True,  # Ctrl-C is for the parent
         )
 
-    def draw(self, style: str, seed: int, box: tuple[float, float, float]) -> np.ndarray:
-        """A portrait as uint8 [P, P, 4], straight RGBA."""
-        request = json.dumps({"style": style, "seed": str(seed), "box": box}) + "\n"
+    def draw(self, style: str, seed: str, box: Box) -> np.ndarray:
+        """An object as uint8 [P, P, 4], straight RGBA."""
+        request = json.dumps({"style": style, "seed": seed, "box": box}) + "\n"
         self.process.stdin.write(request.encode())
         self.process.stdin.flush()
         answer = self.process.stdout.read(self.pixels * self.pixels * 4)
         if len(answer) != self.pixels * self.pixels * 4:
-            raise UserError("The portrait renderer stopped; look at what it printed above and start again.")
+            raise UserError("The renderer stopped; look at what it printed above and start again.")
         return np.frombuffer(answer, dtype=np.uint8).reshape(self.pixels, self.pixels, 4)
 
 
@@ -187,15 +240,15 @@ def _photographs(split: str) -> list[np.ndarray]:
 
 def make_picture(split: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Picture and mask `number` of a split, the same on every run."""
-    random = np.random.default_rng([_worker["settings"].seed, SPLITS[split], number])
-    names = list(FRAMES)
-    weights = np.array([FRAMES[name].weight for name in names])
-    style = names[random.choice(len(names), p=weights / weights.sum())]
-    box = place(random, FRAMES[style], _worker["settings"].scale)
-    flip = bool(random.random() < 0.5)
-    seed = _worker["settings"].seed * 100_000_000 + SPLITS[split] + number
-    portrait = close_seams(_worker["renderer"].draw(style, seed, box))
-    return composite_portrait(portrait, draw_background(random, _photographs(split), RESOLUTION), flip)
+    settings = _worker["settings"]
+    random = np.random.default_rng([settings.seed, SPLITS[split], number])
+    seed = settings.seed * 100_000_000 + SPLITS[split] + number
+    drawings = []
+    for place_number, (style, box, mirrored) in enumerate(KINDS[settings.kind].compose(random, settings.scale)):
+        own_seed = f"{seed}-{place_number}" if place_number else str(seed)
+        drawing = close_seams(_worker["renderer"].draw(style, own_seed, box))
+        drawings.append(drawing[:, ::-1] if mirrored else drawing)
+    return composite(drawings, draw_background(random, _photographs(split), RESOLUTION))
 
 
 def _make_chunk(folder: Path, split: str, numbers: list[int]) -> int:
@@ -208,24 +261,24 @@ def _make_chunk(folder: Path, split: str, numbers: list[int]) -> int:
 
 
 def _missing(folder: Path, split: str, count: int) -> list[int]:
-    for kind in ("images", "masks"):
-        (folder / split / kind).mkdir(parents=True, exist_ok=True)
+    for part in ("images", "masks"):
+        (folder / split / part).mkdir(parents=True, exist_ok=True)
     present = {entry.name for entry in os.scandir(folder / split / "images")}
     return [number for number in range(count) if f"{number:06d}.png" not in present]
 
 
 def describe(settings: Settings, counts: dict[str, int]) -> dict:
     """What dataset.json says: counts, seeds, styles with licence, backgrounds, versions, the command."""
-    renderer = Path(settings.renderer)
+    renderer, kind = Path(settings.renderer), KINDS[settings.kind]
     answer = subprocess.run(
-        ["node", str(renderer / "render.mjs"), "licences"], capture_output=True, text=True, check=False
+        ["node", str(renderer / "render.mjs"), "licences", *kind.styles], capture_output=True, text=True, check=False
     )
     if answer.returncode:
-        raise UserError(f"The portrait renderer does not start: run `npm install` in {renderer} first.")
+        raise UserError(f"The renderer does not start: run `npm install` in {renderer} first.")
     first = {split: settings.seed * 100_000_000 + start for split, start in SPLITS.items()}
     return {
         "schema_version": 1,
-        "title": "Labels4Free avatars",
+        "title": kind.title,
         "resolution": RESOLUTION,
         "seed": settings.seed,
         "scale": settings.scale,
@@ -233,10 +286,10 @@ def describe(settings: Settings, counts: dict[str, int]) -> dict:
             split: {"pictures": count, "portrait_seeds": [first[split], first[split] + count]}
             for split, count in counts.items()
         },
-        "frames": {name: asdict(frame) for name, frame in FRAMES.items()},
+        "frames": kind.frames,
         **json.loads(answer.stdout),
         "backgrounds": read_list(renderer / "backgrounds.json"),
-        "command": "python3 -m l4f_plugin.datasets.avatar --out DIR "
+        "command": f"python3 -m tools.drawn_sets {settings.kind} "
         + " ".join(f"--{split} {count}" for split, count in counts.items())
         + f" --seed {settings.seed} --scale {settings.scale:g}",
     }
@@ -255,7 +308,7 @@ def _check_same_recipe(path: Path, description: dict) -> None:
 def build(folder: Path, counts: dict[str, int], settings: Settings, processes: int = 2) -> None:
     """Makes what is missing of a data set in `folder`. Raises UserError."""
     if shutil.which("node") is None:
-        raise UserError("Node was not found: install Node 18 or newer to draw the avatar portraits.")
+        raise UserError("Node was not found: install Node 18 or newer to draw the pictures.")
     description = describe(settings, counts)
     _check_same_recipe(folder / "dataset.json", description)
     missing = {split: _missing(folder, split, count) for split, count in counts.items()}
@@ -292,19 +345,15 @@ def contact_sheet(folder: Path, split: str = "train", rows: int = 8, columns: in
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m l4f_plugin.datasets.avatar", description=__doc__.split("\n")[0])
-    out = default_folder() / "datasets" / "avatar"
-    parser.add_argument("--out", type=Path, default=out, help="folder to fill (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="python3 -m tools.drawn_sets", description=__doc__.split("\n")[0])
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--out", type=Path, help="folder to fill (default: datasets/KIND of the cache folder)")
     parser.add_argument("--train", type=int, default=40_000, metavar="N", help="training pictures")
     parser.add_argument("--validation", type=int, default=2_000, metavar="N", help="validation pictures")
     parser.add_argument("--test", type=int, default=2_000, metavar="N", help="test pictures")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: 0)")
     parser.add_argument(
-        "--scale",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="size of the portraits: 1.3 is nearer, 0.55 farther (default: 1)",
+        "--scale", type=float, default=1.0, metavar="X", help="size of the objects, 0.3 to 3: above 1 is nearer"
     )
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="worker processes (default: 2)")
     parser.add_argument("--renderer", type=Path, default=RENDERER, help="folder of render.mjs")
@@ -321,17 +370,18 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     counts = {split: getattr(options, split) for split in SPLITS}
+    out = options.out or cache_folder() / "datasets" / options.kind
     try:
         if options.seed < 0 or min(counts.values()) < 0 or max(counts.values()) > 1_000_000:
             raise UserError("Give a seed of 0 or more and at most 1,000,000 pictures a split.")
-        if not 0.3 <= options.scale <= 2:
-            raise UserError("Give a scale from 0.3 to 2.")
+        if not 0.3 <= options.scale <= 3:
+            raise UserError("Give a scale from 0.3 to 3.")
         if options.processes < 1:
             raise UserError("Give at least one process.")
-        folders = [*options.backgrounds, default_folder() / "backgrounds", Path("/usr/share")]
-        settings = Settings(options.seed, str(options.renderer), tuple(map(str, folders)), options.scale)
-        build(options.out, counts, settings, options.processes)
-        write_png(options.out / "sheet.png", contact_sheet(options.out), sheet_text("pictures of a set"))
+        folders = tuple(map(str, [*options.backgrounds, cache_folder() / "backgrounds", "/usr/share"]))
+        settings = Settings(options.kind, options.seed, str(options.renderer), folders, options.scale)
+        build(out, counts, settings, options.processes)
+        write_png(out / "sheet.png", contact_sheet(out), sheet_text("pictures of a set"))
     except UserError as error:
         print(f"l4f: {error}", file=sys.stderr)
         return 2

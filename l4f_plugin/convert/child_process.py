@@ -15,7 +15,7 @@ import torch
 
 from ..bundles.config import ObjectClass, read_config
 from ..errors import UserError, printable
-from ..runtime import CancelToken
+from ..jobs import CancelToken
 from .conversion import convert
 
 LARGE_BYTES = 1 << 26
@@ -24,7 +24,7 @@ _LOOK_AGAIN = 0.2  # seconds between looks at the cancel token
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def convert_apart(
+def convert_in_child(
     source: Path,
     destination: Path,
     *,
