@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .arguments import Style
 from .bundles.bundle import Bundle
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .jobs import CancelToken
 from .networks import GeneratorConfig
 
@@ -41,7 +41,7 @@ def noise_of(inputs: Sequence[RandomInputs], noise_mode: str, device: torch.devi
     return [torch.stack(layer).to(device) for layer in zip(*(one.noise for one in inputs), strict=True)]
 
 
-def crop_of(config: BundleConfig) -> tuple[int, int, int, int]:
+def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of what is kept of the generator's pictures."""
     resolution = config.generator.resolution
     return config.crop or (0, resolution, 0, resolution)

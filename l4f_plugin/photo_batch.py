@@ -119,7 +119,7 @@ def _segment_one(
 ) -> PhotoResult:
     from .photos import origin_of
 
-    name, source = pipeline.config.class_name, picture.source()
+    name, source = pipeline.config.name, picture.source()
     origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge), timing_of(source)
     notes = [None if timing else first_frame_only(source, picture.name)]
     written = None if again else _written(files)

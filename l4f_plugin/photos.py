@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from . import matting
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .bundles.files import open_plain
 from .bundles.likeness import Likeness
 from .drawing import crop_of
@@ -30,7 +30,7 @@ LONGEST_SIDES = 4  # of what the student sees, in sides of the pictures it learn
 LEAST_PIXELS = 10  # added to a mask's area, so that an empty one is all doubt
 
 
-def origin_of(source: Source, config: BundleConfig) -> PhotoOrigin:
+def origin_of(source: Source, config: ObjectClass) -> PhotoOrigin:
     """Which file is segmented by what. Raises `UserError` for a file that cannot be read."""
     student = config.files.get("student.safetensors")
     return PhotoOrigin(digest_of(source), student.sha256[:8] if student else "none")
@@ -40,7 +40,7 @@ def find_subject(
     student: Student,
     source: Source,
     device: torch.device,
-    config: BundleConfig,
+    config: ObjectClass,
     discriminator: Discriminator | None = None,
 ) -> Subject:
     """Reads a photograph and finds its subject; `config` is that of the student's class.
@@ -58,7 +58,7 @@ def find_subject(
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
     origin = origin_of(source, config)
-    return Subject(image, alpha, config.class_name, photo=origin, confidence=confidence)
+    return Subject(image, alpha, config.name, photo=origin, confidence=confidence)
 
 
 @torch.inference_mode()
@@ -109,7 +109,7 @@ def doubt_of(coarse: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def verdict_of(discriminator: Discriminator, config: BundleConfig, image: np.ndarray, alpha: np.ndarray) -> float:
+def verdict_of(discriminator: Discriminator, config: ObjectClass, image: np.ndarray, alpha: np.ndarray) -> float:
     """The discriminator's logit of the part of a picture uint8 `[H, W, 3]` that has the class's shape.
 
     The part is as large as fits, with the middle of the subject, by its mask float32 `[h, w]`, as near to its own

@@ -14,7 +14,7 @@ from PIL import Image
 
 from .arguments import LARGEST_BATCH, Background, EdgeOptions, Style, check_integer, check_seed, check_seeds
 from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
@@ -44,7 +44,7 @@ class Labels4FreePipeline(HubMixin):
         self.to(device, dtype)
 
     @property
-    def config(self) -> BundleConfig:
+    def config(self) -> ObjectClass:
         """The class's name, licence, defaults."""
         return self.bundle.config
 
@@ -215,9 +215,9 @@ class Labels4FreePipeline(HubMixin):
         else:
             style = (truncation_psi, truncation_cutoff, noise_mode)
             if isinstance(subject, Recipe):
-                if subject.class_name != self.config.class_name:
+                if subject.class_name != self.config.name:
                     raise UserError(
-                        f"This picture is of the class {subject.class_name}, not {self.config.class_name}; "
+                        f"This picture is of the class {subject.class_name}, not {self.config.name}; "
                         f"choose {subject.class_name}."
                     )
                 style, subject = vars(subject.style).values(), subject.seed
@@ -273,7 +273,7 @@ class Labels4FreePipeline(HubMixin):
             codes = w_plus[: len(subjects)].float().cpu().numpy()
         random = style.noise_mode == "random"
         samples = [
-            Subject(picture, alpha, self.config.class_name, seed, style, WPlus(code, seed if random else None))
+            Subject(picture, alpha, self.config.name, seed, style, WPlus(code, seed if random else None))
             for seed, picture, alpha, code in zip(subjects, pictures, alphas, codes, strict=False)
         ]
         return samples, list(pictures[len(subjects) :])
@@ -287,7 +287,7 @@ class Labels4FreePipeline(HubMixin):
             codes = WPlus(np.repeat(codes.codes, config.num_styles, axis=0), codes.noise_seed)
         if codes.codes.shape != wanted:
             raise UserError(
-                f"These W+ codes are {list(codes.codes.shape)} and {self.config.class_name} takes {list(wanted)}; "
+                f"These W+ codes are {list(codes.codes.shape)} and {self.config.name} takes {list(wanted)}; "
                 "they belong to another class."
             )
         style = Style(1.0, None, "stored" if codes.noise_seed is None else "random")
@@ -296,7 +296,7 @@ class Labels4FreePipeline(HubMixin):
             noise = noise_of([inputs], style.noise_mode, self.device)
             w_plus = torch.from_numpy(codes.codes.copy())[None].to(self.device)
             [picture], [alpha] = synthesise(self.bundle, w_plus, noise, 1, self.dtype, cancel)
-        return Subject(picture, alpha, self.config.class_name, None, style, codes)
+        return Subject(picture, alpha, self.config.name, None, style, codes)
 
     @contextmanager
     def _ready(self, cancel: CancelToken) -> Iterator[None]:

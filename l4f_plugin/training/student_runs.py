@@ -43,12 +43,12 @@ def train_student(
     check_run_folder(out)
     bundle = load_bundle(source, with_discriminator=True)
     if bundle.alpha is None:
-        name = bundle.config.class_name
+        name = bundle.config.name
         raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
     teacher = teacher or ("student" if bundle.student else "alpha")
     if getattr(bundle, teacher) is None:
         raise UserError(
-            f"The class {bundle.config.class_name} has no segmenter yet that could teach another; leave --teacher out."
+            f"The class {bundle.config.name} has no segmenter yet that could teach another; leave --teacher out."
         )
     settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
     try:
