@@ -606,11 +606,11 @@ def test_pages_and_endless_animations_use_the_first_and_say_so(capsys, red, tmp_
 
 
 def test_programs_are_told_of_further_frames(red, tmp_path, monkeypatch):
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.operations import Operations
+    from l4f_ui.service import Service, Settings
 
     monkeypatch.setenv("LABELS4FREE_MODELS", str(red.parent))
-    operations = Operations(Engine(lambda: EngineSettings(device="cpu")))
+    operations = Operations(Service(lambda: Settings(device="cpu")))
     moves, still = moving(tmp_path / "m.gif", "GIF").read_bytes(), save(tmp_path / "s.png").read_bytes()
     sentence = "The picture has several frames or pages, of which only the first is used."
     for content, told in ((moves, sentence), (still, None)):
