@@ -20,9 +20,8 @@ from .texts import text
 from .words import size, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
-    from l4f_plugin.bundles.library import Removal
-    from l4f_plugin.bundles.licences import Licence
+    from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.hub.removal import Removal
 
     from .service import Service
 
@@ -69,41 +68,24 @@ class ClassJobs:
 
     # Fetching
 
-    def licence(self, name: str) -> Licence | None:
-        """The licence that the catalogue states for a class which is not here."""
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
-        from l4f_plugin.bundles.licences import Licence
-
-        found = read_catalogue().get(name)
-        return Licence(found.licence, found.terms, found.licence_url) if found else None
-
     def arrived(self, name: str) -> int:
         """Bytes of an unfinished download that are here already."""
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
         from l4f_plugin.hub.download import original_of
         from l4f_plugin.hub.hub_cache import arrived
 
-        found = read_catalogue().get(name)
-        return arrived(original_of(found), found.sha256) if found and found.file and found.sha256 else 0
-
-    def can_fetch(self, entry: ClassEntry) -> bool:
-        """Whether the class, if it were not here, could be had from the Hub."""
-        from l4f_plugin.bundles import records
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
-
-        described, record = read_catalogue().get(entry.name), records.recall(entry.name)
-        return bool(described and described.repository) or "/" in entry.name and record is not None
+        found = self._service.entry(name, on_offer=True)
+        return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
 
     def demand_licence(self, name: str, accepted: bool) -> None:
         """Remembers what is accepted. Raises `UserError` where the class wants that and it is not."""
         from l4f_plugin.bundles import licences
 
-        licence, entry = self.licence(name), self._service.entry(name, on_offer=True)
-        if licence is None or entry.terms is None:
+        entry = self._service.entry(name, on_offer=True)
+        if entry.terms is None:
             return
         if not accepted:
-            raise UserError(text("models.accept_first", name=entry.title, licence=licence.name))
-        licences.accept(name, licence)
+            raise UserError(text("models.accept_first", name=entry.title, licence=entry.licence))
+        licences.accept(entry)
 
     def download(self, name: str, accepted: bool = False, again: bool = False) -> Job:
         """Fetches a class of the list, or a repository by its id. `again` fetches what is here already."""
@@ -111,11 +93,9 @@ class ClassJobs:
             self.demand_licence(name, accepted)
 
         def work(job: Job) -> str:
-            from l4f_plugin.bundles import catalogue
+            from l4f_plugin.hub.download import resolve
 
-            catalogue.resolve(
-                name, accept_licence=accepted, force_download=again, progress=job.report, cancel=job.token
-            )
+            resolve(name, accept_licence=accepted, force_download=again, progress=job.report, cancel=job.token)
             self._changed(name)
             return text("models.downloaded", title=self._title(name))
 
@@ -132,10 +112,10 @@ class ClassJobs:
         title = self._title(name)
 
         def work(job: Job) -> str:
-            from l4f_plugin.bundles import library
+            from l4f_plugin.bundles import catalogue
 
             try:
-                library.verify(name, progress=job.report, cancel=job.token)
+                catalogue.verify(name, progress=job.report, cancel=job.token)
             except UserError:
                 self._damaged.add(name)
                 raise
@@ -146,11 +126,11 @@ class ClassJobs:
 
     def removal(self, name: str) -> Removal:
         """What deleting would delete. Raises `UserError` where there is nothing."""
-        from l4f_plugin.bundles import library
+        from l4f_plugin.hub import removal
 
-        return library.removal(name)
+        return removal.removal(name)
 
-    def can_remove(self, entry: ClassEntry) -> bool:
+    def can_remove(self, entry: ObjectClass) -> bool:
         """Whether anything of the class is here that may be deleted."""
         try:
             return bool(self.removal(entry.name).paths)
@@ -162,10 +142,10 @@ class ClassJobs:
         title = self._title(name)
 
         def work(job: Job) -> str:
-            from l4f_plugin.bundles import library
+            from l4f_plugin.hub import removal
 
             self._forget(name)
-            removed = library.remove(name)
+            removed = removal.remove(name)
             self._changed(name)
             return text("models.removed", title=title, size=size(removed.bytes))
 
@@ -177,17 +157,16 @@ class ClassJobs:
         files = {path: wanted.label for path in (wanted.checkpoint, wanted.alpha) if path is not None}
 
         def work(job: Job) -> str:
-            from l4f_plugin.convert.conversion import Description
             from l4f_plugin.hub import own_checkpoints
 
             source = text("import.source", file=wanted.label)
-            said = Description(title=wanted.title, licence=wanted.licence, source=source)
+            said = {"title": wanted.title, "licence": wanted.licence, "source": source}
             try:
                 if wanted.checkpoint is None:
                     own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=job.token)
                 else:
                     own_checkpoints.import_checkpoint(
-                        wanted.checkpoint, wanted.name, alpha=wanted.alpha, description=said, cancel=job.token
+                        wanted.checkpoint, wanted.name, alpha=wanted.alpha, described=said, cancel=job.token
                     )
                 self._changed(wanted.name)
                 return text("import.done", title=self._title(wanted.name))
@@ -232,7 +211,7 @@ class ClassJobs:
 
     # Learning
 
-    def learnable(self, entry: ClassEntry) -> str | None:
+    def learnable(self, entry: ObjectClass) -> str | None:
         """What an undamaged class can learn next: `MASKS`, `PHOTOGRAPHS`, or None."""
         if not entry.installed or entry.problem:
             return None
@@ -242,19 +221,12 @@ class ClassJobs:
 
     def has_begun(self, name: str, kind: str) -> bool:
         """Whether an unfinished learning would go on."""
+        from l4f_plugin.bundles.config import stand_in
         from l4f_plugin.bundles.folders import masks_folder, photographs_folder
-        from l4f_plugin.hub.hub_errors import stand_in
 
         plain = stand_in(name) if "/" in name else name
         runs = masks_folder() if kind == MASKS else photographs_folder()
         return any(runs.glob(f"{plain}.*/*"))
-
-    def has_later_masks(self, entry: ClassEntry) -> bool:
-        """Whether the class has masks that did not come with its download."""
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
-
-        described = read_catalogue().get(entry.name)
-        return entry.masks and described is not None and not described.alpha
 
     def learn(self, name: str, kind: str) -> Job:
         """Teaches a class what it lacks; the next call goes on where this one was stopped."""
@@ -304,7 +276,7 @@ class ClassJobs:
 
         return self.estimates.start("estimate", name, "", work)
 
-    def wants_estimate(self, entry: ClassEntry) -> bool:
+    def wants_estimate(self, entry: ObjectClass) -> bool:
         """Whether it is worth while to measure: masks are wanted, no answer yet, and nothing in the way."""
         name = entry.name
         if self.jobs.running(name) or self.estimates.of(name) or self.estimates.running():

@@ -26,7 +26,7 @@ from .texts import text
 from .words import duration, failure, pathless, size
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running tasks."""
@@ -158,20 +158,20 @@ class ModelsPanel:
         shown |= self.sharing.shown(visit, picked) if self.sharing else {}
         return {**shown, self.card: models_table.card(picked, picked.name in damaged), **self._actions(picked)}
 
-    def _still_there(self, name: str | None, entries: list[ClassEntry]) -> str | None:
-        from l4f_plugin.hub.hub_errors import stand_in
+    def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
+        from l4f_plugin.bundles.config import stand_in
 
         names = [entry.name for entry in entries]
         if name and name not in names and stand_in(name) in names:
             return stand_in(name)  # a repository's class that has got masks of its own
         return name if name in names else next(iter(names), None)
 
-    def _actions(self, entry: ClassEntry) -> dict:
+    def _actions(self, entry: ObjectClass) -> dict:
         """What can be done with a class now. Nothing else while something is being done."""
         class_jobs, changes = self._class_jobs, self._service.manages_classes
         damaged = bool(entry.problem) or class_jobs.is_damaged(entry.name)
         free = changes and not class_jobs.jobs.running(entry.name)
-        fetchable = class_jobs.can_fetch(entry) and (damaged or not entry.installed)
+        fetchable = entry.repository and (damaged or not entry.installed)
         learnable = None if damaged else class_jobs.learnable(entry)
         return {
             **self.consent.ask(entry.title, entry.terms if changes else None),
@@ -184,7 +184,7 @@ class ModelsPanel:
             self.delete: gr.update(visible=changes and class_jobs.can_remove(entry), interactive=free),
         }
 
-    def _fetching(self, entry: ClassEntry, damaged: bool) -> str:
+    def _fetching(self, entry: ObjectClass, damaged: bool) -> str:
         if self._class_jobs.jobs.running(entry.name, "download"):
             return text("models.downloading")
         if damaged:
@@ -283,7 +283,7 @@ class ModelsPanel:
         except Exception as error:
             complain(pathless(error))
             return {self.confirm: gr.update(visible=False)}
-        key = "models.question_masks" if self._class_jobs.has_later_masks(entry) else "models.question"
+        key = "models.question_masks" if entry.masks_came_later else "models.question"
         return {
             self.confirm: gr.update(visible=True),
             self.question: text(key, title=entry.title, size=size(planned.bytes)),

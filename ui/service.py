@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from l4f_plugin.arguments import Background, EdgeOptions
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.photo_batch import PhotoResult
     from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
@@ -105,7 +105,7 @@ class Service:
 
     # Classes
 
-    def all_classes(self) -> list[ClassEntry]:
+    def all_classes(self) -> list[ObjectClass]:
         """Every class, here or on offer, those that draw at once first. Raises `UserError` for a damaged catalogue."""
         from l4f_plugin.bundles import catalogue
 
@@ -114,7 +114,7 @@ class Service:
             key=lambda entry: (entry.problem is not None, not entry.installed, not entry.masks, entry.name),
         )
 
-    def classes(self) -> list[ClassEntry]:
+    def classes(self) -> list[ObjectClass]:
         """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
         return [entry for entry in self.all_classes() if entry.problem or (entry.installed and entry.masks)]
 
@@ -125,7 +125,7 @@ class Service:
         usual = [entry for entry in entries if entry.name == wanted and not entry.problem]
         return next((entry.name for entry in usual + entries), None)
 
-    def entry(self, name: str | None, *, on_offer: bool = False) -> ClassEntry:
+    def entry(self, name: str | None, *, on_offer: bool = False) -> ObjectClass:
         """What is known about one of `classes`, or with `on_offer` of `all_classes`. Raises `UserError` for others."""
         found = next((e for e in (self.all_classes() if on_offer else self.classes()) if e.name == name), None)
         if found is None:
@@ -250,7 +250,7 @@ class Service:
     ) -> Projection:
         """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
         from l4f_plugin.bundles.bundle import load_discriminator
-        from l4f_plugin.bundles.catalogue import resolve
+        from l4f_plugin.hub.download import resolve
         from l4f_plugin.projection import project
 
         folder = resolve(name, with_discriminator=True)
