@@ -100,6 +100,19 @@ def check_number(name: str, value: Any, least: float, most: float) -> float:
 
 
 @dataclass(frozen=True)
+class Style:
+    """What, besides the seed, decides how a picture looks. See `Labels4FreePipeline.stream`."""
+
+    truncation_psi: float
+    truncation_cutoff: int | None = None
+    noise_mode: str = "random"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "truncation_psi", check_truncation_psi(self.truncation_psi))
+        check_noise_mode(self.noise_mode)
+
+
+@dataclass(frozen=True)
 class EdgeOptions:
     """How the mask is edited before a swap, see `compositing.edit_alpha`.
 

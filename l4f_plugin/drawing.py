@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import Style
 from .bundles.bundle import Bundle
 from .bundles.config import BundleConfig
+from .jobs import CancelToken
 from .random_inputs import RandomInputs
-from .runtime import CancelToken
-
-
-@dataclass(frozen=True)
-class Style:
-    """What, besides the seed, decides how a picture looks. See `Labels4FreePipeline.stream`."""
-
-    truncation_psi: float
-    truncation_cutoff: int | None = None
-    noise_mode: str = "random"
 
 
 def crop_of(config: BundleConfig) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ random pictures among which the start is looked for. The less the photograph cou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,14 +22,15 @@ from .arguments import PROJECTION_STEPS, check_integer
 from .drawing import crop_of
 from .errors import UserError
 from .images import Source, cover_fit, load_picture
+from .jobs import CancelToken, Progress
 from .mask_probe import MaskProbe
 from .matting import refine
 from .networks import SynthesisOutput
-from .photos import Photo, PhotoOrigin, coarse_alpha
+from .photos import coarse_alpha, digest_of
 from .pipeline import Labels4FreePipeline
 from .provenance import WPlus
-from .runtime import CancelToken, out_of_memory_in_words
-from .samples import Sample
+from .runtime import out_of_memory_in_words
+from .subject import PhotoOrigin, Subject
 
 MOST_STEPS = 10_000
 FIRST_PASS = 0.6  # of the steps, in which the whole picture counts
@@ -45,7 +46,6 @@ STRANGE = 0.06  # of the start's distance: with as much left after the first pas
 PREVIEW_EVERY = 25
 _SPREAD_SAMPLES = 2000
 
-Progress = Callable[[int, int, str], None]
 Preview = Callable[[np.ndarray], None]
 
 
@@ -58,9 +58,9 @@ class Projection:
     `sample.w_plus`, with the mask of that; `distance` is between the two.
     """
 
-    photo: Photo
+    photo: Subject
     target: np.ndarray
-    sample: Sample
+    sample: Subject
     distance: float
 
 
@@ -108,8 +108,8 @@ def project(
     codes = descent.codes.detach()[0].float().cpu().numpy()
     sample = pipeline.segment(WPlus(codes), cancel=token)
     alpha = sample.alpha + descent.doubt * (descent.seen - sample.alpha)
-    origin = replace(PhotoOrigin.of(source, pipeline.config), student="projection")
-    return Projection(Photo(picture, refine(picture, alpha), origin), target, sample, descent.distance)
+    photo = Subject(picture, refine(picture, alpha), name, photo=PhotoOrigin(digest_of(source), "projection"))
+    return Projection(photo, target, sample, descent.distance)
 
 
 def _cropped(picture: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -13,14 +13,13 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import Cancelled, UserError
+from .errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -30,27 +29,6 @@ DTYPES = ("float32", "float16", "bfloat16")
 WORTH_GIVING_BACK = 32 << 20
 """Bytes of work after which memory is given back; for less it would cost more than it brings."""
 _SUPPORTED = {"cpu": ("float32", "bfloat16"), "mps": ("float32", "float16"), "cuda": DTYPES}
-
-
-class CancelToken:
-    """Handed to a job when it starts, which looks at it wherever it can stop. For use from any thread."""
-
-    def __init__(self) -> None:
-        self._cancelled = threading.Event()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` has been called."""
-        return self._cancelled.is_set()
-
-    def cancel(self) -> None:
-        """Asks the job to stop."""
-        self._cancelled.set()
-
-    def check(self) -> None:
-        """Raises `Cancelled` once `cancel` has been called."""
-        if self.cancelled:
-            raise Cancelled
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_ui.api import json_bodies, memory
 from l4f_ui.api.errors import Refusal
 from l4f_ui.api.memory import Reading, Room

@@ -15,7 +15,7 @@ from api_server import V1, page_served, picture, refused
 from gradio_client import Client
 from pages import run, wait_until
 
-from l4f_plugin import model_cache, pipeline
+from l4f_plugin import jobs, pipeline
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_ui.api import guard
@@ -164,7 +164,7 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
             ask = (by_request, by_click, by_client)[seed % 3]
             threads.append(threading.Thread(target=lambda s=seed, a=ask: answers.update({s: a(s)})))
             threads[-1].start()
-            wait_until(lambda expected=seed + 2: len(model_cache.JOBS) == expected)
+            wait_until(lambda expected=seed + 2: len(jobs.QUEUE) == expected)
         assert not order and not answers
     for thread in threads:
         thread.join(120)
@@ -182,19 +182,19 @@ def test_who_hangs_up_while_waiting_leaves_the_queue(served):
     with served.engine._cache.turn():
         waiting = [connection(served, name, {"seed": 1}) for name in ("swap", "segment")]
         waiting.append(connection(served, "generate", {"seeds": "0-63"}))
-        wait_until(lambda: len(model_cache.JOBS) == 4)
+        wait_until(lambda: len(jobs.QUEUE) == 4)
         waiting[1].close()
-        wait_until(lambda: len(model_cache.JOBS) == 3)
+        wait_until(lambda: len(jobs.QUEUE) == 3)
         for left in waiting:
             left.close()
-        wait_until(lambda: len(model_cache.JOBS) == 1)
+        wait_until(lambda: len(jobs.QUEUE) == 1)
 
 
 def test_who_hangs_up_in_the_middle_of_a_job_makes_room(served, hanging):
     running = connection(served, "generate", {"seeds": "0-63"})
     assert hanging.wait(60)
     follower = connection(served, "segment", {"seed": 5})
-    wait_until(lambda: len(model_cache.JOBS) == 2)
+    wait_until(lambda: len(jobs.QUEUE) == 2)
     running.close()
     answer = follower.getresponse()
     assert answer.status == 200 and json.loads(answer.read())["seed"] == 5

@@ -20,8 +20,8 @@ from l4f_plugin.bundles.catalogue import resolve
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub.hub_cache import Source, cached
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 
 GOLDENS = Path(__file__).parent / "data/goldens"
 ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"

@@ -27,11 +27,11 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.evaluation.masks import compare_folders
 from l4f_plugin.frames import has_more_frames, timing_of
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import motion_infotext
 from l4f_plugin.picture_files import find_pictures
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.runtime import CancelToken
 from l4f_plugin.training import loop
 from l4f_plugin.training.pictures import PictureFolder
 
@@ -214,7 +214,7 @@ def test_the_page_keeps_what_is_in_its_output_folder(tiny_bundle_folder, tmp_pat
     second = outputs.save_sample(sample, "tiny", "Tiny").files
     assert first["cutout"].read_bytes() == b"mine" and not (tmp_path / "nothing").exists()
     assert len(set(first.values()) & set(second.values())) == 0
-    [preview] = outputs.preview({"写" * 80 + ".png": sample.picture()}, OURS)
+    preview = outputs.preview("写" * 80, {"picture": sample.picture}, OURS)["picture"]
     assert len(os.fsencode(outputs.keep(preview).name)) <= 255 and outputs.keep(preview) != outputs.keep(preview)
     outputs.forget_previews()
 
@@ -480,7 +480,7 @@ def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bun
     card = (whole / "README.md").read_text()
     assert '1 background pictures could not be read and were passed over: "bad.png".' in card
 
-    from l4f_plugin.datasets import export as exporting
+    from l4f_plugin.datasets import exporting
 
     real, shards = exporting.write_record, []
 

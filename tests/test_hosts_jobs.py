@@ -36,7 +36,7 @@ def test_results_arrive_transparent_on_disk_and_say_how_they_were_drawn(host):  
     path = newest(host, "seed0011_psi0.70_cutout")
     assert path.is_relative_to(host.folder / "outputs" / "labels4free")
     recipe = recipe_of(path)
-    assert (recipe.class_name, recipe.seed, recipe.truncation_psi) == ("tiny", 11, 0.7)
+    assert (recipe.class_name, recipe.seed, recipe.style.truncation_psi) == ("tiny", 11, 0.7)
     engine = workspace().engine
     drawn = np.asarray(engine.segment("tiny", recipe, engine.new_token()).cutout())
     assert pixels(path).shape == (32, 32, 4) and drawn[..., 3].min() < 250

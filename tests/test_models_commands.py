@@ -22,7 +22,7 @@ from l4f_plugin.bundles import catalogue, catalogue_file
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import class_masks, installed
 from l4f_plugin.training.recipes import AlphaSettings
 

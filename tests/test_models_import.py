@@ -19,7 +19,7 @@ from l4f_plugin.bundles.files import STALE_AFTER_SECONDS
 from l4f_plugin.convert import child_process
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.hub import own_checkpoints
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_ui import models_import
 
 GOLDENS = Path(__file__).parent / "data/goldens"

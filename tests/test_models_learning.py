@@ -13,7 +13,7 @@ from models_page import maskless, row
 from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401, fixtures
 from test_student import TINY as TINY_STUDENT
 
-from l4f_plugin import model_cache
+from l4f_plugin import jobs
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.training import class_masks, class_photographs, cut_pictures
@@ -53,7 +53,7 @@ def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monk
         time.sleep(0.01)
     assert task.progress.done > before, "learning goes on afterwards"
     page.library.tasks.cancel("plain")
-    assert task.wait(60) and task.stopped and len(model_cache.JOBS) == 0
+    assert task.wait(60) and task.stopped and len(jobs.QUEUE) == 0
 
 
 def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
@@ -151,7 +151,7 @@ def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, pag
 def quick(monkeypatch):
     """Six steps, and no mask is too bad to learn from."""
     monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
-    monkeypatch.setattr(cut_pictures, "flaw_of", lambda alpha: None)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 
 def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # noqa: F811
@@ -183,6 +183,6 @@ def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkey
     page.panel.stop(page.visit)
     seen = page.wait()
     assert "Learn photographs goes on from there" in page.told(seen)
-    assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(model_cache.JOBS) == 0
+    assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(jobs.QUEUE) == 0
     page.press("deleting")
     assert not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))

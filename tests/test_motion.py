@@ -20,9 +20,9 @@ from test_cli import assert_refused, run
 
 from l4f_plugin import animations
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import draw_motion, way
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 
 KEYS = hnp.arrays(np.float32, (3, 2, 4), elements=st.floats(-5, 5, width=32))
 CENTRE = np.float32([0.1, -0.2, 0.3, 0.0])

@@ -18,8 +18,8 @@ from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.child_process import convert_in_child
 from l4f_plugin.convert.conversion import Description, convert
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from l4f_plugin.runtime import CancelToken
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
 TOLERANCE = 1e-4

@@ -20,9 +20,9 @@ from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.folders import WEIGHTS_FOLDER
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext
-from l4f_plugin.model_cache import JobQueue, ModelCache
+from l4f_plugin.jobs import CancelToken, JobQueue
+from l4f_plugin.model_cache import ModelCache
 from l4f_plugin.pipeline import Labels4FreePipeline, RandomInputs
-from l4f_plugin.runtime import CancelToken
 
 SEEDS = [7, 0, 2**32 - 1, 12, 7]
 
@@ -52,7 +52,7 @@ def test_samples_are_what_they_say(pipeline, samples):
         assert sample.image.shape == sample.background.shape == (32, 32, 3)
         assert sample.alpha.dtype == np.float32 and sample.alpha.shape == (32, 32)
         assert sample.alpha.min() >= 0 and sample.alpha.max() <= 1
-        assert sample.truncation_psi == pipeline.config.truncation_psi == 0.6
+        assert sample.style.truncation_psi == pipeline.config.truncation_psi == 0.6
     assert pipeline.picture_size == (32, 32) and pipeline.resolution == 32
 
 
@@ -224,7 +224,7 @@ def test_unload_and_back(tiny_bundle_folder, samples):
 
 
 def test_a_released_pipeline_is_gone(tiny_bundle_folder):
-    cache = ModelCache(jobs=JobQueue())
+    cache = ModelCache(queue=JobQueue())
     with cache.job(str(tiny_bundle_folder), device="cpu") as pipeline:
         pipeline.generate([1])
         weights = weakref.ref(pipeline.bundle.generator.synthesis.constant)
@@ -241,7 +241,7 @@ def test_swap_puts_the_background_of_another_seed_behind(pipeline, samples):
     result = pipeline.swap(7, "seed:12")
     drawn = np.asarray(result.background).astype(int)
     assert_alike(result.background, samples[3].background)
-    assert_alike(result.sample.image, samples[0].image)
+    assert_alike(result.subject.image, samples[0].image)
     alpha = samples[0].alpha[..., None]
     foreground = compositing.estimate_foreground(compositing.to_float(samples[0].image), samples[0].alpha)
     expected = 255 * (alpha * foreground) + (1 - alpha) * drawn

@@ -13,8 +13,8 @@ import torch
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled, UserError
-from l4f_plugin.model_cache import JobQueue, ModelCache
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken, JobQueue
+from l4f_plugin.model_cache import ModelCache
 
 CPU = torch.device("cpu")
 OutOfMemoryError = torch.cuda.OutOfMemoryError  # the name it has since torch 1.13
@@ -300,15 +300,15 @@ def test_the_gate_stands_around_the_turn_of_each_job(cache):
 
     @contextmanager
     def gate(cancel, on_wait):
-        steps.append(("in", len(cache._jobs)))
+        steps.append(("in", len(cache._queue)))
         yield
         steps.append(("out", cache.loaded))
 
     cache._gate = gate
     with cache.job("avatar"):
-        steps.append(len(cache._jobs))
+        steps.append(len(cache._queue))
     with cache.turn():
-        steps.append(len(cache._jobs))
+        steps.append(len(cache._queue))
     assert steps == [("in", 0), 1, ("out", "avatar"), ("in", 0), 1, ("out", "avatar")]
 
 

@@ -559,7 +559,7 @@ def test_new_day_is_served_too(page, monkeypatch):
 def test_old_previews_make_room(page, monkeypatch):
     monkeypatch.setattr(outputs, "FOLDERS_KEPT", 3)
     picture = Image.new("RGB", (2, 2))
-    paths = [page.outputs.preview({"x.png": picture}, "text")[0] for _ in range(5)]
+    paths = [page.outputs.preview("x", {"picture": picture}, "text")["picture"] for _ in range(5)]
     assert [path.exists() for path in paths] == [False, False, True, True, True]
 
 

@@ -20,9 +20,9 @@ from l4f_plugin.images import parse_infotext, read_infotext, write_png
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
 from l4f_ui.engine import Engine, EngineSettings
-from l4f_ui.jobs import in_thread
 from l4f_ui.neighbours import Neighbour
 from l4f_ui.outputs import Outputs
+from l4f_ui.run_buttons import in_thread
 from l4f_ui.workspace import Workspace
 
 
@@ -319,7 +319,7 @@ def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
         for number in range(20):
             threads.append(threading.Thread(target=click, args=(number,)))
             threads[-1].start()
-            wait_until(lambda expected=number + 2: len(page.engine._cache._jobs) == expected)
+            wait_until(lambda expected=number + 2: len(page.engine._cache._queue) == expected)
         assert not order
     for thread in threads:
         thread.join(120)

@@ -20,7 +20,7 @@ from .words import pathless, size, standing, without_paths
 if TYPE_CHECKING:
     from l4f_plugin.bundles.catalogue import ClassEntry
 
-    from .jobs import Running
+    from .run_buttons import Running
 
 
 class ClassChoice:

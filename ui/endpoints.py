@@ -17,7 +17,7 @@ import gradio as gr
 
 from l4f_plugin.arguments import EdgeOptions
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 
 from . import compat, seeds
 from .controls import named, unsaved
@@ -117,8 +117,9 @@ class Endpoints:
         return *self._write(result, "mask", "cutout"), result.details
 
     def _write(self, result: Result, *kinds: str, before: str = "") -> list[str]:
-        images = {before + result.file_name(kind): result.images[kind]() for kind in kinds}
-        return [str(path) for path in self._workspace.outputs.preview(images, result.infotext)]
+        parts = {kind: result.images[kind] for kind in kinds}
+        files = self._workspace.outputs.preview(before + result.stem, parts, result.infotext)
+        return [str(path) for path in files.values()]
 
 
 def _in_words(handler: Callable) -> Callable:

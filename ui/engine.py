@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from l4f_plugin import model_cache, runtime
+from l4f_plugin import jobs, model_cache, runtime
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import CancelToken, OnWait
 from l4f_plugin.provenance import required_recipe
 
 from .texts import text
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from l4f_plugin.arguments import Background, EdgeOptions
     from l4f_plugin.bundles.catalogue import ClassEntry
     from l4f_plugin.photo_batch import PhotoResult
-    from l4f_plugin.photos import Photo
-    from l4f_plugin.pipeline import Labels4FreePipeline, Sample, SwapResult
+    from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
     from l4f_plugin.provenance import Recipe, WPlus
+    from l4f_plugin.subject import Subject, SwapResult
 
 BATCH = 4
 """Pictures drawn at once: the first ones appear soon, and Cancel is looked at in between."""
@@ -36,9 +37,6 @@ API_MEGAPIXELS, LARGEST_MEGAPIXELS = 24, 64
 """Of a picture that a program sends: how many where nobody has said so, and how many at most."""
 SAMPLES_KEPT = 16
 """Subjects remembered, so that a change of background or edge does not draw them anew."""
-
-OnWait = Callable[[int], None]
-"""Told the number of jobs ahead, whenever it changes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Engine:
         gate: model_cache.Gate = lambda cancel, on_wait: nullcontext(),
     ):
         self._settings = settings
-        self._samples: OrderedDict[tuple[str, int, float], Sample] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
 
     def classes(self) -> list[ClassEntry]:
@@ -106,20 +104,20 @@ class Engine:
 
     def is_busy(self) -> bool:
         """Whether a job that starts now would have to wait."""
-        return len(model_cache.JOBS) > 0
+        return len(jobs.QUEUE) > 0
 
-    def new_token(self) -> runtime.CancelToken:
+    def new_token(self) -> CancelToken:
         """A token for a job that may be cancelled."""
-        return runtime.CancelToken()
+        return CancelToken()
 
     def generate(
         self,
         name: str,
         seeds: Sequence[int],
         truncation_psi: float | None,
-        token: runtime.CancelToken,
+        token: CancelToken,
         on_wait: OnWait | None = None,
-    ) -> Iterator[list[Sample]]:
+    ) -> Iterator[list[Subject]]:
         """An empty list once the class is in memory, then the samples, at most `BATCH` at a time.
 
         Where memory runs out the rest is drawn one at a time.
@@ -141,8 +139,8 @@ class Engine:
                 yield samples
 
     def sample(
-        self, name: str, seed: int, truncation_psi: float, token: runtime.CancelToken, on_wait: OnWait | None = None
-    ) -> Sample:
+        self, name: str, seed: int, truncation_psi: float, token: CancelToken, on_wait: OnWait | None = None
+    ) -> Subject:
         """One subject, from memory where it was drawn lately."""
         key = (name, seed, truncation_psi)
         found = self._samples.get(key)
@@ -158,17 +156,17 @@ class Engine:
     def swap(
         self,
         name: str,
-        sample: Sample | Photo,
+        sample: Subject,
         background: Background | bytes,
         edge: EdgeOptions,
-        token: runtime.CancelToken,
+        token: CancelToken,
         on_wait: OnWait | None = None,
     ) -> SwapResult:
         """The sample before another background; bytes are a picture file, decoded when its turn has come."""
         if isinstance(background, bytes) or background.kind != "seed":
             # Nothing to draw: networks that have left memory stay away.
             from l4f_plugin.arguments import Background
-            from l4f_plugin.photos import place
+            from l4f_plugin.subject import place
 
             with self._cache.turn(cancel=token, on_wait=on_wait):
                 return place(sample, Background.parse(background), None, edge)
@@ -179,10 +177,10 @@ class Engine:
         self,
         name: str,
         source: int | np.ndarray | WPlus | Recipe | bytes | Image.Image,
-        token: runtime.CancelToken,
+        token: CancelToken,
         on_wait: OnWait | None = None,
         truncation_psi: float | None = None,
-    ) -> Sample | Photo:
+    ) -> Subject:
         """The sample that a seed, W+ codes `[num_styles, style_dim]` or a recipe stands for, with its mask.
 
         A picture, as the bytes of its file or a PIL image, is drawn once more where this plug-in saved it, and is
@@ -200,7 +198,7 @@ class Engine:
         folder: Path,
         background: Background | None,
         edge: EdgeOptions,
-        token: runtime.CancelToken,
+        token: CancelToken,
         on_wait: OnWait | None = None,
     ) -> Iterator[PhotoResult]:
         """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
@@ -214,7 +212,7 @@ class Engine:
         name: str,
         photograph: Path,
         steps: int,
-        token: runtime.CancelToken,
+        token: CancelToken,
         on_wait: OnWait | None = None,
         progress: Callable[[int, int, str], None] | None = None,
         preview: Callable[[np.ndarray], None] | None = None,
@@ -261,12 +259,12 @@ class Engine:
         return self._cache.release()
 
     def drawing(
-        self, name: str, token: runtime.CancelToken, on_wait: OnWait | None = None
+        self, name: str, token: CancelToken, on_wait: OnWait | None = None
     ) -> AbstractContextManager[Labels4FreePipeline]:
         """A turn with the pipeline of a class, for work that draws by itself and asks for one turn after the other."""
         return self._job(name, token, on_wait)
 
-    def turn(self, token: runtime.CancelToken, on_wait: OnWait | None = None) -> AbstractContextManager:
+    def turn(self, token: CancelToken, on_wait: OnWait | None = None) -> AbstractContextManager:
         """A turn in the queue for work of another kind, such as a step of a training."""
         return self._cache.turn(cancel=token, on_wait=on_wait)
 
@@ -278,7 +276,7 @@ class Engine:
         """The remedy where an NVIDIA card lies idle."""
         return runtime.nvidia_hint()
 
-    def _job(self, name: str, token: runtime.CancelToken, on_wait: OnWait | None):
+    def _job(self, name: str, token: CancelToken, on_wait: OnWait | None):
         settings = self._settings()
         return self._cache.job(
             name,

@@ -13,10 +13,10 @@ from l4f_plugin.errors import Cancelled
 from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import button, choices, click_when_ready, named, side_by_side
-from .jobs import Job, Running, complain
 from .neighbours import Handout, draw_buttons
 from .outputs import VIEWS, SavedSample, shown_path
 from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
+from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
@@ -48,7 +48,7 @@ class GeneratePanel:
             self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("generate.psi"))
             self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
         self.restore = RestoreChoice(self._workspace.engine, "generate")
-        self.job = Job(self._workspace, "generate")
+        self.job = RunButtons(self._workspace, "generate")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("generate"), elem_id="l4f_generate_empty", elem_classes="l4f-flush")

@@ -15,15 +15,16 @@ from l4f_plugin.bundles.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import write_png
+from l4f_plugin.subject import write_parts
 
 from . import compat, status
 from .background_choice import BackgroundChoice
 from .class_choice import ClassChoice
 from .controls import button, choices, named
 from .edge_choice import EdgeChoice
-from .jobs import Job, Running, complain
 from .outputs import shown_path
 from .page_pictures import reduced
+from .run_buttons import RunButtons, Running, complain
 from .texts import text
 from .words import without_paths
 from .workspace import Workspace
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from l4f_plugin.projection import Projection
-    from l4f_plugin.samples import SwapResult
+    from l4f_plugin.subject import SwapResult
 
 VIEWS = ("compare", "redrawn", "result", "mask")
 KEPT = ("redrawn", "result", "mask", "cutout", "w_plus")
@@ -70,7 +71,7 @@ class InversionForm:
         with gr.Accordion(text("recover.section"), open=False, elem_id="l4f_recover_section"):
             gr.Markdown(text("recover.note"), elem_classes="l4f-note")
             self.steps = gr.Slider(50, 1000, PROJECTION_STEPS, step=50, **named("recover.steps"))
-            self.job = Job(workspace, "recover")
+            self.job = RunButtons(workspace, "recover")
 
     def build_stage(self, elsewhere: Sequence) -> None:
         """Builds the place of the result, which hides `elsewhere`, and wires the form."""
@@ -209,15 +210,8 @@ class InversionForm:
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:
     """The files of a result, named after the photograph."""
     sample, stem = found.sample, fitted(stem, longest=LONGEST_NAME - ROOM_FOR_ENDING)
-    pictures = {
-        "photograph": (f"{stem}.png", found.photo.picture(), found.photo.infotext()),
-        "redrawn": (f"{stem}_redrawn.png", sample.picture(), sample.infotext()),
-        "result": (f"{stem}_composite.png", placed.composite, placed.infotext),
-        "cutout": (f"{stem}_cutout.png", placed.cutout, placed.infotext),
-        "mask": (f"{stem}_alpha.png", placed.alpha, placed.infotext),
-    }
-    for name, picture, infotext in pictures.values():
-        write_png(folder / name, picture, infotext)
-    codes = folder / f"{stem}_w_plus.safetensors"
-    sample.w_plus.save(codes)
-    return {**{kind: folder / name for kind, (name, *_) in pictures.items()}, "w_plus": codes}
+    parts = {"composite": placed.composite, "cutout": placed.cutout, "mask": placed.alpha}
+    files = write_parts(folder, stem, parts, placed.infotext)
+    files |= write_parts(folder, stem, {"redrawn": sample.picture, "w_plus": sample.w_plus}, sample.infotext())
+    photograph = write_parts(folder, stem, {"picture": found.photo.picture}, found.photo.infotext())
+    return {"photograph": photograph["picture"], "result": files.pop("composite"), **files}

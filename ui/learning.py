@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .tasks import Task, Tasks
+from l4f_plugin.jobs import Job, Jobs
+
 from .texts import text
 from .words import without_paths
 
@@ -29,9 +30,9 @@ class Learning:
     `title_of(name)` is what people call a class; `changed(name)` is told that its files are others.
     """
 
-    def __init__(self, engine: Engine, tasks: Tasks, title_of: Callable[[str], str], changed: Callable[[str], None]):
+    def __init__(self, engine: Engine, tasks: Jobs, title_of: Callable[[str], str], changed: Callable[[str], None]):
         self._engine, self._tasks, self._title_of, self._changed = engine, tasks, title_of, changed
-        self.estimates = Tasks()
+        self.estimates = Jobs()
         self._seconds: dict[tuple[str, str | None], float] = {}
 
     def wanted(self, entry: ClassEntry) -> str | None:
@@ -51,12 +52,12 @@ class Learning:
         runs = masks_folder() if kind == MASKS else photographs_folder()
         return any(runs.glob(f"{plain}.*/*"))
 
-    def start(self, name: str, kind: str) -> Task:
+    def start(self, name: str, kind: str) -> Job:
         """Teaches a class what it lacks; the next call goes on where this one was stopped."""
         title = self._title_of(name)
         message = text(f"{kind}.working", title=title)
 
-        def work(task: Task) -> str:
+        def work(task: Job) -> str:
             self._engine.unload()  # room for the training
             try:
                 if _teacher(kind)(name, **self._options(task, message)) is None:
@@ -69,7 +70,7 @@ class Learning:
         self.estimates.cancel(name)
         return self._tasks.start(kind, name, message, work, title)
 
-    def _options(self, task: Task, message: str) -> dict[str, Any]:
+    def _options(self, task: Job, message: str) -> dict[str, Any]:
         def progress(done: int, total: int, part: str) -> None:
             from l4f_plugin.training.loop import STEPPING
 
@@ -89,11 +90,11 @@ class Learning:
         """How long learning masks would take, None as long as that was not measured."""
         return self._seconds.get((name, self._engine.wanted_device()))
 
-    def estimate(self, name: str) -> Task:
+    def estimate(self, name: str) -> Job:
         """Measures how long learning masks would take here."""
         device = self._engine.wanted_device()
 
-        def work(task: Task) -> str:
+        def work(task: Job) -> str:
             from l4f_plugin.training.class_masks import estimate_seconds
 
             self._seconds[name, device] = estimate_seconds(
@@ -103,7 +104,7 @@ class Learning:
 
         return self.estimates.start(ESTIMATE, name, "", work)
 
-    def estimating(self, name: str | None = None) -> Task | None:
+    def estimating(self, name: str | None = None) -> Job | None:
         """The measurement that runs, of one class or of any."""
         return next(iter(self.estimates.running(name)), None)
 

@@ -1,6 +1,6 @@
 """The door to the classes on offer: listed, fetched, checked, deleted, brought along, given masks.
 
-Importing it, and listing classes, imports no torch. What takes time is a `Task`, which goes on when the page is closed.
+Importing it, and listing classes, imports no torch. What takes time is a `Job`, which goes on when the page is closed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job, Jobs
 
 from .learning import Learning
-from .tasks import Task, Tasks
 from .texts import text
 from .words import size, without_paths
 
@@ -53,11 +53,11 @@ class Sharing:
 
 
 class Library:
-    """The classes of this computer and of the catalogue. Methods that return a `Task` start it or join it."""
+    """The classes of this computer and of the catalogue. Methods that return a `Job` start it or join it."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        self.tasks = Tasks()
+        self.tasks = Jobs()
         self.learning = Learning(engine, self.tasks, self._title, self._changed)
         self._damaged: set[str] = set()
 
@@ -108,12 +108,12 @@ class Library:
             raise UserError(text("models.accept_first", name=self.entry(name).title, licence=licence.name))
         licences.accept(name, licence)
 
-    def download(self, name: str, accepted: bool = False, again: bool = False) -> Task:
+    def download(self, name: str, accepted: bool = False, again: bool = False) -> Job:
         """Fetches a class of the list, or a repository by its id. `again` fetches what is here already."""
         if "/" not in name:  # what a repository asks for is known only once it is asked
             self.demand_licence(name, accepted)
 
-        def work(task: Task) -> str:
+        def work(task: Job) -> str:
             from l4f_plugin.bundles import catalogue
 
             catalogue.resolve(
@@ -126,10 +126,10 @@ class Library:
 
     # Looking after what is here
 
-    def verify(self, name: str) -> Task:
+    def verify(self, name: str) -> Job:
         """Compares every file with its hash."""
 
-        def work(task: Task) -> str:
+        def work(task: Job) -> str:
             from l4f_plugin.bundles import library
 
             try:
@@ -149,11 +149,11 @@ class Library:
 
         return library.removal(name)
 
-    def remove(self, name: str) -> Task:
+    def remove(self, name: str) -> Job:
         """Deletes a class from this computer, after the jobs that draw with it."""
         title = self._title(name)
 
-        def work(task: Task) -> str:
+        def work(task: Job) -> str:
             from l4f_plugin.bundles import library
 
             self._forget(name)
@@ -164,11 +164,11 @@ class Library:
         self.learning.estimates.cancel(name)
         return self.tasks.start("remove", name, text("models.removing", title=title), work, title)
 
-    def bring(self, wanted: Import) -> Task:
+    def bring(self, wanted: Import) -> Job:
         """Makes a class of a user's own files, or gives a class masks from one. The files are gone afterwards."""
         files = {path: wanted.label for path in (wanted.checkpoint, wanted.alpha) if path is not None}
 
-        def work(task: Task) -> str:
+        def work(task: Job) -> str:
             try:
                 return convert(task)
             except UserError as error:
@@ -177,7 +177,7 @@ class Library:
                 for path in files:
                     discard(path)
 
-        def convert(task: Task) -> str:
+        def convert(task: Job) -> str:
             from l4f_plugin.convert.conversion import Description
             from l4f_plugin.hub import own_checkpoints
 
@@ -198,10 +198,10 @@ class Library:
 
     # Sharing
 
-    def publish(self, name: str, wanted: Sharing) -> Task:
+    def publish(self, name: str, wanted: Sharing) -> Job:
         """Publishes a class on the Hub. Its task fails with `NotDeclared` where something is to be declared first."""
 
-        def work(task: Task) -> str:
+        def work(task: Job) -> str:
             from l4f_plugin.publishing.model_repository import Publication, publish
             from l4f_plugin.publishing.space import SpaceOptions, publish_space
             from l4f_plugin.publishing.terms import Declared
@@ -257,7 +257,7 @@ class Library:
         """Whether anything runs."""
         return bool(self.tasks.running() or self.learning.estimating())
 
-    def ended(self) -> list[Task]:
+    def ended(self) -> list[Job]:
         """What is over, measurements too."""
         return [*self.tasks.ended(), *self.learning.estimates.ended()]
 

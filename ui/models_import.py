@@ -12,9 +12,9 @@ from l4f_plugin.errors import UserError
 
 from . import compat, status
 from .controls import named
-from .jobs import Job, Running
 from .library import Import, discard
 from .models_visit import Picking, Visit
+from .run_buttons import RunButtons, Running
 from .texts import text
 from .words import pathless, size, standing
 from .workspace import Workspace
@@ -55,7 +55,7 @@ class ImportForm:
                     self.licence = gr.Dropdown(
                         list(LICENCES), value=None, allow_custom_value=True, **named("import.licence")
                     )
-                    self.job = Job(workspace, "import")
+                    self.job = RunButtons(workspace, "import")
         inputs = [picking.visit, self.file, self.alpha, self.name, self.title, self.licence]
         outputs = [*picking.outputs, self.file, self.alpha, self.name, self.title]
         self.started = self.job.on(self.job.run.click, self.bring, inputs, outputs)

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
 from .consent import Consent
 from .controls import button, named
-from .jobs import complain
 from .learning import MASKS
 from .models_import import ImportForm
 from .models_repository import RepositoryForm
 from .models_share import ShareForm
 from .models_visit import Picking, Visit
-from .tasks import Task
+from .run_buttons import complain
 from .texts import text
 from .words import duration, failure, pathless, size
 from .workspace import Workspace
@@ -238,7 +238,7 @@ class ModelsPanel:
     def _activity(self) -> str:
         return models_table.activity([task for task in self._library.tasks.recent() if not task.told])
 
-    def answered(self, handler: Callable[..., Task]) -> Callable[..., dict]:
+    def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a task, with what the page shows then, or why it did not start."""
 
         def answer(visit: Visit, *values: Any) -> dict:
@@ -252,13 +252,13 @@ class ModelsPanel:
 
         return answer
 
-    def start_download(self, visit: Visit, accepted: bool) -> Task:
+    def start_download(self, visit: Visit, accepted: bool) -> Job:
         """Fetches the class, or goes on with it."""
         entry = self._library.entry(visit.picked)
         damaged = bool(entry.problem) or self._library.is_damaged(entry.name)
         return self._library.download(entry.name, bool(accepted), again=damaged)
 
-    def start_learning(self, visit: Visit) -> Task:
+    def start_learning(self, visit: Visit) -> Job:
         """Learns masks or photographs, whichever the class lacks, or goes on with it."""
         entry = self._library.entry(visit.picked)
         kind = self._library.learning.wanted(entry)
@@ -266,11 +266,11 @@ class ModelsPanel:
             raise UserError(text("learn.nothing", title=entry.title))
         return self._library.learning.start(entry.name, kind)
 
-    def start_verifying(self, visit: Visit) -> Task:
+    def start_verifying(self, visit: Visit) -> Job:
         """Compares all files with their hashes."""
         return self._library.verify(self._library.entry(visit.picked).name)
 
-    def start_deleting(self, visit: Visit) -> Task:
+    def start_deleting(self, visit: Visit) -> Job:
         """Deletes the class, after the question."""
         return self._library.remove(self._library.entry(visit.picked).name)
 

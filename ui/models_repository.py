@@ -12,8 +12,8 @@ from l4f_plugin.errors import UserError
 from . import status
 from .consent import Consent
 from .controls import named
-from .jobs import Job, Running
 from .models_visit import Picking, Visit
+from .run_buttons import RunButtons, Running
 from .texts import text
 from .words import pathless, standing
 from .workspace import Workspace
@@ -27,7 +27,7 @@ class RepositoryForm:
         with gr.Accordion(text("repository.section"), open=False, elem_id="l4f_repository_section"):
             self.name = gr.Textbox("", max_lines=1, **named("repository.name"))
             self.consent = Consent("repository")
-            self.job = Job(workspace, "repository")
+            self.job = RunButtons(workspace, "repository")
         inputs = [picking.visit, self.name, self.consent.accept]
         outputs = [*picking.outputs, self.name, *self.consent.outputs]
         self.started = self.job.on(self.job.run.click, self.fetch, inputs, outputs)

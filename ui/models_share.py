@@ -12,10 +12,10 @@ from l4f_plugin.errors import UserError
 
 from . import status
 from .controls import choices, named
-from .jobs import Job, Running
 from .library import Sharing
 from .models_import import LICENCES
 from .models_visit import Visit
+from .run_buttons import RunButtons, Running
 from .texts import text
 from .words import pathless, standing
 from .workspace import Workspace
@@ -66,7 +66,7 @@ class ShareForm:
                             **named("share.licence"),
                         )
                         self.attribution = gr.Textbox("", lines=2, visible=False, **named("share.attribution"))
-                    self.job = Job(workspace, "share")
+                    self.job = RunButtons(workspace, "share")
         self._fields = {"masks": self.masks, "licence": self.licence, "attribution": self.attribution}
         self.outputs = [self.about, self.asks, self.question, *self._fields.values()]
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from l4f_plugin.jobs import Job
+
 from . import status
-from .tasks import Task
 from .texts import text
 from .words import failure, shown_place, size, standing, without_paths
 
@@ -114,12 +115,12 @@ def _fact(key: str, words: str) -> str:
     return f"<dt>{escape(label)}</dt><dd>{escape(words)}</dd>"
 
 
-def activity(tasks: Sequence[Task]) -> str:
+def activity(tasks: Sequence[Job]) -> str:
     """A line for each task, with a bar while it runs."""
     return "".join(f'<div class="l4f-task">{_line(task)}</div>' for task in tasks)
 
 
-def _line(task: Task) -> str:
+def _line(task: Job) -> str:
     if not task.ended:
         progress = task.standing
         return status.running(standing(progress, task.kind), progress.done, progress.total)

@@ -15,9 +15,9 @@ from l4f_plugin.own_files import free_stem
 from . import compat, status
 from .class_choice import ClassChoice
 from .controls import choices, named
-from .jobs import Job, Running
 from .outputs import shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN
+from .run_buttons import RunButtons, Running
 from .texts import text
 from .workspace import Workspace
 
@@ -40,7 +40,7 @@ class MotionForm:
                 choices("moving", FORMATS), value=FORMATS[0], elem_classes="l4f-segments", **named("motion.format")
             )
             self.loop = gr.Checkbox(True, **named("motion.loop"))
-            self.job = Job(workspace, "motion")
+            self.job = RunButtons(workspace, "motion")
 
     def build_stage(self) -> None:
         """Builds the place of the result and wires the form."""

@@ -23,13 +23,14 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.images import picture_size
 from l4f_plugin.provenance import WPlus
+from l4f_plugin.subject import ENDINGS
 
-from .outputs import ENDINGS, slug
+from .outputs import slug
 from .texts import text
 
 if TYPE_CHECKING:
-    from l4f_plugin.pipeline import Sample
-    from l4f_plugin.runtime import CancelToken
+    from l4f_plugin.jobs import CancelToken
+    from l4f_plugin.subject import Subject
 
     from .engine import Engine
 
@@ -48,7 +49,7 @@ class Result:
 
     def file_name(self, kind: str) -> str:
         """What the picture of that kind is called as a file."""
-        return f"{self.stem}{ENDINGS[kind]}.png"
+        return f"{self.stem}{ENDINGS[kind]}"
 
 
 class Operations:
@@ -119,7 +120,7 @@ class Operations:
         details = {
             "class": name,
             "seed": seed,
-            "truncation_psi": sample.truncation_psi,
+            "truncation_psi": sample.style.truncation_psi,
             "background": label,
             "note": note,
         }
@@ -144,7 +145,7 @@ class Operations:
         else:
             subject = seed
         sample = self._engine.segment(entry.name, subject, token, truncation_psi=truncation_psi)
-        area, confidence = float(sample.required_alpha().mean()), getattr(sample, "confidence", None)
+        area, confidence = float(sample.required_alpha().mean()), sample.confidence
         notes = [sentence for sentence in (note, stranger(entry.title, confidence)) if sentence]
         details = {
             "class": entry.name,
@@ -153,7 +154,7 @@ class Operations:
             "confidence": confidence,
             "note": " ".join(notes) or None,
         }
-        return Result(_images(sample), _stem(entry.name, sample.seed), sample.infotext(), details)
+        return Result(sample.parts(), _stem(entry.name, sample.seed), sample.infotext(), details)
 
 
 def file_bytes(written: str) -> bytes:
@@ -164,19 +165,9 @@ def file_bytes(written: str) -> bytes:
         raise UserError(text("api.not_base64")) from None
 
 
-def _generated(name: str, sample: Sample) -> Result:
-    details = {"class": name, "seed": sample.seed, "truncation_psi": sample.truncation_psi}
-    return Result(_images(sample), _stem(name, sample.seed), sample.infotext(), details)
-
-
-def _images(sample: Sample) -> dict[str, Callable[[], Image.Image]]:
-    """What there is of a sample; a class without masks has neither mask nor cut-out."""
-    images: dict[str, Callable[[], Image.Image]] = {"picture": sample.picture}
-    if sample.alpha is not None:
-        images |= {"mask": sample.mask, "cutout": sample.cutout}
-    if sample.background is not None:
-        images["background"] = partial(Image.fromarray, sample.background)
-    return images
+def _generated(name: str, sample: Subject) -> Result:
+    details = {"class": name, "seed": sample.seed, "truncation_psi": sample.style.truncation_psi}
+    return Result(sample.parts(), _stem(name, sample.seed), sample.infotext(), details)
 
 
 def _same(image: Image.Image) -> Image.Image:

@@ -17,9 +17,9 @@ from .class_choice import ClassChoice
 from .controls import button, choices, named, side_by_side
 from .edge_choice import EdgeChoice
 from .inversion_form import InversionForm
-from .jobs import Job, Running, complain
 from .outputs import shown_path
 from .page_pictures import reduced
+from .run_buttons import RunButtons, Running, complain
 from .texts import text
 from .words import without_paths
 from .workspace import Workspace
@@ -58,7 +58,7 @@ class PhotosPanel:
             gr.Markdown(text("photos.files_note"), elem_classes="l4f-note")
         self.background = BackgroundChoice("photos", "transparent")
         self.edge = EdgeChoice("photos")
-        self.job = Job(self._workspace, "photos")
+        self.job = RunButtons(self._workspace, "photos")
         self.inversion = InversionForm(self._workspace, self.choice, self.files, self.background, self.edge)
 
     def _build_stage(self) -> None:

@@ -41,13 +41,13 @@ class RestoreChoice:
 
     def told(self, recipe: Recipe) -> str:
         """What was restored, in words, with what the controls cannot show."""
-        words = text("restore.done", seed=recipe.seed, psi=recipe.truncation_psi)
-        usual = recipe.truncation_cutoff is None and recipe.noise_mode == "random"
-        if not usual or not 0 <= recipe.truncation_psi <= LARGEST_PSI_SHOWN:
+        words = text("restore.done", seed=recipe.seed, psi=recipe.style.truncation_psi)
+        usual = recipe.style.truncation_cutoff is None and recipe.style.noise_mode == "random"
+        if not usual or not 0 <= recipe.style.truncation_psi <= LARGEST_PSI_SHOWN:
             words += " " + text("restore.partly")
         return words
 
 
 def shown_psi(recipe: Recipe) -> float:
     """The recipe's psi as far as the slider goes."""
-    return min(max(recipe.truncation_psi, 0.0), LARGEST_PSI_SHOWN)
+    return min(max(recipe.style.truncation_psi, 0.0), LARGEST_PSI_SHOWN)

@@ -13,22 +13,22 @@ from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.frames import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
+from l4f_plugin.subject import write_parts
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import button, choices, named, side_by_side
 from .inversion_form import Recovered
-from .jobs import Job, Running, complain
 from .neighbours import Handout, draw_buttons
 from .outputs import shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN
+from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.photos import Photo
-    from l4f_plugin.pipeline import Sample
+    from l4f_plugin.subject import Subject
 
 
 SOURCES = ("seed", "picture", "w_plus")
@@ -70,7 +70,7 @@ class SegmentPanel:
                 for kind in ("picture", "w_plus")
             }
         self.seed = self.field.box
-        self.job = Job(self._workspace, "segment")
+        self.job = RunButtons(self._workspace, "segment")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("segment"), elem_id="l4f_segment_empty", elem_classes="l4f-flush")
@@ -178,12 +178,12 @@ class SegmentPanel:
         files = self._write(slug(entry.name), sample)
         shown = SegmentResult(files)
         area = 100 * float(sample.required_alpha().mean())
-        what = text("segment.of_photo") if sample.w_plus is None else text("segment.of_codes")
+        what = text("segment.of_photo") if sample.photo else text("segment.of_codes")
         what = what if sample.seed is None else text("segment.of_seed", seed=sample.seed)
         words = text("segment.done", title=entry.title, subject=what, area=area)
         if isinstance(subject, bytes) and (note := first_frame_only(subject, text("api.the_picture"))):
             words += ". " + note
-        if note := stranger(entry.title, getattr(sample, "confidence", None)):
+        if note := stranger(entry.title, sample.confidence):
             words += ". " + note
         yield {
             self.choice.dropdown: entry.name,
@@ -210,20 +210,13 @@ class SegmentPanel:
             raise UserError(text("segment.w_plus_missing"))
         return WPlus.load(path)
 
-    def _write(self, name: str, sample: Sample | Photo) -> dict[str, Path]:
-        stem = f"{name}_seed{sample.seed:04d}" if sample.seed is not None else f"{name}_w_plus"
-        stem = stem if sample.w_plus is not None else f"{name}_photo"
-        images = {
-            f"{stem}.png": sample.picture(),
-            f"{stem}_alpha.png": sample.mask(),
-            f"{stem}_cutout.png": sample.cutout(),
-        }
-        paths = self._workspace.outputs.preview(images, sample.infotext())
-        if sample.w_plus is None:
-            return dict(zip(("picture", "mask", "cutout"), paths, strict=True))
-        codes = paths[0].with_name(f"{stem.removesuffix('_w_plus')}_w_plus.safetensors")
-        sample.w_plus.save(codes)
-        return dict(zip(("picture", "mask", "cutout", "w_plus"), [*paths, codes], strict=True))
+    def _write(self, name: str, sample: Subject) -> dict[str, Path]:
+        stem = f"{name}_{sample.stem}"
+        files = self._workspace.outputs.preview(stem, sample.parts(), sample.infotext())
+        if sample.w_plus is not None:
+            folder, stem = files["picture"].parent, stem.removesuffix("_w_plus")
+            files |= write_parts(folder, stem, {"w_plus": sample.w_plus}, sample.infotext())
+        return files
 
     def switch_view(self, view: str, shown: SegmentResult) -> dict:
         """Shows the cut-out, the mask or the picture."""

@@ -12,6 +12,7 @@ import gradio as gr
 
 from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import W_PLUS_ENDINGS, WPlus
+from l4f_plugin.subject import write_parts
 
 from . import compat, seeds, status
 from .background_choice import BackgroundChoice, described
@@ -19,16 +20,16 @@ from .class_choice import ClassChoice
 from .controls import button, choices, named, side_by_side
 from .edge_choice import EdgeChoice
 from .inversion_form import Recovered
-from .jobs import Job, Running, complain
 from .neighbours import Handout, draw_buttons
 from .outputs import SavedSample, shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
+from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
 from .texts import text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.pipeline import SwapResult
+    from l4f_plugin.subject import SwapResult
 
 
 VIEWS = ("result", "mask", "compare")
@@ -67,7 +68,7 @@ class SwapPanel:
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._workspace.engine, "swap")
         self.surprise = button("swap.surprise", icon="dice", size="sm")
-        self.job = Job(self._workspace, "swap")
+        self.job = RunButtons(self._workspace, "swap")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("swap"), elem_id="l4f_swap_empty", elem_classes="l4f-flush")
@@ -265,14 +266,11 @@ class SwapPanel:
         }
 
     def _preview(self, stem: str, result: SwapResult) -> Shown:
-        images = {
-            f"{stem}_swapped.png": result.composite,
-            f"{stem}_swapped_alpha.png": result.alpha,
-            f"{stem}_swapped_cutout.png": result.cutout,
-            f"{stem}.png": result.sample.picture(),
-        }
-        files = self._workspace.outputs.preview(images, result.infotext)
-        return Shown(dict(zip(("result", "mask", "cutout", "before"), files, strict=True)))
+        parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
+        files = self._workspace.outputs.preview(f"{stem}_swapped", parts, result.infotext)
+        folder, before = files["picture"].parent, result.subject
+        [files["before"]] = write_parts(folder, stem, {"picture": before.picture}, before.infotext()).values()
+        return Shown({"result": files.pop("picture"), **files})
 
     def switch_view(self, view: str, shown: Shown | None) -> dict:
         """Shows the result, the mask or both pictures; the download button follows."""

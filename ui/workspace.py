@@ -1,4 +1,4 @@
-"""What the panels share: the door to the engine, the outputs, the running jobs."""
+"""What the panels share: the door to the engine, the outputs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from .library import Library
 from .outputs import Outputs
 
 if TYPE_CHECKING:
-    from l4f_plugin.runtime import CancelToken
-
     from .neighbours import Neighbour
 
 
@@ -30,24 +28,6 @@ class Workspace:
     manages_classes: bool = False
     own_repositories: bool = False
     library: Library = field(init=False)
-    _jobs: dict[str, CancelToken] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.library = Library(self.engine)
-
-    def start_job(self, identifier: str) -> CancelToken:
-        """A token for a new job, found again by `stop_job`."""
-        token = self._jobs[identifier] = self.engine.new_token()
-        return token
-
-    def stop_job(self, identifier: str | None) -> bool:
-        """Cancels that job; False where it has ended."""
-        token = self._jobs.get(identifier) if identifier else None
-        if token is None:
-            return False
-        token.cancel()
-        return True
-
-    def end_job(self, identifier: str) -> None:
-        """Forgets the job."""
-        self._jobs.pop(identifier, None)

@@ -11,8 +11,7 @@ from ..errors import UserError
 from ..hub.download import by_hand_path, lock_file, original_of
 from ..hub.hub_cache import Source, cached, forget, partial_of
 from ..hub.hub_errors import stand_in
-from ..hub.transfer import Progress
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from . import records
 from .catalogue import entry
 from .catalogue_file import REPOSITORY_ID, CatalogueClass, read_catalogue

@@ -14,7 +14,7 @@ import torch
 
 from ..bundles.config import BundleConfig, read_config
 from ..errors import UserError, printable
-from ..runtime import CancelToken
+from ..jobs import CancelToken
 from .conversion import Description, convert
 
 LARGE_BYTES = 1 << 26

@@ -25,8 +25,6 @@ REASONS = (TOO_SMALL, TOO_LARGE, UNCERTAIN, IN_PIECES)
 
 FAR = 3.0
 LEAST_SPREAD = 0.1  # between the quartiles of a logit or a logarithm: a class that hardly varies may vary a little
-# What no class needs: masks that hold nothing or everything, and masks of which half is doubt.
-EMPTY, MOST_UNCERTAIN = 0.001, 0.5
 SPECKS = 0.03  # of a mask that may lie apart in any class
 
 
@@ -75,19 +73,20 @@ class Curation:
         return None not in asdict(self).values()
 
     def completed(self, masks: Sequence[MaskMeasures]) -> Curation:
-        """With numbers for the limits that are None, from `masks` of the class, at least one."""
-        shares = np.clip([mask.share for mask in masks], EMPTY, 1 - EMPTY)
-        logits = _fences(np.log(shares / (1 - shares)), LEAST_SPREAD)
-        lowest, highest = (1 / (1 + np.exp(-logit)) for logit in logits)
-        doubts = np.log(np.clip([mask.uncertainty for mask in masks], 1e-3, 1))
-        apart = _fences(np.array([1 - mask.largest_piece for mask in masks]), 0)[1]
-        usual = {
-            "min_area": max(lowest, EMPTY),
-            "max_area": min(highest, 1 - EMPTY),
-            "max_uncertainty": min(np.exp(_fences(doubts, LEAST_SPREAD)[1]), MOST_UNCERTAIN),
-            "min_largest_piece": max(1 - max(apart, SPECKS), 0),
-        }
-        return Curation(**{n: round(float(usual[n]), 3) if v is None else v for n, v in asdict(self).items()})
+        """With numbers for the limits that are None, from `masks` of the class."""
+        usual = [mask for mask in masks if ANY_CLASS.reason_to_drop(mask) is None]
+        found = asdict(ANY_CLASS)
+        if usual:
+            shares = np.array([mask.share for mask in usual])
+            lowest, highest = _fences(np.log(shares / (1 - shares)), LEAST_SPREAD)
+            doubts = np.log([max(mask.uncertainty, 1e-3) for mask in usual])
+            apart = np.array([1 - mask.largest_piece for mask in usual])
+            found["min_area"] = max(found["min_area"], 1 / (1 + np.exp(-lowest)))
+            found["max_area"] = min(found["max_area"], 1 / (1 + np.exp(-highest)))
+            found["max_uncertainty"] = min(found["max_uncertainty"], np.exp(_fences(doubts, LEAST_SPREAD)[1]))
+            found["min_largest_piece"] = max(1 - max(_fences(apart, 0)[1], SPECKS), 0)
+        own = {name: round(float(value), 3) for name, value in found.items()}
+        return Curation(**{name: own[name] if value is None else value for name, value in asdict(self).items()})
 
     def agrees_with(self, other: Curation) -> bool:
         """Whether `other` has the same limits wherever this one has numbers."""
@@ -108,6 +107,10 @@ class Curation:
     def options(self) -> list[str]:
         """As the command line takes them."""
         return [f"--{name.replace('_', '-')} {value:g}" for name, value in asdict(self).items() if value is not None]
+
+
+ANY_CLASS = Curation(0.001, 0.999, 0.5, 0.0)
+"""What no class needs: masks of nothing, of everything, and masks of which half is doubt."""
 
 
 def _fences(values: np.ndarray, least_spread: float) -> tuple[float, float]:

@@ -76,9 +76,7 @@ class PlainFolder:
         paths = {}
         for kind, content in self.files_of(picture).items():
             names = {"split": picture.labels["split"], "part": self.PARTS[kind], "name": picture.name}
-            paths[kind] = self.PLACE.format(
-                **names, shard=self._shard, ending="txt" if kind == "label" else "png"
-            )
+            paths[kind] = self.PLACE.format(**names, shard=self._shard, ending="txt" if kind == "label" else "png")
             self._notes.append(write_file(self._folder, paths[kind], content))
         return {**picture.labels, "files": paths, **self.labels_of(picture)}
 
@@ -118,8 +116,8 @@ class Coco(PlainFolder):
     """images/SPLIT and annotations/instances_SPLIT.json with boxes, areas and run-length masks; soft masks beside."""
 
     PLACE = "{part}/{split}/{name}.{ending}"
-    USE = """`images/SPLIT` and `annotations/instances_SPLIT.json`; `masks/SPLIT` has the soft masks and `hard_masks/SPLIT`
-the same masks as the annotations. Other labels are fields of each image in the JSON file.
+    USE = """`images/SPLIT` and `annotations/instances_SPLIT.json`; `masks/SPLIT` has the soft masks and
+`hard_masks/SPLIT` the same masks as the annotations. Other labels are fields of each image in the JSON file.
 
 ```python
 from pycocotools.coco import COCO
@@ -194,7 +192,7 @@ class Yolo(PlainFolder):
 
     PARTS = {**PlainFolder.PARTS, "label": "labels"}
     PLACE = "{part}/{split}/{name}.{ending}"
-    USE = """`images/SPLIT`, and `labels/SPLIT` with the hard masks as polygons, one line for each subject: its pieces and
+    USE = """`images/SPLIT`, and `labels/SPLIT` with the hard masks as polygons, one line for each picture: pieces and
 holes are joined by lines of no width. `masks/SPLIT` has the soft masks, `hard_masks/SPLIT` what the polygons outline.
 
 ```python

@@ -115,8 +115,8 @@ def _curation(plan: Plan, totals: Totals) -> str:
     )
     return "\n".join(
         [
-            f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that nobody "
-            "set follow from the class itself: three times the distance between the quartiles of its first pictures, "
+            f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that "
+            "nobody set follow from the class: three times the distance between the quartiles of its first pictures, "
             "beyond them.",
             "",
             "| reason | limit | dropped |",

@@ -3,13 +3,14 @@ ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
+from ..jobs import Progress
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, judge_on, load_or_train_judge
 from .labelled import join, load_split
@@ -24,8 +25,6 @@ TRUNCATION_PSIS = (1.0, 0.7)
 SOFT = (0.05, 0.95)
 FEWEST_PICTURES = 2
 BATCH_SIZE = 8
-
-Progress = Callable[[int, int, str], None]
 
 
 def evaluate_alpha(

@@ -16,6 +16,7 @@ from PIL import Image
 
 from .. import compositing, matting
 from ..errors import UserError
+from ..jobs import Progress
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..training.cut_pictures import labelled_pictures
@@ -38,8 +39,6 @@ FILL_ROUNDS = 8  # pixels that the subject's colours are carried into its soft e
 WORST = 10
 JUDGED_PICTURES = 300
 JUDGED_PSI = 1.0
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ from ..bundles.licences import Licence
 from ..bundles.locks import lock
 from ..bundles.model_card import CARD_NAME, MAXIMUM_CARD_BYTES
 from ..errors import UserError
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from .hub_cache import Source, arrived, cached, forget, set_reference
 from .hub_errors import offline, put_by_hand
 from .progress import TerminalProgress
-from .transfer import LargeFile, MissingFile, Progress, demand_space, fetch
+from .transfer import LargeFile, MissingFile, demand_space, fetch
 
 WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
 DISCRIMINATOR = "discriminator.safetensors"

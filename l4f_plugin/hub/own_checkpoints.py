@@ -23,7 +23,7 @@ from ..bundles.model_card import CARD_NAME
 from ..convert.child_process import convert_in_child
 from ..convert.conversion import Description
 from ..errors import UserError, printable
-from ..runtime import CancelToken
+from ..jobs import CancelToken
 from .download import lock_file
 from .hub_errors import stand_in
 from .transfer import demand_space

@@ -16,8 +16,9 @@ from ..bundles.files import remove
 from ..bundles.folders import masks_folder
 from ..bundles.model_card import write_model_card
 from ..errors import UserError
-from ..runtime import CancelToken, choose_device
-from .installed import Progress, Turn, alone, enough_memory, in_words, put_in_place, run_folder, source_of, target_of
+from ..jobs import CancelToken, Progress
+from ..runtime import choose_device
+from .installed import Turn, alone, enough_memory, in_words, put_in_place, run_folder, source_of, target_of
 from .precision import fastest_dtype
 from .recipes import AlphaSettings
 from .runs import BUNDLE_FOLDER, alpha_trainer, train_alpha

@@ -14,8 +14,9 @@ from ..bundles.files import remove
 from ..bundles.folders import photographs_folder
 from ..bundles.model_card import read_model_card, write_model_card
 from ..errors import UserError
-from ..runtime import CancelToken, choose_device
-from .installed import Progress, Turn, alone, enough_memory, put_in_place, run_folder, source_of, target_of
+from ..jobs import CancelToken, Progress
+from ..runtime import choose_device
+from .installed import Turn, alone, enough_memory, put_in_place, run_folder, source_of, target_of
 from .precision import fastest_dtype
 from .runs import BUNDLE_FOLDER
 from .student import StudentSettings, student_resolution

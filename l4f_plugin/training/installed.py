@@ -24,7 +24,6 @@ from ..hub.download import lock_file
 from ..hub.hub_errors import stand_in
 from ..runtime import OutOfMemory, out_of_memory_in_words
 
-Progress = Callable[[int, int, str], None]
 Turn = Callable[[], AbstractContextManager]
 """Entered around each step where others want the device too, who then have it in between."""
 

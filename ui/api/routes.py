@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from l4f_plugin import __version__, runtime
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 
 from ..operations import Operations
 from ..texts import text

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from l4f_plugin import model_cache
-from l4f_plugin.runtime import CancelToken, OutOfMemory
+from l4f_plugin.jobs import QUEUE, CancelToken, OnWait
+from l4f_plugin.runtime import OutOfMemory
 
 from ..engine import Engine
 from . import memory, queueing
@@ -35,9 +35,9 @@ class HostEngine(Engine):
         return len(queueing.DOOR) > 0 or super().is_busy()
 
     @contextmanager
-    def turn(self, token: CancelToken, on_wait: Callable[[int], None] | None = None) -> Iterator[None]:
+    def turn(self, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[None]:
         """A turn in both queues. Steps of a training come by the hundred: the host is not told of each."""
-        with queueing.turn(token, on_wait), model_cache.JOBS.turn(token, on_wait):
+        with queueing.turn(token, on_wait), QUEUE.turn(token, on_wait):
             yield
 
     def make_room(self) -> None:
@@ -45,14 +45,14 @@ class HostEngine(Engine):
         self._make_room = True
 
     @contextmanager
-    def _gate(self, cancel: CancelToken | None, on_wait: Callable[[int], None] | None) -> Iterator[None]:
+    def _gate(self, cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
         with queueing.job(cancel, on_wait):
             wanted, self._make_room = self._make_room, False
             with memory.host_model_away() if wanted else memory.untouched():
                 yield
 
     def _job(
-        self, name: str, token: CancelToken, on_wait: Callable[[int], None] | None
+        self, name: str, token: CancelToken, on_wait: OnWait | None
     ) -> AbstractContextManager[Labels4FreePipeline]:
         return self._watched(super()._job(name, token, on_wait))
 

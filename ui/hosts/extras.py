@@ -99,10 +99,8 @@ def cut_out(pp: Any, class_name: str | None, result: str) -> None:
     try:
         with within_a_job_of_the_host():
             cutout, mask, stem, infotext, note = _segmented(pp, class_name)
-        wanted = mask if result == "mask" else cutout
-        ending = "_alpha" if result == "mask" else "_cutout"
-        outputs = workspace().outputs
-        [preview] = outputs.preview({f"{stem}{ending}.png": wanted}, infotext)
+        wanted, outputs = mask if result == "mask" else cutout, workspace().outputs
+        [preview] = outputs.preview(stem, {"mask" if result == "mask" else "cutout": wanted}, infotext).values()
         words = text("host.extras_saved", name=outputs.keep(preview).name)
         pp.info[title] = f"{words}. {note}" if note else words
         pp.image = _for_the_host(wanted)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextvars
 import queue
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from l4f_plugin.errors import Cancelled
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken, Job
 
 from . import compat, status
 from .controls import button
@@ -49,13 +47,13 @@ STILL_THERE_SECONDS = 3.0
 """How long a job is silent before it tells that it is there: some web UIs give up on one that was so for 5 seconds."""
 
 REPEATED_SECONDS = 1.0
-"""How long each further update of a job repeats one: see `Lately`."""
+"""How long each further update of a job repeats one: see `RecentUpdates`."""
 
 Work = Callable[..., Iterator[dict]]
 """A handler: takes a `Running` and the values of the inputs, yields updates as `{component: update}`."""
 
 
-class Job:
+class RunButtons:
     """A run button, a cancel button and a status line around one handler at a time.
 
     A running job is known to its session by an identifier, so that Cancel stops the session's own job only.
@@ -63,6 +61,7 @@ class Job:
 
     def __init__(self, workspace: Workspace, panel: str):
         self._workspace = workspace
+        self._tokens: dict[str, CancelToken] = {}
         self.identifier = gr.State(None)
         with gr.Row(elem_classes="l4f-run-row"):
             self.run = button(f"{panel}.run", variant="primary", scale=3)
@@ -88,8 +87,8 @@ class Job:
 
         def run(*inputs: Any) -> Iterator[dict]:
             identifier = uuid.uuid4().hex
-            token = self._workspace.start_job(identifier)
-            said = Lately()
+            token = self._tokens[identifier] = self._workspace.engine.new_token()
+            said = RecentUpdates()
             try:
                 yield {self.identifier: identifier, **busy(token)}
                 try:
@@ -102,7 +101,7 @@ class Job:
                 yield {**said.repeated({}), self.identifier: None, **idle}
             finally:
                 token.cancel()  # where Gradio gives up in the middle, because the page was closed
-                self._workspace.end_job(identifier)
+                del self._tokens[identifier]
 
         return run
 
@@ -111,12 +110,13 @@ class Job:
 
         Nothing is said here: this answer may reach the browser after the job's last word.
         """
-        self._workspace.stop_job(identifier)
+        if token := self._tokens.get(identifier):
+            token.cancel()
         return {self.cancel: gr.update(interactive=False)}
 
 
-class Lately:
-    """What a job has told within the last second.
+class RecentUpdates:
+    """The updates of a job within the last second, which the next one repeats.
 
     Pages of Gradio 4 to 6 get differences. Where they get several at once, because the answer to the click was slower
     than the job, what one update said and the next did not repeat is gone before it is drawn.
@@ -147,36 +147,28 @@ def _is_update(value: Any) -> bool:
 
 
 def in_thread(work: Callable[[Callable[[dict], None]], Iterator[dict]]) -> Iterator[dict]:
-    """Runs `work(post)` in a thread of its own and hands on what it yields and posts; its exception at the end.
+    """Runs `work(post)` as a `Job` and yields what it yields and posts. Raises what it raised, at the end.
 
     So a job keeps its turn no longer than it computes, even where Gradio stops asking for results without a word,
     and begins and ends in one thread, as the locks of a web UI want it.
     """
-    updates: queue.SimpleQueue[tuple[dict | None, BaseException | None]] = queue.SimpleQueue()
+    updates: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
 
-    def run() -> None:
-        try:
-            for update in work(lambda posted: updates.put((posted, None))):
-                updates.put((update, None))
-        except BaseException as error:
-            updates.put((None, error))
-        else:
-            updates.put((None, None))
+    def run(_: Job) -> None:
+        for update in work(updates.put):
+            updates.put(update)
 
-    # With the context of the caller: a Space asks there whose request it is.
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name="l4f job", daemon=True).start()
+    job = Job(run, on_end=lambda _: updates.put(None)).start()
     while True:
         try:
-            update, error = updates.get(timeout=STILL_THERE_SECONDS)
+            update = updates.get(timeout=STILL_THERE_SECONDS)
         except queue.Empty:
             yield {}
             continue
-        if error is not None:
-            raise error
         if update is None:
-            return
+            break
         yield update
+    job.result()
 
 
 def complain(error: Exception) -> str:

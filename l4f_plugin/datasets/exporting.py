@@ -25,8 +25,8 @@ from ..arguments import LARGEST_SEED, check_integer
 from ..bundles.files import open_plain, remove, sha256_of, write_atomically, write_text
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..runtime import CancelToken
-from ..samples import Sample
+from ..jobs import CancelToken, Progress
+from ..subject import Subject
 from .curation import MaskMeasures, measure
 from .export_backgrounds import PictureFolder, choose, put_behind
 from .export_plan import STATE_FOLDER, ExportedClass, ExportSettings, Plan, check_same, plan_path, read_plan
@@ -53,7 +53,6 @@ _HOPELESS_SHARE = 0.02
 MOST_RANKS = 100_000
 _NAMED = 8  # missing shards that are named
 
-Progress = Callable[[int, int, str], None]
 Drawing = Callable[[], AbstractContextManager["Labels4FreePipeline"]]
 
 
@@ -236,7 +235,7 @@ def _with_limits(plan: Plan, drawing: Drawing, cancel: CancelToken) -> Plan:
 
 def _draw(
     plan: Plan, pipeline: Labels4FreePipeline, seeds: list[int], cancel: CancelToken, with_background: bool
-) -> list[Sample]:
+) -> list[Subject]:
     """Those seeds in one batch."""
     settings = plan.settings
     return list(
@@ -252,7 +251,7 @@ def _draw(
     )
 
 
-def _labels(plan: Plan, sample: Sample) -> tuple[np.ndarray, np.ndarray, MaskMeasures]:
+def _labels(plan: Plan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMeasures]:
     """The soft mask in the size of the set, uint8, the hard one, boolean, and their measures.
 
     The labels are those of the mask that is written, of 256 steps.
@@ -312,7 +311,7 @@ class _Shard:
                 made.append(picture)
         return made
 
-    def _label(self, sample: Sample, neighbour: Sample) -> LabelledPicture | None:
+    def _label(self, sample: Subject, neighbour: Subject) -> LabelledPicture | None:
         """The picture with its labels in the size of the set, None where curation drops it."""
         settings, size = self.plan.settings, self.plan.picture_size
         mask, hard, found = _labels(self.plan, sample)
@@ -329,7 +328,7 @@ class _Shard:
         labels = {
             "seed": sample.seed,
             "split": self.plan.split_of(sample.seed),
-            "truncation_psi": sample.truncation_psi,
+            "truncation_psi": sample.style.truncation_psi,
             "background": label,
             "box": list(found.box),
             "area": found.area,
