@@ -26,7 +26,7 @@ from l4f_plugin.datasets.export_backgrounds import PictureFolder as Backgrounds
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.evaluation.masks import compare_folders
-from l4f_plugin.frames import has_more_frames, timing_of
+from l4f_plugin.images import has_more_frames, timing_of
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import motion_infotext
 from l4f_plugin.picture_files import find_pictures
@@ -595,7 +595,7 @@ def test_pages_and_endless_animations_use_the_first_and_say_so(capsys, red, tmp_
     _, answer, err = segment(capsys, red, pages, "--out", tmp_path / "out")
     assert "pages.tif has several frames or pages, of which only the first is used." in err
     assert answer["photos"][0]["notes"] and not has_more_frames(tmp_path / "out" / "pages_cutout.png")
-    monkeypatch.setattr("l4f_plugin.frames.MOST_FRAMES", 2)
+    monkeypatch.setattr("l4f_plugin.images.MOST_FRAMES", 2)
     endless = moving(tmp_path / "endless.gif", "GIF")
     assert timing_of(endless) is None
     assert "only the first is used" in segment(capsys, red, endless, "--out", tmp_path / "out")[2]

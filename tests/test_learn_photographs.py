@@ -51,7 +51,7 @@ def test_a_class_gets_a_segmenter_and_keeps_the_rest(folder, tmp_path, capsys):
         assert all(torch.equal(old[key], new[key]) for key in old)
     card = (folder / "README.md").read_text()
     assert "Drawn by hand." in card and "6 steps of 4 pictures, put together from 12" in card
-    assert catalogue.entry("plain").photos and catalogue.entry("plain").verified and not runs(tmp_path)
+    assert catalogue.look_up("plain").photos and catalogue.look_up("plain").verified and not runs(tmp_path)
 
 
 def test_a_segmenter_that_is_there_teaches_a_new_one_only_if_asked(folder, capsys):

@@ -162,7 +162,7 @@ def test_a_damaged_catalogue_is_told(page, tmp_path):
     ],
 )
 def test_a_class_is_fetched_verified_and_drawn(hub, page, name, words):
-    hub.pause = 0.8 * 1024 / catalogue.entry(name).download_bytes if name != "dogs" else 0.0  # a second in all
+    hub.pause = 0.8 * 1024 / catalogue.look_up(name).download_bytes if name != "dogs" else 0.0  # a second in all
     seen = page.pick(name)
     assert page.shown(seen, "download") and not page.shown(seen, "delete")
     seen = page.press("download", True)

@@ -18,11 +18,12 @@ from l4f_plugin import compositing
 from l4f_plugin.arguments import Background, EdgeOptions, check_seed, check_seeds, check_truncation_psi, parse_seeds
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.folders import WEIGHTS_FOLDER
+from l4f_plugin.drawing import RandomInputs
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext
 from l4f_plugin.jobs import CancelToken, JobQueue
 from l4f_plugin.model_cache import ModelCache
-from l4f_plugin.pipeline import Labels4FreePipeline, RandomInputs
+from l4f_plugin.pipeline import Labels4FreePipeline
 
 SEEDS = [7, 0, 2**32 - 1, 12, 7]
 

@@ -14,7 +14,7 @@ from bundles import red_finder, tiny_bundle
 from l4f_plugin import cli
 from l4f_plugin.arguments import Style
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_plugin.bundles.config import read_config, read_summary
+from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub.download import WEIGHTS
 from l4f_plugin.networks import Student, StudentConfig, UNet
@@ -75,7 +75,7 @@ def test_a_bundle_keeps_its_student_and_an_older_one_loads_without(tmp_path):
     save_bundle(bundle, tmp_path / "newer")
     loaded = load_bundle(tmp_path / "newer")
     assert loaded.student.config == StudentConfig((2, 2), 32) == loaded.config.student
-    assert "student.safetensors" in WEIGHTS and "student.safetensors" in read_summary(tmp_path / "newer").files
+    assert "student.safetensors" in WEIGHTS and "student.safetensors" in read_config(tmp_path / "newer").files
     picture = torch.rand(1, 3, 20, 20)
     torch.testing.assert_close(loaded.student(picture), bundle.student(picture))
     without = json.loads((tmp_path / "older" / "config.json").read_text())

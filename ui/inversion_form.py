@@ -13,8 +13,7 @@ import gradio as gr
 from l4f_plugin.arguments import PROJECTION_STEPS
 from l4f_plugin.bundles.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
-from l4f_plugin.images import write_png
+from l4f_plugin.images import first_frame_only, write_png
 from l4f_plugin.subject import write_parts
 
 from . import compat, status

@@ -20,8 +20,7 @@ from PIL import Image
 from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
-from l4f_plugin.images import picture_size
+from l4f_plugin.images import first_frame_only, picture_size
 from l4f_plugin.provenance import WPlus
 from l4f_plugin.subject import ENDINGS
 

@@ -11,7 +11,7 @@ import gradio as gr
 
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
+from l4f_plugin.images import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
 from l4f_plugin.subject import write_parts
 

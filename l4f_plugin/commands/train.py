@@ -132,7 +132,7 @@ def _add_generator(parser: argparse.ArgumentParser) -> None:
 
 
 def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
-    from ..bundles.catalogue import resolve
+    from ..hub.download import resolve
     from ..training.generator import GeneratorSettings
     from ..training.pictures import letterbox
     from ..training.runs import train_generator
@@ -224,7 +224,7 @@ def _add_bundle(parser: argparse.ArgumentParser, steps: str) -> None:
 
 def _whole_bundle(args: argparse.Namespace) -> Path:
     """With its discriminator, which a training may go on from, and which the result keeps."""
-    from ..bundles.catalogue import resolve
+    from ..hub.download import resolve
 
     return resolve(args.bundle, with_discriminator=True)
 

@@ -141,9 +141,7 @@ def evaluate_photos(
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, data.pictures, pipeline.device, progress)
     worst = _worst(found, data)
-    result = PhotoReport(
-        pipeline.config.class_name, len(data), measure_photos(found, data), worst, left_out=data.left_out
-    )
+    result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
     if limits_folder is not None:
         settings = settings or limit_settings(pipeline)
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import load_bundle
-from ..bundles.config import BundleConfig, read_config
+from ..bundles.config import ObjectClass, read_config
 from ..bundles.files import remove
 from ..bundles.folders import photographs_folder
 from ..bundles.model_card import read_model_card, write_model_card
@@ -25,7 +25,7 @@ from .student_runs import train_student
 STUDENT_FILE = "student.safetensors"
 
 
-def settings_for(config: BundleConfig, device: torch.device) -> StudentSettings:
+def settings_for(config: ObjectClass, device: torch.device) -> StudentSettings:
     """The student's recipe for pictures of this class, in the precision that is fastest on `device`."""
     return StudentSettings(
         resolution=student_resolution(config.generator.resolution), feature_dtype=fastest_dtype(device)
@@ -82,7 +82,7 @@ def learn_photographs(
     return target
 
 
-def _card(config: BundleConfig, source: Path, settings: StudentSettings) -> str:
+def _card(config: ObjectClass, source: Path, settings: StudentSettings) -> str:
     """The class's card, and how its segmenter came about; a new one where that replaces what the old may tell of."""
     notes = (
         "The segmenter of photographs was trained by Labels4Free on pictures that this class drew itself: "
