@@ -34,7 +34,7 @@ def site(tmp_path_factory):
         patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
         patch.setattr(class_masks, "settings_for", lambda config, device: TINY)
         patch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
-        patch.setattr(cut_pictures, "flaw_of", lambda alpha: None)  # of so short a learning
+        patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
         content = TENSORFLOW.read_bytes()
         hub.put("someone/checkpoints", {"things.pkl": content})
         write_catalogue(

@@ -12,6 +12,7 @@ import pytest
 from pages import run, status_of
 from PIL import Image
 
+from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
 from l4f_ui import app, compat
 from l4f_ui.export_panel import ExportPanel, ExportVisit, settings_of
@@ -27,7 +28,7 @@ USUAL = dict(
     split="0.5,0.5,0",
     first="0",
     curate=False,
-    bounds=(0.02, 0.85, 0.2, 0.9),
+    bounds=(0, 1, 0.3, 0),
 )
 
 
@@ -158,7 +159,7 @@ def test_refusals_are_shown_and_leave_nothing(site):
 def test_settings_are_what_was_asked_for():
     settings = settings_of(*values(count=1000.0, size=64.0, backgrounds=["colours", "seeds"], curate=True))
     assert (settings.count, settings.size, settings.backgrounds) == (1000, 64, ("seeds", "colours"))
-    assert settings.curation.min_area == 0.02 and settings.split == (0.5, 0.5, 0.0)
+    assert settings.curation == Curation(max_uncertainty=0.3) and settings.split == (0.5, 0.5, 0.0)
 
 
 def test_pages_that_others_reach_make_no_sets(page):

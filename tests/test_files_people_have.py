@@ -480,7 +480,7 @@ def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bun
     card = (whole / "README.md").read_text()
     assert '1 background pictures could not be read and were passed over: "bad.png".' in card
 
-    from l4f_plugin.datasets import export as exporting
+    from l4f_plugin.datasets import exporting
 
     real, shards = exporting.write_record, []
 

@@ -151,7 +151,7 @@ def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, pag
 def quick(monkeypatch):
     """Six steps, and no mask is too bad to learn from."""
     monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
-    monkeypatch.setattr(cut_pictures, "flaw_of", lambda alpha: None)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 
 def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # noqa: F811

@@ -31,7 +31,8 @@ LOOK_AGAIN = 0.3
 """Seconds between looks at the running exports."""
 BACKGROUNDS = ("own", "seeds", "colours")
 """Kinds that a page may put behind subjects: folders of pictures are for the command line."""
-USUAL = Curation()
+CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_piece": 0}
+"""Ends of the sliders, where a limit is what is usual in the class."""
 
 
 @dataclass
@@ -86,8 +87,7 @@ class ExportPanel:
         with gr.Accordion(text("export.curation"), open=False, elem_id="l4f_export_curation"):
             self.curate = gr.Checkbox(True, **named("export.curate"))
             self.bounds = [
-                gr.Slider(0, 1, getattr(USUAL, name), step=0.01, **named(f"export.{name}"))
-                for name in ("min_area", "max_area", "max_uncertainty", "min_largest_piece")
+                gr.Slider(0, 1, end, step=0.01, **named(f"export.{name}")) for name, end in CLASS_OWN.items()
             ]
         with gr.Row(elem_classes="l4f-run-row"):
             self.run = button("export.run", variant="primary", scale=3)
@@ -224,6 +224,7 @@ def settings_of(
         raise UserError(text("export.no_backgrounds"))
     if size:
         check_integer(text("export.size"), _whole(size), SMALLEST_SIDE, 1 << 14)
+    chosen = {name: value for (name, end), value in zip(CLASS_OWN.items(), bounds, strict=True) if value != end}
     return ExportSettings(
         count=_whole(count),
         format=format_name,
@@ -232,7 +233,7 @@ def settings_of(
         first_seed=wanted_seed(first),
         split=shares(split),
         backgrounds=tuple(kind for kind in BACKGROUNDS if kind in backgrounds),
-        curation=Curation(*bounds) if curate else None,
+        curation=Curation(**chosen) if curate else None,
         shard_size=SHARD,
     )
 

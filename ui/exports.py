@@ -69,7 +69,7 @@ class Exports:
         message = text("export.working", title=title, count=settings.count)
 
         def work(task: Job) -> str:
-            from l4f_plugin.datasets.export import export, make_plan
+            from l4f_plugin.datasets.exporting import export, make_plan
 
             with self._service.drawing(name, task.token) as pipeline:
                 plan = make_plan(pipeline, settings)
@@ -86,7 +86,7 @@ class Exports:
 
     def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
         """How long the set would take and how large it would be, in words."""
-        from l4f_plugin.datasets.export import estimate, make_plan
+        from l4f_plugin.datasets.exporting import estimate, make_plan
 
         with self._service.drawing(name, token) as pipeline:
             plan = make_plan(pipeline, replace(settings, count=max(settings.count, 1)))
