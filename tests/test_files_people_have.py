@@ -418,7 +418,7 @@ def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bun
     card = (whole / "README.md").read_text()
     assert '1 background pictures could not be read and were passed over: "bad.png".' in card
 
-    from l4f_plugin.datasets import export as exporting
+    from l4f_plugin.datasets import exporting
 
     real, shards = exporting.write_record, []
 
@@ -542,11 +542,11 @@ def test_pages_and_endless_animations_use_the_first_and_say_so(capsys, red, tmp_
 
 
 def test_programs_are_told_of_further_frames(red, tmp_path, monkeypatch):
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.operations import Operations
+    from l4f_ui.service import Service, Settings
 
     monkeypatch.setenv("LABELS4FREE_MODELS", str(red.parent))
-    operations = Operations(Engine(lambda: EngineSettings(device="cpu")))
+    operations = Operations(Service(lambda: Settings(device="cpu")))
     moves, still = moving(tmp_path / "m.gif", "GIF").read_bytes(), save(tmp_path / "s.png").read_bytes()
     sentence = "The picture has several frames or pages, of which only the first is used."
     for content, told in ((moves, sentence), (still, None)):
