@@ -33,14 +33,15 @@ def main() -> None:
     taken = [path for path in photographs if path.exists() and is_upright(path)]
     for path in taken:
         shutil.copyfile(path, args.out / path.name)
-    print(f"{len(taken):,} photographs are in {args.out}; {len(wanted) - len(taken):,} lie on their side or are missing.")
+    left = len(wanted) - len(taken)
+    print(f"{len(taken):,} photographs are in {args.out}; {left:,} lie on their side or are missing.")
 
 
 def is_upright(path: Path) -> bool:
-    """Whether a photograph, turned as its camera says, is at least as high as wide."""
+    """Whether a photograph, turned as its camera says, is upright or nearly square."""
     with Image.open(path) as image:
         width, height = ImageOps.exif_transpose(image).size
-    return height >= width
+    return height >= 0.9 * width
 
 
 if __name__ == "__main__":
