@@ -92,7 +92,7 @@ def _evaluate_photos(args: argparse.Namespace) -> Answer:
     from ..evaluation.photo_report import photo_markdown, photo_text
     from ..evaluation.photos import evaluate_photos, limit_settings
     from ..images import write_png
-    from ..own_files import check_may_write, sheet_text
+    from ..provenance import check_may_write, sheet_text
 
     if args.sheet is not None:
         check_may_write(args.sheet)
