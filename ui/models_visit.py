@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from .tasks import Task
+from l4f_plugin.jobs import Job
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Visit:
 
     picked: str | None = None
     watcher: object = None
-    ended: list[Task] = field(default_factory=list)
+    ended: list[Job] = field(default_factory=list)
     asked: str | None = None
     declaring: str | None = None
     declared: set[str] = field(default_factory=set)

@@ -11,24 +11,24 @@ import gradio as gr
 
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
+from l4f_plugin.images import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
+from l4f_plugin.subject import write_parts
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import button, choices, named, side_by_side
 from .inversion_form import Recovered
-from .jobs import Job, Running, complain
 from .neighbours import Handout, draw_buttons
 from .outputs import shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN
+from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
+from .service import Service
 from .texts import text
-from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.photos import Photo
-    from l4f_plugin.pipeline import Sample
+    from l4f_plugin.subject import Subject
 
 
 SOURCES = ("seed", "picture", "w_plus")
@@ -48,14 +48,14 @@ class SegmentPanel:
     Handlers return `{component: update}`. `shown` holds the session's `SegmentResult`.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         self.shown = gr.State(SegmentResult())
         side_by_side(self._build_controls, self._build_stage)
         self._wire()
 
     def _build_controls(self) -> None:
-        self.choice = ClassChoice(self._workspace.engine, "segment")
+        self.choice = ClassChoice(self._service, "segment")
         with gr.Group():
             self.source = gr.Radio(
                 choices("source", SOURCES), value=SOURCES[0], elem_classes="l4f-segments", **named("segment.source")
@@ -70,7 +70,7 @@ class SegmentPanel:
                 for kind in ("picture", "w_plus")
             }
         self.seed = self.field.box
-        self.job = Job(self._workspace, "segment")
+        self.job = RunButtons(self._service, "segment")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("segment"), elem_id="l4f_segment_empty", elem_classes="l4f-flush")
@@ -95,9 +95,7 @@ class SegmentPanel:
                     for kind in ("cutout", "mask", "w_plus")
                 }
                 self.save = button("segment.save", size="sm")
-                draw_buttons(
-                    self._workspace.neighbours, Handout("segment", self.image, [self.shown, self.view], _files)
-                )
+                draw_buttons(self._service.neighbours, Handout("segment", self.image, [self.shown, self.view], _files))
 
     def _wire(self) -> None:
         sources = [self.seed, self.psi, self.picture, self.w_plus]
@@ -167,23 +165,22 @@ class SegmentPanel:
         view: str,
     ) -> Iterator[dict]:
         """Draws what the source stands for once more and shows its mask and cut-out."""
-        engine = self._workspace.engine
-        entry = engine.entry(class_name)
+        entry = self._service.entry(class_name)
         subject = self._subject(source, written_seed, picture, w_plus)
-        if isinstance(subject, Recipe) and engine.is_usable(subject.class_name):
-            entry = engine.entry(subject.class_name)  # the picture knows best
+        if isinstance(subject, Recipe) and self._service.is_usable(subject.class_name):
+            entry = self._service.entry(subject.class_name)  # the picture knows best
         drawn = {self.seed: str(subject)} if isinstance(subject, int) else {}
         yield {**drawn, self.job.status: status.running(text("segment.working"))}
-        sample = engine.segment(entry.name, subject, running.token, running.on_wait, truncation_psi=psi)
+        sample = self._service.segment(entry.name, subject, running.token, running.on_wait, truncation_psi=psi)
         files = self._write(slug(entry.name), sample)
         shown = SegmentResult(files)
         area = 100 * float(sample.required_alpha().mean())
-        what = text("segment.of_photo") if sample.w_plus is None else text("segment.of_codes")
+        what = text("segment.of_photo") if sample.photo else text("segment.of_codes")
         what = what if sample.seed is None else text("segment.of_seed", seed=sample.seed)
         words = text("segment.done", title=entry.title, subject=what, area=area)
         if isinstance(subject, bytes) and (note := first_frame_only(subject, text("api.the_picture"))):
             words += ". " + note
-        if note := stranger(entry.title, getattr(sample, "confidence", None)):
+        if note := stranger(entry.title, sample.confidence):
             words += ". " + note
         yield {
             self.choice.dropdown: entry.name,
@@ -210,20 +207,13 @@ class SegmentPanel:
             raise UserError(text("segment.w_plus_missing"))
         return WPlus.load(path)
 
-    def _write(self, name: str, sample: Sample | Photo) -> dict[str, Path]:
-        stem = f"{name}_seed{sample.seed:04d}" if sample.seed is not None else f"{name}_w_plus"
-        stem = stem if sample.w_plus is not None else f"{name}_photo"
-        images = {
-            f"{stem}.png": sample.picture(),
-            f"{stem}_alpha.png": sample.mask(),
-            f"{stem}_cutout.png": sample.cutout(),
-        }
-        paths = self._workspace.outputs.preview(images, sample.infotext())
-        if sample.w_plus is None:
-            return dict(zip(("picture", "mask", "cutout"), paths, strict=True))
-        codes = paths[0].with_name(f"{stem.removesuffix('_w_plus')}_w_plus.safetensors")
-        sample.w_plus.save(codes)
-        return dict(zip(("picture", "mask", "cutout", "w_plus"), [*paths, codes], strict=True))
+    def _write(self, name: str, sample: Subject) -> dict[str, Path]:
+        stem = f"{name}_{sample.stem}"
+        files = self._service.outputs.preview(stem, sample.parts(), sample.infotext())
+        if sample.w_plus is not None:
+            folder, stem = files["picture"].parent, stem.removesuffix("_w_plus")
+            files |= write_parts(folder, stem, {"w_plus": sample.w_plus}, sample.infotext())
+        return files
 
     def switch_view(self, view: str, shown: SegmentResult) -> dict:
         """Shows the cut-out, the mask or the picture."""
@@ -234,7 +224,7 @@ class SegmentPanel:
         try:
             if not shown.files:
                 raise UserError(text("segment.nothing_to_save"))
-            kept = [self._workspace.outputs.keep(shown.files[kind]) for kind in ("mask", "cutout")]
+            kept = [self._service.outputs.keep(shown.files[kind]) for kind in ("mask", "cutout")]
         except Exception as error:
             return {self.job.status: complain(error)}
         names = ", ".join(path.name for path in kept)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..bundles.bundle import is_finite
-from ..bundles.config import RESOLUTIONS
+from ..bundles.fields import RESOLUTIONS
 from ..errors import UserError, printable
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 
