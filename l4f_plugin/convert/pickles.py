@@ -64,7 +64,7 @@ class Allowance:
     others, which takes quadratic time.
     """
 
-    steps: int = 1_000_000
+    steps: int = 600_000
     description_bytes: int = 1 << 26
     handed_bytes: int = 1 << 26
     number_keys: int = 4096
