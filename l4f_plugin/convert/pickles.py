@@ -343,7 +343,7 @@ class _Copy:
         window.allowance.spend(steps=1)
         if isinstance(argument, int) and argument.bit_length() > MAXIMUM_INTEGER_BITS:
             raise ValueError("it holds a number larger than any that weights need")
-        if name == "PROTO" and argument > pickle.HIGHEST_PROTOCOL:
+        if name == "PROTO" and argument > 5:
             raise ValueError("it is of an unknown pickle protocol")
         if name == "STRING":
             argument = argument[1:-1]
