@@ -25,9 +25,8 @@ def site(tmp_path_factory):
     """The page of an owner, over a Hub on the loopback with the class "things"."""
     from serving import served
 
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
-    from l4f_ui.workspace import Workspace
+    from l4f_ui.service import Service, Settings
 
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, Hub() as hub:
@@ -42,13 +41,10 @@ def site(tmp_path_factory):
             home, things=catalogue_entry(content, "things.pkl", title="Things", licence="NC", terms="not for sale")
         )
         maskless(home)
-        workspace = Workspace(
-            Engine(lambda: EngineSettings(device="cpu")),
-            Outputs(home / "pictures"),
-            manages_classes=True,
-            own_repositories=True,
+        service = Service(
+            lambda: Settings(device="cpu"), Outputs(home / "pictures"), manages_classes=True, own_repositories=True
         )
-        with served(workspace) as site:
+        with served(service) as site:
             yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None), hub=hub, home=home)
 
 
