@@ -26,7 +26,7 @@ from l4f_plugin.bundles.files import fitted, partial_name, write_atomically
 from l4f_plugin.datasets.export_backgrounds import PictureFolder as Backgrounds
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
-from l4f_plugin.evaluation.masks import compare_folders
+from l4f_plugin.evaluation.mask_metrics import compare_folders
 from l4f_plugin.images import has_more_frames, timing_of
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import motion_infotext
