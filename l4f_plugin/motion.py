@@ -77,17 +77,12 @@ def way(keys: np.ndarray, frames: int, interpolation: str, loop: bool, centre: n
     for number in range(frames):
         place = number * stretches / (frames if loop else frames - 1)
         start = min(int(place), stretches - 1)
-        share = np.float32(_eased(place - start))
+        share = np.float32((place - start) ** 2 * (3 - 2 * (place - start)))  # slow at both ends
         first, second = keys[start], keys[(start + 1) % count]
         if interpolation == "spherical":
             yield centre + _turned(first - centre, second - centre, share)
         else:
             yield first + share * (second - first)
-
-
-def _eased(share: float) -> float:
-    """0..1 onto itself, still at both ends."""
-    return share * share * (3 - 2 * share)
 
 
 def _turned(first: np.ndarray, second: np.ndarray, share: np.float32) -> np.ndarray:
