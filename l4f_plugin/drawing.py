@@ -10,12 +10,12 @@ from torch import Tensor
 
 from .arguments import Style
 from .bundles.bundle import Bundle
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .jobs import CancelToken
 from .random_inputs import RandomInputs
 
 
-def crop_of(config: BundleConfig) -> tuple[int, int, int, int]:
+def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of what is kept of the generator's pictures."""
     resolution = config.generator.resolution
     return config.crop or (0, resolution, 0, resolution)

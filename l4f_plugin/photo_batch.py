@@ -118,11 +118,7 @@ def _segment_one(
     wanted = background or Background.parse("transparent")
     try:
         source = picture.source()
-        origin, name, fields = (
-            origin_of(source, pipeline.config),
-            pipeline.config.class_name,
-            placed_fields(wanted, edge),
-        )
+        origin, name, fields = (origin_of(source, pipeline.config), pipeline.config.name, placed_fields(wanted, edge))
         timing = timing_of(source)
         if timing is None and (note := first_frame_only(source, picture.name)):
             notes.append(note)

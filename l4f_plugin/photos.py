@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from . import matting, recognition
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .bundles.files import open_plain
 from .errors import UserError
 from .images import Source, load_layers
@@ -20,7 +20,7 @@ from .subject import PhotoOrigin, Subject
 LONGEST_SIDES = 4  # of what the student sees, in sides of the pictures it learned from
 
 
-def origin_of(source: Source, config: BundleConfig) -> PhotoOrigin:
+def origin_of(source: Source, config: ObjectClass) -> PhotoOrigin:
     """Which file is segmented by what. Raises `UserError` for a file that cannot be read."""
     student = config.files.get("student.safetensors")
     return PhotoOrigin(digest_of(source), student.sha256[:8] if student else "none")
@@ -30,7 +30,7 @@ def find_subject(
     student: Student,
     source: Source,
     device: torch.device,
-    config: BundleConfig,
+    config: ObjectClass,
     discriminator: Discriminator | None = None,
 ) -> Subject:
     """Reads a photograph and finds its subject; `config` is that of the student's class.
@@ -48,7 +48,7 @@ def find_subject(
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
     origin = origin_of(source, config)
-    return Subject(image, alpha, config.class_name, photo=origin, confidence=confidence)
+    return Subject(image, alpha, config.name, photo=origin, confidence=confidence)
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from .arguments import LARGEST_BATCH, Background, EdgeOptions, Style, check_integer, check_seed, check_seeds
 from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .drawing import crop_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
@@ -45,7 +45,7 @@ class Labels4FreePipeline(HubMixin):
         self.to(device, dtype)
 
     @property
-    def config(self) -> BundleConfig:
+    def config(self) -> ObjectClass:
         """The class's name, licence, defaults."""
         return self.bundle.config
 
@@ -257,7 +257,7 @@ class Labels4FreePipeline(HubMixin):
         return bundle.discriminator
 
     def _check_class(self, recipe: Recipe) -> None:
-        drawn, name = recipe.class_name, self.config.class_name
+        drawn, name = recipe.class_name, self.config.name
         if drawn != name:
             raise UserError(f"This picture is of the class {drawn}, not {name}; choose {drawn}.")
 
@@ -291,7 +291,7 @@ class Labels4FreePipeline(HubMixin):
             codes = WPlus(np.repeat(codes.codes, config.num_styles, axis=0), codes.noise_seed)
         if codes.codes.shape != wanted:
             raise UserError(
-                f"These W+ codes are {list(codes.codes.shape)} and {self.config.class_name} takes {list(wanted)}; "
+                f"These W+ codes are {list(codes.codes.shape)} and {self.config.name} takes {list(wanted)}; "
                 "they belong to another class."
             )
         style = Style(1.0, None, "stored" if codes.noise_seed is None else "random")
@@ -308,7 +308,7 @@ class Labels4FreePipeline(HubMixin):
     ) -> Subject:
         if isinstance(codes, np.ndarray):
             codes = WPlus(codes, seed if style.noise_mode == "random" else None)
-        return Subject(picture, alpha, self.config.class_name, seed, style, codes)
+        return Subject(picture, alpha, self.config.name, seed, style, codes)
 
     @contextmanager
     def _ready(self, cancel: CancelToken) -> Iterator[None]:

@@ -87,7 +87,7 @@ def project(
     Raises `UserError` for a class without discriminator or masks, and for what is no picture; `Cancelled`.
     """
     check_integer("The number of steps", steps, 2, MOST_STEPS)
-    name, token = pipeline.config.class_name, cancel or CancelToken()
+    name, token = pipeline.config.name, cancel or CancelToken()
     if pipeline.bundle.discriminator is None:
         raise UserError(f"The class {name} has no discriminator, which measures likeness here; choose another class.")
     if pipeline.bundle.alpha is None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .bundles.config import BundleConfig
+from .bundles.config import ObjectClass
 from .bundles.likeness import Likeness
 from .drawing import crop_of
 from .networks import Discriminator
@@ -32,7 +32,7 @@ def doubt_of(coarse: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def verdict_of(discriminator: Discriminator, config: BundleConfig, image: np.ndarray, alpha: np.ndarray) -> float:
+def verdict_of(discriminator: Discriminator, config: ObjectClass, image: np.ndarray, alpha: np.ndarray) -> float:
     """The discriminator's logit of the part of a picture uint8 `[H, W, 3]` that has the class's shape.
 
     The part is as large as fits, with the middle of the subject, by its mask float32 `[h, w]`, as near to its own

@@ -19,7 +19,7 @@ HOST_MODULES = {"modules", "modules_forge", "launch", "backend", "installer", "s
 # The engine from the ground up: a part imports from lower storeys only. Rooms of one storey do not know each
 # other, but for the workshops, which share their data sets and measures.
 STOREYS = [
-    {"errors", "processor"},
+    {"errors", "processor", "architecture"},
     {"jobs"},
     {"networks", "compositing", "runtime", "mask_probe"},
     {"bundles", "convert", "hub"},

@@ -18,12 +18,13 @@ from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
 
 from l4f_plugin import cli
-from l4f_plugin.bundles import catalogue, catalogue_file
+from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub.download import resolve
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.training import class_masks, installed
+from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 
 CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
@@ -116,7 +117,7 @@ def test_download_asks_on_a_terminal(hub, capsys, monkeypatch, answer, code):
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     got, _, err = run(capsys, "download", "things")
     assert got == code and "things is under NC: not for sale (https://example.org/nc). Do you accept that? [y/N]" in err
-    assert catalogue.entry("things").installed == (code == 0)
+    assert catalogue.look_up("things").installed == (code == 0)
 
 
 def test_download_answers_programs(hub, capsys):
@@ -146,19 +147,18 @@ def no_shipped_class(tmp_path, monkeypatch):
     """The repository's catalogue without the bundles beside it."""
     weights = tmp_path / "weights"
     weights.mkdir()
-    shutil.copy(catalogue_file.WEIGHTS_FOLDER / catalogue_file.CATALOGUE_NAME, weights)
-    for module in (catalogue, catalogue_file):
-        monkeypatch.setattr(module, "WEIGHTS_FOLDER", weights)
+    shutil.copy(catalogue.WEIGHTS_FOLDER / catalogue.CATALOGUE_NAME, weights)
+    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", weights)
 
 
 def test_verify(hub, no_shipped_class, capsys, tmp_path):
     assert run(capsys, "verify") == (0, "No class is installed; `l4f classes` lists what there is.\n", "")
     folder = masks_missing(tmp_path)
     assert run(capsys, "verify")[:2] == (0, "plain: verified\n")
-    assert catalogue.entry("plain").verified
+    assert catalogue.look_up("plain").verified
     path = folder / "generator.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert not catalogue.entry("plain").verified
+    assert not catalogue.look_up("plain").verified
     code, out, err = run(capsys, "verify", "plain")
     assert code == 2 and out == "" and err.startswith("l4f: plain: ") and "its sha256 differs" in err
     [result] = json.loads(run(capsys, "verify", "--json")[1])
@@ -208,13 +208,10 @@ def test_remove_has_limits(hub, capsys, tmp_path, monkeypatch):
 
 def shipped(tmp_path, monkeypatch) -> str:
     """Makes the folder "weights" the repository's own, with a class in it; its name."""
-    from l4f_plugin.bundles import catalogue_file
-
     save_bundle(tiny_bundle(), tmp_path / "weights/basic")
     entry = {"title": "B", "licence": "CC0-1.0", "resolution": 32, "folder": "basic"}
     (tmp_path / "weights/catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": {"basic": entry}}))
-    for module in (catalogue, catalogue_file):
-        monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", tmp_path / "weights")
     return "basic"
 
 
@@ -228,7 +225,7 @@ def generator_of(folder: Path) -> torch.Tensor:
 @pytest.fixture
 def quick(monkeypatch):
     """Six steps on tiny networks."""
-    monkeypatch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+    monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
 
 
 def test_learn_masks(hub, capsys, tmp_path, quick):
@@ -241,7 +238,7 @@ def test_learn_masks(hub, capsys, tmp_path, quick):
     assert "alpha.safetensors" in config.files and "background.safetensors" in config.files
     assert (config.truncation_psi, config.alpha_threshold) == (0.4, 0.5)
     assert "learned on this generator" in (folder / "README.md").read_text()
-    assert torch.equal(before, generator_of(folder)) and catalogue.entry("plain").verified
+    assert torch.equal(before, generator_of(folder)) and catalogue.look_up("plain").verified
     assert list((tmp_path / "cache/labels4free/masks").glob("plain.*/*")) == []
     code, _, err = run(capsys, "learn-masks", "plain")
     assert code == 2 and "has masks already; learn them anew with: l4f learn-masks plain --again" in err
@@ -261,7 +258,7 @@ def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
     [(10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")],
 )
 def test_durations_in_words(seconds, words):
-    assert installed.in_words(seconds) == words
+    assert chain.in_words(seconds) == words
 
 
 def test_cancelled_learning_goes_on(hub, tmp_path):
@@ -272,10 +269,10 @@ def test_cancelled_learning_goes_on(hub, tmp_path):
         if done >= 6:
             token.cancel()
 
-    assert class_masks.learn_masks("plain", device="cpu", settings=TINY, progress=progress, cancel=token) is None
+    assert chain.learn_masks("plain", device="cpu", settings=TINY, progress=progress, cancel=token) is None
     assert "alpha.safetensors" not in read_config(folder).files
     seen, said = [], []
-    again = class_masks.learn_masks(
+    again = chain.learn_masks(
         "plain", device="cpu", settings=TINY, report=said.append, progress=lambda *call: seen.append(call)
     )
     assert again == folder and seen[0][0] == 8 and seen[-1][:2] == (12, 12)
@@ -285,14 +282,14 @@ def test_cancelled_learning_goes_on(hub, tmp_path):
 def test_killed_learning_goes_on(hub, tmp_path):
     masks_missing(tmp_path)
     code = (
-        "import dataclasses, sys; from l4f_plugin.training import class_masks, loop\n"
+        "import dataclasses, sys; from l4f_plugin.training import chain, loop\n"
         "from test_models_commands import TINY\n"
         "save = loop.save\n"
         "def slow(trainer, folder):\n"
         "    save(trainer, folder)\n"
         "    if trainer.rounds: print('saved', flush=True); import time; time.sleep(60)\n"
         "loop.save = slow\n"
-        "class_masks.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n"
+        "chain.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -303,11 +300,11 @@ def test_killed_learning_goes_on(hub, tmp_path):
     )
     assert process.stdout.readline() == "saved\n", process.communicate()
     with pytest.raises(UserError, match="by another program; wait for it"):
-        class_masks.learn_masks("plain", device="cpu", settings=TINY)
+        chain.learn_masks("plain", device="cpu", settings=TINY)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.communicate()
     said = []
-    folder = class_masks.learn_masks("plain", device="cpu", settings=TINY, report=said.append)
+    folder = chain.learn_masks("plain", device="cpu", settings=TINY, report=said.append)
     assert "Going on from step 1." in said and load_bundle(folder).alpha is not None
 
 
@@ -316,12 +313,12 @@ def test_a_class_that_is_not_the_users_gets_a_bundle_of_its_own(hub, capsys, tmp
     bundle.alpha = bundle.background = None
     save_bundle(bundle, tmp_path / "plain")
     hub.put_folder("someone/plain", tmp_path / "plain")
-    fetched = catalogue.resolve("someone/plain")
-    folder = class_masks.learn_masks("someone/plain", device="cpu", settings=TINY)
-    assert folder == tmp_path / "models/someone--plain" == catalogue.resolve("someone/plain")
+    fetched = resolve("someone/plain")
+    folder = chain.learn_masks("someone/plain", device="cpu", settings=TINY)
+    assert folder == tmp_path / "models/someone--plain" == resolve("someone/plain")
     assert load_bundle(folder, with_discriminator=True).discriminator is not None
     assert "alpha.safetensors" not in read_config(fetched).files
-    entry = catalogue.entry("someone--plain")
+    entry = catalogue.look_up("someone--plain")
     assert entry.masks and entry.revision == hub.repositories["someone/plain"].commit
     run(capsys, "remove", "someone/plain", "--yes")
     assert not folder.exists() and not fetched.exists()
@@ -338,4 +335,4 @@ def test_the_recipe_fits_the_size_of_pictures():
         config = tiny_bundle().config
         sides = {4 << step: 8 for step in range(resolution.bit_length() - 2)}
         config = replace(config, generator=replace(config.generator, resolution=resolution, channels=sides))
-        assert class_masks.settings_for(config, torch.device("cpu")).batch_size == batch
+        assert chain.mask_settings(config, torch.device("cpu")).batch_size == batch

@@ -120,7 +120,7 @@ def test_cancel_stops_the_download(page):
         if "Downloading" in plain(seen.get(panel.job.status, "")) and page.library.arrived("things"):
             panel.job.stop(seen[panel.job.identifier])
     task = page.library.tasks.of("things")
-    assert task.wait(60) and task.stopped and not catalogue.entry("things").installed
+    assert task.wait(60) and task.stopped and not catalogue.look_up("things").installed
     assert "Stopped" in status_of(panel, seen) and page.library.arrived("things") > 0
 
 
@@ -137,7 +137,7 @@ def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
             panel.job.stop(seen[panel.job.identifier])
     assert "Stopped" in status_of(panel, seen)
     list(other)
-    assert task.outcome and catalogue.entry("things").installed
+    assert task.outcome and catalogue.look_up("things").installed
 
 
 def test_a_download_that_fails_is_told_without_paths(page, tmp_path):

@@ -16,7 +16,7 @@ from l4f_plugin.bundles.bundle import Bundle, load_bundle
 from l4f_plugin.convert import child_process
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.child_process import convert_in_child
-from l4f_plugin.convert.conversion import Description, convert
+from l4f_plugin.convert.conversion import convert
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -341,11 +341,11 @@ def everything_is_large(monkeypatch):
 
 def test_another_process_does_the_same(tmp_path, roots, everything_is_large):
     source = nvidia_files.write(roots["tensorflow"], tmp_path / "-odd name.pkl")
-    said, description = [], Description("things", "Th-ings", "CC0-1.0", "-a test", -0.5, 0.8, (4, 28, 0, 32))
-    apart = convert_in_child(
-        source, tmp_path / "apart", description=description, dtype=torch.float16, report=said.append
-    )
-    here = convert(source, tmp_path / "here", description=description, dtype=torch.float16)
+    described = {"name": "things", "title": "Th-ings", "licence": "CC0-1.0", "source": "-a test"}
+    described |= {"truncation_psi": -0.5, "alpha_threshold": 0.8, "crop": (4, 28, 0, 32)}
+    said = []
+    apart = convert_in_child(source, tmp_path / "apart", described=described, dtype=torch.float16, report=said.append)
+    here = convert(source, tmp_path / "here", described=described, dtype=torch.float16)
     assert apart == here and [line.split()[0] for line in said] == ["Reading", "Writing"]
 
 

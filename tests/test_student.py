@@ -14,7 +14,7 @@ from bundles import red_finder, tiny_bundle
 from l4f_plugin import cli
 from l4f_plugin.arguments import Style
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_plugin.bundles.config import read_config, read_summary
+from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub.download import WEIGHTS
 from l4f_plugin.networks import Student, StudentConfig, UNet
@@ -30,8 +30,8 @@ from l4f_plugin.training.cut_pictures import (
     sharpened,
     take_apart,
 )
+from l4f_plugin.training.runs import train_student
 from l4f_plugin.training.student import StudentSettings, StudentTrainer, put_together
-from l4f_plugin.training.student_runs import train_student
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
 TINY = StudentSettings(steps=6, batch_size=4, pictures=12, resolution=32, channels=(4, 6, 8), feature_dtype="float32")
@@ -75,7 +75,7 @@ def test_a_bundle_keeps_its_student_and_an_older_one_loads_without(tmp_path):
     save_bundle(bundle, tmp_path / "newer")
     loaded = load_bundle(tmp_path / "newer")
     assert loaded.student.config == StudentConfig((2, 2), 32) == loaded.config.student
-    assert "student.safetensors" in WEIGHTS and "student.safetensors" in read_summary(tmp_path / "newer").files
+    assert "student.safetensors" in WEIGHTS and "student.safetensors" in read_config(tmp_path / "newer").files
     picture = torch.rand(1, 3, 20, 20)
     torch.testing.assert_close(loaded.student(picture), bundle.student(picture))
     without = json.loads((tmp_path / "older" / "config.json").read_text())
@@ -312,7 +312,7 @@ def test_an_earlier_student_teaches_the_next():
     """Of pictures in random colours the masks are what the hand-made finder of red finds, decided."""
     bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
     pipeline = Labels4FreePipeline(bundle, device="cpu")
-    found = list(cut_pictures._draw(pipeline, [0, 1], 1.0, 32, bundle.student))
+    found = list(cut_pictures.draw_parts(pipeline, [0, 1], 1.0, 32, bundle.student))
     for parts, sample in zip(found, pipeline.generate([0, 1], truncation_psi=1.0), strict=True):
         coarse = coarse_alpha(bundle.student, sample.image, pipeline.device)
         assert parts.shape == (32, 32, 7)

@@ -18,7 +18,7 @@ from .texts import text
 from .words import pathless, size, standing, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
     from .run_buttons import Running
 
@@ -42,7 +42,7 @@ class ClassChoice:
         """Offers what has been added since; `chosen` stays where it is still there."""
         return {self.dropdown: gr.update(**self._offer(chosen))}
 
-    def _entries(self) -> list[ClassEntry]:
+    def _entries(self) -> list[ObjectClass]:
         return self._library.entries() if self._library else self._engine.classes()
 
     def _offer(self, chosen: str | None) -> dict:
@@ -94,11 +94,11 @@ class ClassChoice:
         yield {**self.refresh(name), **self.consent.ask(entry.title, None)}
         return entry
 
-    def _find(self, name: str | None) -> ClassEntry | None:
+    def _find(self, name: str | None) -> ObjectClass | None:
         return next((entry for entry in self._entries() if entry.name == name), None)
 
 
-def _label(entry: ClassEntry) -> str:
+def _label(entry: ObjectClass) -> str:
     """The class in the list: what is still to be fetched says so."""
     if entry.problem or entry.installed:
         return entry.title

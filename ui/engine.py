@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from l4f_plugin.arguments import Background, EdgeOptions
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.photo_batch import PhotoResult
     from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
@@ -72,7 +72,7 @@ class Engine:
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
 
-    def classes(self) -> list[ClassEntry]:
+    def classes(self) -> list[ObjectClass]:
         """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
         from l4f_plugin.bundles import catalogue
 
@@ -86,7 +86,7 @@ class Engine:
         usual = [entry for entry in entries if entry.name == wanted and not entry.problem]
         return next((entry.name for entry in usual + entries), None)
 
-    def entry(self, name: str | None) -> ClassEntry:
+    def entry(self, name: str | None) -> ObjectClass:
         """What is known about a class. Raises `UserError` for one that is not on offer."""
         found = next((entry for entry in self.classes() if entry.name == name), None)
         if found is None:
@@ -219,7 +219,7 @@ class Engine:
     ) -> Projection:
         """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
         from l4f_plugin.bundles.bundle import load_discriminator
-        from l4f_plugin.bundles.catalogue import resolve
+        from l4f_plugin.hub.download import resolve
         from l4f_plugin.projection import project
 
         folder = resolve(name, with_discriminator=True)

@@ -16,7 +16,7 @@ from .texts import text
 from .words import without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
     from .engine import Engine
 
@@ -35,7 +35,7 @@ class Learning:
         self.estimates = Jobs()
         self._seconds: dict[tuple[str, str | None], float] = {}
 
-    def wanted(self, entry: ClassEntry) -> str | None:
+    def wanted(self, entry: ObjectClass) -> str | None:
         """What an undamaged class can learn next: `MASKS`, `PHOTOGRAPHS`, or None."""
         if not entry.installed or entry.problem:
             return None
@@ -45,8 +45,8 @@ class Learning:
 
     def has_begun(self, name: str, kind: str) -> bool:
         """Whether an unfinished learning would go on."""
+        from l4f_plugin.bundles.config import stand_in
         from l4f_plugin.bundles.folders import masks_folder, photographs_folder
-        from l4f_plugin.hub.hub_errors import stand_in
 
         plain = stand_in(name) if "/" in name else name
         runs = masks_folder() if kind == MASKS else photographs_folder()
@@ -95,10 +95,10 @@ class Learning:
         device = self._engine.wanted_device()
 
         def work(task: Job) -> str:
-            from l4f_plugin.training.class_masks import estimate_seconds
+            from l4f_plugin.training.chain import estimate_seconds
 
             self._seconds[name, device] = estimate_seconds(
-                name, device, task.token, turn=lambda: self._engine.turn(task.token)
+                name, device, cancel=task.token, turn=lambda: self._engine.turn(task.token)
             )
             return ""
 
@@ -108,7 +108,7 @@ class Learning:
         """The measurement that runs, of one class or of any."""
         return next(iter(self.estimates.running(name)), None)
 
-    def wants_estimate(self, entry: ClassEntry) -> bool:
+    def wants_estimate(self, entry: ObjectClass) -> bool:
         """Whether it is worth while to measure: masks are wanted, no answer yet, and nothing in the way."""
         name = entry.name
         if self._tasks.running(name) or self.estimates.of(name) or self.estimating():
@@ -122,6 +122,6 @@ class Learning:
 
 
 def _teacher(kind: str) -> Callable[..., Path | None]:
-    from l4f_plugin.training import class_masks, class_photographs
+    from l4f_plugin.training import chain
 
-    return {MASKS: class_masks.learn_masks, PHOTOGRAPHS: class_photographs.learn_photographs}[kind]
+    return {MASKS: chain.learn_masks, PHOTOGRAPHS: chain.learn_photographs}[kind]

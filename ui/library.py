@@ -18,9 +18,8 @@ from .texts import text
 from .words import size, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
-    from l4f_plugin.bundles.library import Removal
-    from l4f_plugin.bundles.licences import Licence
+    from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.hub.removal import Removal
 
     from .engine import Engine
 
@@ -61,13 +60,13 @@ class Library:
         self.learning = Learning(engine, self.tasks, self._title, self._changed)
         self._damaged: set[str] = set()
 
-    def entries(self) -> list[ClassEntry]:
+    def entries(self) -> list[ObjectClass]:
         """Every class, those that draw at once first. Raises `UserError` where the catalogue is damaged."""
         from l4f_plugin.bundles import catalogue
 
         return sorted(catalogue.classes(), key=_order)
 
-    def entry(self, name: str | None) -> ClassEntry:
+    def entry(self, name: str | None) -> ObjectClass:
         """What is known about a class. Raises `UserError` for one that is not in the list."""
         found = next((entry for entry in self.entries() if entry.name == name), None)
         if found is None:
@@ -76,22 +75,13 @@ class Library:
 
     # Fetching
 
-    def licence(self, name: str) -> Licence | None:
-        """The licence that the catalogue states for a class which is not here."""
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
-        from l4f_plugin.bundles.licences import Licence
-
-        found = read_catalogue().get(name)
-        return Licence(found.licence, found.terms, found.licence_url) if found else None
-
     def arrived(self, name: str) -> int:
         """Bytes of an unfinished download that are here already."""
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
         from l4f_plugin.hub.download import original_of
         from l4f_plugin.hub.hub_cache import arrived
 
-        found = read_catalogue().get(name)
-        return arrived(original_of(found), found.sha256) if found and found.file and found.sha256 else 0
+        found = self.entry(name)
+        return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
 
     def is_damaged(self, name: str) -> bool:
         """Whether the files were found not to be what they should be."""
@@ -101,12 +91,12 @@ class Library:
         """Remembers what is accepted. Raises `UserError` where the class wants that and it is not."""
         from l4f_plugin.bundles import licences
 
-        licence = self.licence(name)
-        if licence is None or self.entry(name).terms is None:
+        wanted = self.entry(name)
+        if wanted.terms is None:
             return
         if not accepted:
-            raise UserError(text("models.accept_first", name=self.entry(name).title, licence=licence.name))
-        licences.accept(name, licence)
+            raise UserError(text("models.accept_first", name=wanted.title, licence=wanted.licence))
+        licences.accept(wanted)
 
     def download(self, name: str, accepted: bool = False, again: bool = False) -> Job:
         """Fetches a class of the list, or a repository by its id. `again` fetches what is here already."""
@@ -114,11 +104,9 @@ class Library:
             self.demand_licence(name, accepted)
 
         def work(task: Job) -> str:
-            from l4f_plugin.bundles import catalogue
+            from l4f_plugin.hub.download import resolve
 
-            catalogue.resolve(
-                name, accept_licence=accepted, force_download=again, progress=task.report, cancel=task.token
-            )
+            resolve(name, accept_licence=accepted, force_download=again, progress=task.report, cancel=task.token)
             self._changed(name)
             return text("models.downloaded", title=self._title(name))
 
@@ -130,10 +118,10 @@ class Library:
         """Compares every file with its hash."""
 
         def work(task: Job) -> str:
-            from l4f_plugin.bundles import library
+            from l4f_plugin.bundles import catalogue
 
             try:
-                library.verify(name, progress=task.report, cancel=task.token)
+                catalogue.verify(name, progress=task.report, cancel=task.token)
             except UserError:
                 self._damaged.add(name)
                 raise
@@ -145,19 +133,19 @@ class Library:
 
     def removal(self, name: str) -> Removal:
         """What deleting would delete. Raises `UserError` where there is nothing."""
-        from l4f_plugin.bundles import library
+        from l4f_plugin.hub import removal
 
-        return library.removal(name)
+        return removal.removal(name)
 
     def remove(self, name: str) -> Job:
         """Deletes a class from this computer, after the jobs that draw with it."""
         title = self._title(name)
 
         def work(task: Job) -> str:
-            from l4f_plugin.bundles import library
+            from l4f_plugin.hub import removal
 
             self._forget(name)
-            removed = library.remove(name)
+            removed = removal.remove(name)
             self._changed(name)
             return text("models.removed", title=title, size=size(removed.bytes))
 
@@ -178,17 +166,18 @@ class Library:
                     discard(path)
 
         def convert(task: Job) -> str:
-            from l4f_plugin.convert.conversion import Description
             from l4f_plugin.hub import own_checkpoints
 
             if wanted.checkpoint is None:
                 own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=task.token)
             else:
-                said = Description(
-                    title=wanted.title, licence=wanted.licence, source=text("import.source", file=wanted.label)
-                )
+                said = {
+                    "title": wanted.title,
+                    "licence": wanted.licence,
+                    "source": text("import.source", file=wanted.label),
+                }
                 own_checkpoints.import_checkpoint(
-                    wanted.checkpoint, wanted.name, alpha=wanted.alpha, description=said, cancel=task.token
+                    wanted.checkpoint, wanted.name, alpha=wanted.alpha, described=said, cancel=task.token
                 )
             self._changed(wanted.name)
             return text("import.done", title=self._title(wanted.name))
@@ -231,27 +220,20 @@ class Library:
         title = self._title(name)
         return self.tasks.start("publish", name, text("share.working", title=title), work, title)
 
-    def can_fetch(self, entry: ClassEntry) -> bool:
+    def can_fetch(self, entry: ObjectClass) -> bool:
         """Whether the class, if it were not here, could be had from the Hub."""
-        from l4f_plugin.bundles import records
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
+        return entry.repository is not None
 
-        described, record = read_catalogue().get(entry.name), records.recall(entry.name)
-        return bool(described and described.repository) or "/" in entry.name and record is not None
-
-    def can_remove(self, entry: ClassEntry) -> bool:
+    def can_remove(self, entry: ObjectClass) -> bool:
         """Whether anything of the class is here that may be deleted."""
         try:
             return bool(self.removal(entry.name).paths)
         except UserError:
             return False
 
-    def has_later_masks(self, entry: ClassEntry) -> bool:
+    def has_later_masks(self, entry: ObjectClass) -> bool:
         """Whether the class has masks that did not come with its download."""
-        from l4f_plugin.bundles.catalogue_file import read_catalogue
-
-        described = read_catalogue().get(entry.name)
-        return entry.masks and described is not None and not described.alpha
+        return entry.masks_came_later
 
     def is_busy(self) -> bool:
         """Whether anything runs."""
@@ -280,7 +262,7 @@ class Library:
         return next((entry.title for entry in self.entries() if entry.name == name), name)
 
 
-def _order(entry: ClassEntry) -> tuple[bool, bool, bool, str]:
+def _order(entry: ObjectClass) -> tuple[bool, bool, bool, str]:
     return entry.problem is not None, not entry.installed, not entry.masks, entry.name
 
 

@@ -26,7 +26,7 @@ from .words import duration, failure, pathless, size
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running tasks."""
@@ -158,15 +158,15 @@ class ModelsPanel:
         shown |= self.sharing.shown(visit, picked) if self.sharing else {}
         return {**shown, self.card: models_table.card(picked, picked.name in damaged), **self._actions(picked)}
 
-    def _still_there(self, name: str | None, entries: list[ClassEntry]) -> str | None:
-        from l4f_plugin.hub.hub_errors import stand_in
+    def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
+        from l4f_plugin.bundles.config import stand_in
 
         names = [entry.name for entry in entries]
         if name and name not in names and stand_in(name) in names:
             return stand_in(name)  # a repository's class that has got masks of its own
         return name if name in names else next(iter(names), None)
 
-    def _actions(self, entry: ClassEntry) -> dict:
+    def _actions(self, entry: ObjectClass) -> dict:
         """What can be done with a class now. Nothing else while something is being done."""
         library, changes = self._library, self._workspace.manages_classes
         damaged = bool(entry.problem) or library.is_damaged(entry.name)
@@ -184,7 +184,7 @@ class ModelsPanel:
             self.delete: gr.update(visible=changes and library.can_remove(entry), interactive=free),
         }
 
-    def _fetching(self, entry: ClassEntry, damaged: bool) -> str:
+    def _fetching(self, entry: ObjectClass, damaged: bool) -> str:
         if self._library.tasks.running(entry.name, "download"):
             return text("models.downloading")
         if damaged:

@@ -35,7 +35,7 @@ class RepositoryForm:
 
     def fetch(self, running: Running, visit: Visit, written: str, accepted: bool) -> Iterator[dict]:
         """Downloads the class, once its licence is accepted where it restricts use."""
-        from l4f_plugin.bundles.catalogue_file import REPOSITORY_ID
+        from l4f_plugin.bundles.fields import REPOSITORY_ID
         from l4f_plugin.bundles.licences import NotAccepted
 
         if not (self._workspace.manages_classes and self._workspace.own_repositories):
@@ -50,7 +50,7 @@ class RepositoryForm:
         except NotAccepted as error:
             visit.asked = name
             yield {
-                **self.consent.ask(name, error.licence.in_words()),
+                **self.consent.ask(name, error.wanted.licence_in_words),
                 self.job.status: status.problem(text("repository.accept_first")),
             }
             return

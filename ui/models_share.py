@@ -21,7 +21,7 @@ from .words import pathless, standing
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.publishing.terms import NotDeclared
 
 MASKS = ("own", "without")
@@ -76,7 +76,7 @@ class ShareForm:
         outputs = [self.asks, self.question, *self._fields.values()]
         self.job.on(self.job.run.click, self.publish, inputs, outputs)
 
-    def shown(self, visit: Visit, entry: ClassEntry) -> dict:
+    def shown(self, visit: Visit, entry: ObjectClass) -> dict:
         """Which class it is about; what was asked about another one goes."""
         about = {self.about: text("share.about" if entry.installed else "share.about_absent", title=entry.title)}
         if visit.declaring is None or visit.declaring == entry.name:
@@ -133,7 +133,7 @@ class ShareForm:
             raise pathless(error) from None
         yield {self.job.status: status.finished(task.outcome)}
 
-    def _ask(self, visit: Visit, entry: ClassEntry, error: NotDeclared) -> dict:
+    def _ask(self, visit: Visit, entry: ObjectClass, error: NotDeclared) -> dict:
         """Shows the field for what is to be declared, and says why it is asked."""
         what = "masks" if error.what == "foreign_masks" else error.what
         if visit.declaring != entry.name:

@@ -13,7 +13,7 @@ from .texts import text
 from .words import failure, shown_place, size, standing, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
 COLUMNS = ("class", "state", "masks", "size", "memory", "verified", "licence", "source")
 ROW_FIELD = "l4f_models_row"
@@ -25,7 +25,7 @@ _PICK = (
 )
 
 
-def state(entry: ClassEntry, damaged: bool = False) -> str:
+def state(entry: ObjectClass, damaged: bool = False) -> str:
     """Where a class is, in a word or two."""
     if entry.problem or damaged:
         return text("state.damaged")
@@ -34,7 +34,7 @@ def state(entry: ClassEntry, damaged: bool = False) -> str:
     return text("state.here" if entry.installed else "state.offered")
 
 
-def table(entries: Sequence[ClassEntry], selected: str | None, damaged: set[str]) -> str:
+def table(entries: Sequence[ObjectClass], selected: str | None, damaged: set[str]) -> str:
     """All classes, a row each; a click on a row picks it."""
     head = "".join(f'<th scope="col">{escape(text(f"column.{name}"))}</th>' for name in COLUMNS)
     rows = "".join(_row(entry, entry.name == selected, entry.name in damaged) for entry in entries)
@@ -45,7 +45,7 @@ def table(entries: Sequence[ClassEntry], selected: str | None, damaged: set[str]
     )
 
 
-def _row(entry: ClassEntry, selected: bool, damaged: bool) -> str:
+def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
     name, about = escape(entry.name, quote=True), f"{entry.resolution} px" if entry.resolution else ""
     known, pressed = not entry.problem, "true" if selected else "false"
     cells = {
@@ -67,19 +67,19 @@ def _row(entry: ClassEntry, selected: bool, damaged: bool) -> str:
     return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}" onclick="{_PICK}">{inner}</tr>'
 
 
-def _kind(entry: ClassEntry, damaged: bool) -> str:
+def _kind(entry: ObjectClass, damaged: bool) -> str:
     if entry.problem or damaged:
         return "bad"
     return "good" if entry.installed else "plain"
 
 
-def _size(entry: ClassEntry) -> str:
+def _size(entry: ObjectClass) -> str:
     if entry.installed:
         return text("models.on_disk", size=size(entry.bytes_on_disk))
     return text("models.to_fetch", size=size(entry.download_bytes)) if entry.download_bytes else "–"
 
 
-def _source(entry: ClassEntry) -> str:
+def _source(entry: ObjectClass) -> str:
     if entry.revision:
         return text("models.revision", revision=entry.revision[:10])
     if entry.location.startswith("hub: "):
@@ -87,7 +87,7 @@ def _source(entry: ClassEntry) -> str:
     return text("origin.shipped" if entry.shipped else "origin.own")
 
 
-def card(entry: ClassEntry, damaged: bool) -> str:
+def card(entry: ObjectClass, damaged: bool) -> str:
     """All that is known about one class."""
     if entry.problem:
         return (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import UserError
@@ -28,7 +28,7 @@ def classes(args: argparse.Namespace) -> Answer:
         for number, line in enumerate(_about(entry))
     ]
     lines.append(f"Bundles put into {catalogue.models_folder()} are found by their folder's name.")
-    return Answer([asdict(entry) for entry in entries], "\n".join(lines))
+    return Answer([entry.listed() for entry in entries], "\n".join(lines))
 
 
 def _about(entry) -> list[str]:
@@ -72,9 +72,10 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 def download(args: argparse.Namespace) -> Answer:
     """Downloads, verifies and, where need be, converts."""
     from ..bundles import catalogue, licences
+    from ..hub.download import resolve
 
     def fetch(accepted: bool) -> Path:
-        return catalogue.resolve(
+        return resolve(
             args.class_name,
             accept_licence=accepted,
             keep_original=args.keep_original,
@@ -85,11 +86,11 @@ def download(args: argparse.Namespace) -> Answer:
     try:
         folder = fetch(args.accept_licence)
     except licences.NotAccepted as error:
-        asked = f"{error.class_name} is under {error.licence.in_words()}. Do you accept that?"
+        asked = f"{error.wanted.name} is under {error.wanted.licence_in_words}. Do you accept that?"
         if not sys.stdin.isatty() or not confirm(asked):
             raise
         folder = fetch(True)
-    about = next((asdict(entry) for entry in catalogue.classes() if entry.location == str(folder)), None)
+    about = next((entry.listed() for entry in catalogue.classes() if entry.location == str(folder)), None)
     return Answer({"folder": folder, "class": about}, f"{args.class_name} is in {folder}")
 
 
@@ -102,14 +103,14 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
 
 def verify(args: argparse.Namespace) -> Answer:
     """Checks sizes and hashes; 2 where a class is not whole."""
-    from ..bundles import catalogue, library
+    from ..bundles import catalogue
 
     names = args.class_names or [entry.name for entry in catalogue.classes() if entry.installed or entry.problem]
     results, sentences = [], []
     for name in names:
         result = {"class": name, "verified": True, "folder": None, "problem": None}
         try:
-            result["folder"] = library.verify(name, progress=show_progress)
+            result["folder"] = catalogue.verify(name, progress=show_progress)
             sentences.append(f"{name}: verified")
         except UserError as error:
             result |= {"verified": False, "problem": str(error)}
@@ -130,10 +131,10 @@ def add_remove(parser: argparse.ArgumentParser) -> None:
 
 def remove(args: argparse.Namespace) -> Answer:
     """Says what will go, asks, deletes."""
-    from ..bundles import library
+    from ..hub import removal
     from ..hub.transfer import megabytes
 
-    planned = library.removal(args.class_name)
+    planned = removal.removal(args.class_name)
     if not args.yes:
         if not sys.stdin.isatty():
             size = megabytes(planned.bytes)
@@ -143,7 +144,7 @@ def remove(args: argparse.Namespace) -> Answer:
         if not confirm(f"Delete these {megabytes(planned.bytes)} of {args.class_name}?"):
             report("Nothing was deleted.")
             return Answer(None, code=1)
-    done = library.remove(args.class_name)
+    done = removal.remove(args.class_name)
     data = {"class": done.name, "bytes": done.bytes, "paths": list(done.paths)}
     return Answer(data, f"{done.name}: {megabytes(done.bytes)} deleted")
 
@@ -170,23 +171,23 @@ def convert(args: argparse.Namespace) -> Answer:
     """Makes a bundle of a checkpoint, and says what it holds."""
     import torch
 
-    from ..convert.conversion import UNKNOWN_LICENCE, Description
+    from ..convert.conversion import UNKNOWN_LICENCE
     from ..convert.conversion import convert as convert_checkpoint
 
-    description = Description(
-        class_name=args.name,
-        title=args.title,
-        licence=args.licence,
-        source=args.source_note,
-        truncation_psi=args.truncation_psi,
-        alpha_threshold=args.alpha_threshold,
-        crop=tuple(args.crop) if args.crop else None,
-    )
+    described = {
+        "name": args.name,
+        "title": args.title,
+        "licence": args.licence,
+        "source": args.source_note,
+        "truncation_psi": args.truncation_psi,
+        "alpha_threshold": args.alpha_threshold,
+        "crop": tuple(args.crop) if args.crop else None,
+    }
     config = convert_checkpoint(
         args.source,
         args.destination,
         alpha=args.alpha,
-        description=description,
+        described=described,
         dtype=torch.float16 if args.half else torch.float32,
         report=report,
     )
@@ -197,4 +198,4 @@ def convert(args: argparse.Namespace) -> Answer:
     )
     if config.licence == UNKNOWN_LICENCE:
         words += "\nThe licence is unknown; say which with --licence before you share this bundle."
-    return Answer({"folder": args.destination.resolve(), "config": asdict(config)}, words)
+    return Answer({"folder": args.destination.resolve(), "config": json.loads(config.to_json())}, words)

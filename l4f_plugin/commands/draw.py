@@ -61,7 +61,7 @@ def generate(args: argparse.Namespace) -> Answer:
         written.append({**told, **files})
         if not args.json:
             print(f"seed {sample.seed}: {files['picture']}")
-    name = pipeline.config.class_name
+    name = pipeline.config.name
     if pipeline.bundle.alpha is None:
         report(f"{name} has no masks yet; learn them with: l4f learn-masks {name}")
     dtype = str(pipeline.dtype).removeprefix("torch.")
@@ -115,7 +115,7 @@ def swap(args: argparse.Namespace) -> Answer:
     check_may_write(args.out)
     write_png(args.out, result.composite, result.infotext)
     data = {
-        "class": pipeline.config.class_name,
+        "class": pipeline.config.name,
         "seed": seed,
         "background": background.label,
         "threshold": threshold,
@@ -166,7 +166,7 @@ def motion(args: argparse.Namespace) -> Answer:
         progress=show_progress,
     )
     check_may_write(args.out)
-    name = pipeline.config.class_name
+    name = pipeline.config.name
     write_animation(args.out, frames, format_name, args.fps, motion_infotext(name, seeds))
     seconds = args.frames / args.fps
     data = {"class": name, "seeds": seeds, "format": format_name, "frames": args.frames, "seconds": seconds}

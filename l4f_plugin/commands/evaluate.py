@@ -77,7 +77,7 @@ def _evaluate_class(args: argparse.Namespace) -> Answer:
     from ..evaluation.report import class_markdown, class_text
 
     pipeline = load_pipeline(args)
-    dataset = args.data or cache_folder() / "datasets" / pipeline.config.class_name
+    dataset = args.data or cache_folder() / "datasets" / pipeline.config.name
     found = evaluate_class(pipeline, dataset, cache_folder() / "judges", args.pictures, progress=show_progress)
     _tell(found.left_out)
     return Answer(found.as_dict(), class_markdown(found) if args.markdown else class_text(found))
@@ -99,7 +99,7 @@ def _evaluate_photos(args: argparse.Namespace) -> Answer:
     pipeline = load_pipeline(args)
     found, worst = evaluate_photos(
         pipeline,
-        args.data or cache_folder() / "datasets" / pipeline.config.class_name,
+        args.data or cache_folder() / "datasets" / pipeline.config.name,
         pictures=args.pictures,
         limits_folder=cache_folder() / "judges" if args.limits else None,
         settings=limit_settings(pipeline, args.limit_steps),

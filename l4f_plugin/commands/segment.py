@@ -85,7 +85,7 @@ def segment(args: argparse.Namespace) -> Answer:
         return _segment_photos(pipeline, photos, folder, background, edge, args)
     sample = pipeline.segment(subject, **style_of(args))
     files, area = write_subject(sample, folder), round(float(sample.required_alpha().mean()), 4)
-    data = {"class": pipeline.config.class_name, "seed": sample.seed, "mask_area": area, **files}
+    data = {"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files}
     return Answer(data, f"the subject covers {area:.0%}: {files['alpha']}, {files['cutout']}")
 
 
@@ -136,7 +136,7 @@ def _segment_photos(
     kept = sum(result.kept for result in results)
     told = ("source", "name", "problem", "kept", "notes", "confidence")
     listed = [{**{name: getattr(result, name) for name in told}, **result.files} for result in results]
-    data = {"class": pipeline.config.class_name, "photos": listed, "passed_over": photos.passed_over, "zip": archive}
+    data = {"class": pipeline.config.name, "photos": listed, "passed_over": photos.passed_over, "zip": archive}
     before = f", {kept} of them before" if kept else ""
     words = f"{len(results) - failed} of {len(results)} photographs segmented{before}: {archive or folder}"
     return Answer(data, words, 2 if failed else 0)
@@ -167,7 +167,7 @@ def project(args: argparse.Namespace) -> Answer:
     folder = make_folder(args.out)
 
     from ..bundles.bundle import load_bundle
-    from ..bundles.catalogue import resolve
+    from ..hub.download import resolve
     from ..own_files import free_stem
     from ..pipeline import Labels4FreePipeline
 
@@ -189,7 +189,7 @@ def project(args: argparse.Namespace) -> Answer:
         results.append(told | {"seconds": round(time.monotonic() - begun, 1)})
         if not args.json:
             print("{name}: {projected}, {w_plus} ({seconds:g} s)".format(**results[-1]))
-    data = {"class": pipeline.config.class_name, "pictures": results, "passed_over": pictures.passed_over}
+    data = {"class": pipeline.config.name, "pictures": results, "passed_over": pictures.passed_over}
     return Answer(data, code=2 if any(result["problem"] for result in results) else 0)
 
 

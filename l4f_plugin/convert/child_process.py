@@ -7,15 +7,16 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..bundles.config import BundleConfig, read_config
+from ..bundles.config import ObjectClass, read_config
 from ..errors import UserError, printable
 from ..jobs import CancelToken
-from .conversion import Description, convert
+from .conversion import convert
 
 LARGE_BYTES = 1 << 26
 _PREFIX = "l4f: "
@@ -28,12 +29,12 @@ def convert_in_child(
     destination: Path,
     *,
     alpha: Path | None = None,
-    description: Description | None = None,
+    described: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     report: Callable[[str], None] | None = None,
     cancel: CancelToken | None = None,
     least_bytes: int | None = None,
-) -> BundleConfig:
+) -> ObjectClass:
     """Does what `conversion.convert` does, in another process where `source` is a file of 64 MiB or more.
 
     `least_bytes` is another limit; with 0 every file and every bundle goes there. For programs that go on running.
@@ -46,8 +47,8 @@ def convert_in_child(
     least_bytes = LARGE_BYTES if least_bytes is None else least_bytes
     small = source.stat().st_size < least_bytes if source.is_file() else least_bytes > 0
     if small or not sys.executable:
-        return convert(source, destination, alpha=alpha, description=description, dtype=dtype, report=report)
-    arguments = _arguments(source, destination, alpha, description or Description(), dtype)
+        return convert(source, destination, alpha=alpha, described=described, dtype=dtype, report=report)
+    arguments = _arguments(source, destination, alpha, described or {}, dtype)
     # The package may be on this process's path only: web UIs load extensions from wherever they lie.
     search = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
@@ -83,20 +84,22 @@ def convert_in_child(
     raise UserError(f"{printable(source, 300)} could not be converted ({reason}); close other programs and try again.")
 
 
-def _arguments(source: Path, destination: Path, alpha: Path | None, said: Description, dtype: torch.dtype) -> list[str]:
+def _arguments(
+    source: Path, destination: Path, alpha: Path | None, said: Mapping[str, Any], dtype: torch.dtype
+) -> list[str]:
     """The command line of `l4f convert` that says the same. Values stand behind `=`, as they may begin with -."""
     options = {
         "alpha": alpha and alpha.resolve(),
-        "name": said.class_name,
-        "title": said.title,
-        "licence": said.licence,
-        "source-note": said.source,
-        "truncation-psi": said.truncation_psi,
-        "alpha-threshold": said.alpha_threshold,
+        "name": said.get("name"),
+        "title": said.get("title"),
+        "licence": said.get("licence"),
+        "source-note": said.get("source"),
+        "truncation-psi": said.get("truncation_psi"),
+        "alpha-threshold": said.get("alpha_threshold"),
     }
     arguments = ["convert", *(f"--{name}={value}" for name, value in options.items() if value is not None)]
-    if said.crop:
-        arguments += ["--crop", *map(str, said.crop)]
+    if said.get("crop"):
+        arguments += ["--crop", *map(str, said["crop"])]
     if dtype == torch.float16:
         arguments.append("--half")
     return [*arguments, "--", str(source.resolve()), str(destination.resolve())]

@@ -77,7 +77,7 @@ def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures:
     """The plan of a set of that class. Raises `UserError` for a class without masks and settings that do not fit."""
     config = pipeline.config
     if pipeline.bundle.alpha is None:
-        name = config.class_name
+        name = config.name
         raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
     if "pictures" in settings.backgrounds and not (pictures and pictures.names):
         raise UserError("Backgrounds of your own need a folder; name it with --background-pictures.")
@@ -85,7 +85,7 @@ def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures:
         settings = replace(settings, truncation_psi=config.truncation_psi)
     weights = "\n".join(f"{name} {file.sha256}" for name, file in sorted(config.files.items()))
     source = ExportedClass(
-        config.class_name,
+        config.name,
         config.title,
         config.licence,
         config.source,

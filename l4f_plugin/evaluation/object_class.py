@@ -93,7 +93,7 @@ def evaluate_class(
         features = judge_features(judges[0], generated[:compared])
         distances[psi] = frechet_distance(features, real_features)
     return ClassReport(
-        class_name=pipeline.config.class_name,
+        class_name=pipeline.config.name,
         resolution=settings.resolution,
         held_out_pictures=len(held_out),
         left_out=labelled.left_out,
@@ -116,7 +116,7 @@ def draw(
 
 
 def _check(pipeline: Labels4FreePipeline, settings: JudgeSettings) -> None:
-    name, edge = pipeline.config.class_name, settings.resolution
+    name, edge = pipeline.config.name, settings.resolution
     if pipeline.bundle.alpha is None:
         raise UserError(f"The class {name} has no masks yet; train them with `l4f train alpha`.")
     if pipeline.picture_size != (edge, edge):

@@ -20,9 +20,9 @@ from ..jobs import Progress
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..training.cut_pictures import labelled_pictures
-from ..training.precision import fastest_dtype
+from ..training.runs import train_ceiling
 from ..training.student import StudentSettings
-from ..training.student_runs import train_ceiling
+from ..training.updates import fastest_dtype
 from .judge import JudgeSettings, judge_masks, load_or_train_judge
 from .labelled import LabelledPictures, fingerprint, load_split
 from .masks import MaskMetrics, compare_masks, count_pixels
@@ -141,9 +141,7 @@ def evaluate_photos(
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, data.pictures, pipeline.device, progress)
     worst = _worst(found, data)
-    result = PhotoReport(
-        pipeline.config.class_name, len(data), measure_photos(found, data), worst, left_out=data.left_out
-    )
+    result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
     if limits_folder is not None:
         settings = settings or limit_settings(pipeline)
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)

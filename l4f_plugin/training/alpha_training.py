@@ -94,7 +94,8 @@ class AlphaTrainer(Trainer):
             return "cover everything"
         if self.mean_area < COLLAPSED_BELOW:
             return "cover nothing"
-        if self.mean_variation < LEAST_VARIATION and self.mean_undecided < DECIDED:
+        same = self.mean_variation < LEAST_VARIATION and self.mean_undecided < DECIDED
+        if same and 0.1 < self.mean_area < 0.9:  # else it is on its way to one of the above
             return "are the same in all pictures"
         return "hold the background, not the subject" if self.mean_inversion > MOST_INVERTED else None
 

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..bundles import catalogue, records
+from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.catalogue_file import REPOSITORY_ID
-from ..bundles.config import CLASS_NAME, CONFIG_NAME, BundleConfig, is_written_by_us, read_config
+from ..bundles.catalogue import look_up
+from ..bundles.config import CONFIG_NAME, ObjectClass, is_written_by_us, read_config, stand_in
+from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import remove
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import read_model_card, write_model_card
 from ..errors import Cancelled, UserError
-from ..hub.download import lock_file
-from ..hub.hub_errors import stand_in
+from ..hub.download import lock_file, resolve
 from ..images import write_png
 from ..jobs import CancelToken, Progress
 from ..networks import AlphaNetwork, Student, UNet
@@ -101,23 +101,23 @@ class Stage:
 # What is learned
 
 
-def mask_settings(config: BundleConfig, device: torch.device) -> AlphaSettings:
+def mask_settings(config: ObjectClass, device: torch.device) -> AlphaSettings:
     """The default recipe, in the precision that is fastest on ``device`` and a batch that its pictures allow."""
     return _fitting(AlphaSettings(), config, device)
 
 
-def photograph_settings(config: BundleConfig, device: torch.device) -> StudentSettings:
+def photograph_settings(config: ObjectClass, device: torch.device) -> StudentSettings:
     """The student's recipe for pictures of this class, in the precision that is fastest on ``device``."""
     side = student_resolution(config.generator.resolution)
     return StudentSettings(resolution=side, feature_dtype=fastest_dtype(device))
 
 
-def refinement_settings(config: BundleConfig, device: torch.device) -> RefinementSettings:
+def refinement_settings(config: ObjectClass, device: torch.device) -> RefinementSettings:
     """The recipe by which the segmenter refines the masks."""
     return _fitting(RefinementSettings(), config, device)
 
 
-def _fitting(recipe: Any, config: BundleConfig, device: torch.device) -> Any:
+def _fitting(recipe: Any, config: ObjectClass, device: torch.device) -> Any:
     batch = min(recipe.batch_size, _LARGEST_BATCH_AT.get(config.generator.resolution, recipe.batch_size))
     return dataclasses.replace(recipe, batch_size=batch, feature_dtype=fastest_dtype(device))
 
@@ -221,7 +221,7 @@ def learn_photographs(
 def estimate_seconds(name: str, device: str | None = None, *, quality: str = "quick", **watched: Any) -> float:
     """About how long `learn_masks` takes here, from a few measured steps that are thrown away.
 
-    The time that ``turn`` takes does not count. Raises `UserError` as `learn_masks` does, and `Cancelled` between steps.
+    The time that ``turn`` takes does not count. Raises `UserError` as `learn_masks` does, and `Cancelled`.
     """
     place, source = choose_device(device), source_of(name)
     settings = mask_settings(read_config(source), place)
@@ -399,9 +399,7 @@ def _learn(
         if learned.worst is not None and may_write(sheet):
             write_png(sheet, learned.worst, sheet_text("worst masks"))
         if own:
-            came_from = records.recall(name) or records.Record("")
-            records.remember(target.name, dataclasses.replace(came_from, folder=str(target), checked={}))
-            records.mark_checked(target.name, target)
+            records.move(name, target.name, target)
         remove(run)
     return target
 
@@ -409,19 +407,19 @@ def _learn(
 def source_of(name: str) -> Path:
     """The bundle to learn for, which must be here: a download is a decision of its own. Raises `UserError`."""
     if not _is_listed(name) or (Path(name) / CONFIG_NAME).is_file():
-        return catalogue.resolve(name)
-    found = catalogue.entry(name)
+        return resolve(name)
+    found = look_up(name)
     if not found.installed:
         raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
     # What a bundle came with is kept in it, so what was fetched must be complete.
-    return catalogue.resolve(name, with_discriminator=True)
+    return resolve(name, with_discriminator=True)
 
 
-def _run_folder(runs: Path, name: str, config: BundleConfig, networks: tuple[str, ...], settings: Any) -> Path:
+def _run_folder(runs: Path, name: str, config: ObjectClass, networks: tuple[str, ...], settings: Any) -> Path:
     """One folder in ``runs`` for these networks of the class and these settings, so that no run goes on with others."""
     hashes = [config.files[file].sha256 for network in networks if (file := f"{network}.safetensors") in config.files]
     fixed = json.dumps([*hashes, dataclasses.asdict(settings)], sort_keys=True)
-    label = stand_in(name) if _is_listed(name) else config.class_name
+    label = stand_in(name) if _is_listed(name) else config.name
     return runs / f"{label}.{hashlib.sha256(fixed.encode()).hexdigest()[:12]}"
 
 

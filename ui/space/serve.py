@@ -33,7 +33,7 @@ def start(folder: Path):
 
     zero_gpu.gpu_decorator()  # before anything imports torch
 
-    from l4f_plugin.bundles import catalogue
+    from l4f_plugin.hub.download import resolve
 
     from .. import server, texts
 
@@ -45,7 +45,7 @@ def start(folder: Path):
 
     described = json.loads((folder / "space.json").read_text(encoding="utf-8"))
     name, limits = described["class"], Limits(**described["limits"])
-    catalogue.resolve(name, accept_licence=True)  # fetches pinned weights before the first visitor comes
+    resolve(name, accept_licence=True)  # fetches pinned weights before the first visitor comes
     texts.use_table({key: texts.text(f"space.{key}") for key in ("generate.done", "generate.stopped")})
     engine = SpaceEngine(name, Doorkeeper(limits))
     page = build(engine, SpaceOutputs(Path(tempfile.mkdtemp(prefix="labels4free-space-"))), limits.pictures_per_request)

@@ -1,4 +1,7 @@
-"""What is on this computer: looked over file by file, and removed. The list itself is `catalogue.classes`."""
+"""Deletes a class from this computer: its bundle, what is left of its download, an unfinished learning.
+
+It stands here and not beside the list of classes, since a class may lie in huggingface_hub's cache.
+"""
 
 from __future__ import annotations
 
@@ -7,49 +10,17 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..bundles import records
+from ..bundles.catalogue import look_up, read_catalogue
+from ..bundles.config import CONFIG_NAME, stand_in
+from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
+from ..bundles.files import remove as delete
+from ..bundles.files import storage_error
+from ..bundles.folders import masks_folder, models_folder, photographs_folder
+from ..bundles.locks import lock
 from ..errors import UserError
-from ..hub.download import by_hand_path, lock_file, original_of
-from ..hub.hub_cache import Source, cached, forget, partial_of
-from ..hub.hub_errors import stand_in
-from ..jobs import CancelToken, Progress
-from . import records
-from .catalogue import entry
-from .catalogue_file import REPOSITORY_ID, CatalogueClass, read_catalogue
-from .config import CLASS_NAME, CONFIG_NAME, read_summary
-from .files import remove as delete
-from .files import storage_error
-from .folders import masks_folder, models_folder, photographs_folder
-from .locks import lock
-
-
-def verify(name: str | Path, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
-    """Compares size and hash of every file of a class with what its config says; the folder of the bundle.
-
-    `name` is a class in the list, or the folder of a bundle. Needs no network and, for a class in the list, is
-    remembered. Raises `UserError` about the first file that is not right, `Cancelled` between files.
-    """
-    from .bundle import verify_file
-
-    if isinstance(name, Path) or (Path(name) / CONFIG_NAME).is_file():
-        folder, listed = Path(name), None
-    else:
-        found = entry(name)
-        if not found.installed:
-            raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
-        folder, listed = Path(found.location), name
-    files = read_summary(folder).files
-    if not files:
-        raise UserError(f"{folder} lists no weight files; fetch or make the bundle again.")
-    # A bundle from the Hub may have been fetched without what only training needs.
-    present = [file for file in files if file != "discriminator.safetensors" or (folder / file).exists()]
-    for number, file in enumerate(present):
-        (cancel or CancelToken()).check()
-        if progress is not None:
-            progress(number, len(present), f"Checking {file} of {name}")
-        verify_file(folder / file, files[file])
-    if listed is not None:
-        records.mark_checked(listed, folder)
-    return folder
+from .download import by_hand_path, lock_file, original_of
+from .hub_cache import Source, cached, forget, partial_of
 
 
 @dataclass(frozen=True)
@@ -67,10 +38,10 @@ def removal(name: str) -> Removal:
     Raises `UserError` where there is nothing to remove, or the class is a part of Labels4Free.
     """
     if not CLASS_NAME.fullmatch(_plain(name)):
-        entry(name)  # complains: a path is never a name
+        look_up(name)  # complains: a path is never a name
     paths = [folder for folder in (models_folder() / _plain(name),) if (folder / CONFIG_NAME).is_file()]
     paths += sorted(_runs(name))
-    found = entry(name) if not paths else None
+    found = look_up(name) if not paths else None
     for source, files in _in_hub_cache(name):
         paths += [path for file in files if (path := cached(source, file))]
     described = read_catalogue().get(name)
@@ -121,14 +92,14 @@ def _runs(name: str) -> list[Path]:
 
 def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:
     """What of the class lies in huggingface_hub's cache, by what was asked for."""
-    described: CatalogueClass | None = read_catalogue().get(name)
+    described = read_catalogue().get(name)
     record, places = records.recall(name), []
     if described is not None and described.file:
         places.append((original_of(described), [described.file]))
-    if record is not None and record.repository and record.file is None:
-        folder = Path(record.folder)
+    if record.get("repository") and not record.get("file"):
+        folder = Path(record["folder"])
         files = [item.name for item in folder.iterdir()] if folder.is_dir() else []
-        places.append((Source(record.repository, record.revision, cache_dir=record.cache_dir), files))
+        places.append((Source(record["repository"], record.get("revision"), cache_dir=record.get("cache_dir")), files))
     return places
 
 
