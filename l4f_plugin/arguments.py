@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import UserError
-from .frames import first_frame_only
-from .images import load_picture
+from .images import first_frame_only, load_picture
 
 LARGEST_SEED = 2**32 - 1
 MOST_PICTURES = 10_000

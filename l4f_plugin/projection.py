@@ -19,7 +19,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .arguments import PROJECTION_STEPS, check_integer
-from .drawing import crop_of
+from .drawing import as_pixels, crop_of
 from .errors import UserError
 from .images import Source, cover_fit, load_picture
 from .jobs import CancelToken, Progress
@@ -172,8 +172,7 @@ class _Descent:
     def picture(self) -> np.ndarray:
         """What the codes draw now, uint8 `[H, W, 3]`."""
         top, bottom, left, right = self.crop
-        image = self._draw(self.codes).image[0, :, top:bottom, left:right]
-        return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        return as_pixels(self._draw(self.codes).image[..., top:bottom, left:right])[0]
 
     def _draw(self, codes: Tensor) -> SynthesisOutput:
         return self.generator.synthesis(codes, "stored", on_step=self.token.check)

@@ -301,9 +301,9 @@ def opcodes() -> Corpus:
             b"\x80\x02" + named("dnnlib.util.EasyDict") + b"}" + text("function") + b"Nsb.",
             "state of a Builder",
         ),
-        "state for a list": (b"\x80\x02]}b.", "state of a list"),
-        "a call of a constant": (b"\x80\x02" + named("numpy.ndarray") + b")R.", "not to be called"),
-        "a call of a call": (b"\x80\x02" + call("dnnlib.util.EasyDict") + b")R.", "not to be called"),
+        "state for a list": (b"\x80\x02]}b.", "fills"),
+        "a call of a constant": (b"\x80\x02" + named("numpy.ndarray") + b")R.", "it calls"),
+        "a call of a call": (b"\x80\x02" + call("dnnlib.util.EasyDict") + b")R.", "it calls"),
         "a class with arguments": (b"\x80\x02" + call("dnnlib.util.EasyDict", text("x")) + b".", "unknown way"),
         "an object without a state": (
             pytorch(call("torch_utils.persistence._reconstruct_persistent_obj", b"}")),
@@ -355,10 +355,10 @@ def bombs() -> Corpus:
             "conditional",
         ),
         "billion laughs as a key": (b"\x80\x02}" + laughs + b"Ns.", "no plain value"),
-        "billion laughs in a set": (b"\x80\x04\x8f(" + laughs + b"\x90.", "no plain value"),
-        "billion laughs in a set by name": (b"\x80\x02" + call("builtins.set", listed(laughs)) + b".", "no plain"),
-        "billion laughs in a frozen set": (b"\x80\x04(" + laughs + b"\x91.", "no plain value"),
-        "frozen sets of frozen sets": (b"\x80\x04(\x91" + b"q\x000(h\x00K\x01\x91" * 60 + b".", "no plain value"),
+        "billion laughs in a set": (b"\x80\x04\x8f(" + laughs + b"\x90.", "no generator"),
+        "billion laughs in a set by name": (b"\x80\x02" + call("builtins.set", listed(laughs)) + b".", "no generator"),
+        "billion laughs in a frozen set": (b"\x80\x04(" + laughs + b"\x91.", "no generator"),
+        "frozen sets of frozen sets": (b"\x80\x04(\x91" + b"q\x000(h\x00K\x01\x91" * 60 + b".", "no generator"),
         "billion laughs as a variable's name": (with_variable(number(1), laughs), "named arrays"),
         "billion laughs as a class": (
             pytorch(
@@ -398,22 +398,23 @@ def collisions() -> Corpus:
     }
     for name, keys in (("wide", wide), ("near", near), ("real", floats), ("tuple", tuples)):
         expected = "64 bits" if name == "wide" else "no generator"
-        pairs = b"".join(key + b"N" for key in keys)
-        cases[f"colliding {name} keys"] = (b"\x80\x02}(" + pairs + b"u.", expected)
-        cases[f"colliding {name} keys one by one"] = (
-            b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".",
-            expected,
-        )
-        cases[f"colliding {name} members"] = (b"\x80\x04\x8f(" + b"".join(keys) + b"\x90.", expected)
-        cases[f"colliding {name} members, frozen"] = (b"\x80\x04(" + b"".join(keys) + b"\x91.", expected)
-        cases[f"colliding {name} members by name"] = (
-            b"\x80\x02" + call("builtins.set", listed(*keys)) + b".",
-            expected,
-        )
-        cases[f"colliding {name} pairs by name"] = (
-            b"\x80\x02" + call(made, listed(*(key + b"N\x86" for key in keys))) + b".",
-            expected,
-        )
+        pairs, members = b"".join(key + b"N" for key in keys), b"".join(keys)
+        made_of = call(made, listed(*(key + b"N\x86" for key in keys)))
+        cases |= {
+            f"colliding {name} keys": (b"\x80\x02}(" + pairs + b"u.", expected),
+            f"colliding {name} keys one by one": (
+                b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".",
+                expected,
+            ),
+            f"colliding {name} pairs by name": (b"\x80\x02" + made_of + b".", expected),
+            # sets become lists
+            f"colliding {name} members": (b"\x80\x04\x8f(" + members + b"\x90.", "no generator"),
+            f"colliding {name} members, frozen": (b"\x80\x04(" + members + b"\x91.", "no generator"),
+            f"colliding {name} members by name": (
+                b"\x80\x02" + call("builtins.set", listed(*keys)) + b".",
+                "no generator",
+            ),
+        }
     table_of = b"\x80\x02" + named(made) + b"q\x01" + listed(*(text(str(place)) + b"N\x86" for place in range(30_000)))
     again = b"0h\x01h\x02R"
     cases["the same table again and again"] = (table_of + b"\x85q\x020" + b"N" + again * 50_000 + b".", "more steps")

@@ -14,8 +14,8 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.convert import conversion
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.conversion import convert
-from l4f_plugin.convert.published import read_generator
-from l4f_plugin.convert.state_source import StateSource
+from l4f_plugin.convert.layouts import StateSource
+from l4f_plugin.convert.rosinality import read_generator
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Generator, GeneratorConfig
 

@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(chain, "mask_settings", lambda *_: TINY)
     monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
-    monkeypatch.setattr(cut_pictures, "flaw_of", lambda alpha: None)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     bundle = tiny_bundle(title="Plain")
     bundle.alpha = bundle.background = None
     save_bundle(bundle, tmp_path / "models/plain")

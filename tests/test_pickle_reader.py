@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
-from l4f_plugin.convert.pickle_reader import Record, read_pickle
-from l4f_plugin.convert.torch_files import TORCH_VOCABULARY, StoredTensor
+from l4f_plugin.convert.pickles import Record, read_pickle
+from l4f_plugin.convert.stored_tensors import VOCABULARY, StoredTensor
 from l4f_plugin.errors import UserError
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
@@ -96,7 +96,7 @@ def test_the_golden_training_checkpoint_is_read():
 def test_plain_values_survive_every_protocol(protocol):
     value = {"a": [1, -1, 2**40, 1.5, None, True, "ü\n", (1, (2,), ()), {}], 3: collections.OrderedDict(x=1)}
     data = pickle.dumps(value, protocol)
-    assert read_pickle(io.BytesIO(data), len(data), TORCH_VOCABULARY, "it") == value
+    assert read_pickle(io.BytesIO(data), len(data), VOCABULARY, "it") == value
 
 
 # --- hostile files
@@ -193,7 +193,6 @@ HOSTILE = {
     "a later protocol": b"\x80\x09N.",
     "an unhashable key": b"}]Ns.",
     "a nested tuple as key, exponential to hash": b"})" + b"2\x86" * 64 + b"Ns.",
-    "a nested tuple in a set": b"\x8f()" + b"2\x86" * 64 + b"\x90.",
     "control characters in a name": b"cos\x1b[31m\nsys\x07tem\n.",
     "a name of another language": "cosé\nsystem\n.".encode(),
     "a million steps": b"N0" * 500_000 + b".",
@@ -290,7 +289,7 @@ def test_a_compressed_archive_is_refused(tmp_path):
 
 
 def test_an_oversized_description_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("l4f_plugin.convert.torch_files.MAXIMUM_PICKLE_BYTES", 1000)
+    monkeypatch.setattr("l4f_plugin.convert.checkpoint_files.MAXIMUM_PICKLE_BYTES", 1000)
     with pytest.raises(UserError, match="larger description"):
         read(as_archive(b"N" * 2000 + b".", tmp_path / "t.pt"))
 
@@ -392,19 +391,17 @@ def test_random_opcodes_end_in_a_sentence_or_in_values(tmp_path, content):
         assert str(error).isprintable()
 
 
-def test_the_reader_uses_no_unpickler():
+def test_the_reader_finds_nothing_by_itself(tmp_path):
+    """What would import modules or run a file's code is never asked, and nothing outside the vocabulary is found."""
     code = (
-        "import pickle, torch, sys\n"
-        "def never(*a, **k): raise SystemExit('an unpickler was used')\n"
-        "pickle.load = pickle.loads = pickle.Unpickler = pickle._Unpickler = torch.load = never\n"
+        "import builtins, pickle, torch, sys\n"
         "from l4f_plugin.convert.checkpoint_files import open_checkpoint\n"
+        "def never(*a, **k): raise SystemExit('something was looked up')\n"
+        "pickle.load = pickle.loads = torch.load = builtins.__import__ = never\n"
+        "sys.addaudithook(lambda event, _: never() if event in ('pickle.find_class', 'import', 'exec') else None)\n"
         "with open_checkpoint(sys.argv[1]) as root: print(sorted(root))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    output = subprocess.run(
-        [sys.executable, "-c", code, str(GOLDENS / "l4f_256_alpha_training.pt")],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    command = [sys.executable, "-c", code, str(GOLDENS / "l4f_256_alpha_training.pt")]
+    output = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert "bg_extractor" in output.stdout, output.stderr

@@ -194,7 +194,7 @@ def project(args: argparse.Namespace) -> Answer:
 
 
 def _project(pipeline: Labels4FreePipeline, picture, folder: Path, stem: str, args: argparse.Namespace) -> dict:
-    from ..frames import first_frame_only
+    from ..images import first_frame_only
     from ..own_files import left_alone
     from ..projection import project
     from ..subject import write_parts

@@ -1,4 +1,4 @@
-"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickle_reader`."""
+"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickles`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from ..bundles.files import check_replaceable
 from ..bundles.model_card import write_model_card
 from ..errors import UserError, printable
 from ..networks import AlphaNetwork, Discriminator, Generator
-from .assembly import PublishedNetworks
 from .checkpoint_files import open_checkpoint
+from .layouts import PublishedNetworks, StateSource
 from .nvidia_pytorch import is_pytorch, read_pytorch
 from .nvidia_tensorflow import is_tensorflow, read_tensorflow
-from .published import read_alpha, read_discriminator, read_generator
-from .state_source import StateSource
-from .torch_files import StoredTensor
+from .rosinality import read_alpha, read_discriminator, read_generator
+from .stored_tensors import StoredTensor
 
 LATENT_SAMPLES = 100_000
 LATENT_SEED = 0

@@ -26,8 +26,7 @@ from ..bundles.files import open_plain, unreadable, write_atomically
 from ..bundles.tensor_files import open_tensors, save_tensors
 from ..errors import UserError, printable
 from .checkpoint_files import open_checkpoint
-from .numpy_arrays import StoredArray
-from .torch_files import StoredTensor
+from .stored_tensors import StoredTensor
 
 TENSOR = "w_plus"
 MAXIMUM_BYTES = 4 << 20
@@ -172,7 +171,7 @@ def _of_checkpoint(root: Any, label: str) -> _Stored:
             raise UserError(f"{label} holds codes of {len(pictures)} pictures ({named}); save one of them alone.")
         codes = _codes_in(root[pictures[0]] if pictures else root)
         found = codes[_chosen(list(codes), label)] if codes else None
-    if not isinstance(found, (StoredTensor, StoredArray)):
+    if not isinstance(found, StoredTensor):
         raise UserError(
             f"{label} holds no W+ codes; choose what a projector saved, or save codes with "
             "`l4f generate --save-w-plus`."
@@ -188,7 +187,7 @@ def _of_checkpoint(root: Any, label: str) -> _Stored:
 
 def _codes_in(entries: Mapping[Any, Any]) -> dict[str, Any]:
     """What may be codes in the dictionary of one picture, where nothing is known but the names."""
-    return {name: entries[name] for name in _NAMES if isinstance(entries.get(name), (StoredTensor, StoredArray))}
+    return {name: entries[name] for name in _NAMES if isinstance(entries.get(name), StoredTensor)}
 
 
 def _chosen(names: list[str], label: str) -> str:

@@ -15,7 +15,7 @@ from ..bundles.bundle import Bundle
 from ..drawing import crop_of
 from ..errors import Cancelled
 from ..networks import AlphaNetwork
-from .cut_pictures import flaw_of
+from .cut_pictures import flaws_of
 from .grids import mask_grid
 
 MEASURED = 120  # pictures
@@ -89,7 +89,7 @@ def measure_masks(
         scores.append(_iou(*found[1:]) if two_seeds else _decision(found[0]))
     alpha, score = torch.cat(masks), torch.cat(scores)
     areas = alpha.mean(dim=(1, 2, 3))
-    flaws = [flaw_of(one[0].numpy()) for one in alpha]
+    flaws = flaws_of(one[0].numpy() for one in alpha)
     quality = MaskQuality(
         count,
         areas.mean().item(),

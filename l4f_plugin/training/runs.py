@@ -18,9 +18,8 @@ from ..drawing import crop_of
 from ..errors import Cancelled, UserError
 from ..jobs import Progress
 from ..networks import Discriminator, Generator, Student
-from ..photos import coarse_alpha
+from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
 from ..pipeline import Labels4FreePipeline
-from ..recognition import doubt_of, likeness_of, verdict_of
 from .alpha_training import AlphaTrainer
 from .cut_pictures import CutPictures, drawn_pictures
 from .distance import PICTURES, RandomFeatureDistance
