@@ -99,5 +99,7 @@ def test_what_is_measured_without_truth():
     assert (quality.softness, quality.dropped, quality.agreement) == (0.0, 0.0, 0.25)
     soft = dataclasses.replace(bundle, alpha=Fixed(16, 0.9))
     quality, sheet = measure_masks(soft, torch.device("cpu"), count=6)
-    assert quality.softness == pytest.approx(0.1) and quality.dropped == 1.0 and quality.agreement is None
+    assert quality.softness == pytest.approx(0.1) and quality.agreement is None
     assert sheet.size == (9 * 32, 2 * 32)
+    empty = dataclasses.replace(bundle, alpha=Fixed(0))
+    assert measure_masks(empty, torch.device("cpu"), count=2)[0].dropped == 1.0
