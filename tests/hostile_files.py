@@ -419,7 +419,7 @@ def collisions() -> Corpus:
     again = b"0h\x01h\x02R"
     cases["the same table again and again"] = (table_of + b"\x85q\x020" + b"N" + again * 50_000 + b".", "more steps")
     encoded = named("_codecs.encode") + b"q\x01" + pack(text("x" * 1_000_000), text("latin1")) + b"q\x020N"
-    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more work")
+    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more steps")
     return cases
 
 
