@@ -23,8 +23,8 @@ from pathlib import Path
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.errors import Cancelled
+from l4f_plugin.evaluation.class_evaluation import draw, evaluate_alpha
 from l4f_plugin.evaluation.judge import Judge, JudgeSettings, load_or_train_judge
-from l4f_plugin.evaluation.object_class import draw, evaluate_alpha
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
 from l4f_plugin.training.runs import BUNDLE_FOLDER, train_alpha

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Background, EdgeOptions
 from .bundles.likeness import stranger
 from .errors import UserError
-from .frames import first_frame_only, frames, timing_of
-from .images import read_infotext
+from .images import first_frame_only, frames, read_infotext, timing_of
 from .jobs import CancelToken, Progress
-from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
 from .picture_files import PictureFile, PictureSet, named_pictures
+from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
 from .subject import ENDINGS, placed_fields, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
@@ -75,13 +74,20 @@ def segment_photos(
     edge, token, taken = edge or EdgeOptions(), cancel or CancelToken(), set()
     kinds = ["mask", "cutout"] + ([] if background is None else ["composite"])
     endings = [ENDINGS[kind] for kind in kinds]
+    wanted = background or Background.parse("transparent")
     for number, source in enumerate(sources):
         token.check()
         picture = source if isinstance(source, PictureFile) else PictureFile.of(Path(source))
         stem = free_stem(folder, picture.stem, endings, taken)
-        files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in kinds}
         note = left_alone(folder, picture.stem, endings, stem)
-        yield _segment_one(pipeline, picture, files, stem, background, edge, again, token, [note] if note else [])
+        files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in kinds}
+        try:
+            result = _segment_one(pipeline, picture, files, wanted, edge, again, token)
+        except UserError as error:
+            if pipeline.bundle.student is None:
+                raise
+            result = PhotoResult(picture.path, problem=str(error), name=picture.name)
+        yield replace(result, notes=(note, *result.notes)) if note and result.files else result
         if progress:
             progress(number + 1, len(sources), f"{number + 1} of {len(sources)} photographs")
 
@@ -106,47 +112,38 @@ def _segment_one(
     pipeline: Labels4FreePipeline,
     picture: PictureFile,
     files: dict[str, Path],
-    stem: str,
-    background: Background | None,
+    wanted: Background,
     edge: EdgeOptions,
     again: bool,
     token: CancelToken,
-    notes: list[str],
 ) -> PhotoResult:
     from .photos import origin_of
 
-    wanted = background or Background.parse("transparent")
-    try:
-        source = picture.source()
-        origin, name, fields = (origin_of(source, pipeline.config), pipeline.config.name, placed_fields(wanted, edge))
-        timing = timing_of(source)
-        if timing is None and (note := first_frame_only(source, picture.name)):
-            notes.append(note)
-        written = None if again else _written(files)
-        if written is not None and written[0] == origin.infotext(name, **fields):
-            notes += filter(None, [stranger(pipeline.config.title, written[1])])
-            return PhotoResult(picture.path, files, None, True, picture.name, tuple(notes), written[1])
-        placed, confidences = [], []
-        for frame in [source] if timing is None else frames(source, len(timing.durations)):
-            photo = pipeline.segment_photo(frame, cancel=token)
-            confidences.append(photo.confidence)
-            placed.append(pipeline.swap(photo, wanted, cancel=token, **vars(edge)))
-    except UserError as error:
-        if pipeline.bundle.student is None:
-            raise
-        return PhotoResult(picture.path, problem=str(error), name=picture.name)
-    confidence = min(confidences) if None not in confidences else None
-    text = origin.infotext(name, **fields, **({} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}))
-    frames_of = {
-        "mask": [one.alpha for one in placed],
-        "cutout": [one.cutout for one in placed],
-        "composite": [one.composite for one in placed],
-    }
-    parts = {kind: frames_of[kind] if timing else frames_of[kind][0] for kind in files}
-    write_parts(files["mask"].parent, stem, parts, text, timing)
-    if note := stranger(pipeline.config.title, confidence):
-        notes.append(note)
-    return PhotoResult(picture.path, files, None, False, picture.name, tuple(notes), confidence)
+    name, source = pipeline.config.name, picture.source()
+    origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge), timing_of(source)
+    notes = [None if timing else first_frame_only(source, picture.name)]
+    written = None if again else _written(files)
+    kept = written is not None and written[0] == origin.infotext(name, **fields)
+    if kept:
+        confidence = written[1]
+    else:
+        placed = [
+            pipeline.swap(pipeline.segment_photo(frame, cancel=token), wanted, cancel=token, **vars(edge))
+            for frame in ([source] if timing is None else frames(source, len(timing.durations)))
+        ]
+        confidences = [one.subject.confidence for one in placed]
+        confidence = min(confidences) if None not in confidences else None
+        told = {} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}
+        pictures = {
+            "mask": [one.alpha for one in placed],
+            "cutout": [one.cutout for one in placed],
+            "composite": [one.composite for one in placed],
+        }
+        parts = {kind: pictures[kind] if timing else pictures[kind][0] for kind in files}
+        folder, stem = files["mask"].parent, files["mask"].name.removesuffix(ENDINGS["mask"])
+        write_parts(folder, stem, parts, origin.infotext(name, **fields, **told), timing)
+    notes.append(stranger(pipeline.config.title, confidence))
+    return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), confidence)
 
 
 def _written(files: dict[str, Path]) -> tuple[str, float | None] | None:

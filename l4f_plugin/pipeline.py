@@ -15,7 +15,7 @@ from PIL import Image
 from .arguments import LARGEST_BATCH, Background, EdgeOptions, Style, check_integer, check_seed, check_seeds
 from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
 from .bundles.config import ObjectClass
-from .drawing import crop_of, style_codes, synthesise
+from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
 from .images import Source
@@ -23,7 +23,6 @@ from .jobs import CancelToken, Progress
 from .networks import Discriminator
 from .photos import find_subject
 from .provenance import Recipe, WPlus, recipe_of, refuse_photograph, required_recipe
-from .random_inputs import RandomInputs, stacked_noise
 from .runtime import choose_device, choose_dtype, free_memory, out_of_memory_in_words
 from .subject import Subject, SwapResult, place
 
@@ -137,9 +136,7 @@ class Labels4FreePipeline(HubMixin):
         for start in range(0, len(seeds), batch_size):
             batch = seeds[start : start + batch_size]
             samples, backgrounds = self._draw(batch, batch if with_background else [], style, cancel)
-            for sample, background in zip(
-                samples, backgrounds if with_background else [None] * len(batch), strict=True
-            ):
+            for sample, background in zip(samples, backgrounds, strict=False):
                 sample.background = background
             if progress:
                 done = start + len(batch)
@@ -218,7 +215,11 @@ class Labels4FreePipeline(HubMixin):
         else:
             style = (truncation_psi, truncation_cutoff, noise_mode)
             if isinstance(subject, Recipe):
-                self._check_class(subject)
+                if subject.class_name != self.config.name:
+                    raise UserError(
+                        f"This picture is of the class {subject.class_name}, not {self.config.name}; "
+                        f"choose {subject.class_name}."
+                    )
                 style, subject = vars(subject.style).values(), subject.seed
             [sample], _ = self._draw([check_seed(subject)], [], self._style(*style), cancel)
         sample.required_alpha()
@@ -256,11 +257,6 @@ class Labels4FreePipeline(HubMixin):
             bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
         return bundle.discriminator
 
-    def _check_class(self, recipe: Recipe) -> None:
-        drawn, name = recipe.class_name, self.config.name
-        if drawn != name:
-            raise UserError(f"This picture is of the class {drawn}, not {name}; choose {drawn}.")
-
     @torch.inference_mode()
     def _draw(
         self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
@@ -272,14 +268,14 @@ class Labels4FreePipeline(HubMixin):
             drawn = {seed: RandomInputs.of(seed, config, style.noise_mode) for seed in seeds}
             split = [drawn[seed] for seed in subjects], [drawn[seed] for seed in backgrounds]
             w_plus = style_codes(self.bundle, *split, style, self.device)
-            noise = style.noise_mode
-            if noise == "random":
-                noise = stacked_noise([drawn[seed] for seed in seeds], self.device)
+            noise = noise_of([drawn[seed] for seed in seeds], style.noise_mode, self.device)
             pictures, alphas = synthesise(self.bundle, w_plus, noise, len(subjects), self.dtype, cancel)
             codes = w_plus[: len(subjects)].float().cpu().numpy()
-        samples = []
-        for seed, picture, alpha, code in zip(subjects, pictures, alphas, codes, strict=False):
-            samples.append(self._sample(seed, picture, alpha, style, code))
+        random = style.noise_mode == "random"
+        samples = [
+            Subject(picture, alpha, self.config.name, seed, style, WPlus(code, seed if random else None))
+            for seed, picture, alpha, code in zip(subjects, pictures, alphas, codes, strict=False)
+        ]
         return samples, list(pictures[len(subjects) :])
 
     @torch.inference_mode()
@@ -296,19 +292,11 @@ class Labels4FreePipeline(HubMixin):
             )
         style = Style(1.0, None, "stored" if codes.noise_seed is None else "random")
         with self._ready(cancel):
-            noise = style.noise_mode
-            if codes.noise_seed is not None:
-                noise = stacked_noise([RandomInputs.of(codes.noise_seed, config, "random")], self.device)
+            inputs = RandomInputs.of(codes.noise_seed or 0, config, style.noise_mode)
+            noise = noise_of([inputs], style.noise_mode, self.device)
             w_plus = torch.from_numpy(codes.codes.copy())[None].to(self.device)
             [picture], [alpha] = synthesise(self.bundle, w_plus, noise, 1, self.dtype, cancel)
-        return self._sample(None, picture, alpha, style, codes)
-
-    def _sample(
-        self, seed: int | None, picture: np.ndarray, alpha: np.ndarray | None, style: Style, codes: np.ndarray | WPlus
-    ) -> Subject:
-        if isinstance(codes, np.ndarray):
-            codes = WPlus(codes, seed if style.noise_mode == "random" else None)
-        return Subject(picture, alpha, self.config.name, seed, style, codes)
+        return Subject(picture, alpha, self.config.name, None, style, codes)
 
     @contextmanager
     def _ready(self, cancel: CancelToken) -> Iterator[None]:

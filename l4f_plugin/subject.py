@@ -14,10 +14,8 @@ from . import compositing, matting
 from .animations import write_animation
 from .arguments import Background, EdgeOptions, Style
 from .errors import UserError
-from .frames import Timing
-from .images import cover_fit, write_png
-from .own_files import own_infotext
-from .provenance import WPlus
+from .images import Timing, cover_fit, write_png
+from .provenance import WPlus, own_infotext
 
 ENDINGS = {
     "picture": ".png",

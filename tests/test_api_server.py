@@ -32,7 +32,7 @@ def models(tiny_bundle_folder):
 def served(models, tmp_path_factory):
     with page_served(tmp_path_factory.mktemp("out")) as server:
         yield server
-        assert not server.engine.is_busy()
+        assert not server.service.is_busy()
 
 
 @pytest.fixture
@@ -133,15 +133,15 @@ def test_an_open_page_with_a_login_has_no_open_api(models, tmp_path):
 def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, monkeypatch):
     """Seven requests, seven clicks and six calls of the page's own endpoints, in turn."""
     order, answers, loaded, threads = [], {}, [], []
-    segment, load = Labels4FreePipeline.segment, served.engine._cache._load
+    segment, load = Labels4FreePipeline.segment, served.service._cache._load
 
     def observed(self, subject, **options):
         order.append(subject)
         return segment(self, subject, **options)
 
     monkeypatch.setattr(Labels4FreePipeline, "segment", observed)
-    monkeypatch.setattr(served.engine._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
-    served.engine.unload()
+    monkeypatch.setattr(served.service._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
+    served.service.unload()
     base, program = served.address.rstrip("/") + V1, Client(served.address, verbose=False)
     panel = served.page.segment
 
@@ -159,7 +159,7 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
             told = json.loads(Path(told).read_text("utf-8"))
         return told["mask_area"]
 
-    with served.engine._cache.turn():  # so that all of them wait
+    with served.service._cache.turn():  # so that all of them wait
         for seed in range(20):
             ask = (by_request, by_click, by_client)[seed % 3]
             threads.append(threading.Thread(target=lambda s=seed, a=ask: answers.update({s: a(s)})))
@@ -179,7 +179,7 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
 
 
 def test_who_hangs_up_while_waiting_leaves_the_queue(served):
-    with served.engine._cache.turn():
+    with served.service._cache.turn():
         waiting = [connection(served, name, {"seed": 1}) for name in ("swap", "segment")]
         waiting.append(connection(served, "generate", {"seeds": "0-63"}))
         wait_until(lambda: len(jobs.QUEUE) == 4)
@@ -199,7 +199,7 @@ def test_who_hangs_up_in_the_middle_of_a_job_makes_room(served, hanging):
     answer = follower.getresponse()
     assert answer.status == 200 and json.loads(answer.read())["seed"] == 5
     follower.close()
-    wait_until(lambda: not served.engine.is_busy())
+    wait_until(lambda: not served.service.is_busy())
 
 
 def test_a_request_that_hung_up_does_not_go_on_drawing(served, monkeypatch):
@@ -220,5 +220,5 @@ def test_a_request_that_hung_up_does_not_go_on_drawing(served, monkeypatch):
     running = connection(served, "generate", {"seeds": "0-63"})
     assert drawing.wait(60)
     running.close()
-    wait_until(lambda: not served.engine.is_busy())
+    wait_until(lambda: not served.service.is_busy())
     assert ended == ["between convolutions"]

@@ -12,12 +12,12 @@ import pytest
 from pages import run, status_of
 from PIL import Image
 
+from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
 from l4f_ui import app, compat
-from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.export_panel import ExportPanel, ExportVisit, settings_of
 from l4f_ui.outputs import Outputs
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service, Settings
 
 USUAL = dict(
     count=12,
@@ -28,7 +28,7 @@ USUAL = dict(
     split="0.5,0.5,0",
     first="0",
     curate=False,
-    bounds=(0.02, 0.85, 0.2, 0.9),
+    bounds=(0, 1, 0.3, 0),
 )
 
 
@@ -44,15 +44,14 @@ def site(tiny_bundle_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
     notices: list[str] = []
     monkeypatch.setattr(gr, "Warning", notices.append)
-    engine = Engine(lambda: EngineSettings(device="cpu"))
-    workspace = Workspace(engine, Outputs(tmp_path / "out"), manages_classes=True)
+    service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), manages_classes=True)
     with compat.blocks("page", ""):
-        panel = ExportPanel(workspace)
+        panel = ExportPanel(service)
     yield SimpleNamespace(
-        panel=panel, workspace=workspace, visit=ExportVisit(), notices=notices, sets=tmp_path / "out" / "sets"
+        panel=panel, service=service, visit=ExportVisit(), notices=notices, sets=tmp_path / "out" / "sets"
     )
-    workspace.library.close()
-    workspace.outputs.forget_previews()
+    service.class_jobs.close()
+    service.outputs.forget_previews()
 
 
 def press(site, button: str, *given: object) -> dict:
@@ -93,7 +92,7 @@ def test_a_set_is_made_and_its_card_is_shown(site):
 
 def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, monkeypatch):
     held, go = threading.Event(), threading.Event()
-    drawing, drawn = site.workspace.engine.drawing, 0
+    drawing, drawn = site.service.drawing, 0
 
     def slow(*arguments):
         nonlocal drawn
@@ -103,7 +102,7 @@ def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, mon
             go.wait(20)
         return drawing(*arguments)
 
-    monkeypatch.setattr(site.workspace.engine, "drawing", slow)
+    monkeypatch.setattr(site.service, "drawing", slow)
     started = press(site, "start", "tiny", *values(count=150))
     assert held.wait(20) and started[site.panel.run]["interactive"] is False
     again = press(site, "start", "tiny", *values(count=150))
@@ -160,7 +159,7 @@ def test_refusals_are_shown_and_leave_nothing(site):
 def test_settings_are_what_was_asked_for():
     settings = settings_of(*values(count=1000.0, size=64.0, backgrounds=["colours", "seeds"], curate=True))
     assert (settings.count, settings.size, settings.backgrounds) == (1000, 64, ("seeds", "colours"))
-    assert settings.curation.min_area == 0.02 and settings.split == (0.5, 0.5, 0.0)
+    assert settings.curation == Curation(max_uncertainty=0.3) and settings.split == (0.5, 0.5, 0.0)
 
 
 def test_pages_that_others_reach_make_no_sets(page):
@@ -193,5 +192,5 @@ def test_motion_that_cannot_be_is_said(page):
 
 def test_the_page_has_the_panel(site):
     with compat.blocks("page", ""):
-        parts = app.Page(site.workspace)
+        parts = app.Page(site.service)
     assert parts.export.allowed and parts.export.watched

@@ -9,7 +9,7 @@ import pytest
 from host_pages import answer, host, started  # noqa: F401, fixtures
 from PIL import Image
 
-from l4f_ui.hosts.workspace import workspace
+from l4f_ui.hosts.host_service import service
 from l4f_ui.outputs import SavedSample
 
 
@@ -21,7 +21,7 @@ def saved(host, mode="RGBA", infotext=None) -> dict[str, Path]:  # noqa: F811
     cutout = picture.convert("RGBA")
     cutout.putalpha(alpha)
     parts = {"picture": cutout if mode == "RGBA" else picture, "mask": alpha, "cutout": cutout}
-    return workspace().outputs.preview("result", parts, infotext or "")
+    return service().outputs.preview("result", parts, infotext or "")
 
 
 def result(files: dict[str, Path]) -> list[SavedSample]:

@@ -33,10 +33,10 @@ def page(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     made = Page(tmp_path)
-    made.library.learning.wants_estimate = lambda entry: False
+    made.class_jobs.wants_estimate = lambda entry: False
     yield made
-    made.library.close()
-    made.workspace.outputs.forget_previews()
+    made.class_jobs.close()
+    made.service.outputs.forget_previews()
 
 
 @pytest.fixture
@@ -101,19 +101,19 @@ def test_nvidias_pickle(page, tmp_path, in_this_process):
     path = nvidia_files.write(nvidia_files.pytorch_root(bundle.generator, bundle.discriminator), tmp_path / "x.pkl")
     _, told = bring(page, upload(tmp_path, "network.pkl", path), name="things")
     assert told == "Things is ready to draw." and load_bundle(tmp_path / "models/things").alpha is None
-    batches = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))
+    batches = list(page.service.generate("things", [1], 0.7, page.service.new_token()))
     assert batches[-1][0].alpha is None
 
 
 def test_masks_alone_complete_the_class_that_is_picked(page, tmp_path, in_this_process):
     bring(page, upload(tmp_path, "faces.pt", GENERATOR))
-    list(page.engine.generate("faces", [1], 0.7, page.engine.new_token()))
+    list(page.service.generate("faces", [1], 0.7, page.service.new_token()))
     page.pick("faces")
     _, told = bring(page, None, upload(tmp_path, "alpha.pt", ALPHA), licence=None)
     assert told == "Faces is ready to draw." and row(page, "faces")["Masks"] == "yes"
     config = read_config(tmp_path / "models/faces")
     assert config.alpha_origin == "imported" and config.alpha_threshold == 0.9
-    [sample] = list(page.engine.generate("faces", [1], 0.7, page.engine.new_token()))[-1]
+    [sample] = list(page.service.generate("faces", [1], 0.7, page.service.new_token()))[-1]
     assert sample.alpha is not None
 
 

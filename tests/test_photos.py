@@ -192,12 +192,11 @@ def test_strips_leave_no_trace(monkeypatch):
     alpha = disc(90, 530, softness=20.0)
     coarse = np.asarray(Image.fromarray(alpha).resize((9, 53), Image.Resampling.BOX))
 
+    monkeypatch.setattr(matting, "EXACT_SIDE", 64)
+
     def made() -> list[np.ndarray]:
-        return [
-            matting.refine(picture, coarse),
-            matting.clean_colours(picture, alpha),
-            matting.blend(picture, other, alpha),
-        ]
+        cleaned = matting.clean_colours(picture, alpha)
+        return [matting.refine(picture, coarse), cleaned, matting.blend(picture, other, alpha)]
 
     whole = made()
     for rows in (1, 97, 529):
@@ -249,13 +248,11 @@ def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
             assert batch.min() >= 0 and 0.4 < batch.max() <= 1
             return batch[:, :1] * self.weight + torch.linspace(-3, 3, batch.shape[3])
 
-    for (width, height), shape in [
-        ((64, 96), (48, 32)),
-        ((16, 16), (32, 32)),
-        ((400, 20), (6, 128)),
-        ((2, 4000), (128, 1)),
-        ((4000, 2), (1, 128)),
-    ]:
+    sizes, shapes = (
+        [(64, 96), (16, 16), (400, 20), (2, 4000), (4000, 2)],
+        [(48, 32), (32, 32), (6, 128), (128, 1), (1, 128)],
+    )
+    for (width, height), shape in zip(sizes, shapes, strict=True):
         picture = np.zeros((height, width, 3), np.uint8)
         picture[:, width // 2 :] = 255
         coarse = coarse_alpha(Ramp(), picture, torch.device("cpu"))
@@ -339,17 +336,8 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
     green, seen = Background.parse("#00ff00"), []
 
     def segment(**options):
-        return list(
-            photo_batch.segment_photos(
-                pipeline,
-                sources,
-                out,
-                green,
-                EdgeOptions(feather=1.0),
-                progress=lambda *step: seen.append(step),
-                **options,
-            )
-        )
+        options["progress"] = lambda *step: seen.append(step)
+        return list(photo_batch.segment_photos(pipeline, sources, out, green, EdgeOptions(feather=1.0), **options))
 
     first = segment()
     assert [len(result.files) for result in first] == [3, 3, 3, 0] and "broken.png is" in first[3].problem

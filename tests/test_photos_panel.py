@@ -82,7 +82,7 @@ def test_segment_takes_a_photograph_for_its_picture(photographed):
 
 
 def test_programs_may_send_a_photograph(photographed):
-    engine, content = photographed.engine, Path(photographed.photographs[0]).read_bytes()
+    engine, content = photographed.service, Path(photographed.photographs[0]).read_bytes()
     result = Operations(engine).segment("red", None, None, engine.new_token(), picture=content)
     assert result.details["seed"] is None and 0.2 < result.details["mask_area"] < 0.3
     assert result.images["cutout"]().mode == "RGBA" and "Photo: " in result.infotext

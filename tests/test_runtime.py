@@ -89,11 +89,8 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
 
 def test_precisions():
     cuda, mps = torch.device("cuda"), torch.device("mps")
-    assert [runtime.choose_dtype(device) for device in (CPU, mps, cuda)] == [
-        torch.float32,
-        torch.float32,
-        torch.float16,
-    ]
+    expected = [torch.float32, torch.float32, torch.float16]
+    assert [runtime.choose_dtype(device) for device in (CPU, mps, cuda)] == expected
     assert runtime.choose_dtype(CPU, "bfloat16") == torch.bfloat16
     assert runtime.choose_dtype(CPU, torch.float32) == torch.float32
     assert runtime.choose_dtype(mps, "auto") == torch.float32

@@ -31,7 +31,7 @@ from PIL import Image
 from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import write_png
-from l4f_plugin.own_files import sheet_text
+from l4f_plugin.provenance import sheet_text
 from tools.backgrounds import draw_background, load_photographs, read_list
 
 RESOLUTION = 128

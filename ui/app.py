@@ -15,9 +15,9 @@ from .models_panel import ModelsPanel
 from .outputs import SavedSample
 from .photos_panel import PhotosPanel
 from .segment_panel import SegmentPanel
+from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
-from .workspace import Workspace
 
 
 def style() -> str:
@@ -31,23 +31,23 @@ class Page:
     `endpoint_prefix` goes before the names under which programs call it, where it is not alone.
     """
 
-    def __init__(self, workspace: Workspace, endpoint_prefix: str = ""):
+    def __init__(self, service: Service, endpoint_prefix: str = ""):
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
-            self.header = Header(workspace)
+            self.header = Header(service)
             with compat.tabs(elem_id="l4f_tabs") as self.tabs:
                 with gr.Tab(text("generate.tab"), id="generate", elem_id="l4f_tab_generate") as generate_tab:
-                    self.generate = GeneratePanel(workspace)
+                    self.generate = GeneratePanel(service)
                 with gr.Tab(text("swap.tab"), id="swap", elem_id="l4f_tab_swap") as swap_tab:
-                    self.swap = SwapPanel(workspace)
+                    self.swap = SwapPanel(service)
                 with gr.Tab(text("segment.tab"), id="segment", elem_id="l4f_tab_segment") as segment_tab:
-                    self.segment = SegmentPanel(workspace)
+                    self.segment = SegmentPanel(service)
                 with gr.Tab(text("photos.tab"), id="photos", elem_id="l4f_tab_photos") as photos_tab:
-                    self.photos = PhotosPanel(workspace)
+                    self.photos = PhotosPanel(service)
                 with gr.Tab(text("export.tab"), id="export", elem_id="l4f_tab_export") as export_tab:
-                    self.export = ExportPanel(workspace)
+                    self.export = ExportPanel(service)
                 with gr.Tab(text("models.tab"), id="models", elem_id="l4f_tab_models") as models_tab:
-                    self.models = ModelsPanel(workspace)
-            self.endpoints = Endpoints(workspace, endpoint_prefix)
+                    self.models = ModelsPanel(service)
+            self.endpoints = Endpoints(service, endpoint_prefix)
         generate = self.generate
         brought = self.swap.open_with(generate.to_swap.click, generate.results, generate.picked, self.tabs, "swap")
         opened = self.swap.open_on(swap_tab.select)
@@ -85,10 +85,10 @@ def _class_shown(samples: list[SavedSample]) -> str | None:
     return samples[0].class_name if samples else None
 
 
-def build(workspace: Workspace) -> gr.Blocks:
+def build(service: Service) -> gr.Blocks:
     """The stand-alone page, not yet served."""
     with compat.blocks(text("app.title"), style()) as page:
-        parts = Page(workspace)
+        parts = Page(service)
         compat.on(page.load, parts.header.refresh, [], parts.header.outputs, queue=False)
         panels = (parts.generate, parts.swap, parts.segment, parts.photos, parts.export)
         for choice in (panel.choice for panel in panels):

@@ -23,16 +23,16 @@ from . import compat, seeds
 from .controls import named, unsaved
 from .operations import Operations, Result, file_bytes
 from .problems import in_words
+from .service import Service
 from .texts import text
-from .workspace import Workspace
 
 
 class Endpoints:
     """Builds invisible components inside the current Blocks. `prefix` keeps the names apart from those of a host."""
 
-    def __init__(self, workspace: Workspace, prefix: str = ""):
-        self._workspace = workspace
-        self._operations = Operations(workspace.engine)
+    def __init__(self, service: Service, prefix: str = ""):
+        self._service = service
+        self._operations = Operations(service)
         with gr.Column(visible=False):
             endpoints = [
                 (self.classes, [], [_json("classes")]),
@@ -118,7 +118,7 @@ class Endpoints:
 
     def _write(self, result: Result, *kinds: str, before: str = "") -> list[str]:
         parts = {kind: result.images[kind] for kind in kinds}
-        files = self._workspace.outputs.preview(before + result.stem, parts, result.infotext)
+        files = self._service.outputs.preview(before + result.stem, parts, result.infotext)
         return [str(path) for path in files.values()]
 
 

@@ -23,15 +23,16 @@ from .motion_form import MotionForm
 from .restore_choice import LARGEST_PSI_SHOWN
 from .run_buttons import complain, in_thread
 from .seeds import wanted_seed
+from .service import Service
 from .texts import text
 from .words import pathless
-from .workspace import Workspace
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running exports."""
 BACKGROUNDS = ("own", "seeds", "colours")
 """Kinds that a page may put behind subjects: folders of pictures are for the command line."""
-USUAL = Curation()
+CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_piece": 0}
+"""Ends of the sliders, where a limit is what is usual in the class."""
 
 
 @dataclass
@@ -45,22 +46,22 @@ class ExportVisit:
 class ExportPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    Handlers return `{component: update}`. Without `workspace.manages_classes` no sets are made: they fill the disk of
+    Handlers return `{component: update}`. Without `service.manages_classes` no sets are made: they fill the disk of
     whoever runs the page. `watched` are the events after which other parts of the page may look at the engine anew.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace, self.exports = workspace, Exports(workspace)
-        self.allowed = workspace.manages_classes
+    def __init__(self, service: Service):
+        self._service, self.exports = service, Exports(service)
+        self.allowed = service.manages_classes
         self.visit = gr.State(ExportVisit())
         with gr.Row(elem_classes="l4f-panel"):
             with gr.Column(scale=4, min_width=300, elem_classes="l4f-controls"):
-                self.choice = ClassChoice(workspace.engine, "export")
+                self.choice = ClassChoice(service, "export")
                 if self.allowed:
                     self._build_controls()
                 else:
                     gr.Markdown(text("export.read_only"), elem_classes="l4f-note")
-                self.motion = MotionForm(workspace, self.choice)
+                self.motion = MotionForm(service, self.choice)
             with gr.Column(scale=7, min_width=300, elem_classes="l4f-stage"):
                 self.motion.build_stage()
                 if self.allowed:
@@ -86,8 +87,7 @@ class ExportPanel:
         with gr.Accordion(text("export.curation"), open=False, elem_id="l4f_export_curation"):
             self.curate = gr.Checkbox(True, **named("export.curate"))
             self.bounds = [
-                gr.Slider(0, 1, getattr(USUAL, name), step=0.01, **named(f"export.{name}"))
-                for name in ("min_area", "max_area", "max_uncertainty", "min_largest_piece")
+                gr.Slider(0, 1, end, step=0.01, **named(f"export.{name}")) for name, end in CLASS_OWN.items()
             ]
         with gr.Row(elem_classes="l4f-run-row"):
             self.run = button("export.run", variant="primary", scale=3)
@@ -167,7 +167,7 @@ class ExportPanel:
 
     def start(self, name: str | None, *wanted: Any) -> object:
         """Begins the set, or goes on with it where the same was begun before."""
-        return self.exports.start(self._workspace.engine.entry(name).name, settings_of(*wanted))
+        return self.exports.start(self._service.entry(name).name, settings_of(*wanted))
 
     def start_again(self, folder_name: str | None) -> object:
         """Goes on with a set that is not whole."""
@@ -175,12 +175,11 @@ class ExportPanel:
 
     def estimate(self, name: str | None, *wanted: Any) -> Iterator[dict]:
         """Measures on a few pictures how long the set takes."""
-        engine = self._workspace.engine
 
         def work(post: Callable[[dict], None]) -> Iterator[dict]:
             settings = settings_of(*wanted)
             yield {self.activity: status.running(text("export.measuring"))}
-            words = self.exports.estimate(engine.entry(name).name, settings, engine.new_token())
+            words = self.exports.estimate(self._service.entry(name).name, settings, self._service.new_token())
             yield {self.activity: status.finished(words)}
 
         try:
@@ -225,6 +224,7 @@ def settings_of(
         raise UserError(text("export.no_backgrounds"))
     if size:
         check_integer(text("export.size"), _whole(size), SMALLEST_SIDE, 1 << 14)
+    chosen = {name: value for (name, end), value in zip(CLASS_OWN.items(), bounds, strict=True) if value != end}
     return ExportSettings(
         count=_whole(count),
         format=format_name,
@@ -233,7 +233,7 @@ def settings_of(
         first_seed=wanted_seed(first),
         split=shares(split),
         backgrounds=tuple(kind for kind in BACKGROUNDS if kind in backgrounds),
-        curation=Curation(*bounds) if curate else None,
+        curation=Curation(**chosen) if curate else None,
         shard_size=SHARD,
     )
 

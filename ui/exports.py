@@ -24,7 +24,7 @@ from .words import duration, size
 if TYPE_CHECKING:
     from l4f_plugin.jobs import CancelToken, Job
 
-    from .workspace import Workspace
+    from .service import Service
 
 KIND = "export"
 SHARD = 100
@@ -39,8 +39,8 @@ _LONGEST_CARD = 1 << 16
 class Exports:
     """The labelled sets of a page. Sets lie in folders of their own below the output folder."""
 
-    def __init__(self, workspace: Workspace):
-        self._workspace, self._tasks = workspace, workspace.library.tasks
+    def __init__(self, service: Service):
+        self._service, self._tasks = service, service.class_jobs.jobs
 
     def folder_of(self, name: str, settings: ExportSettings) -> Path:
         """Where that set goes: another choice, another folder."""
@@ -65,18 +65,18 @@ class Exports:
         return self._start(plan.source.name, plan.settings, self._place() / folder_name)
 
     def _start(self, name: str, settings: ExportSettings, folder: Path) -> Job:
-        engine, title = self._workspace.engine, self._workspace.library.entry(name).title
+        title = self._service.entry(name, on_offer=True).title
         message = text("export.working", title=title, count=settings.count)
 
         def work(task: Job) -> str:
-            from l4f_plugin.datasets.export import export, make_plan
+            from l4f_plugin.datasets.exporting import export, make_plan
 
-            with engine.drawing(name, task.token) as pipeline:
+            with self._service.drawing(name, task.token) as pipeline:
                 plan = make_plan(pipeline, settings)
             export(
                 plan,
                 folder,
-                lambda: engine.drawing(name, task.token),
+                lambda: self._service.drawing(name, task.token),
                 cancel=task.token,
                 progress=lambda done, total, _: task.report(done, total, message),
             )
@@ -86,12 +86,11 @@ class Exports:
 
     def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
         """How long the set would take and how large it would be, in words."""
-        from l4f_plugin.datasets.export import estimate, make_plan
+        from l4f_plugin.datasets.exporting import estimate, make_plan
 
-        engine = self._workspace.engine
-        with engine.drawing(name, token) as pipeline:
+        with self._service.drawing(name, token) as pipeline:
             plan = make_plan(pipeline, replace(settings, count=max(settings.count, 1)))
-        found = estimate(plan, lambda: engine.drawing(name, token))
+        found = estimate(plan, lambda: self._service.drawing(name, token))
         return text("export.estimated", time=duration(found.seconds), size=size(found.bytes))
 
     def running(self) -> list[Job]:
@@ -123,7 +122,7 @@ class Exports:
             return None
 
     def _place(self) -> Path:
-        return self._workspace.outputs.folder / FOLDER_NAME
+        return self._service.outputs.folder / FOLDER_NAME
 
     def _folders(self) -> Iterator[Path]:
         """Folders that hold a set, made by this page or not."""

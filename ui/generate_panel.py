@@ -18,8 +18,8 @@ from .outputs import VIEWS, SavedSample, shown_path
 from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
 from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
+from .service import Service
 from .texts import text
-from .workspace import Workspace
 
 LONGEST_SEEDS_TOLD = 60
 """Characters of seeds in the status line."""
@@ -32,23 +32,22 @@ class GeneratePanel:
     index of the one that was clicked.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         self.results = gr.State([])
         self.picked = gr.State(None)
         side_by_side(self._build_controls, self._build_stage)
         self._wire()
 
     def _build_controls(self) -> None:
-        library = self._workspace.library if self._workspace.manages_classes else None
-        self.choice = ClassChoice(self._workspace.engine, "generate", library)
+        self.choice = ClassChoice(self._service, "generate", fetches=self._service.manages_classes)
         self.field = SeedField("generate.seeds", "-1")
         self.seeds = self.field.box
         with gr.Group():
             self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("generate.psi"))
             self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
-        self.restore = RestoreChoice(self._workspace.engine, "generate")
-        self.job = RunButtons(self._workspace, "generate")
+        self.restore = RestoreChoice(self._service, "generate")
+        self.job = RunButtons(self._service, "generate")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("generate"), elem_id="l4f_generate_empty", elem_classes="l4f-flush")
@@ -77,7 +76,7 @@ class GeneratePanel:
                 self.download_all = button("generate.download_all", size="sm")
                 self.to_models = button("generate.to_models", size="sm", visible=False)
                 handout = Handout("generate", self.gallery, [self.results, self.picked, self.view], _files)
-                draw_buttons(self._workspace.neighbours, handout)
+                draw_buttons(self._service.neighbours, handout)
             self.archive = compat.download_button(
                 text("generate.download_all"), elem_id="l4f_generate_archive", elem_classes="l4f-hidden"
             )
@@ -132,15 +131,14 @@ class GeneratePanel:
         A class that is not here yet is fetched first, where its licence is `accepted` or asks for nothing.
         """
         wanted = seeds.wanted_seeds(written_seeds, int(count))
-        engine = self._workspace.engine
         entry = yield from self.choice.ready(running, self.job.status, class_name, bool(accepted))
         started = time.monotonic()
         saved: list[SavedSample] = []
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         try:
-            for batch in engine.generate(entry.name, wanted, psi, running.token, running.on_wait):
+            for batch in self._service.generate(entry.name, wanted, psi, running.token, running.on_wait):
                 for sample in batch:
-                    saved.append(self._workspace.outputs.save_sample(sample, entry.name, entry.title))
+                    saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
                 shown = self._show(saved, view) if saved else {}
                 yield {**shown, self.job.status: status.running(progress, len(saved), len(wanted))}
@@ -181,7 +179,7 @@ class GeneratePanel:
             self.results: list(saved),
             self.field.last: seeds.as_text([sample.seed for sample in saved]),
             self.gallery: compat.gallery_update(_pictures(saved, view)),
-            self.to_models: gr.update(visible=self._workspace.manages_classes and not _have_masks(saved)),
+            self.to_models: gr.update(visible=self._service.manages_classes and not _have_masks(saved)),
             **self._pick(None, view),
         }
 
@@ -225,7 +223,7 @@ class GeneratePanel:
         if not results:
             return {self.job.status: status.finished(text("generate.nothing_to_pack"))}
         try:
-            return {self.archive: compat.download_update(self._workspace.outputs.pack(results))}
+            return {self.archive: compat.download_update(self._service.outputs.pack(results))}
         except Exception as error:
             return {self.job.status: complain(error)}
 

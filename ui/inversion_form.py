@@ -13,8 +13,7 @@ import gradio as gr
 from l4f_plugin.arguments import PROJECTION_STEPS
 from l4f_plugin.bundles.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
-from l4f_plugin.images import write_png
+from l4f_plugin.images import first_frame_only, write_png
 from l4f_plugin.subject import write_parts
 
 from . import compat, status
@@ -25,9 +24,9 @@ from .edge_choice import EdgeChoice
 from .outputs import shown_path
 from .page_pictures import reduced
 from .run_buttons import RunButtons, Running, complain
+from .service import Service
 from .texts import text
 from .words import without_paths
-from .workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,20 +57,15 @@ class InversionForm:
     """
 
     def __init__(
-        self,
-        workspace: Workspace,
-        choice: ClassChoice,
-        uploads: gr.File,
-        background: BackgroundChoice,
-        edge: EdgeChoice,
+        self, service: Service, choice: ClassChoice, uploads: gr.File, background: BackgroundChoice, edge: EdgeChoice
     ):
-        self._workspace, self._choice, self._uploads = workspace, choice, uploads
+        self._service, self._choice, self._uploads = service, choice, uploads
         self._background, self._edge = background, edge
         self.shown = gr.State(Recovered())
         with gr.Accordion(text("recover.section"), open=False, elem_id="l4f_recover_section"):
             gr.Markdown(text("recover.note"), elem_classes="l4f-note")
             self.steps = gr.Slider(50, 1000, PROJECTION_STEPS, step=50, **named("recover.steps"))
-            self.job = RunButtons(workspace, "recover")
+            self.job = RunButtons(service, "recover")
 
     def build_stage(self, elsewhere: Sequence) -> None:
         """Builds the place of the result, which hides `elsewhere`, and wires the form."""
@@ -125,21 +119,21 @@ class InversionForm:
         """Finds the codes of the first photograph, with pictures on the way, and shows what came of it."""
         behind, rest = values[: len(self._background.inputs)], values[len(self._background.inputs) :]
         *edge_values, steps, view = rest
-        engine, uploads = self._workspace.engine, compat.file_paths(uploaded)
+        uploads = compat.file_paths(uploaded)
         if not uploads:
             raise UserError(text("photos.missing"))
         background, edge = self._background.read(*behind), self._edge.read(*edge_values)
-        entry, photograph = engine.entry(class_name), uploads[0]
-        folder = self._workspace.outputs.preview_folder()
+        entry, photograph = self._service.entry(class_name), uploads[0]
+        folder = self._service.outputs.preview_folder()
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         progress, preview = self._telling(running, photograph.name, folder)
         try:
-            found = engine.project(
+            found = self._service.project(
                 entry.name, photograph, int(steps), running.token, running.on_wait, progress, preview
             )
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
-        placed = engine.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
+        placed = self._service.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
         words = text("recover.done", name=photograph.name, title=entry.title)
         if note := first_frame_only(photograph, photograph.name):
             words += ". " + note
@@ -199,7 +193,7 @@ class InversionForm:
         try:
             if not shown.files:
                 raise UserError(text("recover.nothing_to_save"))
-            kept = [self._workspace.outputs.keep(shown.files[kind]) for kind in KEPT]
+            kept = [self._service.outputs.keep(shown.files[kind]) for kind in KEPT]
         except Exception as error:
             return {self.job.status: complain(error)}
         return {

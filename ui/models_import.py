@@ -11,13 +11,13 @@ import gradio as gr
 from l4f_plugin.errors import UserError
 
 from . import compat, status
+from .class_jobs import Import, discard
 from .controls import named
-from .library import Import, discard
 from .models_visit import Picking, Visit
 from .run_buttons import RunButtons, Running
+from .service import Service
 from .texts import text
 from .words import pathless, size, standing
-from .workspace import Workspace
 
 MOST_BYTES = 1 << 30
 """Larger than any published checkpoint; what is larger is not read."""
@@ -37,8 +37,8 @@ LICENCES = (
 class ImportForm:
     """Builds the form inside the current Blocks; the class that comes of it is then the one picked."""
 
-    def __init__(self, workspace: Workspace, picking: Picking):
-        self._workspace, self._picking = workspace, picking
+    def __init__(self, service: Service, picking: Picking):
+        self._service, self._picking = service, picking
         with gr.Accordion(text("import.section"), open=False, elem_id="l4f_import_section"):
             gr.Markdown(text("import.about"), elem_classes="l4f-aside")
             with gr.Row(elem_classes="l4f-panel"):
@@ -55,7 +55,7 @@ class ImportForm:
                     self.licence = gr.Dropdown(
                         list(LICENCES), value=None, allow_custom_value=True, **named("import.licence")
                     )
-                    self.job = RunButtons(workspace, "import")
+                    self.job = RunButtons(service, "import")
         inputs = [picking.visit, self.file, self.alpha, self.name, self.title, self.licence]
         outputs = [*picking.outputs, self.file, self.alpha, self.name, self.title]
         self.started = self.job.on(self.job.run.click, self.bring, inputs, outputs)
@@ -75,7 +75,7 @@ class ImportForm:
         gone = {self.file: None, self.alpha: None}
         try:
             wanted = self._read(files, visit, name, title, licence)
-            task = self._workspace.library.bring(wanted)
+            task = self._service.class_jobs.bring(wanted)
         except Exception as error:
             for path in filter(None, files):
                 discard(path)
@@ -100,7 +100,7 @@ class ImportForm:
         """What the form asks for. Raises `UserError` where something is missing or too large."""
         from l4f_plugin.bundles.config import plain_class_name
 
-        if not self._workspace.manages_classes:
+        if not self._service.manages_classes:
             raise UserError(text("models.read_only"))
         present = [path for path in files if path is not None]
         if not present:

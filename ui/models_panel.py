@@ -13,17 +13,17 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
+from .class_jobs import MASKS
 from .consent import Consent
 from .controls import button, named
-from .learning import MASKS
 from .models_import import ImportForm
 from .models_repository import RepositoryForm
 from .models_share import ShareForm
 from .models_visit import Picking, Visit
 from .run_buttons import complain
+from .service import Service
 from .texts import text
 from .words import duration, failure, pathless, size
-from .workspace import Workspace
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
@@ -35,12 +35,12 @@ LOOK_AGAIN = 0.3
 class ModelsPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    Handlers return `{component: update}`. Without `workspace.manages_classes` it only shows what there is.
+    Handlers return `{component: update}`. Without `service.manages_classes` it only shows what there is.
     `watched` is the event after which other parts of the page may look at the classes anew.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace, self._library = workspace, workspace.library
+    def __init__(self, service: Service):
+        self._service, self._class_jobs = service, service.class_jobs
         self.visit = gr.State(Visit())
         self.table = gr.HTML("", elem_id="l4f_models_table", elem_classes="l4f-flush")
         with gr.Row(elem_classes="l4f-panel"):
@@ -51,13 +51,13 @@ class ModelsPanel:
             with gr.Column(scale=5, min_width=300, elem_classes="l4f-results"):
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
-        changes = workspace.manages_classes
+        changes = service.manages_classes
         self.note = gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
-        own_repositories = changes and workspace.own_repositories
-        self.sharing = ShareForm(workspace) if own_repositories else None
+        own_repositories = changes and service.own_repositories
+        self.sharing = ShareForm(service) if own_repositories else None
         picking = Picking(self.visit, self.outputs, self.pick)
-        self.imports = ImportForm(workspace, picking) if changes else None
-        self.repository = RepositoryForm(workspace, picking) if own_repositories else None
+        self.imports = ImportForm(service, picking) if changes else None
+        self.repository = RepositoryForm(service, picking) if own_repositories else None
         self._wire()
 
     def _build_actions(self) -> None:
@@ -138,15 +138,15 @@ class ModelsPanel:
 
     def show(self, visit: Visit) -> dict:
         """The classes as they are now, and what can be done with the one that is picked."""
-        visit.ended = self._library.ended()
+        visit.ended = self._class_jobs.ended()
         try:
-            entries = self._library.entries()
+            entries = self._service.all_classes()
         except UserError as error:
             return {self.activity: complain(pathless(error))}
         visit.picked = self._still_there(visit.picked, entries)
         picked = next((entry for entry in entries if entry.name == visit.picked), None)
         choices = compat.options([(entry.title, entry.name) for entry in entries])
-        damaged = {entry.name for entry in entries if self._library.is_damaged(entry.name)}
+        damaged = {entry.name for entry in entries if self._class_jobs.is_damaged(entry.name)}
         shown = {
             self.table: models_table.table(entries, visit.picked, damaged),
             self.choice: gr.update(choices=choices, value=visit.picked),
@@ -168,11 +168,11 @@ class ModelsPanel:
 
     def _actions(self, entry: ObjectClass) -> dict:
         """What can be done with a class now. Nothing else while something is being done."""
-        library, changes = self._library, self._workspace.manages_classes
-        damaged = bool(entry.problem) or library.is_damaged(entry.name)
-        free = changes and not library.tasks.running(entry.name)
-        fetchable = library.can_fetch(entry) and (damaged or not entry.installed)
-        learnable = None if damaged else library.learning.wanted(entry)
+        class_jobs, changes = self._class_jobs, self._service.manages_classes
+        damaged = bool(entry.problem) or class_jobs.is_damaged(entry.name)
+        free = changes and not class_jobs.jobs.running(entry.name)
+        fetchable = entry.repository and (damaged or not entry.installed)
+        learnable = None if damaged else class_jobs.learnable(entry)
         return {
             **self.consent.ask(entry.title, entry.terms if changes else None),
             self.download: gr.update(
@@ -181,17 +181,17 @@ class ModelsPanel:
             **self._learning(entry.name, learnable if changes else None, free),
             self.cancel: gr.update(visible=changes and not free, interactive=True),
             self.verify: gr.update(visible=changes and entry.installed, interactive=free),
-            self.delete: gr.update(visible=changes and library.can_remove(entry), interactive=free),
+            self.delete: gr.update(visible=changes and class_jobs.can_remove(entry), interactive=free),
         }
 
     def _fetching(self, entry: ObjectClass, damaged: bool) -> str:
-        if self._library.tasks.running(entry.name, "download"):
+        if self._class_jobs.jobs.running(entry.name, "download"):
             return text("models.downloading")
         if damaged:
             return text("models.download_again")
         if not entry.download_bytes:
             return text("models.download")
-        arrived = self._library.arrived(entry.name)
+        arrived = self._class_jobs.arrived(entry.name)
         if arrived:
             return text("models.download_on", done=size(arrived), total=size(entry.download_bytes))
         return text("models.download_size", size=size(entry.download_bytes))
@@ -200,15 +200,15 @@ class ModelsPanel:
         """The button that teaches a class what it lacks, with what is known about how long that takes."""
         if kind is None:
             return {self.learn: gr.update(visible=False), self.about_learning: gr.update(visible=False)}
-        learning, words = self._library.learning, text(f"{kind}.button")
-        seconds = learning.seconds(name) if kind == MASKS else None
-        if self._library.tasks.running(name, kind):
+        words = text(f"{kind}.button")
+        seconds = self._class_jobs.seconds(name) if kind == MASKS else None
+        if self._class_jobs.jobs.running(name, kind):
             words = text(f"{kind}.now")
-        elif learning.has_begun(name, kind):
+        elif self._class_jobs.has_begun(name, kind):
             words = text(f"{kind}.go_on")
         elif seconds is not None:
             words = text("learn_masks.time", time=duration(seconds))
-        elif kind == MASKS and learning.estimating(name):
+        elif kind == MASKS and self._class_jobs.estimates.running(name):
             words = text("learn_masks.measuring")
         return {
             self.learn: gr.update(value=words, visible=True, interactive=free),
@@ -228,22 +228,23 @@ class ModelsPanel:
 
     def _estimate(self, visit: Visit) -> dict:
         """Begins to measure how long masks would take, where that is of use; what the button says then."""
-        learning = self._library.learning
         with suppress(UserError):  # said once somebody wants to learn
-            if self._workspace.manages_classes and learning.wants_estimate(self._library.entry(visit.picked)):
-                learning.estimate(visit.picked)
+            if self._service.manages_classes and self._class_jobs.wants_estimate(
+                self._service.entry(visit.picked, on_offer=True)
+            ):
+                self._class_jobs.estimate(visit.picked)
                 return self._learning(visit.picked, MASKS)
         return {}
 
     def _activity(self) -> str:
-        return models_table.activity([task for task in self._library.tasks.recent() if not task.told])
+        return models_table.activity([task for task in self._class_jobs.jobs.recent() if not task.told])
 
     def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a task, with what the page shows then, or why it did not start."""
 
         def answer(visit: Visit, *values: Any) -> dict:
             try:
-                if not self._workspace.manages_classes:
+                if not self._service.manages_classes:
                     raise UserError(text("models.read_only"))
                 handler(visit, *values)
             except Exception as error:
@@ -254,35 +255,35 @@ class ModelsPanel:
 
     def start_download(self, visit: Visit, accepted: bool) -> Job:
         """Fetches the class, or goes on with it."""
-        entry = self._library.entry(visit.picked)
-        damaged = bool(entry.problem) or self._library.is_damaged(entry.name)
-        return self._library.download(entry.name, bool(accepted), again=damaged)
+        entry = self._service.entry(visit.picked, on_offer=True)
+        damaged = bool(entry.problem) or self._class_jobs.is_damaged(entry.name)
+        return self._class_jobs.download(entry.name, bool(accepted), again=damaged)
 
     def start_learning(self, visit: Visit) -> Job:
         """Learns masks or photographs, whichever the class lacks, or goes on with it."""
-        entry = self._library.entry(visit.picked)
-        kind = self._library.learning.wanted(entry)
+        entry = self._service.entry(visit.picked, on_offer=True)
+        kind = self._class_jobs.learnable(entry)
         if kind is None:
             raise UserError(text("learn.nothing", title=entry.title))
-        return self._library.learning.start(entry.name, kind)
+        return self._class_jobs.learn(entry.name, kind)
 
     def start_verifying(self, visit: Visit) -> Job:
         """Compares all files with their hashes."""
-        return self._library.verify(self._library.entry(visit.picked).name)
+        return self._class_jobs.verify(self._service.entry(visit.picked, on_offer=True).name)
 
     def start_deleting(self, visit: Visit) -> Job:
         """Deletes the class, after the question."""
-        return self._library.remove(self._library.entry(visit.picked).name)
+        return self._class_jobs.remove(self._service.entry(visit.picked, on_offer=True).name)
 
     def ask(self, visit: Visit) -> dict:
         """Asks before deleting, with what goes."""
         try:
-            entry = self._library.entry(visit.picked)
-            planned = self._library.removal(entry.name)
+            entry = self._service.entry(visit.picked, on_offer=True)
+            planned = self._class_jobs.removal(entry.name)
         except Exception as error:
             complain(pathless(error))
             return {self.confirm: gr.update(visible=False)}
-        key = "models.question_masks" if self._library.has_later_masks(entry) else "models.question"
+        key = "models.question_masks" if entry.masks_came_later else "models.question"
         return {
             self.confirm: gr.update(visible=True),
             self.question: text(key, title=entry.title, size=size(planned.bytes)),
@@ -290,8 +291,8 @@ class ModelsPanel:
 
     def stop(self, visit: Visit) -> dict:
         """Stops what is being done with the class."""
-        if self._workspace.manages_classes:
-            self._library.tasks.cancel(visit.picked)
+        if self._service.manages_classes:
+            self._class_jobs.jobs.cancel(visit.picked)
         return {self.cancel: gr.update(interactive=False)}
 
     def watch(self, visit: Visit) -> Iterator[dict]:
@@ -300,8 +301,8 @@ class ModelsPanel:
         html = self._activity()  # which is shown already, but for a refusal: that is to stay
         yield {}
         while visit.watcher is me:
-            running, before = self._library.is_busy(), visit.ended
-            if self._library.ended() != before:
+            running, before = self._class_jobs.is_busy(), visit.ended
+            if self._class_jobs.ended() != before:
                 yield self._drawn_anew(visit)
                 for task in visit.ended:
                     if task not in before and task.error is not None and not task.stopped and not task.told:
@@ -310,7 +311,7 @@ class ModelsPanel:
             elif (activity := self._activity()) != html:
                 html = activity
                 yield {self.activity: activity}
-            if not running and not self._library.is_busy():
+            if not running and not self._class_jobs.is_busy():
                 return
             time.sleep(LOOK_AGAIN)
 

@@ -14,20 +14,20 @@ from .consent import Consent
 from .controls import named
 from .models_visit import Picking, Visit
 from .run_buttons import RunButtons, Running
+from .service import Service
 from .texts import text
 from .words import pathless, standing
-from .workspace import Workspace
 
 
 class RepositoryForm:
     """Builds the field inside the current Blocks; the class that comes of it is then the one picked."""
 
-    def __init__(self, workspace: Workspace, picking: Picking):
-        self._workspace, self._picking = workspace, picking
+    def __init__(self, service: Service, picking: Picking):
+        self._service, self._picking = service, picking
         with gr.Accordion(text("repository.section"), open=False, elem_id="l4f_repository_section"):
             self.name = gr.Textbox("", max_lines=1, **named("repository.name"))
             self.consent = Consent("repository")
-            self.job = RunButtons(workspace, "repository")
+            self.job = RunButtons(service, "repository")
         inputs = [picking.visit, self.name, self.consent.accept]
         outputs = [*picking.outputs, self.name, *self.consent.outputs]
         self.started = self.job.on(self.job.run.click, self.fetch, inputs, outputs)
@@ -38,12 +38,12 @@ class RepositoryForm:
         from l4f_plugin.bundles.fields import REPOSITORY_ID
         from l4f_plugin.bundles.licences import NotAccepted
 
-        if not (self._workspace.manages_classes and self._workspace.own_repositories):
+        if not (self._service.manages_classes and self._service.own_repositories):
             raise UserError(text("models.read_only"))
         name = re.sub(r"^https?://[^/]+/", "", written.strip()).rstrip("/")
         if not REPOSITORY_ID.fullmatch(name):
             raise UserError(text("repository.bad_name"))
-        task = self._workspace.library.download(name, accepted=bool(accepted) and visit.asked == name)
+        task = self._service.class_jobs.download(name, accepted=bool(accepted) and visit.asked == name)
         try:
             for progress in task.follow(running.token):
                 yield {self.job.status: status.running(standing(progress, task.kind), progress.done, progress.total)}

@@ -11,14 +11,14 @@ import gradio as gr
 from l4f_plugin.errors import UserError
 
 from . import status
+from .class_jobs import Sharing
 from .controls import choices, named
-from .library import Sharing
 from .models_import import LICENCES
 from .models_visit import Visit
 from .run_buttons import RunButtons, Running
+from .service import Service
 from .texts import text
 from .words import pathless, standing
-from .workspace import Workspace
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
@@ -34,8 +34,8 @@ class ShareForm:
     What a licence wants declared is asked only once the class turns out to need it, one thing at a time.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         with gr.Accordion(text("share.section"), open=False, elem_id="l4f_share_section"):
             self.about = gr.Markdown("", elem_id="l4f_share_about", elem_classes="l4f-aside")
             with gr.Row(elem_classes="l4f-panel"):
@@ -66,7 +66,7 @@ class ShareForm:
                             **named("share.licence"),
                         )
                         self.attribution = gr.Textbox("", lines=2, visible=False, **named("share.attribution"))
-                    self.job = RunButtons(workspace, "share")
+                    self.job = RunButtons(service, "share")
         self._fields = {"masks": self.masks, "licence": self.licence, "attribution": self.attribution}
         self.outputs = [self.about, self.asks, self.question, *self._fields.values()]
 
@@ -103,10 +103,9 @@ class ShareForm:
         """Publishes the picked class; where its licence wants something declared, asks for that instead."""
         from l4f_plugin.publishing.terms import NotDeclared
 
-        library = self._workspace.library
-        if not self._workspace.manages_classes:
+        if not self._service.manages_classes:
             raise UserError(text("models.read_only"))
-        entry = library.entry(visit.picked)
+        entry = self._service.entry(visit.picked, on_offer=True)
         if not entry.installed:
             raise UserError(text("share.absent", title=entry.title))
         if kind == "space" and not entry.masks:
@@ -121,7 +120,7 @@ class ShareForm:
             bool(private),
             **{what: words or None for what, words in said.items() if what in asked},
         )
-        task = library.publish(entry.name, wanted)
+        task = self._service.class_jobs.publish(entry.name, wanted)
         try:
             # The upload itself cannot be stopped: what comes of it is told, also to whoever pressed Cancel.
             for progress in task.follow(running.token, patient=True):

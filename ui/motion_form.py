@@ -10,7 +10,7 @@ import gradio as gr
 
 from l4f_plugin.animations import FORMATS, check_animation
 from l4f_plugin.arguments import check_integer, parse_seeds
-from l4f_plugin.own_files import free_stem
+from l4f_plugin.provenance import free_stem
 
 from . import compat, status
 from .class_choice import ClassChoice
@@ -18,8 +18,8 @@ from .controls import choices, named
 from .outputs import shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN
 from .run_buttons import RunButtons, Running
+from .service import Service
 from .texts import text
-from .workspace import Workspace
 
 MOST_FRAMES = 240
 MOST_SEEDS = 16
@@ -29,9 +29,9 @@ _SECONDS_BETWEEN_WORDS = 0.2
 class MotionForm:
     """Builds the form inside the current Blocks, and with `build_stage` where the result is shown."""
 
-    def __init__(self, workspace: Workspace, choice: ClassChoice):
-        self._workspace, self._choice = workspace, choice
-        with gr.Accordion(text("motion.section"), open=not workspace.manages_classes, elem_id="l4f_motion_section"):
+    def __init__(self, service: Service, choice: ClassChoice):
+        self._service, self._choice = service, choice
+        with gr.Accordion(text("motion.section"), open=not service.manages_classes, elem_id="l4f_motion_section"):
             self.seeds = gr.Textbox("1,2,3", max_lines=1, **named("motion.seeds"))
             self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("motion.psi"))
             self.frames = gr.Slider(2, MOST_FRAMES, 90, step=1, **named("motion.frames"))
@@ -40,7 +40,7 @@ class MotionForm:
                 choices("moving", FORMATS), value=FORMATS[0], elem_classes="l4f-segments", **named("motion.format")
             )
             self.loop = gr.Checkbox(True, **named("motion.loop"))
-            self.job = RunButtons(workspace, "motion")
+            self.job = RunButtons(service, "motion")
 
     def build_stage(self) -> None:
         """Builds the place of the result and wires the form."""
@@ -70,7 +70,7 @@ class MotionForm:
         from l4f_plugin.animations import write_animation
         from l4f_plugin.motion import check_motion, draw_motion, motion_infotext
 
-        entry, frames, fps = self._workspace.engine.entry(name), int(frames), int(fps)
+        entry, frames, fps = self._service.entry(name), int(frames), int(fps)
         seeds = parse_seeds(written.replace("−", "-"))
         check_integer(text("motion.frames"), frames, 2, MOST_FRAMES)
         check_integer(text("motion.count"), len(seeds), 2, MOST_SEEDS)
@@ -87,7 +87,7 @@ class MotionForm:
                 )
 
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
-        with self._workspace.engine.drawing(entry.name, running.token, running.on_wait) as pipeline:
+        with self._service.drawing(entry.name, running.token, running.on_wait) as pipeline:
             check_animation(format_name, frames, fps, pipeline.picture_size)
             drawn = draw_motion(
                 pipeline, seeds, frames, loop=bool(loop), truncation_psi=psi, progress=progress, cancel=running.token
@@ -105,7 +105,7 @@ class MotionForm:
 
     def _path(self, name: str, seeds: list[int], psi: float, format_name: str) -> Path:
         """Named by what is in it, as single pictures are; with a number where a file of that name is not ours."""
-        folder = self._workspace.outputs.today()
+        folder = self._service.outputs.today()
         stem = "-".join(map(str, seeds))[:80]
         ending = "png" if format_name == "apng" else format_name  # browsers show an APNG by the name of a PNG
         stem = free_stem(folder, f"{slug(name)}_motion_{stem}_psi{psi:.2f}", [f".{ending}"])

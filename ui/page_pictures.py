@@ -7,8 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from l4f_plugin.bundles.files import fitted
-from l4f_plugin.frames import has_more_frames
-from l4f_plugin.images import load_picture, write_png
+from l4f_plugin.images import has_more_frames, load_picture, write_png
 
 SHOWN_SIDE = 1600  # pixels
 

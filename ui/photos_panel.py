@@ -20,9 +20,9 @@ from .inversion_form import InversionForm
 from .outputs import shown_path
 from .page_pictures import reduced
 from .run_buttons import RunButtons, Running, complain
+from .service import Service
 from .texts import text
 from .words import without_paths
-from .workspace import Workspace
 
 VIEWS = ("compare", "result", "mask")
 
@@ -43,14 +43,14 @@ class PhotosPanel:
     Handlers return `{component: update}`. `shown` holds the session's `SegmentedPhotos`.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         self.shown = gr.State(SegmentedPhotos())
         side_by_side(self._build_controls, self._build_stage)
         self._wire()
 
     def _build_controls(self) -> None:
-        self.choice = ClassChoice(self._workspace.engine, "photos", photographs=True)
+        self.choice = ClassChoice(self._service, "photos", photographs=True)
         with gr.Group():
             self.files = compat.uploaded_file(
                 "image", count="multiple", height=160, label=text("photos.files"), elem_id="l4f_photos_files"
@@ -58,8 +58,8 @@ class PhotosPanel:
             gr.Markdown(text("photos.files_note"), elem_classes="l4f-note")
         self.background = BackgroundChoice("photos", "transparent")
         self.edge = EdgeChoice("photos")
-        self.job = RunButtons(self._workspace, "photos")
-        self.inversion = InversionForm(self._workspace, self.choice, self.files, self.background, self.edge)
+        self.job = RunButtons(self._service, "photos")
+        self.inversion = InversionForm(self._service, self.choice, self.files, self.background, self.edge)
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("photos"), elem_id="l4f_photos_empty", elem_classes="l4f-flush")
@@ -111,20 +111,22 @@ class PhotosPanel:
         """Segments one photograph after another; the first is shown as soon as it is there."""
         behind, rest = values[: len(self.background.inputs)], values[len(self.background.inputs) :]
         *edge_values, view, earlier = rest
-        engine, files = self._workspace.engine, compat.file_paths(uploaded)
+        files = compat.file_paths(uploaded)
         if not files:
             raise UserError(text("photos.missing"))
         background, edge = self.background.read(*behind), self.edge.read(*edge_values)
         if background.kind == "transparent":
             background = None  # that is the cut-out, which is written anyway
-        entry = engine.entry(class_name)
+        entry = self._service.entry(class_name)
         if not entry.photos:
             raise UserError(text("photos.no_student", title=entry.title))
         # The folder of the last time: what is done and asked for in the same way is not done again.
-        shown = SegmentedPhotos(earlier.folder or self._workspace.outputs.preview_folder())
+        shown = SegmentedPhotos(earlier.folder or self._service.outputs.preview_folder())
         yield {self.job.status: self._working(files, 0)}
         problems, notes = [], [background.note] if background and background.note else []
-        done = engine.segment_photos(entry.name, files, shown.folder, background, edge, running.token, running.on_wait)
+        done = self._service.segment_photos(
+            entry.name, files, shown.folder, background, edge, running.token, running.on_wait
+        )
         for number, result in enumerate(done, start=1):
             if result.problem:
                 problems.append(f"{result.source.name} ({without_paths(result.problem)})")
@@ -183,7 +185,7 @@ class PhotosPanel:
         try:
             if not shown.results:
                 raise UserError(text("photos.nothing_to_save"))
-            outputs = self._workspace.outputs
+            outputs = self._service.outputs
             kept = [outputs.keep(file) for result in shown.results.values() for file in result.files.values()]
         except Exception as error:
             return {self.job.status: complain(error)}

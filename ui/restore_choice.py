@@ -11,7 +11,7 @@ from l4f_plugin.provenance import Recipe, recipe_of
 
 from . import compat
 from .controls import element_id
-from .engine import Engine
+from .service import Service
 from .texts import text
 
 LARGEST_PSI_SHOWN = 1.5
@@ -20,8 +20,8 @@ LARGEST_PSI_SHOWN = 1.5
 class RestoreChoice:
     """Builds the place to drop a picture; after an event of `dropped` a panel reads it with `read`."""
 
-    def __init__(self, engine: Engine, panel: str):
-        self._engine = engine
+    def __init__(self, service: Service, panel: str):
+        self._service = service
         section = f"{panel}.restore_section"
         with gr.Accordion(text("restore.section"), open=False, elem_id=element_id(section)):
             self.picture = compat.uploaded_image(
@@ -35,7 +35,7 @@ class RestoreChoice:
         recipe = None if picture is None else recipe_of(Path(picture).read_bytes())
         if recipe is None:
             raise UserError(text("restore.none"))
-        if not self._engine.is_usable(recipe.class_name):
+        if not self._service.is_usable(recipe.class_name):
             raise UserError(text("restore.no_class", name=recipe.class_name))
         return recipe
 

@@ -17,8 +17,8 @@ from l4f_plugin.jobs import CancelToken, Job
 from . import compat, status
 from .controls import button
 from .problems import in_words
+from .service import Service
 from .texts import text
-from .workspace import Workspace
 
 
 @dataclass
@@ -59,8 +59,8 @@ class RunButtons:
     A running job is known to its session by an identifier, so that Cancel stops the session's own job only.
     """
 
-    def __init__(self, workspace: Workspace, panel: str):
-        self._workspace = workspace
+    def __init__(self, service: Service, panel: str):
+        self._service = service
         self._tokens: dict[str, CancelToken] = {}
         self.identifier = gr.State(None)
         with gr.Row(elem_classes="l4f-run-row"):
@@ -87,7 +87,7 @@ class RunButtons:
 
         def run(*inputs: Any) -> Iterator[dict]:
             identifier = uuid.uuid4().hex
-            token = self._tokens[identifier] = self._workspace.engine.new_token()
+            token = self._tokens[identifier] = self._service.new_token()
             said = RecentUpdates()
             try:
                 yield {self.identifier: identifier, **busy(token)}

@@ -11,7 +11,7 @@ import gradio as gr
 
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
+from l4f_plugin.images import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
 from l4f_plugin.subject import write_parts
 
@@ -24,8 +24,8 @@ from .outputs import shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN
 from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
+from .service import Service
 from .texts import text
-from .workspace import Workspace
 
 if TYPE_CHECKING:
     from l4f_plugin.subject import Subject
@@ -48,14 +48,14 @@ class SegmentPanel:
     Handlers return `{component: update}`. `shown` holds the session's `SegmentResult`.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         self.shown = gr.State(SegmentResult())
         side_by_side(self._build_controls, self._build_stage)
         self._wire()
 
     def _build_controls(self) -> None:
-        self.choice = ClassChoice(self._workspace.engine, "segment")
+        self.choice = ClassChoice(self._service, "segment")
         with gr.Group():
             self.source = gr.Radio(
                 choices("source", SOURCES), value=SOURCES[0], elem_classes="l4f-segments", **named("segment.source")
@@ -70,7 +70,7 @@ class SegmentPanel:
                 for kind in ("picture", "w_plus")
             }
         self.seed = self.field.box
-        self.job = RunButtons(self._workspace, "segment")
+        self.job = RunButtons(self._service, "segment")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("segment"), elem_id="l4f_segment_empty", elem_classes="l4f-flush")
@@ -95,9 +95,7 @@ class SegmentPanel:
                     for kind in ("cutout", "mask", "w_plus")
                 }
                 self.save = button("segment.save", size="sm")
-                draw_buttons(
-                    self._workspace.neighbours, Handout("segment", self.image, [self.shown, self.view], _files)
-                )
+                draw_buttons(self._service.neighbours, Handout("segment", self.image, [self.shown, self.view], _files))
 
     def _wire(self) -> None:
         sources = [self.seed, self.psi, self.picture, self.w_plus]
@@ -167,14 +165,13 @@ class SegmentPanel:
         view: str,
     ) -> Iterator[dict]:
         """Draws what the source stands for once more and shows its mask and cut-out."""
-        engine = self._workspace.engine
-        entry = engine.entry(class_name)
+        entry = self._service.entry(class_name)
         subject = self._subject(source, written_seed, picture, w_plus)
-        if isinstance(subject, Recipe) and engine.is_usable(subject.class_name):
-            entry = engine.entry(subject.class_name)  # the picture knows best
+        if isinstance(subject, Recipe) and self._service.is_usable(subject.class_name):
+            entry = self._service.entry(subject.class_name)  # the picture knows best
         drawn = {self.seed: str(subject)} if isinstance(subject, int) else {}
         yield {**drawn, self.job.status: status.running(text("segment.working"))}
-        sample = engine.segment(entry.name, subject, running.token, running.on_wait, truncation_psi=psi)
+        sample = self._service.segment(entry.name, subject, running.token, running.on_wait, truncation_psi=psi)
         files = self._write(slug(entry.name), sample)
         shown = SegmentResult(files)
         area = 100 * float(sample.required_alpha().mean())
@@ -212,7 +209,7 @@ class SegmentPanel:
 
     def _write(self, name: str, sample: Subject) -> dict[str, Path]:
         stem = f"{name}_{sample.stem}"
-        files = self._workspace.outputs.preview(stem, sample.parts(), sample.infotext())
+        files = self._service.outputs.preview(stem, sample.parts(), sample.infotext())
         if sample.w_plus is not None:
             folder, stem = files["picture"].parent, stem.removesuffix("_w_plus")
             files |= write_parts(folder, stem, {"w_plus": sample.w_plus}, sample.infotext())
@@ -227,7 +224,7 @@ class SegmentPanel:
         try:
             if not shown.files:
                 raise UserError(text("segment.nothing_to_save"))
-            kept = [self._workspace.outputs.keep(shown.files[kind]) for kind in ("mask", "cutout")]
+            kept = [self._service.outputs.keep(shown.files[kind]) for kind in ("mask", "cutout")]
         except Exception as error:
             return {self.job.status: complain(error)}
         names = ", ".join(path.name for path in kept)

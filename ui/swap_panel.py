@@ -25,8 +25,8 @@ from .outputs import SavedSample, shown_path, slug
 from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
 from .run_buttons import RunButtons, Running, complain
 from .seed_field import SeedField
+from .service import Service
 from .texts import text
-from .workspace import Workspace
 
 if TYPE_CHECKING:
     from l4f_plugin.subject import SwapResult
@@ -48,15 +48,15 @@ class SwapPanel:
     Handlers return `{component: update}`. `shown` holds the session's `Shown`, None before the first preview.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         self.shown = gr.State(None)
         self.restored = gr.State(None)
         side_by_side(self._build_controls, self._build_stage)
         self._wire()
 
     def _build_controls(self) -> None:
-        self.choice = ClassChoice(self._workspace.engine, "swap")
+        self.choice = ClassChoice(self._service, "swap")
         self.field = SeedField("swap.seed", "0")
         self.seed = self.field.box
         self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("swap.psi"))
@@ -66,9 +66,9 @@ class SwapPanel:
             gr.Markdown(text("swap.w_plus_note"), elem_classes="l4f-note")
         self.background = BackgroundChoice()
         self.edge = EdgeChoice()
-        self.restore = RestoreChoice(self._workspace.engine, "swap")
+        self.restore = RestoreChoice(self._service, "swap")
         self.surprise = button("swap.surprise", icon="dice", size="sm")
-        self.job = RunButtons(self._workspace, "swap")
+        self.job = RunButtons(self._service, "swap")
 
     def _build_stage(self) -> None:
         self.empty = gr.HTML(status.empty_stage("swap"), elem_id="l4f_swap_empty", elem_classes="l4f-flush")
@@ -95,7 +95,7 @@ class SwapPanel:
                 self.download = compat.download_button(text("swap.download"), size="sm", elem_id="l4f_swap_download")
                 self.save = button("swap.save", size="sm")
                 handout = Handout("swap", self.image, [self.shown, self.view], _files)
-                draw_buttons(self._workspace.neighbours, handout)
+                draw_buttons(self._service.neighbours, handout)
 
     def _wire(self) -> None:
         subject = [self.choice.dropdown, self.seed, self.psi]
@@ -181,7 +181,7 @@ class SwapPanel:
 
     def surprise_me(self) -> dict:
         """The controls set at random: a class with masks, a subject of it, how daring it is, what is behind it."""
-        usable = [entry.name for entry in self._workspace.engine.classes() if not entry.problem]
+        usable = [entry.name for entry in self._service.classes() if not entry.problem]
         return {
             **({self.choice.dropdown: random.choice(usable)} if usable else {}),
             self.seed: "-1",
@@ -223,7 +223,7 @@ class SwapPanel:
 
     def first(self, running: Running, shown: Shown | None, *values) -> Iterator[dict]:
         """Draws the first subject, unless there is one or there is no class for it."""
-        if shown is None and self._workspace.engine.is_usable(values[0]):
+        if shown is None and self._service.is_usable(values[0]):
             yield from self.swap(running, *values)
 
     def follow(self, running: Running, shown: Shown | None, *values) -> Iterator[dict]:
@@ -242,18 +242,17 @@ class SwapPanel:
         edge = self.edge.read(*edge_values)
         codes = compat.file_path(uploaded)
         seed = seeds.wanted_seed(written_seed) if codes is None else None
-        engine = self._workspace.engine
-        entry = engine.entry(class_name)
+        entry = self._service.entry(class_name)
         drawn = {self.seed: str(seed)} if codes is None and str(seed) != written_seed else {}
         if background.kind == "seed" and str(background.seed) != written_background:
             drawn[self.background.seed] = str(background.seed)
         subject = text("swap.of_codes") if codes is not None else text("swap.of_seed", seed=seed)
         yield {**drawn, self.job.status: status.running(text("swap.working", subject=subject))}
         if codes is not None:
-            sample = engine.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
+            sample = self._service.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
         else:
-            sample = engine.sample(entry.name, seed, psi, running.token, running.on_wait)
-        result = engine.swap(entry.name, sample, background, edge, running.token, running.on_wait)
+            sample = self._service.sample(entry.name, seed, psi, running.token, running.on_wait)
+        result = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait)
         stem = slug(entry.name) + ("_w_plus" if codes is not None else f"_seed{seed:04d}")
         shown = self._preview(stem, result)
         words = text("swap.done", subject=subject, background=described(background))
@@ -267,7 +266,7 @@ class SwapPanel:
 
     def _preview(self, stem: str, result: SwapResult) -> Shown:
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
-        files = self._workspace.outputs.preview(f"{stem}_swapped", parts, result.infotext)
+        files = self._service.outputs.preview(f"{stem}_swapped", parts, result.infotext)
         folder, before = files["picture"].parent, result.subject
         [files["before"]] = write_parts(folder, stem, {"picture": before.picture}, before.infotext()).values()
         return Shown({"result": files.pop("picture"), **files})
@@ -290,7 +289,7 @@ class SwapPanel:
         try:
             if shown is None or not shown.files:
                 raise UserError(text("swap.nothing_to_save"))
-            path = self._workspace.outputs.keep(shown.files["result"])
+            path = self._service.outputs.keep(shown.files["result"])
         except Exception as error:
             return {self.job.status: complain(error)}
         return {self.job.status: status.finished(text("swap.saved", path=shown_path(path)))}

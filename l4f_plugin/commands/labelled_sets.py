@@ -43,15 +43,14 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backgrounds", default="own", metavar="KINDS", help=text)
     parser.add_argument("--background-pictures", type=Path, metavar="FOLDER", help="your pictures, for that last kind")
-    usual = Curation()
-    for name, value, metavar, text in (
-        ("--min-area", usual.min_area, "SHARE", "that cover less of the picture"),
-        ("--max-area", usual.max_area, "SHARE", "that cover more"),
-        ("--max-uncertainty", usual.max_uncertainty, "NUMBER", "that are softer, from 0 (hard) to 1 (faint)"),
-        ("--min-largest-piece", usual.min_largest_piece, "SHARE", "whose largest piece is less of the whole"),
+    for name, metavar, text in (
+        ("--min-area", "SHARE", "that cover less of the picture"),
+        ("--max-area", "SHARE", "that cover more"),
+        ("--max-uncertainty", "NUMBER", "that are softer, from 0 (hard) to 1 (faint)"),
+        ("--min-largest-piece", "SHARE", "whose largest piece is less of the whole"),
     ):
-        text = f"drop masks {text} (default: %(default)s)"
-        parser.add_argument(name, type=float, default=value, metavar=metavar, help=text)
+        text = f"drop masks {text} (default: far outside of what is usual in the class)"
+        parser.add_argument(name, type=float, metavar=metavar, help=text)
     parser.add_argument("--no-curation", action="store_true", help="keep every mask")
     text = "what is drawn before it counts as done (default: %(default)s)"
     parser.add_argument("--shard-size", type=int, default=DEFAULT_SHARD, metavar="PICTURES", help=text)
@@ -81,10 +80,10 @@ def export(args: argparse.Namespace) -> Answer:
         batch_size=args.batch_size,
     )
 
-    from ..datasets import export
+    from ..datasets import exporting
     from ..datasets.export_backgrounds import PictureFolder
 
-    rank = export.Rank.of(os.environ)
+    rank = exporting.Rank.of(os.environ)
     pictures = None
     if args.background_pictures:
         pictures = PictureFolder.of(args.background_pictures, args.out)
@@ -93,14 +92,14 @@ def export(args: argparse.Namespace) -> Answer:
             report(f"{further} backgrounds have several frames or pages, of which only the first is used.")
     if not args.estimate:
         make_folder(args.out)
-    args.device = args.device or export.local_device(os.environ)
+    args.device = args.device or exporting.local_device(os.environ)
     pipeline = load_pipeline(args)
-    plan = export.make_plan(pipeline, settings, pictures)
+    plan = exporting.make_plan(pipeline, settings, pictures)
     if args.estimate:
-        found = export.estimate(plan, lambda: nullcontext(pipeline), pictures)
+        found = exporting.estimate(plan, lambda: nullcontext(pipeline), pictures)
         words = f"about {found.seconds / 60:.1f} minutes on this device, {found.bytes / 1e6:,.0f} MB"
         return Answer({"seconds": round(found.seconds, 1), "bytes": found.bytes}, words)
-    whole = export.export(
+    whole = exporting.export(
         plan, args.out, lambda: nullcontext(pipeline), pictures=pictures, rank=rank, progress=show_progress
     )
     unreadable = pictures.unreadable if pictures else {}
@@ -131,7 +130,7 @@ def add_merge_export(parser: argparse.ArgumentParser) -> None:
 
 def merge_export(args: argparse.Namespace) -> Answer:
     """Makes one set of what several machines exported: copies, checks hashes, writes annotations and card."""
-    from ..datasets.merge import merge
+    from ..datasets.exporting import merge
 
     make_folder(args.out)
     plan = merge(args.parts, args.out, progress=show_progress)

@@ -11,9 +11,8 @@ import torch
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..errors import Cancelled, UserError
 from ..networks import Student
-from ..photos import coarse_alpha
+from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
 from ..pipeline import Labels4FreePipeline
-from ..recognition import doubt_of, likeness_of, verdict_of
 from .cut_pictures import CutPictures, drawn_pictures
 from .loop import resume, train
 from .precision import fastest_dtype

@@ -18,8 +18,8 @@ from ..outputs import slug
 from ..problems import in_words
 from ..texts import text
 from . import host
+from .host_service import service
 from .queueing import HostToken, within_a_job_of_the_host
-from .workspace import workspace
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,7 +83,7 @@ def _controls() -> dict[str, Any]:
 
 
 def _choices(gr: Any, compat: Any, choices: Any, named: Any) -> dict[str, Any]:
-    engine = workspace().engine
+    engine = service()
     offered = compat.options([(entry.title, entry.name) for entry in engine.classes() if not entry.problem])
     return {
         "class_name": gr.Dropdown(
@@ -99,7 +99,7 @@ def cut_out(pp: Any, class_name: str | None, result: str) -> None:
     try:
         with within_a_job_of_the_host():
             cutout, mask, stem, infotext, note = _segmented(pp, class_name)
-        wanted, outputs = mask if result == "mask" else cutout, workspace().outputs
+        wanted, outputs = mask if result == "mask" else cutout, service().outputs
         [preview] = outputs.preview(stem, {"mask" if result == "mask" else "cutout": wanted}, infotext).values()
         words = text("host.extras_saved", name=outputs.keep(preview).name)
         pp.info[title] = f"{words}. {note}" if note else words
@@ -141,7 +141,7 @@ def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Imag
 
     Raises `UserError` where the picture has no mask.
     """
-    engine, picture, token = workspace().engine, pp.image, HostToken(runs=True)
+    engine, picture, token = service(), pp.image, HostToken(runs=True)
     if note := getattr(pp, _NOTE, None):
         picture.info.setdefault(INFOTEXT_KEY, note)
     recipe = recipe_of(picture)

@@ -39,7 +39,7 @@ def start(folder: Path):
 
     server.own_upload_folder()
     with server.past_proxies():  # imports Gradio
-        from .engine import SpaceEngine
+        from .space_service import space_service
     from .limits import Doorkeeper, Limits
     from .page import SpaceOutputs, build, style
 
@@ -47,8 +47,9 @@ def start(folder: Path):
     name, limits = described["class"], Limits(**described["limits"])
     resolve(name, accept_licence=True)  # fetches pinned weights before the first visitor comes
     texts.use_table({key: texts.text(f"space.{key}") for key in ("generate.done", "generate.stopped")})
-    engine = SpaceEngine(name, Doorkeeper(limits))
-    page = build(engine, SpaceOutputs(Path(tempfile.mkdtemp(prefix="labels4free-space-"))), limits.pictures_per_request)
+    outputs = SpaceOutputs(Path(tempfile.mkdtemp(prefix="labels4free-space-")))
+    service = space_service(name, Doorkeeper(limits), outputs)
+    page = build(service, limits.pictures_per_request)
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
     names = (os.environ.get("SPACE_HOST", ""), *_OF_THE_HUB)
@@ -64,5 +65,5 @@ def start(folder: Path):
         most_waiting=limits.waiting,
         max_file_size=UPLOADS,
     )
-    threading.Thread(target=engine.warm_up, daemon=True).start()
+    threading.Thread(target=service.warm_up, daemon=True).start()
     return page, served.address

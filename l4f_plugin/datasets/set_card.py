@@ -1,16 +1,21 @@
-"""The README of an exported set: what is in it, where it comes from, under which terms, and how to make it again."""
+"""What tells a person about an exported set: its README, and a sheet of its first pictures with their masks."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 
+import numpy as np
+from PIL import Image
+
 from ..bundles.model_card import HUB_LICENCES
-from .contact_sheet import SHEET_NAME
+from ..images import png_bytes
+from ..provenance import sheet_text
 from .curation import REASONS
 from .export_plan import SPLITS, Plan
+from .formats import LabelledPicture
 
-CARD_NAME = "README.md"
+CARD_NAME, SHEET_NAME = "README.md", "sheet.png"
 _SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (0, "1M<n<10M"))
 _NAMED = 50  # unreadable files
 _BEHIND = {
@@ -63,16 +68,8 @@ def _metadata(plan: Plan) -> str:
     if not known:
         lines.append(f"license_name: {json.dumps(plan.source.licence)}")
     size = next(words for most, words in _SIZES if count < most or not most)
-    lines += [
-        "task_categories:",
-        "- image-segmentation",
-        "size_categories:",
-        f"- {size}",
-        "tags:",
-        "- synthetic",
-        "- labels4free",
-    ]
-    return "\n".join(["---", *lines, "---"])
+    lines += ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
+    return "\n".join(["---", *lines, "tags:", "- synthetic", "- labels4free", "---"])
 
 
 def _contents(totals: Totals) -> str:
@@ -110,20 +107,47 @@ def _curation(plan: Plan, totals: Totals) -> str:
         return f"None: all {totals.tried:,} pictures are in the set, whatever their masks are like."
     gone = sum(totals.dropped.values())
     share = gone / totals.tried if totals.tried else 0
-    rows = [
-        f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks:",
-        "",
-        "| reason | bound | dropped |",
-        "|---|---|---|",
-    ]
-    bounds = (
-        f"covers less than {chosen.min_area:.0%}",
-        f"covers more than {chosen.max_area:.0%}",
+    limits = (
+        f"covers less than {chosen.min_area:.1%}",
+        f"covers more than {chosen.max_area:.1%}",
         f"uncertainty above {chosen.max_uncertainty:g}",
         f"largest piece below {chosen.min_largest_piece:.0%} of the mask",
     )
-    rows += [
-        f"| {reason} | {bound} | {totals.dropped.get(reason, 0):,} |"
-        for reason, bound in zip(REASONS, bounds, strict=True)
-    ]
-    return "\n".join(rows)
+    return "\n".join(
+        [
+            f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that "
+            "nobody set follow from the class: three times the distance between the quartiles of its first pictures, "
+            "beyond them.",
+            "",
+            "| reason | limit | dropped |",
+            "|---|---|---|",
+            *(
+                f"| {reason} | {limit} | {totals.dropped.get(reason, 0):,} |"
+                for reason, limit in zip(REASONS, limits, strict=True)
+            ),
+        ]
+    )
+
+
+class ContactSheet:
+    """Takes pictures until it is full; each stands beside its soft mask, the longer side at most 128 pixels."""
+
+    SIDE, ROWS, COLUMNS = 128, 6, 4
+
+    def __init__(self) -> None:
+        self._tiles: list[np.ndarray] = []
+
+    def add(self, picture: LabelledPicture) -> None:
+        """Puts a picture on the sheet where there is room."""
+        if len(self._tiles) < self.ROWS * self.COLUMNS:
+            both = [Image.fromarray(part) for part in (picture.image, np.dstack([picture.mask] * 3))]
+            for part in both:
+                part.thumbnail((self.SIDE, self.SIDE), Image.Resampling.BOX)
+            self._tiles.append(np.concatenate([np.asarray(part) for part in both], axis=1))
+
+    def file(self) -> bytes:
+        """The sheet as a PNG file; what is not filled is white."""
+        unfilled = -len(self._tiles) % self.COLUMNS
+        tiles = [*self._tiles, *[np.full_like(self._tiles[0], 255)] * unfilled]
+        rows = [np.concatenate(tiles[i : i + self.COLUMNS], axis=1) for i in range(0, len(tiles), self.COLUMNS)]
+        return png_bytes(np.concatenate(rows), sheet_text("pictures of a set"))

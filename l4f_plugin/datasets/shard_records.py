@@ -34,11 +34,6 @@ class FileNote:
         if not _PATH.fullmatch(self.path) or ".." in parts or parts[0] == STATE_FOLDER:
             raise ValueError(f"{self.path} is no path within a set")
 
-    @classmethod
-    def of(cls, path: str, content: bytes) -> FileNote:
-        """The note of a file with that content."""
-        return cls(path, len(content), hashlib.sha256(content).hexdigest())
-
 
 @dataclass(frozen=True)
 class ShardRecord:
@@ -56,23 +51,16 @@ class ShardRecord:
 
 
 def write_file(folder: Path, path: str, content: bytes) -> FileNote:
-    """Writes a picture of a shard that is not done yet. Raises `UserError` where the system refuses, and for a link,
-    which no export makes."""
+    """Writes a file of a shard that is not done yet. Raises `UserError` where the system refuses, and for a link."""
     target = folder / path
     if target.is_symlink():
         raise UserError(f"{target} is a link and is left alone; move it away and give the same command again.")
     try:
-        with open(target, "wb") as file:
-            file.write(content)
-    except FileNotFoundError:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        except OSError as error:
-            raise storage_error(error, target) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
     except OSError as error:
         raise storage_error(error, target) from error
-    return FileNote.of(path, content)
+    return FileNote(path, len(content), hashlib.sha256(content).hexdigest())
 
 
 def record_path(folder: Path, shard: int) -> Path:
@@ -107,14 +95,10 @@ def read_record(folder: Path, shard: int) -> ShardRecord | None:
 def is_done(folder: Path, shard: int) -> bool:
     """Whether a shard has its record and all its files, by their sizes."""
     record = read_record(folder, shard)
-    return record is not None and all(_size_of(folder / note.path) == note.bytes for note in record.files)
-
-
-def _size_of(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return record is not None and all((folder / note.path).stat().st_size == note.bytes for note in record.files)
     except OSError:
-        return -1
+        return False
 
 
 def missing_shards(folder: Path, plan: Plan) -> list[int]:
