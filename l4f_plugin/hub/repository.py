@@ -5,9 +5,9 @@ before a byte is fetched, leaves the transfer (with Xet where that is installed)
 the hash. `resumable.py` fetches large published checkpoints instead.
 
 What is given up by that: where `hf_hub_download` takes no `tqdm_class`, a bundle's progress is told per file,
-cancelling counts between files, and a server that sends more than it announced is found out only when the file ends. With Xet a
-transfer that runs may not stop at once either. From 2.0 on, what had arrived of a bundle's file is lost when its
-download is interrupted; such files have some megabytes.
+cancelling counts between files, and a server that sends more than it announced is found out only when the file ends.
+With Xet a transfer that runs may not stop at once either. From 2.0 on, what had arrived of a bundle's file is lost when
+its download is interrupted; such files have some megabytes.
 """
 
 from __future__ import annotations
