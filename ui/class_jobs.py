@@ -71,7 +71,7 @@ class ClassJobs:
     def arrived(self, name: str) -> int:
         """Bytes of an unfinished download that are here already."""
         from l4f_plugin.hub.download import original_of
-        from l4f_plugin.hub.hub_cache import arrived
+        from l4f_plugin.hub.resumable import arrived
 
         found = self._service.entry(name, on_offer=True)
         return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0

@@ -142,7 +142,7 @@ def write_subject(subject: Subject, folder: Path, *, with_w_plus: bool = False) 
 
     They get a number where files of these names are not ours, which is said.
     """
-    from ..own_files import free_stem, left_alone
+    from ..provenance import free_stem, left_alone
     from ..subject import ENDINGS, write_parts
 
     parts = subject.parts() | ({"w_plus": subject.w_plus} if with_w_plus else {})

@@ -89,7 +89,7 @@ def _evaluate_photos(args: argparse.Namespace) -> Answer:
     from ..bundles.folders import cache_folder
     from ..evaluation.photo_evaluation import evaluate_photos, limit_settings, photo_markdown, photo_text
     from ..images import write_png
-    from ..own_files import check_may_write, sheet_text
+    from ..provenance import check_may_write, sheet_text
 
     if args.sheet is not None:
         check_may_write(args.sheet)

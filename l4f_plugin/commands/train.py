@@ -71,7 +71,7 @@ def analyse(args: argparse.Namespace) -> Answer:
     from ..bundles.bundle import load_bundle
     from ..hub.download import resolve
     from ..images import write_png
-    from ..own_files import check_may_write, sheet_text
+    from ..provenance import check_may_write, sheet_text
     from ..runtime import choose_device
     from ..training.analysis import analyse
 

@@ -33,8 +33,8 @@ from ..hub.download import lock_file, resolve
 from ..images import write_png
 from ..jobs import CancelToken, Progress
 from ..networks import AlphaNetwork, Student, UNet
-from ..own_files import may_write, sheet_text
 from ..pipeline import Labels4FreePipeline
+from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
 from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
 from .loop import STEPPING

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
-from ..own_files import free_stem, sheet_text
+from ..provenance import free_stem, sheet_text
 from .trainer import Trainer
 from .updates import Diverged, demand_finite
 
