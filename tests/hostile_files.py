@@ -124,32 +124,12 @@ FUNCTIONS = {
     "check_output": Call(subprocess.check_output, ["touch", CANARY]),
 }
 NAMES = [
-    "runpy.run_path",
-    "pty.spawn",
-    "marshal.loads",
-    "types.CodeType",
-    "types.FunctionType",
-    "ctypes.CDLL",
-    "functools.partial",
-    "operator.attrgetter",
-    "operator.methodcaller",
-    "shutil.rmtree",
-    "builtins.open",
-    "builtins.compile",
-    "builtins.type",
-    "builtins.object.__reduce__",
-    "timeit.timeit",
-    "cProfile.run",
-    "numpy.load",
-    "numpy.memmap",
-    "torch.hub.load",
-    "torch.jit.load",
-    "webbrowser.open",
-    "socket.socket",
-    "dnnlib.util.EasyDict.__class__",
-    "dnnlib.util.open_url",
-    "torch_utils.persistence._src_to_module",
-]
+    "runpy.run_path", "pty.spawn", "marshal.loads", "types.CodeType", "types.FunctionType", "ctypes.CDLL",
+    "functools.partial", "operator.attrgetter", "operator.methodcaller", "shutil.rmtree", "builtins.open",
+    "builtins.compile", "builtins.type", "builtins.object.__reduce__", "timeit.timeit", "cProfile.run", "numpy.load",
+    "numpy.memmap", "torch.hub.load", "torch.jit.load", "webbrowser.open", "socket.socket",
+    "dnnlib.util.EasyDict.__class__", "dnnlib.util.open_url", "torch_utils.persistence._src_to_module",
+]  # fmt: skip
 
 
 def functions_at_every_protocol() -> Corpus:
@@ -297,9 +277,24 @@ def opcodes() -> Corpus:
         ),
         "a memo far ahead": (b"\x80\x02Nr\xff\xff\xff\x7f.", "runs ahead"),
         "a memo that is not there": (b"\x80\x02h\x05.", "never stored"),
+        "a negative memo": (b"Np-5\n.", "runs ahead"),
+        "a dictionary filled at once": (b"(S'a'\nNd.", "step DICT"),
+        "an unfilled dictionary": (b"\x80\x02}(" + text("k") + b"u.", "cannot be read"),
+        "append to a number": (b"\x80\x02K\x01K\x02a.", "fills"),
+        "a pop of nothing": (b"\x80\x020.", "cannot be read"),
+        "no mark": (b"\x80\x02t.", "cannot be read"),
+        "an empty stack": (b"\x80\x02.", "cannot be read"),
+        "a negative length": (b"\x80\x02T\xff\xff\xff\xffx.", "cannot be read"),
+        "bad text": (b"\x80\x02X\x02\x00\x00\x00\xff\xff.", "cannot be read"),
+        "control characters in a name": (b"cos\x1b[31m\nsys\x07tem\n.", "names os?[31m.sys?tem"),
+        "a name of another language": ("cosé\nsystem\n.".encode(), "names osé.system"),
         "state for a class": (
             b"\x80\x02" + named("dnnlib.util.EasyDict") + b"}" + text("function") + b"Nsb.",
             "state of a Builder",
+        ),
+        "state for bytes in the file": (
+            b"\x80\x02" + data(bytes(4)) + b"N}" + text("length") + number(1 << 60) + b"s\x86b.",
+            "state of a FileBytes",
         ),
         "state for a list": (b"\x80\x02]}b.", "fills"),
         "a call of a constant": (b"\x80\x02" + named("numpy.ndarray") + b")R.", "it calls"),
@@ -419,7 +414,7 @@ def collisions() -> Corpus:
     again = b"0h\x01h\x02R"
     cases["the same table again and again"] = (table_of + b"\x85q\x020" + b"N" + again * 50_000 + b".", "more steps")
     encoded = named("_codecs.encode") + b"q\x01" + pack(text("x" * 1_000_000), text("latin1")) + b"q\x020N"
-    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more work")
+    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more steps")
     return cases
 
 
@@ -457,19 +452,13 @@ def cut_files() -> Corpus:
     return corpus
 
 
+BY_NAME = (functions_at_every_protocol, functions_by_name, inner_pickles, numpy_tricks, opcodes, bombs, collisions)
+"""Parts of the corpus whose names are the same in every process."""
+
+
 def corpus() -> Corpus:
     """All of it. Writes and removes a file in the working folder."""
-    parts = [
-        functions_at_every_protocol(),
-        functions_by_name(),
-        places_in_real_files(),
-        inner_pickles(),
-        numpy_tricks(),
-        opcodes(),
-        bombs(),
-        collisions(),
-        cut_files(),
-    ]
+    parts = [part() for part in (*BY_NAME, places_in_real_files, cut_files)]
     merged: Corpus = {}
     for part in parts:
         assert not merged.keys() & part.keys()

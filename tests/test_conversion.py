@@ -309,32 +309,8 @@ def run(*arguments: str) -> int:
 
 def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
     target = tmp_path / "cars"
-    assert (
-        run(
-            str(save(tiny())),
-            str(target),
-            "--name",
-            "car",
-            "--title",
-            "Cars",
-            "--licence",
-            "CC0-1.0",
-            "--source-note",
-            "a test",
-            "--truncation-psi",
-            "0.3",
-            "--alpha-threshold",
-            "0.8",
-            "--crop",
-            "4",
-            "28",
-            "0",
-            "32",
-            "--half",
-            "--json",
-        )
-        == 0
-    )
+    options = "--name car --title Cars --licence CC0-1.0 --truncation-psi 0.3 --alpha-threshold 0.8 --crop 4 28 0 32"
+    assert run(str(save(tiny())), str(target), *options.split(), "--source-note", "a test", "--half", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     config = load_bundle(target).config
     assert answer["folder"] == str(target) and answer["config"]["class_name"] == "car" == config.name

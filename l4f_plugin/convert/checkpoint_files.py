@@ -70,7 +70,7 @@ def _read(file: BinaryIO, label: str) -> Any:
     file.seek(0)
     if _STREAM_START.match(start):
         return _read_stream(file, size, label, Allowance())
-    return _read_nvidia(file, size, label, Allowance())
+    return _read_nvidia(file, size, label)
 
 
 def _read_archive(file: BinaryIO, size: int, label: str) -> Any:
@@ -95,27 +95,20 @@ def _read_archive(file: BinaryIO, size: int, label: str) -> Any:
         order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in sizes else b"little"
     _demand_little_endian(order.strip() == b"little", label)
 
-    def storage(identity: Any) -> Storage:
-        member = f"{folder}data/{_storage_key(identity)}"
-        if member not in sizes:
+    def read(storage: Storage) -> bytearray:
+        with _damage_in_words(label):
+            return bytearray(archive.read(f"{folder}data/{storage.key}"))  # compares a checksum
+
+    def locate(identity: Any) -> Storage:
+        storage = _storage(identity, read)
+        size = sizes.get(f"{folder}data/{storage.key}")
+        if size is None:
             raise ValueError("a storage is missing")
-        found = _storage(identity, lambda count: _read_member(archive, member, count, label))
-        if sizes[member] != found.stored_bytes:
+        if size != storage.stored_bytes:
             raise ValueError("a storage is not of the size it claims")
-        return found
+        return storage
 
-    return read_pickle(io.BytesIO(content), len(content), VOCABULARY, label, storage)
-
-
-def _read_member(archive: zipfile.ZipFile, name: str, count: int, label: str) -> bytearray:
-    content = bytearray(count)
-    with _damage_in_words(label), archive.open(name) as member:
-        view, done = memoryview(content), 0
-        while done < count and (step := member.readinto(view[done:])):
-            done += step
-        if done < count or member.read(1):  # the last read checks the sum
-            raise EOFError
-    return content
+    return read_pickle(io.BytesIO(content), len(content), VOCABULARY, label, locate)
 
 
 @contextmanager
@@ -143,21 +136,20 @@ def _read_stream(file: BinaryIO, end: int, label: str, allowance: Allowance) -> 
     named: dict[str, Storage] = {}
     places: dict[str, int] = {}
 
-    def storage(identity: Any) -> Storage:
-        def read(count: int) -> bytearray:
-            return FileBytes(file, places[key], count).read()
+    def read(storage: Storage) -> bytearray:
+        return FileBytes(file, places[storage.key], storage.stored_bytes).read()
 
-        key = _storage_key(identity)
-        found = _storage(identity, read)
-        if found.stored_bytes > end:
+    def locate(identity: Any) -> Storage:
+        storage = _storage(identity, read)
+        if storage.stored_bytes > end:
             raise ValueError("a storage is larger than the file")
-        if named.setdefault(key, found) != found:
+        if named.setdefault(storage.key, storage) != storage:
             raise ValueError("a storage is described in two ways")
-        return found
+        return storage
 
     def next_pickle() -> Any:
         limit = min(file.tell() + MAXIMUM_PICKLE_BYTES, end)
-        return read_pickle(file, limit, VOCABULARY, label, storage, allowance)
+        return read_pickle(file, limit, VOCABULARY, label, locate, allowance)
 
     first = next_pickle()
     if type(first) is not int or first != _STREAM_MAGIC or next_pickle() != _STREAM_PROTOCOL:
@@ -178,24 +170,19 @@ def _read_stream(file: BinaryIO, end: int, label: str, allowance: Allowance) -> 
     return root
 
 
-def _storage_key(identity: Any) -> str:
-    """The key in a persistent id: ("storage", dtype, key, location, elements[, view])."""
+def _storage(identity: Any, read: Callable[[Storage], bytearray]) -> Storage:
+    """Resolves a persistent id: ("storage", dtype, key, location, elements[, view])."""
     if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
         raise ValueError("it refers to something else than a storage")
-    if not isinstance(identity[2], str) or identity[5:] not in ((), (None,)):
-        raise ValueError("it refers to a storage in an unknown way")
-    return identity[2]
-
-
-def _storage(identity: tuple[Any, ...], read: Callable[[int], bytearray]) -> Storage:
     _, dtype, key, _, elements = identity[:5]
-    if not isinstance(dtype, torch.dtype):
+    if not isinstance(dtype, torch.dtype) or not isinstance(key, str) or identity[5:] not in ((), (None,)):
         raise ValueError("it refers to a storage in an unknown way")
-    stored_bytes = integers([elements])[0] * dtype.itemsize
-    return Storage(key, dtype, elements, stored_bytes, lambda: read(stored_bytes))
+    return Storage(key, dtype, integers([elements])[0], read)
 
 
-def _read_nvidia(file: BinaryIO, end: int, label: str, allowance: Allowance) -> Any:
+def _read_nvidia(file: BinaryIO, end: int, label: str) -> Any:
+    allowance = Allowance()
+
     def storage(content: Any) -> Storage:
         inner = FileBytes.of(content)
         inner.file.seek(inner.offset)
@@ -204,19 +191,17 @@ def _read_nvidia(file: BinaryIO, end: int, label: str, allowance: Allowance) -> 
             raise ValueError("a storage holds something else")
         return root
 
+    def module(description: Any) -> Record:
+        described = description if isinstance(description, dict) else {}
+        if not isinstance(described.get("class_name"), str) or not isinstance(described.get("state"), dict):
+            raise ValueError("it rebuilds an object without a class or a state")
+        return Record(PYTORCH_MODULE, state=described["state"])
+
     vocabulary = {
         **VOCABULARY,
         TENSORFLOW_NETWORK: Builder("Network", lambda: Record(TENSORFLOW_NETWORK)),
-        PYTORCH_MODULE: Builder("_reconstruct_persistent_obj", _module),
+        PYTORCH_MODULE: Builder("_reconstruct_persistent_obj", module),
         "dnnlib.util.EasyDict": Builder("EasyDict", lambda: (), makes_table=True),
         "torch.storage._load_from_bytes": Builder("_load_from_bytes", storage),
     }
     return read_pickle(file, end, vocabulary, label, allowance=allowance)
-
-
-def _module(description: Any) -> Record:
-    described = description if isinstance(description, dict) else {}
-    name, state = described.get("class_name"), described.get("state")
-    if not isinstance(name, str) or not isinstance(state, dict):
-        raise ValueError("it rebuilds an object without a class or a state")
-    return Record(PYTORCH_MODULE, state=state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,19 +63,9 @@ class StateSource:
             raise UserError(f"{self.label} holds {name} with an impossible shape; choose another file.")
         return shape[axis]
 
-    def count(self, pattern: str, start: int = 0, step: int = 1) -> int:
-        """How many of `pattern` with `start`, `start + step` ... for {} are there in a row."""
-        found = 0
-        while pattern.format(start + step * found) in self.state:
-            found += 1
-        return found
-
-    def doublings(self, pattern: str) -> int:
-        """How many of `pattern` with 8, 16, 32 ... for {0} are there in a row."""
-        found = 0
-        while pattern.format(8 << found) in self.state:
-            found += 1
-        return found
+    def count(self, pattern: str, number: Callable[[int], int] = lambda place: place) -> int:
+        """How many of `pattern` with `number` of 0, 1, 2 ... for {} are there in a row."""
+        return next(place for place in itertools.count() if pattern.format(number(place)) not in self.state)
 
     def sizes(self, doublings: int) -> list[int]:
         """4, 8, ... up to the resolution after so many doublings. Raises `UserError` where that is not supported."""
@@ -151,16 +142,13 @@ def named(ours: str, theirs: str | Iterable[str], suffixes: Mapping[str, str]) -
     }
 
 
-def take_as_it_is(source: StateSource, ours: str, theirs: str, shape: Sequence[int]) -> Tensor:
-    """Takes the tensor `theirs`, whose axes lie as ours do."""
-    return source.take(theirs, *shape)
-
-
 def assemble(
     source: StateSource,
     config: GeneratorConfig | DiscriminatorConfig,
     names: Mapping[str, str],
-    take: Callable[[StateSource, str, str, Sequence[int]], Tensor] = take_as_it_is,
+    take: Callable[[StateSource, str, str, Sequence[int]], Tensor] = lambda source, _, theirs, shape: source.take(
+        theirs, *shape
+    ),
     without_noise: bool = False,
 ) -> dict[str, Tensor]:
     """The state dict of a network of that `config`, each tensor taken from `names[name]` of `source`.

@@ -112,7 +112,7 @@ def _read_generator(source: StateSource, module: _Module) -> tuple[GeneratorConf
             f"{source.label} holds a generator of another architecture than StyleGAN2, perhaps StyleGAN3's "
             "own; only StyleGAN2 is supported."
         )
-    sizes = source.sizes(source.doublings("synthesis.b{0}.conv0.weight"))
+    sizes = source.sizes(source.count("synthesis.b{}.conv0.weight", lambda place: 8 << place))
     mapping = [f"mapping.fc{layer}" for layer in range(source.count("mapping.fc{}.weight"))]
     blocks = [f"synthesis.b{size}" for size in sizes]
     convolutions = ["synthesis.b4.conv1", *(f"{block}.conv{index}" for block in blocks[1:] for index in (0, 1))]

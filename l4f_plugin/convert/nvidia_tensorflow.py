@@ -102,7 +102,7 @@ def _variables(state: Mapping[Any, Any], prefix: str, label: str) -> dict[str, S
 
 
 def _read_generator(source: StateSource, settings: Mapping[Any, Any]) -> tuple[GeneratorConfig, dict[str, Tensor]]:
-    sizes = source.sizes(source.doublings("synthesis/{0}x{0}/ToRGB/weight"))
+    sizes = source.sizes(source.count("synthesis/{0}x{0}/ToRGB/weight", lambda place: 8 << place))
     blocks = [f"synthesis/{size}x{size}" for size in sizes]
     layers = source.count("mapping/Dense{}/weight")
     convolutions = [f"{blocks[0]}/Conv"]
@@ -129,7 +129,7 @@ def _read_generator(source: StateSource, settings: Mapping[Any, Any]) -> tuple[G
 def _read_discriminator(
     source: StateSource, settings: Mapping[Any, Any]
 ) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:
-    sizes = source.sizes(source.doublings("{0}x{0}/Skip/weight"))
+    sizes = source.sizes(source.count("{0}x{0}/Skip/weight", lambda place: 8 << place))
     blocks = [f"{size}x{size}" for size in sizes[::-1]]
     names = {
         **named("from_rgb", f"{blocks[0]}/FromRGB", _PLAIN),

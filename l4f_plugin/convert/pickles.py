@@ -59,14 +59,13 @@ class Allowance:
     """What may still be spent on a file: opcodes, and bytes other than those that stay in it.
 
     A pickle and the pickles within it share one, so that nesting gains nothing. A call may be made again and again
-    with what was written once, so each costs what it is handed: an item as much as an opcode. `number_keys` are the
-    numbers that may still become keys: whoever writes the file can choose them so that each collides with all the
-    others, which takes quadratic time.
+    with what was written once, so each costs what it is handed: an item, or 128 characters, as much as an opcode.
+    `number_keys` are the numbers that may still become keys: whoever writes the file can choose them so that each
+    collides with all the others, which takes quadratic time.
     """
 
     steps: int = 600_000
     description_bytes: int = 1 << 26
-    handed_bytes: int = 1 << 26
     number_keys: int = 4096
 
     def spend(self, steps: int = 0, description_bytes: int = 0) -> None:
@@ -76,15 +75,6 @@ class Allowance:
             raise ValueError("it holds more steps than weights need")
         if self.description_bytes < 0:
             raise ValueError("it holds a longer description than weights need")
-
-    def spend_on_call(self, arguments: tuple[Any, ...]) -> None:
-        for argument in arguments:
-            if isinstance(argument, (list, tuple, dict)):
-                self.spend(len(argument))
-            elif isinstance(argument, (str, bytes)):
-                self.handed_bytes -= len(argument)
-        if self.handed_bytes < 0:
-            raise ValueError("it asks for more work than weights need")
 
 
 class Inert:
@@ -154,7 +144,9 @@ class Builder(Inert):
     allowance: Allowance | None = field(default=None, repr=False)
 
     def __call__(self, *arguments: Any) -> Any:
-        self.allowance.spend_on_call(arguments)
+        for argument in arguments:
+            if isinstance(argument, (list, tuple, dict, str, bytes)):
+                self.allowance.spend(len(argument) // (128 if isinstance(argument, (str, bytes)) else 1))
         try:
             value = self.function(*arguments)
         except TypeError as error:

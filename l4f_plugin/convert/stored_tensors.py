@@ -38,13 +38,16 @@ _ARRAY = "numpy.ndarray"
 
 @dataclass(frozen=True)
 class Storage(Inert):
-    """The numbers of one or more tensors: `elements` values of `dtype`, or of a type that is not read (None)."""
+    """The numbers of one or more tensors: `elements` values of `dtype`, or bytes of a type that is not read (None)."""
 
     key: str
     dtype: torch.dtype | None
     elements: int
-    stored_bytes: int
-    read: Callable[[], bytearray] = field(repr=False, compare=False)
+    read: Callable[[Storage], bytearray] = field(repr=False, compare=False)
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.elements * (self.dtype.itemsize if self.dtype else 1)
 
 
 class StoredTensor(Inert):
@@ -78,7 +81,7 @@ class StoredTensor(Inert):
             raise ValueError("it is an array of something else than plain numbers")
         if not self.stored_bytes:
             return torch.empty(self.shape, dtype=self.storage.dtype)
-        flat = torch.frombuffer(self.storage.read(), dtype=self.storage.dtype)
+        flat = torch.frombuffer(self.storage.read(self.storage), dtype=self.storage.dtype)
         return flat.as_strided(self.shape, self.stride, self.offset).contiguous()
 
 
@@ -86,7 +89,7 @@ class _Array(StoredTensor):
     """A `numpy.ndarray`, which a pickle makes empty and fills once."""
 
     def __init__(self):
-        super().__init__(Storage(_ARRAY, None, 1, 0, bytearray), 0, (), ())
+        super().__init__(Storage(_ARRAY, None, 1, lambda storage: bytearray()), 0, (), ())
         self.filled = False
 
     def __setstate__(self, state: Any) -> None:
@@ -97,10 +100,11 @@ class _Array(StoredTensor):
         if not isinstance(kind, _NumpyType):
             raise ValueError("an array has no type")
         content, shape = FileBytes.of(content), integers(shape)
-        elements = math.prod(shape)
-        if elements * kind.itemsize != content.length:
+        if math.prod(shape) * kind.itemsize != content.length:
             raise ValueError("an array is not of the size it claims")
-        storage = Storage(_ARRAY, _NUMPY_TYPES.get(kind.code), elements, content.length, content.read)
+        dtype = _NUMPY_TYPES.get(kind.code)
+        elements = content.length // (kind.itemsize if dtype else 1)
+        storage = Storage(_ARRAY, dtype, elements, lambda storage: content.read())
         steps = tuple(accumulate(shape if fortran is True else shape[::-1], mul, initial=1))[:-1]
         super().__init__(storage, 0, shape, steps if fortran is True else steps[::-1])
         self.filled = True
