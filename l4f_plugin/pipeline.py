@@ -244,11 +244,10 @@ class Labels4FreePipeline(HubMixin):
             refuse_photograph(self.config.title)
         with self._ready(cancel or CancelToken()):
             bundle = self.bundle
-            if bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None:
-                # What tells photographs of something else is read when the first photograph comes. From the Hub a class
-                # comes without it.
-                if (bundle.folder / DISCRIMINATOR_FILE).is_file():
-                    bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
+            wanted = bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None
+            # What tells photographs of something else is read when the first comes; the Hub hands a class without it.
+            if wanted and (bundle.folder / DISCRIMINATOR_FILE).is_file():
+                bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
             return find_subject(bundle, source, self.device)
 
     @torch.inference_mode()
