@@ -22,8 +22,8 @@ from l4f_plugin.runtime import CancelToken
 from . import compat, seeds
 from .controls import named, unsaved
 from .operations import Operations, Result, file_bytes
-from .problems import in_words
 from .texts import text
+from .words import in_words
 from .workspace import Workspace
 
 

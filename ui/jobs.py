@@ -18,8 +18,8 @@ from l4f_plugin.runtime import CancelToken
 
 from . import compat, status
 from .controls import button
-from .problems import in_words
 from .texts import text
+from .words import in_words
 from .workspace import Workspace
 
 
@@ -68,14 +68,21 @@ class Job:
             self.run = button(f"{panel}.run", variant="primary", scale=3)
             self.cancel = button(f"{panel}.cancel", scale=1, min_width=90, interactive=False)
         self.status = gr.HTML(status.quiet(), elem_id=f"l4f_{panel}_status", elem_classes="l4f-status-place")
-        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel], queue=False)
+        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel])
 
     def on(
-        self, trigger: Callable, work: Work, inputs: Sequence, outputs: Sequence, *, buttons: bool = True, **wiring: Any
+        self,
+        trigger: Callable,
+        work: Work,
+        inputs: Sequence | set,
+        outputs: Sequence,
+        *,
+        buttons: bool = True,
+        **wiring: Any,
     ) -> Any:
         """Wires `work` to an event, within `guarded`."""
         everything = [*outputs, self.identifier, self.run, self.cancel, self.status]
-        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, **wiring)
+        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
 
     def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
         """`work` with a cancel token, failures put into words and, with `buttons`, buttons that follow it."""

@@ -13,7 +13,7 @@ from .outputs import Outputs
 if TYPE_CHECKING:
     from l4f_plugin.runtime import CancelToken
 
-    from .neighbours import Neighbour
+    from .stage import Neighbour
 
 
 @dataclass
