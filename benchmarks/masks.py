@@ -90,7 +90,7 @@ def measure(name: str, source: Path, recipe: str, seed: int, composites: int, pi
     if key in {run.key for run in read_table()}:
         return
     print(f"{name}, {recipe}, seed {seed}")
-    settings = RECIPES[recipe](bundle.config.class_name)
+    settings = RECIPES[recipe](bundle.config.name)
     settings = dataclasses.replace(settings, seed=seed, steps=composites // settings.batch_size)
     folder = cache_folder() / "benchmarks" / "masks" / "-".join(map(str, key))
     real = cache_folder() / "datasets" / name / "train" / "images" if settings.real_samples == "pictures" else None

@@ -1,8 +1,8 @@
 """Labels4Free: object classes with soft masks from a frozen StyleGAN2 generator.
 
 >>> from l4f_plugin import Labels4FreePipeline
->>> sample = Labels4FreePipeline.from_pretrained("avatar").generate([7])[0]
->>> sample.cutout().save("seed7.png")
+>>> subject = Labels4FreePipeline.from_pretrained("avatar").generate([7])[0]
+>>> subject.cutout().save("seed7.png")
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arguments import Background
-    from .pipeline import Labels4FreePipeline, Sample, SwapResult
-    from .runtime import CancelToken
+    from .jobs import CancelToken
+    from .pipeline import Labels4FreePipeline, Subject, SwapResult
 
 __version__ = "0.1.0"
-__all__ = ["Background", "CancelToken", "Labels4FreePipeline", "Sample", "SwapResult", "__version__"]
+__all__ = ["Background", "CancelToken", "Labels4FreePipeline", "Subject", "SwapResult", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from PIL import Image, PngImagePlugin
 
 from .arguments import check_integer
 from .bundles.files import storage_error, write_atomically
 from .errors import UserError
-from .frames import Timing
-from .images import INFOTEXT_KEY
+from .images import INFOTEXT_KEY, Timing
 from .own_files import DESCRIPTION
 
-ENDINGS = {".webp": "webp", ".png": "apng", ".apng": "apng", ".webm": "webm"}
 FORMATS = ("webp", "apng", "webm")
+_ENDINGS = {".webp": "webp", ".png": "apng", ".apng": "apng", ".webm": "webm"}
 FASTEST = 60
 MOST_FRAMES = 3600
 MOST_PIXELS_IN_MEMORY = 250_000_000  # of all frames: a gigabyte. WebM is written frame by frame
@@ -32,9 +32,9 @@ Frames = Iterable[Image.Image]
 
 def format_of(path: Path, wanted: str | None = None) -> str:
     """The format for a file of that name. Raises `UserError` where its ending fits none, or not the one `wanted`."""
-    meant = ENDINGS.get(path.suffix.lower())
+    meant = _ENDINGS.get(path.suffix.lower())
     if meant is None or wanted not in (None, meant):
-        fitting = [ending for ending, name in ENDINGS.items() if name == wanted] or list(ENDINGS)
+        fitting = [ending for ending, name in _ENDINGS.items() if name == wanted] or list(_ENDINGS)
         raise UserError(f"{path.name} needs another ending: {' or '.join(fitting)}.")
     return meant
 
@@ -59,57 +59,28 @@ def write_animation(
     WebP and WebM want RGBA. The alpha of WebP and APNG is exact; WebM compresses it like the colours. Raises
     `UserError` where the system or ffmpeg refuses.
     """
-    write: dict[str, Callable] = {"webp": _webp, "apng": _apng, "webm": _webm}
-    write_atomically(Path(path), lambda target: write[format_name](target, frames, pace, infotext or ""))
+    write = _webm if format_name == "webm" else functools.partial(_by_pillow, format_name)
+    write_atomically(Path(path), lambda target: write(target, frames, pace, infotext or ""))
 
 
-def _webp(path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None:
+def _by_pillow(format_name: str, path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None:
     first, *rest = frames
-    exif = Image.Exif()
-    if infotext:
-        exif[DESCRIPTION] = infotext
-    timing = _timing(len(rest) + 1, pace)
-    # exact: colours under full transparency stay, so that scaling draws no dark seam.
-    first.save(
-        path,
-        "WEBP",
-        save_all=True,
-        append_images=rest,
-        duration=list(timing.durations),
-        loop=timing.loop,
-        lossless=True,
-        exact=True,
-        quality=40,
-        exif=exif.tobytes(),
-    )
-
-
-def _apng(path: Path, frames: Frames, pace: int | Timing, infotext: str) -> None:
-    first, *rest = frames
-    information = PngImagePlugin.PngInfo()
-    if infotext:
-        information.add_text(INFOTEXT_KEY, infotext)
-    timing = _timing(len(rest) + 1, pace)
-    # blend 0: each frame replaces what it covers, transparency included.
-    first.save(
-        path,
-        "PNG",
-        save_all=True,
-        append_images=rest,
-        duration=list(timing.durations),
-        loop=timing.loop,
-        blend=0,
-        disposal=0,
-        pnginfo=information,
-    )
-
-
-def _timing(count: int, pace: int | Timing) -> Timing:
-    """Whole milliseconds whose sums keep to the speed."""
-    if isinstance(pace, Timing):
-        return pace
-    ends = [round(1000 * number / pace) for number in range(count + 1)]
-    return Timing(tuple(later - earlier for earlier, later in itertools.pairwise(ends)))
+    if not isinstance(pace, Timing):  # whole milliseconds whose sums keep to the speed
+        ends = [round(1000 * number / pace) for number in range(len(rest) + 2)]
+        pace = Timing(tuple(later - earlier for earlier, later in itertools.pairwise(ends)))
+    options = {"save_all": True, "append_images": rest, "duration": list(pace.durations), "loop": pace.loop}
+    if format_name == "webp":
+        exif = Image.Exif()
+        if infotext:
+            exif[DESCRIPTION] = infotext
+        # exact: colours under full transparency stay, so that scaling draws no dark seam.
+        first.save(path, "WEBP", lossless=True, exact=True, quality=40, exif=exif.tobytes(), **options)
+    else:
+        information = PngImagePlugin.PngInfo()
+        if infotext:
+            information.add_text(INFOTEXT_KEY, infotext)
+        # blend 0: each frame replaces what it covers, transparency included.
+        first.save(path, "PNG", blend=0, disposal=0, pnginfo=information, **options)
 
 
 def _webm(path: Path, frames: Frames, fps: int, infotext: str) -> None:
@@ -126,30 +97,19 @@ def _webm(path: Path, frames: Frames, fps: int, infotext: str) -> None:
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
         try:
-            _feed(process.stdin, itertools.chain([first], frames))
+            # An encoder that has gone tells by its exit code why.
+            with suppress(BrokenPipeError), process.stdin as pipe:
+                for frame in itertools.chain([first], frames):
+                    pipe.write(frame.tobytes())
         except BaseException:
             process.kill()
             raise
         finally:
             process.wait()
-        if process.returncode:
-            _complain(path, process.returncode, said)
-
-
-def _feed(pipe: IO[bytes], frames: Iterator[Image.Image]) -> None:
-    """Hands the frames over; an encoder that has gone tells by its exit code why."""
-    try:
-        with pipe:
-            for frame in frames:
-                pipe.write(frame.tobytes())
-    except BrokenPipeError:
-        pass
-
-
-def _complain(path: Path, code: int, said: IO[bytes]) -> None:
-    said.seek(0)
-    words = said.read(1 << 16).decode(errors="replace").strip().splitlines()
-    last = words[-1].strip() if words else f"exit code {code}"
-    if code == _SIGNAL_FILE_TOO_LARGE or any("No space left" in word for word in words):
-        raise storage_error(OSError(errno.ENOSPC, last), path)
-    raise UserError(f"ffmpeg could not write {path.name} ({last:.200}); choose webp or apng instead.")
+        said.seek(0)
+        words = said.read(1 << 16).decode(errors="replace").strip().splitlines()
+    if code := process.returncode:
+        last = words[-1].strip() if words else f"exit code {code}"
+        if code == _SIGNAL_FILE_TOO_LARGE or any("No space left" in word for word in words):
+            raise storage_error(OSError(errno.ENOSPC, last), path)
+        raise UserError(f"ffmpeg could not write {path.name} ({last:.200}); choose webp or apng instead.")

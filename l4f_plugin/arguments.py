@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import UserError
-from .frames import first_frame_only
-from .images import load_picture
+from .images import first_frame_only, load_picture
 
 LARGEST_SEED = 2**32 - 1
 MOST_PICTURES = 10_000
@@ -97,6 +96,19 @@ def check_number(name: str, value: Any, least: float, most: float) -> float:
     if not number or not math.isfinite(value) or not least <= value <= most:
         raise UserError(f"{name} must be a number from {least:g} to {most:g}, not {value}.")
     return float(value)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What, besides the seed, decides how a picture looks. See `Labels4FreePipeline.stream`."""
+
+    truncation_psi: float
+    truncation_cutoff: int | None = None
+    noise_mode: str = "random"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "truncation_psi", check_truncation_psi(self.truncation_psi))
+        check_noise_mode(self.noise_mode)
 
 
 @dataclass(frozen=True)

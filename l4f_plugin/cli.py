@@ -11,32 +11,35 @@ import importlib
 import os
 import runpy
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Callable, Sequence
 
 from . import __version__
 from .errors import Cancelled, UserError
 
+# Each command's module in `commands`, and what it is for.
 COMMANDS = {
-    "generate": "draw pictures with masks, cut-outs and backgrounds",
-    "swap": "put one subject in front of another background",
-    "segment": "mask and cut-out of photographs, of a seed, of saved style codes or of a picture saved here",
-    "project": "style codes from which the class draws given pictures again",
-    "export": "make a labelled set of any number of pictures",
-    "merge-export": "join the parts of a set that several machines made",
-    "motion": "make an animation with transparency, from seed to seed",
-    "classes": "list the object classes that can be used",
-    "download": "fetch an object class from the Hub",
-    "verify": "check the files of installed classes",
-    "remove": "delete a class from this computer",
-    "learn-masks": "learn masks for a class that has none, without a data set",
-    "learn-photographs": "teach a class with masks to segment photographs, without a data set",
-    "convert": "make a bundle from a published checkpoint",
-    "train": "train a generator, a mask network or a photo segmenter",
-    "evaluate": "measure masks, or a whole object class",
-    "publish": "share a class as a model repository on the Hub",
-    "space": "share a demonstration of a class as a Space on the Hub",
-    "app": "open the page in a browser",
+    "generate": ("draw", "draw pictures with masks, cut-outs and backgrounds"),
+    "swap": ("draw", "put one subject in front of another background"),
+    "motion": ("draw", "make an animation with transparency, from seed to seed"),
+    "segment": (
+        "segment",
+        "mask and cut-out of photographs, of a seed, of saved style codes or of a picture saved here",
+    ),
+    "project": ("segment", "style codes from which the class draws given pictures again"),
+    "export": ("labelled_sets", "make a labelled set of any number of pictures"),
+    "merge-export": ("labelled_sets", "join the parts of a set that several machines made"),
+    "classes": ("classes", "list the object classes that can be used"),
+    "download": ("classes", "fetch an object class from the Hub, so that its first use finds it"),
+    "verify": ("classes", "check the files of installed classes"),
+    "remove": ("classes", "delete a class from this computer"),
+    "convert": ("classes", "make a bundle from a published checkpoint"),
+    "learn-masks": ("train", "learn masks for a class that has none, without a data set"),
+    "learn-photographs": ("train", "teach a class with masks to segment photographs, without a data set"),
+    "train": ("train", "train a generator, a mask network or a photo segmenter"),
+    "evaluate": ("evaluate", "measure masks, or a whole object class"),
+    "publish": ("share", "share a class as a model repository on the Hub"),
+    "space": ("share", "share a demonstration of a class as a Space on the Hub"),
+    "app": ("", "open the page in a browser"),
 }
 # What Python and a shell report for a program that was interrupted, or whose reader has gone.
 INTERRUPTED, READER_GONE = 130, 141
@@ -76,18 +79,23 @@ def _run(argv: list[str]) -> int:
     parser = Parser(prog="l4f", description="Labels4Free: generate object classes with soft masks.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"Labels4Free {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, purpose in COMMANDS.items():
+    for name, (module, purpose) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name == chosen:
-            module = _import_command(name)
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
-    arguments = parser.parse_args(argv)
-    return arguments.run(arguments) or 0
+            run = declare(command, module, name)
+    args = parser.parse_args(argv)
+    answer = run(args)
+    if answer.data is not None:
+        answer.print(args.json)
+    return answer.code
 
 
-def _import_command(name: str) -> ModuleType:
-    return importlib.import_module(f".commands.{name.replace('-', '_')}", __package__)
+def declare(parser: argparse.ArgumentParser, module: str, name: str) -> Callable:
+    """Declares the options of a command; the function that runs it."""
+    found = importlib.import_module(f".commands.{module}", __package__)
+    function = name.replace("-", "_")
+    getattr(found, f"add_{function}")(parser)
+    return getattr(found, function)
 
 
 def _open_page(argv: list[str]) -> int:

@@ -1,14 +1,12 @@
 """Pure array functions on masks and colours: blends, edges, pieces, foreground colour.
 
 Pictures are float32 `[H, W, 3]`, masks (alpha) float32 `[H, W]`, both in [0, 1]; lengths are in pixels.
-Nothing here knows PIL, torch or a file, and nothing changes its arguments. Arguments of the wrong
-shape raise `ValueError`: what a user typed has been checked before, in the pipeline.
+Nothing here knows PIL, torch or a file, and nothing changes its arguments.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -37,7 +35,6 @@ def composite(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray)
     Exactly the foreground where alpha is 1, exactly the background where it is 0, and never
     outside the two in between.
     """
-    _check(alpha, foreground, background)
     weight = alpha[..., None].astype(np.float32, copy=False)
     blend = weight * foreground + (1 - weight) * background
     return np.clip(blend, np.minimum(foreground, background), np.maximum(foreground, background))
@@ -45,13 +42,11 @@ def composite(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray)
 
 def cutout(foreground: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """RGBA uint8 `[H, W, 4]` with straight (not premultiplied) alpha: colours stay whole where alpha is 0."""
-    _check(alpha, foreground)
     return np.concatenate([to_bytes(foreground), to_bytes(alpha)[..., None]], axis=2)
 
 
 def threshold(alpha: np.ndarray, level: float | None) -> np.ndarray:
     """1 where alpha is above `level` (0..1), else 0; `None` leaves the soft mask as it is."""
-    _check(alpha)
     return alpha if level is None else (alpha > level).astype(np.float32)
 
 
@@ -61,22 +56,17 @@ def grow(alpha: np.ndarray, pixels: int) -> np.ndarray:
     Growing takes the largest value within the disc, shrinking the smallest, so a soft edge moves
     without becoming harder. A subject that the frame cuts off stays at the frame when shrunk.
     """
-    _check(alpha)
     if pixels == 0:
         return alpha
-    return _extreme_within_disc(alpha, abs(pixels), np.maximum if pixels > 0 else np.minimum)
-
-
-def _extreme_within_disc(values: np.ndarray, radius: int, extreme: Callable) -> np.ndarray:
-    """`np.maximum` or `np.minimum` over a disc: rows of the disc from the narrowest to the widest."""
-    height = values.shape[0]
-    row, result = values.copy(), values.copy()
+    radius, extreme = abs(pixels), np.maximum if pixels > 0 else np.minimum
+    height = alpha.shape[0]
+    row, result = alpha.copy(), alpha.copy()
     reach = 0
     for offset in range(radius, -1, -1):
-        # radius * (radius + 1) instead of radius ** 2: rounder small discs
+        # Rows of the disc from the narrowest to the widest; radius * (radius + 1) makes small discs rounder.
         for step in range(reach + 1, math.isqrt(radius * (radius + 1) - offset * offset) + 1):
-            extreme(row[:, step:], values[:, :-step], out=row[:, step:])
-            extreme(row[:, :-step], values[:, step:], out=row[:, :-step])
+            extreme(row[:, step:], alpha[:, :-step], out=row[:, step:])
+            extreme(row[:, :-step], alpha[:, step:], out=row[:, :-step])
             reach = step
         extreme(result[offset:], row[: max(height - offset, 0)], out=result[offset:])
         extreme(result[: max(height - offset, 0)], row[offset:], out=result[: max(height - offset, 0)])
@@ -112,19 +102,12 @@ def blur(values: np.ndarray, radius: float) -> np.ndarray:
     return np.clip(np.ascontiguousarray(result), values.min(), values.max())
 
 
-def feather(alpha: np.ndarray, radius: float) -> np.ndarray:
-    """The mask with its edge softened by a Gaussian of standard deviation `radius`."""
-    _check(alpha)
-    return blur(alpha, radius)
-
-
 def largest_component(alpha: np.ndarray, level: float = 0.1) -> np.ndarray:
     """Only the largest connected piece of the mask; everything else becomes 0.
 
     Pieces are the 8-connected areas above `level`. What is fainter stays only within `FRINGE`
     pixels of the kept piece: that is its own soft rim. A mask with no piece comes back unchanged.
     """
-    _check(alpha)
     solid = alpha > level
     if not solid.any():
         return alpha
@@ -180,7 +163,7 @@ def edit_alpha(
     """The edits a user may ask for, in their fixed order: largest piece, threshold, grow, feather."""
     if keep_largest:
         alpha = largest_component(alpha)
-    return feather(grow(threshold(alpha, level), pixels), radius)
+    return blur(grow(threshold(alpha, level), pixels), radius)
 
 
 def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -191,7 +174,6 @@ def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     the guess leaves unexplained. Pixels of alpha >= 0.98 keep their colour exactly; where alpha is 0
     the result continues the subject's colours, so that scaling a cut-out draws no seam.
     """
-    _check(alpha, picture)
     weight = alpha[..., None]
     foreground = spread(picture, alpha)
     background = spread(picture, 1 - alpha)
@@ -251,17 +233,6 @@ def blurred_background(picture: np.ndarray, alpha: np.ndarray, radius: float) ->
 
     Without that the subject's colours would bleed into the blur and stand around it as a halo.
     """
-    _check(alpha, picture)
     weight = alpha[..., None]
     without_subject = composite(spread(picture, 1 - alpha), picture, np.clip(weight[..., 0] * 8, 0, 1))
     return blur(without_subject, radius)
-
-
-def _check(alpha: np.ndarray, *pictures: np.ndarray) -> None:
-    if alpha.ndim != 2:
-        raise ValueError(f"a mask must be [H, W], not {list(alpha.shape)}")
-    for picture in pictures:
-        if picture.shape != (*alpha.shape, 3):
-            raise ValueError(
-                f"a picture must be [{alpha.shape[0]}, {alpha.shape[1]}, 3] like its mask, not {list(picture.shape)}"
-            )

@@ -1,4 +1,4 @@
-"""How a bundle draws: style codes from random inputs, pictures and masks from style codes."""
+"""How a bundle draws: random inputs from seeds, style codes from random inputs, pictures and masks from style codes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import Style
 from .bundles.bundle import Bundle
-from .bundles.config import BundleConfig
-from .random_inputs import RandomInputs
-from .runtime import CancelToken
+from .bundles.config import ObjectClass
+from .jobs import CancelToken
+from .networks import GeneratorConfig
 
 
 @dataclass(frozen=True)
-class Style:
-    """What, besides the seed, decides how a picture looks. See `Labels4FreePipeline.stream`."""
+class RandomInputs:
+    """Everything random about a seed, drawn on the CPU in this order, so that neither batch nor company changes it."""
 
-    truncation_psi: float
-    truncation_cutoff: int | None = None
-    noise_mode: str = "random"
+    z: Tensor  # [latent_dim]
+    background_z: Tensor  # [latent_dim]
+    noise: list[Tensor]  # [1, h, w] for each convolution; empty unless the noise mode is "random"
+
+    @classmethod
+    def of(cls, seed: int, config: GeneratorConfig, noise_mode: str) -> RandomInputs:
+        """The inputs of `seed` for such a generator."""
+        random = torch.Generator().manual_seed(seed)
+        z = torch.randn(config.latent_dim, generator=random)
+        background_z = torch.randn(config.latent_dim, generator=random)
+        sides = config.convolution_resolutions if noise_mode == "random" else []
+        return cls(z, background_z, [torch.randn(1, side, side, generator=random) for side in sides])
 
 
-def crop_of(config: BundleConfig) -> tuple[int, int, int, int]:
+def noise_of(inputs: Sequence[RandomInputs], noise_mode: str, device: torch.device) -> str | list[Tensor]:
+    """What synthesis takes as noise: `[N, 1, h, w]` for each convolution, or the name of a mode that needs none."""
+    if noise_mode != "random":
+        return noise_mode
+    return [torch.stack(layer).to(device) for layer in zip(*(one.noise for one in inputs), strict=True)]
+
+
+def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of what is kept of the generator's pictures."""
     resolution = config.generator.resolution
     return config.crop or (0, resolution, 0, resolution)
@@ -71,5 +88,10 @@ def synthesise(
         cancel.check()
         alpha = bundle.alpha([features[:subjects] for features in output.features])
         alphas = alpha[:, 0, top:bottom, left:right].float().cpu().numpy()
-    pixels = (output.image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1)[:, top:bottom, left:right].contiguous().cpu().numpy(), alphas
+    return as_pixels(output.image[:, :, top:bottom, left:right]), alphas
+
+
+def as_pixels(images: Tensor) -> np.ndarray:
+    """Pictures `[N, 3, H, W]` in [-1, 1] as uint8 `[N, H, W, 3]`."""
+    pixels = (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

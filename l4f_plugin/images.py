@@ -8,15 +8,17 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from .bundles.files import write_atomically
 from .errors import UserError
 
 MAX_PIXELS = 64_000_000
@@ -25,40 +27,24 @@ LARGE_PIXELS = 4_000_000  # from here on writing a PNG small takes longer than a
 # Ghostscript, formats that are no pictures but containers of numbers, and those of programs long gone. HEIF is read
 # where the package pillow-heif is installed.
 FORMATS = (
-    "PNG",
-    "JPEG",
-    "MPO",
-    "WEBP",
-    "AVIF",
-    "HEIF",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "JPEG2000",
-    "PPM",
-    "ICO",
-    "TGA",
-    "DIB",
-    "PCX",
-    "SGI",
-    "DDS",
-    "ICNS",
-    "QOI",
-)
+    "PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000",
+    "PPM", "ICO", "TGA", "DIB", "PCX", "SGI", "DDS", "ICNS", "QOI",
+)  # fmt: skip
+MOVING = ("GIF", "WEBP", "PNG", "AVIF")
+MOST_FRAMES = 1000
+SHORTEST, USUAL = 20, 100  # milliseconds: browsers show what claims less than the one for as long as the other
 INFOTEXT_KEY = "parameters"  # the key under which the web UIs keep and look for it
-_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _opening = threading.Lock()
-_Finished = TypeVar("_Finished")
 
 Source = str | Path | bytes | IO[bytes] | Image.Image
 
 
-def load_picture(source: Source, *, matte: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+def load_picture(source: Source) -> np.ndarray:
     """A picture as uint8 RGB `[H, W, 3]`.
 
     The first frame of an animation, turned as its EXIF orientation says, in sRGB where it carries a colour
-    profile; transparent parts show `matte`. The size is read from the header: pictures over 64 megapixels are refused
+    profile; transparent parts become white. The size is read from the header: pictures over 64 megapixels are refused
     before they are decoded.
 
     Grey of more than 8 bits (PIL's modes I, I;16 and F) is scaled by the range of its data, since no file tells which
@@ -69,11 +55,7 @@ def load_picture(source: Source, *, matte: tuple[int, int, int] = (255, 255, 255
 
     Raises UserError for whatever is missing, damaged, too large or not a picture.
     """
-    name = _name_of(source)
-    if isinstance(source, Image.Image):
-        return _decode(source, name, matte)
-    with open_picture(source) as picture:
-        return _decode(picture, name, matte)
+    return _read(source, on_white=True)[0]
 
 
 def load_layers(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
@@ -81,11 +63,28 @@ def load_layers(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
 
     Colours are straight, not multiplied by the transparency, which is None where the picture has none.
     """
+    return _read(source, on_white=False)
+
+
+def _read(source: Source, on_white: bool) -> tuple[np.ndarray, np.ndarray | None]:
     name = _name_of(source)
-    if isinstance(source, Image.Image):
-        return _decoded(source, name, _layers)
-    with open_picture(source) as picture:
-        return _decoded(picture, name, _layers)
+    with nullcontext(source) if isinstance(source, Image.Image) else open_picture(source) as picture:
+        _check_size(picture, name)
+        try:
+            picture.seek(0)
+            picture.load()
+            colours, transparency = _apart(_to_eight_bits(_turned(picture), picture.format))
+            if transparency is None:
+                return np.array(colours), None
+            if not on_white:
+                return np.array(colours), np.asarray(transparency, np.float32) / 255
+            colours.putalpha(transparency)
+            behind = Image.new("RGBA", colours.size, "white")
+            return np.array(Image.alpha_composite(behind, colours).convert("RGB")), None
+        except MemoryError as error:
+            raise UserError(f"{name} does not fit into memory; make it smaller and try again.") from error
+        except Exception as error:  # decoders fail in many ways on damaged data
+            raise UserError(_damaged(name)) from error
 
 
 def with_white(values: np.ndarray, mode: str, file_format: str | None) -> tuple[np.ndarray, float]:
@@ -102,16 +101,82 @@ def with_white(values: np.ndarray, mode: str, file_format: str | None) -> tuple[
 
 def cover_fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     """uint8 `[H, W, 3]` scaled until it covers `[height, width]`, centred, what stands out cut off."""
-    image = Image.fromarray(picture)
-    scale = min(image.width / width, image.height / height)
-    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (
-        max(left, 0.0),
-        max(top, 0.0),
-        min(left + width * scale, image.width),
-        min(top + height * scale, image.height),
-    )
-    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, box=box))
+    return np.asarray(ImageOps.fit(Image.fromarray(picture), (width, height), Image.Resampling.LANCZOS))
+
+
+# Frames and pages
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long each frame is shown, in milliseconds, and how often all of them are; 0 is without end."""
+
+    durations: tuple[int, ...]
+    loop: int = 0
+
+
+def has_more_frames(source: Source) -> bool:
+    """Whether the file has more than one frame or page: GIF, WebP, APNG, AVIF or TIFF.
+
+    What a camera puts beside its picture (MPO) and the sizes of an icon are no frames. Errors as in `load_picture`.
+    """
+    if isinstance(source, Image.Image):
+        return False
+    with open_picture(source) as picture:
+        return _seek(picture, 1)
+
+
+def first_frame_only(source: Source, name: str) -> str | None:
+    """The sentence that only the first of several frames is used, None for a file with one. Errors as above."""
+    return f"{name} has several frames or pages, of which only the first is used." if has_more_frames(source) else None
+
+
+def timing_of(source: Source) -> Timing | None:
+    """The timing of an animation.
+
+    None for any other picture and where its frames are too many to be held in memory: more than 1000, or more than 64
+    megapixels in all. Errors as above.
+    """
+    if isinstance(source, Image.Image):
+        return None
+    with open_picture(source) as picture:
+        if picture.format not in MOVING or not _seek(picture, 1):
+            return None
+        # Looked at one by one, as some formats tell their number only after all of them.
+        most = min(MOST_FRAMES, MAX_PIXELS // (picture.width * picture.height))
+        durations: list[int] = []
+        try:
+            while _seek(picture, len(durations)):
+                if len(durations) == most:
+                    return None
+                picture.load()  # WebP tells the time of a frame once it is decoded
+                shown = round(float(picture.info.get("duration") or 0))
+                durations.append(shown if shown >= SHORTEST else USUAL)
+        except Exception:  # damaged: the first frame is sound, or its reader will say what is wrong
+            return None
+        return Timing(tuple(durations), int(picture.info.get("loop", 1)))
+
+
+def frames(source: Source, count: int) -> Iterator[Image.Image]:
+    """The first `count` frames as they are shown, each as a picture of its own. Errors as above."""
+    with open_picture(source) as picture:
+        for number in range(count):
+            picture.seek(number)
+            yield picture.copy()
+
+
+def _seek(picture: Image.Image, number: int) -> bool:
+    """Goes to that frame; False where there is none, or it cannot be found."""
+    if picture.format not in (*MOVING, "TIFF"):
+        return number == 0
+    try:
+        picture.seek(number)
+        return True
+    except Exception:  # EOFError at the end, others for damage
+        return False
+
+
+# Writing, and the text within
 
 
 def write_png(path: str | Path, picture: np.ndarray | Image.Image, infotext: str | None = None) -> None:
@@ -123,10 +188,8 @@ def write_png(path: str | Path, picture: np.ndarray | Image.Image, infotext: str
 
     Raises UserError where the system refuses: a full disk, a path below a file, a folder of that name.
     """
-    from .bundles.files import write_atomically  # imports torch, which reading pictures does not need
-
     encoded = png_bytes(picture, infotext)
-    write_atomically(Path(path), lambda target: _write_bytes(target, encoded))
+    write_atomically(Path(path), lambda target: target.write_bytes(encoded))
 
 
 def png_bytes(picture: np.ndarray | Image.Image, infotext: str | None = None) -> bytes:
@@ -147,24 +210,33 @@ def png_bytes(picture: np.ndarray | Image.Image, infotext: str | None = None) ->
 
 def infotext(title: str, fields: Mapping[str, object]) -> str:
     """A line of title and a line of "Name: value" pairs, as the web UIs write and parse them."""
-    return title + "\n" + ", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items())
+
+    def quoted(value: str) -> str:
+        return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n"]', value) else value
+
+    return title + "\n" + ", ".join(f"{name}: {quoted(str(value))}" for name, value in fields.items())
 
 
 def parse_infotext(text: str) -> dict[str, str]:
     """The "Name: value" pairs of the last line; empty where there are none."""
+    fields = {}
     last = text.strip().split("\n")[-1]
-    pairs = re.findall(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)', last)
-    return {name: _unquoted(value.strip()) for name, value in pairs}
+    for name, value in re.findall(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)', last):
+        fields[name] = value.strip()
+        if value.startswith('"'):
+            with suppress(ValueError):
+                fields[name] = str(json.loads(fields[name]))
+    return fields
 
 
 def read_infotext(source: Source) -> str | None:
     """The infotext of a PNG, None where it has none. Errors as in `load_picture`."""
-    if isinstance(source, Image.Image):
-        text = source.info.get(INFOTEXT_KEY)
-    else:
-        with open_picture(source) as picture:
-            text = picture.info.get(INFOTEXT_KEY)
+    with nullcontext(source) if isinstance(source, Image.Image) else open_picture(source) as picture:
+        text = picture.info.get(INFOTEXT_KEY)
     return text if isinstance(text, str) else None
+
+
+# Opening and decoding
 
 
 def picture_size(source: str | Path | bytes | IO[bytes]) -> tuple[int, int]:
@@ -173,55 +245,32 @@ def picture_size(source: str | Path | bytes | IO[bytes]) -> tuple[int, int]:
         return picture.size
 
 
-def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n"]', value) else value
-
-
-def _unquoted(value: str) -> str:
-    if value[:1] != '"':
-        return value
-    try:
-        return str(json.loads(value))
-    except ValueError:
-        return value
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-
-
-def _name_of(source: Source) -> str:
-    return str(source) if isinstance(source, str | Path) else "The picture"
-
-
 def open_picture(source: str | Path | bytes | IO[bytes]) -> Image.Image:
     """The picture with its header read and its pixels not, to be closed. Errors as in `load_picture`."""
     name = _name_of(source)
-    if isinstance(source, str | Path):
-        # Checked first: opening a pipe or a device would wait for ever.
-        if not os.path.isfile(source):
-            raise UserError(f"{name} is not a file; check the path of the picture.")
-        stream: IO[bytes] | str | Path = source
-    else:
-        stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    # Checked first: opening a pipe or a device would wait for ever.
+    if isinstance(source, str | Path) and not os.path.isfile(source):
+        raise UserError(f"{name} is not a file; check the path of the picture.")
     know_formats()
     try:
         # PIL warns about large pictures; we refuse them ourselves. The lock: warning filters are global.
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            stream = io.BytesIO(source) if isinstance(source, bytes) else source
             picture = Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
         raise UserError(_no_picture(source, name)) from None
     except Image.DecompressionBombError:
-        raise UserError(_too_large(name)) from None
+        raise UserError(_too_large(name, "too many")) from None
     except Exception as error:  # decoders fail in many ways on damaged headers
         if reason := getattr(error, "strerror", None):  # the system, not the picture
             raise UserError(f"{name} could not be read ({reason}); check the file.") from error
         raise UserError(_damaged(name)) from error
-    if picture.width * picture.height > MAX_PIXELS:
+    try:
+        _check_size(picture, name)
+    except UserError:
         picture.close()
-        raise UserError(_too_large(name, picture.width, picture.height))
+        raise
     return picture
 
 
@@ -235,22 +284,8 @@ def know_formats() -> None:
         pillow_heif.register_heif_opener()
 
 
-def _decode(picture: Image.Image, name: str, matte: tuple[int, int, int]) -> np.ndarray:
-    return _decoded(picture, name, lambda upright: np.array(_flatten(upright, matte)))
-
-
-def _decoded(picture: Image.Image, name: str, finish: Callable[[Image.Image], _Finished]) -> _Finished:
-    """What `finish` makes of the picture, upright and of 8 bits; its failures put into words."""
-    if picture.width * picture.height > MAX_PIXELS:
-        raise UserError(_too_large(name, picture.width, picture.height))
-    try:
-        picture.seek(0)
-        picture.load()
-        return finish(_to_eight_bits(_turned(picture), picture.format))
-    except MemoryError as error:
-        raise UserError(f"{name} does not fit into memory; make it smaller and try again.") from error
-    except Exception as error:  # decoders fail in many ways on damaged data
-        raise UserError(_damaged(name)) from error
+def _name_of(source: Source) -> str:
+    return str(source) if isinstance(source, str | Path) else "The picture"
 
 
 def _turned(picture: Image.Image) -> Image.Image:
@@ -262,25 +297,11 @@ def _turned(picture: Image.Image) -> Image.Image:
 
 def _to_eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:
     """Grey of 16 or 32 bits or floats to 8 bits, whose range PIL's own conversion would cut off at 255."""
-    if picture.mode not in (*_SIXTEEN_BIT, "I", "F"):
+    if not picture.mode.startswith("I") and picture.mode != "F":
         return picture
     values = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=0, neginf=0)
     values, white = with_white(values, picture.mode, file_format)
     return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8))
-
-
-def _flatten(picture: Image.Image, matte: tuple[int, int, int]) -> Image.Image:
-    """RGB with transparent parts over `matte`."""
-    colours, transparency = _apart(picture)
-    if transparency is None:
-        return colours
-    colours.putalpha(transparency)
-    return Image.alpha_composite(Image.new("RGBA", picture.size, (*matte, 255)), colours).convert("RGB")
-
-
-def _layers(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    colours, transparency = _apart(picture)
-    return np.array(colours), None if transparency is None else np.asarray(transparency, np.float32) / 255
 
 
 def _apart(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -308,9 +329,14 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _too_large(name: str, width: int = 0, height: int = 0) -> str:
-    size = f"has {width} x {height} pixels" if width else "has too many pixels"
-    return f"{name} {size}; at most {MAX_PIXELS // 1_000_000} megapixels are read, so scale it down first."
+def _check_size(picture: Image.Image, name: str) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise UserError(_too_large(name, f"{picture.width} x {picture.height}"))
+
+
+def _too_large(name: str, how_many: str) -> str:
+    most = MAX_PIXELS // 1_000_000
+    return f"{name} has {how_many} pixels; at most {most} megapixels are read, so scale it down first."
 
 
 def _damaged(name: str) -> str:
@@ -318,7 +344,8 @@ def _damaged(name: str) -> str:
 
 
 def _no_picture(source: str | Path | bytes | IO[bytes], name: str) -> str:
-    try:
+    start = b""
+    with suppress(OSError, ValueError):
         if isinstance(source, str | Path):
             with open(source, "rb") as file:
                 start = file.read(1024)
@@ -327,8 +354,6 @@ def _no_picture(source: str | Path | bytes | IO[bytes], name: str) -> str:
         else:
             source.seek(0)
             start = source.read(1024)
-    except (OSError, ValueError):
-        start = b""
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
         return f"{name} is a HEIC picture; install the package pillow-heif to read it, or save it as JPEG."
     if b"<svg" in start.lower():

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from .compositing import CONFIDENT, blur, estimate_foreground, grow, spread, to_bytes, to_float
+from .compositing import CONFIDENT, blurred_background, estimate_foreground, grow, spread, to_bytes, to_float
 
 GUIDE_SIDE = 768  # pixels: the longer side at which the edges are fitted
-COLOUR_SIDE = 512  # pixels: the longer side at which colours are spread; smaller pictures are done exactly
+EXACT_SIDE = 1024  # pixels: the longer side up to which colours and blurs are computed at full size
+COLOUR_SIDE = 512  # pixels: the longer side at which the colours of larger pictures are spread
 EDGE_REACH = 4.0  # pixels of the coarse mask within which its edge may move
 SMOOTHNESS = 3e-4  # of the fit, in squared colour units: larger keeps closer to the coarse mask
 HAZE = 0.06  # what the fit leaves of the background in the subject and the other way round
@@ -103,15 +104,14 @@ def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
 def clean_colours(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """The subject's own colours, uint8 `[H, W, 3]`: what of the old background shines through its edge is taken out.
 
-    As `compositing.estimate_foreground`, but colours are spread at `COLOUR_SIDE` at most, and pixels that are
-    surely subject or surely background are not computed.
+    As `compositing.estimate_foreground`; where the picture is larger than `EXACT_SIDE`, colours are spread at
+    `COLOUR_SIDE`, and pixels that are surely subject or surely background are not computed.
     """
     height, width = alpha.shape
-    if max(height, width) <= COLOUR_SIDE:
+    if max(height, width) <= EXACT_SIDE:
         return to_bytes(estimate_foreground(to_float(picture), alpha))
     step = -(-max(height, width) // COLOUR_SIDE)
-    small = to_float(np.asarray(Image.fromarray(picture).reduce(step)))
-    small_alpha = to_float(np.asarray(Image.fromarray(to_bytes(alpha)).reduce(step)))
+    small, small_alpha = _reduced(picture, alpha, step)
     size = (width / step, height / step)
     subject, background = to_bytes(spread(small, small_alpha)), to_bytes(spread(small, 1 - small_alpha))
     result = np.empty_like(picture)
@@ -140,19 +140,23 @@ def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> 
 
 
 def blurred_behind(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
-    """The photograph's own background uint8, blurred, with the subject painted over first.
+    """The photograph's own background uint8, blurred, see `compositing.blurred_background`.
 
-    At most `GUIDE_SIDE` pixels are computed where the blur hides more than it leaves.
+    Pictures larger than `EXACT_SIDE` are reduced as far as the blur hides it.
     """
     height, width = alpha.shape
-    step = max(1, min(-(-max(height, width) // GUIDE_SIDE), int(radius)))
-    small = to_float(np.asarray(Image.fromarray(picture).reduce(step)))
-    small_alpha = to_float(np.asarray(Image.fromarray(to_bytes(alpha)).reduce(step)))
-    weight = np.clip(small_alpha * 8, 0, 1)[..., None]
-    behind = blur(small * (1 - weight) + spread(small, 1 - small_alpha) * weight, radius / step)
+    step = max(1, min(-(-max(height, width) // EXACT_SIDE), int(radius)))
+    behind = blurred_background(*_reduced(picture, alpha, step), radius / step)
     box = (0, 0, width / step, height / step)
     full = Image.fromarray(to_bytes(behind)).resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.asarray(full)
+
+
+def _reduced(picture: np.ndarray, alpha: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture uint8 and mask as float32, their sides divided by `step`."""
+    if step == 1:
+        return to_float(picture), alpha
+    return tuple(to_float(np.asarray(Image.fromarray(to_bytes(each)).reduce(step))) for each in (picture, alpha))
 
 
 def _surely(mask: np.ndarray, radius: int) -> np.ndarray:

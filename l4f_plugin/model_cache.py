@@ -1,76 +1,19 @@
-"""Whose turn it is, and which pipeline is in memory: one job at a time, one object class at a time.
-
-Pages, the HTTP API and a host share one device, and so one queue.
-"""
+"""Which pipeline is in memory: one object class at a time, for one job at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from .runtime import CancelToken, OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
+from .jobs import QUEUE, CancelToken, JobQueue, OnWait
+from .runtime import OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
 
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
-Gate = Callable[["CancelToken | None", "Callable[[int], None] | None"], AbstractContextManager]
-_LOOK_AGAIN = 0.1  # seconds between looks at the cancel token while waiting for a turn
-
-
-class JobQueue:
-    """One job at a time, first come first served.
-
-    A turn belongs to a job, not to a thread: a job that yields results may go on in another thread.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._tickets: deque[object] = deque()
-
-    def __len__(self) -> int:
-        """Jobs that run or wait."""
-        return len(self._tickets)
-
-    @contextmanager
-    def turn(self, cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None) -> Iterator[None]:
-        """Waits until the jobs before this one have ended; the body of the `with` is the job.
-
-        `on_wait(ahead)` is called with the number of jobs ahead whenever that changes, and with 0 when the turn
-        has come; never without a wait. Raises `Cancelled` when `cancel` is set while waiting. Not for use within
-        a turn: that would wait for itself.
-        """
-        ticket = object()
-        with self._changed:
-            self._tickets.append(ticket)
-        try:
-            self._wait(ticket, cancel or CancelToken(), on_wait)
-            yield
-        finally:
-            with self._changed:
-                self._tickets.remove(ticket)
-                self._changed.notify_all()
-
-    def _wait(self, ticket: object, cancel: CancelToken, on_wait: Callable[[int], None] | None) -> None:
-        reported = 0
-        while True:
-            cancel.check()
-            with self._changed:
-                ahead = self._tickets.index(ticket)
-                if ahead and ahead == reported:
-                    self._changed.wait(_LOOK_AGAIN)
-                    continue
-            if ahead != reported and on_wait is not None:
-                on_wait(ahead)  # outside the lock: it may take its time
-            if ahead == 0:
-                return
-            reported = ahead
-
-
-JOBS = JobQueue()
-"""The queue of this process: pages, API and host share one device."""
+Gate = Callable[["CancelToken | None", "OnWait | None"], AbstractContextManager]
 
 
 class MemoryReport(NamedTuple):
@@ -93,12 +36,12 @@ class ModelCache:
     def __init__(
         self,
         load: Callable[..., Labels4FreePipeline] | None = None,
-        jobs: JobQueue = JOBS,
+        queue: JobQueue = QUEUE,
         gate: Gate = lambda cancel, on_wait: nullcontext(),
         on_release: Callable[[], None] = lambda: None,
     ):
         self._load = load or _from_pretrained
-        self._jobs = jobs
+        self._queue = queue
         self._gate = gate
         self._on_release = on_release
         self._key: tuple | None = None
@@ -106,11 +49,9 @@ class ModelCache:
         self._timer: threading.Timer | None = None
 
     @contextmanager
-    def turn(
-        self, *, cancel: CancelToken | None = None, on_wait: Callable[[int], None] | None = None
-    ) -> Iterator[None]:
+    def turn(self, *, cancel: CancelToken | None = None, on_wait: OnWait | None = None) -> Iterator[None]:
         """A turn for work that needs no pipeline. See `JobQueue.turn`."""
-        with self._gate(cancel, on_wait), self._jobs.turn(cancel, on_wait):
+        with self._gate(cancel, on_wait), self._queue.turn(cancel, on_wait):
             yield
 
     @contextmanager
@@ -121,7 +62,7 @@ class ModelCache:
         device: str | None = None,
         dtype: str | None = None,
         cancel: CancelToken | None = None,
-        on_wait: Callable[[int], None] | None = None,
+        on_wait: OnWait | None = None,
         release_after: float | None = None,
     ) -> Iterator[Labels4FreePipeline]:
         """Waits for its turn, then gives the pipeline of that class: `with cache.job("avatar") as pipeline:`.
@@ -154,7 +95,7 @@ class ModelCache:
 
     def release(self) -> MemoryReport:
         """Takes the pipeline out of memory once the running jobs have ended."""
-        with self._jobs.turn():
+        with self._queue.turn():
             before, device = self.memory(), self._pipeline and self._pipeline.device
             self._drop()
             return MemoryReport(before, memory_in_use(device) if device else before)
@@ -171,7 +112,7 @@ class ModelCache:
 
     def _release_idle(self) -> None:
         """Within a turn of its own, so that torch is never called from here while a job runs."""
-        with self._jobs.turn():
+        with self._queue.turn():
             if self._timer is not threading.current_thread():
                 return  # a job came first and has set the clock anew
             self._drop()

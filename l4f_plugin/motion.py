@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from . import __version__
 from .arguments import check_integer, check_seeds
 from .errors import UserError
-from .images import infotext
+from .jobs import CancelToken, Progress
+from .own_files import own_infotext
 from .provenance import WPlus
-from .runtime import CancelToken
 
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
 INTERPOLATIONS = ("linear", "spherical")
 MOST_SEEDS = 64
-
-Progress = Callable[[int, int, str], None]
 
 
 def check_motion(seeds: Sequence[int], frames: int, interpolation: str) -> None:
@@ -66,8 +63,7 @@ def draw_motion(
 
 def motion_infotext(class_name: str, seeds: Sequence[int]) -> str:
     """What belongs into the file of a motion."""
-    fields = {"Class": class_name, "Seeds": " ".join(map(str, seeds)), "Version": f"Labels4Free {__version__}"}
-    return infotext(f"Labels4Free {class_name}", fields)
+    return own_infotext(class_name, {"Class": class_name, "Seeds": " ".join(map(str, seeds))})
 
 
 def way(keys: np.ndarray, frames: int, interpolation: str, loop: bool, centre: np.ndarray) -> Iterator[np.ndarray]:

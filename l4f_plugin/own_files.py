@@ -11,7 +11,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import __version__
@@ -28,9 +28,14 @@ _LONGEST_HEAD = _LONGEST_TAIL = 1 << 16
 _OURS = re.compile(r"Labels4Free [^\n]+\n[^\n]*\bVersion: Labels4Free \w[\w.+-]*")
 
 
+def own_infotext(title: str, fields: Mapping[str, object]) -> str:
+    """The infotext of a file that this program makes, by which it is known again."""
+    return infotext(f"Labels4Free {title}", {**fields, "Version": f"Labels4Free {__version__}"})
+
+
 def sheet_text(kind: str) -> str:
     """The infotext of a picture that shows several, such as samples of a training."""
-    return infotext(f"Labels4Free {kind}", {"Sheet": kind, "Version": f"Labels4Free {__version__}"})
+    return own_infotext(kind, {"Sheet": kind})
 
 
 def is_our_text(text: object) -> bool:

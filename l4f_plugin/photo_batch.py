@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from .animations import write_animation
 from .arguments import Background, EdgeOptions
 from .bundles.likeness import stranger
 from .errors import UserError
-from .frames import Timing, first_frame_only, frames, timing_of
-from .images import read_infotext, write_png
+from .images import first_frame_only, frames, read_infotext, timing_of
+from .jobs import CancelToken, Progress
 from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
 from .picture_files import PictureFile, PictureSet, named_pictures
-from .runtime import CancelToken
+from .subject import ENDINGS, placed_fields, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
     from .pipeline import Labels4FreePipeline
 
 MOST_FILES = 10_000
 CONFIDENCE = "Confidence"  # the field of the infotext
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class PhotoResult:
 
     `source` is its file, or the archive it is in, and `name` what it is called there. `files` maps mask, cutout and,
     where a background was chosen, composite to PNG files; empty where a `problem` is told. `kept` says that they were
-    there already, `notes` are sentences about what a person would not expect. `confidence` is that of the `Photo`, the
+    there already, `notes` are sentences about what a person would not expect. `confidence` is the subject's, the
     least of an animation's; None where it is not known.
     """
 
@@ -77,17 +72,22 @@ def segment_photos(
     what concerns all: a class without a photo segmenter, a full disk; `Cancelled`.
     """
     edge, token, taken = edge or EdgeOptions(), cancel or CancelToken(), set()
-    kinds = {"mask": "_alpha.png", "cutout": "_cutout.png"}
-    if background is not None:
-        kinds["composite"] = "_composite.png"
+    kinds = ["mask", "cutout"] + ([] if background is None else ["composite"])
+    endings = [ENDINGS[kind] for kind in kinds]
+    wanted = background or Background.parse("transparent")
     for number, source in enumerate(sources):
         token.check()
         picture = source if isinstance(source, PictureFile) else PictureFile.of(Path(source))
-        endings = list(kinds.values())
         stem = free_stem(folder, picture.stem, endings, taken)
-        files = {kind: folder / f"{stem}{ending}" for kind, ending in kinds.items()}
         note = left_alone(folder, picture.stem, endings, stem)
-        yield _segment_one(pipeline, picture, files, background, edge, again, token, [note] if note else [])
+        files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in kinds}
+        try:
+            result = _segment_one(pipeline, picture, files, wanted, edge, again, token)
+        except UserError as error:
+            if pipeline.bundle.student is None:
+                raise
+            result = PhotoResult(picture.path, problem=str(error), name=picture.name)
+        yield replace(result, notes=(note, *result.notes)) if note and result.files else result
         if progress:
             progress(number + 1, len(sources), f"{number + 1} of {len(sources)} photographs")
 
@@ -112,50 +112,38 @@ def _segment_one(
     pipeline: Labels4FreePipeline,
     picture: PictureFile,
     files: dict[str, Path],
-    background: Background | None,
+    wanted: Background,
     edge: EdgeOptions,
     again: bool,
     token: CancelToken,
-    notes: list[str],
 ) -> PhotoResult:
-    from .photos import PhotoOrigin, placed_fields
+    from .photos import origin_of
 
-    wanted = background or Background.parse("transparent")
-    try:
-        source = picture.source()
-        origin, fields = PhotoOrigin.of(source, pipeline.config), placed_fields(wanted, edge)
-        timing = timing_of(source)
-        if timing is None and (note := first_frame_only(source, picture.name)):
-            notes.append(note)
-        written = None if again else _written(files)
-        if written is not None and written[0] == origin.infotext(**fields):
-            notes += filter(None, [stranger(pipeline.config.title, written[1])])
-            return PhotoResult(picture.path, files, None, True, picture.name, tuple(notes), written[1])
-        placed, confidences = [], []
-        for frame in [source] if timing is None else frames(source, len(timing.durations)):
-            photo = pipeline.segment_photo(frame, cancel=token)
-            confidences.append(photo.confidence)
-            placed.append(pipeline.swap(photo, wanted, cancel=token, **vars(edge)))
-    except UserError as error:
-        if pipeline.bundle.student is None:
-            raise
-        return PhotoResult(picture.path, problem=str(error), name=picture.name)
-    confidence = min(confidences) if None not in confidences else None
-    text = origin.infotext(**fields, **({} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}))
-    parts = {"mask": "alpha", "cutout": "cutout", "composite": "composite"}
-    for kind in reversed(files):  # the mask last: where it is, the others are
-        _write(files[kind], [getattr(one, parts[kind]) for one in placed], text, timing)
-    if note := stranger(pipeline.config.title, confidence):
-        notes.append(note)
-    return PhotoResult(picture.path, files, None, False, picture.name, tuple(notes), confidence)
-
-
-def _write(path: Path, pictures: Sequence[Image.Image], text: str, timing: Timing | None) -> None:
-    """A PNG, or an animated one, which programs that know no animation show the first frame of."""
-    if timing is None:
-        write_png(path, pictures[0], text)
+    name, source = pipeline.config.name, picture.source()
+    origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge), timing_of(source)
+    notes = [None if timing else first_frame_only(source, picture.name)]
+    written = None if again else _written(files)
+    kept = written is not None and written[0] == origin.infotext(name, **fields)
+    if kept:
+        confidence = written[1]
     else:
-        write_animation(path, pictures, "apng", timing, text)
+        placed = [
+            pipeline.swap(pipeline.segment_photo(frame, cancel=token), wanted, cancel=token, **vars(edge))
+            for frame in ([source] if timing is None else frames(source, len(timing.durations)))
+        ]
+        confidences = [one.subject.confidence for one in placed]
+        confidence = min(confidences) if None not in confidences else None
+        told = {} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}
+        pictures = {
+            "mask": [one.alpha for one in placed],
+            "cutout": [one.cutout for one in placed],
+            "composite": [one.composite for one in placed],
+        }
+        parts = {kind: pictures[kind] if timing else pictures[kind][0] for kind in files}
+        folder, stem = files["mask"].parent, files["mask"].name.removesuffix(ENDINGS["mask"])
+        write_parts(folder, stem, parts, origin.infotext(name, **fields, **told), timing)
+    notes.append(stranger(pipeline.config.title, confidence))
+    return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), confidence)
 
 
 def _written(files: dict[str, Path]) -> tuple[str, float | None] | None:

@@ -1,95 +1,48 @@
-"""Photographs of an object class: the subject is found, its edge fitted at full size, its colours cleaned."""
+"""Photographs of an object class: the subject is found, its edge fitted at full size, and a stranger told.
+
+A segmenter that has seen nothing but its class finds "it" in anything. Two figures tell a strange picture: the class's
+discriminator, which has learned what real pictures of the class look like, and the segmenter's own doubt. Both are
+compared with their values over pictures that the class draws, so no photograph and no label is needed.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from . import __version__, compositing, matting, recognition
-from .arguments import Background, EdgeOptions
-from .bundles.config import BundleConfig
+from . import matting
+from .bundles.config import ObjectClass
 from .bundles.files import open_plain
+from .bundles.likeness import Likeness
+from .drawing import crop_of
 from .errors import UserError
-from .images import Source, cover_fit, infotext, load_layers
+from .images import Source, load_layers
 from .networks import Discriminator, Student
-from .samples import Sample, SwapResult, edit_fields, put_before
+from .subject import PhotoOrigin, Subject
 
 LONGEST_SIDES = 4  # of what the student sees, in sides of the pictures it learned from
+LEAST_PIXELS = 10  # added to a mask's area, so that an empty one is all doubt
 
 
-@dataclass(frozen=True)
-class PhotoOrigin:
-    """Which file was segmented by what: a class, and digests of the file and of the class's student."""
-
-    class_name: str
-    digest: str
-    student: str
-
-    @classmethod
-    def of(cls, source: Source, config: BundleConfig) -> PhotoOrigin:
-        """Raises `UserError` for a file that cannot be read."""
-        student = config.files.get("student.safetensors")
-        return cls(config.class_name, digest_of(source), student.sha256[:8] if student else "none")
-
-    def infotext(self, **more: object) -> str:
-        """See `Photo.infotext`."""
-        fields = {"Class": self.class_name, "Photo": self.digest, "Student": self.student, **more}
-        fields["Version"] = f"Labels4Free {__version__}"
-        return infotext(f"Labels4Free {self.class_name}", fields)
-
-
-@dataclass(eq=False)
-class Photo:
-    """A photograph with the mask of its subject.
-
-    `image` uint8 RGB `[H, W, 3]`, upright and in sRGB; `alpha` float32 `[H, W]` in [0, 1]. `origin` tells which file it
-    is and what segmented it. `confidence` in [0, 1] is the share of the class's own pictures that look less like it;
-    None where the class has nothing to compare with.
-    """
-
-    image: np.ndarray
-    alpha: np.ndarray
-    origin: PhotoOrigin
-    confidence: float | None = None
-    # What a `Sample` tells besides, and a photograph has not.
-    seed: None = None
-    w_plus: None = None
-    background: None = None
-
-    def picture(self) -> Image.Image:
-        """The photograph as RGB."""
-        return Image.fromarray(self.image)
-
-    def mask(self, threshold: float | None = None) -> Image.Image:
-        """The mask as 8-bit grey; hard with a `threshold` in [0, 1]."""
-        return Image.fromarray(compositing.to_bytes(compositing.threshold(self.alpha, threshold)))
-
-    def cutout(self) -> Image.Image:
-        """The subject alone as RGBA with straight alpha, its edge freed from the background's colour."""
-        colours = matting.clean_colours(self.image, self.alpha)
-        return Image.fromarray(compositing.cutout(colours, self.alpha))
-
-    def required_alpha(self) -> np.ndarray:
-        """The mask, under the name that a `Sample` gives it too."""
-        return self.alpha
-
-    def infotext(self, **more: object) -> str:
-        """What was done to which file, in the web UIs' format; `more` are further fields."""
-        return self.origin.infotext(**more)
+def origin_of(source: Source, config: ObjectClass) -> PhotoOrigin:
+    """Which file is segmented by what. Raises `UserError` for a file that cannot be read."""
+    student = config.files.get("student.safetensors")
+    return PhotoOrigin(digest_of(source), student.sha256[:8] if student else "none")
 
 
 def find_subject(
     student: Student,
     source: Source,
     device: torch.device,
-    config: BundleConfig,
+    config: ObjectClass,
     discriminator: Discriminator | None = None,
-) -> Photo:
+) -> Subject:
     """Reads a photograph and finds its subject; `config` is that of the student's class.
 
     The class's `discriminator` says, where the config holds a likeness, how much this looks like the class. Where the
@@ -99,12 +52,13 @@ def find_subject(
     coarse = coarse_alpha(student, image, device)
     confidence = None
     if discriminator is not None and config.likeness is not None:
-        verdict = recognition.verdict_of(discriminator, config, image, coarse)
-        confidence = config.likeness.confidence(verdict, recognition.doubt_of(coarse))
+        verdict = verdict_of(discriminator, config, image, coarse)
+        confidence = config.likeness.confidence(verdict, doubt_of(coarse))
     alpha = matting.refine(image, coarse)
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
-    return Photo(image, alpha, PhotoOrigin.of(source, config), confidence)
+    origin = origin_of(source, config)
+    return Subject(image, alpha, config.name, photo=origin, confidence=confidence)
 
 
 @torch.inference_mode()
@@ -132,49 +86,62 @@ def digest_of(source: Source) -> str:
     if isinstance(source, str | Path):
         try:
             with open_plain(source) as file:
-                content = file.read()
+                return digest_of(file.read())
         except OSError as error:
             raise UserError(f"{source} could not be read ({error.strerror}); check the file.") from error
+    if isinstance(source, bytes):
+        content = source
     elif isinstance(source, Image.Image):
         content = source.tobytes()
-    elif isinstance(source, bytes):
-        content = source
     else:
         source.seek(0)
         content = source.read()
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def place(subject: Sample | Photo, wanted: Background, drawn: np.ndarray | None, edge: EdgeOptions) -> SwapResult:
-    """Edits the mask and composites; `drawn` is the background uint8 where `wanted` names a seed.
+def doubt_of(coarse: np.ndarray) -> float:
+    """How undecided a segmenter's mask float32 `[h, w]` in [0, 1] is, before its edge is fitted: about -7 to 0.
 
-    A photograph is done in strips, as memory demands.
+    The logarithm of sum min(alpha, 1 - alpha) / sum alpha.
     """
-    if isinstance(subject, Sample):
-        return put_before(subject, wanted, drawn, edge)
-    image, soft = subject.image, subject.alpha
-    height, width = soft.shape
-    # As for samples: colours are freed along the soft edge, however it is edited then.
-    matte = compositing.edit_alpha(soft, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
-    foreground = matting.clean_colours(image, matte)
-    alpha = compositing.edit_alpha(
-        soft, level=edge.threshold, pixels=edge.grow, radius=edge.feather, keep_largest=edge.keep_largest
-    )
-    behind = None
-    if wanted.kind == "blur":
-        behind = matting.blurred_behind(image, matte, wanted.radius)
-    elif wanted.kind == "colour":
-        behind = np.full((height, width, 3), wanted.colour, np.uint8)
-    elif wanted.kind in ("picture", "seed"):
-        behind = cover_fit(wanted.picture if drawn is None else drawn, width, height)
-    cutout = Image.fromarray(compositing.cutout(foreground, alpha))
-    composite = cutout if behind is None else Image.fromarray(matting.blend(foreground, behind, alpha))
-    background = None if behind is None else Image.fromarray(behind)
-    text = subject.infotext(**placed_fields(wanted, edge))
-    mask = Image.fromarray(compositing.to_bytes(alpha))
-    return SwapResult(composite, mask, cutout, background, subject, text)
+    undecided = float(np.minimum(coarse, 1 - coarse).sum(dtype=np.float64))
+    return math.log(undecided / (float(coarse.sum(dtype=np.float64)) + LEAST_PIXELS) + 1e-3)
 
 
-def placed_fields(wanted: Background, edge: EdgeOptions) -> dict[str, object]:
-    """What `place` was asked for, as fields of an infotext."""
-    return {"Background": wanted.label, **edit_fields(edge)}
+@torch.inference_mode()
+def verdict_of(discriminator: Discriminator, config: ObjectClass, image: np.ndarray, alpha: np.ndarray) -> float:
+    """The discriminator's logit of the part of a picture uint8 `[H, W, 3]` that has the class's shape.
+
+    The part is as large as fits, with the middle of the subject, by its mask float32 `[h, w]`, as near to its own
+    middle as can be; a class that draws bars gets them. The mean of the part and its mirror image.
+    """
+    top, bottom, left, right = crop_of(config)
+    width, height, resolution = right - left, bottom - top, config.generator.resolution
+    scale = min(image.shape[1] / width, image.shape[0] / height)
+    sizes, box = (width * scale, height * scale), []
+    for share, full, side in zip(_middle(alpha), image.shape[1::-1], sizes, strict=True):
+        box.append(min(max(share * full - side / 2, 0.0), full - side))
+    box += [start + side for start, side in zip(box, sizes, strict=True)]
+    part = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    square = np.full((2, resolution, resolution, 3), -1, np.float32)
+    square[0, top:bottom, left:right] = np.asarray(part, np.float32) / 127.5 - 1
+    square[1, top:bottom, left:right] = square[0, top:bottom, left:right][:, ::-1]
+    device = next(discriminator.parameters()).device
+    pictures = torch.from_numpy(square).permute(0, 3, 1, 2).to(device)
+    # One by one: a batch of look-alikes is what a discriminator is wary of.
+    return sum(discriminator(picture[None]).item() for picture in pictures) / len(pictures)
+
+
+def likeness_of(verdicts: Iterable[float], doubts: Iterable[float]) -> Likeness:
+    """What a bundle keeps of the figures over pictures of its own, at least two of each."""
+    figures = [np.fromiter(values, np.float64) for values in (verdicts, doubts)]
+    return Likeness(*(round(float(part), 4) for values in figures for part in (values.mean(), values.std() + 1e-3)))
+
+
+def _middle(alpha: np.ndarray) -> tuple[float, float]:
+    """Of a mask, as shares of its width and height; that of the picture where it is empty."""
+    mass = float(alpha.sum(dtype=np.float64))
+    if mass < 1:
+        return 0.5, 0.5
+    lines = alpha.sum(axis=0, dtype=np.float64), alpha.sum(axis=1, dtype=np.float64)
+    return tuple(float(line @ (np.arange(len(line)) + 0.5)) / mass / len(line) for line in lines)

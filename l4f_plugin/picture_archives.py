@@ -19,8 +19,9 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -37,16 +38,9 @@ _END_OF_LIST, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _ENDINGS = (".zip", ".cbz", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 _DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-    OverflowError,
-)
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError,
+    ValueError, RuntimeError, NotImplementedError, OverflowError,
+)  # fmt: skip
 _reading = threading.Lock()
 
 
@@ -73,7 +67,7 @@ class ArchiveMember:
                     file.seek(self.offset)
                     content = file.read(wanted)
             else:
-                with _reading, _opened_zip(self.archive).open(self.name) as file:
+                with _reading, _opened_zip(self.archive, *_stamp(self.archive)).open(self.name) as file:
                     content = file.read(wanted)
         except (OSError, KeyError, *_DAMAGE) as error:
             raise UserError(
@@ -93,12 +87,13 @@ def members(path: Path) -> Iterator[ArchiveMember]:
     """The files in an archive. Raises `UserError` for one that is damaged, too large, or a bomb."""
     try:
         with open(path, "rb") as file:
-            packed = next((opener for magic, opener in _PACKED.items() if _begins(file, magic)), None)
-            is_zip = zipfile.is_zipfile(file)
-        if is_zip and packed is None:
+            start = file.read(8)
+            packed = next((opener for magic, opener in _PACKED.items() if start.startswith(magic)), None)
+            is_zip = packed is None and zipfile.is_zipfile(file)
+        if is_zip:
             yield from _of_zip(path)
         else:
-            yield from _of_tar(_unpacked(path, packed) if packed else path, path.name)
+            yield from _of_tar(_unpacked(path, packed, *_stamp(path)) if packed else path, path.name)
     except _DAMAGE as error:
         raise UserError(f"{path} is damaged or no ZIP or TAR archive; fetch it again.") from error
     except OSError as error:  # what cannot be decompressed raises one without a reason of the system's
@@ -109,15 +104,11 @@ def _of_zip(path: Path) -> Iterator[ArchiveMember]:
     with open(path, "rb") as file:
         if _bytes_of_list(file) > MOST_LIST_BYTES:
             raise _too_many(path.name)
-    infos = [info for info in _opened_zip(path).infolist() if not info.is_dir()]
+    infos = [info for info in _opened_zip(path, *_stamp(path)).infolist() if not info.is_dir()]
     _check_sum(path.name, sum(info.file_size for info in infos), path.stat().st_size, len(infos))
     for info in infos:
-        mode = info.external_attr >> 16
-        refused = (
-            LINK if stat.S_ISLNK(mode) else ENCRYPTED if info.flag_bits & 1 else _refusal(info.filename, info.file_size)
-        )
-        member = ArchiveMember(path, info.filename, info.file_size, refused=refused)
-        yield member if refused else _with_head(member)
+        refused = LINK if stat.S_ISLNK(info.external_attr >> 16) else ENCRYPTED if info.flag_bits & 1 else None
+        yield _member(path, info.filename, info.file_size, None, refused)
 
 
 def _of_tar(path: Path, name: str) -> Iterator[ArchiveMember]:
@@ -131,11 +122,9 @@ def _of_tar(path: Path, name: str) -> Iterator[ArchiveMember]:
             if info.isdir():
                 continue
             refused = None if info.isreg() and not info.issparse() else LINK
-            refused = refused or _refusal(info.name, info.size)
             if not refused and info.offset_data + info.size > size:
                 raise tarfile.ReadError("cut short")
-            member = ArchiveMember(path, info.name, info.size, info.offset_data, refused)
-            yield member if refused else _with_head(member)
+            yield _member(path, info.name, info.size, info.offset_data, refused)
 
 
 class _Bounded:
@@ -151,23 +140,18 @@ class _Bounded:
         return self._file.read(size)
 
 
-def _with_head(member: ArchiveMember) -> ArchiveMember:
+def _member(archive: Path, name: str, size: int, offset: int | None, refused: str | None) -> ArchiveMember:
     """With its beginning, where that decides on what it is: names without ending, and formats that we write."""
-    last = member.name.rpartition("/")[2].lower()
-    if "." in last and not last.endswith((".png", ".webp", ".apng")):
-        return member
-    try:
-        head = member.read(HEAD)
-    except UserError:  # said when it is read as a picture
-        head = b""
-    return ArchiveMember(member.archive, member.name, member.size, member.offset, None, head)
-
-
-def _refusal(name: str, size: int) -> str | None:
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
-        return UNSAFE
-    return TOO_LARGE if size > MOST_MEMBER_BYTES else None
+        refused = refused or UNSAFE
+    elif size > MOST_MEMBER_BYTES:
+        refused = refused or TOO_LARGE
+    member, last = ArchiveMember(archive, name, size, offset, refused), parts[-1].lower()
+    if not refused and ("." not in last or last.endswith((".png", ".webp", ".apng"))):
+        with suppress(UserError):  # said when it is read as a picture
+            return replace(member, head=member.read(HEAD))
+    return member
 
 
 def _check_sum(name: str, together: int, size: int, count: int) -> None:
@@ -195,30 +179,21 @@ def _bytes_of_list(file: IO[bytes]) -> int:
     return int.from_bytes(tail[end_64 + 40 : end_64 + 48], "little") if end_64 >= 0 else size
 
 
-def _opened_zip(path: Path) -> zipfile.ZipFile:
+def _stamp(path: Path) -> tuple[int, int]:
+    """Tells whether a file has changed: size and time."""
     status = path.stat()
-    return _kept_zip(path, status.st_size, status.st_mtime_ns)
+    return status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=2)
-def _kept_zip(path: Path, size: int, time: int) -> zipfile.ZipFile:
+def _opened_zip(path: Path, size: int, time: int) -> zipfile.ZipFile:
     """An open archive, which reads its list of members once; forgotten when the file has changed."""
     return zipfile.ZipFile(path)
 
 
-def _begins(file: IO[bytes], magic: bytes) -> bool:
-    file.seek(0)
-    return file.read(len(magic)) == magic
-
-
-def _unpacked(path: Path, opener) -> Path:
-    """The TAR within a compressed file, as a temporary file that goes when the program ends."""
-    status = path.stat()
-    return _kept_tar(path, status.st_size, status.st_mtime_ns, opener)
-
-
 @lru_cache(maxsize=4)
-def _kept_tar(path: Path, size: int, time: int, opener) -> Path:
+def _unpacked(path: Path, opener: Callable[..., IO[bytes]], size: int, time: int) -> Path:
+    """The TAR within a compressed file, as a temporary file that goes when the program ends."""
     folder = Path(tempfile.mkdtemp(prefix="labels4free-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     target, done = folder / "archive.tar", 0

@@ -19,8 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from .errors import UserError
-from .frames import has_more_frames
-from .images import FORMATS, know_formats
+from .images import FORMATS, has_more_frames, know_formats, open_picture, parse_infotext, read_infotext
 from .own_files import is_ours
 from .picture_archives import ArchiveMember, is_archive, members
 
@@ -37,8 +36,7 @@ _ENDING = re.compile(r"\.[a-z][a-z0-9]{0,9}")  # ".5" of "night 22.5" is none
 _HEIC = (".heic", ".heif", ".hif")
 _LABELS = ("masks", "hard_masks")  # folders of an exported set, and endings of its files
 _LABEL_FILES = ("_mask.png", "_hard.png", "sheet.png")
-_PARTS = "_(alpha|mask|cutout|composite|projected)"
-_RESULT, _RESULT_NAME = (re.compile(words, re.IGNORECASE) for words in (f"(.+){_PARTS}", _PARTS + r"(\.[^./]*)?$"))
+_RESULT = re.compile("(.+)_(alpha|mask|cutout|composite|projected)", re.IGNORECASE)
 _HEAD = 1024  # bytes, in which our infotext begins
 
 
@@ -127,15 +125,16 @@ def find_pictures(folder: Path) -> PictureSet:
         _search(folder, found)
     elif folder.is_file() and is_archive(folder):
         for member in members(folder):
-            parts = tuple(part for part in member.name.split("/") if part not in ("", "."))
-            kind = member.refused or _kind_of(parts, member.head)
+            parts = [part for part in member.name.split("/") if part not in ("", ".")] or [""]
+            kind = member.refused or _kind_of_name(*parts) or _kind_of(parts[-1], member.head)
             _add(found, PictureFile(folder, "/".join(parts), member), kind)
     else:
         raise UserError(f"{folder} cannot be read as a folder or an archive; name a folder of pictures.")
     _drop_results(found)
     if not found.pictures:
         told = found.in_words().partition("; ")[2]
-        needs = " and install the package pillow-heif for HEIC files" if _needs_heif(found) else ""
+        heif = any("pillow-heif" in kind for kind in found.passed_over)
+        needs = " and install the package pillow-heif for HEIC files" if heif else ""
         raise UserError(f"{folder} holds no pictures to use{f' ({told})' if told else ''}; name another one{needs}.")
     found.pictures.sort(key=lambda picture: picture.name)
     return found
@@ -181,18 +180,26 @@ def endings() -> frozenset[str]:
 
 
 def _search(root: Path, found: PictureSet) -> None:
-    """Looks through folder after folder. Each is entered once, by whatever names it is reached, so circles end; links
-    come last, so that a folder is called by its own name."""
-    seen = {_identity(parent) for parent in root.resolve().parents}
+    """Looks through folder after folder.
+
+    Each is entered once, by whatever names it is reached, so circles end; links come last, so that a folder is called
+    by its own name.
+    """
+
+    def identity(folder: Path) -> tuple[int, int]:
+        status = os.stat(folder)
+        return status.st_dev, status.st_ino
+
+    seen = {identity(parent) for parent in root.resolve().parents}
     waiting: list[tuple[Path, str, bool]] = [(root, "", (root / STATE_FOLDER).is_dir())]
     linked: list[tuple[Path, str, bool]] = []
     while waiting or linked:
         folder, before, exported = waiting.pop() if waiting else linked.pop()
         try:
-            if _identity(folder) in seen:
+            if identity(folder) in seen:
                 found.passed_over[LINKED_TWICE] += 1
                 continue
-            seen.add(_identity(folder))
+            seen.add(identity(folder))
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError:
@@ -201,10 +208,9 @@ def _search(root: Path, found: PictureSet) -> None:
             found.passed_over[UNREADABLE_FOLDER] += 1
             continue
         for entry in inside:
-            name = before + entry.name
+            name, kind = before + entry.name, _kind_of_name(entry.name)
             if entry.is_dir():
                 path = folder / entry.name
-                kind = _kind_of((entry.name,), None, is_folder=True)
                 if kind is None and ((path / STATE_FOLDER).is_dir() or (exported and entry.name in _LABELS)):
                     kind = OURS
                 if kind is None:
@@ -214,31 +220,20 @@ def _search(root: Path, found: PictureSet) -> None:
             elif not entry.is_file():
                 found.passed_over[NO_FILE] += 1
             else:
-                kind = _kind_of((entry.name,), entry.path)
-                if exported and entry.name.endswith(_LABEL_FILES):
-                    kind = OURS
-                _add(found, PictureFile(root, name), kind)
+                ours = exported and entry.name.endswith(_LABEL_FILES)
+                _add(found, PictureFile(root, name), OURS if ours else kind or _kind_of(entry.name, entry.path))
 
 
 def _drop_results(found: PictureSet) -> None:
     """Passes over what is called as a mask or a cut-out of another picture beside it, whoever made it."""
-    if not any(_RESULT_NAME.search(picture.name) for picture in found):
+    named = [(picture, match[1]) for picture in found if (match := _RESULT.fullmatch(picture.stem))]
+    if not named:
         return
-    names = {(picture.root, picture.folder, picture.stem.casefold()) for picture in found}
-
-    def is_result(picture: PictureFile) -> bool:
-        match = _RESULT.fullmatch(picture.stem)
-        return bool(match) and (picture.root, picture.folder, match[1].casefold()) in names
-
-    kept = [picture for picture in found if not is_result(picture)]
-    if len(kept) < len(found):
-        found.passed_over[BESIDE] += len(found) - len(kept)
-        found.pictures = kept
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
+    stems = {(picture.root, picture.folder, picture.stem.casefold()) for picture in found}
+    results = {picture for picture, stem in named if (picture.root, picture.folder, stem.casefold()) in stems}
+    kept = [picture for picture in found if picture not in results]
+    found.passed_over += Counter({BESIDE: len(found) - len(kept)})
+    found.pictures = kept
 
 
 def _add(found: PictureSet, picture: PictureFile, kind: str | None) -> None:
@@ -251,15 +246,16 @@ def _add(found: PictureSet, picture: PictureFile, kind: str | None) -> None:
         raise UserError(f"There are more than {MOST_PICTURES:,} pictures; name a folder with fewer.")
 
 
-def _kind_of(parts: tuple[str, ...], content: str | bytes | None, *, is_folder: bool = False) -> str | None:
-    """Why a file is passed over, None for a picture. `content` is the file, or the beginning of it."""
+def _kind_of_name(*parts: str) -> str | None:
+    """Why a file or folder of that path is passed over, None for one that is not."""
     if any(part.startswith(".") for part in parts):
         return HIDDEN
-    if any(part.lower() in _SYSTEM for part in parts):
-        return SYSTEM
-    if is_folder:
-        return None
-    ending = ending_of(parts[-1])
+    return SYSTEM if any(part.lower() in _SYSTEM for part in parts) else None
+
+
+def _kind_of(name: str, content: str | bytes) -> str | None:
+    """Why a file is passed over, None for a picture. `content` is the path of the file, or the beginning of it."""
+    ending = ending_of(name)
     if ending in _HEIC and ending not in endings():
         return f"{ending}, which need the package pillow-heif"
     if ending and ending not in endings():
@@ -277,15 +273,10 @@ def _head_of(content: str | bytes) -> bytes:
     if isinstance(content, bytes):
         return content
     try:
-        file = os.open(content, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        with open(content, "rb", buffering=0) as file:
+            return file.read(_HEAD)
     except OSError:
         return b""
-    try:
-        return os.read(file, _HEAD)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
 
 
 def _is_picture(head: bytes) -> bool:
@@ -303,8 +294,6 @@ def _is_picture(head: bytes) -> bool:
 
 def _is_drawn(path: Path) -> bool:
     """Whether a file of ours shows what a class drew, whole: the only kind that is a picture like any other."""
-    from .images import open_picture, parse_infotext, read_infotext
-
     try:
         fields = parse_infotext(read_infotext(path) or "")
         with open_picture(path) as picture:
@@ -316,13 +305,9 @@ def _is_drawn(path: Path) -> bool:
 def _has_more_frames(picture: PictureFile) -> bool:
     if ending_of(picture.name) not in ("", ".gif", ".webp", ".apng", ".png", ".tif", ".tiff", ".avif", ".avifs"):
         return False
+    if ending_of(picture.name) == ".png":  # read faster than by PIL, as there may be a million
+        return b"acTL" in _head_of(picture.member.head if picture.member else str(picture.path))
     try:
-        if ending_of(picture.name) == ".png":  # read faster than by PIL, as there may be a million
-            return b"acTL" in _head_of(picture.member.head if picture.member else str(picture.path))
         return has_more_frames(picture.source())
     except UserError:
         return False
-
-
-def _needs_heif(found: PictureSet) -> bool:
-    return any("pillow-heif" in kind for kind in found.passed_over)

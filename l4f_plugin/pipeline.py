@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
@@ -12,30 +12,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .arguments import (
-    LARGEST_BATCH,
-    Background,
-    EdgeOptions,
-    check_integer,
-    check_noise_mode,
-    check_seed,
-    check_seeds,
-    check_truncation_psi,
-)
+from .arguments import LARGEST_BATCH, Background, EdgeOptions, Style, check_integer, check_seed, check_seeds
 from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
-from .bundles.config import BundleConfig
-from .drawing import Style, crop_of, style_codes, synthesise
+from .bundles.config import ObjectClass
+from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
 from .images import Source
+from .jobs import CancelToken, Progress
 from .networks import Discriminator
-from .photos import Photo, find_subject, place
+from .photos import find_subject
 from .provenance import Recipe, WPlus, recipe_of, refuse_photograph, required_recipe
-from .random_inputs import RandomInputs, stacked_noise
-from .runtime import CancelToken, choose_device, choose_dtype, free_memory, out_of_memory_in_words
-from .samples import Sample, SwapResult
-
-Progress = Callable[[int, int, str], None]
+from .runtime import choose_device, choose_dtype, free_memory, out_of_memory_in_words
+from .subject import Subject, SwapResult, place
 
 
 class Labels4FreePipeline(HubMixin):
@@ -55,7 +44,7 @@ class Labels4FreePipeline(HubMixin):
         self.to(device, dtype)
 
     @property
-    def config(self) -> BundleConfig:
+    def config(self) -> ObjectClass:
         """The class's name, licence, defaults."""
         return self.bundle.config
 
@@ -107,7 +96,7 @@ class Labels4FreePipeline(HubMixin):
         with_background: bool = True,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[Subject]:
         """One sample for each seed, in order, as soon as its batch is drawn.
 
         Args:
@@ -129,11 +118,11 @@ class Labels4FreePipeline(HubMixin):
         return self._stream(seeds, style, batch_size, with_background, progress, cancel or CancelToken())
 
     @wraps(stream, assigned=())
-    def generate(self, *arguments, **options) -> list[Sample]:
+    def generate(self, *arguments, **options) -> list[Subject]:
         """All samples of `stream`, which tells about the arguments, as a list."""
         return list(self.stream(*arguments, **options))
 
-    generate.__signature__ = signature(stream).replace(return_annotation="list[Sample]")
+    generate.__signature__ = signature(stream).replace(return_annotation="list[Subject]")
 
     def _stream(
         self,
@@ -143,13 +132,11 @@ class Labels4FreePipeline(HubMixin):
         with_background: bool,
         progress: Progress | None,
         cancel: CancelToken,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[Subject]:
         for start in range(0, len(seeds), batch_size):
             batch = seeds[start : start + batch_size]
             samples, backgrounds = self._draw(batch, batch if with_background else [], style, cancel)
-            for sample, background in zip(
-                samples, backgrounds if with_background else [None] * len(batch), strict=True
-            ):
+            for sample, background in zip(samples, backgrounds, strict=False):
                 sample.background = background
             if progress:
                 done = start + len(batch)
@@ -158,7 +145,7 @@ class Labels4FreePipeline(HubMixin):
 
     def swap(
         self,
-        subject: int | Sample | Photo,
+        subject: int | Subject,
         background: Background | object,
         *,
         threshold: float | None = None,
@@ -172,8 +159,8 @@ class Labels4FreePipeline(HubMixin):
     ) -> SwapResult:
         """Puts a subject in front of another background.
 
-        `subject` is a seed, drawn with the last options as in `stream`, a `Sample`, which keeps its style, or a
-        `Photo` of `segment_photo`, whose size the result has.
+        `subject` is a seed, drawn with the last options as in `stream`, or a `Subject`: a drawn one keeps its style, a
+        photographed one its size.
         `background` is what `Background.parse` reads: `seed:7`, a picture, `#rrggbb`, `blur:8` or
         `transparent`. `threshold`, `grow`, `feather` and `keep_largest` edit the mask (`EdgeOptions`).
 
@@ -183,26 +170,20 @@ class Labels4FreePipeline(HubMixin):
         edge = EdgeOptions(threshold, grow, feather, keep_largest)
         wanted = Background.parse(background)
         scenery = [wanted.seed] if wanted.kind == "seed" else []
-        if isinstance(subject, Photo):
-            sample, style = subject, self._style(truncation_psi, truncation_cutoff, noise_mode)
-            _, drawn = self._draw([], scenery, style, cancel or CancelToken()) if scenery else ([], [])
-        elif isinstance(subject, Sample):
-            sample, drawn = subject, []
-            if scenery and subject.seed == wanted.seed and subject.background is not None:
-                drawn = [subject.background]
-            elif scenery:
-                style = self._style(sample.truncation_psi, sample.truncation_cutoff, sample.noise_mode)
-                _, drawn = self._draw([], scenery, style, cancel or CancelToken())
-        else:
-            style = self._style(truncation_psi, truncation_cutoff, noise_mode)
-            [sample], drawn = self._draw([check_seed(subject)], scenery, style, cancel or CancelToken())
-        return place(sample, wanted, drawn[0] if drawn else None, edge)
+        style, token = self._style(truncation_psi, truncation_cutoff, noise_mode), cancel or CancelToken()
+        drawn: list[np.ndarray] = []
+        if not isinstance(subject, Subject):
+            [subject], drawn = self._draw([check_seed(subject)], scenery, style, token)
+        elif scenery and subject.seed == wanted.seed and subject.background is not None:
+            drawn = [subject.background]
+        elif scenery:
+            _, drawn = self._draw([], scenery, subject.style or style, token)
+        return place(subject, wanted, drawn[0] if drawn else None, edge)
 
     def _style(self, psi: float | None, cutoff: int | None, noise_mode: str) -> Style:
         if cutoff is not None:
             check_integer("The truncation cutoff", cutoff, 0, self.bundle.generator.config.num_styles)
-        psi = self.config.truncation_psi if psi is None else check_truncation_psi(psi)
-        return Style(psi, cutoff, check_noise_mode(noise_mode))
+        return Style(self.config.truncation_psi if psi is None else psi, cutoff, noise_mode)
 
     def segment(
         self,
@@ -212,7 +193,7 @@ class Labels4FreePipeline(HubMixin):
         truncation_cutoff: int | None = None,
         noise_mode: str = "random",
         cancel: CancelToken | None = None,
-    ) -> Sample | Photo:
+    ) -> Subject:
         """The sample that `subject` stands for, with its mask, without its background; or a photograph with its mask.
 
         `subject` is a seed, drawn with the other options as in `stream`; style codes as `WPlus` or as an array
@@ -234,9 +215,12 @@ class Labels4FreePipeline(HubMixin):
         else:
             style = (truncation_psi, truncation_cutoff, noise_mode)
             if isinstance(subject, Recipe):
-                self._check_class(subject)
-                style = (subject.truncation_psi, subject.truncation_cutoff, subject.noise_mode)
-                subject = subject.seed
+                if subject.class_name != self.config.name:
+                    raise UserError(
+                        f"This picture is of the class {subject.class_name}, not {self.config.name}; "
+                        f"choose {subject.class_name}."
+                    )
+                style, subject = vars(subject.style).values(), subject.seed
             [sample], _ = self._draw([check_seed(subject)], [], self._style(*style), cancel)
         sample.required_alpha()
         return sample
@@ -250,10 +234,10 @@ class Labels4FreePipeline(HubMixin):
             return required_recipe(source, self.config.title)
         return recipe_of(source)
 
-    def segment_photo(self, source: Source, *, cancel: CancelToken | None = None) -> Photo:
-        """A photograph of the class, of any size, with its mask at that size: `Photo`, which `swap` takes too.
+    def segment_photo(self, source: Source, *, cancel: CancelToken | None = None) -> Subject:
+        """A photograph of the class, of any size, with its mask at that size.
 
-        `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. `Photo.confidence` and
+        `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. `Subject.confidence` and
         `bundles.likeness.stranger` tell whether it looks like the class at all. Raises `UserError` for a
         class that has no photo segmenter, and for what is missing, damaged, too large or no picture; `Cancelled`.
         """
@@ -273,15 +257,10 @@ class Labels4FreePipeline(HubMixin):
             bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
         return bundle.discriminator
 
-    def _check_class(self, recipe: Recipe) -> None:
-        drawn, name = recipe.class_name, self.config.class_name
-        if drawn != name:
-            raise UserError(f"This picture is of the class {drawn}, not {name}; choose {drawn}.")
-
     @torch.inference_mode()
     def _draw(
         self, subjects: list[int], backgrounds: list[int], style: Style, cancel: CancelToken
-    ) -> tuple[list[Sample], list[np.ndarray]]:
+    ) -> tuple[list[Subject], list[np.ndarray]]:
         """Subjects, with masks if the class has them, and backgrounds uint8 `[H, W, 3]`, all in one batch."""
         with self._ready(cancel):
             seeds = [*subjects, *backgrounds]
@@ -289,18 +268,18 @@ class Labels4FreePipeline(HubMixin):
             drawn = {seed: RandomInputs.of(seed, config, style.noise_mode) for seed in seeds}
             split = [drawn[seed] for seed in subjects], [drawn[seed] for seed in backgrounds]
             w_plus = style_codes(self.bundle, *split, style, self.device)
-            noise = style.noise_mode
-            if noise == "random":
-                noise = stacked_noise([drawn[seed] for seed in seeds], self.device)
+            noise = noise_of([drawn[seed] for seed in seeds], style.noise_mode, self.device)
             pictures, alphas = synthesise(self.bundle, w_plus, noise, len(subjects), self.dtype, cancel)
             codes = w_plus[: len(subjects)].float().cpu().numpy()
-        samples = []
-        for seed, picture, alpha, code in zip(subjects, pictures, alphas, codes, strict=False):
-            samples.append(self._sample(seed, picture, alpha, style, code))
+        random = style.noise_mode == "random"
+        samples = [
+            Subject(picture, alpha, self.config.name, seed, style, WPlus(code, seed if random else None))
+            for seed, picture, alpha, code in zip(subjects, pictures, alphas, codes, strict=False)
+        ]
         return samples, list(pictures[len(subjects) :])
 
     @torch.inference_mode()
-    def _draw_codes(self, codes: WPlus, cancel: CancelToken) -> Sample:
+    def _draw_codes(self, codes: WPlus, cancel: CancelToken) -> Subject:
         """The subject of style codes."""
         config = self.bundle.generator.config
         wanted = (config.num_styles, config.style_dim)
@@ -308,33 +287,16 @@ class Labels4FreePipeline(HubMixin):
             codes = WPlus(np.repeat(codes.codes, config.num_styles, axis=0), codes.noise_seed)
         if codes.codes.shape != wanted:
             raise UserError(
-                f"These W+ codes are {list(codes.codes.shape)} and {self.config.class_name} takes {list(wanted)}; "
+                f"These W+ codes are {list(codes.codes.shape)} and {self.config.name} takes {list(wanted)}; "
                 "they belong to another class."
             )
         style = Style(1.0, None, "stored" if codes.noise_seed is None else "random")
         with self._ready(cancel):
-            noise = style.noise_mode
-            if codes.noise_seed is not None:
-                noise = stacked_noise([RandomInputs.of(codes.noise_seed, config, "random")], self.device)
+            inputs = RandomInputs.of(codes.noise_seed or 0, config, style.noise_mode)
+            noise = noise_of([inputs], style.noise_mode, self.device)
             w_plus = torch.from_numpy(codes.codes.copy())[None].to(self.device)
             [picture], [alpha] = synthesise(self.bundle, w_plus, noise, 1, self.dtype, cancel)
-        return self._sample(None, picture, alpha, style, codes)
-
-    def _sample(
-        self, seed: int | None, picture: np.ndarray, alpha: np.ndarray | None, style: Style, codes: np.ndarray | WPlus
-    ) -> Sample:
-        if isinstance(codes, np.ndarray):
-            codes = WPlus(codes, seed if style.noise_mode == "random" else None)
-        return Sample(
-            seed,
-            style.truncation_psi,
-            picture,
-            alpha,
-            class_name=self.config.class_name,
-            truncation_cutoff=style.truncation_cutoff,
-            noise_mode=style.noise_mode,
-            w_plus=codes,
-        )
+        return Subject(picture, alpha, self.config.name, None, style, codes)
 
     @contextmanager
     def _ready(self, cancel: CancelToken) -> Iterator[None]:

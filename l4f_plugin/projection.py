@@ -11,7 +11,7 @@ random pictures among which the start is looked for. The less the photograph cou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,17 +19,18 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .arguments import PROJECTION_STEPS, check_integer
-from .drawing import crop_of
+from .drawing import as_pixels, crop_of
 from .errors import UserError
 from .images import Source, cover_fit, load_picture
+from .jobs import CancelToken, Progress
 from .mask_probe import MaskProbe
 from .matting import refine
 from .networks import SynthesisOutput
-from .photos import Photo, PhotoOrigin, coarse_alpha
+from .photos import coarse_alpha, digest_of
 from .pipeline import Labels4FreePipeline
 from .provenance import WPlus
-from .runtime import CancelToken, out_of_memory_in_words
-from .samples import Sample
+from .runtime import out_of_memory_in_words
+from .subject import PhotoOrigin, Subject
 
 MOST_STEPS = 10_000
 FIRST_PASS = 0.6  # of the steps, in which the whole picture counts
@@ -45,7 +46,6 @@ STRANGE = 0.06  # of the start's distance: with as much left after the first pas
 PREVIEW_EVERY = 25
 _SPREAD_SAMPLES = 2000
 
-Progress = Callable[[int, int, str], None]
 Preview = Callable[[np.ndarray], None]
 
 
@@ -58,9 +58,9 @@ class Projection:
     `sample.w_plus`, with the mask of that; `distance` is between the two.
     """
 
-    photo: Photo
+    photo: Subject
     target: np.ndarray
-    sample: Sample
+    sample: Subject
     distance: float
 
 
@@ -87,7 +87,7 @@ def project(
     Raises `UserError` for a class without discriminator or masks, and for what is no picture; `Cancelled`.
     """
     check_integer("The number of steps", steps, 2, MOST_STEPS)
-    name, token = pipeline.config.class_name, cancel or CancelToken()
+    name, token = pipeline.config.name, cancel or CancelToken()
     if pipeline.bundle.discriminator is None:
         raise UserError(f"The class {name} has no discriminator, which measures likeness here; choose another class.")
     if pipeline.bundle.alpha is None:
@@ -108,8 +108,8 @@ def project(
     codes = descent.codes.detach()[0].float().cpu().numpy()
     sample = pipeline.segment(WPlus(codes), cancel=token)
     alpha = sample.alpha + descent.doubt * (descent.seen - sample.alpha)
-    origin = replace(PhotoOrigin.of(source, pipeline.config), student="projection")
-    return Projection(Photo(picture, refine(picture, alpha), origin), target, sample, descent.distance)
+    photo = Subject(picture, refine(picture, alpha), name, photo=PhotoOrigin(digest_of(source), "projection"))
+    return Projection(photo, target, sample, descent.distance)
 
 
 def _cropped(picture: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -172,8 +172,7 @@ class _Descent:
     def picture(self) -> np.ndarray:
         """What the codes draw now, uint8 `[H, W, 3]`."""
         top, bottom, left, right = self.crop
-        image = self._draw(self.codes).image[0, :, top:bottom, left:right]
-        return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        return as_pixels(self._draw(self.codes).image[..., top:bottom, left:right])[0]
 
     def _draw(self, codes: Tensor) -> SynthesisOutput:
         return self.generator.synthesis(codes, "stored", on_step=self.token.check)

@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 
 from . import __version__
-from .arguments import EdgeOptions, check_noise_mode, check_seed, check_truncation_psi
+from .arguments import EdgeOptions, Style, check_seed
 from .errors import UserError
 from .images import Source, parse_infotext, read_infotext
 from .own_files import SOFTWARE
@@ -41,9 +41,7 @@ class Recipe:
 
     class_name: str
     seed: int
-    truncation_psi: float
-    truncation_cutoff: int | None = None
-    noise_mode: str = "random"
+    style: Style
     background: str | None = None
     edge: EdgeOptions = field(default_factory=EdgeOptions)
 
@@ -115,9 +113,11 @@ def read_recipe(infotext: str | None) -> Recipe | None:
         return Recipe(
             class_name=fields["Class"],
             seed=check_seed(_whole(fields["Seed"])),
-            truncation_psi=check_truncation_psi(_number(fields["Truncation psi"])),
-            truncation_cutoff=None if cutoff is None else _whole(cutoff),
-            noise_mode=check_noise_mode(fields.get("Noise", "random")),
+            style=Style(
+                _number(fields["Truncation psi"]),
+                None if cutoff is None else _whole(cutoff),
+                fields.get("Noise", "random"),
+            ),
             background=_label(fields.get("Background")),
             edge=_edge(fields),
         )

@@ -13,44 +13,21 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import Cancelled, UserError
+from .errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("float32", "float16", "bfloat16")
-# float16 convolutions on a CPU are emulated, bfloat16 on Apple's GPUs depends on the system's release.
 WORTH_GIVING_BACK = 32 << 20
 """Bytes of work after which memory is given back; for less it would cost more than it brings."""
-_SUPPORTED = {"cpu": ("float32", "bfloat16"), "mps": ("float32", "float16"), "cuda": DTYPES}
-
-
-class CancelToken:
-    """Handed to a job when it starts, which looks at it wherever it can stop. For use from any thread."""
-
-    def __init__(self) -> None:
-        self._cancelled = threading.Event()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` has been called."""
-        return self._cancelled.is_set()
-
-    def cancel(self) -> None:
-        """Asks the job to stop."""
-        self._cancelled.set()
-
-    def check(self) -> None:
-        """Raises `Cancelled` once `cancel` has been called."""
-        if self.cancelled:
-            raise Cancelled
+# float16 convolutions on a CPU are emulated, bfloat16 on Apple's GPUs depends on the system's release.
+_SUPPORTED = {"cpu": ("float32", "bfloat16"), "mps": ("float32", "float16"), "cuda": ("float32", "float16", "bfloat16")}
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
@@ -86,26 +63,20 @@ def describe_device(device: torch.device) -> str:
 
 
 def choose_dtype(device: torch.device, name: str | torch.dtype | None = None) -> torch.dtype:
-    """The precision of that name, see `default_dtype` for None or "auto".
+    """The precision of that name.
 
-    Raises `UserError` for a name that is unknown or a precision the device does not have.
+    None or "auto" is float16 on CUDA and float32 elsewhere: there half precision is either slower or less exact for
+    nothing. Raises `UserError` for a name that is unknown or a precision the device does not have.
     """
     import torch
 
     text = "auto" if name is None else str(name).removeprefix("torch.").strip().lower()
     if text == "auto":
-        return default_dtype(device)
+        return torch.float16 if device.type == "cuda" else torch.float32
     allowed = _SUPPORTED.get(device.type, ("float32",))
     if text not in allowed:
         raise UserError(f"{name} cannot be used on {device.type}; use auto or {' or '.join(allowed)}.")
     return getattr(torch, text)
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """float16 on CUDA, float32 elsewhere: there half precision is either slower or less exact for nothing."""
-    import torch
-
-    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 def nvidia_hint() -> str | None:
@@ -163,14 +134,9 @@ def out_of_memory_in_words() -> Iterator[None]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    words = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in words
-        or "can't allocate memory" in words
-        or "not enough memory" in words
-    )
+    told = ("out of memory", "can't allocate memory", "not enough memory")
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(words in str(error).lower() for words in told)
 
 
 def memory_in_use(device: torch.device) -> int:

@@ -25,6 +25,6 @@ def assert_alike(one: np.ndarray | Image.Image, other: np.ndarray | Image.Image,
 
 
 def assert_alike_samples(one, other, parts: tuple[str, ...] = ("image", "alpha", "background")) -> None:
-    """Two `Sample`s of one seed."""
+    """Two `Subject`s of one seed."""
     for part in parts:
         assert_alike(getattr(one, part), getattr(other, part))

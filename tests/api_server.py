@@ -16,19 +16,18 @@ from serving import served
 from starlette.testclient import TestClient
 
 from l4f_ui import api
-from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.outputs import Outputs
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service, Settings
 
 ADDRESS = "http://127.0.0.1"
 V1 = "/l4f/v1/"
 
 
-def workspace(folder) -> Workspace:
-    return Workspace(Engine(lambda: EngineSettings(device="cpu", default_class="tiny")), Outputs(folder))
+def service(folder) -> Service:
+    return Service(lambda: Settings(device="cpu", default_class="tiny"), Outputs(folder))
 
 
-def client(made: Workspace, authorise=None, address: str = ADDRESS) -> TestClient:
+def client(made: Service, authorise=None, address: str = ADDRESS) -> TestClient:
     """Calls the API as the server would, in this process."""
     served = FastAPI()
     api.mount(served, made, authorise)
@@ -38,10 +37,10 @@ def client(made: Workspace, authorise=None, address: str = ADDRESS) -> TestClien
 @contextmanager
 def page_served(folder, **arguments: Any) -> Iterator[SimpleNamespace]:
     """The stand-alone page with its API, served as `l4f app` serves it; `address` ends with a slash."""
-    made = workspace(folder)
+    made = service(folder)
     with served(made, **arguments) as site:
         api.mount(site.app, made, site.authorise, site.visitors, arguments.get("root_path", ""))
-        yield SimpleNamespace(**vars(site), page=site.blocks.l4f, workspace=made)
+        yield SimpleNamespace(**vars(site), page=site.blocks.l4f, service=made)
 
 
 def picture(encoded: str | bytes) -> np.ndarray:

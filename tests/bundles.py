@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from l4f_plugin.bundles.bundle import Bundle
-from l4f_plugin.bundles.config import BundleConfig
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.networks import (
     AlphaNetwork,
     Discriminator,
@@ -32,7 +32,7 @@ def tiny_bundle(seed: int = 0, **described) -> Bundle:
         torch.nn.init.normal_(background.tensor)
         discriminator = Discriminator(DiscriminatorConfig(32, {4: 6, 8: 6, 16: 5, 32: 4})).eval()
     fields = {"title": "Tiny things", "licence": "CC0-1.0", "source": "random numbers", **described}
-    config = BundleConfig.for_networks(generator, discriminator, class_name="tiny", **fields)
+    config = ObjectClass.for_networks(generator, discriminator, name="tiny", **fields)
     return Bundle(config, generator, alpha, background, discriminator)
 
 

@@ -94,17 +94,14 @@ def page(tiny_bundle_folder, tmp_path, monkeypatch):
     import gradio as gr
 
     from l4f_ui import app
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
-    from l4f_ui.workspace import Workspace
+    from l4f_ui.service import Service, Settings
 
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
     notices: list[str] = []
     monkeypatch.setattr(gr, "Warning", notices.append)
     monkeypatch.setattr(gr, "Info", notices.append)
-    workspace = Workspace(Engine(lambda: EngineSettings(device="cpu")), Outputs(tmp_path / "out"))
-    parts = app.build(workspace).l4f
-    yield SimpleNamespace(
-        **vars(parts), notices=notices, workspace=workspace, engine=workspace.engine, outputs=workspace.outputs
-    )
-    workspace.outputs.forget_previews()
+    service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"))
+    parts = app.build(service).l4f
+    yield SimpleNamespace(**vars(parts), notices=notices, service=service, outputs=service.outputs)
+    service.outputs.forget_previews()

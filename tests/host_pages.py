@@ -10,7 +10,7 @@ from pages import listeners
 from stub_host import VARIANTS, StubHost
 
 from l4f_ui.hosts import settings
-from l4f_ui.hosts.workspace import workspace
+from l4f_ui.hosts.host_service import service
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -20,7 +20,7 @@ def started(request, tmp_path_factory, tiny_bundle_folder):
         for name in ("LABELS4FREE_MODELS", "LABELS4FREE_OFFLINE"):
             patch.setenv(name, "")  # remembered, and put back afterwards
             patch.delenv(name)
-        workspace.cache_clear()
+        service.cache_clear()
         host = StubHost(request.param, tmp_path_factory.mktemp("host"), patch)
         shutil.copytree(tiny_bundle_folder, host.folder / "models" / "labels4free" / "tiny")
         host.options.data["l4f_default_class"] = "tiny"
@@ -28,8 +28,8 @@ def started(request, tmp_path_factory, tiny_bundle_folder):
         if host.variant == "Forge":
             host.wrap_loaders()
         yield host
-        workspace().outputs.forget_previews()
-        workspace.cache_clear()
+        service().outputs.forget_previews()
+        service.cache_clear()
 
 
 @pytest.fixture
@@ -64,4 +64,4 @@ def generate(host, seeds: str = "3", count: int = 1, view: str = "picture") -> l
 
 
 def newest(host, ending: str) -> Path:
-    return max(workspace().outputs.folder.rglob(f"*{ending}.png"), key=lambda path: path.stat().st_mtime_ns)
+    return max(service().outputs.folder.rglob(f"*{ending}.png"), key=lambda path: path.stat().st_mtime_ns)

@@ -11,11 +11,10 @@ from pages import run
 
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_ui import compat
-from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.models_forms import Visit
 from l4f_ui.models_panel import ModelsPanel
 from l4f_ui.outputs import Outputs
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service, Settings
 
 
 class Page:
@@ -23,11 +22,10 @@ class Page:
 
     def __init__(self, tmp_path: Path, **rights: bool):
         rights = {"manages_classes": True, "own_repositories": True, **rights}
-        engine = Engine(lambda: EngineSettings(device="cpu"))
-        self.workspace = Workspace(engine, Outputs(tmp_path / "out"), **rights)
-        self.library, self.engine, self.visit = self.workspace.library, engine, Visit()
+        self.service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), **rights)
+        self.class_jobs, self.visit = self.service.class_jobs, Visit()
         with compat.blocks("page", "") as self.blocks:
-            self.panel = ModelsPanel(self.workspace)
+            self.panel = ModelsPanel(self.service)
 
     def pick(self, name: str) -> dict:
         return self.panel.pick(self.visit, name)

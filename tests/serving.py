@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from l4f_ui import app, compat, server
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service
 
 
 def unused_port() -> int:
@@ -20,9 +20,9 @@ def unused_port() -> int:
 
 
 @contextmanager
-def served(workspace: Workspace, **arguments: Any) -> Iterator[SimpleNamespace]:
-    """The page over a workspace as `l4f app` serves it. `address` ends with a slash; `blocks` is Gradio's page."""
-    page = app.build(workspace)
+def served(service: Service, **arguments: Any) -> Iterator[SimpleNamespace]:
+    """The page over a service as `l4f app` serves it. `address` ends with a slash; `blocks` is Gradio's page."""
+    page = app.build(service)
     site = server.open_page(
         page,
         app.style(),
@@ -30,12 +30,12 @@ def served(workspace: Workspace, **arguments: Any) -> Iterator[SimpleNamespace]:
         port=unused_port(),
         share=False,
         inbrowser=False,
-        allowed_paths=workspace.outputs.served_folders,
+        allowed_paths=service.outputs.served_folders,
         **arguments,
     )
     try:
-        yield SimpleNamespace(**vars(site), blocks=page, outputs=workspace.outputs, engine=workspace.engine)
+        yield SimpleNamespace(**vars(site), blocks=page, outputs=service.outputs, service=service)
     finally:
         compat.close(page)
-        workspace.library.close()
-        workspace.outputs.forget_previews()
+        service.class_jobs.close()
+        service.outputs.forget_previews()

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pytest
 from alike import COLOUR_STEPS, assert_alike
-from api_server import V1, client, picture, png, refused, workspace
+from api_server import V1, client, picture, png, refused, service
 from fastapi import FastAPI
 from hostile_files import CANARY, corpus
 from PIL import Image
@@ -33,10 +33,10 @@ JSON = {"content-type": "application/json"}
 def served(tiny_bundle_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        made = workspace(tmp_path_factory.mktemp("out"))
+        made = service(tmp_path_factory.mktemp("out"))
         yield client(made)
         assert not list(made.outputs.folder.iterdir()), "the API answers, and writes nothing"
-        assert not made.engine.is_busy()
+        assert not made.is_busy()
         made.outputs.forget_previews()
 
 
@@ -214,7 +214,7 @@ def test_mounting_twice_serves_once_and_before_everything_else(served, tiny_bund
         return "swallowed"
 
     for folder in ("one", "two"):
-        api.mount(outer, workspace(tmp_path / folder))
+        api.mount(outer, service(tmp_path / folder))
     visitor = TestClient(outer, base_url="http://localhost")
     assert visitor.get("/else").json() == "swallowed"
     assert visitor.get(V1 + "classes").json()["classes"]
@@ -224,7 +224,7 @@ def test_mounting_twice_serves_once_and_before_everything_else(served, tiny_bund
 
 
 def test_a_login_is_asked_of_every_address(served, tmp_path):
-    guarded = client(workspace(tmp_path), login.accounts({"anna": "pässword:x", "bert": "b"}))
+    guarded = client(service(tmp_path), login.accounts({"anna": "pässword:x", "bert": "b"}))
     for path in ("classes", "docs", "openapi.json", "", "nothing"):
         answer = guarded.get(V1 + path, follow_redirects=False)
         refused(answer, 401, "login")
@@ -276,7 +276,7 @@ def test_no_other_site_can_drive_it(served, headers, status):
 
 def test_names_that_the_server_is_known_by_are_let_in(tiny_bundle_folder, tmp_path):
     outer = FastAPI()
-    api.mount(outer, workspace(tmp_path), visitors=Visitors(["Abc.Example"]))
+    api.mount(outer, service(tmp_path), visitors=Visitors(["Abc.Example"]))
     visitor = TestClient(outer, base_url="https://abc.example")
     assert visitor.get(V1 + "classes", headers={"origin": "https://abc.example"}).status_code == 200
     refused(visitor.get(V1 + "classes", headers={"host": "other.example", "origin": "https://other.example"}), 403)
@@ -433,15 +433,15 @@ def test_hostile_pickles_are_refused_as_files(served, tmp_path, monkeypatch):
 
 def test_one_request_too_many_is_told_to_come_back(served, tiny_bundle_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(jobs.Places.__init__, "__defaults__", (0,))
-    answer = client(workspace(tmp_path)).post(V1 + "generate", json={})
+    answer = client(service(tmp_path)).post(V1 + "generate", json={})
     refused(answer, 503, "try again")
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json()["error"]["code"] == "busy"
 
 
 def test_what_nobody_foresaw_is_one_sentence_too(tiny_bundle_folder, tmp_path, monkeypatch, capsys):
-    made = workspace(tmp_path)
-    monkeypatch.setattr(made.engine, "segment", lambda *_, **__: 1 / 0)
-    monkeypatch.setattr(made.engine, "entry", lambda name: type("Entry", (), {"name": name, "title": name}))
+    made = service(tmp_path)
+    monkeypatch.setattr(made, "segment", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(made, "entry", lambda name: type("Entry", (), {"name": name, "title": name}))
     refused(client(made).post(V1 + "segment", json={"seed": 1}), 500)
     assert "ZeroDivisionError" in capsys.readouterr().err

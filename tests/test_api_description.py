@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from api_server import V1, client, workspace
+from api_server import V1, client, service
 from hypothesis import HealthCheck, given, seed, settings
 
 schemathesis = pytest.importorskip("schemathesis", reason='comes with the extra "test"')
@@ -25,9 +25,9 @@ EXAMPLES = int(os.environ.get("L4F_SCHEMATHESIS_EXAMPLES", "6"))
 def described(tiny_bundle_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        made = workspace(tmp_path_factory.mktemp("out"))
+        made = service(tmp_path_factory.mktemp("out"))
         yield schemathesis.openapi.from_asgi(V1 + "openapi.json", client(made).app)
-        assert not made.engine.is_busy() and not list(made.outputs.folder.iterdir())
+        assert not made.is_busy() and not list(made.outputs.folder.iterdir())
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)

@@ -25,14 +25,13 @@ from PIL import Image
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_ui.api import json_bodies, memory
 from l4f_ui.api.errors import Refusal
 from l4f_ui.api.memory import Reading, Room
 from l4f_ui.api.sending import Pieces
-from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.outputs import Outputs
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service, Settings
 
 JSON = {"content-type": "application/json"}
 
@@ -97,15 +96,14 @@ def test_large_files_in_json_are_read_whatever_they_hold(models):
 @pytest.mark.parametrize("name", ["segment", "swap"])
 def test_pictures_of_programs_have_their_own_limit(models, tmp_path, name):
     limits = {"most": 1.0}
-    made = Workspace(
-        Engine(lambda: EngineSettings(device="cpu", default_class="tiny", api_megapixels=limits["most"])),
-        Outputs(tmp_path),
+    made = Service(
+        lambda: Settings(device="cpu", default_class="tiny", api_megapixels=limits["most"]), Outputs(tmp_path)
     )
     served = client(made)
     refused(served.post(V1 + name, files={"picture": plain(1.5)}), 422, "at most 1 megapixels")
     limits["most"] = 2.0
     assert served.post(V1 + name, files={"picture": plain(1.5)}).status_code == 200
-    assert EngineSettings().api_megapixels < 64, "the page itself takes more"
+    assert Settings().api_megapixels < 64, "the page itself takes more"
 
 
 # A flood

@@ -15,7 +15,7 @@ from api_server import V1, page_served, picture, refused
 from gradio_client import Client
 from pages import run, wait_until
 
-from l4f_plugin import model_cache, pipeline
+from l4f_plugin import jobs, pipeline
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_ui.api import guard
@@ -32,7 +32,7 @@ def models(tiny_bundle_folder):
 def served(models, tmp_path_factory):
     with page_served(tmp_path_factory.mktemp("out")) as server:
         yield server
-        assert not server.engine.is_busy()
+        assert not server.service.is_busy()
 
 
 @pytest.fixture
@@ -133,15 +133,15 @@ def test_an_open_page_with_a_login_has_no_open_api(models, tmp_path):
 def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, monkeypatch):
     """Seven requests, seven clicks and six calls of the page's own endpoints, in turn."""
     order, answers, loaded, threads = [], {}, [], []
-    segment, load = Labels4FreePipeline.segment, served.engine._cache._load
+    segment, load = Labels4FreePipeline.segment, served.service._cache._load
 
     def observed(self, subject, **options):
         order.append(subject)
         return segment(self, subject, **options)
 
     monkeypatch.setattr(Labels4FreePipeline, "segment", observed)
-    monkeypatch.setattr(served.engine._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
-    served.engine.unload()
+    monkeypatch.setattr(served.service._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
+    served.service.unload()
     base, program = served.address.rstrip("/") + V1, Client(served.address, verbose=False)
     panel = served.page.segment
 
@@ -159,12 +159,12 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
             told = json.loads(Path(told).read_text("utf-8"))
         return told["mask_area"]
 
-    with served.engine._cache.turn():  # so that all of them wait
+    with served.service._cache.turn():  # so that all of them wait
         for seed in range(20):
             ask = (by_request, by_click, by_client)[seed % 3]
             threads.append(threading.Thread(target=lambda s=seed, a=ask: answers.update({s: a(s)})))
             threads[-1].start()
-            wait_until(lambda expected=seed + 2: len(model_cache.JOBS) == expected)
+            wait_until(lambda expected=seed + 2: len(jobs.QUEUE) == expected)
         assert not order and not answers
     for thread in threads:
         thread.join(120)
@@ -179,27 +179,27 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
 
 
 def test_who_hangs_up_while_waiting_leaves_the_queue(served):
-    with served.engine._cache.turn():
+    with served.service._cache.turn():
         waiting = [connection(served, name, {"seed": 1}) for name in ("swap", "segment")]
         waiting.append(connection(served, "generate", {"seeds": "0-63"}))
-        wait_until(lambda: len(model_cache.JOBS) == 4)
+        wait_until(lambda: len(jobs.QUEUE) == 4)
         waiting[1].close()
-        wait_until(lambda: len(model_cache.JOBS) == 3)
+        wait_until(lambda: len(jobs.QUEUE) == 3)
         for left in waiting:
             left.close()
-        wait_until(lambda: len(model_cache.JOBS) == 1)
+        wait_until(lambda: len(jobs.QUEUE) == 1)
 
 
 def test_who_hangs_up_in_the_middle_of_a_job_makes_room(served, hanging):
     running = connection(served, "generate", {"seeds": "0-63"})
     assert hanging.wait(60)
     follower = connection(served, "segment", {"seed": 5})
-    wait_until(lambda: len(model_cache.JOBS) == 2)
+    wait_until(lambda: len(jobs.QUEUE) == 2)
     running.close()
     answer = follower.getresponse()
     assert answer.status == 200 and json.loads(answer.read())["seed"] == 5
     follower.close()
-    wait_until(lambda: not served.engine.is_busy())
+    wait_until(lambda: not served.service.is_busy())
 
 
 def test_a_request_that_hung_up_does_not_go_on_drawing(served, monkeypatch):
@@ -220,5 +220,5 @@ def test_a_request_that_hung_up_does_not_go_on_drawing(served, monkeypatch):
     running = connection(served, "generate", {"seeds": "0-63"})
     assert drawing.wait(60)
     running.close()
-    wait_until(lambda: not served.engine.is_busy())
+    wait_until(lambda: not served.service.is_busy())
     assert ended == ["between convolutions"]

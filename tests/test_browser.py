@@ -76,14 +76,13 @@ def site(tiny_bundle_folder, tmp_path_factory):
     """
     from serving import served
 
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
-    from l4f_ui.workspace import Workspace
+    from l4f_ui.service import Service, Settings
 
     gate = threading.Event()
     gate.set()
 
-    class GatedEngine(Engine):
+    class GatedService(Service):
         def generate(self, name, seeds, truncation_psi, token, on_wait=None):
             for batch in super().generate(name, seeds, truncation_psi, token, on_wait):
                 yield batch
@@ -92,10 +91,9 @@ def site(tiny_bundle_folder, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        engine = GatedEngine(lambda: EngineSettings(device="cpu"))
-        workspace = Workspace(engine, Outputs(tmp_path_factory.mktemp("pictures")))
-        with served(workspace) as site:
-            yield SimpleNamespace(**vars(site), gate=gate, class_name=workspace.engine.default_class())
+        service = GatedService(lambda: Settings(device="cpu"), Outputs(tmp_path_factory.mktemp("pictures")))
+        with served(service) as site:
+            yield SimpleNamespace(**vars(site), gate=gate, class_name=service.default_class())
 
 
 @pytest.fixture
@@ -312,7 +310,7 @@ def test_cancel_stops_and_keeps_what_is_there(page, site):
     page.locator("#l4f_generate_status").get_by_text("Stopped. 4 pictures kept").wait_for()
     page.locator("#l4f_generate_run:enabled").wait_for()
     assert pictures(page).count() == 4
-    assert not site.engine.is_busy()
+    assert not site.service.is_busy()
 
 
 @pytest.mark.clicked_path
@@ -373,7 +371,7 @@ def test_unload_shows_that_memory_is_free(page, site):
     page.locator("#l4f_unload:enabled").click()
     page.locator("#l4f_state").get_by_text(re.compile("Unloaded: .+ before, .+ now")).wait_for()
     page.locator("#l4f_unload:disabled").wait_for()
-    assert not site.engine.loaded()
+    assert not site.service.loaded()
 
 
 def test_narrow_screens_need_no_sideways_scrolling(page):

@@ -14,15 +14,14 @@ def site(tiny_bundle_folder, tmp_path_factory):
     """The page of an owner, over the tiny class."""
     from serving import served
 
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
-    from l4f_ui.workspace import Workspace
+    from l4f_ui.service import Service, Settings
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        engine = Engine(lambda: EngineSettings(device="cpu", default_class="tiny"))
-        workspace = Workspace(engine, Outputs(tmp_path_factory.mktemp("pictures")), manages_classes=True)
-        with served(workspace) as site:
+        settings, outputs = Settings(device="cpu", default_class="tiny"), Outputs(tmp_path_factory.mktemp("pictures"))
+        service = Service(lambda: settings, outputs, manages_classes=True)
+        with served(service) as site:
             yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None))
 
 

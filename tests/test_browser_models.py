@@ -25,9 +25,8 @@ def site(tmp_path_factory):
     """The page of an owner, over a Hub on the loopback with the class "things"."""
     from serving import served
 
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
-    from l4f_ui.workspace import Workspace
+    from l4f_ui.service import Service, Settings
 
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, Hub() as hub:
@@ -35,20 +34,17 @@ def site(tmp_path_factory):
         patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
         patch.setattr(class_masks, "settings_for", lambda config, device: TINY)
         patch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
-        patch.setattr(cut_pictures, "flaw_of", lambda alpha: None)  # of so short a learning
+        patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
         content = TENSORFLOW.read_bytes()
         hub.put("someone/checkpoints", {"things.pkl": content})
         write_catalogue(
             home, things=catalogue_entry(content, "things.pkl", title="Things", licence="NC", terms="not for sale")
         )
         maskless(home)
-        workspace = Workspace(
-            Engine(lambda: EngineSettings(device="cpu")),
-            Outputs(home / "pictures"),
-            manages_classes=True,
-            own_repositories=True,
+        service = Service(
+            lambda: Settings(device="cpu"), Outputs(home / "pictures"), manages_classes=True, own_repositories=True
         )
-        with served(workspace) as site:
+        with served(service) as site:
             yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None), hub=hub, home=home)
 
 

@@ -20,17 +20,16 @@ def site(tmp_path_factory):
     from serving import served
 
     from l4f_plugin.bundles.bundle import save_bundle
-    from l4f_ui.engine import Engine, EngineSettings
     from l4f_ui.outputs import Outputs
-    from l4f_ui.workspace import Workspace
+    from l4f_ui.service import Service, Settings
 
     models = tmp_path_factory.mktemp("models")
     save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "red")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELS4FREE_MODELS", str(models))
-        engine = Engine(lambda: EngineSettings(device="cpu", default_class="red"))
-        workspace = Workspace(engine, Outputs(tmp_path_factory.mktemp("pictures")))
-        with served(workspace) as running:
+        settings, outputs = Settings(device="cpu", default_class="red"), Outputs(tmp_path_factory.mktemp("pictures"))
+        service = Service(lambda: settings, outputs)
+        with served(service) as running:
             yield SimpleNamespace(**vars(running), gate=SimpleNamespace(set=lambda: None))
 
 

@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 
 from l4f_plugin.bundles import files
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_plugin.bundles.config import read_config, read_summary
 from l4f_plugin.bundles.files import sha256_of
 from l4f_plugin.errors import UserError
 
@@ -424,16 +423,6 @@ def test_files_are_readable_like_any_other(folder):
 def test_weight_files_say_nothing_but_tensors(folder):
     with safe_open(folder / "generator.safetensors", "pt") as file:
         assert not file.metadata()
-
-
-def test_config_and_summary_agree(folder):
-    config, summary = read_config(folder), read_summary(folder)
-    assert (summary.class_name, summary.title, summary.licence, summary.resolution) == (
-        config.class_name,
-        config.title,
-        config.licence,
-        config.generator.resolution,
-    )
 
 
 def test_the_config_is_the_same_text_every_time(folder, tmp_path):

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bundles import tiny_bundle
 
-from l4f_plugin.bundles import catalogue, catalogue_file, licences, memory, records
+from l4f_plugin.architecture import GeneratorConfig, published_channels
+from l4f_plugin.bundles import catalogue, licences, records
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub.download import resolve
 
 NVIDIA = {  # bytes and sha256 of what NVIDIA published
     "ffhq": (381673535, "adf127ea7bb8a7788c8bdeda3c9937f7310b669b09ecf799ca53a631ff46948d", 1024),
@@ -41,8 +44,7 @@ def places(tmp_path, monkeypatch):
         },
     }
     (weights / "catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": table}))
-    for module in (catalogue, catalogue_file):
-        monkeypatch.setattr(module, "WEIGHTS_FOLDER", weights)
+    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", weights)
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -59,14 +61,14 @@ def own_catalogue(places, **table):
 
 def test_every_class_says_whether_it_is_there(places):
     assert [item.name for item in catalogue.classes()] == ["absent", "far", "foreign", "shipped"]
-    shipped = catalogue.entry("shipped")
+    shipped = catalogue.look_up("shipped")
     assert shipped.installed and shipped.shipped and shipped.location == str(places / "weights/shipped")
-    assert not catalogue.entry("absent").installed and not catalogue.entry("far").installed
-    assert catalogue.entry("far").location == "hub: someone/far"
+    assert not catalogue.look_up("absent").installed and not catalogue.look_up("far").installed
+    assert catalogue.look_up("far").location == "hub: someone/far"
 
 
 def test_an_entry_tells_what_a_person_wants_to_know(places):
-    shipped, foreign = catalogue.entry("shipped"), catalogue.entry("foreign")
+    shipped, foreign = catalogue.look_up("shipped"), catalogue.look_up("foreign")
     folder = places / "weights/shipped"
     assert shipped.bytes_on_disk == sum(path.stat().st_size for path in folder.iterdir())
     assert shipped.masks and not shipped.verified and shipped.terms is None and shipped.memory_bytes > 0
@@ -78,34 +80,34 @@ def test_bundles_put_into_the_models_folder_are_found(places):
     save_bundle(tiny_bundle(title="Dogs"), places / "models/dogs")
     (places / "models/no bundle").mkdir()
     (places / "models/file").touch()
-    dogs = catalogue.entry("dogs")
+    dogs = catalogue.look_up("dogs")
     assert (dogs.title, dogs.installed, dogs.resolution) == ("Dogs", True, 32)
-    assert catalogue.resolve("dogs") == places / "models/dogs"
+    assert resolve("dogs") == places / "models/dogs"
     assert len(catalogue.classes()) == 5
 
 
 def test_a_bundle_of_the_user_stands_before_a_shipped_one(places):
     save_bundle(tiny_bundle(title="Mine"), places / "models/shipped")
-    assert catalogue.entry("shipped").title == "Mine" and not catalogue.entry("shipped").shipped
-    assert catalogue.resolve("shipped") == places / "models/shipped"
+    assert catalogue.look_up("shipped").title == "Mine" and not catalogue.look_up("shipped").shipped
+    assert resolve("shipped") == places / "models/shipped"
 
 
 def test_a_bundle_put_by_hand_stands_in_for_a_repository(places):
     save_bundle(tiny_bundle(), places / "models/someone--l4f-dogs")
-    assert catalogue.resolve("Someone/l4f-dogs") == places / "models/someone--l4f-dogs"
+    assert resolve("Someone/l4f-dogs") == places / "models/someone--l4f-dogs"
 
 
 def test_a_damaged_bundle_is_listed_with_its_problem(places):
     (places / "models/broken").mkdir(parents=True)
     (places / "models/broken/config.json").write_text("{")
-    assert not catalogue.entry("broken").installed and "not JSON" in catalogue.entry("broken").problem
+    assert not catalogue.look_up("broken").installed and "not JSON" in catalogue.look_up("broken").problem
 
 
 def test_verified_means_untouched_since(places):
     folder = save_and_check(places / "models/dogs")
-    assert catalogue.entry("dogs").verified
+    assert catalogue.look_up("dogs").verified
     (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
-    assert not catalogue.entry("dogs").verified
+    assert not catalogue.look_up("dogs").verified
 
 
 def save_and_check(folder):
@@ -116,19 +118,19 @@ def save_and_check(folder):
 
 def test_a_record_is_about_one_folder_only(places):
     save_and_check(places / "models/shipped")
-    assert records.recall("shipped", places / "weights/shipped") is None
+    assert not records.recall("shipped", places / "weights/shipped")
     (places / "cache/labels4free/records/shipped.json").write_text("[[[")
-    assert records.recall("shipped") is None and not catalogue.entry("shipped").verified
+    assert not records.recall("shipped") and not catalogue.look_up("shipped").verified
 
 
 # From a name to a folder
 
 
 def test_names_folders_and_paths(places):
-    assert catalogue.resolve("shipped") == places / "weights/shipped"
+    assert resolve("shipped") == places / "weights/shipped"
     (places / "shipped").mkdir()  # a folder in the working directory hides no class
-    assert catalogue.resolve("shipped") == places / "weights/shipped"
-    assert catalogue.resolve("./shipped") == catalogue.resolve(places / "shipped") == places / "shipped"
+    assert resolve("shipped") == places / "weights/shipped"
+    assert resolve("./shipped") == resolve(places / "shipped") == places / "shipped"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_names_folders_and_paths(places):
 )
 def test_what_cannot_be_resolved(name, expected):
     with pytest.raises(UserError) as caught:
-        catalogue.resolve(name)
+        resolve(name)
     assert expected in str(caught.value) and str(caught.value).isprintable()
 
 
@@ -208,7 +210,7 @@ def test_a_class_with_a_wrong_field_is_told(places, fields):
 
 def test_a_name_that_is_none_is_told(places):
     own_catalogue(places, **{"../x": {**ENTRY, "folder": "a"}})
-    with pytest.raises(UserError, match="class '../x' is damaged: a name may hold"):
+    with pytest.raises(UserError, match="class '../x' is damaged: 'name' must hold"):
         catalogue.classes()
 
 
@@ -220,17 +222,17 @@ def test_a_users_catalogue_is_merged_over_ours(places):
         foreign={"truncation_psi": 0.25},
         far={"repository": "me/near"},
     )
-    known = catalogue_file.read_catalogue()
-    assert catalogue.resolve("mine") == places / "models/elsewhere/mine"
+    known = catalogue.read_catalogue()
+    assert resolve("mine") == places / "models/elsewhere/mine"
     assert known["foreign"].truncation_psi == 0.25 and known["foreign"].file == "a/b.pkl"
     # another repository takes nothing along that was said of the former one
-    assert (known["far"].repository, known["far"].revision) == ("me/near", None)
+    assert (known["far"].repository, known["far"].fetched_revision) == ("me/near", None)
 
 
 def test_a_users_catalogue_may_lie_elsewhere(places, monkeypatch):
     (places / "mine.json").write_text(json.dumps({"schema_version": 1, "classes": {"x": {**ENTRY, "folder": "x"}}}))
     monkeypatch.setenv("LABELS4FREE_CATALOGUE", str(places / "mine.json"))
-    assert catalogue_file.read_catalogue()["x"].folder == places / "x"
+    assert catalogue.read_catalogue()["x"].folder == places / "x"
 
 
 def test_without_a_catalogue_there_are_the_users_own(places):
@@ -242,15 +244,16 @@ def test_without_a_catalogue_there_are_the_users_own(places):
 
 
 def test_a_licence_is_accepted_once_a_class(places):
-    licence = licences.Licence("NC", "not for sale", "https://example.org")
-    with pytest.raises(licences.NotAccepted, match="foreign is under NC: not for sale .* --accept-licence"):
-        licences.demand("foreign", licence)
-    licences.demand("foreign", licence, accepted=True)
-    licences.demand("foreign", licence)
-    assert not licences.is_accepted("far", licence)
-    assert not licences.is_accepted("foreign", licences.Licence("another licence", "not for sale"))
+    wanted = catalogue.look_up("foreign")
+    with pytest.raises(licences.NotAccepted, match="foreign is under CC0-1.0: not for sale .* --accept-licence"):
+        licences.demand(wanted)
+    licences.demand(wanted, accepted=True)
+    licences.demand(wanted)
+    assert catalogue.look_up("foreign").terms is None
+    assert not licences.is_accepted(replace(wanted, name="far"))
+    assert not licences.is_accepted(replace(wanted, licence="another licence"))
     (places / "models/licences.json").write_text("[]")
-    assert not licences.is_accepted("foreign", licence)
+    assert not licences.is_accepted(wanted)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +270,7 @@ def test_a_licence_is_accepted_once_a_class(places):
     ],
 )
 def test_names_of_licences_that_restrict_use(name, restricts):
-    assert (licences.Licence.by_name(name).terms is not None) == restricts
+    assert (licences.restriction(name) is not None) == restricts
 
 
 # The shipped catalogue
@@ -276,15 +279,15 @@ def test_names_of_licences_that_restrict_use(name, restricts):
 def test_the_shipped_catalogue_pins_what_nvidia_published(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("LABELS4FREE_CATALOGUE", "/nowhere/catalogue.json")
-    known = catalogue_file.read_catalogue()
+    known = catalogue.read_catalogue()
     assert set(known) == {"avatar", *NVIDIA} and known["avatar"].folder.name == "avatar"
     for name, (size, digest, resolution) in NVIDIA.items():
         described = known[name]
-        assert (described.bytes, described.sha256, described.resolution) == (size, digest, resolution)
-        assert (described.repository, described.revision) == ("ZeqiangLai/StyleGAN2-pkl", "main")
+        assert (described.download_bytes, described.sha256, described.resolution) == (size, digest, resolution)
+        assert (described.repository, described.fetched_revision) == ("ZeqiangLai/StyleGAN2-pkl", "main")
         assert described.file == f"stylegan2/stylegan2-{name}-config-f.pkl"
-        assert described.licence == "NVIDIA Source Code License-NC" and "non-commercial" in described.terms
-        assert not described.alpha and described.truncation_psi and described.alpha_threshold
+        assert described.licence == "NVIDIA Source Code License-NC" and "non-commercial" in described.conditions
+        assert not described.brings_masks and (described.truncation_psi, described.alpha_threshold) == (0.5, 0.9)
         assert described.crop == ((64, 448, 0, 512) if name == "car" else None)
 
 
@@ -301,11 +304,11 @@ def test_the_list_needs_no_torch_and_no_network_library():
 
 
 def test_memory_is_of_the_right_size():
-    channels = memory.published_channels(1024)
+    channels = published_channels(1024)
     assert channels[4] == 512 and channels[64] == 512 and channels[1024] == 32 and len(channels) == 9
     weights = 4 * 30e6  # what every published 1024 px generator has, about
     features = 4 * 2 * sum(channels[size] * size**2 for size in (32, 64, 128, 256, 512, 1024))
-    assert weights + features < memory.memory_needed(1024, channels) < weights + 3 * features
+    assert weights + features < GeneratorConfig(1024, channels).memory_bytes < weights + 3 * features
 
 
 def test_folders_follow_the_environment(monkeypatch, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import signal
@@ -62,7 +61,7 @@ def options_of(parser: argparse.ArgumentParser):
 @pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - {"app"}))
 def test_every_option_is_explained(name):
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"l4f_plugin.commands.{name.replace('-', '_')}").add_arguments(parser)
+    cli.declare(parser, cli.COMMANDS[name][0], name)
     assert [action.dest for action in options_of(parser) if not action.help] == []
 
 

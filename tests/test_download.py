@@ -14,14 +14,15 @@ import torch
 from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
 
-from l4f_plugin.bundles import catalogue, library, licences, records
+from l4f_plugin.bundles import catalogue, licences, records
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_plugin.bundles.catalogue import resolve
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.hub import removal
+from l4f_plugin.hub.download import resolve
 from l4f_plugin.hub.hub_cache import Source, cached
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 
 GOLDENS = Path(__file__).parent / "data/goldens"
 ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
@@ -91,16 +92,16 @@ def test_the_second_use_asks_nobody(hub):
     first = resolve(DOGS)
     hub.requests.clear()
     assert resolve(DOGS) == first and Labels4FreePipeline.from_pretrained(DOGS, device="cpu").resolution == 32
-    assert catalogue.entry(DOGS).installed and hub.requests == []
+    assert catalogue.look_up(DOGS).installed and hub.requests == []
 
 
 def test_what_was_fetched_is_listed_verified_and_removed(hub, tmp_path):
     resolve(DOGS)
-    entry = catalogue.entry(DOGS)
+    entry = catalogue.look_up(DOGS)
     assert entry.verified and entry.masks and entry.title == "Dogs"
     assert entry.revision == hub.repositories[DOGS].commit
-    assert library.verify(DOGS) == Path(entry.location)
-    removed = library.remove(DOGS)
+    assert catalogue.verify(DOGS) == Path(entry.location)
+    removed = removal.remove(DOGS)
     assert removed.bytes == entry.bytes_on_disk
     assert DOGS not in [item.name for item in catalogue.classes()]
     assert [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix != ".lock"] == []
@@ -122,7 +123,7 @@ def test_the_cache_is_huggingface_hubs_own(hub):
     hub.requests.clear()
     theirs = huggingface_hub.snapshot_download(DOGS)
     assert Path(theirs) == folder and not [request for request in hub.asked() if "storage" in request.path]
-    library.remove(DOGS)
+    removal.remove(DOGS)
     huggingface_hub.snapshot_download(DOGS)
     hub.requests.clear()
     assert resolve(DOGS) == folder and hub.requests == []
@@ -133,13 +134,13 @@ def test_force_fetches_what_is_new_and_mends_what_is_damaged(hub, tmp_path, bund
     blob = (first / "generator.safetensors").resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match="its sha256 differs"):
-        library.verify(DOGS)
-    assert resolve(DOGS, force_download=True) == first and library.verify(DOGS)
+        catalogue.verify(DOGS)
+    assert resolve(DOGS, force_download=True) == first and catalogue.verify(DOGS)
     save_bundle(tiny_bundle(7, title="Other dogs"), tmp_path / "new")
     hub.put_folder(DOGS, tmp_path / "new")
     assert resolve(DOGS) == first
     second = resolve(DOGS, force_download=True)
-    assert second != first and resolve(DOGS) == second and catalogue.entry(DOGS).title == "Other dogs"
+    assert second != first and resolve(DOGS) == second and catalogue.look_up(DOGS).title == "Other dogs"
 
 
 def test_a_revision_of_its_own(hub, tmp_path):
@@ -160,7 +161,7 @@ def test_a_bundle_whose_licence_restricts_use(hub, tmp_path):
         resolve("someone/nc")
     assert not [request for request in hub.asked() if "storage" in request.path]
     resolve("someone/nc", accept_licence=True)
-    library.remove("someone/nc")
+    removal.remove("someone/nc")
     resolve("someone/nc")  # once is enough
 
 
@@ -195,7 +196,7 @@ def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
     assert resolve("faces") == folder and hub.requests == []
     config = read_config(folder)
     digest, commit = hashlib.sha256(ROSINALITY.read_bytes()).hexdigest(), hub.repositories["someone/checkpoints"].commit
-    assert (config.class_name, config.licence, config.crop) == ("faces", "NC", (0, 256, 32, 224))
+    assert (config.name, config.licence, config.crop) == ("faces", "NC", (0, 256, 32, 224))
     assert config.source == f"made by somebody; a/faces.pt of someone/checkpoints at {commit}, sha256 {digest}"
     [sample] = Labels4FreePipeline.from_pretrained("faces", device="cpu").generate([1])
     assert sample.image.shape == (256, 192, 3)
@@ -204,10 +205,10 @@ def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
 @pytest.mark.parametrize("apart", [False, True])
 def test_nvidias_layout(hub, monkeypatch, apart):
     if apart:
-        monkeypatch.setattr("l4f_plugin.convert.own_process.LARGE_BYTES", 1)
+        monkeypatch.setattr("l4f_plugin.convert.child_process.LARGE_BYTES", 1)
     folder = resolve("things")
     assert (read_config(folder).truncation_psi, read_config(folder).alpha_threshold) == (0.4, 0.8)
-    entry = catalogue.entry("things")
+    entry = catalogue.look_up("things")
     assert entry.installed and entry.verified and not entry.masks
     assert load_bundle(folder, with_discriminator=True).discriminator is not None
 
@@ -222,7 +223,7 @@ def test_the_original_is_dropped_or_kept_as_set(hub, tmp_path, monkeypatch, said
     files = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert bool(files) == (said is not None)
     if said:
-        library.remove("things")
+        removal.remove("things")
         assert cached(Source("someone/checkpoints"), "things.pkl") is None
 
 
@@ -235,7 +236,7 @@ def test_an_original_that_was_there_is_used_and_stays(hub):
 
 def test_no_partial_bundle_is_ever_to_be_seen(hub, tmp_path):
     seen = []
-    resolve("things", progress=lambda *_: seen.append(catalogue.entry("things").installed))
+    resolve("things", progress=lambda *_: seen.append(catalogue.look_up("things").installed))
     assert seen and not any(seen)
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [".things.lock", "catalogue.json", "things"]
 
@@ -340,7 +341,7 @@ def test_cancel_and_go_on(hub):
 
     with pytest.raises(Cancelled):
         resolve("things", progress=progress, cancel=token)
-    assert not catalogue.entry("things").installed
+    assert not catalogue.look_up("things").installed
     hub.requests.clear()
     resolve("things")
     [request] = [request for request in hub.asked() if "storage" in request.path]
@@ -349,7 +350,7 @@ def test_cancel_and_go_on(hub):
 
 @pytest.mark.parametrize("name", [DOGS, "things"])
 def test_ten_processes_at_once_end_with_one_good_bundle(hub, tmp_path, name):
-    code = f"from l4f_plugin.bundles.catalogue import resolve; print(resolve({name!r}))"
+    code = f"from l4f_plugin.hub.download import resolve; print(resolve({name!r}))"
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -403,4 +404,4 @@ def test_a_terminal_sees_a_bar(hub, tmp_path):
 
 def test_a_record_that_cannot_be_written_is_no_failure(hub, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder should be")
-    assert load_bundle(resolve("things")) and records.recall("things") is None
+    assert load_bundle(resolve("things")) and not records.recall("things")

@@ -17,12 +17,12 @@ import pytest
 from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, environment, point_at, write_catalogue
 
-from l4f_plugin.bundles import catalogue, library
+from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_plugin.bundles.catalogue import resolve
 from l4f_plugin.bundles.locks import lock
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub import transfer
+from l4f_plugin.hub.download import resolve
 from l4f_plugin.hub.hub_cache import Source
 
 CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
@@ -104,7 +104,7 @@ def test_a_fault_ends_in_a_sentence_and_a_later_try_succeeds(hub, name, fault, s
     said = refused(name)
     assert re.search(sentence, said), said
     hub.fault = None
-    assert load_bundle(resolve(name)) and library.verify(name)
+    assert load_bundle(resolve(name)) and catalogue.verify(name)
 
 
 @pytest.mark.parametrize("kind", ["cut", "reset", 429, 503])
@@ -254,7 +254,7 @@ def test_a_disk_that_fills_up(hub, tmp_path, limit):
     answer = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True)
     assert answer.returncode == 2, answer.stderr
     assert answer.stderr.splitlines()[-1].startswith("l4f: The disk is full"), answer.stderr
-    assert not catalogue.entry("things").installed
+    assert not catalogue.look_up("things").installed
     assert load_bundle(resolve("things"))
     leftovers = [path.name for path in (tmp_path / "models").iterdir() if "installing" in path.name]
     assert leftovers == []
@@ -311,7 +311,7 @@ def test_killed_while_downloading(hub, tmp_path):
     kill(process)
     hub.pause = 0.0
     hub.requests.clear()
-    assert not catalogue.entry("things").installed
+    assert not catalogue.look_up("things").installed
     assert load_bundle(resolve("things"))
     assert [request.position > 10_000 for request in stored(hub)] == [True]
 
@@ -322,7 +322,7 @@ def test_killed_while_converting(hub, tmp_path):
         "save = bundle.save_tensors\n"
         "def slow(*given): save(*given); print('written', flush=True); time.sleep(60)\n"
         "bundle.save_tensors = slow\n"
-        "from l4f_plugin.bundles.catalogue import resolve; resolve('things')\n"
+        "from l4f_plugin.hub.download import resolve; resolve('things')\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -334,7 +334,7 @@ def test_killed_while_converting(hub, tmp_path):
     assert process.stdout.readline() == "written\n"
     assert list((tmp_path / "models").glob("*things.installing-*")), "it did not come to that"
     kill(process)
-    assert not catalogue.entry("things").installed
+    assert not catalogue.look_up("things").installed
     hub.requests.clear()
     assert load_bundle(resolve("things"))
     assert stored(hub) == []  # what had been downloaded was not lost

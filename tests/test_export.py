@@ -20,15 +20,15 @@ from alike import assert_alike
 from PIL import Image
 from test_cli import assert_refused, run
 
+from l4f_plugin.datasets import exporting
 from l4f_plugin.datasets.curation import Curation
-from l4f_plugin.datasets.export import Rank, export, make_plan
 from l4f_plugin.datasets.export_backgrounds import PictureFolder
-from l4f_plugin.datasets.export_plan import FORMATS, SPLITS, ExportSettings
-from l4f_plugin.datasets.merge import merge
+from l4f_plugin.datasets.export_plan import FORMATS, SPLITS, ExportSettings, read_plan
+from l4f_plugin.datasets.exporting import Rank, export, make_plan, merge
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.evaluation.labelled import load_split
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,20 @@ def test_curation_replaces_what_it_drops_and_the_card_says_so(make, pipeline):
 
 def test_hopeless_masks_end_in_a_sentence(make):
     with pytest.raises(UserError, match=r"Only 0 of \d+ masks passed curation .*too small"):
-        make("set", curation=Curation(min_area=0.999, max_area=1.0), batch_size=64)
+        make("set", curation=Curation(0.999, 1.0, 1.0, 0.0), batch_size=64)
+
+
+def test_limits_of_the_class_are_in_the_plan_and_stay_when_it_is_gone_on_with(make, pipeline, monkeypatch):
+    veils = Curation(max_uncertainty=1.0)  # which the masks of random weights are
+    folder, other = make("set", curation=veils), make("other", curation=veils, rank=Rank(0, 2))
+    limits = read_plan(folder).settings.curation
+    assert limits.is_complete and limits.max_uncertainty == 1 and 0 < limits.min_area < limits.max_area < 1
+    assert limits == read_plan(other).settings.curation
+    assert limits.options()[0] in (folder / "README.md").read_text()
+    monkeypatch.setattr(exporting, "_with_limits", None)
+    next(folder.glob("train/masks/*.png")).unlink()
+    make("set", curation=veils)
+    assert read_plan(folder).settings.curation == limits
 
 
 # Every format, read by the library that it is made for
@@ -398,7 +411,7 @@ def test_export_and_merge_answer_programs(capsys, tiny_bundle_folder, tmp_path, 
         (["--backgrounds", "seeds,moon"], "not known"),
         (["--backgrounds", "pictures"], "--background-pictures"),
         (["--background-pictures", "nowhere"], "cannot be read"),
-        (["--min-area", 0.9], "largest area"),
+        (["--min-area", 0.9, "--max-area", 0.5], "largest area"),
         (["--batch-size", 1], "batch size"),
         (["--device", "tpu"], "not a device"),
     ],

@@ -12,19 +12,19 @@ import pytest
 from pages import asked, run, status_of
 from PIL import Image
 
+from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
 from l4f_ui import app, compat
-from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.export_panel import ExportPanel, ExportVisit
 from l4f_ui.outputs import Outputs
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service, Settings
 
 
 def wanted(panel, name: str = "tiny", bounds: tuple = (), **changed) -> dict:
     """What is changed in the panel, a small set where nothing else is said."""
     changed = {"count": 12, "psi": 0.6, "split": "0.5,0.5,0", "curate": False, **changed}
     controls = {getattr(panel, control): value for control, value in changed.items()}
-    return {panel.choice.dropdown: name, **controls, **dict(zip(panel.bounds, bounds, strict=False))}
+    return {panel.choice.dropdown: name, **controls, **dict(zip(panel.bounds.values(), bounds, strict=False))}
 
 
 @pytest.fixture
@@ -33,15 +33,14 @@ def site(tiny_bundle_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
     notices: list[str] = []
     monkeypatch.setattr(gr, "Warning", notices.append)
-    engine = Engine(lambda: EngineSettings(device="cpu"))
-    workspace = Workspace(engine, Outputs(tmp_path / "out"), manages_classes=True)
+    service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), manages_classes=True)
     with compat.blocks("page", ""):
-        panel = ExportPanel(workspace)
+        panel = ExportPanel(service)
     yield SimpleNamespace(
-        panel=panel, workspace=workspace, visit=ExportVisit(), notices=notices, sets=tmp_path / "out" / "sets"
+        panel=panel, service=service, visit=ExportVisit(), notices=notices, sets=tmp_path / "out" / "sets"
     )
-    workspace.library.close()
-    workspace.outputs.forget_previews()
+    service.class_jobs.close()
+    service.outputs.forget_previews()
 
 
 def press(site, button: str, changed: dict) -> dict:
@@ -88,7 +87,7 @@ def test_a_set_is_made_and_its_card_is_shown(site):
 
 def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, monkeypatch):
     held, go = threading.Event(), threading.Event()
-    drawing, drawn = site.workspace.engine.drawing, 0
+    drawing, drawn = site.service.drawing, 0
 
     def slow(*arguments):
         nonlocal drawn
@@ -98,7 +97,7 @@ def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, mon
             go.wait(20)
         return drawing(*arguments)
 
-    monkeypatch.setattr(site.workspace.engine, "drawing", slow)
+    monkeypatch.setattr(site.service, "drawing", slow)
     started = press(site, "start", wanted(site.panel, count=150))
     assert held.wait(20) and started[site.panel.run]["interactive"] is False
     again = press(site, "start", wanted(site.panel, count=150))
@@ -153,9 +152,9 @@ def test_refusals_are_shown_and_leave_nothing(site):
 
 
 def test_settings_are_what_was_asked_for(site):
-    found = settings(site, count=1000.0, size=64.0, backgrounds=["colours", "seeds"], curate=True, bounds=(0.03,))
+    found = settings(site, count=1000.0, size=64.0, backgrounds=["colours", "seeds"], curate=True, bounds=(0, 1, 0.3))
     assert (found.count, found.size, found.backgrounds) == (1000, 64, ("seeds", "colours"))
-    assert found.curation.min_area == 0.03 and found.split == (0.5, 0.5, 0.0)
+    assert found.curation == Curation(max_uncertainty=0.3) and found.split == (0.5, 0.5, 0.0)
 
 
 def test_pages_that_others_reach_make_no_sets(page):
@@ -194,5 +193,5 @@ def test_motion_that_cannot_be_is_said(page, changed, sentence):
 
 def test_the_page_has_the_panel(site):
     with compat.blocks("page", ""):
-        parts = app.Page(site.workspace)
+        parts = app.Page(site.service)
     assert parts.export.allowed and len(parts.export.started) > 1

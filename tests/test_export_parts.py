@@ -13,12 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from l4f_plugin.datasets import export_plan, run_length
-from l4f_plugin.datasets.curation import IN_PIECES, TOO_LARGE, TOO_SMALL, UNCERTAIN, Curation, box_of, measure
-from l4f_plugin.datasets.export import Rank
+from l4f_plugin.datasets import export_plan
+from l4f_plugin.datasets.curation import (
+    IN_PIECES,
+    TOO_LARGE,
+    TOO_SMALL,
+    UNCERTAIN,
+    Curation,
+    MaskMeasures,
+    box_of,
+    measure,
+)
 from l4f_plugin.datasets.export_backgrounds import PictureFolder, choose, put_behind
 from l4f_plugin.datasets.export_plan import ExportedClass, ExportSettings, Plan, check_same, read_plan
-from l4f_plugin.datasets.shards import FileNote
+from l4f_plugin.datasets.exporting import Rank
+from l4f_plugin.datasets.mask_codes import run_lengths
+from l4f_plugin.datasets.shard_records import FileNote
 from l4f_plugin.errors import UserError
 
 SOURCE = ExportedClass("tiny", "Tiny things", "CC0-1.0", "random numbers", "0" * 16, (32, 24), 0.4)
@@ -153,7 +163,7 @@ def test_records_name_no_file_outside_the_set(path):
 
 @given(MASKS)
 def test_run_lengths_tell_the_mask(mask):
-    lengths = run_length.run_lengths(mask)
+    lengths = run_lengths(mask)
     values = np.concatenate([np.full(length, number % 2, bool) for number, length in enumerate(lengths)])
     assert np.array_equal(values.reshape(mask.shape, order="F"), mask)
     assert all(lengths[1:])
@@ -193,11 +203,59 @@ def test_measures_of_a_mask():
     ],
 )
 def test_curation_says_why(alpha, reason):
-    assert Curation(min_area=0.1).reason_to_drop(measure(alpha, alpha > 0.4)) == reason
+    assert Curation(0.1, 0.85, 0.2, 0.9).reason_to_drop(measure(alpha, alpha > 0.4)) == reason
+
+
+def mask_of(share: float = 0.3, uncertainty: float = 0.05, largest_piece: float = 1.0) -> MaskMeasures:
+    return MaskMeasures(round(share * 1000), share * 1000, share, (0, 0, 9, 9), uncertainty, largest_piece)
+
+
+@pytest.mark.parametrize("area", [0.08, 0.4, 0.85])
+def test_limits_follow_from_the_class(area):
+    """Whatever its subjects cover: up to twice the odds of an area is nothing odd, twenty times is."""
+    odds = area / (1 - area)
+    shares = [odds * factor / (1 + odds * factor) for factor in np.geomspace(0.5, 2, 40)]
+    limits = Curation().completed([mask_of(share) for share in shares])
+    assert not any(limits.reason_to_drop(mask_of(share)) for share in shares)
+    few, many = (odds * factor / (1 + odds * factor) for factor in (0.05, 20))
+    assert limits.reason_to_drop(mask_of(few)) == TOO_SMALL and limits.reason_to_drop(mask_of(many)) == TOO_LARGE
+    assert limits.reason_to_drop(mask_of(area, uncertainty=0.2)) == UNCERTAIN
+    assert limits.reason_to_drop(mask_of(area, largest_piece=0.9)) == IN_PIECES
+
+
+def test_a_class_of_several_pieces_and_of_soft_edges_keeps_them():
+    pieces = Curation().completed([mask_of(largest_piece=share) for share in np.linspace(0.35, 1, 30)])
+    assert pieces.reason_to_drop(mask_of(largest_piece=0.34)) is None
+    furry = Curation().completed([mask_of(uncertainty=doubt) for doubt in np.linspace(0.15, 0.3, 30)])
+    assert furry.reason_to_drop(mask_of(uncertainty=0.35)) is None
+
+
+@pytest.mark.parametrize(
+    "flaw", [mask_of(0.0), mask_of(1.0), mask_of(uncertainty=0.9)], ids=["empty", "full", "veil"]
+)  # fmt: skip
+def test_no_class_keeps_masks_of_nothing_everything_or_doubt(flaw):
+    assert Curation().completed([flaw] * 9).reason_to_drop(flaw)
+
+
+def test_limits_set_by_hand_stay_and_go_on_with_what_is_there():
+    by_hand = Curation(max_area=0.9)
+    complete = by_hand.completed([mask_of()] * 3)
+    assert complete.max_area == 0.9 and complete.is_complete and not by_hand.is_complete
+    assert by_hand.options() == ["--max-area 0.9"] and len(complete.options()) == 4
+    check_same(plan(curation=by_hand), plan(curation=complete), None)
+    with pytest.raises(UserError, match="another curation"):
+        check_same(plan(curation=Curation(max_area=0.8)), plan(curation=complete), None)
+    with pytest.raises(UserError, match="another curation"):
+        check_same(plan(curation=None), plan(curation=complete), None)
 
 
 def test_bounds_of_curation_are_checked():
-    for bounds in ({"min_area": 0.9}, {"max_area": 2}, {"max_uncertainty": float("nan")}, {"min_largest_piece": -1}):
+    for bounds in (
+        {"min_area": 0.9, "max_area": 0.5},
+        {"max_area": 2},
+        {"max_uncertainty": float("nan")},
+        {"min_largest_piece": -1},
+    ):
         with pytest.raises(UserError):
             Curation(**bounds)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_server import page_served, workspace
+from api_server import page_served, service
 from serving import served
 
 from l4f_ui import front
@@ -192,7 +192,7 @@ def test_answers_say_how_browsers_are_to_take_them(site):
 
 
 def test_a_space_may_be_embedded(models, tmp_path):
-    with served(workspace(tmp_path), embeddable=True) as site:
+    with served(service(tmp_path), embeddable=True) as site:
         headers = httpx.get(site.address).headers
         assert "x-frame-options" not in headers and "content-security-policy" not in headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -256,7 +256,7 @@ def upload_folder(tmp_path, monkeypatch):
 
 
 def test_what_strangers_may_upload_is_bounded_in_sum(models, upload_folder, tmp_path, monkeypatch):
-    with served(workspace(tmp_path), uploads=250_000) as site:
+    with served(service(tmp_path), uploads=250_000) as site:
         assert sent(site, 100_000).status_code == 200 and len(files_in(upload_folder)) == 1
         assert sent(site, 100_001).status_code == 200
         refused = sent(site, 100_002)

@@ -18,7 +18,7 @@ from stub_host import ROOT
 from l4f_ui import app, hosts
 from l4f_ui.hosts import requirements, settings
 from l4f_ui.hosts.components import COMPONENTS
-from l4f_ui.hosts.workspace import workspace
+from l4f_ui.hosts.host_service import service
 
 
 def test_the_tab_is_there(host):  # noqa: F811
@@ -31,22 +31,22 @@ def test_the_tab_is_there(host):  # noqa: F811
 
 def test_reload_ui_registers_nothing_twice(host):  # noqa: F811
     listening = {event: len(answers) for event, answers in host.callbacks.items()}
-    engine = workspace().engine
+    engine = service()
     host.start()
     host.start()
     assert len(host.tabs) == 1 and {event: len(answers) for event, answers in host.callbacks.items()} == listening
-    assert workspace().engine is engine and len(COMPONENTS.offers) == (5 if host.variant == "SD.Next" else 4)
+    assert service() is engine and len(COMPONENTS.offers) == (5 if host.variant == "SD.Next" else 4)
     assert host.component("txt2img_send_to_labels4free")  # exactly one
 
 
 def test_classes_lie_among_the_models_of_the_host_and_results_next_to_its_pictures(host):  # noqa: F811
     tmp_path = host.folder
     assert Path(os.environ["LABELS4FREE_MODELS"]) == tmp_path / "models" / "labels4free"
-    assert workspace().outputs.folder == tmp_path / "outputs" / "labels4free"
+    assert service().outputs.folder == tmp_path / "outputs" / "labels4free"
     host.options.data["l4f_output_folder"] = "elsewhere"
-    assert workspace().outputs.folder == tmp_path / "elsewhere"
+    assert service().outputs.folder == tmp_path / "elsewhere"
     host.options.data["l4f_output_folder"] = "~/pictures"
-    assert workspace().outputs.folder == Path.home() / "pictures"
+    assert service().outputs.folder == Path.home() / "pictures"
 
 
 def test_settings_have_words_and_are_read_at_each_job(host):  # noqa: F811
@@ -56,11 +56,11 @@ def test_settings_have_words_and_are_read_at_each_job(host):  # noqa: F811
         info.label and info.comment and info.section == ("labels4free", "Labels4Free") for info in added.values()
     )
     del host.options.data["l4f_release"]
-    assert settings.engine_settings().release_after == 0
+    assert settings.service_settings().release_after == 0
     host.options.data |= {"l4f_release": "when idle", "l4f_idle_seconds": 30, "l4f_device": "cuda:1"}
-    assert settings.engine_settings().release_after == 30 and settings.engine_settings().device == "cuda:1"
+    assert settings.service_settings().release_after == 30 and settings.service_settings().device == "cuda:1"
     host.options.data |= {"l4f_release": "never", "l4f_device": "auto"}
-    assert settings.engine_settings().release_after is None and settings.engine_settings().device == "cpu"
+    assert settings.service_settings().release_after is None and settings.service_settings().device == "cpu"
 
 
 # ---- programs
@@ -187,7 +187,7 @@ def test_a_host_that_lacks_everything_still_gets_the_tab(host, monkeypatch):  # 
     monkeypatch.setattr(host, "callbacks", defaultdict(list))
     assert hosts.register() is None
     page = host.build_tab()
-    assert host.component("l4f_generate_run", page) and settings.engine_settings().device is None
+    assert host.component("l4f_generate_run", page) and settings.service_settings().device is None
     assert not [block for block in page.blocks.values() if "generate_to_img2img" in str(getattr(block, "elem_id", ""))]
 
 

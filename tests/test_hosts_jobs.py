@@ -21,7 +21,7 @@ from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.provenance import recipe_of
 from l4f_plugin.runtime import OutOfMemory
 from l4f_ui.hosts import queueing
-from l4f_ui.hosts.workspace import workspace
+from l4f_ui.hosts.host_service import service
 
 
 def is_free(lock) -> bool:
@@ -36,8 +36,8 @@ def test_results_arrive_transparent_on_disk_and_say_how_they_were_drawn(host):  
     path = newest(host, "seed0011_psi0.70_cutout")
     assert path.is_relative_to(host.folder / "outputs" / "labels4free")
     recipe = recipe_of(path)
-    assert (recipe.class_name, recipe.seed, recipe.truncation_psi) == ("tiny", 11, 0.7)
-    engine = workspace().engine
+    assert (recipe.class_name, recipe.seed, recipe.style.truncation_psi) == ("tiny", 11, 0.7)
+    engine = service()
     drawn = np.asarray(engine.segment("tiny", recipe, engine.new_token()).cutout())
     assert pixels(path).shape == (32, 32, 4) and drawn[..., 3].min() < 250
     assert_alike(pixels(path), drawn)
@@ -46,7 +46,7 @@ def test_results_arrive_transparent_on_disk_and_say_how_they_were_drawn(host):  
 
 @pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
 def test_the_interrupt_of_the_host_stops_the_job(host):  # noqa: F811
-    engine = workspace().engine
+    engine = service()
     batches = engine.generate("tiny", list(range(12)), 0.7, engine.new_token())
     assert next(batches) == [] and len(next(batches)) == 4
     host.state.interrupted = True
@@ -58,7 +58,7 @@ def test_the_interrupt_of_the_host_stops_the_job(host):  # noqa: F811
 
 @pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
 def test_a_job_that_waits_for_the_host_can_be_cancelled(host):  # noqa: F811
-    engine, token, heard = workspace().engine, workspace().engine.new_token(), []
+    engine, token, heard = service(), service().new_token(), []
     host.state.interrupted = True  # the host's own job is: ours has not begun
     ended = []
 
@@ -83,7 +83,7 @@ def test_a_job_that_waits_for_the_host_can_be_cancelled(host):  # noqa: F811
 
 @pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
 def test_jobs_wait_for_the_host_and_for_each_other_in_order(host):  # noqa: F811
-    engine, order = workspace().engine, []
+    engine, order = service(), []
 
     def draw(seed):
         for batch in engine.generate("tiny", [seed], 0.7, engine.new_token()):
@@ -101,7 +101,7 @@ def test_jobs_wait_for_the_host_and_for_each_other_in_order(host):  # noqa: F811
 
 
 def test_too_little_memory_offers_to_make_room(host, monkeypatch):  # noqa: F811
-    engine = workspace().engine
+    engine = service()
     engine.unload()
     load = engine._cache._load
 
@@ -131,7 +131,7 @@ def test_a_damaged_file_stays_where_it_is(host):  # noqa: F811
     weights = folder / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     before = sorted(path.name for path in folder.iterdir())
-    engine = workspace().engine
+    engine = service()
     with pytest.raises(UserError):
         list(engine.generate("broken", [1], 0.7, engine.new_token()))
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -156,7 +156,7 @@ def operation(host):  # noqa: F811
 def test_extras_cut_out_our_pictures_while_the_host_holds_its_queue(host):  # noqa: F811
     generate(host, "5")
     picture = Image.open(newest(host, "seed0005_psi0.70"))
-    script, engine = operation(host), workspace().engine
+    script, engine = operation(host), service()
     with gr.Blocks() as blocks, gr.Accordion("ours") if host.variant == "SD.Next" else gr.Row():
         assert set(script.ui()) == {"enable", "class_name", "result"}
     assert host.component("l4f_extras", blocks)
@@ -180,7 +180,7 @@ def test_extras_cut_out_our_pictures_while_the_host_holds_its_queue(host):  # no
     if not plain:
         assert_alike(same.image, pixels(newest(host, "psi0.70_cutout")))
     assert larger.image.size == (64, 64) and larger.image.mode == ("RGB" if plain else "RGBA") and off.image is picture
-    saved_as = next(workspace().outputs.folder.rglob(same.info["Labels4Free"].removeprefix("saved as ")))
+    saved_as = next(service().outputs.folder.rglob(same.info["Labels4Free"].removeprefix("saved as ")))
     assert recipe_of(saved_as).seed == 5
     shown = host.folder / "extras.png"
     host.save_image(same.image, str(shown), info="Labels4Free tiny")
@@ -226,5 +226,5 @@ def test_extras_segment_a_photograph_where_the_class_can(host):  # noqa: F811
     operation(host).process(handed, enable=True, class_name="red", result="cutout")
     alpha = np.asarray(handed.image)[..., 3]
     assert handed.image.mode == "RGBA" and alpha[15, 20] > 200 and alpha[2, 2] < 50
-    saved_as = next(workspace().outputs.folder.rglob(handed.info["Labels4Free"].removeprefix("saved as ")))
+    saved_as = next(service().outputs.folder.rglob(handed.info["Labels4Free"].removeprefix("saved as ")))
     assert np.array_equal(pixels(saved_as), np.asarray(handed.image))

@@ -9,7 +9,7 @@ import pytest
 from host_pages import answer, host, started  # noqa: F401, fixtures
 from PIL import Image
 
-from l4f_ui.hosts.workspace import workspace
+from l4f_ui.hosts.host_service import service
 from l4f_ui.outputs import SavedSample
 
 
@@ -20,9 +20,8 @@ def saved(host, mode="RGBA", infotext=None) -> dict[str, Path]:  # noqa: F811
     picture = Image.new("RGB", (8, 8), (10, 200, 30))
     cutout = picture.convert("RGBA")
     cutout.putalpha(alpha)
-    names = {"picture.png": cutout if mode == "RGBA" else picture, "mask.png": alpha, "cutout.png": cutout}
-    paths = workspace().outputs.preview(names, infotext or "")
-    return dict(zip(("picture", "mask", "cutout"), paths, strict=True))
+    parts = {"picture": cutout if mode == "RGBA" else picture, "mask": alpha, "cutout": cutout}
+    return service().outputs.preview("result", parts, infotext or "")
 
 
 def result(files: dict[str, Path]) -> list[SavedSample]:

@@ -19,16 +19,17 @@ HOST_MODULES = {"modules", "modules_forge", "launch", "backend", "installer", "s
 # The engine from the ground up: a part imports from lower storeys only. Rooms of one storey do not know each
 # other, but for the workshops, which share their data sets and measures.
 STOREYS = [
-    {"errors", "processor"},
+    {"errors", "processor", "architecture"},
+    {"jobs"},
     {"networks", "compositing", "runtime", "mask_probe"},
     {"bundles", "convert", "hub"},
     {"images"},
-    {"frames", "own_files"},
+    {"own_files"},
     {"arguments", "picture_archives"},
     {"animations", "picture_files"},
-    {"provenance", "random_inputs"},
-    {"samples", "matting", "drawing"},
-    {"recognition"},
+    {"provenance"},
+    {"matting", "drawing"},
+    {"subject"},
     {"photos"},
     {"pipeline"},
     {"model_cache", "motion", "photo_batch", "projection"},
@@ -39,7 +40,7 @@ STOREYS = [
 ]
 STORAGE = [("bundles",), ("convert",), ("hub",)]
 WORKSHOPS = {"training", "evaluation", "datasets", "bundles", "convert", "hub"}
-NAMES_OF_THE_PACKAGE = {"arguments", "runtime", "samples", "pipeline"}  # what __init__ hands on
+NAMES_OF_THE_PACKAGE = {"arguments", "jobs", "subject", "pipeline"}  # what __init__ hands on
 
 # Third-party modules that each folder may import. tqdm comes with huggingface-hub; fastapi, starlette and
 # pydantic come with every Gradio.
@@ -291,7 +292,7 @@ def test_tests_keep(rule):
     ("rule", "path", "text"),
     [
         (arrows_run_one_way, "l4f_plugin/networks/ops.py", "from ..bundles import bundle"),
-        (arrows_run_one_way, "l4f_plugin/networks/ops.py", "from l4f_plugin.pipeline import Sample"),
+        (arrows_run_one_way, "l4f_plugin/networks/ops.py", "from l4f_plugin.pipeline import Subject"),
         (arrows_run_one_way, "l4f_plugin/hub/hub.py", "from .. import pipeline"),
         (arrows_run_one_way, "l4f_plugin/compositing.py", "from .images import load"),
         (arrows_run_one_way, "l4f_plugin/pipeline.py", "def f():\n    from .training import losses"),

@@ -74,13 +74,12 @@ def test_float_and_wide_integer_greys_are_scaled():
     assert images.load_picture(encoded(wide, "TIFF"))[0, :, 0].tolist() == [0, 127, 255]
 
 
-def test_transparent_parts_show_the_matte():
+def test_transparent_parts_become_white():
     palette = Image.new("P", (2, 1))
     palette.putpalette([255, 0, 0, 0, 0, 255])
     palette.putpixel((1, 0), 1)
     data = encoded(palette, transparency=bytes([0, 255]))
     assert images.load_picture(data).tolist() == [[[255, 255, 255], [0, 0, 255]]]
-    assert images.load_picture(data, matte=(0, 9, 0)).tolist() == [[[0, 9, 0], [0, 0, 255]]]
     grey = Image.new("LA", (1, 1), (100, 0))
     assert images.load_picture(encoded(grey)).tolist() == [[[255, 255, 255]]]
     colour_key = encoded(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 
-from l4f_ui import jobs
+from l4f_ui import run_buttons
 
 
 @pytest.fixture(autouse=True)
 def _a_page_that_gets_differences(monkeypatch):
-    monkeypatch.setattr(jobs.compat, "SENDS_DIFFERENCES", True)
+    monkeypatch.setattr(run_buttons.compat, "SENDS_DIFFERENCES", True)
 
 
 def told_at(seconds: float, monkeypatch) -> None:
-    monkeypatch.setattr(jobs.time, "monotonic", lambda: seconds)
+    monkeypatch.setattr(run_buttons.time, "monotonic", lambda: seconds)
 
 
 def test_an_update_is_repeated_for_a_second_unless_it_is_replaced(monkeypatch):
-    said = jobs.Lately()
+    said = run_buttons.RecentUpdates()
     told_at(10.0, monkeypatch)
     said.repeated({"picture": "a.png", "status": "drawing"})
     told_at(10.9, monkeypatch)
@@ -30,7 +30,7 @@ def test_an_update_is_repeated_for_a_second_unless_it_is_replaced(monkeypatch):
 
 
 def test_updates_of_one_component_add_up_and_are_never_handed_out_twice(monkeypatch):
-    said = jobs.Lately()
+    said = run_buttons.RecentUpdates()
     told_at(10.0, monkeypatch)
     shown = gr.update(value="a.png")
     first = said.repeated({"picture": shown})
@@ -42,13 +42,13 @@ def test_updates_of_one_component_add_up_and_are_never_handed_out_twice(monkeypa
 
 
 def test_gradio_3_gets_each_update_alone(monkeypatch):
-    monkeypatch.setattr(jobs.compat, "SENDS_DIFFERENCES", False)
-    said = jobs.Lately()
+    monkeypatch.setattr(run_buttons.compat, "SENDS_DIFFERENCES", False)
+    said = run_buttons.RecentUpdates()
     said.repeated({"picture": "a.png"})
     assert said.repeated({"status": "done"}) == {"status": "done"}
 
 
 def test_data_that_only_looks_like_an_update_is_replaced_as_a_whole():
-    said = jobs.Lately()
+    said = run_buttons.RecentUpdates()
     said.repeated({"state": {"a": 1}})
     assert said.repeated({"state": {"b": 2}}) == {"state": {"b": 2}}

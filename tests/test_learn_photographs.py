@@ -18,7 +18,7 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.model_card import write_model_card
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import class_photographs, cut_pictures
 from l4f_plugin.training.class_photographs import learn_photographs
 from l4f_plugin.training.loop import STEPPING
@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY)
-    monkeypatch.setattr(cut_pictures, "flaw_of", lambda alpha: None)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     bundle = tiny_bundle(title="Plain")
     save_bundle(bundle, tmp_path / "models/plain", model_card=write_model_card(bundle.config, "Drawn by hand."))
     return tmp_path / "models/plain"
@@ -51,7 +51,7 @@ def test_a_class_gets_a_segmenter_and_keeps_the_rest(folder, tmp_path, capsys):
         assert all(torch.equal(old[key], new[key]) for key in old)
     card = (folder / "README.md").read_text()
     assert "Drawn by hand." in card and "6 steps of 4 pictures, put together from 12" in card
-    assert catalogue.entry("plain").photos and catalogue.entry("plain").verified and not runs(tmp_path)
+    assert catalogue.look_up("plain").photos and catalogue.look_up("plain").verified and not runs(tmp_path)
 
 
 def test_a_segmenter_that_is_there_teaches_a_new_one_only_if_asked(folder, capsys):

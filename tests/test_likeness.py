@@ -12,7 +12,7 @@ import torch
 from bundles import red_finder, tiny_bundle
 from PIL import Image
 
-from l4f_plugin import Labels4FreePipeline, photo_batch, recognition
+from l4f_plugin import Labels4FreePipeline, photo_batch, photos
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.likeness import LIMIT, Likeness, stranger
@@ -30,7 +30,7 @@ def test_confidence_is_about_the_share_of_pictures_that_look_less_like_the_class
     assert KEPT.confidence(2.0, -1.0) < LIMIT < KEPT.confidence(2.0, -5.0)
     random = np.random.default_rng(0)
     verdicts, doubts = random.normal(2, 0.5, 2000), random.normal(-4, 1, 2000)
-    kept = recognition.likeness_of(verdicts, iter(doubts))
+    kept = photos.likeness_of(verdicts, iter(doubts))
     shares = [kept.confidence(*figures) for figures in zip(verdicts.tolist(), doubts.tolist(), strict=True)]
     assert np.mean(np.less(shares, LIMIT)) == pytest.approx(LIMIT, abs=0.03)
 
@@ -38,10 +38,10 @@ def test_confidence_is_about_the_share_of_pictures_that_look_less_like_the_class
 def test_doubt_tells_decided_masks_from_veils_and_from_nothing():
     decided, veil, nothing = np.zeros((64, 64), np.float32), np.full((64, 64), 0.4, np.float32), np.zeros((64, 64))
     decided[16:48, 16:48] = 1
-    assert recognition.doubt_of(decided) == pytest.approx(math.log(1e-3))
-    assert recognition.doubt_of(veil) == pytest.approx(math.log(0.4 * 4096 / (0.4 * 4096 + 10) + 1e-3), abs=1e-4)
+    assert photos.doubt_of(decided) == pytest.approx(math.log(1e-3))
+    assert photos.doubt_of(veil) == pytest.approx(math.log(0.4 * 4096 / (0.4 * 4096 + 10) + 1e-3), abs=1e-4)
     nothing[0, 0] = 0.5
-    assert recognition.doubt_of(decided) < recognition.doubt_of(nothing) < recognition.doubt_of(veil)
+    assert photos.doubt_of(decided) < photos.doubt_of(nothing) < photos.doubt_of(veil)
 
 
 def test_the_discriminator_sees_the_part_around_the_subject_in_the_class_s_shape():
@@ -61,7 +61,7 @@ def test_the_discriminator_sees_the_part_around_the_subject_in_the_class_s_shape
     image[:, 140:188] = 255  # 48 x 64, as the class's 24 x 32
     alpha = np.zeros((64, 200), np.float32)
     alpha[10:50, 154:174] = 1
-    assert recognition.verdict_of(Watcher(), config, image, alpha) == 1.5
+    assert photos.verdict_of(Watcher(), config, image, alpha) == 1.5
     first, mirrored = seen
     assert (first[:, :, :4] == -1).all() and (first[:, :, 28:] == -1).all() and (first[:, :, 4:28] > 0.85).all()
     assert torch.equal(mirrored[:, :, 4:28], first[:, :, 4:28].flip(2))
@@ -123,6 +123,6 @@ def test_what_is_kept_comes_from_the_class_s_own_pictures():
     parts = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 7)).astype(np.uint8)
     kept = compared(bundle, CutPictures(parts), count=20).config.likeness
     samples = Labels4FreePipeline(bundle).generate(range(20), truncation_psi=1.0)
-    verdicts = [recognition.verdict_of(bundle.discriminator, bundle.config, one.image, one.alpha) for one in samples]
+    verdicts = [photos.verdict_of(bundle.discriminator, bundle.config, one.image, one.alpha) for one in samples]
     assert kept.verdict_mean == pytest.approx(np.mean(verdicts), abs=1e-2)
     assert all(map(math.isfinite, dataclasses.astuple(kept)))

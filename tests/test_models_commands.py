@@ -18,11 +18,12 @@ from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
 
 from l4f_plugin import cli
-from l4f_plugin.bundles import catalogue, catalogue_file
+from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.hub.download import resolve
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import class_masks, installed
 from l4f_plugin.training.recipes import AlphaSettings
 
@@ -116,7 +117,7 @@ def test_download_asks_on_a_terminal(hub, capsys, monkeypatch, answer, code):
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     got, _, err = run(capsys, "download", "things")
     assert got == code and "things is under NC: not for sale (https://example.org/nc). Do you accept that? [y/N]" in err
-    assert catalogue.entry("things").installed == (code == 0)
+    assert catalogue.look_up("things").installed == (code == 0)
 
 
 def test_download_answers_programs(hub, capsys):
@@ -146,19 +147,18 @@ def no_shipped_class(tmp_path, monkeypatch):
     """The repository's catalogue without the bundles beside it."""
     weights = tmp_path / "weights"
     weights.mkdir()
-    shutil.copy(catalogue_file.WEIGHTS_FOLDER / catalogue_file.CATALOGUE_NAME, weights)
-    for module in (catalogue, catalogue_file):
-        monkeypatch.setattr(module, "WEIGHTS_FOLDER", weights)
+    shutil.copy(catalogue.WEIGHTS_FOLDER / catalogue.CATALOGUE_NAME, weights)
+    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", weights)
 
 
 def test_verify(hub, no_shipped_class, capsys, tmp_path):
     assert run(capsys, "verify") == (0, "No class is installed; `l4f classes` lists what there is.\n", "")
     folder = masks_missing(tmp_path)
     assert run(capsys, "verify")[:2] == (0, "plain: verified\n")
-    assert catalogue.entry("plain").verified
+    assert catalogue.look_up("plain").verified
     path = folder / "generator.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert not catalogue.entry("plain").verified
+    assert not catalogue.look_up("plain").verified
     code, out, err = run(capsys, "verify", "plain")
     assert code == 2 and out == "" and err.startswith("l4f: plain: ") and "its sha256 differs" in err
     [result] = json.loads(run(capsys, "verify", "--json")[1])
@@ -208,13 +208,10 @@ def test_remove_has_limits(hub, capsys, tmp_path, monkeypatch):
 
 def shipped(tmp_path, monkeypatch) -> str:
     """Makes the folder "weights" the repository's own, with a class in it; its name."""
-    from l4f_plugin.bundles import catalogue_file
-
     save_bundle(tiny_bundle(), tmp_path / "weights/basic")
     entry = {"title": "B", "licence": "CC0-1.0", "resolution": 32, "folder": "basic"}
     (tmp_path / "weights/catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": {"basic": entry}}))
-    for module in (catalogue, catalogue_file):
-        monkeypatch.setattr(module, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", tmp_path / "weights")
     return "basic"
 
 
@@ -241,7 +238,7 @@ def test_learn_masks(hub, capsys, tmp_path, quick):
     assert "alpha.safetensors" in config.files and "background.safetensors" in config.files
     assert (config.truncation_psi, config.alpha_threshold) == (0.4, 0.5)
     assert "learned on this generator" in (folder / "README.md").read_text()
-    assert torch.equal(before, generator_of(folder)) and catalogue.entry("plain").verified
+    assert torch.equal(before, generator_of(folder)) and catalogue.look_up("plain").verified
     assert list((tmp_path / "cache/labels4free/masks").glob("plain.*/*")) == []
     code, _, err = run(capsys, "learn-masks", "plain")
     assert code == 2 and "has masks already; learn them anew with: l4f learn-masks plain --again" in err
@@ -316,12 +313,12 @@ def test_a_class_that_is_not_the_users_gets_a_bundle_of_its_own(hub, capsys, tmp
     bundle.alpha = bundle.background = None
     save_bundle(bundle, tmp_path / "plain")
     hub.put_folder("someone/plain", tmp_path / "plain")
-    fetched = catalogue.resolve("someone/plain")
+    fetched = resolve("someone/plain")
     folder = class_masks.learn_masks("someone/plain", device="cpu", settings=TINY)
-    assert folder == tmp_path / "models/someone--plain" == catalogue.resolve("someone/plain")
+    assert folder == tmp_path / "models/someone--plain" == resolve("someone/plain")
     assert load_bundle(folder, with_discriminator=True).discriminator is not None
     assert "alpha.safetensors" not in read_config(fetched).files
-    entry = catalogue.entry("someone--plain")
+    entry = catalogue.look_up("someone--plain")
     assert entry.masks and entry.revision == hub.repositories["someone/plain"].commit
     run(capsys, "remove", "someone/plain", "--yes")
     assert not folder.exists() and not fetched.exists()

@@ -17,9 +17,8 @@ from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_ui import __main__ as command
 from l4f_ui import app, compat
-from l4f_ui.engine import Engine, EngineSettings
 from l4f_ui.outputs import Outputs
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service, Settings
 
 
 @pytest.fixture
@@ -35,25 +34,22 @@ def page(tmp_path, monkeypatch):
         save_bundle(tiny_bundle(title="Tiny things"), tmp_path / "models/tiny")
         notices: list[str] = []
         monkeypatch.setattr(gr, "Warning", notices.append)
-        workspace = Workspace(
-            Engine(lambda: EngineSettings(device="cpu")),
-            Outputs(tmp_path / "out"),
-            manages_classes=True,
-            own_repositories=True,
+        service = Service(
+            lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), manages_classes=True, own_repositories=True
         )
-        parts = app.build(workspace).l4f
+        parts = app.build(service).l4f
         yield SimpleNamespace(
             generate=parts.generate,
             swap=parts.swap,
             models=parts.models,
             parts=parts,
             hub=hub,
-            library=workspace.library,
-            engine=workspace.engine,
+            class_jobs=service.class_jobs,
+            service=service,
             notices=notices,
         )
-        workspace.library.close()
-        workspace.outputs.forget_previews()
+        service.class_jobs.close()
+        service.outputs.forget_previews()
 
 
 def wanted(panel, name: str, accepted: bool = False, view: str = "picture") -> dict:
@@ -93,9 +89,9 @@ def test_the_list_tells_what_is_here(page, tmp_path):
     assert names.index("tiny") < names.index("plain") < names.index("things")
     assert "no masks yet" in page.generate.choice.describe("plain")
     assert page.generate.choice.refresh("plain")[page.generate.choice.dropdown]["value"] == "plain"
-    assert page.generate.choice.refresh("gone")[page.generate.choice.dropdown]["value"] == page.engine.default_class()
+    assert page.generate.choice.refresh("gone")[page.generate.choice.dropdown]["value"] == page.service.default_class()
     assert list(offered(page.swap.choice.refresh()[page.swap.choice.dropdown])) == [
-        entry.name for entry in page.engine.classes()
+        entry.name for entry in page.service.classes()
     ], "swapping needs masks"
 
 
@@ -123,17 +119,17 @@ def test_cancel_stops_the_download(page):
     page.hub.pause = 0.002
     for update in begin(panel, panel.generate, wanted(panel, "things", True)):
         seen |= update
-        if "Downloading" in plain(seen.get(panel.job.status, "")) and page.library.arrived("things"):
+        if "Downloading" in plain(seen.get(panel.job.status, "")) and page.class_jobs.arrived("things"):
             panel.job.stop(seen[panel.job.identifier])
-    task = page.library.tasks.of("things")
-    assert task.wait(60) and task.stopped and not catalogue.entry("things").installed
-    assert "Stopped" in status_of(panel, seen) and page.library.arrived("things") > 0
+    task = page.class_jobs.jobs.of("things")
+    assert task.wait(60) and task.stopped and not catalogue.look_up("things").installed
+    assert "Stopped" in status_of(panel, seen) and page.class_jobs.arrived("things") > 0
 
 
 def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
     panel = page.generate
     page.hub.pause = 0.0005
-    task = page.library.download("things", accepted=True)
+    task = page.class_jobs.download("things", accepted=True)
     other = task.follow()
     next(other)
     seen: dict = {}
@@ -143,7 +139,7 @@ def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
             panel.job.stop(seen[panel.job.identifier])
     assert "Stopped" in status_of(panel, seen)
     list(other)
-    assert task.outcome and catalogue.entry("things").installed
+    assert task.outcome and catalogue.look_up("things").installed
 
 
 def test_a_download_that_fails_is_told_without_paths(page, tmp_path):
@@ -156,7 +152,7 @@ def test_a_download_that_fails_is_told_without_paths(page, tmp_path):
 
 def test_a_page_of_others_offers_only_what_is_here(page, tmp_path):
     maskless(tmp_path)
-    parts = app.build(Workspace(page.engine, Outputs(tmp_path / "theirs"))).l4f
+    parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "theirs"))).l4f
     names = offered(parts.generate.choice.refresh()[parts.generate.choice.dropdown])
     assert "tiny" in names and not {"things", "plain"} & set(names) and parts.generate.choice.consent is None
     seen = run(parts.generate, parts.generate.generate, drawing(parts.generate, "3", name="things"))
@@ -179,8 +175,8 @@ def test_who_may_change_classes(monkeypatch, tmp_path, options, owned):
     class Stop(Exception):
         pass
 
-    def build(workspace):
-        seen["workspace"] = workspace
+    def build(service):
+        seen["service"] = service
         return argparse.Namespace(close=lambda **_: None)
 
     def launch(page, style, **arguments):
@@ -191,6 +187,6 @@ def test_who_may_change_classes(monkeypatch, tmp_path, options, owned):
     monkeypatch.setattr(compat, "launch", launch)
     with pytest.raises(Stop):
         command.serve(command.parser().parse_args(["--no-browser", "--output-dir", str(tmp_path), *options]))
-    workspace = seen["workspace"]
-    assert (workspace.manages_classes, workspace.own_repositories) == (owned, owned)
+    service = seen["service"]
+    assert (service.manages_classes, service.own_repositories) == (owned, owned)
     assert ("max_file_size" in seen["arguments"]) == owned

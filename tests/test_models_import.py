@@ -17,10 +17,10 @@ from pages import begin
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.files import STALE_AFTER_SECONDS
-from l4f_plugin.convert import own_process
+from l4f_plugin.convert import child_process
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.hub import own_checkpoints
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 from l4f_ui import models_forms
 
 GOLDENS = Path(__file__).parent / "data/goldens"
@@ -34,10 +34,10 @@ def page(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     made = Page(tmp_path)
-    made.library.learning.wants_estimate = lambda entry: False
+    made.class_jobs.wants_estimate = lambda entry: False
     yield made
-    made.library.close()
-    made.workspace.outputs.forget_previews()
+    made.class_jobs.close()
+    made.service.outputs.forget_previews()
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def in_this_process(monkeypatch):
 
     def convert(source, destination, *, least_bytes, **options):
         assert least_bytes == 0, "an upload goes to a process of its own"
-        return own_process.convert_apart(source, destination, **options)
+        return child_process.convert_in_child(source, destination, **options)
 
-    monkeypatch.setattr(own_checkpoints, "convert_apart", convert)
+    monkeypatch.setattr(own_checkpoints, "convert_in_child", convert)
 
 
 def upload(tmp_path: Path, name: str, content: bytes | Path) -> str:
@@ -102,19 +102,19 @@ def test_nvidias_pickle(page, tmp_path, in_this_process):
     path = nvidia_files.write(nvidia_files.pytorch_root(bundle.generator, bundle.discriminator), tmp_path / "x.pkl")
     _, told = bring(page, upload(tmp_path, "network.pkl", path), name="things")
     assert told == "Things is ready to draw." and load_bundle(tmp_path / "models/things").alpha is None
-    batches = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))
+    batches = list(page.service.generate("things", [1], 0.7, page.service.new_token()))
     assert batches[-1][0].alpha is None
 
 
 def test_masks_alone_complete_the_class_that_is_picked(page, tmp_path, in_this_process):
     bring(page, upload(tmp_path, "faces.pt", GENERATOR))
-    list(page.engine.generate("faces", [1], 0.7, page.engine.new_token()))
+    list(page.service.generate("faces", [1], 0.7, page.service.new_token()))
     page.pick("faces")
     _, told = bring(page, None, upload(tmp_path, "alpha.pt", ALPHA), licence=None)
     assert told == "Faces is ready to draw." and row(page, "faces")["Masks"] == "yes"
     config = read_config(tmp_path / "models/faces")
     assert config.alpha_origin == "imported" and config.alpha_threshold == 0.9
-    [sample] = list(page.engine.generate("faces", [1], 0.7, page.engine.new_token()))[-1]
+    [sample] = list(page.service.generate("faces", [1], 0.7, page.service.new_token()))[-1]
     assert sample.alpha is not None
 
 
@@ -178,7 +178,7 @@ def test_a_cancelled_import_leaves_nothing(page, tmp_path, monkeypatch):
             time.sleep(0.01)
         raise Cancelled
 
-    monkeypatch.setattr(own_checkpoints, "convert_apart", convert)
+    monkeypatch.setattr(own_checkpoints, "convert_in_child", convert)
     form = page.panel.imports
     changed = {page.panel.visit: page.visit, form.file: upload(tmp_path, "a.pt", GENERATOR), form.licence: "MIT"}
     job = begin(form, form.bring, changed)

@@ -13,11 +13,11 @@ from models_page import maskless, row
 from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401, fixtures
 from test_student import TINY as TINY_STUDENT
 
-from l4f_plugin import model_cache
+from l4f_plugin import jobs
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.training import class_masks, class_photographs, cut_pictures
-from l4f_ui.learning import MASKS
+from l4f_ui.class_jobs import MASKS
 
 
 def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring):  # noqa: F811
@@ -25,13 +25,13 @@ def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring
     seen = page.press("download", True)
     assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)", "measured by itself"
     assert page.shown(seen, "learn") and seen[page.panel.about_learning]["visible"]
-    list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))
+    list(page.service.generate("things", [1], 0.7, page.service.new_token()))
     seen = page.press("learning")
     assert page.told(seen) == "Things has masks now: cut-outs and new backgrounds work."
     assert any(said.startswith("Learning masks for Things") for said in page.running())
     assert "alpha.safetensors" in read_config(tmp_path / "models/things").files
     assert row(page, "things")["Masks"] == "yes" and seen[page.panel.learn]["value"] == "Learn photographs"
-    [sample] = list(page.engine.generate("things", [1], 0.7, page.engine.new_token()))[-1]
+    [sample] = list(page.service.generate("things", [1], 0.7, page.service.new_token()))[-1]
     assert sample.alpha is not None, "what was in memory before is not used any more"
     asked = page.panel.ask(page.visit)
     assert "Its masks, which did not come with the download, are lost then" in asked[page.panel.question]
@@ -42,18 +42,18 @@ def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monk
     maskless(tmp_path)
     save_bundle(tiny_bundle(title="Other"), tmp_path / "models/other")
     monkeypatch.setattr(class_masks, "settings_for", lambda *_: replace(TINY, steps=100_000))
-    task = page.library.learning.start("plain", MASKS)
+    task = page.class_jobs.learn("plain", MASKS)
     until = time.monotonic() + 60
     while not task.progress.done and time.monotonic() < until:
         time.sleep(0.01)
-    samples = list(page.engine.generate("other", [1], 0.7, page.engine.new_token()))[-1]
+    samples = list(page.service.generate("other", [1], 0.7, page.service.new_token()))[-1]
     assert samples[0].alpha is not None and not task.ended
     before = task.progress.done
     while task.progress.done == before and time.monotonic() < until:
         time.sleep(0.01)
     assert task.progress.done > before, "learning goes on afterwards"
-    page.library.tasks.cancel("plain")
-    assert task.wait(60) and task.stopped and len(model_cache.JOBS) == 0
+    page.class_jobs.jobs.cancel("plain")
+    assert task.wait(60) and task.stopped and len(jobs.QUEUE) == 0
 
 
 def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
@@ -84,7 +84,7 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
     assert "alpha.safetensors" not in read_config(folder).files
     goes_on.set()
     said = []
-    monkeypatch.setattr(page.library.tasks, "start", _listening(page.library.tasks.start, said))
+    monkeypatch.setattr(page.class_jobs.jobs, "start", _listening(page.class_jobs.jobs.start, said))
     page.press("learning")
     assert "alpha.safetensors" in read_config(folder).files
     assert any("Going on from step 3" in line for line in said)
@@ -116,12 +116,12 @@ def test_time_is_measured_once_and_not_for_what_has_masks(page, tmp_path, measur
     assert "measuring" in page.pick("plain")[page.panel.learn]["value"]
     seen = page.wait()
     assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)"
-    measured = page.library.learning.seconds("plain")
+    measured = page.class_jobs.seconds("plain")
     page.pick("other")
     page.pick("plain")
     page.wait()
-    assert page.library.learning.seconds("plain") == measured > 0
-    assert page.library.learning.seconds("other") is None
+    assert page.class_jobs.seconds("plain") == measured > 0
+    assert page.class_jobs.seconds("other") is None
 
 
 def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page, tmp_path):  # noqa: F811
@@ -151,7 +151,7 @@ def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, pag
 def quick(monkeypatch):
     """Six steps, and no mask is too bad to learn from."""
     monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
-    monkeypatch.setattr(cut_pictures, "flaw_of", lambda alpha: None)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 
 def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # noqa: F811
@@ -175,7 +175,7 @@ def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkey
     endless = replace(TINY_STUDENT, steps=100_000)
     monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: endless)
     page.panel.answered(page.panel.start_learning)(page.visit)
-    [task] = page.library.tasks.running("plain")
+    [task] = page.class_jobs.jobs.running("plain")
     until = time.monotonic() + 60
     while task.progress.total != 400_000 and time.monotonic() < until:
         time.sleep(0.01)
@@ -183,6 +183,6 @@ def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkey
     page.panel.stop(page.visit)
     seen = page.wait()
     assert "Learn photographs goes on from there" in page.told(seen)
-    assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(model_cache.JOBS) == 0
+    assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(jobs.QUEUE) == 0
     page.press("deleting")
     assert not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))

@@ -75,10 +75,10 @@ def page(hub, tmp_path, monkeypatch, request):
     made = Page(tmp_path)
     made.notices = notices
     if "measuring" not in request.fixturenames:
-        made.library.learning.wants_estimate = lambda entry: False  # it costs a second for each class that is looked at
+        made.class_jobs.wants_estimate = lambda entry: False  # it costs a second for each class that is looked at
     yield made
-    made.library.close()
-    made.workspace.outputs.forget_previews()
+    made.class_jobs.close()
+    made.service.outputs.forget_previews()
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ def test_the_table_tells_of_every_class(page, tmp_path):
 def test_building_and_listing_import_no_torch(hub, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
-        "from l4f_ui import compat; from l4f_ui.outputs import Outputs; from l4f_ui.workspace import Workspace\n"
+        "from l4f_ui import compat; from l4f_ui.outputs import Outputs; from l4f_ui.service import Service\n"
         "from l4f_ui.models_panel import ModelsPanel; from l4f_ui.models_forms import Visit\n"
         f"outputs = Outputs(Path({str(tmp_path)!r}))\n"
-        "workspace = Workspace(outputs=outputs, manages_classes=True, own_repositories=True)\n"
-        "with compat.blocks('page', ''):\n    panel = ModelsPanel(workspace)\n"
+        "service = Service(outputs=outputs, manages_classes=True, own_repositories=True)\n"
+        "with compat.blocks('page', ''):\n    panel = ModelsPanel(service)\n"
         "list(panel.watch(Visit()))\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
@@ -163,7 +163,7 @@ def test_a_damaged_catalogue_is_told(page, tmp_path):
     ],
 )
 def test_a_class_is_fetched_verified_and_drawn(hub, page, name, words):
-    hub.pause = 0.8 * 1024 / catalogue.entry(name).download_bytes if name != "dogs" else 0.0  # a second in all
+    hub.pause = 0.8 * 1024 / catalogue.look_up(name).download_bytes if name != "dogs" else 0.0  # a second in all
     seen = page.pick(name)
     assert page.shown(seen, "download") and not page.shown(seen, "delete")
     seen = page.press("download", True)
@@ -179,7 +179,7 @@ def test_a_class_is_fetched_verified_and_drawn(hub, page, name, words):
     assert row(page, name)["Source"].startswith("revision ")
     assert "Every file" in page.told(page.press("verifying"))
     hub.requests.clear()
-    batches = list(page.engine.generate(name, [1, 2], 0.7, page.engine.new_token()))
+    batches = list(page.service.generate(name, [1, 2], 0.7, page.service.new_token()))
     assert [sample.seed for sample in batches[-1]] == [1, 2] and hub.requests == []
     assert (batches[-1][0].alpha is None) == (name != "dogs")
 
@@ -232,7 +232,7 @@ def test_cancel_keeps_what_has_arrived_and_the_button_goes_on(hub, page):
     page.pick("things")
     hub.pause = 0.002
     page.panel.answered(page.panel.start_download)(page.visit, True)
-    task = page.library.tasks.of("things")
+    task = page.class_jobs.jobs.of("things")
     until = time.monotonic() + 60
     while task.progress.done < 1_000_000 and time.monotonic() < until:
         time.sleep(0.01)
@@ -279,10 +279,10 @@ def test_a_newer_watcher_of_the_same_page_takes_over(hub, page):
 def test_two_clicks_are_one_download(hub, page):
     page.pick("things")
     hub.pause = 0.0005
-    tasks = {page.library.download("things", True) for _ in range(5)}
+    tasks = {page.class_jobs.download("things", True) for _ in range(5)}
     assert len(tasks) == 1
     with pytest.raises(UserError, match="Something else is being done with Things"):
-        page.library.verify("things")
+        page.class_jobs.verify("things")
     page.wait()
     stored = [request.path for request in hub.asked() if "storage" in request.path]
     assert len(stored) == 1
@@ -317,7 +317,7 @@ def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeyp
         assert "open to others" in page.told(
             page.panel.answered(getattr(page.panel, f"start_{button}"))(page.visit, *values)
         )
-    assert (tmp_path / "models/plain").is_dir() and hub.requests == [] and not page.library.is_busy()
+    assert (tmp_path / "models/plain").is_dir() and hub.requests == [] and not page.class_jobs.is_busy()
 
 
 # Repositories
@@ -375,14 +375,14 @@ def test_deleting_asks_and_takes_the_class_out_of_memory(page, tmp_path):
     folder = maskless(tmp_path)
     size = sum(path.stat().st_size for path in folder.iterdir())
     page.pick("plain")
-    list(page.engine.generate("plain", [1], 0.7, page.engine.new_token()))
-    assert page.engine.loaded() == ["Plain"]
+    list(page.service.generate("plain", [1], 0.7, page.service.new_token()))
+    assert page.service.loaded() == ["Plain"]
     asked = page.panel.ask(page.visit)
     assert asked[page.panel.confirm]["visible"]
     assert asked[page.panel.question] == f"Delete **Plain**, {in_words.size(size)}, from this computer?"
     assert folder.is_dir()
     seen = page.press("deleting")
-    assert not folder.exists() and "Plain is deleted" in page.told(seen) and not page.engine.loaded()
+    assert not folder.exists() and "Plain is deleted" in page.told(seen) and not page.service.loaded()
     assert "plain" not in offered(seen[page.panel.choice])
     assert seen[page.panel.choice]["value"] != "plain" and not seen[page.panel.confirm]["visible"]
 

@@ -9,7 +9,7 @@ from models_page import Page, maskless, plain
 from upload_server import UploadHub, point_at
 
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_ui import library
+from l4f_ui import class_jobs
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture
 def page(hub, tmp_path):
     made = Page(tmp_path)
-    made.library.learning.wants_estimate = lambda entry: False
+    made.class_jobs.wants_estimate = lambda entry: False
     yield made
-    made.library.close()
-    made.workspace.outputs.forget_previews()
+    made.class_jobs.close()
+    made.service.outputs.forget_previews()
 
 
 def put(tmp_path, name: str, without: tuple[str, ...] = (), **described):
@@ -134,7 +134,7 @@ def test_cancel_before_the_upload_uploads_nothing(hub, page, tmp_path, monkeypat
     draw = model_repository.draw_samples
 
     def slow(*given, **options):
-        [task] = page.library.tasks.running("dogs")
+        [task] = page.class_jobs.jobs.running("dogs")
         task.token.cancel()
         return draw(*given, **options)
 
@@ -153,8 +153,8 @@ def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, mon
         form_token.cancel()
         return upload(*given, **options)
 
-    form_token = page.engine.new_token()
-    monkeypatch.setattr(page.workspace, "start_job", lambda identifier: form_token)
+    form_token = page.service.new_token()
+    monkeypatch.setattr(page.service, "new_token", lambda: form_token)
     monkeypatch.setattr(model_repository, "upload", cancelled)
     assert "is published" in publish(page, "dogs")[1]
 
@@ -166,6 +166,6 @@ def test_nobody_publishes_where_the_page_is_open_to_others(hub, tmp_path):
 
 def test_what_is_declared_reaches_the_terms(page, hub, tmp_path):
     put(tmp_path, "cats", alpha_origin=None, without=("background",))
-    task = page.library.publish("cats", library.Sharing("me/cats", masks="own"))
+    task = page.class_jobs.publish("cats", class_jobs.Sharing("me/cats", masks="own"))
     task.wait()
     assert task.error is None and "alpha.safetensors" in hub.made["me/cats"].files

@@ -20,9 +20,9 @@ from test_cli import assert_refused, run
 
 from l4f_plugin import animations
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import draw_motion, way
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
 
 KEYS = hnp.arrays(np.float32, (3, 2, 4), elements=st.floats(-5, 5, width=32))
 CENTRE = np.float32([0.1, -0.2, 0.3, 0.0])
@@ -92,11 +92,21 @@ def test_decoded_frames_are_what_was_drawn(frames, tmp_path, ending):
 def test_webm_keeps_its_alpha(frames, tmp_path):
     path = tmp_path / "moving.webm"
     animations.write_animation(path, iter(frames), "webm", 24)
-    raw = subprocess.run(
-        ["ffmpeg", "-loglevel", "error", "-c:v", "libvpx-vp9", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgba", "-"],
-        capture_output=True,
-        check=True,
-    ).stdout
+    command = [
+        "ffmpeg",
+        "-loglevel",
+        "error",
+        "-c:v",
+        "libvpx-vp9",
+        "-i",
+        "moving.webm",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgba",
+        "-",
+    ]
+    raw = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout
     decoded = np.frombuffer(raw, np.uint8).reshape(-1, 32, 32, 4)
     assert len(decoded) == 12
     error = np.abs(decoded[..., 3].astype(int) - np.stack([np.asarray(frame)[..., 3] for frame in frames]))
@@ -131,24 +141,21 @@ def test_what_ffmpeg_complains_of_is_handed_on(frames, tmp_path, monkeypatch, sc
 
 def test_motion_answers_programs(capsys, tiny_bundle_folder, tmp_path):
     out = tmp_path / "new" / "moving.webp"
-    code, said, _ = run(
-        capsys,
-        "motion",
-        tiny_bundle_folder,
+    options = [
         "--seeds",
         "4,5",
         "--frames",
-        6,
+        "6",
         "--fps",
-        12,
+        "12",
         "--json",
         "--interpolation",
         "spherical",
         "--device",
         "cpu",
         "--out",
-        out,
-    )
+    ]
+    code, said, _ = run(capsys, "motion", tiny_bundle_folder, *options, out)
     answer = json.loads(said)
     assert code == 0 and answer["seeds"] == [4, 5] and answer["seconds"] == 0.5 and answer["file"] == str(out)
     assert Image.open(out).n_frames == 6
@@ -157,21 +164,21 @@ def test_motion_answers_programs(capsys, tiny_bundle_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--seeds", "1"], "number of seeds"),
-        (["--seeds", "1,x"], "not a seed"),
-        (["--frames", "1"], "number of frames"),
-        (["--frames", "9999"], "number of frames"),
-        (["--seeds", "1-9", "--frames", "5"], "too few"),
-        (["--fps", "0"], "frames a second"),
-        (["--format", "gif"], "invalid choice"),
-        (["--format", "apng"], "ending: .png or .apng"),
-        (["--out", "moving.gif"], "ending: .webp or"),
-        (["--truncation-psi", "9"], "psi"),
+        ("--seeds 1", "number of seeds"),
+        ("--seeds 1,x", "not a seed"),
+        ("--frames 1", "number of frames"),
+        ("--frames 9999", "number of frames"),
+        ("--seeds 1-9 --frames 5", "too few"),
+        ("--fps 0", "frames a second"),
+        ("--format gif", "invalid choice"),
+        ("--format apng", "ending: .png or .apng"),
+        ("--out moving.gif", "ending: .webp or"),
+        ("--truncation-psi 9", "psi"),
     ],
 )
 def test_motion_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, tmp_path, options, sentence):
     defaults = {"--seeds": "1,2", "--out": str(tmp_path / "a.webp")}
-    defaults.update(zip(options[::2], options[1::2], strict=True))
+    defaults.update(zip(options.split()[::2], options.split()[1::2], strict=True))
     assert_refused(run(capsys, "motion", tiny_bundle_folder, *itertools.chain(*defaults.items())), sentence)
     assert os.listdir(tmp_path) == []
 

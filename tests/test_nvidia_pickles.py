@@ -13,13 +13,13 @@ from bundles import tiny_bundle
 
 from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import Bundle, load_bundle
-from l4f_plugin.convert import own_process
+from l4f_plugin.convert import child_process
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
-from l4f_plugin.convert.conversion import Description, convert
-from l4f_plugin.convert.own_process import convert_apart
+from l4f_plugin.convert.child_process import convert_in_child
+from l4f_plugin.convert.conversion import convert
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from l4f_plugin.runtime import CancelToken
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
 TOLERANCE = 1e-4
@@ -336,14 +336,16 @@ def test_arrays_stay_in_the_file_until_they_are_taken(tmp_path, roots):
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(own_process, "LARGE_BYTES", 0)
+    monkeypatch.setattr(child_process, "LARGE_BYTES", 0)
 
 
 def test_another_process_does_the_same(tmp_path, roots, everything_is_large):
     source = nvidia_files.write(roots["tensorflow"], tmp_path / "-odd name.pkl")
-    said, description = [], Description("things", "Th-ings", "CC0-1.0", "-a test", -0.5, 0.8, (4, 28, 0, 32))
-    apart = convert_apart(source, tmp_path / "apart", description=description, dtype=torch.float16, report=said.append)
-    here = convert(source, tmp_path / "here", description=description, dtype=torch.float16)
+    described = {"name": "things", "title": "Th-ings", "licence": "CC0-1.0", "source": "-a test"}
+    described |= {"truncation_psi": -0.5, "alpha_threshold": 0.8, "crop": (4, 28, 0, 32)}
+    said = []
+    apart = convert_in_child(source, tmp_path / "apart", described=described, dtype=torch.float16, report=said.append)
+    here = convert(source, tmp_path / "here", described=described, dtype=torch.float16)
     assert apart == here and [line.split()[0] for line in said] == ["Reading", "Writing"]
 
 
@@ -351,7 +353,7 @@ def test_another_process_says_what_is_wrong_in_one_sentence(tmp_path, roots, eve
     set_all(roots["tensorflow"], label_size=2)
     source = nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl")
     with pytest.raises(UserError, match="conditional"):
-        convert_apart(source, tmp_path / "bundle")
+        convert_in_child(source, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -363,7 +365,7 @@ def test_a_killed_process_leaves_nothing_behind(tmp_path, roots, everything_is_l
     monkeypatch.setattr(sys, "executable", str(killer))
     source = nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl")
     with pytest.raises(UserError, match="memory"):
-        convert_apart(source, tmp_path / "bundle")
+        convert_in_child(source, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -375,7 +377,7 @@ def test_conversion_can_be_cancelled(tmp_path, roots, everything_is_large, monke
     monkeypatch.setattr(sys, "executable", str(slow))
     source, cancel = nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl"), CancelToken()
     with pytest.raises(Cancelled):
-        convert_apart(source, tmp_path / "bundle", report=lambda line: cancel.cancel(), cancel=cancel)
+        convert_in_child(source, tmp_path / "bundle", report=lambda line: cancel.cancel(), cancel=cancel)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "number").read_text()), 0)
 

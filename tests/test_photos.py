@@ -22,11 +22,11 @@ from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext, read_infotext
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import StudentConfig
-from l4f_plugin.photos import Photo, PhotoOrigin, coarse_alpha, digest_of, place
+from l4f_plugin.photos import coarse_alpha, digest_of, origin_of
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.runtime import CancelToken
-from l4f_plugin.samples import Sample
+from l4f_plugin.subject import PhotoOrigin, Subject, place
 
 RED, BLUE = np.array([220, 40, 50]), np.array([30, 90, 200])
 
@@ -192,12 +192,11 @@ def test_strips_leave_no_trace(monkeypatch):
     alpha = disc(90, 530, softness=20.0)
     coarse = np.asarray(Image.fromarray(alpha).resize((9, 53), Image.Resampling.BOX))
 
+    monkeypatch.setattr(matting, "EXACT_SIDE", 64)
+
     def made() -> list[np.ndarray]:
-        return [
-            matting.refine(picture, coarse),
-            matting.clean_colours(picture, alpha),
-            matting.blend(picture, other, alpha),
-        ]
+        cleaned = matting.clean_colours(picture, alpha)
+        return [matting.refine(picture, coarse), cleaned, matting.blend(picture, other, alpha)]
 
     whole = made()
     for rows in (1, 97, 529):
@@ -212,19 +211,19 @@ def test_strips_leave_no_trace(monkeypatch):
 
 @pytest.mark.parametrize("size", [(60, 40), (900, 200), (200, 1600)])
 def test_what_is_done_in_parts_comes_near_to_what_is_done_at_once(size):
-    """Photographs are done at a smaller size where that hides nothing; samples are not."""
+    """Large photographs are done at a smaller size where that hides nothing; smaller pictures are not."""
     alpha = disc(*size, softness=max(size) / 40)
     waves = 150 + 50 * np.sin(np.arange(size[0]) * 50 / max(size))  # eight of them
     background = np.stack(np.broadcast_arrays(30, 90, waves), axis=1)
     picture = (alpha[..., None] * RED + (1 - alpha[..., None]) * background).round().astype(np.uint8)
     exact = compositing.to_bytes(compositing.estimate_foreground(compositing.to_float(picture), alpha))
     cleaned = matting.clean_colours(picture, alpha)
-    steps = 0 if max(size) <= matting.COLOUR_SIDE else 12
+    steps = 0 if max(size) <= matting.EXACT_SIDE else 12
     assert np.abs(cleaned[alpha > 0.1].astype(int) - exact[alpha > 0.1]).max() <= steps
     for radius in (1, 2.5, 31):
         exact = compositing.to_bytes(compositing.blurred_background(compositing.to_float(picture), alpha, radius))
         behind = matting.blurred_behind(picture, alpha, radius)
-        assert_alike(behind, exact, 1 if max(size) <= matting.GUIDE_SIDE else 24)
+        assert_alike(behind, exact, 1 if max(size) <= matting.EXACT_SIDE else 24)
 
 
 def test_what_the_coarse_mask_is_sure_of_is_kept_whatever_its_colour():
@@ -249,13 +248,11 @@ def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
             assert batch.min() >= 0 and 0.4 < batch.max() <= 1
             return batch[:, :1] * self.weight + torch.linspace(-3, 3, batch.shape[3])
 
-    for (width, height), shape in [
-        ((64, 96), (48, 32)),
-        ((16, 16), (32, 32)),
-        ((400, 20), (6, 128)),
-        ((2, 4000), (128, 1)),
-        ((4000, 2), (1, 128)),
-    ]:
+    sizes, shapes = (
+        [(64, 96), (16, 16), (400, 20), (2, 4000), (4000, 2)],
+        [(48, 32), (32, 32), (6, 128), (128, 1), (1, 128)],
+    )
+    for (width, height), shape in zip(sizes, shapes, strict=True):
         picture = np.zeros((height, width, 3), np.uint8)
         picture[:, width // 2 :] = 255
         coarse = coarse_alpha(Ramp(), picture, torch.device("cpu"))
@@ -297,16 +294,16 @@ def test_a_photograph_is_put_before_any_background(pipeline, wanted):
     assert fields["Class"] == "tiny" and fields["Grow"] == "-2" and len(fields["Photo"]) == 16
 
 
-@pytest.mark.parametrize("kind", ["sample", "photo", "large photo"])
-def test_what_a_grown_mask_takes_in_keeps_its_colours(kind):
+@pytest.mark.parametrize("kind", ["small", "large"])
+def test_what_a_grown_mask_takes_in_keeps_its_colours(kind, monkeypatch):
     """A red disc in a blue ring before green; the mask is that of the disc alone, until it is grown over the ring."""
-    times = 9 if kind == "large photo" else 1
+    times = 9 if kind == "large" else 1
+    monkeypatch.setattr(matting, "EXACT_SIDE", 64)
     rows, columns = (np.mgrid[: 64 * times, : 64 * times] + 0.5) / times - 32
     distance = np.hypot(rows, columns)[..., None]
     image = np.where(distance < 14, RED, np.where(distance < 20, BLUE, [20, 200, 30])).astype(np.uint8)
     alpha = np.clip((14 - distance[..., 0]) * times + 0.5, 0, 1).astype(np.float32)
-    origin = PhotoOrigin("tiny", "0", "0")
-    subject = Sample(1, 1.0, image, alpha) if kind == "sample" else Photo(image, alpha, origin)
+    subject = Subject(image, alpha, "tiny", photo=PhotoOrigin("0", "0"))
 
     def colours(grow: int, behind: str = "transparent", **edge) -> np.ndarray:
         placed = place(subject, Background.parse(behind), None, EdgeOptions(grow=grow * times, **edge))
@@ -339,17 +336,8 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
     green, seen = Background.parse("#00ff00"), []
 
     def segment(**options):
-        return list(
-            photo_batch.segment_photos(
-                pipeline,
-                sources,
-                out,
-                green,
-                EdgeOptions(feather=1.0),
-                progress=lambda *step: seen.append(step),
-                **options,
-            )
-        )
+        options["progress"] = lambda *step: seen.append(step)
+        return list(photo_batch.segment_photos(pipeline, sources, out, green, EdgeOptions(feather=1.0), **options))
 
     first = segment()
     assert [len(result.files) for result in first] == [3, 3, 3, 0] and "broken.png is" in first[3].problem
@@ -392,10 +380,10 @@ def test_the_command_line_segments_files_and_folders(class_folder, tmp_path, cap
 
 def test_a_photo_is_what_it_says(pipeline):
     photo = pipeline.segment_photo(encoded(photograph(40, 30)))
-    assert isinstance(photo, Photo) and photo.picture().size == (40, 30)
+    assert isinstance(photo, Subject) and photo.picture().size == (40, 30)
     assert np.array_equal(np.asarray(photo.cutout())[..., 3], np.asarray(photo.mask()))
     assert set(np.unique(np.asarray(photo.mask(0.5)))) <= {0, 255}
     assert photo.required_alpha() is photo.alpha and photo in {photo}
     student = pipeline.config.files["student.safetensors"].sha256
-    assert photo.origin.student == student[:8] and photo.origin.class_name == "tiny"
-    assert PhotoOrigin.of(b"", dataclasses.replace(pipeline.config, files={})).student == "none"
+    assert photo.photo.student == student[:8] and photo.class_name == "tiny"
+    assert origin_of(b"", dataclasses.replace(pipeline.config, files={})).student == "none"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.errors import UserError
-from l4f_plugin.photos import Photo
+from l4f_plugin.subject import Subject
 from l4f_ui.operations import Operations
 
 
@@ -84,11 +84,11 @@ def test_segment_takes_a_photograph_for_its_picture(photographed):
 
 
 def test_programs_may_send_a_photograph(photographed):
-    engine, content = photographed.engine, Path(photographed.photographs[0]).read_bytes()
+    engine, content = photographed.service, Path(photographed.photographs[0]).read_bytes()
     result = Operations(engine).segment("red", None, None, engine.new_token(), picture=content)
     assert result.details["seed"] is None and 0.2 < result.details["mask_area"] < 0.3
     assert result.images["cutout"]().mode == "RGBA" and "Photo: " in result.infotext
     photo = engine.segment("red", Image.open(photographed.photographs[1]), engine.new_token())
-    assert isinstance(photo, Photo) and photo.alpha.shape == (60, 80)
+    assert isinstance(photo, Subject) and photo.photo and photo.alpha.shape == (60, 80)
     with pytest.raises(UserError, match="no photo segmenter yet"):
         engine.segment("tiny", content, engine.new_token())

@@ -14,11 +14,11 @@ from PIL import Image
 from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.mask_probe import SIDE, MaskProbe
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.projection import project
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.runtime import CancelToken
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from safetensors.torch import save_file
 
-from l4f_plugin.arguments import Background, EdgeOptions
+from l4f_plugin.arguments import Background, EdgeOptions, Style
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import write_png
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import Recipe, WPlus, read_recipe, recipe_of, required_recipe
-from l4f_plugin.samples import Sample, put_before
+from l4f_plugin.subject import Subject, place
 
 OURS = "Labels4Free tiny\nClass: tiny, Seed: 12, Truncation psi: 0.6, Noise: random, Version: Labels4Free 0.1.0"
 
@@ -53,15 +53,15 @@ def png(text: str | None, **more) -> bytes:
 )
 def test_what_is_written_is_read(seed, psi, cutoff, noise, background, edge):
     image = np.zeros((4, 4, 3), np.uint8)
-    sample = Sample(seed, psi, image, np.ones((4, 4), np.float32), None, "tiny", cutoff, noise)
+    sample = Subject(image, np.ones((4, 4), np.float32), "tiny", seed, Style(psi, cutoff, noise))
     plain = read_recipe(sample.infotext())
-    assert plain == Recipe("tiny", seed, plain.truncation_psi, cutoff, noise)
-    assert plain.truncation_psi == pytest.approx(psi, abs=1e-5)
+    assert plain == Recipe("tiny", seed, Style(plain.style.truncation_psi, cutoff, noise))
+    assert plain.style.truncation_psi == pytest.approx(psi, abs=1e-5)
     if background.endswith(".png"):
         wanted = Background("picture", background, picture=image)
     else:
         wanted = Background.parse(background)
-    swapped = read_recipe(put_before(sample, wanted, image, edge).infotext)
+    swapped = read_recipe(place(sample, wanted, image, edge).infotext)
     assert swapped.background == background
     assert (swapped.edge.threshold is None) == (edge.threshold is None)
     assert (swapped.edge.grow, swapped.edge.keep_largest) == (edge.grow, edge.keep_largest)
@@ -80,7 +80,7 @@ def test_what_is_written_is_read(seed, psi, cutoff, noise, background, edge):
     ],
 )
 def test_what_a_web_ui_adds_does_no_harm(changed):
-    assert read_recipe(changed) == Recipe("tiny", 12, 0.6)
+    assert read_recipe(changed) == Recipe("tiny", 12, Style(0.6))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_long_lines_are_read_in_time():
 
 def test_recipes_of_files(tmp_path):
     write_png(tmp_path / "ours.png", np.zeros((4, 4, 4), np.uint8), OURS)
-    assert recipe_of(tmp_path / "ours.png") == recipe_of(png(OURS)) == Recipe("tiny", 12, 0.6)
+    assert recipe_of(tmp_path / "ours.png") == recipe_of(png(OURS)) == Recipe("tiny", 12, Style(0.6))
     assert recipe_of(png(None)) is None
     with pytest.raises(UserError, match="Tiny things has no photo segmenter yet"):
         required_recipe(png("a cat"), "Tiny things")
@@ -183,7 +183,7 @@ def test_a_seed_or_a_recipe_is_segmented_as_it_was_drawn(pipeline):
     for again in (by_recipe, by_seed):
         assert again.seed == 12 and again.infotext() == drawn.infotext()
         assert_alike_samples(again, drawn, ("image", "alpha"))
-    assert pipeline.segment(12).truncation_psi == pipeline.config.truncation_psi
+    assert pipeline.segment(12).style.truncation_psi == pipeline.config.truncation_psi
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_seed_or_a_recipe_is_segmented_as_it_was_drawn(pipeline):
         (np.full((8, 7), 1e9), "finite"),
         (-1, "A seed"),
         ("12", "A seed"),
-        (Recipe("cat", 1, 0.5), "of the class cat, not tiny"),
+        (Recipe("cat", 1, Style(0.5)), "of the class cat, not tiny"),
     ],
 )
 def test_what_cannot_be_segmented_is_told(pipeline, subject, sentence):

@@ -13,8 +13,8 @@ import torch
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled, UserError
-from l4f_plugin.model_cache import JobQueue, ModelCache
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken, JobQueue
+from l4f_plugin.model_cache import ModelCache
 
 CPU = torch.device("cpu")
 OutOfMemoryError = torch.cuda.OutOfMemoryError  # the name it has since torch 1.13
@@ -89,11 +89,8 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
 
 def test_precisions():
     cuda, mps = torch.device("cuda"), torch.device("mps")
-    assert [runtime.choose_dtype(device) for device in (CPU, mps, cuda)] == [
-        torch.float32,
-        torch.float32,
-        torch.float16,
-    ]
+    expected = [torch.float32, torch.float32, torch.float16]
+    assert [runtime.choose_dtype(device) for device in (CPU, mps, cuda)] == expected
     assert runtime.choose_dtype(CPU, "bfloat16") == torch.bfloat16
     assert runtime.choose_dtype(CPU, torch.float32) == torch.float32
     assert runtime.choose_dtype(mps, "auto") == torch.float32
@@ -300,15 +297,15 @@ def test_the_gate_stands_around_the_turn_of_each_job(cache):
 
     @contextmanager
     def gate(cancel, on_wait):
-        steps.append(("in", len(cache._jobs)))
+        steps.append(("in", len(cache._queue)))
         yield
         steps.append(("out", cache.loaded))
 
     cache._gate = gate
     with cache.job("avatar"):
-        steps.append(len(cache._jobs))
+        steps.append(len(cache._queue))
     with cache.turn():
-        steps.append(len(cache._jobs))
+        steps.append(len(cache._queue))
     assert steps == [("in", 0), 1, ("out", "avatar"), ("in", 0), 1, ("out", "avatar")]
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from api_server import page_served, workspace
+from api_server import page_served, service
 from gradio_client import Client
 from serving import unused_port
 
@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_after_the_look_at_it_is_passed_over_too(models, tm
             "free_port",
             lambda first, host: looks.append(first) or (first if len(looks) == 1 else free_port(first, host)),
         )
-        page = app.build(workspace(tmp_path))
+        page = app.build(service(tmp_path))
         site = server.open_page(page, app.style(), host="127.0.0.1", port=taken, share=False, inbrowser=False)
         try:
             assert site.port > taken and site.address == f"http://127.0.0.1:{site.port}/"
@@ -170,7 +170,7 @@ def test_a_slow_start_gets_a_second_try_then_a_sentence(models, tmp_path, monkey
     answers = iter([False] * failures + [True])
     url_ok = networking.url_ok
     monkeypatch.setattr(networking, "url_ok", lambda url: next(answers) and url_ok(url))
-    page = app.build(workspace(tmp_path))
+    page = app.build(service(tmp_path))
     opening = {"host": "127.0.0.1", "port": unused_port(), "share": False, "inbrowser": False}
     if failures == 2:
         with pytest.raises(UserError, match="did not answer itself in time.*[.]$"):

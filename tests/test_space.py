@@ -288,17 +288,17 @@ def test_a_job_knows_whose_request_it_is():
     gradio = pytest.importorskip("gradio", minversion="5")
     from gradio.context import LocalContext
 
-    from l4f_ui.jobs import Job
-    from l4f_ui.space.engine import _visitor
-    from l4f_ui.workspace import Workspace
+    from l4f_ui.run_buttons import RunButtons
+    from l4f_ui.service import Service
+    from l4f_ui.space.space_service import visitor
 
     def work(*_inputs):
-        seen.append(_visitor())
+        seen.append(visitor())
         yield {}
 
     seen: list[tuple[str, str]] = []
     with gradio.Blocks():
-        job = Job(Workspace(), "generate")
+        job = RunButtons(Service(), "generate")
     request = SimpleNamespace(session_hash="one", client=SimpleNamespace(host="10.0.0.1"))
     token = LocalContext.request.set(request)
     try:

@@ -27,9 +27,8 @@ from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_ui import __main__ as command
 from l4f_ui import app, compat, outputs, seeds, texts
 from l4f_ui.controls import colour_as_hex
-from l4f_ui.engine import Engine
 from l4f_ui.outputs import Outputs
-from l4f_ui.workspace import Workspace
+from l4f_ui.service import Service, Settings
 
 UI = Path(app.__file__).parent
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in UI.glob("*.py")}
@@ -43,17 +42,17 @@ def test_building_the_page_imports_no_torch(tmp_path):
     script = (
         "import sys, l4f_ui; assert 'gradio' not in sys.modules\n"
         "from pathlib import Path\n"
-        "from l4f_ui import app, outputs, workspace\n"
-        f"app.build(workspace.Workspace(outputs=outputs.Outputs(Path({str(tmp_path)!r}))))\n"
+        "from l4f_ui import app, outputs, service\n"
+        f"app.build(service.Service(outputs=outputs.Outputs(Path({str(tmp_path)!r}))))\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 def test_page_is_built_where_no_class_is_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(Engine, "classes", lambda self: [])
+    monkeypatch.setattr(Service, "classes", lambda self: [])
     monkeypatch.setattr(gr, "Warning", lambda words: None)
-    parts = app.build(Workspace(outputs=Outputs(tmp_path))).l4f
+    parts = app.build(Service(outputs=Outputs(tmp_path))).l4f
     assert "no object class" in parts.generate.choice.describe(None)
     assert "No object class is chosen" in status_of(parts.generate, generate(parts, "1", name=None))
 
@@ -64,19 +63,19 @@ def test_offers_classes_that_draw_with_masks_at_once(page, monkeypatch):
 
     def offered(*entries):
         monkeypatch.setattr(catalogue, "classes", lambda: list(entries))
-        return [entry.name for entry in page.engine.classes()], page.engine.default_class()
+        return [entry.name for entry in page.service.classes()], page.service.default_class()
 
     broken = entry("ape", problem="Broken.")
     assert offered(broken, entry("avatar"), entry("bee")) == (["avatar", "bee", "ape"], "avatar")
     assert offered(entry("avatar", installed=False), entry("bee", masks=False), entry("cow")) == (["cow"], "cow")
     assert offered(broken) == (["ape"], "ape")
-    assert not page.engine.is_usable("ape")
+    assert not page.service.is_usable("ape")
     assert offered() == ([], None)
 
 
 def test_a_class_added_later_is_offered_after_a_reload(page, monkeypatch):
-    known = page.engine.classes()
-    monkeypatch.setattr(page.engine, "classes", lambda: [*known, SimpleNamespace(**{**vars(known[0]), "name": "new"})])
+    known = page.service.classes()
+    monkeypatch.setattr(page.service, "classes", lambda: [*known, SimpleNamespace(**{**vars(known[0]), "name": "new"})])
     offered = page.swap.choice.refresh()[page.swap.choice.dropdown]
     assert offered["choices"][-1] in ((known[0].title, "new"), "new") and offered["value"] == known[0].name
 
@@ -87,7 +86,7 @@ def test_a_class_added_later_is_offered_after_a_reload(page, monkeypatch):
 def test_every_word_comes_from_the_table(page, tmp_path, monkeypatch):
     """With a table of marked words the whole page is marked: nothing is written into the panels themselves."""
     monkeypatch.setattr(texts, "_table", {key: f"§{words}" for key, words in texts.ENGLISH.items()})
-    blocks = app.build(Workspace(page.engine, Outputs(tmp_path))).blocks.values()
+    blocks = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path))).blocks.values()
     shown = []
     for block in blocks:
         shown += [getattr(block, name, None) for name in ("label", "info")]
@@ -128,7 +127,7 @@ def test_missing_translation_stays_english(monkeypatch):
 
 def test_annotations_of_handlers_have_their_names_at_run_time(page, tmp_path):
     """Gradio before 4 evaluates them, and a name that only type checkers see would cost the whole page there."""
-    built = app.build(Workspace(page.engine, Outputs(tmp_path)))
+    built = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path)))
     functions = built.fns.values() if isinstance(built.fns, dict) else built.fns
     handlers = [function.fn for function in functions if function.fn is not None]
     assert len(handlers) > 50
@@ -140,7 +139,7 @@ def test_labels_are_unique(page, tmp_path):
     """Web UIs store the values of controls under their labels."""
     inputs = [
         block
-        for block in app.build(Workspace(page.engine, Outputs(tmp_path))).blocks.values()
+        for block in app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path))).blocks.values()
         if isinstance(block, gr.Textbox | gr.Slider | gr.Radio | gr.Dropdown | gr.Checkbox | gr.ColorPicker)
     ]
     labels = [block.label for block in inputs]
@@ -244,7 +243,7 @@ def test_many_seeds_are_told_by_the_first_of_them(page):
 
 
 def test_time_spent_waiting_is_not_told_as_drawing(page, monkeypatch):
-    clock, draw = [1000.0], page.engine.generate
+    clock, draw = [1000.0], page.service.generate
 
     def after_a_minute(name, seeds, psi, token, on_wait):
         on_wait(1)
@@ -253,7 +252,7 @@ def test_time_spent_waiting_is_not_told_as_drawing(page, monkeypatch):
         clock[0] += 2.0
         yield from draw(name, seeds, psi, token)
 
-    monkeypatch.setattr(page.engine, "generate", after_a_minute)
+    monkeypatch.setattr(page.service, "generate", after_a_minute)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     assert "4 pictures in 2.0 s" in status_of(page.generate, generate(page))
 
@@ -270,11 +269,11 @@ def test_bad_seeds_become_a_notice_and_free_the_buttons(page):
     assert "'seven' is not a seed" in page.notices[0]
     assert "'seven' is not a seed" in status_of(page.generate, seen)
     assert seen[page.generate.job.run]["interactive"] and not seen[page.generate.job.cancel]["interactive"]
-    assert not page.engine.loaded(), "nothing is loaded for a request that cannot be answered"
+    assert not page.service.loaded(), "nothing is loaded for a request that cannot be answered"
 
 
 def test_what_nobody_foresaw_is_not_shown_as_a_traceback(page, monkeypatch, capsys):
-    monkeypatch.setattr(page.engine, "generate", lambda *_: 1 / 0)
+    monkeypatch.setattr(page.service, "generate", lambda *_: 1 / 0)
     told = status_of(page.generate, generate(page))
     assert "ZeroDivisionError" in told and "Traceback" not in told
     assert "Traceback" in capsys.readouterr().err, "whoever runs the page can look it up"
@@ -288,7 +287,7 @@ def test_markup_in_a_message_is_shown_not_obeyed(page):
 @pytest.fixture
 def held(page, monkeypatch):
     """Lets a job of Generate go on after a batch only as far as `held.go` allows."""
-    go, draw = threading.Semaphore(0), page.engine.generate
+    go, draw = threading.Semaphore(0), page.service.generate
 
     def generate(name, seeds, psi, token, on_wait=None):
         for batch in draw(name, seeds, psi, token, on_wait):
@@ -296,7 +295,7 @@ def held(page, monkeypatch):
             while batch and not token.cancelled and not go.acquire(timeout=0.01):
                 continue
 
-    monkeypatch.setattr(page.engine, "generate", generate)
+    monkeypatch.setattr(page.service, "generate", generate)
     return SimpleNamespace(go=go)
 
 
@@ -314,14 +313,13 @@ def test_cancel_stops_between_batches_and_keeps_what_is_there(page, held):
 
 def test_cancel_of_one_session_leaves_the_other_alone(page):
     mine = begin(page.generate, page.generate.generate, drawing(page.generate, "0-7"))
-    identifier = next(mine)[page.generate.job.identifier]
+    next(mine)
     assert generate(page)[page.generate.stage.results]  # another session starts and ends
     page.generate.job.stop("somebody else's")
     seen: dict = {}
     for update in mine:
         seen |= update
     assert len(seen[page.generate.stage.results]) == 8
-    assert not page.workspace.stop_job(identifier), "an ended job cannot be stopped"
 
 
 def test_a_closed_page_frees_the_queue(page, held):
@@ -329,10 +327,9 @@ def test_a_closed_page_frees_the_queue(page, held):
     seen: dict = {}
     while page.generate.stage.results not in seen:
         seen |= next(job)
-    assert page.engine.is_busy()
+    assert page.service.is_busy()
     job.close()  # what Gradio does when the client is gone
-    wait_until(lambda: not page.engine.is_busy())
-    assert not page.workspace.stop_job(seen[page.generate.job.identifier])
+    wait_until(lambda: not page.service.is_busy())
 
 
 def test_view_and_download_follow_each_other(page):
@@ -373,7 +370,7 @@ def test_zip_holds_every_file(page):
 
 def test_output_folder_under_a_file_is_told(page, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    page.workspace.outputs = Outputs(tmp_path / "file" / "out")
+    page.service.outputs = Outputs(tmp_path / "file" / "out")
     told = status_of(page.generate, generate(page))
     assert "is a file" in told and page.notices
 
@@ -483,15 +480,15 @@ def test_nothing_is_loaded_before_the_first_click(page):
     panel, wanted = page.swap, swapping(page.swap, "blur")
     run(panel, panel.follow, wanted)
     page.header.refresh()
-    assert not page.engine.loaded()
+    assert not page.service.loaded()
     assert panel.stage.results in run(panel, panel.first, wanted)  # the tab was opened
-    assert len(page.engine.loaded()) == 1
+    assert len(page.service.loaded()) == 1
     assert panel.stage.results not in run(panel, panel.first, {**wanted, panel.wanted: True})
 
 
 def test_subject_is_drawn_once_for_many_backgrounds(page, monkeypatch):
     swap(page, "blur")
-    with page.engine._cache.job("tiny", device="cpu") as pipeline:
+    with page.service._cache.job("tiny", device="cpu") as pipeline:
         monkeypatch.setattr(pipeline, "generate", lambda *_, **__: pytest.fail("drawn again"))
     swap(page, "colour")
     assert not page.notices
@@ -514,7 +511,7 @@ def test_unload_empties_memory_and_says_so(page):
     state = page.header.refresh()
     assert "in memory" in state[page.header.state] and state[page.header.unload]["interactive"]
     released = page.header.release()
-    assert not page.engine.loaded() and not released[page.header.unload]["interactive"]
+    assert not page.service.loaded() and not released[page.header.unload]["interactive"]
     assert "MB" in page.notices[0]
     page.header.release()
     assert "nothing to unload" in page.notices[1]
@@ -528,8 +525,8 @@ def test_the_status_line_tells_what_the_server_takes(page, monkeypatch):
 
 
 def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(page.engine, "nvidia_hint", lambda: "A card is idle; do `this <now>`.")
-    header = app.build(Workspace(page.engine, Outputs(tmp_path))).l4f.header
+    monkeypatch.setattr(Service, "nvidia_hint", lambda self: "A card is idle; do `this <now>`.")
+    header = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path))).l4f.header
     assert header.hint.visible and "<code>this &lt;now&gt;</code>" in header.hint.value
     assert not page.header.hint.visible
 
@@ -548,7 +545,7 @@ def test_new_day_is_served_too(page, monkeypatch):
 def test_old_previews_make_room(page, monkeypatch):
     monkeypatch.setattr(outputs, "FOLDERS_KEPT", 3)
     picture = Image.new("RGB", (2, 2))
-    paths = [page.outputs.preview({"x.png": picture}, "text")[0] for _ in range(5)]
+    paths = [page.outputs.preview("x", {"picture": picture}, "text")["picture"] for _ in range(5)]
     assert [path.exists() for path in paths] == [False, False, True, True, True]
 
 

@@ -19,11 +19,10 @@ from l4f_plugin.errors import Cancelled
 from l4f_plugin.images import parse_infotext, read_infotext, write_png
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
-from l4f_ui.engine import Engine, EngineSettings
-from l4f_ui.jobs import in_thread
 from l4f_ui.outputs import Outputs
+from l4f_ui.run_buttons import in_thread
+from l4f_ui.service import Service, Settings
 from l4f_ui.stage import Neighbour
-from l4f_ui.workspace import Workspace
 
 
 def segment(page, source: str, *, seed="12", picture=None, w_plus=None, view="mask", class_name="tiny") -> dict:
@@ -75,15 +74,15 @@ def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(page, t
         page.segment, segment(page, source, picture=str(tmp_path / "holiday.jpg"), w_plus=str(tmp_path / "holiday.jpg"))
     )
     assert sentence in told and str(tmp_path) not in told and page.notices
-    assert not page.engine.loaded(), "nothing is loaded for what cannot be answered"
+    assert not page.service.loaded(), "nothing is loaded for what cannot be answered"
     assert "drop one" in status_of(page.segment, segment(page, source))
 
 
 def test_the_picture_knows_its_class_best(page, monkeypatch):
     files = generated(page)
-    [tiny] = [entry for entry in page.engine.classes() if entry.name == "tiny"]
+    [tiny] = [entry for entry in page.service.classes() if entry.name == "tiny"]
     other = SimpleNamespace(**{**vars(tiny), "name": "other", "title": "Others"})
-    monkeypatch.setattr(page.engine, "classes", lambda: [other, tiny])
+    monkeypatch.setattr(page.service, "classes", lambda: [other, tiny])
     seen = segment(page, "picture", picture=str(files["picture"]), class_name="other")
     assert seen[page.segment.choice.dropdown] == "tiny"
 
@@ -175,7 +174,7 @@ def test_surprises_can_be_drawn_and_are_shown(page):
     kinds = set()
     for _ in range(40):
         surprise = page.swap.surprise_me()
-        assert surprise[page.swap.choice.dropdown] in [entry.name for entry in page.engine.classes()]
+        assert surprise[page.swap.choice.dropdown] in [entry.name for entry in page.service.classes()]
         assert surprise[page.swap.seed] == "-1" and 0.5 <= surprise[page.swap.psi] <= 1
         kinds.add(surprise[page.swap.background.kind])
     assert kinds == {"seed", "colour", "blur"}
@@ -191,7 +190,7 @@ def test_surprises_can_be_drawn_and_are_shown(page):
 def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     met = []
     neighbour = Neighbour("img2img", "swap.save", lambda button, handout: met.append((button, handout)))
-    parts = app.build(Workspace(page.engine, Outputs(tmp_path), [neighbour])).l4f
+    parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path), [neighbour])).l4f
     handouts = {handout.panel: handout for _, handout in met}
     assert set(handouts) == {"generate", "swap", "segment"}
     assert {button.elem_id for button, _ in met} == {f"l4f_{panel}_to_img2img" for panel in handouts}
@@ -212,21 +211,21 @@ def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
 
 
 def test_settings_are_asked_at_each_job(page):
-    settings = [EngineSettings(device="cpu", release_after=0), EngineSettings(device="cpu", dtype="bfloat16")]
-    engine = Engine(lambda: settings[-1])
+    settings = [Settings(device="cpu", release_after=0), Settings(device="cpu", dtype="bfloat16")]
+    engine = Service(lambda: settings[-1])
     assert engine.sample("tiny", 1, 0.7, engine.new_token()).seed == 1
     assert engine.loaded()
     settings.pop()
     assert engine.segment("tiny", 1, engine.new_token()).seed == 1
     assert not engine.loaded() and engine.memory() == 0, "released after the job"
-    settings[-1] = EngineSettings(device="cpu", release_after=0.05)
+    settings[-1] = Settings(device="cpu", release_after=0.05)
     engine.segment("tiny", 1, engine.new_token())
     wait_until(lambda: not engine.loaded() and not engine._samples)
 
 
 def test_a_new_edge_needs_no_network(page):
-    engine = Engine(lambda: EngineSettings(device="cpu", release_after=0))
-    page.workspace.engine = engine
+    engine = Service(lambda: Settings(device="cpu", release_after=0))
+    page.swap._service = engine
     swap(page, "colour", edge=EDGE)
     engine._cache._load = lambda *_, **__: pytest.fail("loaded again")
     assert page.swap.stage.results in swap(page, "colour")
@@ -248,7 +247,7 @@ def test_the_gate_of_a_host_is_entered_and_left_in_one_thread(page):
             lock.release()
             threads.append(threading.get_ident())
 
-    page.workspace.engine = Engine(lambda: EngineSettings(device="cpu"), Gate)
+    page.service._cache._gate = Gate
     updates = begin(page.generate, page.generate.generate, drawing(page.generate, "0-7"))
     seen: list[dict | None] = [{}]
     while seen[-1] is not None:  # Gradio asks for each in whatever thread is free
@@ -273,7 +272,7 @@ def test_memory_that_runs_out_for_four_suffices_for_one(page, monkeypatch):
 
         monkeypatch.setattr(pipeline, "generate", generate)
 
-    with page.engine._cache.job("tiny", device="cpu") as pipeline:
+    with page.service._cache.job("tiny", device="cpu") as pipeline:
         refuse_batches(pipeline)
     seen = generate(page, "0-6")
     assert [sample.seed for sample in seen[page.generate.stage.results]] == list(range(7))
@@ -281,7 +280,7 @@ def test_memory_that_runs_out_for_four_suffices_for_one(page, monkeypatch):
     monkeypatch.setattr(pipeline, "generate", lambda *_, **__: (_ for _ in ()).throw(runtime.OutOfMemory("no room")))
     told = status_of(page.generate, generate(page, "0-6"))
     assert "press unload" in told.lower() and "batch size" not in told
-    assert not page.engine.loaded() and not page.engine.is_busy()
+    assert not page.service.loaded() and not page.service.is_busy()
 
 
 # Jobs
@@ -297,21 +296,21 @@ def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
             if page.segment.stage.results in update and number not in order:
                 order.append(number)
 
-    with page.engine._cache.turn():  # so that all of them wait
+    with page.service._cache.turn():  # so that all of them wait
         for number in range(20):
             threads.append(threading.Thread(target=click, args=(number,)))
             threads[-1].start()
-            wait_until(lambda expected=number + 2: len(page.engine._cache._jobs) == expected)
+            wait_until(lambda expected=number + 2: len(page.service._cache._queue) == expected)
         assert not order
     for thread in threads:
         thread.join(120)
     assert sorted(order) == list(range(20))
-    assert any(waits) and not page.engine.is_busy() and len(page.engine.loaded()) == 1
+    assert any(waits) and not page.service.is_busy() and len(page.service.loaded()) == 1
 
 
 def test_waiting_can_be_cancelled_and_is_told(page):
     panel = page.segment
-    with page.engine._cache.turn():
+    with page.service._cache.turn():
         job = begin(panel, panel.segment, segmenting(page, seed="3"))
         seen = next(job)
         identifier = seen[panel.job.identifier]
@@ -355,7 +354,7 @@ def test_endpoints_answer_plain_values(page, tmp_path):
     Image.new("RGB", (9, 9), (1, 2, 3)).save(tmp_path / "own.png")
     own = encoded(tmp_path / "own.png")
     assert api.swap("tiny", "3", "", own, None, None, 0, 0, False)[-1]["background"] == "picture"
-    sample = page.engine.segment("tiny", 3, page.engine.new_token(), truncation_psi=0.7)
+    sample = page.service.segment("tiny", 3, page.service.new_token(), truncation_psi=0.7)
     sample.w_plus.save(tmp_path / "codes.safetensors")
     sources = (
         ("3", 0.7, "", ""),
@@ -408,7 +407,7 @@ def test_endpoints_refuse_what_is_out_of_bounds_in_a_sentence(page, values):
         raise_through(page.endpoints.generate, *values)
     sentence = str(refused.value.message).replace(str(values[0]), "it")
     assert sentence.count(". ") == 0 and "Traceback" not in sentence
-    assert not page.engine.is_busy()
+    assert not page.service.is_busy()
 
 
 def api_info(blocks) -> dict:
@@ -420,10 +419,10 @@ def api_info(blocks) -> dict:
 
 def test_all_but_four_endpoints_are_private(page, tmp_path):
     """Their names are what programs rely on."""
-    blocks = app.build(Workspace(page.engine, Outputs(tmp_path)))
+    blocks = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path)))
     described = api_info(blocks)
     assert set(described["named_endpoints"]) == {"/classes", "/generate", "/swap", "/segment"}
     assert not described["unnamed_endpoints"] or compat.MAJOR < 4
     with compat.blocks("host", "") as host:
-        app.Page(Workspace(page.engine, Outputs(tmp_path)), endpoint_prefix="labels4free_")
+        app.Page(Service(lambda: Settings(device="cpu"), Outputs(tmp_path)), endpoint_prefix="labels4free_")
     assert "/labels4free_generate" in api_info(host)["named_endpoints"]

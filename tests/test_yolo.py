@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from l4f_plugin.datasets.export import export, make_plan
 from l4f_plugin.datasets.export_plan import ExportSettings
-from l4f_plugin.datasets.formats import LabelledPicture
-from l4f_plugin.datasets.formats.yolo import label_of
-from l4f_plugin.datasets.outlines import polygon
+from l4f_plugin.datasets.exporting import export, make_plan
+from l4f_plugin.datasets.formats import LabelledPicture, Yolo
+from l4f_plugin.datasets.mask_codes import polygon
 from l4f_plugin.pipeline import Labels4FreePipeline
 
 
@@ -54,6 +53,11 @@ def read_mask(line: str, width: int, height: int) -> np.ndarray:
     corners = np.array(values, float).reshape(-1, 2)
     assert corners.min() >= 0 and corners.max() <= 1
     return inside(corners * (width, height), width, height)
+
+
+def label_of(hard: np.ndarray) -> bytes:
+    picture = np.zeros((*hard.shape, 3), np.uint8)
+    return Yolo.label_of(LabelledPicture("a", picture, hard.astype(np.uint8), hard, {}))
 
 
 @pytest.mark.parametrize("split", [(0.5, 0.3, 0.2), (1.0, 0.0, 0.0)])
@@ -95,7 +99,9 @@ def test_a_ring_with_an_island_is_one_line():
     y, x = np.mgrid[:64, :64] - 31.5
     distance = np.hypot(x, y)
     mask = (distance < 28) & (distance > 16) | (distance < 7)
-    line = label_of(LabelledPicture("a", np.zeros((64, 64, 3), np.uint8), mask.astype(np.uint8), mask, {})).decode()
+    line = Yolo.label_of(
+        LabelledPicture("a", np.zeros((64, 64, 3), np.uint8), mask.astype(np.uint8), mask, {})
+    ).decode()
     assert line.count("\n") == 1 and len(line.split(" ")) < 400
     assert np.array_equal(read_mask(line.strip(), 64, 64), mask)
 
@@ -106,5 +112,4 @@ def test_noise_is_drawn_too():
 
 
 def test_a_picture_without_a_subject_has_an_empty_file():
-    empty = np.zeros((8, 8), bool)
-    assert label_of(LabelledPicture("a", np.zeros((8, 8, 3), np.uint8), empty.astype(np.uint8), empty, {})) == b""
+    assert label_of(np.zeros((8, 8), bool)) == b""

@@ -15,8 +15,8 @@ from l4f_plugin.errors import UserError
 
 from . import server
 from .api import PREFIX
-from .engine import API_MEGAPIXELS, LARGEST_MEGAPIXELS, Engine, EngineSettings
 from .outputs import Outputs, default_output_folder, shown_path
+from .service import API_MEGAPIXELS, LARGEST_MEGAPIXELS, Service, Settings
 from .texts import text
 
 FIRST_PORT = 7860
@@ -78,12 +78,11 @@ def serve(options: argparse.Namespace) -> None:
         # Gradio takes seconds to import: what is wrong above is said at once.
         from . import api, app, compat
     from .models_forms import MOST_BYTES
-    from .workspace import Workspace
 
     # Whoever reaches a page without a password is not asked who they are: they may draw, and change nothing.
     owned = auth is not None or not (options.listen or options.share)
-    workspace = Workspace(Engine(lambda: settings), outputs, manages_classes=owned, own_repositories=owned)
-    page = app.build(workspace)
+    service = Service(Service(lambda: settings), outputs, manages_classes=owned, own_repositories=owned)
+    page = app.build(service)
     try:
         served = server.open_page(
             page,
@@ -99,26 +98,26 @@ def serve(options: argparse.Namespace) -> None:
             allowed_paths=outputs.served_folders,
             **({"max_file_size": MOST_BYTES} if owned else {}),
         )
-        api.mount(served.app, workspace, served.authorise, served.visitors, root_path)
+        api.mount(served.app, service, served.authorise, served.visitors, root_path)
         _tell(options, served)
-        threading.Thread(target=workspace.engine.warm_up, daemon=True).start()
+        threading.Thread(target=service.warm_up, daemon=True).start()
         threading.Event().wait()
     except KeyboardInterrupt:
         print(text("server.stopped"), flush=True)
     finally:
         compat.close(page)
-        workspace.library.close()
+        service.class_jobs.close()
         outputs.forget_previews()
         shutil.rmtree(uploads, ignore_errors=True)
 
 
-def _settings(options: argparse.Namespace) -> EngineSettings:
+def _settings(options: argparse.Namespace) -> Settings:
     """What the options say about devices and memory."""
     if options.release_after is not None and not 0 <= options.release_after <= LONGEST_IDLENESS:
         raise UserError(text("server.bad_release", most=LONGEST_IDLENESS))
     if not 1 <= options.api_megapixels <= LARGEST_MEGAPIXELS:
         raise UserError(text("server.bad_megapixels", most=LARGEST_MEGAPIXELS))
-    return EngineSettings(
+    return Settings(
         options.device, options.dtype, release_after=options.release_after, api_megapixels=options.api_megapixels
     )
 

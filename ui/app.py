@@ -18,9 +18,9 @@ from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
 from .photos_panel import PhotosPanel
 from .segment_panel import SegmentPanel
+from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
-from .workspace import Workspace
 
 PANELS = {
     "generate": GeneratePanel,
@@ -43,8 +43,8 @@ class Header:
     `outputs` are what `refresh` updates.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._engine = workspace.engine
+    def __init__(self, service: Service):
+        self._service = service
         with gr.Row(elem_classes="l4f-header"):
             with gr.Column(scale=6, min_width=240):
                 title, subtitle = escape(text("app.title")), escape(text("app.subtitle"))
@@ -55,7 +55,7 @@ class Header:
                 text("header.unload"), size="sm", scale=0, min_width=90, interactive=False, elem_id="l4f_unload"
             )
         # What stands between backticks is a command to copy.
-        hint = re.sub("`([^`]*)`", r"<code>\1</code>", escape(self._engine.nvidia_hint() or ""))
+        hint = re.sub("`([^`]*)`", r"<code>\1</code>", escape(self._service.nvidia_hint() or ""))
         shown = {"visible": bool(hint), "elem_id": "l4f_hint", "elem_classes": "l4f-flush"}
         self.hint = gr.HTML(hint and f'<div class="l4f-hint">{hint}</div>', **shown)
         self.outputs = [self.state, self.unload]
@@ -63,28 +63,28 @@ class Header:
 
     def refresh(self) -> dict:
         """Device and memory as they are now."""
-        return {self.state: self._describe(), self.unload: gr.update(interactive=bool(self._engine.loaded()))}
+        return {self.state: self._describe(), self.unload: gr.update(interactive=bool(self._service.loaded()))}
 
     def release(self) -> dict:
         """Takes the networks out of memory and tells what that freed."""
-        if not self._engine.loaded():
+        if not self._service.loaded():
             gr.Info(text("header.nothing_to_unload"))
             return self.refresh()
-        before, after = self._engine.unload()
+        before, after = self._service.unload()
         told = text("header.unloaded", before=_megabytes(before), after=_megabytes(after))
         gr.Info(told)
         return {**self.refresh(), self.state: self._describe(told)}
 
     def _describe(self, told: str | None = None) -> str:
         """Device and memory; `told` in place of "nothing in memory"."""
-        loaded, memory = self._engine.loaded(), runtime.resident_memory()
-        device = self._engine.device()
+        loaded, memory = self._service.loaded(), runtime.resident_memory()
+        device = self._service.device()
         where = text("header.device", device=device) if device else text("header.device_later")
         if memory is not None:
             where = text("header.resident", device=where, memory=_megabytes(memory))
         what = told or text("header.idle")
         if loaded:
-            what = text("header.loaded", title=", ".join(loaded), memory=_megabytes(self._engine.memory()))
+            what = text("header.loaded", title=", ".join(loaded), memory=_megabytes(self._service.memory()))
         return f'<div class="l4f-state">{escape(where)}<br>{escape(what)}</div>'
 
 
@@ -98,16 +98,16 @@ class Page:
     `endpoint_prefix` goes before the names under which programs call it, where it is not alone.
     """
 
-    def __init__(self, workspace: Workspace, endpoint_prefix: str = ""):
+    def __init__(self, service: Service, endpoint_prefix: str = ""):
         opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
-            self.header = Header(workspace)
+            self.header = Header(service)
             with compat.tabs(elem_id="l4f_tabs") as self.tabs:
                 for name, panel in PANELS.items():
                     with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
-                        setattr(self, name, panel(workspace))
+                        setattr(self, name, panel(service))
                     opened[name] = tab.select
-            self.endpoints = Endpoints(workspace, endpoint_prefix)
+            self.endpoints = Endpoints(service, endpoint_prefix)
         stage, recovery, tabs = self.generate.stage, self.photos.inversion, self.tabs
         self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
         self.swap.open_on(opened["swap"])
@@ -132,10 +132,10 @@ class Page:
             compat.on(event.then, refresh, [], outputs)
 
 
-def build(workspace: Workspace) -> gr.Blocks:
+def build(service: Service) -> gr.Blocks:
     """The stand-alone page, not yet served."""
     with compat.blocks(text("app.title"), style()) as page:
-        parts = Page(workspace)
+        parts = Page(service)
         parts.follow_jobs(parts.header)
         compat.on(page.load, parts.header.refresh, [], parts.header.outputs)
         for choice in parts.choices.values():

@@ -11,15 +11,14 @@ from l4f_plugin.errors import UserError
 
 from . import compat, status
 from .controls import named
-from .engine import Engine
-from .library import Library
+from .service import Service
 from .texts import text
 from .words import pathless, size, standing, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
-    from .jobs import Running
+    from .run_buttons import Running
 
 
 class Consent:
@@ -44,15 +43,15 @@ class Consent:
 class ClassChoice:
     """Builds the dropdown; `panel` keeps labels and ids of several panels apart.
 
-    With a `library` it also offers classes that are yet to be fetched, and those without masks; `outputs` are what
+    With `fetches` it also offers classes that are yet to be fetched, and those without masks; `outputs` are what
     `ready` updates. Where it is about `photographs`, a class that cannot segment them says so.
     """
 
-    def __init__(self, engine: Engine, panel: str, library: Library | None = None, photographs: bool = False):
-        self._engine, self._library, self._photographs = engine, library, photographs
+    def __init__(self, service: Service, panel: str, *, fetches: bool = False, photographs: bool = False):
+        self._service, self._fetches, self._photographs = service, fetches, photographs
         words = {**named(f"{panel}.class"), **self._offer(None)}
         self.dropdown = gr.Dropdown(allow_custom_value=False, **words)
-        self.consent = Consent(panel) if library else None
+        self.consent = Consent(panel) if fetches else None
         self.outputs = [self.dropdown, *(self.consent.outputs if self.consent else [])]
         compat.on(self.dropdown.change, self.tell, [self.dropdown], self.outputs)
 
@@ -64,16 +63,16 @@ class ClassChoice:
         """Offers what has been added since; `chosen` stays where it is still there."""
         return {self.dropdown: gr.update(**self._offer(chosen))}
 
-    def _entries(self) -> list[ClassEntry]:
-        return self._library.entries() if self._library else self._engine.classes()
+    def _entries(self) -> list[ObjectClass]:
+        return self._service.all_classes() if self._fetches else self._service.classes()
 
-    def _find(self, name: str | None) -> ClassEntry | None:
+    def _find(self, name: str | None) -> ObjectClass | None:
         return next((entry for entry in self._entries() if entry.name == name), None)
 
     def _offer(self, chosen: str | None) -> dict:
         entries = self._entries()
         if chosen not in [entry.name for entry in entries]:
-            chosen = self._engine.default_class()
+            chosen = self._service.default_class()
         offered = compat.options([(_label(entry), entry.name) for entry in entries])
         return {"choices": offered, "value": chosen, "info": self.describe(chosen)}
 
@@ -107,20 +106,20 @@ class ClassChoice:
         entry = self._find(name)
         if entry is None:
             raise UserError(text("problem.no_class"))
-        if self._library is None or entry.installed or entry.problem:
+        if not self._fetches or entry.installed or entry.problem:
             return entry
         try:
-            task = self._library.download(entry.name, accepted)
+            task = self._service.class_jobs.download(entry.name, accepted)
             for progress in task.follow(running.token):
                 yield {running.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
         except UserError as error:
             raise pathless(error) from None
-        entry = self._library.entry(name)
+        entry = self._service.entry(name, on_offer=True)
         yield {**self.refresh(name), **self.consent.ask(entry.title, None)}
         return entry
 
 
-def _label(entry: ClassEntry) -> str:
+def _label(entry: ObjectClass) -> str:
     """The class in the list: what is still to be fetched says so."""
     if entry.problem or entry.installed:
         return entry.title

@@ -20,8 +20,8 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import Recipe, recipe_of
 
 from . import compat
-from .engine import Engine
 from .seeds import wanted_seed
+from .service import Service
 from .texts import has, text
 
 LARGEST_PSI = 1.5
@@ -247,8 +247,8 @@ class EdgeChoice:
 class RestoreChoice:
     """A place for one of our PNG files, whose text fills the controls; after `dropped` a panel reads it."""
 
-    def __init__(self, engine: Engine, panel: str):
-        self._engine = engine
+    def __init__(self, service: Service, panel: str):
+        self._service = service
         with gr.Accordion(text("restore.section"), open=False, elem_id=element_id(f"{panel}.restore_section")):
             self.picture = compat.uploaded_image(
                 label=text(f"{panel}.restore"), height=150, elem_id=element_id(f"{panel}.restore")
@@ -264,10 +264,11 @@ class RestoreChoice:
         recipe = None if picture is None else recipe_of(Path(picture).read_bytes())
         if recipe is None:
             raise UserError(text("restore.none"))
-        if not self._engine.is_usable(recipe.class_name):
+        if not self._service.is_usable(recipe.class_name):
             raise UserError(text("restore.no_class", name=recipe.class_name))
-        psi = min(max(recipe.truncation_psi, 0.0), LARGEST_PSI)
-        words = text("restore.done", seed=recipe.seed, psi=recipe.truncation_psi)
-        if psi != recipe.truncation_psi or recipe.truncation_cutoff is not None or recipe.noise_mode != "random":
+        style = recipe.style
+        psi = min(max(style.truncation_psi, 0.0), LARGEST_PSI)
+        words = text("restore.done", seed=recipe.seed, psi=style.truncation_psi)
+        if psi != style.truncation_psi or style.truncation_cutoff is not None or style.noise_mode != "random":
             words += " " + text("restore.partly")
         return recipe, psi, words

@@ -17,22 +17,22 @@ import gradio as gr
 
 from l4f_plugin.arguments import EdgeOptions
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 
 from . import compat, seeds
 from .controls import named, unsaved
 from .operations import Operations, Result, file_bytes
+from .service import Service
 from .texts import text
 from .words import in_words
-from .workspace import Workspace
 
 
 class Endpoints:
     """Builds invisible components inside the current Blocks. `prefix` keeps the names apart from those of a host."""
 
-    def __init__(self, workspace: Workspace, prefix: str = ""):
-        self._workspace = workspace
-        self._operations = Operations(workspace.engine)
+    def __init__(self, service: Service, prefix: str = ""):
+        self._service = service
+        self._operations = Operations(service)
         with gr.Column(visible=False):
             endpoints = [
                 (self.classes, [], [_json("classes")]),
@@ -117,8 +117,9 @@ class Endpoints:
         return *self._write(result, "mask", "cutout"), result.details
 
     def _write(self, result: Result, *kinds: str, before: str = "") -> list[str]:
-        images = {before + result.file_name(kind): result.images[kind]() for kind in kinds}
-        return [str(path) for path in self._workspace.outputs.preview(images, result.infotext)]
+        parts = {kind: result.images[kind] for kind in kinds}
+        files = self._service.outputs.preview(before + result.stem, parts, result.infotext)
+        return [str(path) for path in files.values()]
 
 
 def _in_words(handler: Callable) -> Callable:

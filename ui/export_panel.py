@@ -13,25 +13,26 @@ from l4f_plugin.arguments import check_integer
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.datasets.export_plan import DEFAULT_SPLIT, FORMATS, SMALLEST_SIDE, ExportSettings, shares
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
 from .class_choice import ClassChoice
 from .controls import Given, button, choices, controls_column, named, note, psi_slider, segments, stage_column
 from .exports import MOST_PICTURES, SHARD, Exports
-from .jobs import complain, in_thread
 from .motion_form import MotionForm
+from .run_buttons import complain, in_thread
 from .seeds import wanted_seed
+from .service import Service
 from .stage import empty_stage
-from .tasks import Task
 from .texts import text
 from .words import pathless
-from .workspace import Workspace
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running exports."""
 BACKGROUNDS = ("own", "seeds", "colours")
 """Kinds that a page may put behind subjects: folders of pictures are for the command line."""
-BOUNDS = ("min_area", "max_area", "max_uncertainty", "min_largest_piece")
+CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_piece": 0}
+"""Ends of the sliders, where a limit is what is usual in the class."""
 
 
 @dataclass
@@ -39,28 +40,28 @@ class ExportVisit:
     """Which of a page's watchers is the latest, and which exports had ended when the page was last drawn."""
 
     watcher: object = None
-    ended: list[Task] = field(default_factory=list)
+    ended: list[Job] = field(default_factory=list)
 
 
 class ExportPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    Without `workspace.manages_classes` no sets are made: they fill the disk of whoever runs the page. `started` are
+    Without `service.manages_classes` no sets are made: they fill the disk of whoever runs the page. `started` are
     the events after which other parts of the page may look at the engine anew.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace, self.exports = workspace, Exports(workspace)
-        self.allowed = workspace.manages_classes
+    def __init__(self, service: Service):
+        self._service, self.exports = service, Exports(service)
+        self.allowed = service.manages_classes
         self.visit = gr.State(ExportVisit())
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
-                self.choice = ClassChoice(workspace.engine, "export")
+                self.choice = ClassChoice(service, "export")
                 if self.allowed:
                     self._build_controls()
                 else:
                     note("export.read_only")
-                self.motion = MotionForm(workspace, self.choice)
+                self.motion = MotionForm(service, self.choice)
             with stage_column():
                 self.motion.build_stage()
                 if self.allowed:
@@ -86,10 +87,9 @@ class ExportPanel:
             self.first = gr.Textbox("0", max_lines=1, **named("export.first"))
         with gr.Accordion(text("export.curation"), open=False, elem_id="l4f_export_curation"):
             self.curate = gr.Checkbox(True, **named("export.curate"))
-            usual = Curation()
-            self.bounds = [
-                gr.Slider(0, 1, getattr(usual, name), step=0.01, **named(f"export.{name}")) for name in BOUNDS
-            ]
+            self.bounds = {
+                name: gr.Slider(0, 1, end, step=0.01, **named(f"export.{name}")) for name, end in CLASS_OWN.items()
+            }
         with gr.Row(elem_classes="l4f-run-row"):
             self.run = button("export.run", variant="primary", scale=3)
             self.measure = button("export.measure", scale=2, min_width=120)
@@ -100,7 +100,7 @@ class ExportPanel:
 
     def _wire(self) -> None:
         self.inputs = {self.choice.dropdown, self.count, self.format, self.size, self.psi, self.backgrounds}
-        self.inputs |= {self.split, self.first, self.curate, *self.bounds}
+        self.inputs |= {self.split, self.first, self.curate, *self.bounds.values()}
         self._outputs = [self.activity, self.empty, self.card, self.run, self.cancel, self.resume, self.unfinished]
         for trigger, handler, given in (
             (self.run.click, self.start, self.inputs),
@@ -147,22 +147,21 @@ class ExportPanel:
 
         return answer
 
-    def start(self, given: Given) -> Task:
+    def start(self, given: Given) -> Job:
         """Begins the set, or goes on with it where the same was begun before."""
-        return self.exports.start(self._workspace.engine.entry(given[self.choice.dropdown]).name, self.settings(given))
+        return self.exports.start(self._service.entry(given[self.choice.dropdown]).name, self.settings(given))
 
-    def start_again(self, given: Given) -> Task:
+    def start_again(self, given: Given) -> Job:
         """Goes on with a set that is not whole."""
         return self.exports.go_on(given[self.unfinished] or "")
 
     def estimate(self, given: Given) -> Iterator[dict]:
         """Measures on a few pictures how long the set takes."""
-        engine = self._workspace.engine
 
         def work(post: Callable[[dict], None]) -> Iterator[dict]:
-            settings, name = self.settings(given), engine.entry(given[self.choice.dropdown]).name
+            settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
             yield {self.activity: status.running(text("export.measuring"))}
-            yield {self.activity: status.finished(self.exports.estimate(name, settings, engine.new_token()))}
+            yield {self.activity: status.finished(self.exports.estimate(name, settings, self._service.new_token()))}
 
         try:
             yield from in_thread(work)
@@ -196,6 +195,7 @@ class ExportPanel:
             raise UserError(text("export.no_backgrounds"))
         if size:
             check_integer(text("export.size"), size, SMALLEST_SIDE, 1 << 14)
+        bounds = {name: given[part] for name, part in self.bounds.items() if given[part] != CLASS_OWN[name]}
         return ExportSettings(
             count=count,
             format=given[self.format],
@@ -204,7 +204,7 @@ class ExportPanel:
             first_seed=wanted_seed(given[self.first]),
             split=shares(given[self.split]),
             backgrounds=tuple(kind for kind in BACKGROUNDS if kind in backgrounds),
-            curation=Curation(*(given[bound] for bound in self.bounds)) if given[self.curate] else None,
+            curation=Curation(**bounds) if given[self.curate] else None,
             shard_size=SHARD,
         )
 

@@ -1,7 +1,7 @@
 """The door to labelled sets: started, gone on with, measured beforehand. No Gradio; torch only within the work.
 
-A set is a `Task` of its class, see `tasks`: it goes on when the page is closed, and its place in the output folder
-follows from what was asked for, so that asking for the same again goes on with it.
+A set is a `Job` of its class: it goes on when the page is closed. Its place in the output folder follows from what was
+asked for, so that asking for the same again goes on with it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from .texts import text
 from .words import duration, size
 
 if TYPE_CHECKING:
-    from l4f_plugin.runtime import CancelToken
+    from l4f_plugin.jobs import CancelToken, Job
 
-    from .tasks import Task
-    from .workspace import Workspace
+    from .service import Service
 
 KIND = "export"
 SHARD = 100
@@ -40,8 +39,8 @@ _LONGEST_CARD = 1 << 16
 class Exports:
     """The labelled sets of a page. Sets lie in folders of their own below the output folder."""
 
-    def __init__(self, workspace: Workspace):
-        self._workspace, self._tasks = workspace, workspace.library.tasks
+    def __init__(self, service: Service):
+        self._service, self._tasks = service, service.class_jobs.jobs
 
     def folder_of(self, name: str, settings: ExportSettings) -> Path:
         """Where that set goes: another choice, another folder."""
@@ -50,7 +49,7 @@ class Exports:
         digest = hashlib.sha256(said.encode()).hexdigest()[:8]
         return self._place() / f"{slug(name)}-{settings.format}-{settings.count}-{pixels}{digest}"
 
-    def start(self, name: str, settings: ExportSettings) -> Task:
+    def start(self, name: str, settings: ExportSettings) -> Job:
         """Exports, or goes on with it. Raises `UserError` where something else is being done with the class."""
         return self._start(name, settings, self.folder_of(name, settings))
 
@@ -58,26 +57,26 @@ class Exports:
         """The names of folders with sets that are not whole."""
         return [path.name for path in self._folders() if not (path / _CHECKSUMS).is_file()]
 
-    def go_on(self, folder_name: str) -> Task:
+    def go_on(self, folder_name: str) -> Job:
         """Goes on with one of the `unfinished`. Raises `UserError` for what is none of them."""
         plan = read_plan(self._place() / folder_name) if folder_name in self.unfinished() else None
         if plan is None:
             raise UserError(text("export.no_such_set"))
         return self._start(plan.source.name, plan.settings, self._place() / folder_name)
 
-    def _start(self, name: str, settings: ExportSettings, folder: Path) -> Task:
-        engine, title = self._workspace.engine, self._workspace.library.entry(name).title
+    def _start(self, name: str, settings: ExportSettings, folder: Path) -> Job:
+        title = self._service.entry(name, on_offer=True).title
         message = text("export.working", title=title, count=settings.count)
 
-        def work(task: Task) -> str:
-            from l4f_plugin.datasets.export import export, make_plan
+        def work(task: Job) -> str:
+            from l4f_plugin.datasets.exporting import export, make_plan
 
-            with engine.drawing(name, task.token) as pipeline:
+            with self._service.drawing(name, task.token) as pipeline:
                 plan = make_plan(pipeline, settings)
             export(
                 plan,
                 folder,
-                lambda: engine.drawing(name, task.token),
+                lambda: self._service.drawing(name, task.token),
                 cancel=task.token,
                 progress=lambda done, total, _: task.report(done, total, message),
             )
@@ -87,25 +86,24 @@ class Exports:
 
     def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
         """How long the set would take and how large it would be, in words."""
-        from l4f_plugin.datasets.export import estimate, make_plan
+        from l4f_plugin.datasets.exporting import estimate, make_plan
 
-        engine = self._workspace.engine
-        with engine.drawing(name, token) as pipeline:
+        with self._service.drawing(name, token) as pipeline:
             plan = make_plan(pipeline, replace(settings, count=max(settings.count, 1)))
-        found = estimate(plan, lambda: engine.drawing(name, token))
+        found = estimate(plan, lambda: self._service.drawing(name, token))
         return text("export.estimated", time=duration(found.seconds), size=size(found.bytes))
 
-    def running(self) -> list[Task]:
+    def running(self) -> list[Job]:
         """Exports that run now."""
         return self._tasks.running(kind=KIND)
 
-    def recent(self) -> list[Task]:
+    def recent(self) -> list[Job]:
         """Exports that run, and those that ended lately."""
-        return [task for task in self._tasks.recent() if task.kind == KIND]
+        return self._tasks.recent(KIND)
 
-    def ended(self) -> list[Task]:
+    def ended(self) -> list[Job]:
         """Exports that are over."""
-        return [task for task in self._tasks.ended() if task.kind == KIND]
+        return self._tasks.ended(KIND)
 
     def stop(self) -> None:
         """Stops every export; what is done of them stays."""
@@ -124,7 +122,7 @@ class Exports:
             return None
 
     def _place(self) -> Path:
-        return self._workspace.outputs.folder / FOLDER_NAME
+        return self._service.outputs.folder / FOLDER_NAME
 
     def _folders(self) -> Iterator[Path]:
         """Folders that hold a set, made by this page or not."""

@@ -12,11 +12,11 @@ from l4f_plugin.errors import Cancelled
 from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import Given, RestoreChoice, SeedField, button, controls_column, named, psi_slider, stage_column
-from .jobs import Job, Running, complain
 from .outputs import VIEWS, SavedSample, shown_path
+from .run_buttons import RunButtons, Running, complain
+from .service import Service
 from .stage import GalleryStage
 from .texts import text
-from .workspace import Workspace
 
 LONGEST_SEEDS_TOLD = 60
 """Characters of seeds in the status line."""
@@ -28,14 +28,14 @@ class GeneratePanel:
     `stage.results` holds the shown `SavedSample`s of a session. `started` are the events of jobs.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
                 self._build_controls()
             with stage_column():
                 self.stage = GalleryStage(
-                    workspace, "generate", self.job.status, VIEWS, more=self._build_buttons, sends=True
+                    service, "generate", self.job.status, VIEWS, more=self._build_buttons, sends=True
                 )
                 self.archive = compat.download_button(
                     text("generate.download_all"), elem_id="l4f_generate_archive", elem_classes="l4f-hidden"
@@ -43,15 +43,14 @@ class GeneratePanel:
         self._wire()
 
     def _build_controls(self) -> None:
-        library = self._workspace.library if self._workspace.manages_classes else None
-        self.choice = ClassChoice(self._workspace.engine, "generate", library)
+        self.choice = ClassChoice(self._service, "generate", fetches=self._service.manages_classes)
         self.field = SeedField("generate.seeds", "-1")
         self.seeds = self.field.box
         with gr.Group():
             self.psi = psi_slider("generate.psi")
             self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
-        self.restore = RestoreChoice(self._workspace.engine, "generate")
-        self.job = Job(self._workspace, "generate")
+        self.restore = RestoreChoice(self._service, "generate")
+        self.job = RunButtons(self._service, "generate")
 
     def _build_buttons(self) -> None:
         self.to_swap = button("generate.to_swap", size="sm", interactive=False)
@@ -85,16 +84,16 @@ class GeneratePanel:
         A class that is not here yet is fetched first, where its licence is accepted or asks for nothing.
         """
         wanted = seeds.wanted_seeds(given[self.seeds], int(given[self.count]))
-        engine, view = self._workspace.engine, given[self.stage.view]
+        view = given[self.stage.view]
         accepted = bool(self.choice.consent and given[self.choice.consent.accept])
         entry = yield from self.choice.ready(running, given[self.choice.dropdown], accepted)
         started = time.monotonic()
         saved: list[SavedSample] = []
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         try:
-            for batch in engine.generate(entry.name, wanted, given[self.psi], running.token, running.on_wait):
+            for batch in self._service.generate(entry.name, wanted, given[self.psi], running.token, running.on_wait):
                 for sample in batch:
-                    saved.append(self._workspace.outputs.save_sample(sample, entry.name, entry.title))
+                    saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
                 shown = self._show(saved, view) if saved else {}
                 yield {**shown, self.job.status: status.running(progress, len(saved), len(wanted))}
@@ -135,7 +134,7 @@ class GeneratePanel:
             **self.stage.show(saved, view),
             **self._tell(None),
             self.field.last: seeds.as_text([sample.seed for sample in saved]),
-            self.to_models: gr.update(visible=self._workspace.manages_classes and not _have_masks(saved)),
+            self.to_models: gr.update(visible=self._service.manages_classes and not _have_masks(saved)),
         }
 
     def pick(self, view: str, results: list[SavedSample], event: gr.SelectData) -> dict:
@@ -164,7 +163,7 @@ class GeneratePanel:
         if not results:
             return {self.job.status: status.finished(text("generate.nothing_to_pack"))}
         try:
-            return {self.archive: compat.download_update(self._workspace.outputs.pack(results))}
+            return {self.archive: compat.download_update(self._service.outputs.pack(results))}
         except Exception as error:
             return {self.job.status: complain(error)}
 

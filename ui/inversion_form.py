@@ -11,22 +11,22 @@ import gradio as gr
 from l4f_plugin.arguments import PROJECTION_STEPS
 from l4f_plugin.bundles.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
-from l4f_plugin.images import write_png
+from l4f_plugin.images import first_frame_only, write_png
+from l4f_plugin.subject import write_parts
 
 from . import status
 from .controls import Given, button, named
-from .jobs import Job, Running
+from .run_buttons import RunButtons, Running
+from .service import Service
 from .stage import Result, Stage
 from .texts import text
 from .words import without_paths
-from .workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
 
     from l4f_plugin.projection import Projection
-    from l4f_plugin.samples import SwapResult
+    from l4f_plugin.subject import SwapResult
 
     from .photos_panel import PhotosPanel
 
@@ -43,12 +43,12 @@ class InversionForm:
     to the panels they name.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         with gr.Accordion(text("recover.section"), open=False, elem_id="l4f_recover_section"):
             gr.Markdown(text("recover.note"), elem_classes="l4f-note")
             self.steps = gr.Slider(50, 1000, PROJECTION_STEPS, step=50, **named("recover.steps"))
-            self.job = Job(workspace, "recover")
+            self.job = RunButtons(service, "recover")
 
     def build_stage(self) -> None:
         """Builds the place of the result."""
@@ -58,7 +58,7 @@ class InversionForm:
             self.to_segment = button("recover.to_segment", size="sm")
 
         self.stage = Stage(
-            self._workspace,
+            self._service,
             "recover",
             self.job.status,
             VIEWS,
@@ -79,20 +79,20 @@ class InversionForm:
 
     def recover(self, running: Running, given: Given) -> Iterator[dict]:
         """Finds the codes of the first photograph, with pictures on the way, and shows what came of it."""
-        panel, engine = self._panel, self._workspace.engine
+        panel = self._panel
         photograph = panel.uploads(given)[0]
         background, edge = panel.background.read(given), panel.edge.read(given)
-        entry = engine.entry(given[panel.choice.dropdown])
-        folder = self._workspace.outputs.preview_folder()
+        entry = self._service.entry(given[panel.choice.dropdown])
+        folder = self._service.outputs.preview_folder()
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         progress, preview = self._telling(running, photograph.name, folder)
         try:
-            found = engine.project(
+            found = self._service.project(
                 entry.name, photograph, int(given[self.steps]), running.token, running.on_wait, progress, preview
             )
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
-        placed = engine.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
+        placed = self._service.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
         words = text("recover.done", name=photograph.name, title=entry.title)
         if told := first_frame_only(photograph, photograph.name):
             words += ". " + told
@@ -130,16 +130,8 @@ class InversionForm:
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:
     """The files of a result, named after the photograph."""
     sample, stem = found.sample, fitted(stem, longest=LONGEST_NAME - ROOM_FOR_ENDING)
-    pictures = {
-        "picture": (f"{stem}.png", found.photo.picture(), found.photo.infotext()),
-        "redrawn": (f"{stem}_redrawn.png", sample.picture(), sample.infotext()),
-        "result": (f"{stem}_composite.png", placed.composite, placed.infotext),
-        "cutout": (f"{stem}_cutout.png", placed.cutout, placed.infotext),
-        "mask": (f"{stem}_alpha.png", placed.alpha, placed.infotext),
-    }
-    files = {kind: folder / name for kind, (name, *_) in pictures.items()}
-    for kind, (_, picture, infotext) in pictures.items():
-        write_png(files[kind], picture, infotext)
-    files["w_plus"] = folder / f"{stem}_w_plus.safetensors"
-    sample.w_plus.save(files["w_plus"])
-    return files
+    parts = {"composite": placed.composite, "cutout": placed.cutout, "mask": placed.alpha}
+    files = write_parts(folder, stem, parts, placed.infotext)
+    files |= write_parts(folder, stem, {"redrawn": sample.picture, "w_plus": sample.w_plus}, sample.infotext())
+    files |= write_parts(folder, stem, {"picture": found.photo.picture}, found.photo.infotext())
+    return {**files, "result": files["composite"]}

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job
 
 from . import compat, status
 from .class_choice import Consent
+from .class_jobs import Import, Sharing, discard
 from .controls import Given, choices, named, segments
-from .jobs import Job, Running
-from .library import Import, Sharing, discard
-from .tasks import Task
+from .run_buttons import RunButtons, Running
+from .service import Service
 from .texts import text
 from .words import pathless, size, standing
-from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.publishing.terms import NotDeclared
 
 MOST_BYTES = 1 << 30
@@ -46,7 +46,7 @@ class Visit:
 
     picked: str | None = None
     watcher: object = None
-    ended: list[Task] = field(default_factory=list)
+    ended: list[Job] = field(default_factory=list)
     asked: str | None = None
     declaring: str | None = None
     declared: set[str] = field(default_factory=set)
@@ -64,8 +64,8 @@ class Picking:
 class ImportForm:
     """Makes a class of a user's own files; the class that comes of it is then the one picked."""
 
-    def __init__(self, workspace: Workspace, picking: Picking):
-        self._workspace, self._picking = workspace, picking
+    def __init__(self, service: Service, picking: Picking):
+        self._service, self._picking = service, picking
         with gr.Accordion(text("import.section"), open=False, elem_id="l4f_import_section"):
             gr.Markdown(text("import.about"), elem_classes="l4f-aside")
             with gr.Row(elem_classes="l4f-panel"):
@@ -80,7 +80,7 @@ class ImportForm:
                     self.licence = gr.Dropdown(
                         list(LICENCES), value=None, allow_custom_value=True, **named("import.licence")
                     )
-                    self.job = Job(workspace, "import")
+                    self.job = RunButtons(service, "import")
         self.inputs = {picking.visit, self.file, self.alpha, self.name, self.title, self.licence}
         outputs = [*picking.outputs, self.file, self.alpha, self.name, self.title]
         self.job.on(self.job.run.click, self.bring, self.inputs, outputs)
@@ -92,7 +92,7 @@ class ImportForm:
         gone = {self.file: None, self.alpha: None}
         try:
             wanted = self._read(*files, given)
-            task = self._workspace.library.bring(wanted)
+            task = self._service.class_jobs.bring(wanted)
         except Exception as error:
             for path in filter(None, files):
                 discard(path)
@@ -112,7 +112,7 @@ class ImportForm:
         """What the form asks for. Raises `UserError` where something is missing or too large."""
         from l4f_plugin.bundles.config import plain_class_name
 
-        _demand(self._workspace.manages_classes)
+        _demand(self._service.manages_classes)
         name, title = given[self.name].strip(), given[self.title].strip()
         licence = (given[self.licence] or "").strip()
         present = [path for path in (checkpoint, alpha) if path is not None]
@@ -135,12 +135,12 @@ class ImportForm:
 class RepositoryForm:
     """Fetches any class of the Hub by its repository; it is then the one picked."""
 
-    def __init__(self, workspace: Workspace, picking: Picking):
-        self._workspace, self._picking = workspace, picking
+    def __init__(self, service: Service, picking: Picking):
+        self._service, self._picking = service, picking
         with gr.Accordion(text("repository.section"), open=False, elem_id="l4f_repository_section"):
             self.name = gr.Textbox("", max_lines=1, **named("repository.name"))
             self.consent = Consent("repository")
-            self.job = Job(workspace, "repository")
+            self.job = RunButtons(service, "repository")
         self.inputs = {picking.visit, self.name, self.consent.accept}
         outputs = [*picking.outputs, self.name, *self.consent.outputs]
         for trigger in (self.job.run.click, self.name.submit):
@@ -148,21 +148,21 @@ class RepositoryForm:
 
     def fetch(self, running: Running, given: Given) -> Iterator[dict]:
         """Downloads the class, once its licence is accepted where it restricts use."""
-        from l4f_plugin.bundles.catalogue_file import REPOSITORY_ID
+        from l4f_plugin.bundles.fields import REPOSITORY_ID
         from l4f_plugin.bundles.licences import NotAccepted
 
-        _demand(self._workspace.manages_classes and self._workspace.own_repositories)
+        _demand(self._service.manages_classes and self._service.own_repositories)
         visit, name = given[self._picking.visit], _without_address(given[self.name])
         if not REPOSITORY_ID.fullmatch(name):
             raise UserError(text("repository.bad_name"))
         accepted = bool(given[self.consent.accept]) and visit.asked == name
-        task = self._workspace.library.download(name, accepted=accepted)
+        task = self._service.class_jobs.download(name, accepted=accepted)
         try:
             for progress in task.follow(running.token):
                 yield {self.job.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
         except NotAccepted as error:
             visit.asked = name
-            asked = self.consent.ask(name, error.licence.in_words())
+            asked = self.consent.ask(name, error.wanted.licence_in_words)
             yield {**asked, self.job.status: status.problem(text("repository.accept_first"))}
             return
         except UserError as error:
@@ -177,8 +177,8 @@ class ShareForm:
     What a licence wants declared is asked only once the class turns out to need it, one thing at a time.
     """
 
-    def __init__(self, workspace: Workspace, visit: gr.State):
-        self._workspace, self._visit = workspace, visit
+    def __init__(self, service: Service, visit: gr.State):
+        self._service, self._visit = service, visit
         with gr.Accordion(text("share.section"), open=False, elem_id="l4f_share_section"):
             self.about = gr.Markdown("", elem_id="l4f_share_about", elem_classes="l4f-aside")
             with gr.Row(elem_classes="l4f-panel"):
@@ -193,14 +193,14 @@ class ShareForm:
                         known = {"choices": list(LICENCES[:-1]), "value": None, "allow_custom_value": True}
                         self.licence = gr.Dropdown(visible=False, **known, **named("share.licence"))
                         self.attribution = gr.Textbox("", lines=2, visible=False, **named("share.attribution"))
-                    self.job = Job(workspace, "share")
+                    self.job = RunButtons(service, "share")
         self.fields = {"masks": self.masks, "licence": self.licence, "attribution": self.attribution}
         asked = [self.asks, self.question, *self.fields.values()]
         self.outputs = [self.about, *asked]
         self.inputs = {visit, self.kind, self.repository, self.private, *self.fields.values()}
         self.job.on(self.job.run.click, self.publish, self.inputs, asked)
 
-    def shown(self, visit: Visit, entry: ClassEntry) -> dict:
+    def shown(self, visit: Visit, entry: ObjectClass) -> dict:
         """Which class it is about; what was asked about another one goes."""
         about = {self.about: text("share.about" if entry.installed else "share.about_absent", title=entry.title)}
         if visit.declaring is None or visit.declaring == entry.name:
@@ -214,9 +214,9 @@ class ShareForm:
         """Publishes the picked class; where its licence wants something declared, asks for that instead."""
         from l4f_plugin.publishing.terms import NotDeclared
 
-        library, visit = self._workspace.library, given[self._visit]
-        _demand(self._workspace.manages_classes)
-        entry, as_space = library.entry(visit.picked), given[self.kind] == "space"
+        visit = given[self._visit]
+        _demand(self._service.manages_classes)
+        entry, as_space = self._service.entry(visit.picked, on_offer=True), given[self.kind] == "space"
         if not entry.installed:
             raise UserError(text("share.absent", title=entry.title))
         if as_space and not entry.masks:
@@ -227,7 +227,9 @@ class ShareForm:
         asked = visit.declared if visit.declaring == entry.name else set()
         declared = {what: words or None for what, words in said.items() if what in asked}
         repository = _without_address(given[self.repository])
-        task = library.publish(entry.name, Sharing(repository, as_space, bool(given[self.private]), **declared))
+        task = self._service.class_jobs.publish(
+            entry.name, Sharing(repository, as_space, bool(given[self.private]), **declared)
+        )
         try:
             # The upload itself cannot be stopped: what comes of it is told, also to whoever pressed Cancel.
             for progress in task.follow(running.token, patient=True):
@@ -239,7 +241,7 @@ class ShareForm:
             raise pathless(error) from None
         yield {self.job.status: status.finished(task.outcome)}
 
-    def _ask(self, visit: Visit, entry: ClassEntry, error: NotDeclared) -> dict:
+    def _ask(self, visit: Visit, entry: ObjectClass, error: NotDeclared) -> dict:
         """Shows the field for what is to be declared, and says why it is asked."""
         what = "masks" if error.what == "foreign_masks" else error.what
         if visit.declaring != entry.name:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
 from .class_choice import Consent
+from .class_jobs import MASKS
 from .controls import button, named
-from .jobs import complain
-from .learning import MASKS
 from .models_forms import ImportForm, Picking, RepositoryForm, ShareForm, Visit
 from .outputs import SavedSample
-from .tasks import Task
+from .run_buttons import complain
+from .service import Service
 from .texts import text
 from .words import duration, failure, pathless, size
-from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running tasks."""
@@ -33,14 +33,14 @@ LOOK_AGAIN = 0.3
 class ModelsPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    Without `workspace.manages_classes` it only shows what there is. `started` are the events after which other parts
+    Without `service.manages_classes` it only shows what there is. `started` are the events after which other parts
     of the page may look at the classes anew, `outputs` what `show` and `watch` update.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace, self._library = workspace, workspace.library
-        changes = workspace.manages_classes
-        own_repositories = changes and workspace.own_repositories
+    def __init__(self, service: Service):
+        self._service, self._class_jobs = service, service.class_jobs
+        changes = service.manages_classes
+        own_repositories = changes and service.own_repositories
         self.visit = gr.State(Visit())
         self.table = gr.HTML("", elem_id="l4f_models_table", elem_classes="l4f-flush")
         with gr.Row(elem_classes="l4f-panel"):
@@ -52,13 +52,13 @@ class ModelsPanel:
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
         gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
-        self.sharing = ShareForm(workspace, self.visit) if own_repositories else None
+        self.sharing = ShareForm(service, self.visit) if own_repositories else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
         self.outputs += [self.about_learning, self.cancel, self.verify, self.delete, self.confirm, self.activity]
         self.outputs += self.sharing.outputs if self.sharing else []
         picking = Picking(self.visit, self.outputs, self.pick)
-        self.imports = ImportForm(workspace, picking) if changes else None
-        self.repository = RepositoryForm(workspace, picking) if own_repositories else None
+        self.imports = ImportForm(service, picking) if changes else None
+        self.repository = RepositoryForm(service, picking) if own_repositories else None
         self._wire()
 
     def _build_actions(self) -> None:
@@ -114,14 +114,14 @@ class ModelsPanel:
 
     def show(self, visit: Visit) -> dict:
         """The classes as they are now, and what can be done with the one that is picked."""
-        visit.ended = self._library.ended()
+        visit.ended = self._class_jobs.ended()
         try:
-            entries = self._library.entries()
+            entries = self._service.all_classes()
         except UserError as error:
             return {self.activity: complain(pathless(error))}
         visit.picked = self._still_there(visit.picked, entries)
         picked = next((entry for entry in entries if entry.name == visit.picked), None)
-        damaged = {entry.name for entry in entries if entry.problem or self._library.is_damaged(entry.name)}
+        damaged = {entry.name for entry in entries if entry.problem or self._class_jobs.is_damaged(entry.name)}
         choices = compat.options([(entry.title, entry.name) for entry in entries])
         shown = {
             self.table: models_table.table(entries, visit.picked, damaged),
@@ -135,20 +135,20 @@ class ModelsPanel:
         card = models_table.card(picked, picked.name in damaged)
         return {**shown, self.card: card, **self._actions(picked, picked.name in damaged)}
 
-    def _still_there(self, name: str | None, entries: list[ClassEntry]) -> str | None:
-        from l4f_plugin.hub.hub_errors import stand_in
+    def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
+        from l4f_plugin.bundles.config import stand_in
 
         names = [entry.name for entry in entries]
         if name and name not in names and stand_in(name) in names:
             return stand_in(name)  # a repository's class that has got masks of its own
         return name if name in names else next(iter(names), None)
 
-    def _actions(self, entry: ClassEntry, damaged: bool) -> dict:
+    def _actions(self, entry: ObjectClass, damaged: bool) -> dict:
         """What can be done with a class now. Nothing else while something is being done."""
-        library, changes = self._library, self._workspace.manages_classes
-        free = changes and not library.tasks.running(entry.name)
-        fetchable = changes and library.can_fetch(entry) and (damaged or not entry.installed)
-        learnable = library.learning.wanted(entry) if changes and not damaged else None
+        class_jobs, changes = self._class_jobs, self._service.manages_classes
+        free = changes and not class_jobs.jobs.running(entry.name)
+        fetchable = changes and bool(entry.repository) and (damaged or not entry.installed)
+        learnable = class_jobs.learnable(entry) if changes and not damaged else None
         fetching = self._fetching(entry, damaged)
         return {
             **self.consent.ask(entry.title, entry.terms if changes else None),
@@ -156,17 +156,17 @@ class ModelsPanel:
             **self._learning(entry.name, learnable, free),
             self.cancel: gr.update(visible=changes and not free, interactive=True),
             self.verify: gr.update(visible=changes and entry.installed, interactive=free),
-            self.delete: gr.update(visible=changes and library.can_remove(entry), interactive=free),
+            self.delete: gr.update(visible=changes and class_jobs.can_remove(entry), interactive=free),
         }
 
-    def _fetching(self, entry: ClassEntry, damaged: bool) -> str:
-        if self._library.tasks.running(entry.name, "download"):
+    def _fetching(self, entry: ObjectClass, damaged: bool) -> str:
+        if self._class_jobs.jobs.running(entry.name, "download"):
             return text("models.downloading")
         if damaged:
             return text("models.download_again")
         if not entry.download_bytes:
             return text("models.download")
-        if arrived := self._library.arrived(entry.name):
+        if arrived := self._class_jobs.arrived(entry.name):
             return text("models.download_on", done=size(arrived), total=size(entry.download_bytes))
         return text("models.download_size", size=size(entry.download_bytes))
 
@@ -174,15 +174,15 @@ class ModelsPanel:
         """The button that teaches a class what it lacks, with what is known about how long that takes."""
         if kind is None:
             return {self.learn: gr.update(visible=False), self.about_learning: gr.update(visible=False)}
-        learning, words = self._library.learning, text(f"{kind}.button")
-        seconds = learning.seconds(name) if kind == MASKS else None
-        if self._library.tasks.running(name, kind):
+        class_jobs, words = self._class_jobs, text(f"{kind}.button")
+        seconds = class_jobs.seconds(name) if kind == MASKS else None
+        if self._class_jobs.jobs.running(name, kind):
             words = text(f"{kind}.now")
-        elif learning.has_begun(name, kind):
+        elif class_jobs.has_begun(name, kind):
             words = text(f"{kind}.go_on")
         elif seconds is not None:
             words = text("learn_masks.time", time=duration(seconds))
-        elif kind == MASKS and learning.estimating(name):
+        elif kind == MASKS and class_jobs.estimates.running(name):
             words = text("learn_masks.measuring")
         return {
             self.learn: gr.update(value=words, visible=True, interactive=free),
@@ -202,66 +202,67 @@ class ModelsPanel:
 
     def _estimate(self, visit: Visit) -> dict:
         """Begins to measure how long masks would take, where that is of use; what the button says then."""
-        learning = self._library.learning
         with suppress(UserError):  # said once somebody wants to learn
-            if self._workspace.manages_classes and learning.wants_estimate(self._library.entry(visit.picked)):
-                learning.estimate(visit.picked)
+            if self._service.manages_classes and self._class_jobs.wants_estimate(
+                self._service.entry(visit.picked, on_offer=True)
+            ):
+                self._class_jobs.estimate(visit.picked)
                 return self._learning(visit.picked, MASKS)
         return {}
 
     def _activity(self) -> str:
-        return models_table.activity([task for task in self._library.tasks.recent() if not task.told])
+        return models_table.activity([task for task in self._class_jobs.jobs.recent() if not task.told])
 
-    def answered(self, handler: Callable[..., Task]) -> Callable[..., dict]:
+    def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a task, with what the page shows then, or why it did not start."""
 
         def answer(visit: Visit, *values: Any) -> dict:
             try:
-                if not self._workspace.manages_classes:
+                if not self._service.manages_classes:
                     raise UserError(text("models.read_only"))
-                handler(self._library.entry(visit.picked), *values)
+                handler(self._service.entry(visit.picked, on_offer=True), *values)
             except Exception as error:
                 return {**self.show(visit), self.activity: complain(pathless(error))}
             return self.show(visit)
 
         return answer
 
-    def start_download(self, entry: ClassEntry, accepted: bool) -> Task:
+    def start_download(self, entry: ObjectClass, accepted: bool) -> Job:
         """Fetches the class, or goes on with it."""
-        damaged = bool(entry.problem) or self._library.is_damaged(entry.name)
-        return self._library.download(entry.name, bool(accepted), again=damaged)
+        damaged = bool(entry.problem) or self._class_jobs.is_damaged(entry.name)
+        return self._class_jobs.download(entry.name, bool(accepted), again=damaged)
 
-    def start_learning(self, entry: ClassEntry) -> Task:
+    def start_learning(self, entry: ObjectClass) -> Job:
         """Learns masks or photographs, whichever the class lacks, or goes on with it."""
-        kind = self._library.learning.wanted(entry)
+        kind = self._class_jobs.learnable(entry)
         if kind is None:
             raise UserError(text("learn.nothing", title=entry.title))
-        return self._library.learning.start(entry.name, kind)
+        return self._class_jobs.learn(entry.name, kind)
 
-    def start_verifying(self, entry: ClassEntry) -> Task:
+    def start_verifying(self, entry: ObjectClass) -> Job:
         """Compares all files with their hashes."""
-        return self._library.verify(entry.name)
+        return self._class_jobs.verify(entry.name)
 
-    def start_deleting(self, entry: ClassEntry) -> Task:
+    def start_deleting(self, entry: ObjectClass) -> Job:
         """Deletes the class, after the question."""
-        return self._library.remove(entry.name)
+        return self._class_jobs.remove(entry.name)
 
     def ask(self, visit: Visit) -> dict:
         """Asks before deleting, with what goes."""
         try:
-            entry = self._library.entry(visit.picked)
-            planned = self._library.removal(entry.name)
+            entry = self._service.entry(visit.picked, on_offer=True)
+            planned = self._class_jobs.removal(entry.name)
         except Exception as error:
             complain(pathless(error))
             return {self.confirm: gr.update(visible=False)}
-        key = "models.question_masks" if self._library.has_later_masks(entry) else "models.question"
+        key = "models.question_masks" if entry.masks_came_later else "models.question"
         question = text(key, title=entry.title, size=size(planned.bytes))
         return {self.confirm: gr.update(visible=True), self.question: question}
 
     def stop(self, visit: Visit) -> dict:
         """Stops what is being done with the class."""
-        if self._workspace.manages_classes:
-            self._library.tasks.cancel(visit.picked)
+        if self._service.manages_classes:
+            self._class_jobs.jobs.cancel(visit.picked)
         return {self.cancel: gr.update(interactive=False)}
 
     def watch(self, visit: Visit) -> Iterator[dict]:
@@ -270,8 +271,8 @@ class ModelsPanel:
         html = self._activity()  # which is shown already, but for a refusal: that is to stay
         yield {}
         while visit.watcher is me:
-            running, before = self._library.is_busy(), visit.ended
-            if self._library.ended() != before:
+            running, before = self._class_jobs.is_busy(), visit.ended
+            if self._class_jobs.ended() != before:
                 # What the visitor is about to confirm or to accept stays as it is.
                 shown = {**self.show(visit), **self._estimate(visit)}
                 yield {part: shown[part] for part in shown if part not in (self.confirm, self.consent.accept)}
@@ -282,6 +283,6 @@ class ModelsPanel:
             elif (activity := self._activity()) != html:
                 html = activity
                 yield {self.activity: activity}
-            if not running and not self._library.is_busy():
+            if not running and not self._class_jobs.is_busy():
                 return
             time.sleep(LOOK_AGAIN)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from l4f_plugin.jobs import Job
+
 from . import status
-from .tasks import Task
 from .texts import text
 from .words import failure, shown_place, size, standing, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.catalogue import ClassEntry
+    from l4f_plugin.bundles.config import ObjectClass
 
 COLUMNS = ("class", "state", "masks", "size", "memory", "verified", "licence", "source")
 ROW_FIELD = "l4f_models_row"
@@ -24,7 +25,7 @@ _PICK = (
 )
 
 
-def state(entry: ClassEntry, damaged: bool) -> str:
+def state(entry: ObjectClass, damaged: bool) -> str:
     """Where a class is, in a word or two."""
     if damaged:
         return text("state.damaged")
@@ -33,7 +34,7 @@ def state(entry: ClassEntry, damaged: bool) -> str:
     return text("state.here" if entry.installed else "state.offered")
 
 
-def table(entries: Sequence[ClassEntry], selected: str | None, damaged: set[str]) -> str:
+def table(entries: Sequence[ObjectClass], selected: str | None, damaged: set[str]) -> str:
     """All classes, a row each; a click on a row picks it."""
     head = "".join(f'<th scope="col">{escape(text(f"column.{name}"))}</th>' for name in COLUMNS)
     rows = "".join(_row(entry, entry.name == selected, entry.name in damaged) for entry in entries)
@@ -44,7 +45,7 @@ def table(entries: Sequence[ClassEntry], selected: str | None, damaged: set[str]
     )
 
 
-def _row(entry: ClassEntry, selected: bool, damaged: bool) -> str:
+def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
     name, about = escape(entry.name, quote=True), f"{entry.resolution} px" if entry.resolution else ""
     known, pressed = not entry.problem, "true" if selected else "false"
     kind = "bad" if damaged else "good" if entry.installed else "plain"
@@ -65,20 +66,20 @@ def _row(entry: ClassEntry, selected: bool, damaged: bool) -> str:
     return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}" onclick="{_PICK}">{inner}</tr>'
 
 
-def _verified(entry: ClassEntry, damaged: bool) -> str:
+def _verified(entry: ObjectClass, damaged: bool) -> str:
     """Whether the files were compared with their hashes; a class that came with the program was not fetched."""
     if not entry.installed or (entry.shipped and not damaged):
         return "–"
     return escape(text("verified.yes" if entry.verified and not damaged else "verified.no"))
 
 
-def _size(entry: ClassEntry) -> str:
+def _size(entry: ObjectClass) -> str:
     if entry.installed:
         return text("models.on_disk", size=size(entry.bytes_on_disk))
     return text("models.to_fetch", size=size(entry.download_bytes)) if entry.download_bytes else "–"
 
 
-def _source(entry: ClassEntry) -> str:
+def _source(entry: ObjectClass) -> str:
     if entry.revision:
         return text("models.revision", revision=entry.revision[:10])
     if entry.location.startswith("hub: "):
@@ -86,7 +87,7 @@ def _source(entry: ClassEntry) -> str:
     return text("origin.shipped" if entry.shipped else "origin.own")
 
 
-def card(entry: ClassEntry, damaged: bool) -> str:
+def card(entry: ObjectClass, damaged: bool) -> str:
     """All that is known about one class."""
     if entry.problem:
         return (
@@ -110,12 +111,12 @@ def card(entry: ClassEntry, damaged: bool) -> str:
     return f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><dl>{lines}</dl></div>'
 
 
-def activity(tasks: Sequence[Task]) -> str:
+def activity(tasks: Sequence[Job]) -> str:
     """A line for each task, with a bar while it runs."""
     return "".join(f'<div class="l4f-task">{_line(task)}</div>' for task in tasks)
 
 
-def _line(task: Task) -> str:
+def _line(task: Job) -> str:
     if not task.ended:
         progress = task.standing
         return status.running(standing(progress, task.kind), progress.done, progress.total)

@@ -20,18 +20,18 @@ from PIL import Image
 from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
-from l4f_plugin.images import picture_size
+from l4f_plugin.images import first_frame_only, picture_size
 from l4f_plugin.provenance import WPlus
+from l4f_plugin.subject import ENDINGS
 
-from .outputs import ENDINGS, slug
+from .outputs import slug
 from .texts import text
 
 if TYPE_CHECKING:
-    from l4f_plugin.pipeline import Sample
-    from l4f_plugin.runtime import CancelToken
+    from l4f_plugin.jobs import CancelToken
+    from l4f_plugin.subject import Subject
 
-    from .engine import Engine
+    from .service import Service
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,24 @@ class Result:
 
     def file_name(self, kind: str) -> str:
         """What the picture of that kind is called as a file."""
-        return f"{self.stem}{ENDINGS[kind]}.png"
+        return f"{self.stem}{ENDINGS[kind]}"
 
 
 class Operations:
-    """The four operations over an engine, each one job of its queue; see `Engine` for tokens and errors."""
+    """The four operations over a service, each one job of its queue; see `Service` for tokens and errors."""
 
-    def __init__(self, engine: Engine):
-        self._engine = engine
+    def __init__(self, service: Service):
+        self._service = service
 
     def classes(self) -> list[dict[str, Any]]:
         """The object classes that can be named, each with its name, title, resolution and licence."""
         told = ("name", "title", "resolution", "licence")
-        entries = [entry for entry in self._engine.classes() if not entry.problem]
+        entries = [entry for entry in self._service.classes() if not entry.problem]
         return [{name: getattr(entry, name) for name in told} for entry in entries]
 
     def pixels(self, class_name: str | None) -> int:
         """Of a picture that the class draws. Raises `UserError` for a class that is not known."""
-        return self._engine.entry(class_name).resolution ** 2
+        return self._service.entry(class_name).resolution ** 2
 
     def pixels_sent(self, picture: object) -> int:
         """Of a picture file by its bytes, read from its header; 0 for anything else.
@@ -75,7 +75,7 @@ class Operations:
         if not isinstance(picture, bytes):
             return 0
         width, height = picture_size(picture)
-        most = self._engine.api_megapixels
+        most = self._service.api_megapixels
         if width * height > most * 1_000_000:
             raise UserError(text("api.too_large", width=width, height=height, most=f"{most:g}"))
         return width * height
@@ -84,8 +84,8 @@ class Operations:
         self, class_name: str, seeds: Sequence[int], truncation_psi: float | None, token: CancelToken
     ) -> list[Result]:
         """Picture, mask, cut-out and background of each seed, in their order. None takes the class's own psi."""
-        name = self._engine.entry(class_name).name
-        drawn = self._engine.generate(name, seeds, truncation_psi, token)
+        name = self._service.entry(class_name).name
+        drawn = self._service.generate(name, seeds, truncation_psi, token)
         return [_generated(name, sample) for batch in drawn for sample in batch]
 
     def swap(
@@ -106,9 +106,9 @@ class Operations:
         else:
             wanted, note = Background.parse(background, files=False), None
             label = wanted.label
-        name = self._engine.entry(class_name).name
-        sample = self._engine.sample(name, seed, truncation_psi, token)
-        result = self._engine.swap(name, sample, wanted, edge, token)
+        name = self._service.entry(class_name).name
+        sample = self._service.sample(name, seed, truncation_psi, token)
+        result = self._service.swap(name, sample, wanted, edge, token)
         parts = {
             "picture": result.composite,
             "mask": result.alpha,
@@ -119,7 +119,7 @@ class Operations:
         details = {
             "class": name,
             "seed": seed,
-            "truncation_psi": sample.truncation_psi,
+            "truncation_psi": sample.style.truncation_psi,
             "background": label,
             "note": note,
         }
@@ -135,7 +135,7 @@ class Operations:
         w_plus: bytes | None = None,
     ) -> Result:
         """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given."""
-        entry, note = self._engine.entry(class_name), None
+        entry, note = self._service.entry(class_name), None
         if picture is not None:
             self.pixels_sent(picture)  # what is no picture, or too large, is refused before any wait
             subject, note = picture, first_frame_only(picture, text("api.the_picture"))
@@ -143,8 +143,8 @@ class Operations:
             subject = _codes(w_plus)
         else:
             subject = seed
-        sample = self._engine.segment(entry.name, subject, token, truncation_psi=truncation_psi)
-        area, confidence = float(sample.required_alpha().mean()), getattr(sample, "confidence", None)
+        sample = self._service.segment(entry.name, subject, token, truncation_psi=truncation_psi)
+        area, confidence = float(sample.required_alpha().mean()), sample.confidence
         notes = [sentence for sentence in (note, stranger(entry.title, confidence)) if sentence]
         details = {
             "class": entry.name,
@@ -153,7 +153,7 @@ class Operations:
             "confidence": confidence,
             "note": " ".join(notes) or None,
         }
-        return Result(_images(sample), _stem(entry.name, sample.seed), sample.infotext(), details)
+        return Result(sample.parts(), _stem(entry.name, sample.seed), sample.infotext(), details)
 
 
 def file_bytes(written: str) -> bytes:
@@ -164,19 +164,9 @@ def file_bytes(written: str) -> bytes:
         raise UserError(text("api.not_base64")) from None
 
 
-def _generated(name: str, sample: Sample) -> Result:
-    details = {"class": name, "seed": sample.seed, "truncation_psi": sample.truncation_psi}
-    return Result(_images(sample), _stem(name, sample.seed), sample.infotext(), details)
-
-
-def _images(sample: Sample) -> dict[str, Callable[[], Image.Image]]:
-    """What there is of a sample; a class without masks has neither mask nor cut-out."""
-    images: dict[str, Callable[[], Image.Image]] = {"picture": sample.picture}
-    if sample.alpha is not None:
-        images |= {"mask": sample.mask, "cutout": sample.cutout}
-    if sample.background is not None:
-        images["background"] = partial(Image.fromarray, sample.background)
-    return images
+def _generated(name: str, sample: Subject) -> Result:
+    details = {"class": name, "seed": sample.seed, "truncation_psi": sample.style.truncation_psi}
+    return Result(sample.parts(), _stem(name, sample.seed), sample.infotext(), details)
 
 
 def _same(image: Image.Image) -> Image.Image:

@@ -15,19 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l4f_plugin.bundles.files import fitted, longest_name
-from l4f_plugin.images import write_png
 from l4f_plugin.own_files import free_stem
+from l4f_plugin.subject import ENDINGS, write_parts
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from l4f_plugin.pipeline import Sample
+    from l4f_plugin.subject import Part, Subject
 
 FOLDERS_KEPT = 256
 """Previews and archives of all sessions that stay on disk while the page runs."""
 VIEWS = ("picture", "mask", "cutout")
-ENDINGS = {"picture": "", "mask": "_alpha", "cutout": "_cutout", "background": "_background"}
-"""What follows the stem in the name of a file of that kind, as from the command line."""
 
 
 @dataclass(frozen=True)
@@ -68,30 +64,20 @@ class Outputs:
         """Below which everything is saved, absolute."""
         return self._chosen().expanduser().resolve()
 
-    def save_sample(self, sample: Sample, class_name: str, title: str) -> SavedSample:
+    def save_sample(self, sample: Subject, class_name: str, title: str) -> SavedSample:
         """Writes picture, mask, cut-out and background, as far as there are, never in place of a file that is not ours.
 
         Raises `UserError` where it cannot.
         """
-        stem = f"{slug(class_name)}_seed{sample.seed:04d}_psi{sample.truncation_psi:.2f}"
-        images: dict = {"picture": sample.picture()}
-        if sample.alpha is not None:
-            images |= {"mask": sample.mask(), "cutout": sample.cutout()}
-        if sample.background is not None:
-            images["background"] = sample.background
-        folder = self.today()
-        stem = free_stem(folder, stem, [f"{ENDINGS[kind]}.png" for kind in images])
-        files = {kind: folder / f"{stem}{ENDINGS[kind]}.png" for kind in images}
-        for kind, image in images.items():
-            write_png(files[kind], image, infotext=sample.infotext())
-        return SavedSample(class_name, title, sample.seed, sample.truncation_psi, files)
+        psi, parts, folder = sample.style.truncation_psi, sample.parts(), self.today()
+        wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}"
+        stem = free_stem(folder, wanted, [ENDINGS[kind] for kind in parts])
+        files = write_parts(folder, stem, parts, sample.infotext())
+        return SavedSample(class_name, title, sample.seed, psi, files)
 
-    def preview(self, images: Mapping[str, Image.Image], infotext: str) -> list[Path]:
-        """Writes pictures that are only shown so far, by their file names."""
-        folder = self._temporary_folder()
-        for name, image in images.items():
-            write_png(folder / name, image, infotext=infotext)
-        return [folder / name for name in images]
+    def preview(self, stem: str, parts: Mapping[str, Part], infotext: str) -> dict[str, Path]:
+        """Writes the parts of a result that is only shown so far, see `subject.write_parts`."""
+        return write_parts(self._temporary_folder(), stem, parts, infotext)
 
     def preview_folder(self) -> Path:
         """A new folder for files that are only shown so far."""

@@ -14,11 +14,11 @@ from . import compat, status
 from .class_choice import ClassChoice
 from .controls import BackgroundChoice, EdgeChoice, Given, controls_column, note, stage_column
 from .inversion_form import InversionForm
-from .jobs import Job, Running
+from .run_buttons import RunButtons, Running
+from .service import Service
 from .stage import Result, Stage, reduced
 from .texts import text
 from .words import without_paths
-from .workspace import Workspace
 
 VIEWS = ("compare", "result", "mask")
 DOWNLOADS = ("result", "mask", "zip")
@@ -31,22 +31,22 @@ class PhotosPanel:
     `cutout`, `composite` where a background was chosen, `result` (one of the two) and in the end `zip` of all.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
-                self.choice = ClassChoice(workspace.engine, "photos", photographs=True)
+                self.choice = ClassChoice(service, "photos", photographs=True)
                 with gr.Group():
                     words = {"label": text("photos.files"), "elem_id": "l4f_photos_files"}
                     self.files = compat.uploaded_file("image", count="multiple", height=160, **words)
                     note("photos.files_note")
                 self.background = BackgroundChoice("photos", "transparent")
                 self.edge = EdgeChoice("photos")
-                self.job = Job(workspace, "photos")
-                self.inversion = InversionForm(workspace)
+                self.job = RunButtons(service, "photos")
+                self.inversion = InversionForm(service)
             with stage_column():
                 given = {"downloads": DOWNLOADS, "kept": ("mask", "cutout", "composite"), "several": True}
-                self.stage = Stage(workspace, "photos", self.job.status, VIEWS, words="preview", **given)
+                self.stage = Stage(service, "photos", self.job.status, VIEWS, words="preview", **given)
                 self.inversion.build_stage()
         asked = {self.choice.dropdown, self.files, *self.background.inputs, *self.edge.inputs}
         self.inputs = {*asked, self.stage.view, self.stage.results}
@@ -56,19 +56,19 @@ class PhotosPanel:
 
     def segment(self, running: Running, given: Given) -> Iterator[dict]:
         """Segments one photograph after another; the first is shown as soon as it is there."""
-        engine, files, earlier = self._workspace.engine, self.uploads(given), given[self.stage.results]
+        files, earlier = self.uploads(given), given[self.stage.results]
         background, edge = self.background.read(given), self.edge.read(given)
         if background.kind == "transparent":
             background = None  # that is the cut-out, which is written anyway
-        entry = engine.entry(given[self.choice.dropdown])
+        entry = self._service.entry(given[self.choice.dropdown])
         if not entry.photos:
             raise UserError(text("photos.no_student", title=entry.title))
         # The folder of the last time: what is done and asked for in the same way is not done again.
-        folder = earlier[0].files["mask"].parent if earlier else self._workspace.outputs.preview_folder()
+        folder = earlier[0].files["mask"].parent if earlier else self._service.outputs.preview_folder()
         yield {self.job.status: self._working(files, 0)}
         results, segmented, problems = [], [], []
         notes = [background.note] if background and background.note else []
-        done = engine.segment_photos(entry.name, files, folder, background, edge, running.token, running.on_wait)
+        done = self._service.segment_photos(entry.name, files, folder, background, edge, running.token, running.on_wait)
         for number, found in enumerate(done, start=1):
             if found.problem:
                 problems.append(f"{found.source.name} ({without_paths(found.problem)})")

@@ -10,21 +10,21 @@ import gradio as gr
 
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import first_frame_only
+from l4f_plugin.images import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
+from l4f_plugin.subject import write_parts
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import Given, SeedField, controls_column, named, note, psi_slider, segments, stage_column
-from .jobs import Job, Running
 from .outputs import slug
+from .run_buttons import RunButtons, Running
+from .service import Service
 from .stage import Result, Stage
 from .texts import text
-from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from l4f_plugin.photos import Photo
-    from l4f_plugin.pipeline import Sample
+    from l4f_plugin.subject import Subject
 
 SOURCES = ("seed", "picture", "w_plus")
 VIEWS = ("cutout", "mask", "picture")
@@ -37,21 +37,21 @@ class SegmentPanel:
     the events of jobs; what others bring here adds to them.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
                 self._build_controls()
             with stage_column():
                 downloads = ("cutout", "mask", "w_plus")
                 self.stage = Stage(
-                    workspace, "segment", self.job.status, VIEWS,
+                    service, "segment", self.job.status, VIEWS,
                     downloads=downloads, kept=("mask", "cutout"), sends=True,
                 )  # fmt: skip
         self._wire()
 
     def _build_controls(self) -> None:
-        self.choice = ClassChoice(self._workspace.engine, "segment")
+        self.choice = ClassChoice(self._service, "segment")
         with gr.Group():
             self.source = segments("segment.source", "source", SOURCES)
             with gr.Column(elem_classes="l4f-tight") as self.by_seed:
@@ -61,7 +61,7 @@ class SegmentPanel:
             self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, visible=False, height=120, **named("segment.w_plus"))
             self.notes = {kind: note(f"segment.{kind}_note", visible=False) for kind in ("picture", "w_plus")}
         self.seed = self.field.box
-        self.job = Job(self._workspace, "segment")
+        self.job = RunButtons(self._service, "segment")
 
     def _wire(self) -> None:
         self.inputs = {self.choice.dropdown, self.source, self.seed, self.psi, self.picture, self.w_plus}
@@ -114,21 +114,22 @@ class SegmentPanel:
 
     def segment(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws what the source stands for once more and shows its mask and cut-out."""
-        engine = self._workspace.engine
-        entry = engine.entry(given[self.choice.dropdown])
+        entry = self._service.entry(given[self.choice.dropdown])
         subject = self._subject(given)
-        if isinstance(subject, Recipe) and engine.is_usable(subject.class_name):
-            entry = engine.entry(subject.class_name)  # the picture knows best
+        if isinstance(subject, Recipe) and self._service.is_usable(subject.class_name):
+            entry = self._service.entry(subject.class_name)  # the picture knows best
         drawn = {self.seed: str(subject)} if isinstance(subject, int) else {}
         yield {**drawn, self.job.status: status.running(text("segment.working"))}
-        sample = engine.segment(entry.name, subject, running.token, running.on_wait, truncation_psi=given[self.psi])
-        what = text("segment.of_photo") if sample.w_plus is None else text("segment.of_codes")
+        sample = self._service.segment(
+            entry.name, subject, running.token, running.on_wait, truncation_psi=given[self.psi]
+        )
+        what = text("segment.of_photo") if sample.photo else text("segment.of_codes")
         what = what if sample.seed is None else text("segment.of_seed", seed=sample.seed)
         area = 100 * float(sample.required_alpha().mean())
         words = text("segment.done", title=entry.title, subject=what, area=area)
         if isinstance(subject, bytes) and (told := first_frame_only(subject, text("api.the_picture"))):
             words += ". " + told
-        if told := stranger(entry.title, getattr(sample, "confidence", None)):
+        if told := stranger(entry.title, sample.confidence):
             words += ". " + told
         yield {
             self.choice.dropdown: entry.name,
@@ -150,17 +151,10 @@ class SegmentPanel:
             raise UserError(text("segment.w_plus_missing"))
         return WPlus.load(path)
 
-    def _write(self, name: str, sample: Sample | Photo) -> dict[str, Path]:
-        kind = "photo" if sample.w_plus is None else "w_plus"
-        stem = f"{name}_{kind}" if sample.seed is None else f"{name}_seed{sample.seed:04d}"
-        images = {
-            f"{stem}.png": sample.picture(),
-            f"{stem}_alpha.png": sample.mask(),
-            f"{stem}_cutout.png": sample.cutout(),
-        }
-        paths = self._workspace.outputs.preview(images, sample.infotext())
-        files = dict(zip(("picture", "mask", "cutout"), paths, strict=True))
+    def _write(self, name: str, sample: Subject) -> dict[str, Path]:
+        stem = f"{name}_{sample.stem}"
+        files = self._service.outputs.preview(stem, sample.parts(), sample.infotext())
         if sample.w_plus is not None:
-            files["w_plus"] = paths[0].with_name(f"{stem.removesuffix('_w_plus')}_w_plus.safetensors")
-            sample.w_plus.save(files["w_plus"])
+            folder, stem = files["picture"].parent, stem.removesuffix("_w_plus")
+            files |= write_parts(folder, stem, {"w_plus": sample.w_plus}, sample.infotext())
         return files

@@ -13,17 +13,16 @@ from PIL import Image
 
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.errors import UserError
-from l4f_plugin.frames import has_more_frames
-from l4f_plugin.images import load_picture, write_png
+from l4f_plugin.images import has_more_frames, load_picture, write_png
 
 from . import compat, status
 from .controls import button, named, segments
-from .jobs import complain
 from .outputs import shown_path
+from .run_buttons import complain
 from .texts import text
 
 if TYPE_CHECKING:
-    from .workspace import Workspace
+    from .service import Service
 
 SHOWN_SIDE = 1600
 """Pixels of a picture that a page shows at once; larger ones are shown reduced."""
@@ -79,7 +78,7 @@ class Stage:
 
     def __init__(
         self,
-        workspace: Workspace,
+        service: Service,
         panel: str,
         status_line: gr.HTML,
         views: tuple[str, ...],
@@ -93,7 +92,7 @@ class Stage:
         sends: bool = False,
         note: bool = True,
     ):
-        self._workspace, self._panel, self._status = workspace, panel, status_line
+        self._service, self._panel, self._status = service, panel, status_line
         self._compared, self._kept = compared, kept
         self.results = gr.State([])
         self.picked: Any = gr.State(None)
@@ -112,7 +111,7 @@ class Stage:
                 self.downloads = {kind: self._download(kind) for kind in downloads}
                 self.save = button(f"{panel}.save", size="sm") if kept else None
                 handout = Handout(panel, pictures[0], [self.results, self.picked, self.view], self.files_to_send)
-                for neighbour in workspace.neighbours if sends else ():
+                for neighbour in service.neighbours if sends else ():
                     neighbour.connect(
                         button(neighbour.label, size="sm", elem_id=f"l4f_{panel}_to_{neighbour.name}"), handout
                     )
@@ -207,7 +206,7 @@ class Stage:
             found = [result.files[kind] for result in results for kind in self._kept if kind in result.files]
             if not found:
                 raise UserError(text("stage.nothing_to_save"))
-            kept = [self._workspace.outputs.keep(file) for file in found]
+            kept = [self._service.outputs.keep(file) for file in found]
         except Exception as error:
             return {self._status: complain(error)}
         words = text("stage.saved", count=len(kept), folder=shown_path(kept[0].parent))

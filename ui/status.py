@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .jobs import Running
+    from .run_buttons import Running
 
 SECONDS_BETWEEN_WORDS = 0.2
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import gradio as gr
 
 from l4f_plugin.provenance import W_PLUS_ENDINGS, WPlus
+from l4f_plugin.subject import write_parts
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
@@ -26,11 +26,11 @@ from .controls import (
     psi_slider,
     stage_column,
 )
-from .jobs import Job, Running, complain
 from .outputs import SavedSample, slug
+from .run_buttons import RunButtons, Running, complain
+from .service import Service
 from .stage import Result, Stage
 from .texts import text
-from .workspace import Workspace
 
 VIEWS = ("result", "mask", "compare")
 
@@ -42,8 +42,8 @@ class SwapPanel:
     of jobs; what others bring here adds to them.
     """
 
-    def __init__(self, workspace: Workspace):
-        self._workspace = workspace
+    def __init__(self, service: Service):
+        self._service = service
         self.restored = gr.State(None)
         self.wanted = gr.State(False)  # whether a preview is there or on its way, which then follows the controls
         with gr.Row(elem_classes="l4f-panel"):
@@ -51,12 +51,12 @@ class SwapPanel:
                 self._build_controls()
             with stage_column():
                 self.stage = Stage(
-                    workspace, "swap", self.job.status, VIEWS, words="preview", kept=("result",), sends=True
+                    service, "swap", self.job.status, VIEWS, words="preview", kept=("result",), sends=True
                 )
         self._wire()
 
     def _build_controls(self) -> None:
-        self.choice = ClassChoice(self._workspace.engine, "swap")
+        self.choice = ClassChoice(self._service, "swap")
         self.field = SeedField("swap.seed", "0")
         self.seed = self.field.box
         self.psi = psi_slider("swap.psi")
@@ -66,9 +66,9 @@ class SwapPanel:
             note("swap.w_plus_note")
         self.background = BackgroundChoice()
         self.edge = EdgeChoice()
-        self.restore = RestoreChoice(self._workspace.engine, "swap")
+        self.restore = RestoreChoice(self._service, "swap")
         self.surprise = button("swap.surprise", icon="dice", size="sm")
-        self.job = Job(self._workspace, "swap")
+        self.job = RunButtons(self._service, "swap")
 
     def _wire(self) -> None:
         subject = [self.choice.dropdown, self.seed, self.psi, self.w_plus]
@@ -150,7 +150,7 @@ class SwapPanel:
 
     def surprise_me(self) -> dict:
         """The controls set at random: a class with masks, a subject of it, how daring it is, what is behind it."""
-        usable = [entry.name for entry in self._workspace.engine.classes() if not entry.problem]
+        usable = [entry.name for entry in self._service.classes() if not entry.problem]
         return {
             **({self.choice.dropdown: random.choice(usable)} if usable else {}),
             self.seed: "-1",
@@ -187,7 +187,7 @@ class SwapPanel:
 
     def first(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the first subject, unless there is one or there is no class for it."""
-        if not given[self.wanted] and self._workspace.engine.is_usable(given[self.choice.dropdown]):
+        if not given[self.wanted] and self._service.is_usable(given[self.choice.dropdown]):
             yield from self.swap(running, given)
 
     def follow(self, running: Running, given: Given) -> Iterator[dict]:
@@ -199,8 +199,7 @@ class SwapPanel:
         """Draws the subject where it is not at hand, puts the background behind it and shows both."""
         background, edge = self.background.read(given), self.edge.read(given)
         codes = compat.file_path(given[self.w_plus])
-        engine = self._workspace.engine
-        entry, drawn = engine.entry(given[self.choice.dropdown]), {}
+        entry, drawn = self._service.entry(given[self.choice.dropdown]), {}
         if background.kind == "seed":
             drawn[self.background.seed] = str(background.seed)
         if codes is None:
@@ -212,22 +211,17 @@ class SwapPanel:
         drawn = {field: written for field, written in drawn.items() if written != given[field]}
         yield {**drawn, self.job.status: status.running(text("swap.working", subject=subject))}
         if codes is None:
-            sample = engine.sample(entry.name, seed, given[self.psi], running.token, running.on_wait)
+            sample = self._service.sample(entry.name, seed, given[self.psi], running.token, running.on_wait)
         else:
-            sample = engine.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
-        result = engine.swap(entry.name, sample, background, edge, running.token, running.on_wait)
-        images: dict[str, Any] = {
-            f"{stem}_swapped.png": result.composite,
-            f"{stem}_swapped_alpha.png": result.alpha,
-            f"{stem}_swapped_cutout.png": result.cutout,
-            f"{stem}.png": result.sample.picture(),
-        }
-        files = self._workspace.outputs.preview(images, result.infotext)
+            sample = self._service.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
+        result = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait)
+        parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
+        files = self._service.outputs.preview(f"{stem}_swapped", parts, result.infotext)
+        files["result"], drawn = files["picture"], {"picture": result.subject.picture}
+        files |= write_parts(files["mask"].parent, stem, drawn, result.subject.infotext())
         words = text("swap.done", subject=subject, background=described(background))
         yield {
-            **self.stage.show(
-                [Result(dict(zip(("result", "mask", "cutout", "picture"), files, strict=True)))], given[self.stage.view]
-            ),
+            **self.stage.show([Result(files)], given[self.stage.view]),
             self.wanted: True,
             self.job.status: status.finished(f"{words}. {background.note}" if background.note else words),
         }

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job, Standing
 from l4f_plugin.runtime import OutOfMemory
 
-from .tasks import Progress, Task
 from .texts import text
 
 # A path from the root of a disk, which is neither a part of an address nor below ~.
@@ -38,8 +38,10 @@ def duration(seconds: float) -> str:
     return text("time.minutes", count=minutes) if minutes < 100 else text("time.hours", count=seconds / 3600)
 
 
-def standing(progress: Progress, kind: str) -> str:
+def standing(progress: Standing, kind: str) -> str:
     """Where a task stands, with bytes where it moves bytes, and the time left."""
+    if progress.stopping:
+        return text("models.stopping", message=progress.message)
     parts = [progress.message]
     if progress.total and kind == "download":
         parts.append(text("models.bytes", done=size(progress.done), total=size(progress.total)))
@@ -48,7 +50,7 @@ def standing(progress: Progress, kind: str) -> str:
     return " · ".join(parts)
 
 
-def failure(task: Task) -> str:
+def failure(task: Job) -> str:
     """Why a task failed, in one sentence without a path of this computer."""
     if isinstance(task.error, UserError):
         return without_paths(str(task.error))

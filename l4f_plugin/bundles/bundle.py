@@ -13,7 +13,6 @@ Weights may be stored in half precision; networks are always float32 in memory.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,10 +25,10 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError, printable
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
-from .config import CONFIG_NAME, NETWORK_FILES, BundleConfig, WeightFile, is_written_by_us, read_config
-from .file_kinds import START_BYTES, foreign_kind
-from .files import open_plain, replace_folder, sha256_of, unreadable, write_text
+from .config import CONFIG_NAME, NETWORK_FILES, ObjectClass, WeightFile, is_written_by_us, read_config
+from .files import replace_folder, sha256_of, write_text
 from .model_card import CARD_NAME, read_model_card, write_model_card
+from .records import verify_file
 from .tensor_files import open_tensors, save_tensors
 
 STORED_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
@@ -46,7 +45,7 @@ class Bundle:
     read from.
     """
 
-    config: BundleConfig
+    config: ObjectClass
     generator: Generator
     alpha: AlphaNetwork | None = None
     background: LearnedBackground | None = None
@@ -107,7 +106,7 @@ def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> D
     return _load_network(folder, config, "discriminator", lambda: Discriminator(config.discriminator)).to(device)
 
 
-def _load_network(folder: Path, config: BundleConfig, name: str, build: Callable[[], _Network]) -> _Network:
+def _load_network(folder: Path, config: ObjectClass, name: str, build: Callable[[], _Network]) -> _Network:
     path = folder / f"{name}.safetensors"
     verify_file(path, config.files.get(path.name))
     network = _unfilled(build)
@@ -149,27 +148,6 @@ def _checked_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[
     return tensors
 
 
-def verify_file(path: Path, expected: WeightFile | None) -> None:
-    """Checks presence, size and hash of a weight file. Raises `UserError`."""
-    if expected is None:
-        raise UserError(f"{path.parent / CONFIG_NAME} does not list {path.name}; {_AGAIN}.")
-    try:
-        with open_plain(path) as file:
-            start, size = file.read(START_BYTES), os.fstat(file.fileno()).st_size
-        if size != expected.bytes:
-            if kind := foreign_kind(start, size):
-                raise UserError(f"{path} is {kind}.")
-            raise UserError(
-                f"{path} is {size} bytes long instead of {expected.bytes}, perhaps a download was cut short; {_AGAIN}."
-            )
-        if sha256_of(path) != expected.sha256:
-            raise UserError(f"{path} is not the file {CONFIG_NAME} lists (its sha256 differs); {_AGAIN}.")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing, perhaps it was renamed; put it back or {_AGAIN}.") from None
-    except OSError as error:
-        raise unreadable(error, path) from error
-
-
 def _check_header(path: Path, file: safe_open, shapes: Mapping[str, tuple[int, ...]]) -> None:
     names = set(file.keys())
     for kind, wrong in (("lacks", shapes.keys() - names), ("holds the unknown", names - shapes.keys())):
@@ -202,7 +180,7 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 def save_bundle(
     bundle: Bundle, folder: Path, *, dtype: torch.dtype | None = None, model_card: str | None = None
-) -> BundleConfig:
+) -> ObjectClass:
     """Writes a bundle in one step: whatever happens, `folder` holds the old bundle or the new one.
 
     `dtype` float16 or float32; None stores a tensor as float16 where that loses nothing, else as float32.

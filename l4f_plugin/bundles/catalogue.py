@@ -1,207 +1,221 @@
-"""The object classes on offer and where their bundles lie. Imports no torch, so that lists are quick.
+"""The object classes on offer and on this computer: listed, looked up, checked. Imports no torch.
 
-The first place that has a class wins: the models folder of the user, the `weights` folder of this repository,
-the Hugging Face Hub. See `catalogue_file` for what the Hub has.
+`catalogue.json` in `weights` says which classes there are and where each comes from. A user's own,
+LABELS4FREE_CATALOGUE or `catalogue.json` in the models folder, is merged over it: a class of the same name takes its
+fields from there, and all that says where the weights come from as soon as one field of those is given. Each class has
+
+    title, resolution, licence              what a list shows
+    folder                                  its bundle, in the folder of the catalogue file; or
+    repository, revision                    its bundle on the Hub; or
+    repository, revision, file              a published checkpoint on the Hub, converted once into a bundle,
+        bytes, sha256                       pinned by size and hash where these are known
+    alpha                                   whether masks come with it
+    truncation_psi, alpha_threshold, crop   defaults of a converted bundle
+    terms, licence_url                      what must be accepted before a download, and where to read it
+    source                                  whose work it is, for the model card
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import json
+import os
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from ..architecture import GeneratorConfig, published_channels
 from ..errors import UserError, printable
-from ..hub.hub_errors import stand_in
-from . import licences, records
-from .catalogue_file import REPOSITORY_ID, CatalogueClass, read_catalogue
-from .config import CLASS_NAME, CONFIG_NAME, read_summary
+from ..jobs import CancelToken, Progress
+from . import fields, licences, records
+from .config import CONFIG_NAME, ObjectClass, read_config, stand_in
+from .fields import CLASS_NAME, REPOSITORY_ID, REVISION, SHA256, Invalid
+from .files import open_plain
 from .folders import WEIGHTS_FOLDER, models_folder
-from .licences import Licence
-from .memory import memory_needed, published_channels
 
-if TYPE_CHECKING:
-    from ..hub.download import Options
-
-_ALPHA = "alpha.safetensors"
-_STUDENT = "student.safetensors"
-
-
-@dataclass(frozen=True)
-class ClassEntry:
-    """One line of the list of classes.
-
-    `location` says where the bundle is or comes from; `installed` that it needs no download. `problem` is a
-    sentence where a bundle is there but cannot be used. `masks` says whether an alpha network comes with it, `photos`
-    whether a segmenter of photographs does.
-    `terms` is what a download asks the user to accept, None where there is nothing to accept (any more).
-    Sizes are in bytes: of the download, of the files on this computer, and of the memory that drawing one
-    picture at a time takes (an estimate). `revision` is the commit it came from; `verified` that every file
-    had the right hash when last looked at, and has not been touched since.
-    """
-
-    name: str
-    title: str
-    resolution: int
-    licence: str
-    location: str
-    installed: bool
-    problem: str | None = None
-    masks: bool = False
-    photos: bool = False
-    terms: str | None = None
-    download_bytes: int | None = None
-    bytes_on_disk: int = 0
-    memory_bytes: int = 0
-    revision: str | None = None
-    verified: bool = False
-    shipped: bool = False
+CATALOGUE_NAME = "catalogue.json"
+SCHEMA_VERSION = 1
+LARGEST_CATALOGUE = 1 << 20
+_PLACE = ("folder", "repository", "revision", "file", "bytes", "sha256", "alpha")
+# What a bundle on this computer does not say itself.
+# What a bundle on this computer does not say itself.
+_OFFER = "repository fetched_revision file download_bytes sha256 brings_masks conditions licence_url"
 
 
-def classes() -> list[ClassEntry]:
+def classes() -> list[ObjectClass]:
     """Every class of the catalogue, bundle in the models folder and bundle fetched from the Hub, by name.
 
     A bundle of the user stands before one of the catalogue with the same name. Raises `UserError` when the
     catalogue itself is damaged.
     """
-    known = read_catalogue()
-    entries = {name: _catalogue_entry(described) for name, described in known.items()}
+    offered = read_catalogue()
+    found = {name: _fetched(described) or _offered(described) for name, described in offered.items()}
     for folder in user_bundles():
-        entries[folder.name] = _bundle_entry(folder.name, folder, known.get(folder.name))
+        own = ObjectClass(folder.name, brings_masks=True)
+        found[folder.name] = _here(offered.get(folder.name, own), folder)
     for name in records.names():
-        record = records.recall(name)
-        if REPOSITORY_ID.fullmatch(name) and record and stand_in(name) not in entries:
-            folder = Path(record.folder)
-            if (folder / CONFIG_NAME).is_file():
-                entries[name] = _bundle_entry(name, folder)
-    return [entries[name] for name in sorted(entries)]
+        here = (
+            _fetched(ObjectClass(name, repository=name, brings_masks=True)) if REPOSITORY_ID.fullmatch(name) else None
+        )
+        if here is not None and stand_in(name) not in found:
+            found[name] = here
+    return [found[name] for name in sorted(found)]
 
 
-def resolve(name: str | Path, *, with_discriminator: bool = False, **options: Any) -> Path:
-    """The folder of a bundle, given a class name, an existing folder or a Hub repository id.
-
-    A plain name is looked for among the classes first, so that a folder of that name in the working
-    directory does not hide a class. What is not on this computer is downloaded; `options` are the fields of
-    `download.Options`. Raises `UserError`, or `Cancelled`.
-    """
-    from ..hub.download import Options, fetch_bundle
-
-    chosen, text = Options(**options), str(name)
-    if CLASS_NAME.fullmatch(text):
-        own = _own_bundle(text)
-        described = read_catalogue().get(text) if own is None or chosen.force_download else None
-        if described is not None and (own is None or described.repository):
-            return _from_catalogue(described, with_discriminator, chosen)
-        if own is not None:
-            return own
-    path = Path(text).expanduser()
-    if text and path.is_dir():
-        return path.resolve()
-    if text and path.is_file():
-        raise UserError(f"{printable(path)} is a file; turn it into a bundle with: l4f convert FILE FOLDER.")
-    if not isinstance(name, Path) and REPOSITORY_ID.fullmatch(text):
-        own = None if chosen.force_download or chosen.revision else _own_bundle(stand_in(text))
-        return own or fetch_bundle(text, chosen, with_discriminator=with_discriminator)
-    known = ", ".join(item.name for item in classes())
-    raise UserError(
-        f"{printable(text)!r} is no class, no folder and no Hub repository; the classes are: {known or 'none'}."
-    )
-
-
-def entry(name: str) -> ClassEntry:
-    """The line of the list with that name. Raises `UserError` for a name that is not in it."""
+def look_up(name: str) -> ObjectClass:
+    """The class of that name. Raises `UserError` for a name that is not in the list."""
     listed = {item.name: item for item in classes()}
     if name not in listed:
         raise UserError(f"{printable(name)!r} is not in the list of classes; it has: {', '.join(listed) or 'none'}.")
     return listed[name]
 
 
+def verify(name: str | Path, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
+    """Compares size and hash of every file of a class with what its config says; the folder of the bundle.
+
+    `name` is a class in the list, or the folder of a bundle. Needs no network and, for a class in the list, is
+    remembered. Raises `UserError` about the first file that is not right, `Cancelled` between files.
+    """
+    if isinstance(name, Path) or (Path(name) / CONFIG_NAME).is_file():
+        folder, listed = Path(name), None
+    else:
+        found = look_up(name)
+        if not found.installed:
+            raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
+        folder, listed = found.folder, name
+    files = read_config(folder).files
+    if not files:
+        raise UserError(f"{folder} lists no weight files; fetch or make the bundle again.")
+    # A bundle from the Hub may have been fetched without what only training needs.
+    present = [file for file in files if file != "discriminator.safetensors" or (folder / file).exists()]
+    for number, file in enumerate(present):
+        (cancel or CancelToken()).check()
+        if progress is not None:
+            progress(number, len(present), f"Checking {file} of {name}")
+        records.verify_file(folder / file, files[file])
+    if listed is not None:
+        records.mark_checked(listed, folder)
+    return folder
+
+
 def user_bundles() -> list[Path]:
     """The folders of the bundles in the models folder."""
     try:
-        return [
-            folder
-            for folder in models_folder().iterdir()
-            if CLASS_NAME.fullmatch(folder.name) and (folder / CONFIG_NAME).is_file()
-        ]
+        folders = list(models_folder().iterdir())
     except OSError:
         return []
+    return [item for item in folders if CLASS_NAME.fullmatch(item.name) and (item / CONFIG_NAME).is_file()]
 
 
-def _own_bundle(name: str) -> Path | None:
-    folder = models_folder() / name
-    return folder if (folder / CONFIG_NAME).is_file() else None
-
-
-def _bundle_entry(name: str, folder: Path, described: CatalogueClass | None = None) -> ClassEntry:
+def _here(offered: ObjectClass, folder: Path) -> ObjectClass:
+    """The class with what its bundle in `folder` says."""
+    name = offered.name
     try:
-        summary = read_summary(folder)
+        config = read_config(folder)
         size = sum(item.stat().st_size for item in folder.iterdir() if item.is_file())
-    except UserError as error:
-        return ClassEntry(name, name, 0, "", str(folder), False, str(error))
-    except OSError as error:
-        return ClassEntry(name, name, 0, "", str(folder), False, f"{folder} cannot be read ({error.strerror}).")
+    except (UserError, OSError) as error:
+        problem = f"{folder} cannot be read ({error.strerror})." if isinstance(error, OSError) else str(error)
+        return ObjectClass(name, name, folder=folder, problem=problem)
     record = records.recall(name, folder)
-    return ClassEntry(
-        name,
-        summary.title,
-        summary.resolution,
-        summary.licence,
-        str(folder),
-        True,
-        masks=_ALPHA in summary.files,
-        photos=_STUDENT in summary.files,
-        download_bytes=described.bytes if described else None,
+    return replace(
+        config,
+        name=name,
+        **{field: getattr(offered, field) for field in _OFFER.split()},
+        folder=folder,
+        installed=True,
         bytes_on_disk=size,
-        memory_bytes=memory_needed(summary.resolution, summary.channels),
-        revision=record.revision if record else None,
+        revision=record.get("revision"),
         verified=records.is_checked(name, folder),
         shipped=folder.parent == WEIGHTS_FOLDER,
     )
 
 
-def _catalogue_entry(described: CatalogueClass) -> ClassEntry:
-    if described.folder is not None and (described.folder / CONFIG_NAME).is_file():
-        return _bundle_entry(described.name, described.folder)
-    record = records.recall(described.name)
-    if (
-        described.file is None
-        and record
-        and record.repository == described.repository
-        and (Path(record.folder) / CONFIG_NAME).is_file()
-    ):
-        return _bundle_entry(described.name, Path(record.folder), described)
-    licence = Licence(described.licence, described.terms, described.licence_url)
-    return ClassEntry(
-        described.name,
-        described.title,
-        described.resolution,
-        described.licence,
-        f"hub: {described.repository}" if described.repository else str(described.folder),
-        False,
-        masks=described.alpha,
-        terms=None if licences.is_accepted(described.name, licence) else licence.in_words(),
-        download_bytes=described.bytes,
-        memory_bytes=memory_needed(described.resolution, published_channels(described.resolution)),
-    )
+def _fetched(offered: ObjectClass) -> ObjectClass | None:
+    """A class whose bundle is not in the models folder: in its own folder, or where it was fetched to."""
+    folder = offered.folder
+    if folder is None:
+        record = records.recall(offered.name)
+        if offered.file is not None or record.get("repository") != offered.repository:
+            return None
+        folder = Path(record["folder"])
+    return _here(offered, folder) if (folder / CONFIG_NAME).is_file() else None
 
 
-def _from_catalogue(described: CatalogueClass, with_discriminator: bool, options: Options) -> Path:
-    from ..hub.download import fetch_bundle, install
+def _offered(described: ObjectClass) -> ObjectClass:
+    return replace(described, terms=None if licences.is_accepted(described) else described.licence_in_words)
 
-    if described.file is not None:
-        return install(described, options)
-    if described.repository is not None:
-        pinned = replace(options, revision=options.revision or described.revision)
-        return fetch_bundle(
-            described.repository,
-            pinned,
-            with_discriminator=with_discriminator,
-            name=described.name,
-            licence=Licence(described.licence, described.terms, described.licence_url),
-        )
-    if (described.folder / CONFIG_NAME).is_file():
-        return described.folder
-    raise UserError(
-        f"The weights of {described.name} are missing from {described.folder.parent}; fetch Labels4Free "
-        f"again, or put a bundle at {models_folder() / described.name}."
+
+# The file
+
+
+def read_catalogue() -> dict[str, ObjectClass]:
+    """Every class on offer by name, ours and the user's. Raises `UserError` that names the file which is damaged."""
+    ours, theirs = WEIGHTS_FOLDER / CATALOGUE_NAME, user_catalogue()
+    table = {name: (ours.parent, given) for name, given in _read(ours, "fetch Labels4Free again").items()}
+    for name, given in _read(theirs, "mend or remove that file").items():
+        folder, known = table.get(name, (theirs.parent, {}))
+        if set(given) & set(_PLACE):
+            folder, known = theirs.parent, {key: known[key] for key in known if key not in _PLACE}
+        table[name] = (folder, {**known, **given})
+    remedy = f"mend it in {theirs}" if theirs.is_file() else "fetch Labels4Free again"
+    found = {}
+    for name, (folder, given) in table.items():
+        try:
+            found[name] = _parse(name, given, folder)
+        except ValueError as error:
+            label = name if CLASS_NAME.fullmatch(name) else ascii(name[:64])
+            raise UserError(f"The catalogue's class {label} is damaged: {error}; {remedy}.") from error
+    return found
+
+
+def user_catalogue() -> Path:
+    """Where a user's own catalogue is looked for."""
+    chosen = os.environ.get("LABELS4FREE_CATALOGUE")
+    return Path(chosen).expanduser().absolute() if chosen else models_folder() / CATALOGUE_NAME
+
+
+def _read(path: Path, remedy: str) -> dict[str, dict[str, Any]]:
+    try:
+        with open_plain(path) as file:
+            data = json.loads(file.read(LARGEST_CATALOGUE))
+        if data["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is not {SCHEMA_VERSION}")
+        if not all(isinstance(given, dict) for given in data["classes"].values()):
+            raise ValueError("a class is not an object")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"The catalogue {path} is damaged; {remedy}.") from error
+    return data["classes"]
+
+
+def _parse(name: str, given: dict[str, Any], catalogue: Path) -> ObjectClass:
+    """A class of the catalogue file in the folder `catalogue`. Raises `ValueError`."""
+    given = {**given, "name": name}
+    if (given.get("folder") is None) == (given.get("repository") is None):
+        raise Invalid("either 'folder' or 'repository' must be given")
+    resolution, file = fields.resolution(given), fields.optional(fields.text, given, "file")
+    parts = PurePosixPath(file or "a").parts
+    if not parts or ".." in parts or "\\" in (file or "") or parts[0] == "/":
+        raise Invalid("'file' must be a path within the repository")
+    folder = fields.optional(fields.text, given, "folder", 2000, CLASS_NAME if catalogue == WEIGHTS_FOLDER else None)
+    psi = fields.optional(fields.number, given, "truncation_psi", -2.0, 2.0)
+    threshold = fields.optional(fields.number, given, "alpha_threshold", 0.0, 1.0)
+    return ObjectClass(
+        name=fields.text(given, "name", 64, CLASS_NAME),
+        title=fields.text(given, "title"),
+        licence=fields.text(given, "licence"),
+        source=fields.optional(fields.text, given, "source") or "",
+        generator=GeneratorConfig(resolution, published_channels(resolution)),
+        crop=fields.optional(fields.crop, given, "crop", resolution),
+        truncation_psi=ObjectClass.truncation_psi if psi is None else psi,
+        alpha_threshold=ObjectClass.alpha_threshold if threshold is None else threshold,
+        repository=fields.optional(fields.text, given, "repository", 2000, REPOSITORY_ID),
+        fetched_revision=fields.optional(fields.text, given, "revision", 2000, REVISION),
+        file=file,
+        download_bytes=fields.optional(fields.integer, given, "bytes", 1, 1 << 40),
+        sha256=fields.optional(fields.text, given, "sha256", 64, SHA256),
+        brings_masks=bool(given.get("alpha", file is None)),
+        conditions=fields.optional(fields.text, given, "terms"),
+        licence_url=fields.optional(fields.text, given, "licence_url"),
+        folder=None if folder is None else (catalogue / Path(folder).expanduser()).absolute(),
     )

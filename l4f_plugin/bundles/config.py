@@ -1,34 +1,43 @@
-"""`config.json` of a bundle: what it may say, read with types and bounds, written with the same names."""
+"""An object class, and `config.json` of its bundle: read with types and bounds, written with the same names.
+
+Imports no torch, so that a list of classes is quick.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from ..architecture import OBJECT_SWITCHES, DiscriminatorConfig, GeneratorConfig, StudentConfig
 from ..errors import UserError
+from . import fields
+from .fields import CLASS_NAME, SHA256, Invalid
 from .files import open_plain, unreadable
 from .likeness import Likeness
 
-if TYPE_CHECKING:  # a list of classes is read without torch
-    from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, StudentConfig
+if TYPE_CHECKING:
+    from ..networks import Discriminator, Generator
 
 SCHEMA_VERSION = 1
 CONFIG_NAME = "config.json"
 MAXIMUM_CONFIG_BYTES = 1 << 22
-RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
-CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 ALPHA_ORIGINS = ("learned", "imported")
 NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
 NETWORK_FILES = tuple(f"{name}.safetensors" for name in NETWORKS)
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
-_Parsed = TypeVar("_Parsed")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_STORED = (
+    "title licence source generator discriminator latent_avg truncation_psi alpha_threshold crop "
+    "alpha_hidden_channels alpha_origin student likeness files"
+)
+_LISTED = (
+    "name title resolution licence location installed problem masks photos terms download_bytes bytes_on_disk "
+    "memory_bytes revision verified shipped"
+)
 
 
 @dataclass(frozen=True)
@@ -40,68 +49,138 @@ class WeightFile:
 
 
 @dataclass(frozen=True)
-class BundleConfig:
-    """Everything about an object class that is not a weight.
+class ObjectClass:
+    """An object class, on disk or on offer: everything about it that is not a weight.
 
-    `class_name` is a short plain name, `licence` and `source` say in words under which terms the weights
-    stand and where they come from. `truncation_psi` and `alpha_threshold` (in [0, 1]) are the class's own
-    defaults. `crop` (top, bottom, left, right) keeps rows top..bottom and columns left..right of a picture:
-    cars are drawn letter-boxed and keep rows 64..448. `latent_avg [style_dim]` is the mean of w. `alpha_origin` tells
-    whether the alpha network was "learned" by this program or "imported" from a published checkpoint, None where
-    nobody noted it: an imported one is not passed on. `student` describes the segmenter of photographs, None where the
-    class has none, and `likeness` what tells photographs of something else.
+    Attributes:
+        name: a short plain name, or the id of a repository that was fetched.
+        title: what people call it.
+        licence, source: under which terms the weights stand and where they come from, in words.
+        generator: its shape; None where a bundle is too damaged to tell. Other networks may be absent.
+        latent_avg: the mean of w, ``style_dim`` numbers.
+        truncation_psi, alpha_threshold: the class's own defaults.
+        crop: top, bottom, left, right. Keeps rows top..bottom and columns left..right of a picture.
+        alpha_origin: whether the alpha network was "learned" by this program or "imported" from a published
+            checkpoint, None where nobody noted it. An imported one is not passed on.
+        likeness: what tells photographs of something else.
+        files: the bundle's weight files by name.
+
+        repository, fetched_revision: where the Hub has it, and which branch, tag or commit is fetched.
+        file, download_bytes, sha256: of a published checkpoint in that repository, which is converted once.
+        brings_masks: whether masks come with the download.
+        conditions, licence_url: what must be accepted before a download, and where to read it.
+
+        folder: where its bundle is, or would be looked for.
+        installed: whether it needs no download.
+        problem: a sentence where a bundle is there but cannot be used.
+        terms: what a download asks the user to accept; None where there is nothing to accept (any more).
+        bytes_on_disk: of all files in `folder`.
+        revision: the commit that the files came from.
+        verified: whether every file had the right hash when last looked at, and has not been touched since.
+        shipped: whether its bundle is a part of Labels4Free.
     """
 
-    class_name: str
-    title: str
-    licence: str
-    source: str
-    generator: GeneratorConfig
+    name: str
+    title: str = ""
+    licence: str = ""
+    source: str = ""
+    generator: GeneratorConfig | None = None
     discriminator: DiscriminatorConfig | None = None
+    student: StudentConfig | None = None
     latent_avg: tuple[float, ...] = ()
     truncation_psi: float = 0.7
     alpha_threshold: float = 0.5
     crop: tuple[int, int, int, int] | None = None
     alpha_hidden_channels: int = 3
     alpha_origin: str | None = None
-    student: StudentConfig | None = None
     likeness: Likeness | None = None
     files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)
-    schema_version: int = SCHEMA_VERSION
+    # on offer
+    repository: str | None = None
+    fetched_revision: str | None = None
+    file: str | None = None
+    download_bytes: int | None = None
+    sha256: str | None = None
+    brings_masks: bool = False
+    conditions: str | None = None
+    licence_url: str | None = None
+    # on this computer
+    folder: Path | None = None
+    installed: bool = False
+    problem: str | None = None
+    terms: str | None = None
+    bytes_on_disk: int = 0
+    revision: str | None = None
+    verified: bool = False
+    shipped: bool = False
 
     @classmethod
     def for_networks(
-        cls, generator: Generator, discriminator: Discriminator | None = None, *, class_name: str, **described: Any
-    ) -> BundleConfig:
-        """The config of networks in memory; `class_name` may be any text, `described` are further fields."""
+        cls, generator: Generator, discriminator: Discriminator | None = None, *, name: str, **described: Any
+    ) -> ObjectClass:
+        """The class of networks in memory; `name` may be any text, `described` are further fields."""
         return cls(
-            class_name=plain_class_name(class_name),
+            name=plain_class_name(name),
             generator=generator.config,
             discriminator=discriminator.config if discriminator else None,
             latent_avg=tuple(generator.latent_avg.detach().float().tolist()),
             **described,
         )
 
+    @property
+    def resolution(self) -> int:
+        """The side of its pictures; 0 where that is not known."""
+        return self.generator.resolution if self.generator else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """About the memory that drawing one picture at a time takes."""
+        return self.generator.memory_bytes if self.generator else 0
+
+    @property
+    def masks(self) -> bool:
+        """Whether it draws with masks, at once or once it is fetched."""
+        return "alpha.safetensors" in self.files if self.installed else self.brings_masks
+
+    @property
+    def masks_came_later(self) -> bool:
+        """Whether it has masks that fetching it again would lose."""
+        return self.installed and self.masks and not self.brings_masks
+
+    @property
+    def photos(self) -> bool:
+        """Whether it segments photographs."""
+        return "student.safetensors" in self.files
+
+    @property
+    def location(self) -> str:
+        """Where the bundle is or comes from, in words."""
+        return f"hub: {self.repository}" if self.folder is None else str(self.folder)
+
+    @property
+    def licence_in_words(self) -> str:
+        """Name, conditions and where to read them, as a part of a sentence."""
+        words = self.licence + (f": {self.conditions}" if self.conditions else "")
+        return f"{words} ({self.licence_url})" if self.licence_url else words
+
+    def listed(self) -> dict[str, Any]:
+        """What programs read of the list of classes."""
+        return {name: getattr(self, name) for name in _LISTED.split()}
+
     def to_json(self) -> str:
         """The text of `config.json`. Raises `UserError` where a field is not one that could be read back."""
+        kept = asdict(self)
+        stored = {
+            "schema_version": SCHEMA_VERSION,
+            "class_name": self.name,
+            **{key: kept[key] for key in _STORED.split()},
+        }
         try:
-            text = json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+            text = json.dumps(stored, indent=1, sort_keys=True, allow_nan=False) + "\n"
             _parse(json.loads(text))
-        except (_Invalid, ValueError) as error:
+        except ValueError as error:
             raise UserError(f"The class cannot be saved: {error}; correct that and try again.") from error
         return text
-
-
-@dataclass(frozen=True)
-class BundleSummary:
-    """What a list of classes shows of a bundle, and what its files should be."""
-
-    class_name: str
-    title: str
-    licence: str
-    resolution: int
-    channels: Mapping[int, int]
-    files: Mapping[str, WeightFile]
 
 
 def plain_class_name(text: str) -> str:
@@ -110,18 +189,9 @@ def plain_class_name(text: str) -> str:
     return kept or "class"
 
 
-class _Invalid(Exception):
-    """A field that is not as it should be, in words."""
-
-
-def read_config(folder: Path) -> BundleConfig:
-    """Reads `config.json` of a bundle. Raises `UserError` saying which field is wrong."""
-    return _read(folder, _parse)
-
-
-def read_summary(folder: Path) -> BundleSummary:
-    """Reads of `config.json` what a list of classes shows, without torch. Errors as in `read_config`."""
-    return _read(folder, _summary)
+def stand_in(repository: str) -> str:
+    """The name under which a bundle in the models folder takes the place of a Hub repository."""
+    return plain_class_name(repository.replace("/", "--"))
 
 
 def is_written_by_us(folder: Path) -> bool:
@@ -133,7 +203,8 @@ def is_written_by_us(folder: Path) -> bool:
         return False
 
 
-def _read(folder: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:
+def read_config(folder: Path) -> ObjectClass:
+    """Reads `config.json` of a bundle. Raises `UserError` saying which field is wrong."""
     path = Path(folder) / CONFIG_NAME
     try:
         with open_plain(path) as file:
@@ -144,197 +215,92 @@ def _read(folder: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:
         raise unreadable(error, path) from error
     try:
         if len(content) > MAXIMUM_CONFIG_BYTES:
-            raise _Invalid("it is too large")
+            raise Invalid("it is too large")
         data = json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError, _Invalid) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged, it is not JSON; fetch the bundle again.") from error
-    if isinstance(data, dict) and _is_integer(data.get("schema_version"), SCHEMA_VERSION + 1, 1 << 31):
+    if isinstance(data, dict) and fields.is_integer(data.get("schema_version"), SCHEMA_VERSION + 1, 1 << 31):
         raise UserError(
             f"{path} was made by a newer version of Labels4Free (schema "
             f"{data['schema_version']}, this one reads {SCHEMA_VERSION}); update Labels4Free."
         )
     try:
         if not isinstance(data, dict):
-            raise _Invalid("it is not an object")
-        _integer(data, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
-        return parse(data)
-    except (_Invalid, ValueError) as error:
+            raise Invalid("it is not an object")
+        fields.integer(data, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
+        return _parse(data)
+    except ValueError as error:
         raise UserError(f"{path} is not valid: {error}; fetch the bundle again or mend the file.") from error
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise Invalid(f"{name} is not JSON")
 
 
-def _summary(data: dict[str, Any]) -> BundleSummary:
-    generator = _object(data, "generator")
-    return BundleSummary(
-        _text(data, "class_name", 64, CLASS_NAME),
-        _text(data, "title", 200),
-        _text(data, "licence", 200),
-        _resolution(generator),
-        _channels(generator),
-        _files(_object(data, "files")),
+def _parse(data: dict[str, Any]) -> ObjectClass:
+    """Checks the decoded JSON and builds the class. Entries that are not known are passed over."""
+    described = fields.table(data, "generator")
+    generator = GeneratorConfig(
+        resolution=fields.resolution(described),
+        channels=fields.channels(described),
+        latent_dim=fields.integer(described, "latent_dim", 1, 8192),
+        style_dim=fields.integer(described, "style_dim", 1, 8192),
+        mapping_layers=fields.integer(described, "mapping_layers", 1, 64),
+        object_switch=fields.choice(described, "object_switch", OBJECT_SWITCHES),
+        conv_clamp=fields.optional(fields.number, described, "conv_clamp", 1e-6, 1e6),
     )
-
-
-def _parse(data: dict[str, Any]) -> BundleConfig:
-    """Checks the decoded JSON and builds the config. Entries that are not known are passed over."""
-    from ..networks import DiscriminatorConfig
-
-    generator = _generator(_object(data, "generator"))
-    resolution = generator.resolution
-    discriminator = None
-    if data.get("discriminator") is not None:
-        described = _object(data, "discriminator")
+    discriminator = student = None
+    if (described := fields.optional(fields.table, data, "discriminator")) is not None:
         discriminator = DiscriminatorConfig(
-            resolution=_resolution(described),
-            channels=_channels(described),
-            conv_clamp=_optional_number(described, "conv_clamp", 1e-6, 1e6),
+            resolution=fields.resolution(described),
+            channels=fields.channels(described),
+            conv_clamp=fields.optional(fields.number, described, "conv_clamp", 1e-6, 1e6),
         )
-        if discriminator.resolution != resolution:
-            raise _Invalid("generator and discriminator differ in resolution")
-    files = _files(_object(data, "files"))
+        if discriminator.resolution != generator.resolution:
+            raise Invalid("generator and discriminator differ in resolution")
+    if (described := fields.optional(fields.table, data, "student")) is not None:
+        channels = fields.value(described, "channels")
+        if not isinstance(channels, list) or not 2 <= len(channels) <= 8:
+            raise Invalid("the 'channels' of the student must be 2 to 8 numbers")
+        if not all(fields.is_integer(count, 1, 512) for count in channels):
+            raise Invalid("the 'channels' of the student must be whole numbers from 1 to 512")
+        student = StudentConfig(tuple(channels), fields.integer(described, "resolution", 32, 1024))
+    files = {name: _weight_file(name, entry) for name, entry in fields.table(data, "files").items()}
     _check_sizes(files, generator, discriminator)
-    student = None if data.get("student") is None else _student(_object(data, "student"))
-    return BundleConfig(
-        class_name=_text(data, "class_name", 64, CLASS_NAME),
-        title=_text(data, "title", 200),
-        licence=_text(data, "licence", 200),
-        source=_text(data, "source", 2000),
+    return ObjectClass(
+        name=fields.text(data, "class_name", 64, CLASS_NAME),
+        title=fields.text(data, "title", 200),
+        licence=fields.text(data, "licence", 200),
+        source=fields.text(data, "source"),
         generator=generator,
         discriminator=discriminator,
-        latent_avg=_latent_avg(data, generator.style_dim),
-        truncation_psi=_number(data, "truncation_psi", -2.0, 2.0),
-        alpha_threshold=_number(data, "alpha_threshold", 0.0, 1.0),
-        crop=_crop(data.get("crop"), resolution),
-        alpha_hidden_channels=_integer(data, "alpha_hidden_channels", 1, 64),
-        alpha_origin=_alpha_origin(data.get("alpha_origin")),
         student=student,
+        latent_avg=_latent_avg(data, generator.style_dim),
+        truncation_psi=fields.number(data, "truncation_psi", -2.0, 2.0),
+        alpha_threshold=fields.number(data, "alpha_threshold", 0.0, 1.0),
+        crop=fields.optional(fields.crop, data, "crop", generator.resolution),
+        alpha_hidden_channels=fields.integer(data, "alpha_hidden_channels", 1, 64),
+        alpha_origin=fields.optional(fields.choice, data, "alpha_origin", ALPHA_ORIGINS),
         likeness=Likeness.parse(data.get("likeness")),
         files=files,
     )
 
 
-def _generator(data: dict[str, Any]) -> GeneratorConfig:
-    from ..networks.generator import OBJECT_SWITCHES, GeneratorConfig
-
-    switch = _text(data, "object_switch", 40)
-    if switch not in OBJECT_SWITCHES:
-        raise _Invalid(f"'object_switch' must be one of {', '.join(OBJECT_SWITCHES)}")
-    return GeneratorConfig(
-        resolution=_resolution(data),
-        channels=_channels(data),
-        latent_dim=_integer(data, "latent_dim", 1, 8192),
-        style_dim=_integer(data, "style_dim", 1, 8192),
-        mapping_layers=_integer(data, "mapping_layers", 1, 64),
-        object_switch=switch,
-        conv_clamp=_optional_number(data, "conv_clamp", 1e-6, 1e6),
-    )
-
-
-def _student(data: dict[str, Any]) -> StudentConfig:
-    from ..networks import StudentConfig
-
-    channels = _value(data, "channels")
-    if (
-        not isinstance(channels, list)
-        or not 2 <= len(channels) <= 8
-        or not all(_is_integer(count, 1, 512) for count in channels)
-    ):
-        raise _Invalid("the 'channels' of the student must be 2 to 8 whole numbers from 1 to 512")
-    return StudentConfig(tuple(channels), _integer(data, "resolution", 32, 1024))
-
-
-def _value(data: dict[str, Any], name: str) -> Any:
-    if name not in data:
-        raise _Invalid(f"'{name}' is missing")
-    return data[name]
-
-
-def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
-    value = _value(data, name)
-    if not isinstance(value, dict):
-        raise _Invalid(f"'{name}' must be an object")
-    return value
-
-
-def _text(data: dict[str, Any], name: str, length: int, pattern: re.Pattern[str] | None = None) -> str:
-    value = _value(data, name)
-    if not isinstance(value, str) or not value or len(value) > length or not value.isprintable():
-        raise _Invalid(f"'{name}' must be a line of 1 to {length} characters")
-    if pattern and not pattern.fullmatch(value):
-        raise _Invalid(f"'{name}' may hold small letters, digits, - and _ only")
-    return value
-
-
-def _is_integer(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
-
-
-def _integer(data: dict[str, Any], name: str, least: int, most: int) -> int:
-    value = _value(data, name)
-    if not _is_integer(value, least, most):
-        raise _Invalid(f"'{name}' must be a whole number from {least} to {most}")
-    return value
-
-
-def _is_number(value: Any, least: float, most: float) -> bool:
-    return type(value) in (int, float) and least <= value <= most
-
-
-def _number(data: dict[str, Any], name: str, least: float, most: float) -> float:
-    value = _value(data, name)
-    if not _is_number(value, least, most):
-        raise _Invalid(f"'{name}' must be a number from {least:g} to {most:g}")
-    return float(value)
-
-
-def _optional_number(data: dict[str, Any], name: str, least: float, most: float) -> float | None:
-    return None if data.get(name) is None else _number(data, name, least, most)
-
-
-def _resolution(data: dict[str, Any]) -> int:
-    value = _value(data, "resolution")
-    if type(value) is not int or value not in RESOLUTIONS:
-        raise _Invalid("'resolution' must be a power of two from 32 to 1024")
-    return value
-
-
-def _channels(data: dict[str, Any]) -> dict[int, int]:
-    table, resolution = _object(data, "channels"), _resolution(data)
-    expected = [4 << step for step in range(int(math.log2(resolution)) - 1)]
-    if sorted(table) != sorted(map(str, expected)):
-        raise _Invalid(f"'channels' must name the resolutions 4 to {resolution}")
-    if not all(_is_integer(count, 1, 4096) for count in table.values()):
-        raise _Invalid("'channels' must hold whole numbers from 1 to 4096")
-    return {size: table[str(size)] for size in expected}
-
-
 def _latent_avg(data: dict[str, Any], style_dim: int) -> tuple[float, ...]:
-    value = _value(data, "latent_avg")
-    if not isinstance(value, list) or len(value) != style_dim:
-        raise _Invalid(f"'latent_avg' must hold {style_dim} numbers")
-    if not all(_is_number(item, -1e30, 1e30) for item in value):
-        raise _Invalid("'latent_avg' must hold finite numbers")
-    return tuple(map(float, value))
+    found = fields.value(data, "latent_avg")
+    if not isinstance(found, list) or len(found) != style_dim:
+        raise Invalid(f"'latent_avg' must hold {style_dim} numbers")
+    if not all(type(item) in (int, float) and -1e30 <= item <= 1e30 for item in found):
+        raise Invalid("'latent_avg' must hold finite numbers")
+    return tuple(map(float, found))
 
 
-def _crop(value: Any, resolution: int) -> tuple[int, int, int, int] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(_is_integer(item, 0, resolution) for item in value) or len(value) != 4:
-        raise _Invalid(f"'crop' must be four whole numbers from 0 to {resolution}")
-    top, bottom, left, right = value
-    if top >= bottom or left >= right:
-        raise _Invalid("'crop' leaves nothing of a picture")
-    return top, bottom, left, right
-
-
-def _alpha_origin(value: Any) -> str | None:
-    if value is not None and value not in ALPHA_ORIGINS:
-        raise _Invalid(f"'alpha_origin' must be one of {', '.join(ALPHA_ORIGINS)}, or null")
-    return value
+def _weight_file(name: str, entry: Any) -> WeightFile:
+    if not WEIGHT_FILE.fullmatch(name):
+        raise Invalid("'files' may name plain .safetensors files only")
+    if not isinstance(entry, dict):
+        raise Invalid(f"'files' must say size and sha256 of {name}")
+    return WeightFile(fields.integer(entry, "bytes", 1, 1 << 40), fields.text(entry, "sha256", 64, SHA256))
 
 
 def _check_sizes(
@@ -342,27 +308,10 @@ def _check_sizes(
 ) -> None:
     """Refuses tables that ask for more memory than the weight files could fill, before any is taken."""
     mapping = generator.style_dim * (generator.latent_dim + (generator.mapping_layers - 1) * generator.style_dim)
-    for name, table, weights in (
-        ("generator", generator.channels, mapping),
-        ("discriminator", discriminator.channels if discriminator else {}, 0),
-    ):
-        counts = [table[size] for size in sorted(table)]
+    for name, network, weights in (("generator", generator, mapping), ("discriminator", discriminator, 0)):
+        counts = [network.channels[size] for size in network.resolutions] if network else []
         # Both networks have two 3x3 convolutions a resolution: fine to fine, and between coarse and fine.
         weights += sum(9 * fine * (coarse + fine) for coarse, fine in pairwise(counts))
         file = files.get(f"{name}.safetensors")
         if file is not None and file.bytes < 2 * weights:
-            raise _Invalid(f"'{name}' describes more weights than {name}.safetensors holds")
-
-
-def _files(data: dict[str, Any]) -> dict[str, WeightFile]:
-    files = {}
-    for name, entry in data.items():
-        if not WEIGHT_FILE.fullmatch(name):
-            raise _Invalid("'files' may name plain .safetensors files only")
-        if not isinstance(entry, dict):
-            raise _Invalid(f"'files' must say size and sha256 of {name}")
-        size, digest = _integer(entry, "bytes", 1, 1 << 40), _text(entry, "sha256", 64)
-        if not _SHA256.fullmatch(digest):
-            raise _Invalid(f"the sha256 of {name} must be 64 hexadecimal digits")
-        files[name] = WeightFile(size, digest)
-    return files
+            raise Invalid(f"'{name}' describes more weights than {name}.safetensors holds")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .config import ObjectClass
 from .files import write_atomically, write_text
 from .folders import models_folder
 from .locks import lock
@@ -20,59 +20,44 @@ FILE_NAME = "licences.json"
 _RESTRICTS = re.compile(r"\bnc\b|non-?\s?commercial|research[- ]only|nvidia source code", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Licence:
-    """The licence of a class: its name, and what it asks of whoever uses the weights (None: nothing special)."""
-
-    name: str
-    terms: str | None = None
-    url: str | None = None
-
-    @classmethod
-    def by_name(cls, name: str) -> Licence:
-        """The licence a bundle states, whose name tells whether it restricts use."""
-        terms = "the licence restricts what the weights may be used for" if _RESTRICTS.search(name) else None
-        return cls(name, terms)
-
-    def in_words(self) -> str:
-        """Name, terms and where to read them, as a part of a sentence."""
-        words = self.name + (f": {self.terms}" if self.terms else "")
-        return f"{words} ({self.url})" if self.url else words
-
-
 class NotAccepted(UserError):
     """A licence is to be accepted first. Faces that can ask, ask, and accept it with `accept`."""
 
-    def __init__(self, class_name: str, licence: Licence):
+    def __init__(self, wanted: ObjectClass):
         super().__init__(
-            f"{class_name} is under {licence.in_words()}; read that, and if you agree, accept it once "
-            f"with: l4f download {class_name} --accept-licence."
+            f"{wanted.name} is under {wanted.licence_in_words}; read that, and if you agree, accept it once "
+            f"with: l4f download {wanted.name} --accept-licence."
         )
-        self.class_name, self.licence = class_name, licence
+        self.wanted = wanted
 
 
-def is_accepted(class_name: str, licence: Licence) -> bool:
+def restriction(licence: str) -> str | None:
+    """What must be accepted of a licence of which only the name is known; None for one that restricts nothing."""
+    return "the licence restricts what the weights may be used for" if _RESTRICTS.search(licence) else None
+
+
+def is_accepted(wanted: ObjectClass) -> bool:
     """Whether a download may start. True for licences that restrict nothing."""
-    return licence.terms is None or _accepted().get(class_name, {}).get("licence") == licence.name
+    return wanted.conditions is None or _accepted().get(wanted.name, {}).get("licence") == wanted.licence
 
 
-def accept(class_name: str, licence: Licence) -> None:
+def accept(wanted: ObjectClass) -> None:
     """Remembers that the user has accepted the licence of this class. Raises `UserError` where that fails."""
-    if is_accepted(class_name, licence):
+    if is_accepted(wanted):
         return
     with lock(_path().with_name(f".{FILE_NAME}.lock")):
-        accepted = _accepted()
-        accepted[class_name] = {"licence": licence.name, "accepted": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        accepted = {**_accepted(), wanted.name: {"licence": wanted.licence, "accepted": now}}
         text = json.dumps(accepted, indent=1, sort_keys=True) + "\n"
         write_atomically(_path(), lambda path: write_text(path, text))
 
 
-def demand(class_name: str, licence: Licence, accepted: bool = False) -> None:
+def demand(wanted: ObjectClass, accepted: bool = False) -> None:
     """Raises `NotAccepted` unless the licence is accepted, which `accepted` does here and now."""
     if accepted:
-        accept(class_name, licence)
-    if not is_accepted(class_name, licence):
-        raise NotAccepted(class_name, licence)
+        accept(wanted)
+    if not is_accepted(wanted):
+        raise NotAccepted(wanted)
 
 
 def _path() -> Path:

@@ -16,7 +16,7 @@ DOUBT_WEIGHT = 0.4
 
 @dataclass(frozen=True)
 class Likeness:
-    """Mean and standard deviation of two figures over pictures that the class draws, see `recognition.py`.
+    """Mean and standard deviation of two figures over pictures that the class draws, see `photos.py`.
 
     `verdict` is the logit of the class's discriminator, `doubt` how undecided the photo segmenter's mask is.
     """

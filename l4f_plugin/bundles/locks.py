@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
-from ..runtime import CancelToken
+from ..jobs import CancelToken
 from .files import storage_error
 
 LOOK_AGAIN_SECONDS = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .config import BundleConfig
+from .config import ObjectClass
 from .files import open_plain
 
 CARD_NAME = "README.md"
@@ -14,7 +14,7 @@ USE = "```\nl4f generate FOLDER_OR_REPOSITORY --seeds 0-7 --out pictures\n```"
 HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"}
 
 
-def write_model_card(config: BundleConfig, notes: str = "") -> str:
+def write_model_card(config: ObjectClass, notes: str = "") -> str:
     """Markdown with the Hub's metadata on top.
 
     `notes` (Markdown) tells what the class was trained on, how, and what was measured.

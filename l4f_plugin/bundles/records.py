@@ -1,53 +1,49 @@
 """Where each class on this computer came from, and when its files were last found to be whole.
 
-One small JSON file a class in `records` of the cache folder. Losing one costs a line in a list, nothing else.
+One small JSON object a class, in `records` of the cache folder. Losing one costs a line in a list, nothing else. All
+of its entries but `folder` may be absent:
+
+    folder                  where the bundle is
+    repository, revision    where it came from, and the commit that was fetched
+    file, sha256            the checkpoint it was converted from
+    cache_dir               huggingface_hub's cache, where that is not the usual one
+    checked                 size and time of change in ns of each file when its hash was last found right
 """
 
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ..errors import UserError
-from .config import CONFIG_NAME, read_summary
-from .files import write_atomically, write_text
+from .config import CONFIG_NAME, WeightFile, read_config
+from .file_kinds import START_BYTES, foreign_kind
+from .files import open_plain, sha256_of, unreadable, write_atomically, write_text
 from .folders import cache_folder
 
-
-@dataclass(frozen=True)
-class Record:
-    """`revision` is the commit that was fetched; `file` the checkpoint a bundle was converted from.
-
-    `checked` holds [size, time of change in ns] of each file when its hash was last found right.
-    """
-
-    folder: str
-    repository: str | None = None
-    revision: str | None = None
-    file: str | None = None
-    sha256: str | None = None
-    cache_dir: str | None = None
-    checked: dict[str, list[int]] = field(default_factory=dict)
+_ENTRIES = {"folder", "repository", "revision", "file", "sha256", "cache_dir", "checked"}
 
 
-def remember(name: str, record: Record) -> None:
+def remember(name: str, folder: Path, came_from: dict[str, Any]) -> None:
     """Writes the record of a class; a disk that refuses is no reason to fail what has succeeded."""
-    text = json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+    text = json.dumps({**came_from, "folder": str(folder)}, indent=1, sort_keys=True) + "\n"
     with suppress(UserError):
         write_atomically(_path(name), lambda path: write_text(path, text))
 
 
-def recall(name: str, folder: Path | None = None) -> Record | None:
-    """The record of a class; None where there is none, or it is about another folder."""
+def recall(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """The record of a class; empty where there is none, or it is about another folder."""
     try:
-        data = json.loads(_path(name).read_text(encoding="utf-8"))
-        record = Record(**data)
-    except (OSError, ValueError, TypeError, RecursionError):
-        return None
-    return record if folder is None or record.folder == str(folder) else None
+        record = json.loads(_path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(record, dict) or not record.keys() <= _ENTRIES or not isinstance(record.get("folder"), str):
+        return {}
+    return record if folder is None or record["folder"] == str(folder) else {}
 
 
 def drop(name: str) -> None:
@@ -58,36 +54,55 @@ def drop(name: str) -> None:
 
 def names() -> list[str]:
     """Every class with a record."""
-    try:
-        return sorted(unquote(path.stem) for path in _folder().glob("*.json"))
-    except OSError:
-        return []
+    return sorted(unquote(path.stem) for path in _path("").parent.glob("*.json"))
+
+
+def move(name: str, target: str, folder: Path) -> None:
+    """Notes that the class `target` in `folder` was made of the class `name` just now, and is whole."""
+    remember(target, folder, {**recall(name), "checked": _present(folder)})
 
 
 def mark_checked(name: str, folder: Path) -> None:
     """Notes that every file of the bundle has just been found right."""
-    record = recall(name, folder) or Record(str(folder))
-    remember(name, replace(record, checked=_present(folder)))
+    remember(name, folder, {**recall(name, folder), "checked": _present(folder)})
 
 
 def is_checked(name: str, folder: Path) -> bool:
     """Whether the files are still those that were found right, by size and time of change."""
-    record = recall(name, folder)
-    return bool(record and record.checked) and record.checked == _present(folder)
+    checked = recall(name, folder).get("checked")
+    return bool(checked) and checked == _present(folder)
+
+
+def verify_file(path: Path, expected: WeightFile | None) -> None:
+    """Checks presence, size and hash of a weight file. Raises `UserError`."""
+    if expected is None:
+        raise UserError(f"{path.parent / CONFIG_NAME} does not list {path.name}; fetch the bundle again.")
+    try:
+        with open_plain(path) as file:
+            start, size = file.read(START_BYTES), os.fstat(file.fileno()).st_size
+        if size != expected.bytes:
+            if kind := foreign_kind(start, size):
+                raise UserError(f"{path} is {kind}.")
+            raise UserError(
+                f"{path} is {size} bytes long instead of {expected.bytes}, perhaps a download was cut short; "
+                "fetch the bundle again."
+            )
+        if sha256_of(path) != expected.sha256:
+            raise UserError(f"{path} is not the file {CONFIG_NAME} lists (its sha256 differs); fetch the bundle again.")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing, perhaps it was renamed; put it back or fetch the bundle again.") from None
+    except OSError as error:
+        raise unreadable(error, path) from error
 
 
 def _present(folder: Path) -> dict[str, list[int]]:
     try:
-        listed = [CONFIG_NAME, *read_summary(folder).files]
+        listed = [CONFIG_NAME, *read_config(folder).files]
         found = {file: (folder / file).stat() for file in listed if (folder / file).exists()}
     except (OSError, UserError):
         return {}
     return {file: [about.st_size, about.st_mtime_ns] for file, about in found.items()}
 
 
-def _folder() -> Path:
-    return cache_folder() / "records"
-
-
 def _path(name: str) -> Path:
-    return _folder() / f"{quote(name, safe='')}.json"
+    return cache_folder() / "records" / f"{quote(name, safe='')}.json"

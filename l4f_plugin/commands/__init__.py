@@ -1,7 +1,7 @@
-"""The commands of `l4f`, one module each.
+"""The commands of `l4f`, those of one purpose in one module.
 
-Each has `add_arguments(parser)` and `run(arguments)`, which returns the exit code. What brings torch is
-imported within `run`, so that help and mistakes are answered at once.
+For each command NAME, its module has `add_NAME(parser)`, which declares the options, and `NAME(args)`, which returns
+an `Answer`. What brings torch is imported when a command runs, so that help and mistakes are answered at once.
 """
 
 from __future__ import annotations
@@ -10,79 +10,99 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..arguments import NOISE_MODES
-from ..errors import Cancelled
+from ..arguments import NOISE_MODES, check_truncation_psi
 
 if TYPE_CHECKING:
     from ..picture_files import PictureSet
-    from ..pipeline import Sample
+    from ..pipeline import Labels4FreePipeline
+    from ..subject import Subject
 
 
-def add_class_argument(parser: argparse.ArgumentParser) -> None:
-    """Which object class."""
-    parser.add_argument(
-        "class_name",
-        metavar="CLASS",
-        help="a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name",
-    )
+class Answer(NamedTuple):
+    """What a command says at its end: `data` to programs (`--json`), `words` to people, and the exit code."""
+
+    data: Any
+    words: str = ""
+    code: int = 0
+
+    def print(self, as_json: bool) -> None:
+        """Writes one of both to stdout; in JSON, paths become text."""
+        if as_json:
+            print(json.dumps(self.data, indent=1, default=str))
+        elif self.words:
+            print(self.words)
 
 
-def add_style_arguments(parser: argparse.ArgumentParser) -> None:
-    """How pictures look, besides the seed."""
-    parser.add_argument(
-        "--truncation-psi",
-        type=float,
-        metavar="PSI",
-        help="from -2 to 2: 1 draws freely, smaller numbers keep closer to the mean picture (default: the class's own)",
-    )
-    parser.add_argument(
-        "--truncation-cutoff", type=int, metavar="LAYER", help="leave the styles from this layer on untruncated"
-    )
-    parser.add_argument(
-        "--noise-mode",
-        choices=NOISE_MODES,
-        default="random",
-        help="fine detail: drawn from the seed (random, the default), the same for all (stored), or none",
-    )
+CLASS_HELP = "a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name"
 
 
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to compute, and how exactly."""
-    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
+def add_drawing(parser: argparse.ArgumentParser, *, psi: bool = True, style: bool = False) -> None:
+    """CLASS, where to compute and how, `--truncation-psi`, and with `style` what else decides how pictures look."""
+    parser.add_argument("class_name", metavar="CLASS", help=CLASS_HELP)
+    add_device(parser)
     parser.add_argument("--dtype", help="float32, float16 or bfloat16 (default: float16 on CUDA, else float32)")
+    add_json(parser)
+    if psi or style:
+        text = "from -2 to 2: 1 draws freely, less keeps closer to the mean picture (default: the class's own)"
+        parser.add_argument("--truncation-psi", type=float, metavar="PSI", help=text)
+    if style:
+        text = "leave the styles from this layer on untruncated"
+        parser.add_argument("--truncation-cutoff", type=int, metavar="LAYER", help=text)
+        text = "fine detail: drawn from the seed (random, the default), the same for all (stored), or none"
+        parser.add_argument("--noise-mode", choices=NOISE_MODES, default="random", help=text)
 
 
-def add_json_argument(parser: argparse.ArgumentParser) -> None:
+def style_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_drawing` with `style`, as the pipeline takes them."""
+    return {name: getattr(args, name) for name in ("truncation_psi", "truncation_cutoff", "noise_mode")}
+
+
+def add_edge(parser: argparse._ActionsContainer) -> None:
+    """What is done to the edge of a mask, besides `--threshold`."""
+    text = "enlarge the mask, or shrink it with a negative number"
+    parser.add_argument("--grow", type=int, default=0, metavar="PIXELS", help=text)
+    parser.add_argument("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the mask's edge")
+    parser.add_argument("--keep-largest", action="store_true", help="drop all but the largest piece of the mask")
+
+
+def add_out(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    """Where results go: DIR or FILE."""
+    parser.add_argument("--out", type=Path, required=True, metavar=metavar, help=text)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
     """For programs that read the answer."""
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
-def add_learning_arguments(parser: argparse.ArgumentParser, again: str) -> None:
-    """Which installed class learns, where, and whether `again`, which says what then becomes of what it has."""
-    parser.add_argument(
-        "class_name", metavar="CLASS", help="a name that `l4f classes` lists, or the folder of a bundle"
-    )
-    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--again", action="store_true", help=again)
-    add_json_argument(parser)
+def check_psi(args: argparse.Namespace) -> None:
+    """Says what is wrong with `--truncation-psi` before weights are read. Raises `UserError`."""
+    if args.truncation_psi is not None:
+        check_truncation_psi(args.truncation_psi)
 
 
-def print_learned(args: argparse.Namespace, folder: Path | None, words: str) -> int:
-    """Says where the class is that learned, `words` for a person. Raises `Cancelled` where it was stopped before."""
-    if folder is None:
-        raise Cancelled
-    if args.json:
-        print_json({"class": args.class_name, "folder": folder})
-    else:
-        print(f"{args.class_name} {words}: {folder}")
-    return 0
+def load_pipeline(args: argparse.Namespace) -> Labels4FreePipeline:
+    """The class that was named, on the device that was named."""
+    from ..pipeline import Labels4FreePipeline
+
+    return Labels4FreePipeline.from_pretrained(args.class_name, device=args.device, dtype=args.dtype)
 
 
 def report(message: str) -> None:
     """A step, for a person who watches."""
     print(message, file=sys.stderr)
+
+
+def complain(message: str) -> None:
+    """What went wrong with a part of the work, which goes on."""
+    report(f"l4f: {message}")
 
 
 def report_passed_over(pictures: PictureSet) -> None:
@@ -91,9 +111,10 @@ def report_passed_over(pictures: PictureSet) -> None:
         report(pictures.in_words())
 
 
-def print_json(answer: Any) -> None:
-    """The answer of a command for programs; paths become text."""
-    print(json.dumps(answer, indent=1, default=str))
+def show_progress(done: int, total: int, message: str) -> None:
+    """One line on a terminal's stderr that is written over until all is done; nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r{message}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def confirm(question: str) -> bool:
@@ -113,34 +134,18 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def show_progress(done: int, total: int, message: str) -> None:
-    """One line on a terminal's stderr that is written over until all is done; nothing elsewhere."""
-    if sys.stderr.isatty():
-        print(f"\r{message}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def write_sample(sample: Sample, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
-    """Writes picture, mask, cut-out and background, as far as the sample has them, with infotext; their paths.
+def write_subject(subject: Subject, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
+    """Writes picture, mask, cut-out and background, as far as the subject has them, with infotext; their paths.
 
     They get a number where files of these names are not ours, which is said.
     """
-    from ..images import write_png
     from ..own_files import free_stem, left_alone
+    from ..subject import ENDINGS, write_parts
 
-    pictures = {"picture": (".png", sample.picture())}
-    if sample.alpha is not None:
-        pictures |= {"alpha": ("_alpha.png", sample.mask()), "cutout": ("_cutout.png", sample.cutout())}
-    if sample.background is not None:
-        pictures["background"] = ("_background.png", sample.background)
-    endings = [ending for ending, _ in pictures.values()] + (["_w_plus.safetensors"] if with_w_plus else [])
-    wanted = "w_plus" if sample.seed is None else f"seed{sample.seed:04d}"
-    stem = free_stem(folder, wanted, endings)
-    if note := left_alone(folder, wanted, endings, stem):
+    parts = subject.parts() | ({"w_plus": subject.w_plus} if with_w_plus else {})
+    endings = [ENDINGS[kind] for kind in parts]
+    stem = free_stem(folder, subject.stem, endings)
+    if note := left_alone(folder, subject.stem, endings, stem):
         report(note)
-    files = {kind: folder / f"{stem}{ending}" for kind, (ending, _) in pictures.items()}
-    for kind, (_, picture) in pictures.items():
-        write_png(files[kind], picture, sample.infotext())
-    if with_w_plus:
-        files["w_plus"] = folder / f"{stem}_w_plus.safetensors"
-        sample.w_plus.save(files["w_plus"])
-    return files
+    files = write_parts(folder, stem, parts, subject.infotext())
+    return {"alpha" if kind == "mask" else kind: path for kind, path in files.items()}

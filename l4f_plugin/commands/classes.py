@@ -1,34 +1,34 @@
-"""``l4f classes``: the object classes on offer."""
+"""`l4f classes`, `download`, `verify`, `remove` and `convert`: the classes on this computer, and how they come here."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+import json
+import sys
+from pathlib import Path
 
-from . import add_json_argument, print_json
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes."""
-    add_json_argument(parser)
+from ..errors import UserError
+from . import Answer, add_json, complain, confirm, report, show_progress
 
 
-def run(args: argparse.Namespace) -> int:
-    """List the classes: what each is and where it is."""
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """l4f classes"""
+    add_json(parser)
+
+
+def classes(args: argparse.Namespace) -> Answer:
+    """What each class is and where it is."""
     from ..bundles import catalogue
 
     entries = catalogue.classes()
-    if args.json:
-        print_json([asdict(entry) for entry in entries])
-        return 0
     width = max((len(entry.name) for entry in entries), default=0)
-    for entry in entries:
-        first, *others = _about(entry)
-        print(f"{entry.name:{width}}  {first}")
-        for line in others:
-            print(f"{'':{width}}  {line}")
-    print(f"Bundles put into {catalogue.models_folder()} are found by their folder's name.")
-    return 0
+    lines = [
+        f"{'' if number else entry.name:{width}}  {line}"
+        for entry in entries
+        for number, line in enumerate(_about(entry))
+    ]
+    lines.append(f"Bundles put into {catalogue.models_folder()} are found by their folder's name.")
+    return Answer([entry.listed() for entry in entries], "\n".join(lines))
 
 
 def _about(entry) -> list[str]:
@@ -54,3 +54,148 @@ def _about(entry) -> list[str]:
     if entry.terms:
         lines.append(f"asks you to accept {entry.terms}")
     return lines
+
+
+def add_download(parser: argparse.ArgumentParser) -> None:
+    """l4f download CLASS"""
+    text = "a name that `l4f classes` lists, or a Hugging Face repository as owner/name"
+    parser.add_argument("class_name", metavar="CLASS", help=text)
+    text = "you have read the licence of the weights and accept it"
+    parser.add_argument("--accept-licence", action="store_true", help=text)
+    text = "keep the checkpoint that is converted (default: drop it, unless LABELS4FREE_KEEP_ORIGINALS=1)"
+    parser.add_argument("--keep-original", action="store_true", default=None, help=text)
+    parser.add_argument("--force", action="store_true", help="fetch it although it is here: for an update or a mend")
+    parser.add_argument("--revision", help="branch, tag or commit of the repository")
+    add_json(parser)
+
+
+def download(args: argparse.Namespace) -> Answer:
+    """Downloads, verifies and, where need be, converts."""
+    from ..bundles import catalogue, licences
+    from ..hub.download import resolve
+
+    def fetch(accepted: bool) -> Path:
+        return resolve(
+            args.class_name,
+            accept_licence=accepted,
+            keep_original=args.keep_original,
+            force_download=args.force,
+            revision=args.revision,
+        )
+
+    try:
+        folder = fetch(args.accept_licence)
+    except licences.NotAccepted as error:
+        asked = f"{error.wanted.name} is under {error.wanted.licence_in_words}. Do you accept that?"
+        if not sys.stdin.isatty() or not confirm(asked):
+            raise
+        folder = fetch(True)
+    about = next((entry.listed() for entry in catalogue.classes() if entry.location == str(folder)), None)
+    return Answer({"folder": folder, "class": about}, f"{args.class_name} is in {folder}")
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """l4f verify [CLASS ...]"""
+    text = "names that `l4f classes` lists, or folders of bundles (default: all that are installed)"
+    parser.add_argument("class_names", metavar="CLASS", nargs="*", help=text)
+    add_json(parser)
+
+
+def verify(args: argparse.Namespace) -> Answer:
+    """Checks sizes and hashes; 2 where a class is not whole."""
+    from ..bundles import catalogue
+
+    names = args.class_names or [entry.name for entry in catalogue.classes() if entry.installed or entry.problem]
+    results, sentences = [], []
+    for name in names:
+        result = {"class": name, "verified": True, "folder": None, "problem": None}
+        try:
+            result["folder"] = catalogue.verify(name, progress=show_progress)
+            sentences.append(f"{name}: verified")
+        except UserError as error:
+            result |= {"verified": False, "problem": str(error)}
+            if not args.json:
+                complain(f"{name}: {error}")
+        results.append(result)
+    if not results:
+        sentences = ["No class is installed; `l4f classes` lists what there is."]
+    return Answer(results, "\n".join(sentences), 0 if all(result["verified"] for result in results) else 2)
+
+
+def add_remove(parser: argparse.ArgumentParser) -> None:
+    """l4f remove CLASS"""
+    parser.add_argument("class_name", metavar="CLASS", help="a name that `l4f classes` lists")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_json(parser)
+
+
+def remove(args: argparse.Namespace) -> Answer:
+    """Says what will go, asks, deletes."""
+    from ..hub import removal
+    from ..hub.transfer import megabytes
+
+    planned = removal.removal(args.class_name)
+    if not args.yes:
+        if not sys.stdin.isatty():
+            size = megabytes(planned.bytes)
+            raise UserError(f"This deletes {size} of {args.class_name}; if that is meant, add --yes.")
+        for path in planned.paths:
+            report(path)
+        if not confirm(f"Delete these {megabytes(planned.bytes)} of {args.class_name}?"):
+            report("Nothing was deleted.")
+            return Answer(None, code=1)
+    done = removal.remove(args.class_name)
+    data = {"class": done.name, "bytes": done.bytes, "paths": list(done.paths)}
+    return Answer(data, f"{done.name}: {megabytes(done.bytes)} deleted")
+
+
+def add_convert(parser: argparse.ArgumentParser) -> None:
+    """l4f convert SOURCE DEST"""
+    text = "StyleGAN2 of rosinality's layout (.pt) or NVIDIA's (.pkl), or a bundle"
+    parser.add_argument("source", type=Path, help=text)
+    parser.add_argument("destination", type=Path, help="folder of the bundle to write")
+    parser.add_argument("--alpha", type=Path, metavar="FILE", help="Labels4Free alpha network (.pt)")
+    parser.add_argument("--name", help="class name; the folder's by default")
+    parser.add_argument("--title", help="name of the class for people")
+    parser.add_argument("--licence", help="licence of the weights, such as CC-BY-4.0; unknown by default")
+    parser.add_argument("--source-note", metavar="TEXT", help="where the weights come from")
+    parser.add_argument("--truncation-psi", type=float, metavar="PSI", help="default of the class, -2 to 2")
+    parser.add_argument("--alpha-threshold", type=float, metavar="T", help="default of the class, 0 to 1")
+    sides, text = ("TOP", "BOTTOM", "LEFT", "RIGHT"), "rows and columns to keep; published cars: 64 448 0 512"
+    parser.add_argument("--crop", type=int, nargs=4, metavar=sides, help=text)
+    parser.add_argument("--half", action="store_true", help="store float16: half the size, slightly rounded")
+    add_json(parser)
+
+
+def convert(args: argparse.Namespace) -> Answer:
+    """Makes a bundle of a checkpoint, and says what it holds."""
+    import torch
+
+    from ..convert.conversion import UNKNOWN_LICENCE
+    from ..convert.conversion import convert as convert_checkpoint
+
+    described = {
+        "name": args.name,
+        "title": args.title,
+        "licence": args.licence,
+        "source": args.source_note,
+        "truncation_psi": args.truncation_psi,
+        "alpha_threshold": args.alpha_threshold,
+        "crop": tuple(args.crop) if args.crop else None,
+    }
+    config = convert_checkpoint(
+        args.source,
+        args.destination,
+        alpha=args.alpha,
+        described=described,
+        dtype=torch.float16 if args.half else torch.float32,
+        report=report,
+    )
+    generator, files = config.generator, ", ".join(sorted(name.removesuffix(".safetensors") for name in config.files))
+    words = (
+        f"{args.destination}: {config.title}, {generator.resolution} px, latent {generator.latent_dim}, "
+        f"style {generator.style_dim}, {generator.mapping_layers} mapping layers, holds {files}"
+    )
+    if config.licence == UNKNOWN_LICENCE:
+        words += "\nThe licence is unknown; say which with --licence before you share this bundle."
+    return Answer({"folder": args.destination.resolve(), "config": json.loads(config.to_json())}, words)

@@ -1,25 +1,28 @@
-"""`l4f segment CLASS FILES... --out DIR`, and the same for `--seed 3`, `--w-plus FILE` or `--picture FILE`."""
+"""`l4f segment` and `project`: what a class finds in given pictures."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import Background, EdgeOptions, check_seed, check_truncation_psi, draw_seed
+from ..arguments import PROJECTION_STEPS, Background, EdgeOptions, check_integer, check_seed, draw_seed
 from ..errors import UserError
 from . import (
-    add_class_argument,
-    add_device_arguments,
-    add_json_argument,
-    add_style_arguments,
+    Answer,
+    add_drawing,
+    add_edge,
+    add_out,
+    check_psi,
+    complain,
+    load_pipeline,
     make_folder,
-    print_json,
     report,
     report_passed_over,
     show_progress,
-    write_sample,
+    style_of,
+    write_subject,
 )
 
 if TYPE_CHECKING:
@@ -28,103 +31,81 @@ if TYPE_CHECKING:
     from ..provenance import Recipe, WPlus
 
 ZIP_STEM = "segmented"
+PROJECTED_ENDINGS = ["_projected.png", "_alpha.png", "_cutout.png", "_w_plus.safetensors"]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options."""
-    add_class_argument(parser)
-    parser.add_argument(
-        "photos",
-        metavar="FILES",
-        type=Path,
-        nargs="*",
-        help="photographs of the class, folders with their subfolders, or ZIP and TAR archives; what "
-        "was segmented before is passed over",
+def add_segment(parser: argparse.ArgumentParser) -> None:
+    """l4f segment CLASS FILES... --out DIR, or with --seed 3, --w-plus FILE or --picture FILE for the files"""
+    add_drawing(parser, style=True)
+    text = (
+        "photographs of the class, folders with their subfolders, or ZIP and TAR archives; what was segmented before "
+        "is passed over"
     )
+    parser.add_argument("photos", metavar="FILES", type=Path, nargs="*", help=text)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--seed", type=int, help="the picture of this seed; -1 draws one")
-    source.add_argument(
-        "--w-plus",
-        type=Path,
-        metavar="FILE",
-        help="style codes that `l4f generate --save-w-plus` or the page saved, or a projector of "
-        "NVIDIA's or rosinality's (.npz, .npy, .pt)",
+    text = (
+        "style codes that `l4f generate --save-w-plus` or the page saved, or a projector of NVIDIA's or rosinality's "
+        "(.npz, .npy, .pt)"
     )
-    source.add_argument(
-        "--picture",
-        type=Path,
-        metavar="FILE",
-        help="a PNG that this plug-in saved: its text names the seed; others are taken for photographs",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for NAME_alpha.png, NAME_cutout.png and so on; earlier results are replaced, "
-        "other files stay and the results get a number",
-    )
+    source.add_argument("--w-plus", type=Path, metavar="FILE", help=text)
+    text = "a PNG that this plug-in saved: its text names the seed; others are taken for photographs"
+    source.add_argument("--picture", type=Path, metavar="FILE", help=text)
+    text = "folder for NAME_alpha.png, NAME_cutout.png and so on; earlier results are replaced, other files stay"
+    add_out(parser, "DIR", text)
     photos = parser.add_argument_group("photographs")
-    photos.add_argument(
-        "--background",
-        help="writes NAME_composite.png too: seed:7 (of the class), a picture file, "
-        "'#3366ff' (in quotes) or blur:8 (the photograph's own, blurred)",
+    text = (
+        "writes NAME_composite.png too: seed:7 (of the class), a picture file, '#3366ff' (in quotes) or blur:8 (the "
+        "photograph's own, blurred)"
     )
+    photos.add_argument("--background", help=text)
     photos.add_argument("--threshold", type=float, help="make the mask hard at this level from 0 to 1")
-    photos.add_argument(
-        "--grow", type=int, default=0, metavar="PIXELS", help="enlarge the mask, or shrink it with a negative number"
-    )
-    photos.add_argument("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the mask's edge")
-    photos.add_argument("--keep-largest", action="store_true", help="drop all but the largest piece of the mask")
+    add_edge(photos)
     photos.add_argument("--zip", action="store_true", help=f"put all results into {ZIP_STEM}.zip as well")
     photos.add_argument("--again", action="store_true", help="segment anew what was segmented before")
-    add_style_arguments(parser)
-    add_device_arguments(parser)
-    add_json_argument(parser)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def segment(args: argparse.Namespace) -> Answer:
     """Finds the subject of what was named and writes it; 2 where a photograph could not be read."""
-    photos, subject = _sources(arguments)
-    picture = arguments.picture
-    edge = EdgeOptions(arguments.threshold, arguments.grow, arguments.feather, arguments.keep_largest)
-    background = None if arguments.background is None else Background.parse(arguments.background)
+    photos, subject = _sources(args)
+    edge = EdgeOptions(args.threshold, args.grow, args.feather, args.keep_largest)
+    background = None if args.background is None else Background.parse(args.background)
     if background and background.note:
         report(background.note)
-    if arguments.truncation_psi is not None:
-        check_truncation_psi(arguments.truncation_psi)
-    folder = make_folder(arguments.out)
+    check_psi(args)
+    folder = make_folder(args.out)
 
     from ..picture_files import PictureFile, PictureSet
-    from ..pipeline import Labels4FreePipeline
 
-    pipeline = Labels4FreePipeline.from_pretrained(arguments.class_name, device=arguments.device, dtype=arguments.dtype)
-    if picture is not None:
-        subject = pipeline.recipe_of_picture(picture)
-        photos = None if subject else PictureSet([PictureFile.of(picture)])
+    pipeline = load_pipeline(args)
+    if args.picture is not None:
+        subject = pipeline.recipe_of_picture(args.picture)
+        photos = None if subject else PictureSet([PictureFile.of(args.picture)])
     if photos is not None:
-        return _segment_photos(pipeline, photos, folder, background, edge, arguments)
-    return _segment_subject(pipeline, subject, folder, arguments)
+        return _segment_photos(pipeline, photos, folder, background, edge, args)
+    sample = pipeline.segment(subject, **style_of(args))
+    files, area = write_subject(sample, folder), round(float(sample.required_alpha().mean()), 4)
+    data = {"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files}
+    return Answer(data, f"the subject covers {area:.0%}: {files['alpha']}, {files['cutout']}")
 
 
-def _sources(arguments: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus | Recipe | None]:
+def _sources(args: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus | Recipe | None]:
     """Photographs, or else what stands for a picture that the class draws."""
     from ..photo_batch import find_photos
     from ..provenance import WPlus, recipe_of
 
-    drawn = [arguments.seed, arguments.w_plus, arguments.picture]
-    if bool(arguments.photos) + sum(given is not None for given in drawn) != 1:
+    if bool(args.photos) + sum(given is not None for given in (args.seed, args.w_plus, args.picture)) != 1:
         raise UserError(
             "Either photographs or one of --seed, --w-plus and --picture is required; see `l4f segment --help`."
         )
-    if arguments.photos:
-        return find_photos(arguments.photos), None
-    if arguments.picture is not None:
-        recipe_of(arguments.picture)  # complains about what is no picture, before weights are read
+    if args.photos:
+        return find_photos(args.photos), None
+    if args.picture is not None:
+        recipe_of(args.picture)  # complains about what is no picture, before weights are read
         return None, None
-    if arguments.w_plus is not None:
-        return None, WPlus.load(arguments.w_plus)
-    return None, draw_seed() if arguments.seed == -1 else check_seed(arguments.seed)
+    if args.w_plus is not None:
+        return None, WPlus.load(args.w_plus)
+    return None, draw_seed() if args.seed == -1 else check_seed(args.seed)
 
 
 def _segment_photos(
@@ -133,67 +114,100 @@ def _segment_photos(
     folder: Path,
     background: Background | None,
     edge: EdgeOptions,
-    arguments: argparse.Namespace,
-) -> int:
+    args: argparse.Namespace,
+) -> Answer:
     from ..own_files import free_stem, left_alone
     from ..photo_batch import pack, segment_photos
 
     report_passed_over(photos)
     results = []
-    for result in segment_photos(
-        pipeline, photos, folder, background, edge, again=arguments.again, progress=show_progress
-    ):
+    for result in segment_photos(pipeline, photos, folder, background, edge, again=args.again, progress=show_progress):
         results.append(result)
         if result.problem:
-            print(f"l4f: {result.name}: {result.problem}", file=sys.stderr)
+            complain(f"{result.name}: {result.problem}")
         for note in result.notes:
             report(f"{result.name}: {note}")
     archive = None
-    if arguments.zip:
+    if args.zip:
         archive = pack(results, folder / f"{free_stem(folder, ZIP_STEM, ['.zip'])}.zip")
         if note := left_alone(folder, ZIP_STEM, [".zip"], archive.stem):
             report(note)
     failed = sum(result.problem is not None for result in results)
-    if arguments.json:
-        print_json(
-            {
-                "class": pipeline.config.class_name,
-                "photos": [
-                    {
-                        "source": result.source,
-                        "name": result.name,
-                        "problem": result.problem,
-                        "kept": result.kept,
-                        "notes": result.notes,
-                        "confidence": result.confidence,
-                        **result.files,
-                    }
-                    for result in results
-                ],
-                "passed_over": photos.passed_over,
-                "zip": archive,
-            }
-        )
-    else:
-        kept = sum(result.kept for result in results)
-        before = f", {kept} of them before" if kept else ""
-        print(f"{len(results) - failed} of {len(results)} photographs segmented{before}: {archive or folder}")
-    return 2 if failed else 0
+    kept = sum(result.kept for result in results)
+    told = ("source", "name", "problem", "kept", "notes", "confidence")
+    listed = [{**{name: getattr(result, name) for name in told}, **result.files} for result in results]
+    data = {"class": pipeline.config.name, "photos": listed, "passed_over": photos.passed_over, "zip": archive}
+    before = f", {kept} of them before" if kept else ""
+    words = f"{len(results) - failed} of {len(results)} photographs segmented{before}: {archive or folder}"
+    return Answer(data, words, 2 if failed else 0)
 
 
-def _segment_subject(
-    pipeline: Labels4FreePipeline, subject: int | WPlus | Recipe, folder: Path, arguments: argparse.Namespace
-) -> int:
-    sample = pipeline.segment(
-        subject,
-        truncation_psi=arguments.truncation_psi,
-        truncation_cutoff=arguments.truncation_cutoff,
-        noise_mode=arguments.noise_mode,
+def add_project(parser: argparse.ArgumentParser) -> None:
+    """l4f project CLASS FILES... --out DIR"""
+    add_drawing(parser, psi=False)
+    text = "pictures, folders with their subfolders, or ZIP and TAR archives of them"
+    parser.add_argument("pictures", metavar="FILES", type=Path, nargs="+", help=text)
+    text = (
+        "folder for NAME_projected.png, which the class draws, _alpha.png and _cutout.png of the picture itself, and "
+        "_w_plus.safetensors, which `l4f segment CLASS --w-plus FILE` draws again; earlier results are replaced, "
+        "other files stay and the results get a number"
     )
-    files = write_sample(sample, folder)
-    area = round(float(sample.required_alpha().mean()), 4)
-    if arguments.json:
-        print_json({"class": pipeline.config.class_name, "seed": sample.seed, "mask_area": area, **files})
-    else:
-        print(f"the subject covers {area:.0%}: {files['alpha']}, {files['cutout']}")
-    return 0
+    add_out(parser, "DIR", text)
+    text = "of gradient descent; more come closer (default: %(default)s)"
+    parser.add_argument("--steps", type=int, default=PROJECTION_STEPS, help=text)
+    parser.add_argument("--seed", type=int, default=0, help="of the pictures among which the start is looked for")
+
+
+def project(args: argparse.Namespace) -> Answer:
+    """Finds style codes from which the class draws each picture again; 2 where a picture could not be read."""
+    from ..photo_batch import find_photos
+
+    check_integer("The number of steps", args.steps, 2, 10_000)
+    pictures = find_photos(args.pictures)
+    folder = make_folder(args.out)
+
+    from ..bundles.bundle import load_bundle
+    from ..hub.download import resolve
+    from ..own_files import free_stem
+    from ..pipeline import Labels4FreePipeline
+
+    bundle = load_bundle(resolve(args.class_name, with_discriminator=True), with_discriminator=True)
+    pipeline = Labels4FreePipeline(bundle, device=args.device, dtype=args.dtype)
+    report_passed_over(pictures)
+    results, taken = [], set()
+    for picture in pictures:
+        told = {"source": picture.path, "name": picture.name, "problem": None}
+        begun, stem = time.monotonic(), free_stem(folder, picture.stem, PROJECTED_ENDINGS, taken)
+        try:
+            told |= _project(pipeline, picture, folder, stem, args)
+        except UserError as error:
+            if len(pictures) == 1:
+                raise
+            complain(f"{picture.name}: {error}")
+            results.append(told | {"problem": str(error)})
+            continue
+        results.append(told | {"seconds": round(time.monotonic() - begun, 1)})
+        if not args.json:
+            print("{name}: {projected}, {w_plus} ({seconds:g} s)".format(**results[-1]))
+    data = {"class": pipeline.config.name, "pictures": results, "passed_over": pictures.passed_over}
+    return Answer(data, code=2 if any(result["problem"] for result in results) else 0)
+
+
+def _project(pipeline: Labels4FreePipeline, picture, folder: Path, stem: str, args: argparse.Namespace) -> dict:
+    from ..images import first_frame_only
+    from ..own_files import left_alone
+    from ..projection import project
+    from ..subject import write_parts
+
+    source = picture.source()
+    said = [left_alone(folder, picture.stem, PROJECTED_ENDINGS, stem), first_frame_only(source, picture.name)]
+    found = project(pipeline, source, steps=args.steps, seed=args.seed, progress=show_progress)
+    notes = [note for note in said if note]
+    for note in notes:
+        report(f"{picture.name}: {note}")
+    sample, photo = found.sample, found.photo
+    drawn = {"projected": sample.picture, "w_plus": sample.w_plus}
+    files = write_parts(folder, stem, drawn, sample.infotext())
+    seen = write_parts(folder, stem, {"mask": photo.mask, "cutout": photo.cutout}, photo.infotext())
+    files |= {"alpha": seen["mask"], "cutout": seen["cutout"]}
+    return {"distance": found.distance, "notes": notes, **files}

@@ -1,61 +1,112 @@
-"""``l4f train generator FOLDER``, ``alpha BUNDLE [FOLDER]``, ``student BUNDLE`` and ``refine BUNDLE``."""
+"""`l4f learn-masks` and `learn-photographs` for an installed class; `l4f train` for run folders."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import Cancelled
+from . import CLASS_HELP, Answer, add_device, add_json, report
+
+if TYPE_CHECKING:
+    import torch
+
+AGAIN = "The same command goes on where it was stopped by Ctrl-C or a crash."
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the trainings."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="generator|alpha|student|refine")
-    _add_generator_arguments(kinds.add_parser("generator", help="train a generator from a folder of pictures"))
-    _add_alpha_arguments(kinds.add_parser("alpha", help="train the masks of a bundle; needs no pictures by default"))
-    _add_student_arguments(kinds.add_parser("student", help="train a segmenter of photographs from a class with masks"))
-    _add_refine_arguments(kinds.add_parser("refine", help="let the masks learn from the segmenter of photographs"))
+def add_learn_masks(parser: argparse.ArgumentParser) -> None:
+    """l4f learn-masks CLASS"""
+    _add_installed(parser, "replace masks that are there")
+    parser.add_argument("--estimate", action="store_true", help="only say how long it would take here")
+    parser.epilog = (
+        f"{AGAIN} The authors of Labels4Free published alpha networks for ffhq, horse, cat and car; one that you have "
+        "as a file is imported instead with: l4f convert BUNDLE NEW_BUNDLE --alpha FILE"
+    )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train, and say where the result is. Raises `Cancelled` when stopped before the end."""
-    kinds = {"generator": _train_generator, "alpha": _train_alpha, "student": _train_student, "refine": _refine}
-    if not kinds[args.kind](args):
+def learn_masks(args: argparse.Namespace) -> Answer:
+    """Says how long it will take, learns, puts the masks into the bundle."""
+    from ..training import class_masks
+
+    if args.estimate:
+        seconds = class_masks.estimate_seconds(args.class_name, args.device)
+        words = f"Learning masks for {args.class_name} takes {class_masks.in_words(seconds)} on this device."
+        return Answer({"class": args.class_name, "seconds": seconds}, words)
+    folder = class_masks.learn_masks(args.class_name, device=args.device, again=args.again, report=report)
+    return _learned(args, folder, "has masks now")
+
+
+def add_learn_photographs(parser: argparse.ArgumentParser) -> None:
+    """l4f learn-photographs CLASS"""
+    _add_installed(parser, "replace the segmenter that is there by one that it teaches, which is better")
+    parser.epilog = f"It takes about 10 minutes on one processor core for pictures of 128 px. {AGAIN}"
+
+
+def learn_photographs(args: argparse.Namespace) -> Answer:
+    """Draws pictures, learns from them, puts the segmenter into the bundle."""
+    from ..training.class_photographs import learn_photographs
+
+    folder = learn_photographs(args.class_name, device=args.device, again=args.again, report=report)
+    return _learned(args, folder, "finds its object in photographs now")
+
+
+def _add_installed(parser: argparse.ArgumentParser, again: str) -> None:
+    text = "a name that `l4f classes` lists, or the folder of a bundle"
+    parser.add_argument("class_name", metavar="CLASS", help=text)
+    parser.add_argument("--again", action="store_true", help=again)
+    add_device(parser)
+    add_json(parser)
+
+
+def _learned(args: argparse.Namespace, folder: Path | None, words: str) -> Answer:
+    if folder is None:
         raise Cancelled
-    return 0
+    return Answer({"class": args.class_name, "folder": folder}, f"{args.class_name} {words}: {folder}")
 
 
-def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="run folder: states, metrics, sheets, bundle; a run that is found there goes on",
-    )
-    parser.add_argument("--batch-size", type=_positive, help="pictures a step; as the recipe says by default")
-    parser.add_argument("--learning-rate", type=float, help="as the recipe says by default")
-    parser.add_argument("--seed", type=int, help="of everything random; see --threads")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the best there is by default")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
-    parser.add_argument(
-        "--threads",
-        type=_positive,
-        help="processor threads; with 1 the same seed repeats a run to the bit on the same machine",
-    )
-    parser.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """l4f train generator FOLDER, alpha BUNDLE [FOLDER], student BUNDLE or refine BUNDLE"""
+    kinds = parser.add_subparsers(required=True, metavar="generator|alpha|student|refine")
+    for name, (add, function, text) in TRAININGS.items():
+        kind = kinds.add_parser(name, help=text)
+        add(kind)
+        kind.set_defaults(train=function)
+        text = "run folder: states, metrics, sheets, bundle; a run that is found there goes on"
+        kind.add_argument("--out", type=Path, required=True, help=text)
+        kind.add_argument("--batch-size", type=_positive, help="pictures a step; as the recipe says by default")
+        kind.add_argument("--learning-rate", type=float, help="as the recipe says by default")
+        kind.add_argument("--seed", type=int, help="of everything random; see --threads")
+        add_device(kind)
+        kind.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
+        text = "processor threads; with 1 the same seed repeats a run to the bit on the same machine"
+        kind.add_argument("--threads", type=_positive, help=text)
+        kind.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
 
 
-def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_common_arguments(parser)
-    parser.add_argument(
-        "--r1-weight",
-        type=float,
-        help="of the discriminator's gradient penalty; more is steadier and slower, as the recipe says by default",
-    )
+def train(args: argparse.Namespace) -> Answer:
+    """Trains, and says where the result is. Raises `Cancelled` when stopped before the end."""
+    import torch
+
+    from ..runtime import choose_device
+    from ..training.precision import fastest_dtype
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = choose_device(args.device)
+    args.dtype = args.dtype or fastest_dtype(device)
+    if not args.train(args, device):
+        raise Cancelled
+    return Answer(None)
 
 
-def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_r1(parser: argparse.ArgumentParser) -> None:
+    text = "of the discriminator's gradient penalty; more is steadier and slower, as the recipe says by default"
+    parser.add_argument("--r1-weight", type=float, help=text)
+
+
+def _add_generator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="pictures, searched with subfolders")
     parser.add_argument("--pictures", type=_positive, default=1_000_000, help="how many to show in all")
     parser.add_argument("--resolution", type=int, default=64, help="a power of two from 32 to 1024")
@@ -66,74 +117,26 @@ def _add_generator_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel-max", type=_positive, default=256, help="... at most this, at least 16")
     parser.add_argument("--discriminator-channel-base", type=_positive, help="as --channel-base by default")
     parser.add_argument("--discriminator-channel-max", type=_positive, help="as --channel-max by default")
-    parser.add_argument(
-        "--augmentation",
-        choices=["none", "fixed", "adaptive"],
-        default="none",
-        help="of what the discriminator sees, for a few thousand pictures or less; none by default",
-    )
-    parser.add_argument(
-        "--letterbox",
-        type=_aspect,
-        metavar="W:H",
-        help="keep this shape of picture, with black bars beside it that the class cuts off again; square by default",
-    )
-    parser.add_argument(
-        "--path-length-weight",
-        type=float,
-        default=0.0,
-        help="of a smooth way from code to picture; 0, the default, leaves it out",
-    )
-    parser.add_argument(
-        "--style-mixing", type=float, default=0.5, help="share of the pictures with two styles, 0.5 by default"
-    )
+    kinds, text = ["none", "fixed", "adaptive"], "of what the discriminator sees, for a few thousand pictures or less"
+    parser.add_argument("--augmentation", choices=kinds, default="none", help=text)
+    text = "keep this shape of picture, with black bars beside it that the class cuts off again; square by default"
+    parser.add_argument("--letterbox", type=_aspect, metavar="W:H", help=text)
+    text = "of a smooth way from code to picture; 0, the default, leaves it out"
+    parser.add_argument("--path-length-weight", type=float, default=0.0, help=text)
+    text = "share of the pictures with two styles, 0.5 by default"
+    parser.add_argument("--style-mixing", type=float, default=0.5, help=text)
     parser.add_argument("--ema-half-life", type=_positive, help="of the averaged weights, in pictures")
     parser.add_argument("--no-noise", action="store_true", help="no per-pixel noise inputs; better for drawings")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
-    _add_adversarial_arguments(parser)
+    _add_r1(parser)
 
 
-def _add_alpha_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", help="class name, folder or Hub repository with a generator")
-    parser.add_argument("folder", type=Path, nargs="?", help="real pictures (only --recipe paper uses them)")
-    parser.add_argument(
-        "--recipe",
-        choices=["default", "paper"],
-        default="default",
-        help="as tuned here, or as published, which wants real pictures",
-    )
-    parser.add_argument("--steps", type=_positive, help="as the recipe says by default")
-    parser.add_argument(
-        "--truncation-psi", type=float, help="of the pictures to learn from; as the recipe says by default"
-    )
-    _add_adversarial_arguments(parser)
-
-
-def _add_student_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", help="class name, folder or Hub repository with a generator and masks")
-    parser.add_argument("--steps", type=_positive, help="2000 by default, about 10 minutes on one processor core")
-    parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
-    parser.add_argument(
-        "--teacher",
-        choices=["alpha", "student"],
-        help="whose masks to learn from; by default the class's earlier student where it has one",
-    )
-    _add_common_arguments(parser)
-
-
-def _add_refine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", help="class name, folder or Hub repository with masks and a photo segmenter")
-    parser.add_argument("--steps", type=_positive, help="600 by default, about 3 minutes on one processor core")
-    _add_common_arguments(parser)
-
-
-def _train_generator(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
+def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
+    from ..hub.download import resolve
     from ..training.generator import GeneratorSettings
     from ..training.pictures import letterbox
     from ..training.runs import train_generator
 
-    device = _prepare(args)
     discriminator_base = args.discriminator_channel_base or args.channel_base
     discriminator_max = args.discriminator_channel_max or args.channel_max
     settings = GeneratorSettings(
@@ -146,7 +149,7 @@ def _train_generator(args: argparse.Namespace) -> bool:
         style_mixing=args.style_mixing,
         noise=not args.no_noise,
         flip=not args.no_flip,
-        **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "seed", feature_dtype="dtype"),
+        **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "seed"),
     )
     return train_generator(
         args.folder,
@@ -161,77 +164,75 @@ def _train_generator(args: argparse.Namespace) -> bool:
     )
 
 
-def _train_alpha(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
+def _add_alpha(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser, "as the recipe says by default")
+    parser.add_argument("folder", type=Path, nargs="?", help="real pictures (only --recipe paper uses them)")
+    kinds, text = ["default", "paper"], "as tuned here, or as published, which wants real pictures"
+    parser.add_argument("--recipe", choices=kinds, default="default", help=text)
+    text = "of the pictures to learn from; as the recipe says by default"
+    parser.add_argument("--truncation-psi", type=float, help=text)
+    _add_r1(parser)
+
+
+def _train_alpha(args: argparse.Namespace, device: torch.device) -> bool:
     from ..bundles.config import read_config
     from ..training.recipes import AlphaSettings, paper_recipe
     from ..training.runs import train_alpha
 
-    device = _prepare(args)
-    # The default recipe's discriminator goes on from the bundle's own, and the bundle keeps what it holds.
-    source = resolve(args.bundle, with_discriminator=True)
+    source = _whole_bundle(args)
     recipe = paper_recipe(read_config(source).class_name) if args.recipe == "paper" else AlphaSettings()
-    given = _given(
-        args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "seed", feature_dtype="dtype"
-    )
-    return train_alpha(
-        source,
-        args.out,
-        dataclasses.replace(recipe, **given),
-        folder=args.folder,
-        device=device,
-        save_seconds=args.save_minutes * 60,
-    )
+    given = _given(args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "seed")
+    settings, seconds = dataclasses.replace(recipe, **given), args.save_minutes * 60
+    return train_alpha(source, args.out, settings, folder=args.folder, device=device, save_seconds=seconds)
 
 
-def _train_student(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
+def _add_student(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser, "2000 by default, about 10 minutes on one processor core")
+    parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
+    text = "whose masks to learn from; by default the class's earlier student where it has one"
+    parser.add_argument("--teacher", choices=["alpha", "student"], help=text)
+
+
+def _train_student(args: argparse.Namespace, device: torch.device) -> bool:
     from ..bundles.config import read_config
     from ..training.student import StudentSettings, student_resolution
     from ..training.student_runs import train_student
 
-    device = _prepare(args)
-    # Going on to train the bundle's other networks stays possible: the discriminator is kept.
-    source = resolve(args.bundle, with_discriminator=True)
-    settings = StudentSettings(
-        resolution=student_resolution(read_config(source).generator.resolution),
-        **_given(args, "batch_size", "learning_rate", "steps", "pictures", "seed", feature_dtype="dtype"),
-    )
-    return train_student(
-        source, args.out, settings, teacher=args.teacher, device=device, save_seconds=args.save_minutes * 60
-    )
+    source = _whole_bundle(args)
+    side = student_resolution(read_config(source).generator.resolution)
+    given = _given(args, "batch_size", "learning_rate", "steps", "pictures", "seed")
+    settings, seconds = StudentSettings(resolution=side, **given), args.save_minutes * 60
+    return train_student(source, args.out, settings, teacher=args.teacher, device=device, save_seconds=seconds)
 
 
-def _refine(args: argparse.Namespace) -> bool:
-    from ..bundles.catalogue import resolve
+def _add_refine(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser, "600 by default, about 3 minutes on one processor core")
+
+
+def _refine(args: argparse.Namespace, device: torch.device) -> bool:
     from ..training.refinement import RefinementSettings
     from ..training.runs import refine_alpha
 
-    device = _prepare(args)
-    source = resolve(args.bundle, with_discriminator=True)
-    given = _given(args, "batch_size", "learning_rate", "steps", "seed", feature_dtype="dtype")
-    settings = RefinementSettings(**given)
-    return refine_alpha(source, args.out, settings, device=device, save_seconds=args.save_minutes * 60)
+    settings = RefinementSettings(**_given(args, "batch_size", "learning_rate", "steps", "seed"))
+    return refine_alpha(_whole_bundle(args), args.out, settings, device=device, save_seconds=args.save_minutes * 60)
 
 
-def _given(args: argparse.Namespace, *names: str, **renamed: str) -> dict:
+def _add_bundle(parser: argparse.ArgumentParser, steps: str) -> None:
+    parser.add_argument("bundle", metavar="CLASS", help=CLASS_HELP)
+    parser.add_argument("--steps", type=_positive, help=steps)
+
+
+def _whole_bundle(args: argparse.Namespace) -> Path:
+    """With its discriminator, which a training may go on from, and which the result keeps."""
+    from ..hub.download import resolve
+
+    return resolve(args.bundle, with_discriminator=True)
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict:
     """The options that were given, by the name of the setting; the others keep the recipe's value."""
-    options = {name: name for name in names} | renamed
-    return {name: getattr(args, option) for name, option in options.items() if getattr(args, option) is not None}
-
-
-def _prepare(args: argparse.Namespace):
-    """The device to train on; fills in the precision that is fastest there."""
-    import torch
-
-    from ..runtime import choose_device
-    from ..training.precision import fastest_dtype
-
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = choose_device(args.device)
-    args.dtype = args.dtype or fastest_dtype(device)
-    return device
+    given = {name: getattr(args, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None} | {"feature_dtype": args.dtype}
 
 
 def _channel_table(resolution: int, base: int, most: int) -> dict[int, int]:
@@ -254,3 +255,11 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
     return value
+
+
+TRAININGS = {
+    "generator": (_add_generator, _train_generator, "train a generator from a folder of pictures"),
+    "alpha": (_add_alpha, _train_alpha, "train the masks of a bundle; needs no pictures by default"),
+    "student": (_add_student, _train_student, "train a segmenter of photographs from a class with masks"),
+    "refine": (_add_refine, _refine, "let the masks learn from the segmenter of photographs"),
+}

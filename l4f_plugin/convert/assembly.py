@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..bundles.config import RESOLUTIONS
+from ..bundles.fields import RESOLUTIONS
 from ..errors import UserError
 from ..networks import DiscriminatorConfig, GeneratorConfig
 from .state_source import StateSource

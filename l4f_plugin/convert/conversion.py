@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..bundles.bundle import Bundle, build_network, load_bundle, save_bundle
-from ..bundles.config import CLASS_NAME, BundleConfig, is_written_by_us, plain_class_name
+from ..bundles.config import ObjectClass, is_written_by_us, plain_class_name
+from ..bundles.fields import CLASS_NAME
 from ..bundles.file_kinds import kind_of_network
 from ..bundles.files import check_replaceable
 from ..bundles.model_card import write_model_card
@@ -32,43 +33,30 @@ ALPHA_KEYS = ("bg_extractor_ema", "bg_extractor")
 UNKNOWN_LICENCE = "unknown"
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a person says about a class; None takes what the source says, or a default."""
-
-    class_name: str | None = None
-    title: str | None = None
-    licence: str | None = None
-    source: str | None = None
-    truncation_psi: float | None = None
-    alpha_threshold: float | None = None
-    crop: tuple[int, int, int, int] | None = None
-
-
 def convert(
     source: Path,
     destination: Path,
     *,
     alpha: Path | None = None,
-    description: Description | None = None,
+    described: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     report: Callable[[str], None] | None = None,
-) -> BundleConfig:
+) -> ObjectClass:
     """Writes the bundle `destination` from a published checkpoint, or from a bundle that gets a new alpha.
 
     A checkpoint is rosinality's `.pt` or a `.pkl` of NVIDIA's StyleGAN2 programs, told apart by content.
-    `alpha` is a Labels4Free checkpoint in either published layout. The architecture comes from the tensors and
+    `alpha` is a Labels4Free checkpoint in either published layout. `described` is what a person says about the class:
+    fields of `ObjectClass`, None takes what the source says. The architecture comes from the tensors and
     the settings recorded with them; a mean latent that the source lacks is estimated from 100,000 z with a
     fixed seed. `dtype` float32 keeps every bit, float16 halves the size; `report` is told each step. Raises
     `UserError`.
     """
     source, destination = Path(source), Path(destination)
-    description = description or Description()
     say = report or (lambda message: None)
     check_replaceable(destination, is_written_by_us)
     say(f"Reading {source}")
     bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_published(source, say)
-    bundle.config = _described(bundle.config, description, destination, alpha is not None)
+    bundle.config = _described(bundle.config, described or {}, destination, alpha is not None)
     if alpha is not None:
         say(f"Reading {alpha}")
         bundle.alpha = read_alpha_network(alpha, bundle.generator)
@@ -107,14 +95,10 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
     elif mean.numel() != config.style_dim:
         raise UserError(f"{label} holds a mean latent that does not fit; get another copy.")
     generator.latent_avg.copy_(mean.flatten())
-    described = BundleConfig(
-        class_name="",
-        title="",
-        licence=UNKNOWN_LICENCE,
-        source=f"converted from {printable(path.name)}",
-        generator=config,
+    found = ObjectClass(
+        name="", licence=UNKNOWN_LICENCE, source=f"converted from {printable(path.name)}", generator=config
     )
-    return Bundle(described, generator, discriminator=discriminator)
+    return Bundle(found, generator, discriminator=discriminator)
 
 
 def _read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
@@ -188,14 +172,12 @@ def _stored(state: Mapping[Any, Any]) -> dict[str, StoredTensor]:
     }
 
 
-def _described(config: BundleConfig, said: Description, destination: Path, with_alpha: bool) -> BundleConfig:
-    name = said.class_name or config.class_name or plain_class_name(destination.name)
+def _described(config: ObjectClass, said: Mapping[str, Any], destination: Path, with_alpha: bool) -> ObjectClass:
+    name = said.get("name") or config.name or plain_class_name(destination.name)
     if not CLASS_NAME.fullmatch(name):
         raise UserError(f"{printable(name)} is no name for a class; use small letters, digits, - and _.")
-    changes: dict[str, Any] = {"class_name": name, "title": said.title or config.title or name.capitalize()}
-    for field in ("licence", "source", "truncation_psi", "alpha_threshold", "crop"):
-        if getattr(said, field) is not None:
-            changes[field] = getattr(said, field)
+    changes = {key: value for key, value in said.items() if value is not None}
+    changes |= {"name": name, "title": said.get("title") or config.title or name.capitalize()}
     if with_alpha:
         changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
         changes["alpha_origin"] = "imported"  # not to be passed on: see publishing/terms.py

@@ -1,1 +1,1 @@
-"""Data sets: the avatar pictures with their exact masks, and the export of generated pictures."""
+"""Data sets: generated pictures exported with their masks."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import compositing
+from .. import matting
 from ..bundles.files import write_atomically, write_text
 from ..errors import UserError
 from ..images import cover_fit, load_picture
@@ -138,5 +138,4 @@ def choose(
 
 def put_behind(picture: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np.ndarray:
     """The subject of `picture` before `background`, uint8 `[H, W, 3]` each, with `alpha` as its exact mask."""
-    foreground = compositing.estimate_foreground(compositing.to_float(picture), alpha)
-    return compositing.to_bytes(compositing.composite(foreground, compositing.to_float(background), alpha))
+    return matting.blend(matting.clean_colours(picture, alpha), background, alpha)

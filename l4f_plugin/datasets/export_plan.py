@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
 from ..arguments import (
@@ -48,9 +47,10 @@ class ExportSettings:
     `count` pictures are written, those that curation drops not counted. `size` is the longer side in pixels, None keeps
     the class's own. `first_seed` is where the seeds begin. `split` are the shares of train, validation and test, which
     add up to 1. `backgrounds` are kinds to choose from at random: "own" (as drawn), "seeds" (another sample's),
-    "colours" and "pictures" (the user's, see `export_backgrounds`). `curation` None keeps every picture. A shard of
-    about `shard_size` pictures is what a crash can cost; `batch_size` pictures are drawn at once, and belong to the
-    plan because a picture's last bit depends on it.
+    "colours" and "pictures" (the user's, see `export_backgrounds`). `curation` None keeps every picture; its limits
+    that are None are set by the class's own pictures when the set begins. A shard of about `shard_size` pictures is
+    what a crash can cost; `batch_size` pictures are drawn at once, and belong to the plan because a picture's last bit
+    depends on it.
 
     Raises `UserError` for what is out of bounds.
     """
@@ -80,18 +80,12 @@ class ExportSettings:
         check_seed(self.first_seed)
         check_integer("The number of pictures in a shard", self.shard_size, 1, LARGEST_SHARD)
         check_integer("The batch size", self.batch_size, 2, LARGEST_BATCH)
-        self._check_split()
-        self._check_backgrounds()
-
-    def _check_split(self) -> None:
         if len(self.split) != len(SPLITS):
             raise UserError("The split wants three shares, of train, validation and test, as in 0.8,0.1,0.1.")
         for share in self.split:
             check_number("A share of the split", share, 0, 1)
         if abs(sum(self.split) - 1) > 1e-6:
             raise UserError(f"The shares of the split add up to {sum(self.split):g}; make that 1, as in 0.8,0.1,0.1.")
-
-    def _check_backgrounds(self) -> None:
         kinds = self.backgrounds
         if not kinds or len(set(kinds)) != len(kinds) or not set(kinds) <= set(BACKGROUNDS):
             raise UserError(
@@ -234,18 +228,19 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def check_same(plan: Plan, other: Plan, folder: Path) -> None:
-    """Raises `UserError` naming the first thing in which the plan in `folder`, `other`, differs."""
+    """Raises `UserError` naming the first thing in which the plan in `folder`, `other`, differs.
+
+    Limits of curation that nobody set may be whatever they are there.
+    """
     for mine, theirs in ((plan.settings, other.settings), (plan.source, other.source), (plan, other)):
         for one in fields(mine):
             if one.name in ("settings", "source"):
                 continue
             new, old = getattr(mine, one.name), getattr(theirs, one.name)
+            if one.name == "curation" and new and old and new.agrees_with(old):
+                continue
             if new != old:
                 raise UserError(
-                    f"{folder} holds an export with another {one.name.replace('_', ' ')} ({_short(old)}, not "
-                    f"{_short(new)}); choose another folder, or the same options to go on with it."
+                    f"{folder} holds an export with another {one.name.replace('_', ' ')} ({old!s:.60}, not "
+                    f"{new!s:.60}); choose another folder, or the same options to go on with it."
                 )
-
-
-def _short(value: Any) -> str:
-    return f"{value!s:.60}"

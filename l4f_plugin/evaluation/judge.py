@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,13 +23,12 @@ from torch.nn import functional
 
 from ..bundles.training_state import load_training_state, save_training_state
 from ..errors import UserError
+from ..jobs import Progress
 from ..networks import UNet
 from ..processor import bfloat16_is_native
 from .distortion import distort
 from .labelled import LabelledPictures, fingerprint, load_split
 from .masks import MaskMetrics, compare_masks
-
-Progress = Callable[[int, int, str], None]
 
 # Raised when the network, its training or the distortions change, so that older judges are not taken for new
 # ones.

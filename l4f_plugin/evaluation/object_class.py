@@ -3,13 +3,14 @@ ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
+from ..jobs import Progress
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, judge_on, load_or_train_judge
 from .labelled import join, load_split
@@ -24,8 +25,6 @@ TRUNCATION_PSIS = (1.0, 0.7)
 SOFT = (0.05, 0.95)
 FEWEST_PICTURES = 2
 BATCH_SIZE = 8
-
-Progress = Callable[[int, int, str], None]
 
 
 def evaluate_alpha(
@@ -94,7 +93,7 @@ def evaluate_class(
         features = judge_features(judges[0], generated[:compared])
         distances[psi] = frechet_distance(features, real_features)
     return ClassReport(
-        class_name=pipeline.config.class_name,
+        class_name=pipeline.config.name,
         resolution=settings.resolution,
         held_out_pictures=len(held_out),
         left_out=labelled.left_out,
@@ -117,7 +116,7 @@ def draw(
 
 
 def _check(pipeline: Labels4FreePipeline, settings: JudgeSettings) -> None:
-    name, edge = pipeline.config.class_name, settings.resolution
+    name, edge = pipeline.config.name, settings.resolution
     if pipeline.bundle.alpha is None:
         raise UserError(f"The class {name} has no masks yet; train them with `l4f train alpha`.")
     if pipeline.picture_size != (edge, edge):

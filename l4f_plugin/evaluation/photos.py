@@ -16,6 +16,7 @@ from PIL import Image
 
 from .. import compositing, matting
 from ..errors import UserError
+from ..jobs import Progress
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..training.cut_pictures import labelled_pictures
@@ -38,8 +39,6 @@ FILL_ROUNDS = 8  # pixels that the subject's colours are carried into its soft e
 WORST = 10
 JUDGED_PICTURES = 300
 JUDGED_PSI = 1.0
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -142,9 +141,7 @@ def evaluate_photos(
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, data.pictures, pipeline.device, progress)
     worst = _worst(found, data)
-    result = PhotoReport(
-        pipeline.config.class_name, len(data), measure_photos(found, data), worst, left_out=data.left_out
-    )
+    result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
     if limits_folder is not None:
         settings = settings or limit_settings(pipeline)
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)

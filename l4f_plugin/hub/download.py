@@ -11,30 +11,32 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..bundles import licences, records
-from ..bundles.catalogue_file import CatalogueClass
+from ..bundles.catalogue import classes, read_catalogue
 from ..bundles.config import (
     CONFIG_NAME,
     MAXIMUM_CONFIG_BYTES,
     NETWORK_FILES,
-    BundleSummary,
+    ObjectClass,
     WeightFile,
     is_written_by_us,
-    read_summary,
+    read_config,
+    stand_in,
 )
+from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import remove, replace_folder, sha256_of, storage_error
 from ..bundles.folders import models_folder
-from ..bundles.licences import Licence
 from ..bundles.locks import lock
 from ..bundles.model_card import CARD_NAME, MAXIMUM_CARD_BYTES
-from ..errors import UserError
-from ..runtime import CancelToken
+from ..errors import UserError, printable
+from ..jobs import CancelToken, Progress
 from .hub_cache import Source, arrived, cached, forget, set_reference
 from .hub_errors import offline, put_by_hand
 from .progress import TerminalProgress
-from .transfer import LargeFile, MissingFile, Progress, demand_space, fetch
+from .transfer import LargeFile, MissingFile, demand_space, fetch
 
 WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
 DISCRIMINATOR = "discriminator.safetensors"
@@ -76,20 +78,60 @@ class Options:
                 yield bar
 
 
+def resolve(name: str | Path, *, with_discriminator: bool = False, **options: Any) -> Path:
+    """The folder of a bundle, given a class name, an existing folder or a Hub repository id.
+
+    The first place that has a class wins: the models folder of the user, the `weights` folder of this repository, the
+    Hub. A plain name is looked for among the classes first, so that a folder of that name in the working directory
+    does not hide a class. What is not on this computer is downloaded; `options` are the fields of `Options`. Raises
+    `UserError`, or `Cancelled`.
+    """
+    chosen, text = Options(**options), str(name)
+    own = models_folder() / (stand_in(text) if REPOSITORY_ID.fullmatch(text) else text)
+    if CLASS_NAME.fullmatch(text):
+        described = read_catalogue().get(text) if chosen.force_download or not is_bundle(own) else None
+        if described is not None and (described.repository or not is_bundle(own)):
+            return _from_catalogue(described, with_discriminator, chosen)
+        if is_bundle(own):
+            return own
+    path = Path(text).expanduser()
+    if text and path.is_dir():
+        return path.resolve()
+    if text and path.is_file():
+        raise UserError(f"{printable(path)} is a file; turn it into a bundle with: l4f convert FILE FOLDER.")
+    if not isinstance(name, Path) and REPOSITORY_ID.fullmatch(text):
+        if is_bundle(own) and not (chosen.force_download or chosen.revision):
+            return own
+        return fetch_bundle(text, chosen, with_discriminator=with_discriminator)
+    known = ", ".join(item.name for item in classes())
+    raise UserError(
+        f"{printable(text)!r} is no class, no folder and no Hub repository; the classes are: {known or 'none'}."
+    )
+
+
+def _from_catalogue(described: ObjectClass, with_discriminator: bool, options: Options) -> Path:
+    if described.file is not None:
+        return install(described, options)
+    if described.repository is not None:
+        pinned = replace(options, revision=options.revision or described.fetched_revision)
+        return fetch_bundle(described.repository, pinned, with_discriminator=with_discriminator, offered=described)
+    if is_bundle(described.folder):
+        return described.folder
+    raise UserError(
+        f"The weights of {described.name} are missing from {described.folder.parent}; fetch Labels4Free "
+        f"again, or put a bundle at {models_folder() / described.name}."
+    )
+
+
 def fetch_bundle(
-    repository: str,
-    options: Options,
-    *,
-    with_discriminator: bool = False,
-    name: str | None = None,
-    licence: Licence | None = None,
+    repository: str, options: Options, *, with_discriminator: bool = False, offered: ObjectClass | None = None
 ) -> Path:
     """The folder in huggingface_hub's cache that holds the bundle of `repository`.
 
-    `name` is the class in the catalogue, by default the repository itself; `licence` what the catalogue says of
-    it, by default what the bundle says. Raises `UserError` with what to do, or `Cancelled`.
+    `offered` is the class as the catalogue has it; without it the repository's id is the name, and the bundle says
+    which licence it has. Raises `UserError` with what to do, or `Cancelled`.
     """
-    name = name or repository
+    name = offered.name if offered else repository
     source = Source(repository, options.revision, options.token, options.cache_dir)
     if not options.force_download and (found := find_bundle(source, with_discriminator)):
         return found
@@ -98,8 +140,9 @@ def fetch_bundle(
     with options.shown() as progress:
         config = fetch(source, CONFIG_NAME, most=MAXIMUM_CONFIG_BYTES, cancel=options.cancel)
         folder, pinned = config.parent, replace(source, revision=config.parent.name)
-        summary = read_summary(folder)
-        licences.demand(name, licence or Licence.by_name(summary.licence), options.accept_licence)
+        summary = read_config(folder)
+        asked = replace(summary, name=name, conditions=licences.restriction(summary.licence))
+        licences.demand(offered or asked, options.accept_licence)
         wanted = _wanted(summary, with_discriminator)
         if WEIGHTS[0] not in wanted:
             raise UserError(f"{repository} holds no generator that a bundle needs; choose another repository.")
@@ -111,7 +154,7 @@ def fetch_bundle(
             fetch(pinned, CARD_NAME, most=MAXIMUM_CARD_BYTES, cancel=options.cancel)
     set_reference(source, pinned.revision)
     cache = None if options.cache_dir is None else str(Path(options.cache_dir).expanduser().absolute())
-    records.remember(name, records.Record(str(folder), repository, pinned.revision, cache_dir=cache))
+    records.remember(name, folder, {"repository": repository, "revision": pinned.revision, "cache_dir": cache})
     records.mark_checked(name, folder)
     return folder
 
@@ -122,7 +165,7 @@ def find_bundle(source: Source, with_discriminator: bool = False) -> Path | None
     if config is None:
         return None
     try:
-        wanted = _wanted(read_summary(config.parent), with_discriminator)
+        wanted = _wanted(read_config(config.parent), with_discriminator)
         sizes = {name: (config.parent / name).stat().st_size for name in wanted}
     except (UserError, OSError):
         return None
@@ -130,7 +173,7 @@ def find_bundle(source: Source, with_discriminator: bool = False) -> Path | None
     return config.parent if complete else None
 
 
-def _wanted(summary: BundleSummary, with_discriminator: bool) -> dict[str, WeightFile]:
+def _wanted(summary: ObjectClass, with_discriminator: bool) -> dict[str, WeightFile]:
     names = (*WEIGHTS, DISCRIMINATOR) if with_discriminator else WEIGHTS
     return {name: summary.files[name] for name in names if name in summary.files}
 
@@ -140,7 +183,7 @@ def is_bundle(folder: Path) -> bool:
     return (folder / CONFIG_NAME).is_file()
 
 
-def install(entry: CatalogueClass, options: Options) -> Path:
+def install(entry: ObjectClass, options: Options) -> Path:
     """The folder in the models folder with the bundle of a class that is published as a checkpoint.
 
     Fetches the checkpoint, checks size and hash, converts it, puts the bundle in place in one step, and drops
@@ -150,7 +193,7 @@ def install(entry: CatalogueClass, options: Options) -> Path:
     folder = models_folder() / entry.name
     if is_bundle(folder) and not options.force_download:
         return folder
-    licences.demand(entry.name, Licence(entry.licence, entry.terms, entry.licence_url), options.accept_licence)
+    licences.demand(entry, options.accept_licence)
     with options.shown() as progress:
 
         def on_wait() -> None:
@@ -167,7 +210,7 @@ def lock_file(name: str) -> Path:
     return models_folder() / f".{name}.lock"
 
 
-def original_of(entry: CatalogueClass, options: Options = Options()) -> Source:
+def original_of(entry: ObjectClass, options: Options = Options()) -> Source:
     """Where the published checkpoint of a class is, on the Hub and in huggingface_hub's cache."""
     from huggingface_hub import constants
 
@@ -175,26 +218,27 @@ def original_of(entry: CatalogueClass, options: Options = Options()) -> Source:
         f"get {entry.file} from {constants.ENDPOINT}/{entry.repository} on another computer and put it at "
         f"{by_hand_path(entry)}"
     )
-    return Source(entry.repository or "", options.revision or entry.revision, options.token, options.cache_dir, by_hand)
+    revision = options.revision or entry.fetched_revision
+    return Source(entry.repository or "", revision, options.token, options.cache_dir, by_hand)
 
 
-def by_hand_path(entry: CatalogueClass) -> Path:
+def by_hand_path(entry: ObjectClass) -> Path:
     """Where a checkpoint that a person has brought along is looked for."""
-    return models_folder() / entry.file_name
+    return models_folder() / _file_name(entry)
 
 
-def _install(entry: CatalogueClass, folder: Path, options: Options, progress: Progress) -> None:
+def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progress) -> None:
     _refuse_to_lose(folder, entry)
     for leftover in folder.parent.glob(f"*.{entry.name}.installing-*"):
         remove(leftover)  # of a process that was killed: the lock says that none is at it
     source = original_of(entry, options)
-    expected = WeightFile(entry.bytes, entry.sha256) if entry.bytes and entry.sha256 else None
+    expected = WeightFile(entry.download_bytes, entry.sha256) if entry.download_bytes and entry.sha256 else None
     original, was_here = _local_original(entry, source, expected), True
-    size = entry.bytes or 0
+    size = entry.download_bytes or 0
     if original is None:
         was_here = False
         if options.local_files_only:
-            raise UserError(offline(entry.file_name, source.by_hand, "nothing may be fetched"))
+            raise UserError(offline(_file_name(entry), source.by_hand, "nothing may be fetched"))
         # A bundle has no more bytes than the checkpoint: some networks, and the optimisers, stay behind.
         demand_space({source.cache(): size - arrived(source, entry.sha256), folder.parent: size}, entry.name)
         original = fetch(source, entry.file, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
@@ -211,7 +255,8 @@ def _install(entry: CatalogueClass, folder: Path, options: Options, progress: Pr
         )
     finally:
         remove(staging)
-    records.remember(entry.name, records.Record(str(folder), entry.repository, commit, entry.file, digest))
+    came_from = {"repository": entry.repository, "revision": commit, "file": entry.file, "sha256": digest}
+    records.remember(entry.name, folder, came_from)
     records.mark_checked(entry.name, folder)
     if not was_here and not options.keeps_original:
         forget(source, original)
@@ -219,7 +264,7 @@ def _install(entry: CatalogueClass, folder: Path, options: Options, progress: Pr
         set_reference(source, commit)
 
 
-def _refuse_to_lose(folder: Path, entry: CatalogueClass) -> None:
+def _refuse_to_lose(folder: Path, entry: ObjectClass) -> None:
     """Raises `UserError` before anything is fetched where the class could not be put in place afterwards."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -228,20 +273,20 @@ def _refuse_to_lose(folder: Path, entry: CatalogueClass) -> None:
         raise storage_error(error, folder) from error
     if occupied and not is_written_by_us(folder):
         raise UserError(f"{folder} holds other files and was left alone; move them away and try again.")
-    if occupied and not entry.alpha and WEIGHTS[1] in read_summary(folder).files:
+    if occupied and not entry.brings_masks and WEIGHTS[1] in read_config(folder).files:
         raise UserError(
             f"{entry.name} has masks that came after the download and would be lost; remove the class "
             f"first if that is meant, with: l4f remove {entry.name}."
         )
 
 
-def _local_original(entry: CatalogueClass, source: Source, expected: WeightFile | None) -> Path | None:
+def _local_original(entry: ObjectClass, source: Source, expected: WeightFile | None) -> Path | None:
     """The published checkpoint, where it is on this computer: brought by hand, or kept in the cache."""
     by_hand = by_hand_path(entry)
     if by_hand.is_file():
         if expected and (by_hand.stat().st_size, sha256_of(by_hand)) != (expected.bytes, expected.sha256):
             raise UserError(
-                f"{by_hand} is not {entry.file_name} as it was published (size or sha256 differs); copy it "
+                f"{by_hand} is not {_file_name(entry)} as it was published (size or sha256 differs); copy it "
                 "again, or remove it to have it downloaded."
             )
         return by_hand
@@ -257,7 +302,7 @@ def _commit_of(source: Source, path: Path) -> str:
 
 
 def _convert(
-    entry: CatalogueClass,
+    entry: ObjectClass,
     original: Path,
     staging: Path,
     commit: str | None,
@@ -265,41 +310,45 @@ def _convert(
     options: Options,
     progress: Progress,
 ) -> None:
-    from ..convert.conversion import Description
-    from ..convert.own_process import convert_apart
+    from ..convert.child_process import convert_in_child
 
     cancel = options.cancel or CancelToken()
 
     def report(_message: str) -> None:
         cancel.check()
-        progress(0, 0, f"Converting {entry.file_name}")
+        progress(0, 0, f"Converting {_file_name(entry)}")
 
     where = f"{entry.repository} at {commit}" if commit else entry.repository
     source = f"{entry.file} of {where}, sha256 {digest}"
     if entry.licence_url:
         source += f"; licence: {entry.licence_url}"
-    convert_apart(
+    convert_in_child(
         original,
         staging,
         report=report,
         cancel=cancel,
-        description=Description(
-            class_name=entry.name,
-            title=entry.title,
-            licence=entry.licence,
-            source=f"{entry.source}; {source}" if entry.source else source,
-            truncation_psi=entry.truncation_psi,
-            alpha_threshold=entry.alpha_threshold,
-            crop=entry.crop,
-        ),
+        described={
+            "name": entry.name,
+            "title": entry.title,
+            "licence": entry.licence,
+            "source": f"{entry.source}; {source}" if entry.source else source,
+            "truncation_psi": entry.truncation_psi,
+            "alpha_threshold": entry.alpha_threshold,
+            "crop": entry.crop,
+        },
     )
-    made = read_summary(staging)
+    made = read_config(staging)
     if made.resolution != entry.resolution:
         raise UserError(
-            f"{entry.file_name} holds a generator of {made.resolution} px where the catalogue says "
+            f"{_file_name(entry)} holds a generator of {made.resolution} px where the catalogue says "
             f"{entry.resolution}; correct the catalogue or choose another file."
         )
     cancel.check()
+
+
+def _file_name(entry: ObjectClass) -> str:
+    """The published checkpoint's name without folders."""
+    return PurePosixPath(entry.file or "").name
 
 
 def _move(staging: Path, target: Path) -> None:

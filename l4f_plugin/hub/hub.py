@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from huggingface_hub import ModelHubMixin
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.catalogue import resolve
+from .download import resolve
 from .hub_errors import hub_errors
 
 _Model = TypeVar("_Model", bound="HubMixin")

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundles.catalogue_file import REPOSITORY_ID, is_revision
+from ..bundles.fields import REPOSITORY_ID, REVISION
 from ..bundles.files import storage_error
 from ..errors import UserError
 
@@ -30,7 +30,7 @@ class Source:
     def __post_init__(self) -> None:
         if not REPOSITORY_ID.fullmatch(self.repository):
             raise UserError(f"{self.repository!r} is no name of a Hub repository; give it as OWNER/NAME.")
-        if self.revision is not None and not is_revision(self.revision):
+        if self.revision is not None and not REVISION.fullmatch(self.revision):
             raise UserError(f"{self.revision!r} is no revision; give a branch, a tag or a commit.")
 
     def cache(self) -> Path:

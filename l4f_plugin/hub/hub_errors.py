@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..bundles.config import plain_class_name
+from ..bundles.config import stand_in
 from ..bundles.files import storage_error
 from ..bundles.folders import models_folder
 from ..errors import UserError
@@ -17,11 +17,6 @@ PROXY_LOGIN = (
 )
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "hf_xet"}
-
-
-def stand_in(repository: str) -> str:
-    """The name under which a bundle in the models folder takes the place of a Hub repository."""
-    return plain_class_name(repository.replace("/", "--"))
 
 
 @contextmanager

@@ -9,23 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..bundles import records
-from ..bundles.catalogue import classes, resolve
-from ..bundles.catalogue_file import REPOSITORY_ID
-from ..bundles.config import CLASS_NAME, CONFIG_NAME, NETWORK_FILES, is_written_by_us
+from ..bundles.catalogue import classes
+from ..bundles.config import CONFIG_NAME, NETWORK_FILES, is_written_by_us, stand_in
+from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import partial_name, remove, replace_folder, storage_error
 from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import CARD_NAME
-from ..convert.conversion import Description
-from ..convert.own_process import convert_apart
+from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
-from ..runtime import CancelToken
-from .download import lock_file
-from .hub_errors import stand_in
+from ..jobs import CancelToken
+from .download import lock_file, resolve
 from .transfer import demand_space
 
 
@@ -45,15 +43,15 @@ def import_checkpoint(
     name: str,
     *,
     alpha: Path | None = None,
-    description: Description | None = None,
+    described: dict[str, Any] | None = None,
     cancel: CancelToken | None = None,
 ) -> Path:
     """Makes the class `name` from a checkpoint, and an alpha network where there is one; the bundle's folder.
 
-    `source` and `alpha` are files as `conversion.convert` reads them. Raises `UserError`, or `Cancelled`.
+    `source`, `alpha` and `described` are as `conversion.convert` takes them. Raises `UserError`, or `Cancelled`.
     """
     demand_free_name(name)
-    folder, said = models_folder() / name, replace(description or Description(), class_name=name)
+    folder, said = models_folder() / name, {**(described or {}), "name": name}
     with _converted(source, folder, alpha, said, cancel) as bundle, _held(name):
         demand_free_name(name)  # somebody else may have been quicker
         _put_in_place(bundle, folder)
@@ -75,20 +73,18 @@ def import_masks(name: str, alpha: Path, *, cancel: CancelToken | None = None) -
     plain = stand_in(name) if REPOSITORY_ID.fullmatch(name) else name
     # What a bundle came with is kept in it, so what was fetched must be complete.
     source, folder = resolve(name, with_discriminator=True), models_folder() / plain
-    with _converted(source, folder, alpha, Description(), cancel) as bundle, _held(plain):
+    with _converted(source, folder, alpha, {}, cancel) as bundle, _held(plain):
         _put_in_place(bundle, folder)
-    came_from = records.recall(name) or records.Record("")
-    records.remember(plain, replace(came_from, folder=str(folder), checked={}))
-    records.mark_checked(plain, folder)
+    records.move(name, plain, folder)
     return folder
 
 
 @contextmanager
 def _converted(
-    source: Path, folder: Path, alpha: Path | None, said: Description, cancel: CancelToken | None
+    source: Path, folder: Path, alpha: Path | None, said: dict[str, Any], cancel: CancelToken | None
 ) -> Iterator[Path]:
     """The finished bundle, in a place beside `folder` that is gone afterwards with all that was left there."""
-    demand_space({folder.parent: _bytes(source)}, said.class_name or folder.name)
+    demand_space({folder.parent: _bytes(source)}, folder.name)
     private = partial_name(folder)
     try:
         try:
@@ -96,7 +92,7 @@ def _converted(
         except OSError as error:
             raise storage_error(error, folder) from error
         bundle = private / folder.name
-        convert_apart(source, bundle, alpha=alpha, description=said, cancel=cancel, least_bytes=0)
+        convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
         if cancel is not None:
             cancel.check()
         yield bundle

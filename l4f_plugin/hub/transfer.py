@@ -14,13 +14,10 @@ from ..bundles.files import sha256_of, storage_error, sync_to_disk
 from ..bundles.folders import existing_parent
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..runtime import CancelToken
+from ..jobs import CancelToken, Progress
 from .hub_cache import Source, arrived, enter, forget, partial_of
 from .hub_errors import hub_errors, is_of_the_network, offline, put_by_hand, refusal, why_offline
 from .hub_http import Cut, Refused, RemoteFile, look_up, open_from
-
-Progress = Callable[[int, int, str], None]
-"""`progress(done, total, message)`: bytes while something is fetched, `total` 0 where there is nothing to count."""
 
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each new attempt; they start anew once a megabyte has arrived."""

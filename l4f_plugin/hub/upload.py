@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundles.catalogue_file import REPOSITORY_ID
+from ..bundles.fields import REPOSITORY_ID
 from ..errors import UserError, printable
 from .hub_errors import is_of_the_network, of_the_way_there, why_offline
 from .hub_http import honour_certificates

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from ..architecture import DiscriminatorConfig
 from .convolution import convolution
 from .ops import ACTIVATION_GAIN, Linear, fir_downsample, fir_filter, leaky_relu_
 
 DEVIATION_GROUP = 4
-
-
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """``channels`` maps each resolution 4, 8, ... ``resolution`` to the channels of the maps at that size."""
-
-    resolution: int
-    channels: dict[int, int] = field(hash=False)
-    conv_clamp: float | None = None
-
-    @property
-    def resolutions(self) -> list[int]:
-        """4, 8, ... up to ``resolution``."""
-        return [2**i for i in range(2, int(math.log2(self.resolution)) + 1)]
 
 
 class Convolution(nn.Module):

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ..architecture import GeneratorConfig
 from .convolution import by_winograd, doubling_convolution, modulated_convolution
 from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu_, normalise_second_moment
 from .prepared import prepared
@@ -28,64 +29,6 @@ from .winograd import LEAST_SIDE
 MAPPING_LEARNING_RATE_MULTIPLIER = 0.01
 OnStep = Callable[[], None]
 SAMPLES_AT_ONCE = 4  # of large maps on a CPU, so that a run can be cancelled soon; fewer cost a tenth of the speed
-OBJECT_SWITCHES = ("first_convolution", "constant")
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Everything that fixes the shapes and the arithmetic of a generator.
-
-    ``channels`` maps each resolution 4, 8, ... ``resolution`` to the output channels of its convolutions; tables
-    need follow no formula. ``object_switch`` names what the object gate multiplies: the output of the first
-    convolution (256 and 1024 px models of the paper) or the constant input (512 px). ``conv_clamp`` bounds
-    activations to [-conv_clamp, conv_clamp] in any precision, as ADA's checkpoints expect.
-    """
-
-    resolution: int
-    channels: dict[int, int] = field(hash=False)
-    latent_dim: int = 512
-    style_dim: int = 512
-    mapping_layers: int = 8
-    object_switch: str = "first_convolution"
-    conv_clamp: float | None = None
-
-    def __post_init__(self):
-        if self.resolution < 8 or self.resolution & (self.resolution - 1):
-            raise ValueError(f"resolution must be a power of two from 8, not {self.resolution}")
-        if sorted(self.channels) != self.resolutions:
-            raise ValueError(f"channels must name the resolutions {self.resolutions}, not {sorted(self.channels)}")
-        if self.object_switch not in OBJECT_SWITCHES:
-            raise ValueError(f"object_switch must be one of {OBJECT_SWITCHES}, not {self.object_switch!r}")
-
-    @property
-    def resolutions(self) -> list[int]:
-        """4, 8, ... up to ``resolution``."""
-        return [2**i for i in range(2, int(math.log2(self.resolution)) + 1)]
-
-    @property
-    def num_convolutions(self) -> int:
-        """One styled 3x3 convolution at 4x4, two at every further resolution."""
-        return 2 * len(self.resolutions) - 1
-
-    @property
-    def num_styles(self) -> int:
-        """Length of a W+ code: one style per convolution and one for the last ToRGB."""
-        return self.num_convolutions + 1
-
-    @property
-    def convolution_resolutions(self) -> list[int]:
-        """Output resolution of each styled convolution, which is also that of its noise map."""
-        return [4] + [resolution for resolution in self.resolutions[1:] for _ in range(2)]
-
-    @property
-    def feature_resolutions(self) -> list[int]:
-        """The resolutions the alpha network reads: the top six, all from 8 px up in smaller models."""
-        return self.resolutions[1:][-6:]
-
-    @property
-    def feature_channels(self) -> tuple[int, ...]:
-        """Channels of the tensors in ``SynthesisOutput.features``: two a resolution."""
-        return tuple(self.channels[resolution] for resolution in self.feature_resolutions for _ in range(2))
 
 
 @dataclass

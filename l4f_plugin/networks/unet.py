@@ -6,20 +6,12 @@ Both are the same few layers; what they are trained on tells them apart, and nei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """``channels`` of the stages at full, 1/2, 1/4, ... resolution; ``resolution`` is the side of the pictures that it
-    was trained on, and so the size at which it sees best."""
-
-    channels: tuple[int, ...] = (12, 24, 48, 96, 96, 96)
-    resolution: int = 128
+from ..architecture import StudentConfig
 
 
 class UNet(nn.Module):

@@ -6,7 +6,7 @@ import json
 import re
 
 from .. import __version__
-from ..bundles.config import BundleConfig
+from ..bundles.config import ObjectClass
 from ..bundles.model_card import HUB_LICENCES, USE, write_model_card
 from .terms import ATTRIBUTION_FILE, LICENCE_FILE, Terms
 
@@ -18,7 +18,7 @@ _HEADING = re.compile(r"^# .*$", re.MULTILINE)
 
 
 def published_card(
-    config: BundleConfig,
+    config: ObjectClass,
     terms: Terms,
     repository: str,
     *,
@@ -50,7 +50,7 @@ def published_card(
     return "\n\n".join(parts) + "\n"
 
 
-def metadata(config: BundleConfig, terms: Terms) -> str:
+def metadata(config: ObjectClass, terms: Terms) -> str:
     """What the Hub reads: licence, library and tags, between dashes."""
     lines = [
         *licence_lines(terms),
@@ -72,7 +72,7 @@ def licence_lines(terms: Terms) -> list[str]:
     return lines + ([f"license_link: {LICENCE_FILE}"] if LICENCE_FILE in terms.files else [])
 
 
-def tags(config: BundleConfig, terms: Terms) -> list[str]:
+def tags(config: ObjectClass, terms: Terms) -> list[str]:
     """By what the repository is found."""
     masks = ["image-segmentation"] if "alpha.safetensors" in config.files else []
     return ["labels4free", "stylegan2", *masks, *terms.tags]
@@ -88,7 +88,7 @@ def _use(repository: str) -> str:
     )
 
 
-def _in_words(config: BundleConfig, terms: Terms) -> str:
+def _in_words(config: ObjectClass, terms: Terms) -> str:
     lines = ["## Licence", "", f"These weights are under {terms.licence}."]
     if terms.restricted:
         lines.append("They may be used non-commercially only.")
@@ -99,7 +99,7 @@ def _in_words(config: BundleConfig, terms: Terms) -> str:
     return "\n".join(lines)
 
 
-def _provenance(config: BundleConfig) -> str:
+def _provenance(config: ObjectClass) -> str:
     rows = [f"|{name}|{file.bytes:,}|`{file.sha256}`|" for name, file in sorted(config.files.items())]
     masks = {"learned": "learned without labels by this program", "imported": "imported"}.get(config.alpha_origin or "")
     lines = ["## Provenance", "", f"- Source of the weights: {config.source}"]

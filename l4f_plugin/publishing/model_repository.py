@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..bundles.bundle import load_bundle, save_bundle
-from ..bundles.catalogue import resolve
 from ..bundles.config import read_config
 from ..bundles.files import open_plain, write_atomically, write_text
 from ..bundles.model_card import CARD_NAME
 from ..errors import UserError
+from ..hub.download import resolve
 from ..hub.upload import Target, upload
 from .card import SAMPLES_NAME, published_card
 from .samples import draw_samples

@@ -11,7 +11,7 @@ from ..bundles.bundle import Bundle
 from ..images import write_png
 from ..own_files import sheet_text
 from ..pipeline import Labels4FreePipeline
-from ..samples import Sample
+from ..subject import Subject
 
 SEEDS = range(8)
 LARGEST_TILE = 192
@@ -46,7 +46,7 @@ def _sheet(rows: list[list[Image.Image]]) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def _on_checkerboard(sample: Sample) -> Image.Image:
+def _on_checkerboard(sample: Subject) -> Image.Image:
     cutout = sample.cutout()
     across, down = (np.arange(length) // _SQUARE % 2 for length in cutout.size)
     board = Image.fromarray(np.where(down[:, None] ^ across[None, :], _DARK, _LIGHT).astype(np.uint8)).convert("RGB")

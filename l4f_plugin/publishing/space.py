@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..bundles import records
-from ..bundles.catalogue import resolve
-from ..bundles.catalogue_file import CATALOGUE_NAME, REPOSITORY_ID, SCHEMA_VERSION
-from ..bundles.config import BundleConfig, read_config
+from ..bundles.catalogue import CATALOGUE_NAME, SCHEMA_VERSION
+from ..bundles.config import ObjectClass, read_config
+from ..bundles.fields import REPOSITORY_ID
 from ..bundles.files import storage_error, write_text
 from ..errors import UserError
+from ..hub.download import resolve
 from ..hub.upload import Target, upload
 from .card import SAMPLES_NAME, licence_lines
 from .model_repository import Publication, Report, Turn, new_folder, prepare
@@ -95,8 +96,7 @@ def prepare_space(
     terms = terms_of(config, source, options.declared)
     if "alpha.safetensors" not in config.files or options.declared.without_masks:
         raise UserError(
-            f"{config.class_name} has no masks that could be shown; learn them with: "
-            f"l4f learn-masks {config.class_name}."
+            f"{config.name} has no masks that could be shown; learn them with: l4f learn-masks {config.name}."
         )
     pinned = None if options.copy else _pinned(name, source)
     try:
@@ -108,18 +108,18 @@ def prepare_space(
             prepare(
                 source,
                 space,
-                folder / "weights" / config.class_name,
+                folder / "weights" / config.name,
                 Publication(options.declared, device=options.device, turn=options.turn),
                 report,
             )
-            (folder / "weights" / config.class_name / SAMPLES_NAME).unlink()
+            (folder / "weights" / config.name / SAMPLES_NAME).unlink()
         _write_catalogue(folder / "weights", config, terms, pinned)
         for file, content in terms.files.items():
             (folder / file).write_bytes(content)
         _write_licence(folder)
         shutil.copyfile(_package_folder("l4f_ui") / _START, folder / "app.py")
         write_text(folder / "requirements.txt", "\n".join(REQUIREMENTS) + "\n")
-        write_text(folder / "space.json", json.dumps({"class": config.class_name, "limits": {}}, indent=1) + "\n")
+        write_text(folder / "space.json", json.dumps({"class": config.name, "limits": {}}, indent=1) + "\n")
         write_text(folder / "README.md", _readme(config, terms, pinned))
     except OSError as error:
         raise storage_error(error, folder) from error
@@ -129,8 +129,7 @@ def _pinned(name: str | Path, source: Path) -> tuple[str, str] | None:
     """Repository and commit of a bundle that was asked for by its repository and came from there."""
     if isinstance(name, Path) or not REPOSITORY_ID.fullmatch(name) or Path(name).is_dir():
         return None
-    record = records.recall(name, source)
-    commit = record.revision if record and record.revision else source.name
+    commit = records.recall(name, source).get("revision") or source.name
     return (name, commit) if _COMMIT.fullmatch(commit) else None
 
 
@@ -153,16 +152,16 @@ def _copy_package(package: str, target: Path) -> None:
     shutil.copytree(origin, target, ignore=ignore)
 
 
-def _write_catalogue(weights: Path, config: BundleConfig, terms: Terms, pinned: tuple[str, str] | None) -> None:
+def _write_catalogue(weights: Path, config: ObjectClass, terms: Terms, pinned: tuple[str, str] | None) -> None:
     described: dict[str, object] = {
         "title": config.title,
         "resolution": config.generator.resolution,
         "licence": terms.licence,
         "alpha": True,
     }
-    described |= {"repository": pinned[0], "revision": pinned[1]} if pinned else {"folder": config.class_name}
+    described |= {"repository": pinned[0], "revision": pinned[1]} if pinned else {"folder": config.name}
     weights.mkdir(exist_ok=True)
-    table = {"schema_version": SCHEMA_VERSION, "classes": {config.class_name: described}}
+    table = {"schema_version": SCHEMA_VERSION, "classes": {config.name: described}}
     write_text(weights / CATALOGUE_NAME, json.dumps(table, indent=1) + "\n")
 
 
@@ -180,7 +179,7 @@ def _write_licence(folder: Path) -> None:
     write_text(folder / "LICENSE", text)
 
 
-def _readme(config: BundleConfig, terms: Terms, pinned: tuple[str, str] | None) -> str:
+def _readme(config: ObjectClass, terms: Terms, pinned: tuple[str, str] | None) -> str:
     front = [
         f"title: {json.dumps(f'Labels4Free: {config.title}')}",
         "emoji: ✂️",
@@ -200,7 +199,7 @@ def _readme(config: BundleConfig, terms: Terms, pinned: tuple[str, str] | None) 
     where = (
         f"from [{pinned[0]}](https://huggingface.co/{pinned[0]}), revision `{pinned[1]}`"
         if pinned
-        else f"in `weights/{config.class_name}`, where its README tells how they came about"
+        else f"in `weights/{config.name}`, where its README tells how they came about"
     )
     return "\n".join(
         [

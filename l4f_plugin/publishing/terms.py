@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bundles.config import BundleConfig
+from ..bundles.config import ObjectClass
 from ..bundles.files import open_plain
 from ..bundles.model_card import read_model_card
 from ..errors import UserError
@@ -71,7 +71,7 @@ class NotDeclared(UserError):
         self.what = what
 
 
-def terms_of(config: BundleConfig, folder: Path, declared: Declared) -> Terms:
+def terms_of(config: ObjectClass, folder: Path, declared: Declared) -> Terms:
     """The terms under which the bundle in `folder` may be published.
 
     Raises `UserError` where it may not be, as `NotDeclared` where a word of the person who publishes would do.
@@ -88,25 +88,25 @@ def terms_of(config: BundleConfig, folder: Path, declared: Declared) -> Terms:
         files.setdefault(LICENCE_FILE, _nvidia_text(origin))
         if "nvidia" not in licence.lower():
             raise UserError(
-                f"{config.class_name} comes from weights by NVIDIA, whose terms stay with it: it cannot "
+                f"{config.name} comes from weights by NVIDIA, whose terms stay with it: it cannot "
                 f"be published as {licence}; leave the licence of the bundle as it was."
             )
         return Terms(licence, ("non-commercial", "nvidia-source-code-license"), files)
     if _ATTRIBUTION.search(licence) and ATTRIBUTION_FILE not in files and not _credits(folder):
         raise NotDeclared(
             "attribution",
-            f"{licence} asks for attribution and nothing in {config.class_name} gives it; "
+            f"{licence} asks for attribution and nothing in {config.name} gives it; "
             f"name whose work it is made of with --attribution TEXT, or put {ATTRIBUTION_FILE} beside "
             "its config.json.",
         )
     return Terms(licence, ("non-commercial",) if _NON_COMMERCIAL.search(licence) else (), files)
 
 
-def _licence(config: BundleConfig, declared: Declared) -> str:
+def _licence(config: ObjectClass, declared: Declared) -> str:
     known = config.licence.strip().lower() not in (UNKNOWN, "other", "none", "")
     if known and declared.licence and declared.licence.strip().lower() != config.licence.lower():
         raise UserError(
-            f"{config.class_name} is under {config.licence} already, which --declare-licence does not "
+            f"{config.name} is under {config.licence} already, which --declare-licence does not "
             "change; leave that option out."
         )
     if known:
@@ -114,16 +114,16 @@ def _licence(config: BundleConfig, declared: Declared) -> str:
     if not declared.licence or declared.licence.strip().lower() == UNKNOWN:
         raise NotDeclared(
             "licence",
-            f"The licence of {config.class_name} is unknown, so it may not be passed on; if "
+            f"The licence of {config.name} is unknown, so it may not be passed on; if "
             "you know it, say which it is with --declare-licence, such as --declare-licence CC0-1.0.",
         )
     return declared.licence.strip()
 
 
-def _check_masks(config: BundleConfig, declared: Declared) -> None:
+def _check_masks(config: ObjectClass, declared: Declared) -> None:
     if "alpha.safetensors" not in config.files or declared.without_masks:
         return
-    name = config.class_name
+    name = config.name
     instead = f"learn masks of your own with `l4f learn-masks {name} --again`, or publish it with --without-masks"
     if config.alpha_origin == "imported":
         raise NotDeclared(

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import load_bundle
-from ..bundles.config import BundleConfig, read_config
+from ..bundles.config import ObjectClass, read_config
 from ..bundles.files import remove
 from ..bundles.folders import masks_folder
 from ..bundles.model_card import write_model_card
 from ..errors import UserError
-from ..runtime import CancelToken, choose_device
-from .installed import Progress, Turn, alone, enough_memory, in_words, put_in_place, run_folder, source_of, target_of
+from ..jobs import CancelToken, Progress
+from ..runtime import choose_device
+from .installed import Turn, alone, enough_memory, in_words, put_in_place, run_folder, source_of, target_of
 from .precision import fastest_dtype
 from .recipes import AlphaSettings
 from .runs import BUNDLE_FOLDER, alpha_trainer, train_alpha
@@ -28,7 +29,7 @@ MEASURED_STEPS = 2
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
 
 
-def settings_for(config: BundleConfig, device: torch.device) -> AlphaSettings:
+def settings_for(config: ObjectClass, device: torch.device) -> AlphaSettings:
     """The default recipe, in the precision that is fastest on `device` and a batch that its pictures allow."""
     recipe = AlphaSettings()
     batch = min(recipe.batch_size, _LARGEST_BATCH_AT.get(config.generator.resolution, recipe.batch_size))

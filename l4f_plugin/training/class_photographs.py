@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import load_bundle
-from ..bundles.config import BundleConfig, read_config
+from ..bundles.config import ObjectClass, read_config
 from ..bundles.files import remove
 from ..bundles.folders import photographs_folder
 from ..bundles.model_card import read_model_card, write_model_card
 from ..errors import UserError
-from ..runtime import CancelToken, choose_device
-from .installed import Progress, Turn, alone, enough_memory, put_in_place, run_folder, source_of, target_of
+from ..jobs import CancelToken, Progress
+from ..runtime import choose_device
+from .installed import Turn, alone, enough_memory, put_in_place, run_folder, source_of, target_of
 from .precision import fastest_dtype
 from .runs import BUNDLE_FOLDER
 from .student import StudentSettings, student_resolution
@@ -24,7 +25,7 @@ from .student_runs import train_student
 STUDENT_FILE = "student.safetensors"
 
 
-def settings_for(config: BundleConfig, device: torch.device) -> StudentSettings:
+def settings_for(config: ObjectClass, device: torch.device) -> StudentSettings:
     """The student's recipe for pictures of this class, in the precision that is fastest on `device`."""
     return StudentSettings(
         resolution=student_resolution(config.generator.resolution), feature_dtype=fastest_dtype(device)
@@ -81,7 +82,7 @@ def learn_photographs(
     return target
 
 
-def _card(config: BundleConfig, source: Path, settings: StudentSettings) -> str:
+def _card(config: ObjectClass, source: Path, settings: StudentSettings) -> str:
     """The class's card, and how its segmenter came about; a new one where that replaces what the old may tell of."""
     notes = (
         "The segmenter of photographs was trained by Labels4Free on pictures that this class drew itself: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from .. import matting
-from ..compositing import composite, estimate_foreground, largest_component, spread, to_bytes, to_float
+from ..compositing import composite, estimate_foreground, spread, to_bytes, to_float
+from ..datasets.curation import Curation, measure
 from ..errors import Cancelled, UserError
+from ..jobs import Progress
 from ..networks import Student
 from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
@@ -29,14 +32,7 @@ BATCH = 10
 # are found better than by a student that saw psi 0.7, which is a judgement of looks.
 TRUNCATION_PSIS = (1.0, 1.3)
 
-# A mask outside these limits says more about the network that made it than about the picture.
-LEAST_AREA, MOST_AREA = 0.05, 0.85
-MOST_UNCERTAIN = 0.04  # mean of min(alpha, 1 - alpha): a soft edge is fine, a grey veil is not
-LEAST_IN_ONE_PIECE = 0.97  # of the mask's area
-
 SHARPNESS = 3.0  # what a segmenter's logits are multiplied by where it teaches
-
-Progress = Callable[[int, int, str], None]
 
 
 def take_apart(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -50,16 +46,11 @@ def take_apart(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.concatenate([to_bytes(subject), to_bytes(alpha)[..., None], to_bytes(background)], axis=2)
 
 
-def flaw_of(alpha: np.ndarray) -> str | None:
-    """Why a mask float32 ``[H, W]`` is not worth learning from: "small", "large", "uncertain", "pieces"; or None."""
-    area = float(alpha.mean())
-    if area < LEAST_AREA:
-        return "small"
-    if area > MOST_AREA:
-        return "large"
-    if float(np.minimum(alpha, 1 - alpha).mean()) > MOST_UNCERTAIN:
-        return "uncertain"
-    return "pieces" if float(largest_component(alpha).mean()) < LEAST_IN_ONE_PIECE * area else None
+def flaws_of(alphas: Iterable[np.ndarray]) -> list[str | None]:
+    """Why each mask of a class, float32 ``[H, W]``, is not worth learning from, see ``datasets.curation``; or None."""
+    found = [measure(alpha, alpha > 0.5) for alpha in alphas]
+    limits = Curation().completed(found)
+    return [limits.reason_to_drop(mask) for mask in found]
 
 
 def sharpened(alpha: np.ndarray) -> np.ndarray:
@@ -102,7 +93,6 @@ def drawn_pictures(
     Raises ``Cancelled`` between pictures, and ``UserError`` where too few masks are worth learning from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    flaws: dict[str, int] = {}
     shards = []
 
     def tell(done: int) -> None:
@@ -117,14 +107,12 @@ def drawn_pictures(
             seeds = range(start, min(start + SHARD, count))
             psi = TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)]
             _save(path, _one_by_one(_draw(pipeline, seeds, psi, side, teacher), start, tell, cancelled, turn))
-        parts = np.load(path)
-        found = [flaw_of(to_float(part[..., 3])) for part in parts]
-        shards.append(parts[[flaw is None for flaw in found]])
-        for flaw in filter(None, found):
-            flaws[flaw] = flaws.get(flaw, 0) + 1
+        shards.append(np.load(path, mmap_mode="r"))
         tell(min(start + SHARD, count))
-    kept = CutPictures(np.concatenate(shards))
-    left_out = ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items())) or "none"
+    flaws = flaws_of(to_float(part[..., 3]) for parts in shards for part in parts)
+    each = iter(flaws)
+    kept = CutPictures(np.concatenate([parts[[next(each) is None for _ in parts]] for parts in shards]))
+    left_out = ", ".join(f"{number} {flaw}" for flaw, number in sorted(Counter(filter(None, flaws)).items())) or "none"
     report(f"{len(kept):,} of {count:,} pictures have masks to learn from (left out: {left_out}).")
     if len(kept) < count // 10 or not len(kept):
         raise UserError(

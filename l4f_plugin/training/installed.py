@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from ..bundles import catalogue, records
+from ..bundles import records
 from ..bundles.bundle import Bundle, save_bundle
-from ..bundles.catalogue_file import REPOSITORY_ID
-from ..bundles.config import CLASS_NAME, CONFIG_NAME, BundleConfig
+from ..bundles.catalogue import look_up
+from ..bundles.config import CONFIG_NAME, ObjectClass, stand_in
+from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..hub.download import lock_file
-from ..hub.hub_errors import stand_in
+from ..hub.download import lock_file, resolve
 from ..runtime import OutOfMemory, out_of_memory_in_words
 
-Progress = Callable[[int, int, str], None]
 Turn = Callable[[], AbstractContextManager]
 """Entered around each step where others want the device too, who then have it in between."""
 
@@ -32,12 +31,12 @@ Turn = Callable[[], AbstractContextManager]
 def source_of(name: str) -> Path:
     """The bundle to learn for, which must be here: a download is a decision of its own. Raises `UserError`."""
     if not _is_listed(name) or (Path(name) / CONFIG_NAME).is_file():
-        return catalogue.resolve(name)
-    found = catalogue.entry(name)
+        return resolve(name)
+    found = look_up(name)
     if not found.installed:
         raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
     # What a bundle came with is kept in it, so what was fetched must be complete.
-    return catalogue.resolve(name, with_discriminator=True)
+    return resolve(name, with_discriminator=True)
 
 
 def target_of(name: str, source: Path) -> Path:
@@ -45,11 +44,11 @@ def target_of(name: str, source: Path) -> Path:
     return models_folder() / stand_in(name) if _is_listed(name) else source
 
 
-def run_folder(runs: Path, name: str, config: BundleConfig, networks: tuple[str, ...], settings: object) -> Path:
+def run_folder(runs: Path, name: str, config: ObjectClass, networks: tuple[str, ...], settings: object) -> Path:
     """One folder in `runs` for these networks of the class and these settings, so that no run goes on with others."""
     hashes = [config.files[file].sha256 for network in networks if (file := f"{network}.safetensors") in config.files]
     fixed = json.dumps([*hashes, dataclasses.asdict(settings)], sort_keys=True)
-    label = stand_in(name) if _is_listed(name) else config.class_name
+    label = stand_in(name) if _is_listed(name) else config.name
     return runs / f"{label}.{hashlib.sha256(fixed.encode()).hexdigest()[:12]}"
 
 
@@ -65,9 +64,7 @@ def put_in_place(bundle: Bundle, name: str, target: Path, model_card: str) -> No
     """Makes `bundle` the class, with what it came from remembered and its files known to be whole."""
     save_bundle(bundle, target, model_card=model_card)
     if target.parent == models_folder():
-        came_from = records.recall(name) or records.Record("")
-        records.remember(target.name, dataclasses.replace(came_from, folder=str(target), checked={}))
-        records.mark_checked(target.name, target)
+        records.move(name, target.name, target)
 
 
 @contextmanager

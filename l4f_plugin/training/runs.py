@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import BundleConfig, is_written_by_us, read_config
+from ..bundles.config import ObjectClass, is_written_by_us, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..drawing import crop_of
@@ -68,10 +68,10 @@ def train_generator(
 
     def write_bundle(target: Path) -> None:
         trainer.averaged.latent_avg.copy_(trainer.averaged.estimate_latent_avg())
-        config = BundleConfig.for_networks(
+        config = ObjectClass.for_networks(
             trainer.averaged,
             trainer.discriminator,
-            class_name=name,
+            name=name,
             title=name,
             licence=licence,
             crop=settings.crop,
@@ -222,7 +222,7 @@ def refine_alpha(
     if bundle.alpha is None or bundle.student is None:
         missing, command = ("masks", "alpha") if bundle.alpha is None else ("photo segmenter", "student")
         raise UserError(
-            f"The class {bundle.config.class_name} has no {missing} to refine masks with; train it first: "
+            f"The class {bundle.config.name} has no {missing} to refine masks with; train it first: "
             f"l4f train {command}."
         )
     settings = dataclasses.replace(settings, networks_sha256=networks_digest(bundle, "generator", "alpha", "student"))

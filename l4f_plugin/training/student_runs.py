@@ -11,9 +11,8 @@ import torch
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..errors import Cancelled, UserError
 from ..networks import Student
-from ..photos import coarse_alpha
+from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
 from ..pipeline import Labels4FreePipeline
-from ..recognition import doubt_of, likeness_of, verdict_of
 from .cut_pictures import CutPictures, drawn_pictures
 from .loop import resume, train
 from .precision import fastest_dtype
@@ -44,12 +43,12 @@ def train_student(
     check_run_folder(out)
     bundle = load_bundle(source, with_discriminator=True)
     if bundle.alpha is None:
-        name = bundle.config.class_name
+        name = bundle.config.name
         raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
     teacher = teacher or ("student" if bundle.student else "alpha")
     if getattr(bundle, teacher) is None:
         raise UserError(
-            f"The class {bundle.config.class_name} has no segmenter yet that could teach another; leave --teacher out."
+            f"The class {bundle.config.name} has no segmenter yet that could teach another; leave --teacher out."
         )
     settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
     try:

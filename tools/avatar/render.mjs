@@ -1,13 +1,13 @@
-// Draws portraits on request. Reads one JSON object per line from standard input,
+// Draws portraits and robots on request. Reads one JSON object per line from standard input,
 //   {"style": "personas", "seed": "17", "box": [x, y, side]}
 // where box is the square of the style's drawing plane to show, and answers each with side*side*4 bytes
 // (straight RGBA, 8 bit) on standard output, side being the first command-line argument.
-// With the argument "licences" it prints the styles' creators, sources and licences as JSON instead.
+// With the arguments "licences STYLE..." it prints those styles' creators, sources and licences as JSON instead.
 import { createInterface } from 'node:readline';
 import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { createAvatar } from '@dicebear/core';
-import { personas, micah, toonHead } from '@dicebear/collection';
+import { personas, micah, toonHead, bottts } from '@dicebear/collection';
 import { Resvg } from '@resvg/resvg-js';
 
 const repeat = (count, ...names) => Array(count).fill(names).flat();
@@ -59,6 +59,15 @@ const styles = {
     },
     amend: (svg) => svg,
   },
+  // Glowing lamps are left out: nobody can say where a halo ends.
+  bottts: {
+    style: bottts,
+    options: {
+      top: ['antenna', 'antennaCrooked', 'bulb01', 'horns', 'lights', 'pyramid', 'radar'], topProbability: 90,
+      textureProbability: 35,
+    },
+    amend: (svg) => svg,
+  },
 };
 
 function draw({ style, seed, box: [x, y, side] }, pixels) {
@@ -69,21 +78,24 @@ function draw({ style, seed, box: [x, y, side] }, pixels) {
   return new Resvg(framed, { fitTo: { mode: 'width', value: pixels }, font: { loadSystemFonts: false } }).render().pixels;
 }
 
-function licences() {
+function licences(names) {
   const version = (name) =>
     JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url))).version;
   return {
     versions: Object.fromEntries(
       ['@dicebear/core', '@dicebear/collection', '@resvg/resvg-js'].map((name) => [name, version(name)])),
-    styles: Object.fromEntries(Object.entries(styles).map(([name, { style: { meta } }]) => [name, {
-      title: meta.title, creator: meta.creator, source: meta.source,
-      licence: meta.license.name, licence_url: meta.license.url,
-    }])),
+    styles: Object.fromEntries(names.map((name) => {
+      const { meta } = styles[name].style;
+      return [name, {
+        title: meta.title, creator: meta.creator, source: meta.source,
+        licence: meta.license.name, licence_url: meta.license.url,
+      }];
+    })),
   };
 }
 
 if (process.argv[2] === 'licences') {
-  console.log(JSON.stringify(licences()));
+  console.log(JSON.stringify(licences(process.argv.slice(3))));
 } else {
   const pixels = Number(process.argv[2]);
   for await (const line of createInterface({ input: process.stdin })) {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from ..service import Service
     from ..visitors import Visitors
-    from ..workspace import Workspace
     from .login import Authorise
 
 PREFIX = "/l4f/v1"
@@ -20,12 +20,12 @@ PREFIX = "/l4f/v1"
 
 def mount(
     app: Starlette,
-    workspace: Workspace,
+    service: Service,
     authorise: Authorise | None = None,
     visitors: Visitors | None = None,
     root_path: str = "",
 ) -> None:
-    """Serves the API of `workspace` on `app`, before every other route; a second call takes the place of the first.
+    """Serves the API of `service` on `app`, before every other route; a second call takes the place of the first.
 
     `authorise(request)` says, or awaits, whether a request carries the right credentials (see `login`); None lets
     everybody in who reaches the server, which belongs to a page that asks for no login either. `visitors` says which
@@ -39,6 +39,6 @@ def mount(
     routes = app.router.routes
     routes[:] = [route for route in routes if getattr(route, "path", None) != PREFIX]
     visitors = visitors or Visitors(login=authorise is not None, programs=True)
-    guard = Guard(build(workspace), authorise, visitors)
+    guard = Guard(build(service), authorise, visitors)
     # First, as some releases of Gradio answer every path that is left over.
     routes.insert(0, Place(PREFIX, root_path, guard))

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from starlette.requests import Request
 from starlette.responses import Response
 
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 
 from ..texts import text
 from .errors import Refusal

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Message, Receive
 
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 
 from ..texts import text
 from .errors import Refusal

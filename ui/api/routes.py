@@ -14,11 +14,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from l4f_plugin import __version__, runtime
 from l4f_plugin.errors import UserError
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken
 
 from ..operations import Operations
+from ..service import Service
 from ..texts import text
-from ..workspace import Workspace
 from . import answers, documentation
 from .errors import Refusal, answer, json_response
 from .guard import MOST_BYTES
@@ -37,8 +37,8 @@ _OF_A_PIXEL, _OF_A_DRAWN_PIXEL, _OF_ANY = 27, 24, 24 << 20
 _FAILURES = (400, 401, 403, 406, 408, 413, 415, 422, 503)
 
 
-def build(workspace: Workspace) -> FastAPI:
-    """The API of a workspace, unguarded."""
+def build(service: Service) -> FastAPI:
+    """The API of a service, unguarded."""
     api = FastAPI(
         title=text("http.title"),
         version=__version__,
@@ -49,7 +49,7 @@ def build(workspace: Workspace) -> FastAPI:
     )
     for kind in (Refusal, UserError, HTTPException, Exception):
         api.add_exception_handler(kind, _answer)
-    operations = _Routes(workspace)
+    operations = _Routes(service)
 
     @api.get("/", include_in_schema=False)
     def start() -> Response:
@@ -88,9 +88,9 @@ def build(workspace: Workspace) -> FastAPI:
 class _Routes:
     """The handlers. Each takes the whole request, which is read only once there is room for it."""
 
-    def __init__(self, workspace: Workspace):
-        self._operations = Operations(workspace.engine)
-        self._default_class = workspace.engine.default_class
+    def __init__(self, service: Service):
+        self._operations = Operations(service)
+        self._default_class = service.default_class
         self._places, self._room = Places(), Room(WORK)
         self._small, self._large = Reading(SMALL_BODIES), Reading(LARGE_BODIES)
         self._parsing = threading.Lock()

@@ -18,8 +18,8 @@ from ..outputs import slug
 from ..texts import text
 from ..words import in_words
 from . import host
+from .host_service import service
 from .queueing import HostToken, within_a_job_of_the_host
-from .workspace import workspace
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,7 +83,7 @@ def _controls() -> dict[str, Any]:
 
 
 def _choices(gr: Any, compat: Any, choices: Any, named: Any) -> dict[str, Any]:
-    engine = workspace().engine
+    engine = service()
     offered = compat.options([(entry.title, entry.name) for entry in engine.classes() if not entry.problem])
     return {
         "class_name": gr.Dropdown(
@@ -99,10 +99,8 @@ def cut_out(pp: Any, class_name: str | None, result: str) -> None:
     try:
         with within_a_job_of_the_host():
             cutout, mask, stem, infotext, note = _segmented(pp, class_name)
-        wanted = mask if result == "mask" else cutout
-        ending = "_alpha" if result == "mask" else "_cutout"
-        outputs = workspace().outputs
-        [preview] = outputs.preview({f"{stem}{ending}.png": wanted}, infotext)
+        wanted, outputs = mask if result == "mask" else cutout, service().outputs
+        [preview] = outputs.preview(stem, {"mask" if result == "mask" else "cutout": wanted}, infotext).values()
         words = text("host.extras_saved", name=outputs.keep(preview).name)
         pp.info[title] = f"{words}. {note}" if note else words
         pp.image = _for_the_host(wanted)
@@ -143,7 +141,7 @@ def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Imag
 
     Raises `UserError` where the picture has no mask.
     """
-    engine, picture, token = workspace().engine, pp.image, HostToken(runs=True)
+    engine, picture, token = service(), pp.image, HostToken(runs=True)
     if note := getattr(pp, _NOTE, None):
         picture.info.setdefault(INFOTEXT_KEY, note)
     recipe = recipe_of(picture)

@@ -72,7 +72,8 @@ class Inbox:
             if image is None:
                 raise UserError(text("host.nothing_received"))
             infotext = image.info.get(INFOTEXT_KEY)
-            [path] = self._outputs.preview({"received.png": image}, infotext if isinstance(infotext, str) else "")
+            infotext = infotext if isinstance(infotext, str) else ""
+            path = self._outputs.preview("received", {"picture": image}, infotext)["picture"]
             ours = recipe_of(path)
         except Exception as error:
             raise compat.refusal(in_words(error)) from None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from . import host
+from .host_service import service
 from .settings import ALLOWED_HOSTS
-from .workspace import workspace
 
 if TYPE_CHECKING:
     from ..api.login import Authorise
@@ -24,7 +24,7 @@ def on_app_started(demo: Any, app: Any) -> None:
         from .. import api
 
         login = authorise(app)
-        api.mount(app, workspace(), login, visitors(demo, login is not None), host.sub_path())
+        api.mount(app, service(), login, visitors(demo, login is not None), host.sub_path())
 
 
 def serves_an_api() -> bool:

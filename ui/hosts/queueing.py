@@ -8,18 +8,16 @@ circle.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from l4f_plugin.errors import Cancelled
-from l4f_plugin.model_cache import JobQueue
-from l4f_plugin.runtime import CancelToken
+from l4f_plugin.jobs import CancelToken, JobQueue, OnWait
 
 from ..texts import text
 from . import host
 
-OnWait = Callable[[int], None]
 DOOR = JobQueue()
 """Our jobs, first come first served, whatever kind of lock the host has."""
 _LOOK_AGAIN = 0.1  # seconds between looks at the token while the host is busy

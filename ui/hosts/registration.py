@@ -10,10 +10,10 @@ from typing import Any
 from . import host
 from .components import COMPONENTS
 from .extras import operation, restore_alpha
+from .host_service import service
 from .programs import on_app_started
 from .settings import add_options
 from .tab import build_tab
-from .workspace import workspace
 
 
 def register() -> Any:
@@ -30,7 +30,7 @@ def register() -> Any:
 
 def leave() -> None:
     """Before the host loads its scripts anew, perhaps without us: the networks leave memory, without a wait for it."""
-    if workspace.cache_info().currsize and (engine := workspace().engine).loaded():
+    if service.cache_info().currsize and (engine := service()).loaded():
         threading.Thread(target=engine.unload, name="l4f leaves", daemon=True).start()
 
 

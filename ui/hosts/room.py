@@ -8,7 +8,7 @@ from .. import compat
 from ..controls import button
 from ..texts import text
 from . import memory
-from .engine import HostEngine
+from .host_service import HostService
 from .page_scripts import press
 
 RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_segment_run", "l4f_photos_run")
@@ -17,8 +17,8 @@ RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_segment_run", "l4f_photo
 class RoomOffer:
     """Builds the strip, hidden until a job has found too little memory. `outputs` are what `refresh` updates."""
 
-    def __init__(self, engine: HostEngine):
-        self._engine = engine
+    def __init__(self, service: HostService):
+        self._service = service
         with gr.Row(visible=False, elem_id="l4f_room", elem_classes="l4f-inbox") as self.strip:
             gr.Markdown(text("host.room_info"))
             self.free = button("host.room", size="sm")
@@ -28,9 +28,9 @@ class RoomOffer:
 
     def refresh(self) -> dict:
         """Shows the strip where it would help."""
-        return {self.strip: gr.update(visible=self._engine.ran_out and memory.can_make_room())}
+        return {self.strip: gr.update(visible=self._service.ran_out and memory.can_make_room())}
 
     def make_room(self) -> dict:
         """The next job begins by freeing the host's model; the page starts it at once."""
-        self._engine.make_room()
+        self._service.make_room()
         return {self.strip: gr.update(visible=False)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..engine import API_MEGAPIXELS, LARGEST_MEGAPIXELS, EngineSettings
+from ..service import API_MEGAPIXELS, LARGEST_MEGAPIXELS, Settings
 from ..texts import text
 from . import host
 
@@ -75,12 +75,12 @@ def add_options() -> None:
         options.add_option(option.key, info)
 
 
-def engine_settings() -> EngineSettings:
+def service_settings() -> Settings:
     """What the settings say now. Also points the engine at the folder of the weights, and on or off the Hub."""
     apply_environment()
     device, precision = str(DEVICE.read()), str(PRECISION.read())
     release = {NEVER: None, WHEN_IDLE: _number(IDLE, 1, LONGEST_IDLENESS)}.get(RELEASE.read(), 0.0)
-    return EngineSettings(
+    return Settings(
         device=_device_of_the_host() if device == "auto" else device,
         dtype=None if precision == "auto" else precision,
         default_class=str(DEFAULT_CLASS.read()),

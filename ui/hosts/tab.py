@@ -53,16 +53,16 @@ def _fill() -> None:
     import gradio as gr
 
     from .. import app
+    from .host_service import service
     from .inbox import Inbox
     from .room import RoomOffer
     from .sending import neighbours
-    from .workspace import workspace
 
-    shared = workspace()
+    shared = service()
     shared.neighbours = neighbours()
     with gr.Column(elem_classes="l4f l4f-strips"):
         gr.HTML(f"<style>{app.style()}</style>", elem_classes="l4f-hidden")  # hosts read no sheet of a page in theirs
-        inbox, room = Inbox(shared.outputs), RoomOffer(shared.engine)
+        inbox, room = Inbox(shared.outputs), RoomOffer(shared)
     page = app.Page(shared, PREFIX)
     inbox.connect(page)
     page.follow_jobs(page.header, room)

@@ -33,22 +33,23 @@ def start(folder: Path):
 
     zero_gpu.gpu_decorator()  # before anything imports torch
 
-    from l4f_plugin.bundles import catalogue
+    from l4f_plugin.hub.download import resolve
 
     from .. import server, texts
 
     server.own_upload_folder()
     with server.past_proxies():  # imports Gradio
-        from .engine import SpaceEngine
+        from .space_service import space_service
     from .limits import Doorkeeper, Limits
     from .page import SpaceOutputs, build, style
 
     described = json.loads((folder / "space.json").read_text(encoding="utf-8"))
     name, limits = described["class"], Limits(**described["limits"])
-    catalogue.resolve(name, accept_licence=True)  # fetches pinned weights before the first visitor comes
+    resolve(name, accept_licence=True)  # fetches pinned weights before the first visitor comes
     texts.use_table({key: texts.text(f"space.{key}") for key in ("generate.done", "generate.stopped")})
-    engine = SpaceEngine(name, Doorkeeper(limits))
-    page = build(engine, SpaceOutputs(Path(tempfile.mkdtemp(prefix="labels4free-space-"))), limits.pictures_per_request)
+    outputs = SpaceOutputs(Path(tempfile.mkdtemp(prefix="labels4free-space-")))
+    service = space_service(name, Doorkeeper(limits), outputs)
+    page = build(service, limits.pictures_per_request)
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
     names = (os.environ.get("SPACE_HOST", ""), *_OF_THE_HUB)
@@ -64,5 +65,5 @@ def start(folder: Path):
         most_waiting=limits.waiting,
         max_file_size=UPLOADS,
     )
-    threading.Thread(target=engine.warm_up, daemon=True).start()
+    threading.Thread(target=service.warm_up, daemon=True).start()
     return page, served.address

@@ -1,0 +1,128 @@
+"""Conversion of a large checkpoint in a process of its own, whose memory returns to the system with its end."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bundles.config import ObjectClass, read_config
+from ..errors import UserError, printable
+from ..jobs import CancelToken
+from .conversion import convert
+
+LARGE_BYTES = 1 << 26
+_PREFIX = "l4f: "
+_LOOK_AGAIN = 0.2  # seconds between looks at the cancel token
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def convert_in_child(
+    source: Path,
+    destination: Path,
+    *,
+    alpha: Path | None = None,
+    described: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    report: Callable[[str], None] | None = None,
+    cancel: CancelToken | None = None,
+    least_bytes: int | None = None,
+) -> ObjectClass:
+    """Does what `conversion.convert` does, in another process where `source` is a file of 64 MiB or more.
+
+    `least_bytes` is another limit; with 0 every file and every bundle goes there. For programs that go on running.
+    `cancel` ends that process and raises `Cancelled`; `destination` is then as it was before. Raises
+    `UserError` as `convert` does, and where the process was ended by the system.
+    """
+    source, destination = Path(source), Path(destination)
+    if cancel:
+        cancel.check()
+    least_bytes = LARGE_BYTES if least_bytes is None else least_bytes
+    small = source.stat().st_size < least_bytes if source.is_file() else least_bytes > 0
+    if small or not sys.executable:
+        return convert(source, destination, alpha=alpha, described=described, dtype=dtype, report=report)
+    arguments = _arguments(source, destination, alpha, described or {}, dtype)
+    # The package may be on this process's path only: web UIs load extensions from wherever they lie.
+    search = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", _PACKAGE.name, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONPATH": search, "PYTHONIOENCODING": "utf-8"},
+    )
+    last = ""
+    try:
+        for line in _lines(process, cancel):
+            last = line
+            if report and not line.startswith(_PREFIX):
+                report(line)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.wait()
+    if process.returncode == 0:
+        return read_config(destination)
+    if last.startswith(_PREFIX):
+        raise UserError(last.removeprefix(_PREFIX))
+    reason = (
+        "it was ended by the system, perhaps for want of memory"
+        if process.returncode < 0
+        else printable(last, 160) or f"exit code {process.returncode}"
+    )
+    raise UserError(f"{printable(source, 300)} could not be converted ({reason}); close other programs and try again.")
+
+
+def _arguments(
+    source: Path, destination: Path, alpha: Path | None, said: Mapping[str, Any], dtype: torch.dtype
+) -> list[str]:
+    """The command line of `l4f convert` that says the same. Values stand behind `=`, as they may begin with -."""
+    options = {
+        "alpha": alpha and alpha.resolve(),
+        "name": said.get("name"),
+        "title": said.get("title"),
+        "licence": said.get("licence"),
+        "source-note": said.get("source"),
+        "truncation-psi": said.get("truncation_psi"),
+        "alpha-threshold": said.get("alpha_threshold"),
+    }
+    arguments = ["convert", *(f"--{name}={value}" for name, value in options.items() if value is not None)]
+    if said.get("crop"):
+        arguments += ["--crop", *map(str, said["crop"])]
+    if dtype == torch.float16:
+        arguments.append("--half")
+    return [*arguments, "--", str(source.resolve()), str(destination.resolve())]
+
+
+def _lines(process: subprocess.Popen[str], cancel: CancelToken | None) -> Iterator[str]:
+    """What the process says on stderr, line by line, with a look at `cancel` in between."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def listen() -> None:
+        for line in process.stderr:
+            lines.put(line.rstrip())
+        lines.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        if cancel:
+            cancel.check()
+        try:
+            line = lines.get(timeout=_LOOK_AGAIN)
+        except queue.Empty:
+            continue
+        if line is None:
+            return
+        if line:
+            yield line

@@ -1,0 +1,431 @@
+"""Labelled sets by the thousand: draws, curates, puts before other backgrounds, writes shard after shard.
+
+Everything about a picture follows from the plan and its seed, so that a run which was killed goes on where it was, and
+several machines share the work: each takes every so many shards. Whoever ends last puts the set together. A shard is
+always drawn from its first seed on in the same batches: on one machine, with as many threads, it has the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from .. import compositing
+from ..arguments import LARGEST_SEED, check_integer
+from ..bundles.files import open_plain, remove, sha256_of, write_atomically, write_text
+from ..bundles.locks import lock
+from ..errors import UserError
+from ..jobs import CancelToken, Progress
+from ..subject import Subject
+from .curation import MaskMeasures, measure
+from .export_backgrounds import PictureFolder, choose, put_behind
+from .export_plan import STATE_FOLDER, ExportedClass, ExportSettings, Plan, check_same, plan_path, read_plan
+from .formats import CLASSES, LabelledPicture
+from .set_card import CARD_NAME, SHEET_NAME, ContactSheet, Totals, dataset_card
+from .shard_records import (
+    ShardRecord,
+    is_done,
+    missing_shards,
+    read_record,
+    record_path,
+    records,
+    write_file,
+    write_record,
+)
+
+if TYPE_CHECKING:
+    from ..pipeline import Labels4FreePipeline
+
+CHECKSUMS_NAME = "SHA256SUMS"
+FEWEST_MEASURED, MOST_MEASURED = 16, 64  # pictures that set the limits of curation
+HOPELESS_AFTER = 200  # seeds of a shard, of which fewer than one in fifty passed curation
+_HOPELESS_SHARE = 0.02
+MOST_RANKS = 100_000
+_NAMED = 8  # missing shards that are named
+
+Drawing = Callable[[], AbstractContextManager["Labels4FreePipeline"]]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Which of how many processes this is; it draws the shards `rank`, `rank + world_size` and so on."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        check_integer("WORLD_SIZE", self.world_size, 1, MOST_RANKS)
+        check_integer("RANK", self.rank, 0, self.world_size - 1)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Rank:
+        """What `torchrun` says in RANK and WORLD_SIZE. Raises `UserError` for what is no rank."""
+        words = [environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")]
+        if not all(word.isdecimal() for word in words):
+            raise UserError(f"RANK {words[0]:.20} and WORLD_SIZE {words[1]:.20} must be whole numbers; see torchrun.")
+        return cls(*map(int, words))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds and bytes that a set would take here."""
+
+    seconds: float
+    bytes: int
+
+
+def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures: PictureFolder | None = None) -> Plan:
+    """The plan of a set of that class. Raises `UserError` for a class without masks and settings that do not fit."""
+    config = pipeline.config
+    if pipeline.bundle.alpha is None:
+        name = config.name
+        raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+    if "pictures" in settings.backgrounds and not (pictures and pictures.names):
+        raise UserError("Backgrounds of your own need a folder; name it with --background-pictures.")
+    if settings.truncation_psi is None:
+        settings = replace(settings, truncation_psi=config.truncation_psi)
+    weights = "\n".join(f"{name} {file.sha256}" for name, file in sorted(config.files.items()))
+    source = ExportedClass(
+        config.name,
+        config.title,
+        config.licence,
+        config.source,
+        hashlib.sha256(weights.encode()).hexdigest()[:16],
+        pipeline.picture_size,
+        config.alpha_threshold,
+    )
+    dtype = str(pipeline.dtype).removeprefix("torch.")
+    used = pictures.fingerprint if pictures and "pictures" in settings.backgrounds else ""
+    return Plan(settings, source, dtype, used)
+
+
+def estimate(plan: Plan, drawing: Drawing, pictures: PictureFolder | None = None) -> Estimate:
+    """Measures on two batches; the first one, which is slower, does not count. Raises as `export` does."""
+    shard = _Shard(plan, 0, pictures or PictureFolder())
+    with drawing() as pipeline:
+        shard.draw(pipeline, CancelToken())
+        started = time.monotonic()
+        made = shard.draw(pipeline, CancelToken())
+        size = sum(len(content) for picture in made for content in picture.files().values())
+        seconds = time.monotonic() - started
+    if not made:
+        raise UserError("None of the first pictures passed curation, so nothing can be estimated; loosen it.")
+    return Estimate(seconds / len(made) * plan.settings.count, round(size / len(made) * plan.settings.count))
+
+
+def export(
+    plan: Plan,
+    folder: Path,
+    drawing: Drawing,
+    *,
+    pictures: PictureFolder | None = None,
+    rank: Rank | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> bool:
+    """Draws the shards of this rank that are not there yet; whether the set in `folder` is complete then.
+
+    `drawing()` is entered for each shard anew and gives the pipeline, so that others may draw in between; `pictures`
+    are the user's backgrounds. `progress` counts the pictures of this rank.
+
+    Raises `UserError` where the system refuses, where `folder` holds something else or an export with another plan,
+    and where curation leaves nothing over; `Cancelled`. What is done stays, and the same call goes on from there.
+    """
+    rank, cancel, pictures = rank or Rank(), cancel or CancelToken(), pictures or PictureFolder()
+    cancel.check()
+    plan = _begin(plan, folder, lambda: _with_limits(plan, drawing, cancel))
+    if plan.pictures:
+        pictures.begin(folder)
+    shards = range(rank.rank, plan.shards, rank.world_size)
+    ended, total = 0, sum(map(plan.quota, shards))
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(ended + done, total, f"{ended + done:,} of {total:,} pictures")
+
+    busy = f"Another export writes into {folder}; wait for it, or choose another folder."
+    with lock(folder / STATE_FOLDER / f"rank-{rank.rank}-of-{rank.world_size}.lock", refusal=busy):
+        for number in shards:
+            if not is_done(folder, number):
+                remove(record_path(folder, number))
+                _export_shard(_Shard(plan, number, pictures), folder, drawing, tell, cancel)
+            ended += plan.quota(number)
+            tell(0)
+        if missing_shards(folder, plan):
+            return False  # another rank is still at it, and will put the set together
+        _complete(plan, folder)
+    return True
+
+
+def merge(
+    parts: Sequence[Path], folder: Path, *, progress: Progress | None = None, cancel: CancelToken | None = None
+) -> Plan:
+    """Copies what `folder` lacks from the parts, checks every hash on the way and puts the set together; its plan.
+
+    `folder` may be one of the parts. What a killed merge has copied stays, and the same call goes on from there.
+    Raises `UserError` for parts that are none or not of one plan, for damaged files, and where shards are missing.
+    """
+    cancel, plans = cancel or CancelToken(), []
+    for part in parts:
+        plan = read_plan(part)
+        if plan is None:
+            raise UserError(f"{part} holds no export; name folders that `l4f export` wrote.")
+        plans.append(plan)
+        check_same(plans[0], plan, part)
+    if not plans:
+        raise UserError("There is nothing to merge; name the folders that `l4f export` wrote.")
+    plan = _begin(plans[0], folder, lambda: plans[0])
+    with lock(folder / STATE_FOLDER / "merge.lock"):
+        for shard in range(plan.shards):
+            cancel.check()
+            if not is_done(folder, shard):
+                having = [part for part in parts if part.resolve() != folder.resolve() and is_done(part, shard)]
+                if having:
+                    _copy_shard(having[0], folder, shard)
+            if progress:
+                progress(shard + 1, plan.shards, f"{shard + 1:,} of {plan.shards:,} shards")
+        missing = missing_shards(folder, plan)
+        if missing:
+            named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
+            raise UserError(
+                f"{len(missing)} of {plan.shards} shards are in none of these folders ({named}); draw them with the "
+                "command that drew the others, and merge again."
+            )
+        _complete(plan, folder)
+    return plan
+
+
+def _begin(plan: Plan, folder: Path, completed: Callable[[], Plan]) -> Plan:
+    """The plan of the set in `folder`, which has to be the same; a new set gets the plan that is `completed`."""
+    found = read_plan(folder)
+    if found is not None:
+        check_same(plan, found, folder)
+        return found
+    if folder.is_dir() and any(entry.name != STATE_FOLDER for entry in folder.iterdir()):
+        raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
+    plan = completed()
+    write_atomically(plan_path(folder), lambda path: write_text(path, plan.to_json()))
+    return plan
+
+
+def _with_limits(plan: Plan, drawing: Drawing, cancel: CancelToken) -> Plan:
+    """The plan with a number for every limit of curation, from the first pictures that it names."""
+    settings = plan.settings
+    if settings.curation is None or settings.curation.is_complete:
+        return plan
+    count = min(max(settings.count, FEWEST_MEASURED), MOST_MEASURED)
+    seeds = [(settings.first_seed + place) % (LARGEST_SEED + 1) for place in range(count)]
+    with drawing() as pipeline:
+        found = []
+        for start in range(0, count, settings.batch_size):
+            samples = _draw(plan, pipeline, seeds[start : start + settings.batch_size], cancel, with_background=False)
+            found += [_labels(plan, sample)[2] for sample in samples]
+    return replace(plan, settings=replace(settings, curation=settings.curation.completed(found)))
+
+
+def _draw(
+    plan: Plan, pipeline: Labels4FreePipeline, seeds: list[int], cancel: CancelToken, with_background: bool
+) -> list[Subject]:
+    """Those seeds in one batch."""
+    settings = plan.settings
+    return list(
+        pipeline.stream(
+            seeds,
+            settings.truncation_psi,
+            settings.truncation_cutoff,
+            settings.noise_mode,
+            batch_size=len(seeds),
+            with_background=with_background,
+            cancel=cancel,
+        )
+    )
+
+
+def _labels(plan: Plan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMeasures]:
+    """The soft mask in the size of the set, uint8, the hard one, boolean, and their measures.
+
+    The labels are those of the mask that is written, of 256 steps.
+    """
+    mask = compositing.to_bytes(scaled(sample.required_alpha(), plan.picture_size))
+    alpha = compositing.to_float(mask)
+    hard = alpha > plan.source.alpha_threshold
+    return mask, hard, measure(alpha, hard)
+
+
+def _export_shard(
+    shard: _Shard, folder: Path, drawing: Drawing, tell: Callable[[int], None], cancel: CancelToken
+) -> None:
+    quota, labels, sheet = shard.plan.quota(shard.number), [], ContactSheet()
+    writer = CLASSES[shard.plan.settings.format](folder, shard.number)
+    try:
+        with drawing() as pipeline:
+            while len(labels) < quota:
+                cancel.check()
+                for picture in shard.draw(pipeline, cancel, quota - len(labels)):
+                    labels.append(writer.add(picture))
+                    sheet.add(picture)
+                shard.check_hope(len(labels))
+                if len(labels) < quota:
+                    tell(len(labels))
+        files = writer.close()
+        if shard.number == 0:  # the first pictures of the set
+            files.append(write_file(folder, SHEET_NAME, sheet.file()))
+    finally:
+        writer.discard()
+    unreadable = sorted(shard.pictures.unreadable)
+    write_record(folder, ShardRecord(shard.number, shard.tried, dict(shard.dropped), files, labels, unreadable))
+
+
+class _Shard:
+    """Draws one shard, batch by batch, from its first seed on."""
+
+    def __init__(self, plan: Plan, number: int, pictures: PictureFolder):
+        self.plan, self.number, self.pictures = plan, number, pictures
+        self._seeds = plan.candidates(number)
+        self.tried, self.dropped = 0, Counter()
+
+    def draw(
+        self, pipeline: Labels4FreePipeline, cancel: CancelToken, wanted: int | None = None
+    ) -> list[LabelledPicture]:
+        """The pictures of the next batch that pass curation, `wanted` at most."""
+        settings = self.plan.settings
+        seeds = list(islice(self._seeds, settings.batch_size))
+        samples = _draw(self.plan, pipeline, seeds, cancel, settings.draws_backgrounds)
+        made: list[LabelledPicture] = []
+        for place, sample in enumerate(samples):
+            if wanted is not None and len(made) == wanted:
+                break
+            self.tried += 1
+            picture = self._label(sample, samples[(place + 1) % len(samples)])
+            if picture is not None:
+                made.append(picture)
+        return made
+
+    def _label(self, sample: Subject, neighbour: Subject) -> LabelledPicture | None:
+        """The picture with its labels in the size of the set, None where curation drops it."""
+        settings, size = self.plan.settings, self.plan.picture_size
+        mask, hard, found = _labels(self.plan, sample)
+        reason = settings.curation and settings.curation.reason_to_drop(found)
+        if reason:
+            self.dropped[reason] += 1
+            return None
+        image, other = scaled(sample.image, size), None
+        if neighbour.background is not None:
+            other = (neighbour.seed, scaled(neighbour.background, size))
+        label, behind = choose(sample.seed, settings.backgrounds, self.pictures, other, size)
+        if behind is not None:
+            image = put_behind(image, compositing.to_float(mask), behind)
+        labels = {
+            "seed": sample.seed,
+            "split": self.plan.split_of(sample.seed),
+            "truncation_psi": sample.style.truncation_psi,
+            "background": label,
+            "box": list(found.box),
+            "area": found.area,
+            "soft_area": round(found.soft_area, 2),
+            "uncertainty": round(found.uncertainty, 4),
+            "largest_piece": round(found.largest_piece, 4),
+        }
+        return LabelledPicture(f"{sample.seed:010d}", image, mask, hard, labels)
+
+    def check_hope(self, kept: int) -> None:
+        """Raises `UserError` where hardly any mask passes."""
+        if self.tried >= HOPELESS_AFTER and kept < self.tried * _HOPELESS_SHARE:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.most_common())
+            raise UserError(
+                f"Only {kept} of {self.tried} masks passed curation ({reasons}); loosen its limits, for example with "
+                "--max-uncertainty, or give --no-curation."
+            )
+
+
+def scaled(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 `[H, W, 3]` or float32 `[H, W]` averaged down to `size` (width, height)."""
+    if picture.shape[1::-1] == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+
+
+def _copy_shard(part: Path, folder: Path, shard: int) -> None:
+    record = read_record(part, shard)
+    remove(record_path(folder, shard))
+    for note in record.files:
+        try:
+            with open_plain(part / note.path) as file:
+                content = file.read()
+        except OSError as error:
+            raise UserError(f"{part / note.path} cannot be read ({error.strerror}); check the folder.") from error
+        if hashlib.sha256(content).hexdigest() != note.sha256:
+            raise UserError(f"{part / note.path} is damaged; copy that folder again, or draw its shards again.")
+        write_file(folder, note.path, content)
+    write_record(folder, record)
+
+
+def _complete(plan: Plan, folder: Path) -> None:
+    """Writes annotations, card and checksums of a set whose shards are all there, unless it was done before.
+
+    Two processes that do so at a time write the same bytes.
+    """
+    card_path, checksums = folder / CARD_NAME, folder / CHECKSUMS_NAME
+    if checksums.is_file() and card_path.is_file():  # the checksums are written last
+        return
+    with lock(folder / STATE_FOLDER / "finish.lock"):
+        for place in (folder, folder / STATE_FOLDER / "shards"):
+            for leftover in place.glob(".*.partial"):  # of runs that were killed
+                remove(leftover)
+        layout = CLASSES[plan.settings.format]
+        written = layout.finish(folder, plan)
+        card = dataset_card(plan, _totals(plan, folder), layout.USE)
+        _check_card(card_path)
+        write_atomically(card_path, lambda path: write_text(path, card))
+        write_atomically(checksums, lambda path: _write_checksums(path, folder, plan, written))
+
+
+def _write_checksums(path: Path, folder: Path, plan: Plan, written: list[str]) -> None:
+    """In the manner of sha256sum, which checks them with -c."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for record in records(folder, plan):
+            file.writelines(f"{note.sha256}  {note.path}\n" for note in record.files)
+        file.writelines(f"{sha256_of(folder / name)}  {name}\n" for name in (*written, CARD_NAME))
+
+
+def _check_card(path: Path) -> None:
+    """Raises `UserError` where a user has put a card of their own into the folder."""
+    try:
+        ours = not path.is_symlink() and (not path.exists() or "drawn by the object class `" in path.read_text("utf-8"))
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise UserError(
+            f"{path} is not of this program and is left alone; move it away and give the same command "
+            "again, which then only writes the card."
+        )
+
+
+def _totals(plan: Plan, folder: Path) -> Totals:
+    """What the card says in numbers, over all shards."""
+    splits, dropped, tried, size, unreadable = Counter(), Counter(), 0, 0, set()
+    for record in records(folder, plan):
+        tried += record.tried
+        dropped.update(record.dropped)
+        splits.update(picture["split"] for picture in record.pictures)
+        size += sum(note.bytes for note in record.files)
+        unreadable.update(record.unreadable)
+    return Totals(dict(splits), dict(dropped), tried, size, sorted(unreadable))
+
+
+def local_device(environment: Mapping[str, str]) -> str | None:
+    """The GPU of this process where `torchrun` started one process for each; None leaves the choice."""
+    import torch
+
+    place, cards = environment.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    return f"cuda:{int(place) % cards}" if place.isdecimal() and cards > 1 else None

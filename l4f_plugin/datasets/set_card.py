@@ -1,0 +1,153 @@
+"""What tells a person about an exported set: its README, and a sheet of its first pictures with their masks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from ..bundles.model_card import HUB_LICENCES
+from ..images import png_bytes
+from ..own_files import sheet_text
+from .curation import REASONS
+from .export_plan import SPLITS, Plan
+from .formats import LabelledPicture
+
+CARD_NAME, SHEET_NAME = "README.md", "sheet.png"
+_SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (0, "1M<n<10M"))
+_NAMED = 50  # unreadable files
+_BEHIND = {
+    "own": "as drawn, behind the subject",
+    "seeds": "the background of another seed",
+    "colours": "a plain colour",
+    "pictures": "pictures of whoever made this set, whose licence is theirs to state",
+}
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Pictures in each split, masks dropped for each reason, seeds tried, bytes of pictures and masks, and the names of
+    background pictures that could not be read."""
+
+    splits: dict[str, int]
+    dropped: dict[str, int]
+    tried: int
+    bytes: int
+    unreadable: list[str] = field(default_factory=list)
+
+
+def dataset_card(plan: Plan, totals: Totals, use: str) -> str:
+    """Markdown with the Hub's metadata on top; `use` says how the format is read."""
+    source, settings = plan.source, plan.settings
+    width, height = plan.picture_size
+    sections = [
+        _metadata(plan),
+        f"# {source.title}: {settings.count:,} generated pictures with masks",
+        f"{width} x {height} px, drawn by the object class `{source.name}` with Labels4Free {plan.version}; the masks "
+        "were learned without labels and are as exact as that class's card says. No picture shows anything real.",
+        f"![The first pictures with their soft masks]({SHEET_NAME})",
+        f"## Licence\n\n- Weights of the class: {source.licence}\n- Source: {source.source}\n\nThe pictures are made "
+        "by these weights: respect their licence, and name what it asks to be named, wherever you pass this set on.",
+        "## Contents\n\n" + _contents(totals),
+        "## Reading it\n\n" + use,
+        "## Labels\n\n" + _labels(plan) + _unreadable(totals),
+        "## Curation\n\n" + _curation(plan, totals),
+        f"## Making it again\n\n```\n{settings.command(source.name)}\n```\n\nWeights `{source.fingerprint}`, precision "
+        f"{plan.dtype}. On the same machine, with as many threads, it writes the same bytes, and elsewhere the same "
+        "pictures but for the last bits. `sha256sum -c SHA256SUMS` checks every file.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _metadata(plan: Plan) -> str:
+    licence, count = plan.source.licence.lower(), plan.settings.count
+    known = licence in HUB_LICENCES
+    lines = [f"license: {json.dumps(licence if known else 'other')}"]
+    if not known:
+        lines.append(f"license_name: {json.dumps(plan.source.licence)}")
+    size = next(words for most, words in _SIZES if count < most or not most)
+    lines += ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
+    return "\n".join(["---", *lines, "tags:", "- synthetic", "- labels4free", "---"])
+
+
+def _contents(totals: Totals) -> str:
+    rows = ["| split | pictures |", "|---|---|"]
+    rows += [f"| {split} | {totals.splits[split]:,} |" for split in SPLITS if totals.splits.get(split)]
+    size = f"{totals.bytes / 1e6:,.1f} MB of pictures and masks."
+    return "\n".join(rows) + f"\n\nA seed is always in the same split, whatever else is exported with it. {size}"
+
+
+def _labels(plan: Plan) -> str:
+    behind = "; ".join(f"`{kind}`: {_BEHIND[kind]}" for kind in plan.settings.backgrounds)
+    return "\n".join(
+        [
+            "- `mask`: soft, 8-bit grey; `hard_mask`: 255 where the soft one is above "
+            f"{plan.source.alpha_threshold:g}, else 0.",
+            "- `box`: left, top, width, height of the hard mask in pixels; `area` and `soft_area` in pixels.",
+            "- `uncertainty`: sum of min(a, 1 - a) by the sum of a; `largest_piece`: share of the hard mask.",
+            "- `seed` and `truncation_psi` draw the picture again.",
+            f"- `background`: what is behind the subject, chosen at random for each picture ({behind}).",
+        ]
+    )
+
+
+def _unreadable(totals: Totals) -> str:
+    if not totals.unreadable:
+        return ""
+    named = ", ".join(json.dumps(name, ensure_ascii=False) for name in totals.unreadable[:_NAMED])
+    more = f" and {len(totals.unreadable) - _NAMED:,} more" if len(totals.unreadable) > _NAMED else ""
+    return f"\n- {len(totals.unreadable):,} background pictures could not be read and were passed over: {named}{more}."
+
+
+def _curation(plan: Plan, totals: Totals) -> str:
+    chosen = plan.settings.curation
+    if chosen is None:
+        return f"None: all {totals.tried:,} pictures are in the set, whatever their masks are like."
+    gone = sum(totals.dropped.values())
+    share = gone / totals.tried if totals.tried else 0
+    limits = (
+        f"covers less than {chosen.min_area:.1%}",
+        f"covers more than {chosen.max_area:.1%}",
+        f"uncertainty above {chosen.max_uncertainty:g}",
+        f"largest piece below {chosen.min_largest_piece:.0%} of the mask",
+    )
+    return "\n".join(
+        [
+            f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that "
+            "nobody set follow from the class: three times the distance between the quartiles of its first pictures, "
+            "beyond them.",
+            "",
+            "| reason | limit | dropped |",
+            "|---|---|---|",
+            *(
+                f"| {reason} | {limit} | {totals.dropped.get(reason, 0):,} |"
+                for reason, limit in zip(REASONS, limits, strict=True)
+            ),
+        ]
+    )
+
+
+class ContactSheet:
+    """Takes pictures until it is full; each stands beside its soft mask, the longer side at most 128 pixels."""
+
+    SIDE, ROWS, COLUMNS = 128, 6, 4
+
+    def __init__(self) -> None:
+        self._tiles: list[np.ndarray] = []
+
+    def add(self, picture: LabelledPicture) -> None:
+        """Puts a picture on the sheet where there is room."""
+        if len(self._tiles) < self.ROWS * self.COLUMNS:
+            both = [Image.fromarray(part) for part in (picture.image, np.dstack([picture.mask] * 3))]
+            for part in both:
+                part.thumbnail((self.SIDE, self.SIDE), Image.Resampling.BOX)
+            self._tiles.append(np.concatenate([np.asarray(part) for part in both], axis=1))
+
+    def file(self) -> bytes:
+        """The sheet as a PNG file; what is not filled is white."""
+        unfilled = -len(self._tiles) % self.COLUMNS
+        tiles = [*self._tiles, *[np.full_like(self._tiles[0], 255)] * unfilled]
+        rows = [np.concatenate(tiles[i : i + self.COLUMNS], axis=1) for i in range(0, len(tiles), self.COLUMNS)]
+        return png_bytes(np.concatenate(rows), sheet_text("pictures of a set"))

@@ -1,0 +1,111 @@
+"""Deletes a class from this computer: its bundle, what is left of its download, an unfinished learning.
+
+It stands here and not beside the list of classes, since a class may lie in huggingface_hub's cache.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bundles import records
+from ..bundles.catalogue import look_up, read_catalogue
+from ..bundles.config import CONFIG_NAME, stand_in
+from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
+from ..bundles.files import remove as delete
+from ..bundles.files import storage_error
+from ..bundles.folders import masks_folder, models_folder, photographs_folder
+from ..bundles.locks import lock
+from ..errors import UserError
+from .download import by_hand_path, lock_file, original_of
+from .hub_cache import Source, cached, forget, partial_of
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What `remove` will delete: paths, and how many bytes they take."""
+
+    name: str
+    paths: tuple[Path, ...]
+    bytes: int
+
+
+def removal(name: str) -> Removal:
+    """What belongs to a class on this computer: its bundle, what is left of its download, an unfinished learning.
+
+    Raises `UserError` where there is nothing to remove, or the class is a part of Labels4Free.
+    """
+    if not CLASS_NAME.fullmatch(_plain(name)):
+        look_up(name)  # complains: a path is never a name
+    paths = [folder for folder in (models_folder() / _plain(name),) if (folder / CONFIG_NAME).is_file()]
+    paths += sorted(_runs(name))
+    found = look_up(name) if not paths else None
+    for source, files in _in_hub_cache(name):
+        paths += [path for file in files if (path := cached(source, file))]
+    described = read_catalogue().get(name)
+    if described is not None and described.sha256:
+        partial = partial_of(original_of(described).cache() / "blobs" / described.sha256)
+        paths += [partial] if partial.exists() else []
+    if not paths and found is not None and found.shipped:
+        raise UserError(f"{name} is a part of Labels4Free and stays; classes that you added can be removed.")
+    if not paths:
+        kept = by_hand_path(described) if described is not None and described.file else None
+        where = f", but for {kept}, which you put there" if kept is not None and kept.is_file() else ""
+        raise UserError(f"Nothing of {name} is on this computer{where}; there is nothing to remove.")
+    return Removal(name, tuple(paths), sum(map(_size, paths)))
+
+
+def remove(name: str) -> Removal:
+    """Deletes what `removal` says, each bundle in one step. Raises `UserError` as it does."""
+    planned = removal(name)
+    with lock(
+        lock_file(_plain(name)),
+        refusal=f"{name} is in use by another program that installs or trains it; wait for that, then try again.",
+    ):
+        for path in planned.paths:
+            try:
+                if path.parent in (models_folder(), masks_folder(), photographs_folder()):
+                    hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
+                    os.rename(path, hidden)  # nobody meets half of a bundle
+                    delete(hidden)
+            except OSError as error:
+                raise storage_error(error, path) from error
+        for source, files in _in_hub_cache(name):
+            for file in files:
+                if (path := cached(source, file)) is not None:
+                    forget(source, path)
+        for path in planned.paths:
+            delete(path)  # what is left of downloads
+        records.drop(name)
+    return planned
+
+
+def _plain(name: str) -> str:
+    return stand_in(name) if REPOSITORY_ID.fullmatch(name) else name
+
+
+def _runs(name: str) -> list[Path]:
+    return [run for runs in (masks_folder(), photographs_folder()) for run in runs.glob(f"{_plain(name)}.*")]
+
+
+def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:
+    """What of the class lies in huggingface_hub's cache, by what was asked for."""
+    described = read_catalogue().get(name)
+    record, places = records.recall(name), []
+    if described is not None and described.file:
+        places.append((original_of(described), [described.file]))
+    if record.get("repository") and not record.get("file"):
+        folder = Path(record["folder"])
+        files = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+        places.append((Source(record["repository"], record.get("revision"), cache_dir=record.get("cache_dir")), files))
+    return places
+
+
+def _size(path: Path) -> int:
+    try:
+        items = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
+        return sum(item.stat().st_size for item in items)
+    except OSError:
+        return 0

@@ -1,0 +1,201 @@
+"""A subject: a picture with its soft mask, drawn by a class or found in a photograph. Arrays and PIL, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from . import compositing, matting
+from .animations import write_animation
+from .arguments import Background, EdgeOptions, Style
+from .errors import UserError
+from .images import Timing, cover_fit, write_png
+from .own_files import own_infotext
+from .provenance import WPlus
+
+ENDINGS = {
+    "picture": ".png",
+    "mask": "_alpha.png",
+    "cutout": "_cutout.png",
+    "background": "_background.png",
+    "composite": "_composite.png",
+    "projected": "_projected.png",
+    "redrawn": "_redrawn.png",
+    "w_plus": "_w_plus.safetensors",
+}
+"""What follows the stem in the name of a file of that kind."""
+
+Part = Image.Image | Sequence[Image.Image] | WPlus | Callable[[], Image.Image]
+
+
+@dataclass(frozen=True)
+class PhotoOrigin:
+    """Which file was segmented by what: digests of the file and of the class's student."""
+
+    digest: str
+    student: str
+
+    def infotext(self, class_name: str, **more: object) -> str:
+        """See `Subject.infotext`."""
+        return own_infotext(class_name, {"Class": class_name, "Photo": self.digest, "Student": self.student, **more})
+
+
+@dataclass(eq=False)
+class Subject:
+    """A picture with its soft mask.
+
+    `image` uint8 RGB `[H, W, 3]`, upright and in sRGB; `alpha` float32 `[H, W]` in [0, 1], None where the class has no
+    masks yet. What follows `class_name` is None where it does not apply.
+
+    A drawn subject has the `w_plus` codes and the `style` it was drawn with, its `seed` unless the codes were given,
+    and its `background` uint8 `[H, W, 3]`, which the generator draws with the object switched off, if asked for. A
+    photographed one has `photo`, and `confidence` in [0, 1]: the share of the class's own pictures that look less like
+    it, where the class has something to compare with.
+    """
+
+    image: np.ndarray
+    alpha: np.ndarray | None
+    class_name: str
+    seed: int | None = None
+    style: Style | None = None
+    w_plus: WPlus | None = None
+    background: np.ndarray | None = None
+    photo: PhotoOrigin | None = None
+    confidence: float | None = None
+
+    def picture(self) -> Image.Image:
+        """The picture as RGB."""
+        return Image.fromarray(self.image)
+
+    def mask(self, threshold: float | None = None) -> Image.Image:
+        """The mask as 8-bit grey; hard with a `threshold` in [0, 1]. Raises `UserError` where there is none."""
+        return Image.fromarray(compositing.to_bytes(compositing.threshold(self.required_alpha(), threshold)))
+
+    def cutout(self) -> Image.Image:
+        """The subject alone as RGBA with straight alpha, its edge freed from the background's colour.
+
+        Raises `UserError` where there is no mask.
+        """
+        alpha = self.required_alpha()
+        return Image.fromarray(compositing.cutout(matting.clean_colours(self.image, alpha), alpha))
+
+    def required_alpha(self) -> np.ndarray:
+        """The mask. Raises `UserError` that says how to get one where the class has none yet."""
+        if self.alpha is None:
+            name = self.class_name
+            raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+        return self.alpha
+
+    def parts(self) -> dict[str, Callable[[], Image.Image]]:
+        """Picture, mask, cut-out and background, as far as there are, each made when it is called."""
+        parts: dict[str, Callable[[], Image.Image]] = {"picture": self.picture}
+        if self.alpha is not None:
+            parts |= {"mask": self.mask, "cutout": self.cutout}
+        if self.background is not None:
+            parts["background"] = partial(Image.fromarray, self.background)
+        return parts
+
+    @property
+    def stem(self) -> str:
+        """Begins the names of its files, as in `seed0003`; `w_plus` or `photo` for one without a seed."""
+        return f"seed{self.seed:04d}" if self.seed is not None else "w_plus" if self.photo is None else "photo"
+
+    def infotext(self, **more: object) -> str:
+        """What it takes to make the picture again, in the web UIs' format; `more` are further fields."""
+        if self.photo is not None:
+            return self.photo.infotext(self.class_name, **more)
+        fields: dict[str, object] = {"Class": self.class_name}
+        if self.seed is not None:
+            fields |= {"Seed": self.seed, "Truncation psi": f"{self.style.truncation_psi:g}"}
+        elif self.w_plus is not None:
+            fields["W plus"] = self.w_plus.digest
+        if self.style.truncation_cutoff is not None:
+            fields["Truncation cutoff"] = self.style.truncation_cutoff
+        return own_infotext(self.class_name, fields | {"Noise": self.style.noise_mode, **more})
+
+
+@dataclass(eq=False)
+class SwapResult:
+    """A subject in front of another background, as PIL images.
+
+    `composite` RGB, or RGBA where the background is transparent; `alpha` the edited mask as 8-bit grey; `cutout` RGBA
+    with straight alpha; `background` RGB, None where it is transparent. `infotext` belongs into the files.
+    """
+
+    composite: Image.Image
+    alpha: Image.Image
+    cutout: Image.Image
+    background: Image.Image | None
+    subject: Subject
+    infotext: str
+
+
+def place(subject: Subject, wanted: Background, drawn: np.ndarray | None, edge: EdgeOptions) -> SwapResult:
+    """Edits the mask and composites; `drawn` is the background uint8 `[H, W, 3]` where `wanted` names a seed.
+
+    Raises `UserError` for a subject without a mask.
+    """
+    image, soft = subject.image, subject.required_alpha()
+    height, width = soft.shape
+    # Colours are freed from the old background along the soft edge that the user moved outwards, not along
+    # one that was thresholded or feathered: that says nothing about what is in a pixel.
+    matte = compositing.edit_alpha(soft, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
+    foreground = matting.clean_colours(image, matte)
+    alpha = compositing.edit_alpha(
+        soft, level=edge.threshold, pixels=edge.grow, radius=edge.feather, keep_largest=edge.keep_largest
+    )
+    cutout = composite = Image.fromarray(compositing.cutout(foreground, alpha))
+    behind = None
+    if wanted.kind == "blur":
+        behind = matting.blurred_behind(image, matte, wanted.radius)
+    elif wanted.kind == "colour":
+        behind = np.full((height, width, 3), wanted.colour, np.uint8)
+    elif wanted.kind in ("picture", "seed"):
+        behind = cover_fit(wanted.picture if drawn is None else drawn, width, height)
+    if behind is not None:
+        composite = Image.fromarray(matting.blend(foreground, behind, alpha))
+    return SwapResult(
+        composite,
+        Image.fromarray(compositing.to_bytes(alpha)),
+        cutout,
+        None if behind is None else Image.fromarray(behind),
+        subject,
+        subject.infotext(**placed_fields(wanted, edge)),
+    )
+
+
+def placed_fields(wanted: Background, edge: EdgeOptions) -> dict[str, object]:
+    """What `place` was asked for, as fields of an infotext; what was left as it was is left out."""
+    fields = {
+        "Background": wanted.label,
+        "Threshold": edge.threshold,
+        "Grow": edge.grow or None,
+        "Feather": edge.feather or None,
+        "Largest piece only": edge.keep_largest or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def write_parts(
+    folder: Path, stem: str, parts: Mapping[str, Part], infotext: str, timing: Timing | None = None
+) -> dict[str, Path]:
+    """Writes each part under the stem and the ending of its kind, see `ENDINGS`; their paths by kind.
+
+    With a `timing` each part is the frames of an animation, which becomes an animated PNG. The first part is written
+    last: where it is, the others are. Raises `UserError` where the system refuses.
+    """
+    files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in parts}
+    for kind in reversed(files):
+        part = parts[kind]() if callable(parts[kind]) else parts[kind]
+        if isinstance(part, WPlus):
+            part.save(files[kind])
+        elif timing is not None:
+            write_animation(files[kind], part, "apng", timing, infotext)
+        else:
+            write_png(files[kind], part, infotext)
+    return files

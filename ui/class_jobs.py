@@ -1,0 +1,320 @@
+"""What is done to the classes: fetched, checked, deleted, brought along, shared, given masks and a photo segmenter.
+
+Importing it imports no torch. What takes time is a `Job`, which goes on when the page is closed.
+
+Learning takes its turn in the queue for each step anew: pictures can be drawn meanwhile, both only get slower. Holding
+one turn for all of it would close the page for an hour.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job, Jobs
+
+from .texts import text
+from .words import size, without_paths
+
+if TYPE_CHECKING:
+    from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.hub.removal import Removal
+
+    from .service import Service
+
+MASKS, PHOTOGRAPHS = "learn_masks", "learn_photographs"
+"""The kinds of job that teach a class something."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """A user's own files, there called `label`: a checkpoint that becomes the class `name`, or masks for that class."""
+
+    name: str
+    checkpoint: Path | None
+    alpha: Path | None
+    licence: str | None = None
+    title: str | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How a class is published: the repository OWNER/NAME, as a Space or a model repository, private or not.
+
+    `licence`, `attribution` and `masks` ("own" or "without") are what the person declares, see `publishing.terms`.
+    """
+
+    repository: str
+    as_space: bool = False
+    private: bool = False
+    licence: str | None = None
+    attribution: str | None = None
+    masks: str | None = None
+
+
+class ClassJobs:
+    """Methods that return a `Job` start it or join it. They raise `UserError` where another job has the class."""
+
+    def __init__(self, service: Service):
+        self._service = service
+        self.jobs = Jobs()
+        self.estimates = Jobs()
+        self._seconds: dict[tuple[str, str | None], float] = {}
+        self._damaged: set[str] = set()
+
+    # Fetching
+
+    def arrived(self, name: str) -> int:
+        """Bytes of an unfinished download that are here already."""
+        from l4f_plugin.hub.download import original_of
+        from l4f_plugin.hub.hub_cache import arrived
+
+        found = self._service.entry(name, on_offer=True)
+        return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
+
+    def demand_licence(self, name: str, accepted: bool) -> None:
+        """Remembers what is accepted. Raises `UserError` where the class wants that and it is not."""
+        from l4f_plugin.bundles import licences
+
+        entry = self._service.entry(name, on_offer=True)
+        if entry.terms is None:
+            return
+        if not accepted:
+            raise UserError(text("models.accept_first", name=entry.title, licence=entry.licence))
+        licences.accept(entry)
+
+    def download(self, name: str, accepted: bool = False, again: bool = False) -> Job:
+        """Fetches a class of the list, or a repository by its id. `again` fetches what is here already."""
+        if "/" not in name:  # what a repository asks for is known only once it is asked
+            self.demand_licence(name, accepted)
+
+        def work(job: Job) -> str:
+            from l4f_plugin.hub.download import resolve
+
+            resolve(name, accept_licence=accepted, force_download=again, progress=job.report, cancel=job.token)
+            self._changed(name)
+            return text("models.downloaded", title=self._title(name))
+
+        return self.jobs.start("download", name, text("models.asking"), work, self._title(name))
+
+    # Looking after what is here
+
+    def is_damaged(self, name: str) -> bool:
+        """Whether the files were found not to be what they should be."""
+        return name in self._damaged
+
+    def verify(self, name: str) -> Job:
+        """Compares every file with its hash."""
+        title = self._title(name)
+
+        def work(job: Job) -> str:
+            from l4f_plugin.bundles import catalogue
+
+            try:
+                catalogue.verify(name, progress=job.report, cancel=job.token)
+            except UserError:
+                self._damaged.add(name)
+                raise
+            self._damaged.discard(name)
+            return text("models.verified", title=title)
+
+        return self.jobs.start("verify", name, text("models.verifying", title=title), work, title)
+
+    def removal(self, name: str) -> Removal:
+        """What deleting would delete. Raises `UserError` where there is nothing."""
+        from l4f_plugin.hub import removal
+
+        return removal.removal(name)
+
+    def can_remove(self, entry: ObjectClass) -> bool:
+        """Whether anything of the class is here that may be deleted."""
+        try:
+            return bool(self.removal(entry.name).paths)
+        except UserError:
+            return False
+
+    def remove(self, name: str) -> Job:
+        """Deletes a class from this computer, after the jobs that draw with it."""
+        title = self._title(name)
+
+        def work(job: Job) -> str:
+            from l4f_plugin.hub import removal
+
+            self._forget(name)
+            removed = removal.remove(name)
+            self._changed(name)
+            return text("models.removed", title=title, size=size(removed.bytes))
+
+        self.estimates.cancel(name)
+        return self.jobs.start("remove", name, text("models.removing", title=title), work, title)
+
+    def bring(self, wanted: Import) -> Job:
+        """Makes a class of a user's own files, or gives a class masks from one. The files are gone afterwards."""
+        files = {path: wanted.label for path in (wanted.checkpoint, wanted.alpha) if path is not None}
+
+        def work(job: Job) -> str:
+            from l4f_plugin.hub import own_checkpoints
+
+            source = text("import.source", file=wanted.label)
+            said = {"title": wanted.title, "licence": wanted.licence, "source": source}
+            try:
+                if wanted.checkpoint is None:
+                    own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=job.token)
+                else:
+                    own_checkpoints.import_checkpoint(
+                        wanted.checkpoint, wanted.name, alpha=wanted.alpha, described=said, cancel=job.token
+                    )
+                self._changed(wanted.name)
+                return text("import.done", title=self._title(wanted.name))
+            except UserError as error:
+                raise UserError(without_paths(str(error), files)) from None
+            finally:
+                for path in files:
+                    discard(path)
+
+        message = text("import.working", file=wanted.label)
+        return self.jobs.start("import", wanted.name, message, work, wanted.title or self._title(wanted.name))
+
+    def publish(self, name: str, wanted: Sharing) -> Job:
+        """Publishes a class on the Hub. Its job fails with `NotDeclared` where something is to be declared first."""
+        title = self._title(name)
+
+        def work(job: Job) -> str:
+            from l4f_plugin.publishing.model_repository import Publication, publish
+            from l4f_plugin.publishing.space import SpaceOptions, publish_space
+            from l4f_plugin.publishing.terms import Declared
+
+            def report(message: str) -> None:
+                job.token.check()
+                job.report(0, 0, without_paths(message))
+
+            declared = Declared(
+                wanted.licence,
+                wanted.attribution,
+                without_masks=wanted.masks == "without",
+                own_masks=wanted.masks == "own",
+            )
+            send, options = (publish_space, SpaceOptions) if wanted.as_space else (publish, Publication)
+            how = options(
+                declared=declared,
+                private=wanted.private,
+                device=self._service.wanted_device(),
+                turn=lambda: self._service.turn(job.token),
+            )
+            return text("share.done", title=title, address=send(name, wanted.repository, how, report))
+
+        return self.jobs.start("publish", name, text("share.working", title=title), work, title)
+
+    # Learning
+
+    def learnable(self, entry: ObjectClass) -> str | None:
+        """What an undamaged class can learn next: `MASKS`, `PHOTOGRAPHS`, or None."""
+        if not entry.installed or entry.problem:
+            return None
+        if not entry.masks:
+            return MASKS
+        return None if entry.photos else PHOTOGRAPHS
+
+    def has_begun(self, name: str, kind: str) -> bool:
+        """Whether an unfinished learning would go on."""
+        from l4f_plugin.bundles.config import stand_in
+        from l4f_plugin.bundles.folders import masks_folder, photographs_folder
+
+        plain = stand_in(name) if "/" in name else name
+        runs = masks_folder() if kind == MASKS else photographs_folder()
+        return any(runs.glob(f"{plain}.*/*"))
+
+    def learn(self, name: str, kind: str) -> Job:
+        """Teaches a class what it lacks; the next call goes on where this one was stopped."""
+        title = self._title(name)
+        message = text(f"{kind}.working", title=title)
+
+        def work(job: Job) -> str:
+            from l4f_plugin.training import class_masks, class_photographs
+            from l4f_plugin.training.loop import STEPPING
+
+            teach = class_masks.learn_masks if kind == MASKS else class_photographs.learn_photographs
+            self._service.unload()  # room for the training
+            try:
+                taught = teach(
+                    name,
+                    device=self._service.wanted_device(),
+                    cancel=job.token,
+                    report=lambda line: job.report(0, 0, f"{message}: {without_paths(line)}"),
+                    progress=lambda done, total, part: job.report(
+                        done, total, message if part == STEPPING else f"{message}: {part}"
+                    ),
+                    turn=lambda: self._service.turn(job.token),
+                )
+                if taught is None:
+                    job.token.check()
+            finally:
+                self._service.unload()  # what the training took, and networks that lack what is new
+            self._changed(name)
+            return text(f"{kind}.done", title=title)
+
+        self.estimates.cancel(name)
+        return self.jobs.start(kind, name, message, work, title)
+
+    def seconds(self, name: str) -> float | None:
+        """How long learning masks would take, None as long as that was not measured."""
+        return self._seconds.get((name, self._service.wanted_device()))
+
+    def estimate(self, name: str) -> Job:
+        """Measures how long learning masks would take here."""
+        device = self._service.wanted_device()
+
+        def work(job: Job) -> None:
+            from l4f_plugin.training.class_masks import estimate_seconds
+
+            turn = lambda: self._service.turn(job.token)  # noqa: E731
+            self._seconds[name, device] = estimate_seconds(name, device, job.token, turn=turn)
+
+        return self.estimates.start("estimate", name, "", work)
+
+    def wants_estimate(self, entry: ObjectClass) -> bool:
+        """Whether it is worth while to measure: masks are wanted, no answer yet, and nothing in the way."""
+        name = entry.name
+        if self.jobs.running(name) or self.estimates.of(name) or self.estimates.running():
+            return False
+        return self.learnable(entry) == MASKS and not self.has_begun(name, MASKS)
+
+    # All of them
+
+    def is_busy(self) -> bool:
+        """Whether anything runs."""
+        return bool(self.jobs.running() or self.estimates.running())
+
+    def ended(self) -> list[Job]:
+        """What is over, measurements too."""
+        return [*self.jobs.ended(), *self.estimates.ended()]
+
+    def close(self) -> None:
+        """Stops everything, before the program ends."""
+        self.estimates.close(0)
+        self.jobs.close()
+
+    def _changed(self, name: str) -> None:
+        """The files of a class are others now: nothing remembered of the former ones counts."""
+        self._damaged.discard(name)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self.estimates.forget(name)
+        self._seconds = {key: value for key, value in self._seconds.items() if key[0] != name}
+        if self._service.loaded():
+            self._service.unload()
+
+    def _title(self, name: str) -> str:
+        return next((entry.title for entry in self._service.all_classes() if entry.name == name), name)
+
+
+def discard(path: Path) -> None:
+    """Removes an uploaded file, and its folder where that is empty then."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()

@@ -1,0 +1,74 @@
+"""The service within a host: its settings, its queue, its memory, its folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from l4f_plugin.jobs import QUEUE, CancelToken, OnWait
+from l4f_plugin.runtime import OutOfMemory
+
+from ..outputs import Outputs
+from ..service import Service
+from . import host, memory, queueing
+from .settings import apply_environment, output_folder, service_settings
+
+if TYPE_CHECKING:
+    from l4f_plugin.pipeline import Labels4FreePipeline
+
+
+@lru_cache(maxsize=1)
+def service() -> HostService:
+    """The one of this process, whatever is loaded anew around it."""
+    apply_environment()
+    return HostService()
+
+
+class HostService(Service):
+    """`ran_out` tells whether the last job found too little memory. After `make_room` the next one begins with the
+    host's model out of the way, which comes back when the job has ended."""
+
+    def __init__(self) -> None:
+        private = host.is_private()
+        outputs = Outputs(output_folder)
+        super().__init__(service_settings, outputs, manages_classes=private, own_repositories=private, gate=self._gate)
+        self.ran_out = False
+        self._make_room = False
+
+    def new_token(self) -> CancelToken:
+        """A token that the host's Interrupt sets too."""
+        return queueing.HostToken()
+
+    def is_busy(self) -> bool:
+        """Whether a job that starts now would have to wait for another of ours."""
+        return len(queueing.DOOR) > 0 or super().is_busy()
+
+    @contextmanager
+    def turn(self, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[None]:
+        """A turn in both queues. Steps of a training come by the hundred: the host is not told of each."""
+        with queueing.turn(token, on_wait), QUEUE.turn(token, on_wait):
+            yield
+
+    @contextmanager
+    def drawing(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[Labels4FreePipeline]:
+        """As of every service; notes whether memory ran out."""
+        try:
+            with super().drawing(name, token, on_wait) as pipeline:
+                yield pipeline
+        except OutOfMemory:
+            self.ran_out = True
+            raise
+        self.ran_out = False
+
+    def make_room(self) -> None:
+        """Has the next job begin by freeing what the host holds of the device's memory."""
+        self._make_room = True
+
+    @contextmanager
+    def _gate(self, cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
+        with queueing.job(cancel, on_wait):
+            wanted, self._make_room = self._make_room, False
+            with memory.host_model_away() if wanted else nullcontext():
+                yield

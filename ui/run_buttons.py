@@ -1,0 +1,178 @@
+"""Run and Cancel: what every panel with a longer computation shares."""
+
+from __future__ import annotations
+
+import queue
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.jobs import CancelToken, Job
+
+from . import compat, status
+from .controls import button
+from .service import Service
+from .texts import text
+from .words import in_words
+
+
+@dataclass
+class Running:
+    """A job that runs: its cancel token, and `post`, which sends an update to the page out of turn.
+
+    `waited_until` is the monotonic time at which it last heard of its place in the queue; 0 where it never waited.
+    """
+
+    token: CancelToken
+    post: Callable[[dict], None]
+    status: Any
+    waited_until: float = 0.0
+
+    def on_wait(self, ahead: int) -> None:
+        """Tells how many jobs come first."""
+        self.waited_until = time.monotonic()
+        if ahead == 0:
+            words = text("job.begins")
+        else:
+            words = text("job.waiting_one") if ahead == 1 else text("job.waiting_many", ahead=ahead)
+        self.post({self.status: status.running(words)})
+
+
+STILL_THERE_SECONDS = 3.0
+"""How long a job is silent before it tells that it is there: some web UIs give up on one that was so for 5 seconds."""
+
+REPEATED_SECONDS = 1.0
+"""How long each further update of a job repeats one: see `RecentUpdates`."""
+
+Work = Callable[..., Iterator[dict]]
+"""A handler: takes a `Running` and the inputs as `{component: value}`, yields updates as `{component: update}`."""
+
+
+class RunButtons:
+    """A run button, a cancel button and a status line around one handler at a time.
+
+    A running job is known to its session by an identifier, so that Cancel stops the session's own job only.
+    """
+
+    def __init__(self, service: Service, panel: str):
+        self._service = service
+        self._tokens: dict[str, CancelToken] = {}
+        self.identifier = gr.State(None)
+        with gr.Row(elem_classes="l4f-run-row"):
+            self.run = button(f"{panel}.run", variant="primary", scale=3)
+            self.cancel = button(f"{panel}.cancel", scale=1, min_width=90, interactive=False)
+        self.status = gr.HTML(status.quiet(), elem_id=f"l4f_{panel}_status", elem_classes="l4f-status-place")
+        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel])
+
+    def on(
+        self, trigger: Callable, work: Work, inputs: set, outputs: Sequence, *, buttons: bool = True, **wiring: Any
+    ) -> Any:
+        """Wires `work` to an event, within `guarded`."""
+        everything = [*outputs, self.identifier, self.run, self.cancel, self.status]
+        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
+
+    def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
+        """`work` with a cancel token, failures put into words and, with `buttons`, buttons that follow it."""
+
+        def busy(token: CancelToken) -> dict:
+            cancel = gr.update(interactive=not token.cancelled)
+            return {self.run: gr.update(interactive=False), self.cancel: cancel} if buttons else {}
+
+        idle = {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)} if buttons else {}
+
+        def run(*inputs: Any) -> Iterator[dict]:
+            identifier = uuid.uuid4().hex
+            token = self._tokens[identifier] = self._service.new_token()
+            said = RecentUpdates()
+            try:
+                yield {self.identifier: identifier, **busy(token)}
+                try:
+                    for update in in_thread(lambda post: work(Running(token, post, self.status), *inputs)):
+                        yield {**busy(token), **said.repeated(update)}
+                except Cancelled:
+                    yield said.repeated({self.status: status.finished(text("job.stopped"))})
+                except Exception as error:  # the border to the person: nothing may end as a traceback on the page
+                    yield said.repeated({self.status: complain(error)})
+                yield {**said.repeated({}), self.identifier: None, **idle}
+            finally:
+                token.cancel()  # where Gradio gives up in the middle, because the page was closed
+                del self._tokens[identifier]
+
+        return run
+
+    def stop(self, identifier: str | None) -> dict:
+        """Cancels the session's job, which then tells itself that it has stopped.
+
+        Nothing is said here: this answer may reach the browser after the job's last word.
+        """
+        if token := self._tokens.get(identifier):
+            token.cancel()
+        return {self.cancel: gr.update(interactive=False)}
+
+
+class RecentUpdates:
+    """The updates of a job within the last second, which the next one repeats.
+
+    Pages of Gradio 4 to 6 get differences. Where they get several at once, because the answer to the click was slower
+    than the job, what one update said and the next did not repeat is gone before it is drawn.
+    """
+
+    def __init__(self) -> None:
+        self._told: list[tuple[float, dict]] = []
+
+    def repeated(self, update: dict) -> dict:
+        """The update, and what it does not replace of those before it. Alone in Gradio 3, which sends values whole."""
+        if not compat.SENDS_DIFFERENCES:
+            return update
+        now = time.monotonic()
+        self._told = [(since, told) for since, told in self._told if now - since < REPEATED_SECONDS] + [(now, update)]
+        merged: dict = {}
+        for _, told in self._told:
+            for component, value in told.items():
+                if not _is_update(value):
+                    merged[component] = value
+                else:  # in a new dictionary each time: Gradio takes apart those that it is given
+                    before = merged.get(component)
+                    merged[component] = {**before, **value} if _is_update(before) else dict(value)
+        return merged
+
+
+def _is_update(value: Any) -> bool:
+    return isinstance(value, dict) and "__type__" in value
+
+
+def in_thread(work: Callable[[Callable[[dict], None]], Iterator[dict]]) -> Iterator[dict]:
+    """Runs `work(post)` as a `Job` and yields what it yields and posts. Raises what it raised, at the end.
+
+    So a job keeps its turn no longer than it computes, even where Gradio stops asking for results without a word,
+    and begins and ends in one thread, as the locks of a web UI want it.
+    """
+    updates: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
+
+    def run(_: Job) -> None:
+        for update in work(updates.put):
+            updates.put(update)
+
+    job = Job(run, on_end=lambda _: updates.put(None)).start()
+    while True:
+        try:
+            update = updates.get(timeout=STILL_THERE_SECONDS)
+        except queue.Empty:
+            yield {}
+            continue
+        if update is None:
+            break
+        yield update
+    job.result()
+
+
+def complain(error: Exception) -> str:
+    """Shows a failure as a notice and returns the status line that stays when the notice has gone."""
+    words = in_words(error)
+    gr.Warning(words)
+    return status.problem(words)

@@ -1,0 +1,329 @@
+"""The one door to the work: page, API, Extras and Space ask here. Importing it imports no torch and reads no weight."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from l4f_plugin import model_cache, runtime
+from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import QUEUE, CancelToken, OnWait
+from l4f_plugin.provenance import required_recipe
+
+from .class_jobs import ClassJobs
+from .outputs import Outputs
+from .texts import text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from l4f_plugin.arguments import Background, EdgeOptions
+    from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.photo_batch import PhotoResult
+    from l4f_plugin.pipeline import Labels4FreePipeline
+    from l4f_plugin.projection import Projection
+    from l4f_plugin.provenance import Recipe, WPlus
+    from l4f_plugin.subject import Subject, SwapResult
+
+    from .stage import Neighbour
+
+BATCH = 4
+"""Pictures drawn at once: the first ones appear soon, and Cancel is looked at in between."""
+API_MEGAPIXELS, LARGEST_MEGAPIXELS = 24, 64
+"""Of a picture that a program sends: how many where nobody has said so, and how many at most."""
+SAMPLES_KEPT = 16
+"""Subjects remembered, so that a change of background or edge does not draw them anew."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a host lets its users choose.
+
+    `device` and `dtype` are names as in `l4f_plugin.runtime`, None chooses. The networks leave memory after
+    `release_after` idle seconds: 0 after every job, None never. `api_megapixels` bounds the pictures that programs
+    send.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    default_class: str = "avatar"
+    release_after: float | None = None
+    api_megapixels: float = API_MEGAPIXELS
+
+
+def _anybody(name: str, pictures: int) -> AbstractContextManager:
+    return nullcontext()
+
+
+class Service:
+    """What a page and its programs ask for work; one for each page.
+
+    One job computes at a time over all services of the process. Computing methods take a cancel token and, as
+    `on_wait`, whom to tell the number of jobs ahead. They raise `Cancelled` when the token says so, and `UserError`
+    for what a person can mend.
+
+    Args:
+        settings: asked at each job, as a host's options may change.
+        outputs: where results go.
+        neighbours: tabs of a host that take results.
+        manages_classes: whoever sees the page may download, import, complete and delete classes, and export sets. For
+            a page that only its owner reaches.
+        own_repositories: any repository of the Hub may be named.
+        gate: entered around each job, see `ModelCache`: a host's own queue.
+        admit: entered around each request, with the class and the number of pictures; a Space's limits.
+        lend: what draws in place of the pipeline in memory; a Space's graphics card, which is only lent.
+        only: the one class that is known, where it is set.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings] = Settings,
+        outputs: Outputs | None = None,
+        neighbours: Sequence[Neighbour] = (),
+        *,
+        manages_classes: bool = False,
+        own_repositories: bool = False,
+        gate: model_cache.Gate = lambda cancel, on_wait: nullcontext(),
+        admit: Callable[[str, int], AbstractContextManager] = _anybody,
+        lend: Callable[[Labels4FreePipeline], Any] = lambda pipeline: pipeline,
+        only: str | None = None,
+    ):
+        self._settings, self._admit, self._lend, self._only = settings, admit, lend, only
+        self.outputs, self.neighbours = outputs or Outputs(), neighbours
+        self.manages_classes, self.own_repositories = manages_classes, own_repositories
+        self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
+        self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
+        self.class_jobs = ClassJobs(self)
+
+    # Classes
+
+    def all_classes(self) -> list[ObjectClass]:
+        """Every class, here or on offer, those that draw at once first. Raises `UserError` for a damaged catalogue."""
+        from l4f_plugin.bundles import catalogue
+
+        return sorted(
+            (entry for entry in catalogue.classes() if self._only in (None, entry.name)),
+            key=lambda entry: (entry.problem is not None, not entry.installed, not entry.masks, entry.name),
+        )
+
+    def classes(self) -> list[ObjectClass]:
+        """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
+        return [entry for entry in self.all_classes() if entry.problem or (entry.installed and entry.masks)]
+
+    def default_class(self) -> str | None:
+        """The class a page starts with."""
+        entries = self.classes()
+        wanted = self._settings().default_class
+        usual = [entry for entry in entries if entry.name == wanted and not entry.problem]
+        return next((entry.name for entry in usual + entries), None)
+
+    def entry(self, name: str | None, *, on_offer: bool = False) -> ObjectClass:
+        """What is known about one of `classes`, or with `on_offer` of `all_classes`. Raises `UserError` for others."""
+        found = next((e for e in (self.all_classes() if on_offer else self.classes()) if e.name == name), None)
+        if found is None:
+            raise UserError(text("problem.unknown_class", name=str(name)[:60]) if name else text("problem.no_class"))
+        return found
+
+    def is_usable(self, name: str | None) -> bool:
+        """Whether the class can draw."""
+        return any(entry.name == name and not entry.problem for entry in self.classes())
+
+    # Drawing
+
+    def generate(
+        self,
+        name: str,
+        seeds: Sequence[int],
+        truncation_psi: float | None,
+        token: CancelToken,
+        on_wait: OnWait | None = None,
+    ) -> Iterator[list[Subject]]:
+        """An empty list once the class is in memory, then the samples, at most `BATCH` at a time.
+
+        Where memory runs out the rest is drawn one at a time.
+        """
+        with self._admit(name, len(seeds)), self.drawing(name, token, on_wait) as pipeline:
+            yield []
+            batch, done = BATCH, 0
+            while done < len(seeds):
+                try:
+                    samples = pipeline.generate(
+                        seeds[done : done + batch], truncation_psi, batch_size=batch, cancel=token
+                    )
+                except runtime.OutOfMemory:
+                    if batch == 1:
+                        raise
+                    batch = 1
+                    continue
+                done += len(samples)
+                yield samples
+
+    def sample(
+        self, name: str, seed: int, truncation_psi: float, token: CancelToken, on_wait: OnWait | None = None
+    ) -> Subject:
+        """One subject, from memory where it was drawn lately."""
+        key = (name, seed, truncation_psi)
+        with self._admit(name, 1):
+            found = self._samples.get(key)
+            if found is None:
+                with self.drawing(name, token, on_wait) as pipeline:
+                    [found] = pipeline.generate([seed], truncation_psi=truncation_psi, cancel=token)
+        self._samples[key] = found
+        self._samples.move_to_end(key)
+        while len(self._samples) > SAMPLES_KEPT:
+            self._samples.popitem(last=False)
+        return found
+
+    def swap(
+        self,
+        name: str,
+        sample: Subject,
+        background: Background | bytes,
+        edge: EdgeOptions,
+        token: CancelToken,
+        on_wait: OnWait | None = None,
+    ) -> SwapResult:
+        """The sample before another background; bytes are a picture file, decoded when its turn has come."""
+        with self._admit(name, 0):
+            if isinstance(background, bytes) or background.kind != "seed":
+                # Nothing to draw: networks that have left memory stay away.
+                from l4f_plugin.arguments import Background
+                from l4f_plugin.subject import place
+
+                with self._cache.turn(cancel=token, on_wait=on_wait):
+                    return place(sample, Background.parse(background), None, edge)
+            with self.drawing(name, token, on_wait) as pipeline:
+                return pipeline.swap(sample, background, cancel=token, **asdict(edge))
+
+    def segment(
+        self,
+        name: str,
+        source: int | np.ndarray | WPlus | Recipe | bytes | Image.Image,
+        token: CancelToken,
+        on_wait: OnWait | None = None,
+        truncation_psi: float | None = None,
+    ) -> Subject:
+        """The sample that a seed, W+ codes `[num_styles, style_dim]` or a recipe stands for, with its mask.
+
+        A picture, as the bytes of its file or a PIL image, is drawn once more where this plug-in saved it, and is
+        segmented as a photograph otherwise. `truncation_psi` counts for a seed alone; None takes the class's own.
+        """
+        with self._admit(name, 1):
+            if isinstance(source, bytes | Image.Image) and not self.entry(name).photos:
+                source = required_recipe(source, self.entry(name).title)  # loads nothing for what cannot be answered
+            with self.drawing(name, token, on_wait) as pipeline:
+                return pipeline.segment(source, truncation_psi=truncation_psi, cancel=token)
+
+    def segment_photos(
+        self,
+        name: str,
+        files: Sequence[Path],
+        folder: Path,
+        background: Background | None,
+        edge: EdgeOptions,
+        token: CancelToken,
+        on_wait: OnWait | None = None,
+    ) -> Iterator[PhotoResult]:
+        """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
+        from l4f_plugin.photo_batch import segment_photos
+
+        with self._admit(name, len(files)), self.drawing(name, token, on_wait) as pipeline:
+            yield from segment_photos(pipeline, files, folder, background, edge, cancel=token)
+
+    def project(
+        self,
+        name: str,
+        photograph: Path,
+        steps: int,
+        token: CancelToken,
+        on_wait: OnWait | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+        preview: Callable[[np.ndarray], None] | None = None,
+    ) -> Projection:
+        """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
+        from l4f_plugin.bundles.bundle import load_discriminator
+        from l4f_plugin.hub.download import resolve
+        from l4f_plugin.projection import project
+
+        folder = resolve(name, with_discriminator=True)
+        with self._admit(name, 1), self.drawing(name, token, on_wait) as pipeline:
+            if pipeline.bundle.discriminator is None:
+                pipeline.bundle.discriminator = load_discriminator(folder)
+            return project(pipeline, photograph, steps=steps, progress=progress, preview=preview, cancel=token)
+
+    @contextmanager
+    def drawing(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[Labels4FreePipeline]:
+        """A turn with the pipeline of a class."""
+        settings = self._settings()
+        with self._cache.job(
+            name,
+            device=settings.device,
+            dtype=settings.dtype,
+            cancel=token,
+            on_wait=on_wait,
+            release_after=settings.release_after,
+        ) as pipeline:
+            yield self._lend(pipeline)
+
+    def turn(self, token: CancelToken, on_wait: OnWait | None = None) -> AbstractContextManager:
+        """A turn in the queue for work of another kind, such as a step of a training."""
+        return self._cache.turn(cancel=token, on_wait=on_wait)
+
+    def new_token(self) -> CancelToken:
+        """A token for a job that may be cancelled."""
+        return CancelToken()
+
+    def is_busy(self) -> bool:
+        """Whether a job that starts now would have to wait."""
+        return len(QUEUE) > 0
+
+    # Device and memory
+
+    @property
+    def api_megapixels(self) -> float:
+        """The largest picture that a program may send."""
+        return self._settings().api_megapixels
+
+    def wanted_device(self) -> str | None:
+        """The name of the device that is set; None leaves the choice to the work."""
+        return self._settings().device
+
+    def device(self) -> str | None:
+        """The device in words; None as long as nothing has imported torch, which takes seconds."""
+        if "torch" not in sys.modules:
+            return None
+        try:
+            return runtime.describe_device(runtime.choose_device(self._settings().device))
+        except UserError as error:  # the device that is set is not there: said again at the first job
+            return str(error)
+
+    def nvidia_hint(self) -> str | None:
+        """The remedy where an NVIDIA card lies idle."""
+        return runtime.nvidia_hint()
+
+    def warm_up(self) -> None:
+        """Imports what the first job needs, so that its click is answered sooner. Reads no weight."""
+        with suppress(Exception):  # what is missing is said, in words, to whoever clicks
+            from l4f_plugin import pipeline  # noqa: F401
+
+    def loaded(self) -> list[str]:
+        """Titles of the classes in memory."""
+        name = self._cache.loaded  # a class without masks may be in memory, and is not among `classes`
+        return [entry.title for entry in self.all_classes() if entry.name == name] if name else []
+
+    def memory(self) -> int:
+        """Bytes that the networks take, see `ModelCache.memory`."""
+        return self._cache.memory()
+
+    def unload(self) -> model_cache.MemoryReport:
+        """Takes the networks and the remembered subjects out of memory, after the running job."""
+        self._samples.clear()
+        return self._cache.release()
