@@ -11,8 +11,7 @@ from PIL import Image
 from .arguments import check_integer, check_seeds
 from .errors import UserError
 from .jobs import CancelToken, Progress
-from .own_files import own_infotext
-from .provenance import WPlus
+from .provenance import WPlus, own_infotext
 
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline

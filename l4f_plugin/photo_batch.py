@@ -14,8 +14,8 @@ from .bundles.likeness import stranger
 from .errors import UserError
 from .images import first_frame_only, frames, read_infotext, timing_of
 from .jobs import CancelToken, Progress
-from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
 from .picture_files import PictureFile, PictureSet, named_pictures
+from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
 from .subject import ENDINGS, placed_fields, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once

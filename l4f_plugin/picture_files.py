@@ -20,8 +20,8 @@ from PIL import Image
 
 from .errors import UserError
 from .images import FORMATS, has_more_frames, know_formats, open_picture, parse_infotext, read_infotext
-from .own_files import is_ours
 from .picture_archives import ArchiveMember, is_archive, members
+from .provenance import is_ours
 
 MOST_PICTURES = 1_000_000
 STATE_FOLDER = ".labels4free"  # marks a set that `l4f export` wrote

@@ -15,8 +15,7 @@ from .animations import write_animation
 from .arguments import Background, EdgeOptions, Style
 from .errors import UserError
 from .images import Timing, cover_fit, write_png
-from .own_files import own_infotext
-from .provenance import WPlus
+from .provenance import WPlus, own_infotext
 
 ENDINGS = {
     "picture": ".png",

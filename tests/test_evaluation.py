@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from PIL import Image
 
 from l4f_plugin import cli
 from l4f_plugin.errors import UserError
+from l4f_plugin.evaluation.class_evaluation import AlphaReport, ClassReport, class_markdown, class_text
 from l4f_plugin.evaluation.frechet import feature_statistics, frechet_distance, gaussian_distance
-from l4f_plugin.evaluation.masks import PixelCounts, compare_folders, compare_masks, count_pixels, read_mask
-from l4f_plugin.evaluation.report import AlphaReport, ClassReport, class_markdown, class_text
+from l4f_plugin.evaluation.mask_metrics import PixelCounts, compare_folders, compare_masks, count_pixels, read_mask
 
 GOLDENS = Path(__file__).resolve().parents[2] / "shared" / "goldens" / "masks"
 
@@ -54,7 +55,7 @@ def test_foreground_and_background_are_not_swapped():
     [([0, 0], [0, 0], 1.0), ([1, 1], [1, 1], 1.0), ([1, 1], [0, 0], 0.0), ([0, 0], [1, 1], 0.0)],
 )
 def test_a_class_that_is_nowhere_counts_as_agreement(predicted, truth, expected):
-    assert set(compare_masks(np.array(predicted), np.array(truth)).as_dict().values()) == {expected}
+    assert set(astuple(compare_masks(np.array(predicted), np.array(truth)))) == {expected}
 
 
 def test_a_class_in_one_mask_only_counts_nothing_for_that_class():
@@ -72,7 +73,7 @@ masks = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4
 def test_metrics_are_fractions_and_inverting_both_masks_swaps_the_classes(pixels):
     predicted, truth = np.array(pixels).T
     metrics, inverted = count_pixels(predicted, truth).metrics(), count_pixels(~predicted, ~truth).metrics()
-    assert all(0 <= value <= 1 for value in metrics.as_dict().values())
+    assert all(0 <= value <= 1 for value in astuple(metrics))
     assert inverted.iou_foreground == metrics.iou_background
     assert inverted.f1 == pytest.approx(metrics.f1)
     assert metrics.accuracy == pytest.approx(np.mean(predicted == truth))
@@ -228,7 +229,7 @@ def test_the_published_masks_give_the_published_numbers(name):
     assert len(comparison.per_image) == expected.pop("n")
     names = {"iou_fg": "iou_foreground", "iou_bg": "iou_background", "miou": "mean_iou"}
     for key, value in expected.items():
-        assert comparison.pooled.as_dict()[names.get(key, key)] == pytest.approx(value, abs=1e-4), key
+        assert getattr(comparison.pooled, names.get(key, key)) == pytest.approx(value, abs=1e-4), key
 
 
 def test_the_command_prints_a_table_and_json(tmp_path, capsys):

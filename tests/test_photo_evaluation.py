@@ -15,13 +15,14 @@ from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.evaluation.judge import JudgeSettings
 from l4f_plugin.evaluation.labelled import LabelledPictures
-from l4f_plugin.evaluation.photo_report import photo_markdown, photo_text
-from l4f_plugin.evaluation.photos import (
+from l4f_plugin.evaluation.photo_evaluation import (
     ceiling_student,
     evaluate_photos,
     find_masks,
     limit_settings,
     measure_photos,
+    photo_markdown,
+    photo_text,
     true_colours,
 )
 from l4f_plugin.pipeline import Labels4FreePipeline

@@ -9,7 +9,7 @@ import gradio as gr
 
 from l4f_plugin.animations import FORMATS, check_animation
 from l4f_plugin.arguments import check_integer, parse_seeds
-from l4f_plugin.own_files import free_stem
+from l4f_plugin.provenance import free_stem
 
 from . import status
 from .class_choice import ClassChoice

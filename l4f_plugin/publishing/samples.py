@@ -9,8 +9,8 @@ from PIL import Image
 
 from ..bundles.bundle import Bundle
 from ..images import write_png
-from ..own_files import sheet_text
 from ..pipeline import Labels4FreePipeline
+from ..provenance import sheet_text
 from ..subject import Subject
 
 SEEDS = range(8)

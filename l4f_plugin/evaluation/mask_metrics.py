@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +37,13 @@ class MaskMetrics:
     recall: float
     accuracy: float
 
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """The confusion matrix of two binary masks, in pixels; foreground is the positive class. Counts of
-    several pictures add up to the counts of their pooled pixels."""
+    """The confusion matrix of two binary masks, in pixels; foreground is the positive class.
+
+    Counts of several pictures add up to the counts of their pooled pixels.
+    """
 
     true_positives: int = 0
     false_positives: int = 0
@@ -52,64 +51,38 @@ class PixelCounts:
     true_negatives: int = 0
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
-        return PixelCounts(
-            self.true_positives + other.true_positives,
-            self.false_positives + other.false_positives,
-            self.false_negatives + other.false_negatives,
-            self.true_negatives + other.true_negatives,
-        )
+        return PixelCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def metrics(self) -> MaskMetrics:
-        foreground = _class_metrics(self.true_positives, self.false_positives, self.false_negatives)
-        background = _class_metrics(self.true_negatives, self.false_negatives, self.false_positives)
-        iou, f1, precision, recall = ((a + b) / 2 for a, b in zip(foreground, background, strict=True))
-        correct = self.true_positives + self.true_negatives
-        wrong = self.false_positives + self.false_negatives
+        """The fractions that follow from these counts."""
+        hits, false_alarms, misses, rest = astuple(self)
+        classes = [_class_metrics(hits, false_alarms, misses), _class_metrics(rest, misses, false_alarms)]
+        total = hits + false_alarms + misses + rest
+        accuracy = (hits + rest) / total if total else 1.0
         return MaskMetrics(
-            iou_foreground=foreground[0],
-            iou_background=background[0],
-            mean_iou=iou,
-            f1=f1,
-            precision=precision,
-            recall=recall,
-            accuracy=_fraction(correct, correct + wrong, empty=1.0),
+            classes[0][0], classes[1][0], *((a + b) / 2 for a, b in zip(*classes, strict=True)), accuracy
         )
 
 
-def _fraction(numerator: int, denominator: int, *, empty: float) -> float:
-    return numerator / denominator if denominator else empty
-
-
-def _class_metrics(hits: int, false_alarms: int, misses: int) -> tuple[float, float, float, float]:
+def _class_metrics(hits: int, false_alarms: int, misses: int) -> list[float]:
     """IoU, F1, precision and recall of one class."""
-    empty = 0.0 if false_alarms or misses else 1.0
-    return (
-        _fraction(hits, hits + false_alarms + misses, empty=empty),
-        _fraction(2 * hits, 2 * hits + false_alarms + misses, empty=empty),
-        _fraction(hits, hits + false_alarms, empty=empty),
-        _fraction(hits, hits + misses, empty=empty),
-    )
+    wrong = false_alarms + misses
+    empty = 0.0 if wrong else 1.0
+    pairs = ((hits, hits + wrong), (2 * hits, 2 * hits + wrong), (hits, hits + false_alarms), (hits, hits + misses))
+    return [numerator / denominator if denominator else empty for numerator, denominator in pairs]
 
 
 def count_pixels(predicted: np.ndarray, truth: np.ndarray) -> PixelCounts:
-    """Compares two boolean masks of one shape, any number of dimensions. ValueError where the shapes
-    differ."""
+    """Compares two boolean masks of one shape, any number of dimensions. ValueError where the shapes differ."""
     predicted, truth = np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
     if predicted.shape != truth.shape:
         raise ValueError(f"masks of shape {predicted.shape} and {truth.shape} can't be compared")
-    both = int(np.count_nonzero(predicted & truth))
-    predicted_pixels, true_pixels = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
-    return PixelCounts(
-        true_positives=both,
-        false_positives=predicted_pixels - both,
-        false_negatives=true_pixels - both,
-        true_negatives=predicted.size - predicted_pixels - true_pixels + both,
-    )
+    pairs = ((predicted, truth), (predicted, ~truth), (~predicted, truth), (~predicted, ~truth))
+    return PixelCounts(*(int(np.count_nonzero(one & other)) for one, other in pairs))
 
 
 def compare_masks(predicted: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> MaskMetrics:
-    """Metrics of the pooled pixels of two float arrays in [0, 1] of one shape; foreground is `>=
-    threshold`."""
+    """Metrics of the pooled pixels of two float arrays in [0, 1] of one shape; foreground is `>= threshold`."""
     return count_pixels(np.asarray(predicted) >= threshold, np.asarray(truth) >= threshold).metrics()
 
 
@@ -126,13 +99,24 @@ class FolderComparison:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
-        return {
-            "images": len(self.per_image),
-            "threshold": self.threshold,
-            "left_out": self.left_out,
-            "pooled": self.pooled.as_dict(),
-            "per_image": {name: metrics.as_dict() for name, metrics in self.per_image.items()},
-        }
+        """Plain dictionaries, text and numbers."""
+        return {"images": len(self.per_image), **asdict(self)}
+
+    def as_text(self) -> str:
+        """A table with a line for each picture and one for all pixels together."""
+        table = text_table("picture", [*self.per_image.items(), ("all pixels", self.pooled)])
+        return f"{table}\n{len(self.per_image)} pictures, foreground from {self.threshold:g}."
+
+
+HEADINGS = ("IoU object", "IoU backgr.", "mean IoU", "F1", "precision", "recall", "accuracy")
+
+
+def text_table(corner: str, rows: Sequence[tuple[str, MaskMetrics]]) -> str:
+    """A line for each label, with its metrics in columns."""
+    width = max(len(corner), *(len(label) for label, _ in rows))
+    lines = [f"{corner:<{width}}" + "".join(f"{heading:>13}" for heading in HEADINGS)]
+    lines += [f"{label:<{width}}" + "".join(f"{value:>13.4f}" for value in astuple(one)) for label, one in rows]
+    return "\n".join(lines)
 
 
 def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> FolderComparison:
@@ -146,7 +130,11 @@ def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> Fol
     if not (math.isfinite(threshold) and 0 < threshold <= 1):
         raise UserError(f"The threshold must be above 0 and at most 1, not {threshold:g}.")
     predicted_files, true_files = _mask_files(predicted), _mask_files(truth)
-    _check_partners(predicted_files, predicted, true_files, truth)
+    lonely = sorted(set(predicted_files) ^ set(true_files))
+    if lonely:
+        here, there = (predicted, truth) if lonely[0] in predicted_files else (truth, predicted)
+        more = f" (and {len(lonely) - 1} more such)" if len(lonely) > 1 else ""
+        raise UserError(f"The mask '{lonely[0]}' in {here} has no partner of that name in {there}{more}.")
     predicted_scale, true_scale = _label_scale(predicted_files.values()), _label_scale(true_files.values())
     counts, left_out = {}, {}
     for name in sorted(predicted_files):
@@ -154,9 +142,10 @@ def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> Fol
             guess = read_mask(predicted_files[name]) * predicted_scale
             target = read_mask(true_files[name]) * true_scale
             if guess.shape != target.shape:
+                sizes = [f"{mask.shape[1]}x{mask.shape[0]}" for mask in (guess, target)]
                 raise UserError(
-                    f"The masks '{name}' differ in size: {_size(guess)} in {predicted} and {_size(target)} "
-                    f"in {truth}; resize one of them first."
+                    f"The masks '{name}' differ in size: {sizes[0]} in {predicted} and {sizes[1]} in {truth}; resize "
+                    "one of them first."
                 )
         except UserError as error:
             left_out[name] = str(error)
@@ -221,16 +210,6 @@ def _mask_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _check_partners(predicted: dict[str, Path], predicted_folder: Path, true: dict[str, Path], true_folder: Path):
-    lonely = sorted(set(predicted) ^ set(true))
-    if not lonely:
-        return
-    first = lonely[0]
-    here, there = (predicted_folder, true_folder) if first in predicted else (true_folder, predicted_folder)
-    more = f" (and {len(lonely) - 1} more such)" if len(lonely) > 1 else ""
-    raise UserError(f"The mask '{first}' in {here} has no partner of that name in {there}{more}.")
-
-
 def _label_scale(paths: Sequence[Path]) -> float:
     """255 for a folder of class labels 0 and 1, otherwise 1. Mostly the first file already settles it."""
     largest = 0.0
@@ -242,7 +221,3 @@ def _label_scale(paths: Sequence[Path]) -> float:
         if largest > 1 / 255 + 1e-6:
             return 1.0
     return 255.0
-
-
-def _size(mask: np.ndarray) -> str:
-    return f"{mask.shape[1]}x{mask.shape[0]}"

@@ -4,6 +4,7 @@ ones."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,9 @@ import numpy as np
 from ..errors import UserError
 from ..jobs import Progress
 from .frechet import frechet_distance
-from .judge import Judge, JudgeSettings, judge_features, judge_masks, judge_on, load_or_train_judge
+from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
 from .labelled import join, load_split
-from .masks import count_pixels
-from .report import AlphaReport, ClassReport
+from .mask_metrics import HEADINGS, MaskMetrics, compare_masks, count_pixels, text_table
 
 if TYPE_CHECKING:
     from ..pipeline import Labels4FreePipeline
@@ -27,10 +27,68 @@ FEWEST_PICTURES = 2
 BATCH_SIZE = 8
 
 
+@dataclass(frozen=True)
+class AlphaReport:
+    """A mask network on generated pictures.
+
+    against_judge: its thresholded masks, taking the first judge's for the truth
+    judges_agree: the second judge's masks, taking the first judge's for the truth; None with one judge
+    mask_area: mean alpha; judge_mask_area: fraction of pixels that the first judge calls foreground
+    edge_softness: fraction of pixels with alpha in (.05, .95)
+    """
+
+    pictures: int
+    threshold: float
+    against_judge: MaskMetrics
+    judges_agree: MaskMetrics | None
+    mask_area: float
+    judge_mask_area: float
+    edge_softness: float
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """An object class against judges that were trained on its labelled pictures.
+
+    held_out: each judge on `held_out_pictures` labelled pictures of the test split
+    alpha, frechet_distances: by truncation psi; the latter between `frechet_pictures` generated and as many
+        real pictures in the first judge's features; frechet_real: between two disjoint sets of real ones of that size
+    left_out: sentences about labelled pictures that could not be used
+    """
+
+    class_name: str
+    resolution: int
+    held_out_pictures: int
+    held_out: Sequence[MaskMetrics]
+    alpha: dict[float, AlphaReport]
+    frechet_pictures: int
+    frechet_distances: dict[float, float]
+    frechet_real: float
+    left_out: Sequence[str] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain dictionaries, lists, text and numbers; truncation psi becomes a key such as "0.7"."""
+        return {
+            "class": self.class_name,
+            "resolution": self.resolution,
+            "judges": {
+                "held_out_pictures": self.held_out_pictures,
+                "held_out": [asdict(metrics) for metrics in self.held_out],
+                "left_out": list(self.left_out),
+            },
+            "truncation_psi": {f"{psi:g}": asdict(report) for psi, report in self.alpha.items()},
+            "frechet": {
+                "pictures": self.frechet_pictures,
+                "generated_against_real": {f"{psi:g}": value for psi, value in self.frechet_distances.items()},
+                "real_against_real": self.frechet_real,
+            },
+        }
+
+
 def evaluate_alpha(
     pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Judge], threshold: float = 0.5
 ) -> AlphaReport:
-    """Measures masks of pictures by one or two judges; `.as_dict()` of the result is plain data.
+    """Measures masks of pictures by one or two judges.
 
     pictures: uint8 [N, H, W, 3] at the judges' resolution; alphas: float [N, H, W] in [0, 1], foreground from
     `threshold`. ValueError where shapes disagree, values are not finite or there is no judge.
@@ -74,6 +132,7 @@ def evaluate_class(
     settings = settings or JudgeSettings(resolution=pipeline.resolution)
     _check(pipeline, settings)
     held_out = load_split(dataset, "test", settings.resolution)
+    truth = held_out.masks.astype(np.float32) / 255
     labelled = join(load_split(dataset, "validation", settings.resolution), held_out)
     real = labelled.pictures
     judges = [
@@ -97,7 +156,7 @@ def evaluate_class(
         resolution=settings.resolution,
         held_out_pictures=len(held_out),
         left_out=labelled.left_out,
-        held_out=[judge_on(judge, held_out) for judge in judges],
+        held_out=[compare_masks(judge_masks(judge, held_out.pictures), truth) for judge in judges],
         alpha=alpha,
         frechet_pictures=compared,
         frechet_distances=distances,
@@ -122,3 +181,55 @@ def _check(pipeline: Labels4FreePipeline, settings: JudgeSettings) -> None:
     if pipeline.picture_size != (edge, edge):
         width, height = pipeline.picture_size
         raise UserError(f"The class {name} draws {width}x{height}, but only square classes can be judged.")
+
+
+def class_text(report: ClassReport) -> str:
+    """The report of an object class for a terminal."""
+    notes = [
+        f"Judged at {report.resolution}x{report.resolution} by two supervised networks of different seeds; "
+        f"masks count as object from {_threshold(report):g}.",
+        *_sentences(report),
+    ]
+    return f"{report.class_name}\n{text_table('', _rows(report))}\n" + "\n".join(notes)
+
+
+def class_markdown(report: ClassReport) -> str:
+    """The report of an object class as a section of a model card."""
+    rows = [[label, *(f"{value:.3f}" for value in astuple(metrics))] for label, metrics in _rows(report)]
+    lines = ["|".join(["", *cells, ""]) for cells in ([" ", *HEADINGS], ["---"] * 8, *rows)]
+    introduction = (
+        "Generated pictures have no true masks. A U-Net trained on labelled pictures of the class, which took no part "
+        f"in training the masks, judges them; masks count as object from {_threshold(report):g}. A second judge, "
+        "trained from another seed, shows what agreement can be expected."
+    )
+    return "\n".join([introduction, "", *lines, "", *(f"- {sentence}" for sentence in _sentences(report))]) + "\n"
+
+
+def _rows(report: ClassReport) -> list[tuple[str, MaskMetrics]]:
+    rows = [
+        (f"judge {number} on {report.held_out_pictures} held-out pictures", metrics)
+        for number, metrics in enumerate(report.held_out, start=1)
+    ]
+    for psi, alpha in report.alpha.items():
+        rows.append((f"masks, {alpha.pictures} pictures, psi {psi:g}", alpha.against_judge))
+        if alpha.judges_agree is not None:
+            rows.append((f"second judge, the same pictures, psi {psi:g}", alpha.judges_agree))
+    return rows
+
+
+def _sentences(report: ClassReport) -> list[str]:
+    sentences = [
+        f"psi {psi:g}: masks cover {alpha.mask_area:.1%} of the picture (judge: {alpha.judge_mask_area:.1%}), "
+        f"{alpha.edge_softness:.1%} of the pixels are soft (alpha between .05 and .95)."
+        for psi, alpha in report.alpha.items()
+    ]
+    distances = ", ".join(f"{value:.3f} at psi {psi:g}" for psi, value in report.frechet_distances.items())
+    sentences.append(
+        f"Frechet distance to {report.frechet_pictures} real pictures in the judge's features: {distances}; "
+        f"between two sets of real pictures {report.frechet_real:.3f}."
+    )
+    return sentences
+
+
+def _threshold(report: ClassReport) -> float:
+    return next(iter(report.alpha.values())).threshold
