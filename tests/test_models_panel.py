@@ -19,7 +19,7 @@ from models_page import Page, maskless, offered, plain, row
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import UserError
-from l4f_plugin.training import class_masks
+from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_ui import models_panel
 from l4f_ui import words as in_words
@@ -70,7 +70,7 @@ def page(hub, tmp_path, monkeypatch, request):
     notices: list[str] = []
     monkeypatch.setattr(gr, "Warning", notices.append)
     monkeypatch.setattr(models_panel, "LOOK_AGAIN", 0.02)
-    monkeypatch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+    monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
     made = Page(tmp_path)
     made.notices = notices
     if "measuring" not in request.fixturenames:

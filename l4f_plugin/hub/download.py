@@ -33,10 +33,10 @@ from ..bundles.locks import lock
 from ..bundles.model_card import CARD_NAME, MAXIMUM_CARD_BYTES
 from ..errors import UserError, printable
 from ..jobs import CancelToken, Progress
-from .hub_cache import Source, arrived, cached, forget, set_reference
-from .hub_errors import offline, put_by_hand
+from .hub_errors import MissingFile, offline, put_by_hand
 from .progress import TerminalProgress
-from .transfer import LargeFile, MissingFile, demand_space, fetch
+from .repository import LargeFile, Source, cached, demand_space, fetch, forget, set_reference
+from .resumable import arrived, fetch_resumable
 
 WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
 DISCRIMINATOR = "discriminator.safetensors"
@@ -146,11 +146,11 @@ def fetch_bundle(
         wanted = _wanted(summary, with_discriminator)
         if WEIGHTS[0] not in wanted:
             raise UserError(f"{repository} holds no generator that a bundle needs; choose another repository.")
-        sizes = [file.bytes - arrived(source, file.sha256) for file in wanted.values()]
-        demand_space({source.cache(): sum(sizes)}, repository)
+        absent = [file.bytes for name, file in wanted.items() if cached(pinned, name) is None]
+        demand_space({source.cache(): sum(absent)}, repository)
         for filename, expected in wanted.items():
             fetch(pinned, filename, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
-        with suppress(MissingFile, LargeFile):  # a bundle without a model card works
+        with suppress(MissingFile, LargeFile):  # a bundle works without a model card
             fetch(pinned, CARD_NAME, most=MAXIMUM_CARD_BYTES, cancel=options.cancel)
     set_reference(source, pinned.revision)
     cache = None if options.cache_dir is None else str(Path(options.cache_dir).expanduser().absolute())
@@ -241,7 +241,11 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
             raise UserError(offline(_file_name(entry), source.by_hand, "nothing may be fetched"))
         # A bundle has no more bytes than the checkpoint: some networks, and the optimisers, stay behind.
         demand_space({source.cache(): size - arrived(source, entry.sha256), folder.parent: size}, entry.name)
-        original = fetch(source, entry.file, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
+        given = {"most": LARGEST_FILE, "progress": progress, "cancel": options.cancel}
+        if expected:
+            original = fetch_resumable(source, entry.file, expected, **given)
+        else:
+            original = fetch(source, entry.file, **given)
     commit = None if original == by_hand_path(entry) else _commit_of(source, original)
     staging = folder.with_name(f".{entry.name}.installing-{uuid.uuid4().hex[:12]}")
     try:

@@ -19,6 +19,10 @@ LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "hf_xet"}
 
 
+class MissingFile(UserError):
+    """The repository is there and lacks the file."""
+
+
 @contextmanager
 def hub_errors(repository: str, by_hand: str | None = None) -> Iterator[None]:
     """Turns what huggingface_hub and the libraries below it raise into a `UserError`.
@@ -31,7 +35,10 @@ def hub_errors(repository: str, by_hand: str | None = None) -> Iterator[None]:
         sentence = _sentence(error, repository, by_hand or put_by_hand(repository))
         if sentence is None:
             raise
-        raise UserError(sentence) from error
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        missing = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+        raise (MissingFile if missing else UserError)(sentence) from error
 
 
 def put_by_hand(repository: str) -> str:

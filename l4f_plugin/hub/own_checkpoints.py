@@ -24,7 +24,7 @@ from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
 from ..jobs import CancelToken
 from .download import lock_file, resolve
-from .transfer import demand_space
+from .repository import demand_space
 
 
 def demand_free_name(name: str) -> None:

@@ -20,7 +20,8 @@ from ..bundles.folders import masks_folder, models_folder, photographs_folder
 from ..bundles.locks import lock
 from ..errors import UserError
 from .download import by_hand_path, lock_file, original_of
-from .hub_cache import Source, cached, forget, partial_of
+from .repository import Source, cached, forget
+from .resumable import partial_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def removal(name: str) -> Removal:
         paths += [path for file in files if (path := cached(source, file))]
     described = read_catalogue().get(name)
     if described is not None and described.sha256:
-        partial = partial_of(original_of(described).cache() / "blobs" / described.sha256)
+        partial = partial_of(original_of(described), described.sha256)
         paths += [partial] if partial.exists() else []
     if not paths and found is not None and found.shipped:
         raise UserError(f"{name} is a part of Labels4Free and stays; classes that you added can be removed.")

@@ -1,4 +1,4 @@
-"""``python3 -m benchmarks.generator``: our generator against others, in one run.
+"""``python3 -m benchmarks.generation``: our generator against others, in one run.
 
 All compute the same pictures from the same weights at 256 px with the published 512-channel tables: ours, its naive
 twin and, with ``--reference FOLDER``, NVIDIA's own program (a checkout of NVlabs/stylegan2-ada-pytorch). Printed are
@@ -12,7 +12,6 @@ import argparse
 import functools
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -26,8 +25,8 @@ import torch
 from l4f_plugin.networks import AlphaNetwork, Generator, GeneratorConfig
 from l4f_plugin.processor import bfloat16_support
 
-from .naive_generator import NaiveGenerator
-from .reference_generator import load_reference
+from .masks import processor
+from .other_generators import NaiveGenerator, load_reference
 
 BATCH_SIZES = (1, 4)
 
@@ -134,12 +133,6 @@ def _deviation(image: torch.Tensor, of: torch.Tensor) -> float:
     return ((image - of).abs().max() / of.abs().max()).item()
 
 
-def processor() -> str:
-    """Its name as Linux knows it."""
-    names = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="ascii"))
-    return names[1] if names else platform.machine()
-
-
 def alternate(runs: list[Callable[[], object]], repetitions: int) -> list[list[float]]:
     """Seconds of each run, taken in turn so that a machine that slows down slows all of them."""
     for run in runs:
@@ -159,7 +152,7 @@ def ratio_of(numerator: list[float], denominator: list[float]) -> float:
 
 
 def _measure_peak_memory(kind: str, resolution: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.generator", "--peak-memory-of", kind, "--resolution", str(resolution)]
+    command = [sys.executable, "-m", "benchmarks.generation", "--peak-memory-of", kind, "--resolution", str(resolution)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
