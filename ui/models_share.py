@@ -22,7 +22,7 @@ from .words import pathless, standing
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
-    from l4f_plugin.publishing.terms import NotDeclared
+    from l4f_plugin.hub.sharing.terms import NotDeclared
 
 MASKS = ("own", "without")
 MOST_LETTERS = 10_000
@@ -101,7 +101,7 @@ class ShareForm:
         attribution: str | None,
     ) -> Iterator[dict]:
         """Publishes the picked class; where its licence wants something declared, asks for that instead."""
-        from l4f_plugin.publishing.terms import NotDeclared
+        from l4f_plugin.hub.sharing.terms import NotDeclared
 
         if not self._service.manages_classes:
             raise UserError(text("models.read_only"))
