@@ -17,7 +17,7 @@ from torch import Tensor
 
 from l4f_plugin.networks import convolution
 from l4f_plugin.processor import Bfloat16, bfloat16_support
-from l4f_plugin.training.generator import GeneratorSettings, GeneratorTrainer
+from l4f_plugin.training.generator_training import GeneratorSettings, GeneratorTrainer
 
 from .generation import alternate, ratio_of
 from .masks import processor

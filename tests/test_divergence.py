@@ -13,9 +13,9 @@ from test_training import TINY, command
 from l4f_plugin.bundles.training_state import load_training_state, save_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import loop
-from l4f_plugin.training.alpha import AlphaTrainer
+from l4f_plugin.training.alpha_training import AlphaTrainer
 from l4f_plugin.training.cut_pictures import CutPictures
-from l4f_plugin.training.generator import GeneratorTrainer
+from l4f_plugin.training.generator_training import GeneratorTrainer
 from l4f_plugin.training.pictures import PictureFolder
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_plugin.training.refinement import RefinementSettings, RefinementTrainer

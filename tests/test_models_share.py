@@ -38,24 +38,15 @@ def put(tmp_path, name: str, without: tuple[str, ...] = (), **described):
     save_bundle(bundle, tmp_path / "models" / name)
 
 
-def publish(
-    page: Page,
-    name: str,
-    kind: str = "model",
-    repository: str = "me/l4f-dogs",
-    private: bool = False,
-    masks=None,
-    licence=None,
-    attribution="",
-) -> tuple[dict, str]:
+def publish(page: Page, name: str, **answers) -> tuple[dict, str]:
     form, seen = page.panel.sharing, page.pick(name)
-    shown, told = page.form(form, form.publish, kind, repository, private, masks, licence, attribution)
+    shown, told = page.form(form, form.publish, **{"kind": "model", "repository": "me/l4f-dogs", **answers})
     return {**seen, **shown}, told
 
 
 def asked(page: Page, seen: dict) -> list[str]:
     """What the form wants to know."""
-    return [name for name, field in page.panel.sharing._fields.items() if seen[field].get("visible")]
+    return [name for name, field in page.panel.sharing.fields.items() if seen[field].get("visible")]
 
 
 def test_a_click_makes_a_repository_that_loads_back(hub, page, tmp_path):
@@ -73,11 +64,11 @@ def test_a_click_makes_a_repository_that_loads_back(hub, page, tmp_path):
 
 def test_a_click_makes_a_space(hub, page, tmp_path):
     put(tmp_path, "dogs")
-    _, told = publish(page, "dogs", "space", f"{hub.address}/spaces/me/demo")
+    _, told = publish(page, "dogs", kind="space", repository=f"{hub.address}/spaces/me/demo")
     made = hub.made["me/demo"]
     assert told.endswith("/spaces/me/demo") and made.kind == "space" and "app.py" in made.files
     maskless(tmp_path)
-    _, told = publish(page, "plain", "space", "me/other")
+    _, told = publish(page, "plain", kind="space", repository="me/other")
     assert "no masks that a demonstration could show" in told and "me/other" not in hub.made
 
 

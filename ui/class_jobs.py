@@ -235,10 +235,10 @@ class ClassJobs:
         message = text(f"{kind}.working", title=title)
 
         def work(job: Job) -> str:
-            from l4f_plugin.training import class_masks, class_photographs
+            from l4f_plugin.training import chain
             from l4f_plugin.training.loop import STEPPING
 
-            teach = class_masks.learn_masks if kind == MASKS else class_photographs.learn_photographs
+            teach = chain.learn_masks if kind == MASKS else chain.learn_photographs
             self._service.unload()  # room for the training
             try:
                 taught = teach(
@@ -270,10 +270,10 @@ class ClassJobs:
         device = self._service.wanted_device()
 
         def work(job: Job) -> None:
-            from l4f_plugin.training.class_masks import estimate_seconds
+            from l4f_plugin.training.chain import estimate_seconds
 
             turn = lambda: self._service.turn(job.token)  # noqa: E731
-            self._seconds[name, device] = estimate_seconds(name, device, job.token, turn=turn)
+            self._seconds[name, device] = estimate_seconds(name, device, cancel=job.token, turn=turn)
 
         return self.estimates.start("estimate", name, "", work)
 

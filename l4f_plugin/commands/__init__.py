@@ -35,12 +35,15 @@ class Answer(NamedTuple):
             print(self.words)
 
 
-CLASS_HELP = "a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name"
+def add_class(parser: argparse.ArgumentParser) -> None:
+    """Which object class."""
+    text = "a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name"
+    parser.add_argument("class_name", metavar="CLASS", help=text)
 
 
 def add_drawing(parser: argparse.ArgumentParser, *, psi: bool = True, style: bool = False) -> None:
     """CLASS, where to compute and how, `--truncation-psi`, and with `style` what else decides how pictures look."""
-    parser.add_argument("class_name", metavar="CLASS", help=CLASS_HELP)
+    add_class(parser)
     add_device(parser)
     parser.add_argument("--dtype", help="float32, float16 or bfloat16 (default: float16 on CUDA, else float32)")
     add_json(parser)

@@ -20,9 +20,9 @@ from ..jobs import Progress
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..training.cut_pictures import labelled_pictures
-from ..training.precision import fastest_dtype
+from ..training.runs import train_ceiling
 from ..training.student import StudentSettings
-from ..training.student_runs import train_ceiling
+from ..training.updates import fastest_dtype
 from .class_evaluation import draw
 from .judge import JudgeSettings, judge_masks, load_or_train_judge
 from .labelled import LabelledPictures, fingerprint, load_split

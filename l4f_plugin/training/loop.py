@@ -14,10 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
-from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -25,7 +23,8 @@ from ..bundles.training_state import flatten_state, load_training_state, save_tr
 from ..errors import Cancelled, UserError
 from ..images import write_png
 from ..provenance import free_stem, sheet_text
-from .divergence import Diverged, demand_finite
+from .trainer import Trainer
+from .updates import Diverged, demand_finite
 
 STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
@@ -36,21 +35,6 @@ _REMEDIES = {
     "r1_weight": "more R1 (--r1-weight)",
     "feature_dtype": "float32 (--dtype)",
 }
-
-
-class Trainer(Protocol):
-    """What the loop asks of a trainer."""
-
-    @property
-    def pictures_seen(self) -> int: ...
-
-    def step(self) -> dict[str, float]: ...
-
-    def sample_grid(self) -> Tensor: ...
-
-    def state(self) -> dict: ...
-
-    def load_state(self, state: dict) -> None: ...
 
 
 def resume(trainer: Trainer, folder: Path) -> bool:
@@ -101,17 +85,16 @@ def train(
     grid_pictures: int = 20_000,
     log_pictures: int = 1_000,
     measure: Callable[[], dict[str, float]] = dict,
-    on_save: Callable[[], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, str], None] | None = None,
     turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
-    Ctrl-C, SIGTERM or ``cancelled()`` end the run after the step in progress, with its state saved. A kill loses at
-    most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is written, and
-    ``on_save`` is called after the state was saved at the end of a run. ``turn()`` is
-    entered around each step, so that others may use the device in between; it may raise ``Cancelled``.
+    Ctrl-C, SIGTERM, ``cancelled()`` or a collapse end the run after the step in progress, with its state saved. A kill
+    loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
+    written. ``turn()`` is entered around each step, so that others may use the device in between; it may raise
+    ``Cancelled``.
 
     A step that leads out of the finite numbers ends the run at once as UserError; the state from before it stays.
     """
@@ -125,7 +108,7 @@ def train(
     if not (folder / STATE_FILE).exists():
         save(trainer, folder)  # what the first steps can fall back on
     with bar, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
-        while trainer.pictures_seen < target_pictures and not stopped() and not cancelled():
+        while trainer.pictures_seen < target_pictures and not (trainer.collapsed or stopped() or cancelled()):
             before = trainer.pictures_seen
             try:
                 with turn():
@@ -152,9 +135,23 @@ def train(
                 saved_at = time.monotonic()
         save(trainer, folder)
     write_grid(trainer, folder)
-    if on_save:
-        on_save()
     return trainer.pictures_seen >= target_pictures
+
+
+def train_steps(trainer: Trainer, folder: Path, report: Callable[[str], None], **options) -> bool:
+    """A training of minutes, of as many steps as the settings say; a run that ``folder`` holds goes on.
+
+    There are four sheets, metrics every 20 steps, and a state every minute. Everything else is as in ``train``.
+    """
+    if resume(trainer, folder):
+        report(f"Going on from step {trainer.rounds:,}.")
+    batch = trainer.settings.batch_size
+    target = trainer.settings.steps * batch
+    usual = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * batch}
+    finished = train(trainer, folder, target, **usual | options)
+    if not (finished or trainer.collapsed):
+        report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
+    return finished
 
 
 def save(trainer: Trainer, folder: Path) -> None:

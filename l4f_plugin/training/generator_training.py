@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..networks.generator import mix_styles
-from .adversary import as_a_judge, descend, teach_discriminator
 from .augmentation import AdaptiveProbability, augment
-from .averaging import follow
 from .grids import picture_grid
-from .losses import generator_loss, path_length_penalty
+from .losses import as_a_judge, generator_loss, path_length_penalty, teach_discriminator
 from .pictures import PictureFolder
+from .trainer import Trainer
+from .updates import descend, follow
 
 PATH_LENGTH_DECAY = 0.01
 
@@ -59,15 +59,16 @@ class GeneratorSettings:
         return DiscriminatorConfig(self.resolution, _upto(self.discriminator_channels, self.resolution))
 
 
-class GeneratorTrainer:
-    """One optimiser round after another; knows nothing of files, bars and signals (``loop.py`` does).
+class GeneratorTrainer(Trainer):
+    """One optimiser round after another: first the discriminator, then the generator.
 
     Args:
         settings: see ``GeneratorSettings``.
         pictures: real pictures at ``settings.resolution``.
-        device: where the networks live. Random numbers are drawn on the CPU, so that a run can be repeated.
         generator, discriminator: weights to start from; random when None.
     """
+
+    kept = ("generator", "averaged", "discriminator", "generator_optimizer", "discriminator_optimizer")
 
     def __init__(
         self,
@@ -77,15 +78,13 @@ class GeneratorTrainer:
         generator: Generator | None = None,
         discriminator: Discriminator | None = None,
     ):
-        self.settings, self.pictures, self.device = settings, pictures, torch.device(device)
-        self.random = torch.Generator().manual_seed(settings.seed)
+        super().__init__(settings, device)
+        self.pictures = pictures
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.generator = generator or Generator(settings.generator_config())
-            self.discriminator = discriminator or Discriminator(settings.discriminator_config())
+            self.generator = self.trained(generator or Generator(settings.generator_config()))
+            self.discriminator = self.trained(discriminator or Discriminator(settings.discriminator_config()))
         dtype = getattr(torch, settings.feature_dtype)
-        for network in (self.generator, self.discriminator):
-            network.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)
         self.generator.synthesis.feature_dtype = self.discriminator.feature_dtype = dtype
         if not settings.noise:
             for convolution in self.generator.synthesis.convolutions:
@@ -96,12 +95,6 @@ class GeneratorTrainer:
         self.discriminator_optimizer = _adam(self.discriminator, settings.learning_rate, settings.r1_interval)
         self.adaptive = AdaptiveProbability()
         self.mean_path_length = torch.zeros((), device=self.device)
-        self.rounds = 0
-
-    @property
-    def pictures_seen(self) -> int:
-        """Real pictures shown to the discriminator so far."""
-        return self.rounds * self.settings.batch_size
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the generator. Returns what is worth logging."""
@@ -143,7 +136,7 @@ class GeneratorTrainer:
             loss = generator_loss(judge(self._augment(output.image)))
             metrics = {"generator_loss": loss.item()}
             if settings.path_length_weight > 0 and self.rounds % settings.path_length_interval == 0:
-                noise = torch.randn(output.image.shape, generator=self.random).to(self.device)
+                noise = self.normal(*output.image.shape)
                 penalty, lengths = path_length_penalty(output.image, w_plus, self.mean_path_length, noise)
                 self.mean_path_length.lerp_(lengths.mean().detach(), PATH_LENGTH_DECAY)
                 loss = loss + penalty * (settings.path_length_weight * settings.path_length_interval)
@@ -160,7 +153,7 @@ class GeneratorTrainer:
     def _draw_styles(self) -> Tensor:
         """W+ codes ``[N, num_styles, style_dim]``, some of them mixed from two z."""
         settings, count = self.settings, self.settings.batch_size
-        z = torch.randn(2 * count, settings.latent_dim, generator=self.random).to(self.device)
+        z = self.normal(2 * count, settings.latent_dim)
         first, second = self.generator.truncate(self.generator.mapping(z)).chunk(2)
         layers = self.generator.config.num_styles
         crossover = torch.randint(1, layers, (count,), generator=self.random)
@@ -168,11 +161,7 @@ class GeneratorTrainer:
         return mix_styles(first, second, torch.where(mixed, crossover, layers).to(self.device))
 
     def _draw_noise(self) -> str | list[Tensor]:
-        if not self.settings.noise:
-            return "none"
-        resolutions = self.generator.config.convolution_resolutions
-        shapes = [(self.settings.batch_size, 1, resolution, resolution) for resolution in resolutions]
-        return [torch.randn(shape, generator=self.random).to(self.device) for shape in shapes]
+        return self.noise_maps(self.generator, self.settings.batch_size) if self.settings.noise else "none"
 
     def _real_batch(self) -> Tensor:
         return self.pictures.batch(self.settings.batch_size, self.random, self.settings.flip).to(self.device)
@@ -196,26 +185,12 @@ class GeneratorTrainer:
         return self.averaged(z, noise="stored")
 
     def state(self) -> dict:
-        """Everything the next step depends on, as nested dictionaries of tensors and numbers."""
-        return {
-            "settings": asdict(self.settings),
-            "rounds": self.rounds,
-            "random": self.random.get_state(),
-            "generator": self.generator.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "augmentation": self.adaptive.state(),
-            "mean_path_length": self.mean_path_length,
-        }
+        """As every trainer's, with what adapts itself."""
+        return super().state() | {"augmentation": self.adaptive.state(), "mean_path_length": self.mean_path_length}
 
     def load_state(self, state: dict) -> None:
         """Continue exactly where ``state()`` was taken."""
-        for name in ("generator", "averaged", "discriminator", "generator_optimizer", "discriminator_optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        self.random.set_state(state["random"])
-        self.rounds = state["rounds"]
+        super().load_state(state)
         # Runs of before the statistic was kept hold the probability alone.
         self.adaptive.load_state(state.get("augmentation") or [state["augmentation_probability"], 0.0, 0.0, 0, 0])
         self.mean_path_length = state["mean_path_length"].to(self.device)

@@ -7,34 +7,47 @@ discriminator, while the mask is kept decided and of a sensible area. They diffe
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..errors import Cancelled
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
-from .adversary import as_a_judge, descend, teach_discriminator
-from .averaging import follow, warmed_up
+from ..networks.generator import SynthesisOutput
 from .grids import picture_grid
-from .losses import area_above, area_below, binarisation, generator_loss
-from .pictures import PictureFolder
+from .guessing import guess_masks, inversion
+from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, teach_discriminator
+from .pictures import Crop, PictureFolder
 from .recipes import AlphaSettings
+from .trainer import Trainer
+from .updates import descend, follow, warmed_up
 
-# A mask that covers more (or less) than this over many steps has stopped telling subject from background.
+# Of the running means below: beyond these, masks have stopped telling subject from background.
 COLLAPSED_ABOVE, COLLAPSED_BELOW = 0.97, 0.01
-COLLAPSE_DECAY = 0.95
+LEAST_VARIATION, DECIDED = 0.03, 0.1
+MOST_INVERTED = 0.25
+COLLAPSE_DECAY = 0.95  # so that a collapse shows within 100 steps
+LOOKED_AT = 32  # pixels a side, to which pictures and masks are averaged to be looked at
+
+START_STEPS, START_LEARNING_RATE = 60, 1e-2
 
 
-class AlphaTrainer:
-    """One optimiser round after another; see ``loop.py`` for files, bars and signals.
+class AlphaTrainer(Trainer):
+    """One optimiser round after another: first the discriminator, then mask and background.
 
     Args:
         settings: a recipe.
         generator: frozen; its ``latent_avg`` is used for truncation.
         pictures: real pictures, only for recipes whose ``real_samples`` are "pictures".
         discriminator: weights to start from, which are copied; random when None.
+        crop: (top, bottom, left, right) of what the class's pictures fill, all of it when None.
     """
+
+    kept = ("alpha", "averaged", "discriminator", "alpha_optimizer", "discriminator_optimizer")
+    plain = ("mean_area", "mean_undecided", "mean_variation", "mean_inversion", "area_limits")
 
     def __init__(
         self,
@@ -43,25 +56,24 @@ class AlphaTrainer:
         device: torch.device | str = "cpu",
         pictures: PictureFolder | None = None,
         discriminator: Discriminator | None = None,
+        crop: Crop | None = None,
     ):
-        self.settings, self.pictures, self.device = settings, pictures, torch.device(device)
-        self.random = torch.Generator().manual_seed(settings.seed)
+        super().__init__(settings, device)
         config = generator.config
-        dtype = getattr(torch, settings.feature_dtype)
-        self.generator = generator.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.generator.synthesis.feature_dtype = dtype
+        self.pictures = pictures
+        self.crop = crop or (0, config.resolution, 0, config.resolution)
+        self.generator = self.frozen(generator)
+        self.generator.synthesis.feature_dtype = dtype = getattr(torch, settings.feature_dtype)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.alpha = AlphaNetwork(config.feature_channels).to(self.device)
-            fresh = discriminator is None
-            self.discriminator = (
-                Discriminator(settings.discriminator_config(config)) if fresh else copy.deepcopy(discriminator)
-            )
-        self.discriminator.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)
+            new = Discriminator(settings.discriminator_config(config)) if discriminator is None else None
+        self.discriminator = self.trained(new or copy.deepcopy(discriminator))
         self.discriminator.feature_dtype = dtype
         self.background = None
         if settings.learned_background:
             self.background = LearnedBackground(config.channels[4], config.num_styles, config.style_dim).to(self.device)
+            self.kept += ("background", "averaged_background")
         self.averaged = copy.deepcopy(self.alpha).eval().requires_grad_(False)
         self.averaged_background = copy.deepcopy(self.background)
         groups = [{"params": list(self.alpha.parameters()), "lr": settings.learning_rate}]
@@ -71,18 +83,48 @@ class AlphaTrainer:
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=settings.discriminator_learning_rate, betas=settings.discriminator_betas
         )
-        self.rounds = 0
-        self.mean_area = 0.5
+        self.mean_area = self.mean_undecided = 0.5
+        self.mean_variation, self.mean_inversion = 0.25, 0.0
+        self.area_limits = (settings.least_area, settings.most_area)
 
     @property
-    def pictures_seen(self) -> int:
-        """Composites the discriminator has judged so far."""
-        return self.rounds * self.settings.batch_size
+    def collapsed(self) -> str | None:
+        """What masks have become that training does not recover from; None as long as they may be right."""
+        if self.mean_area > COLLAPSED_ABOVE:
+            return "cover everything"
+        if self.mean_area < COLLAPSED_BELOW:
+            return "cover nothing"
+        same = self.mean_variation < LEAST_VARIATION and self.mean_undecided < DECIDED
+        if same and 0.1 < self.mean_area < 0.9:  # else it is on its way to one of the above
+            return "are the same in all pictures"
+        return "hold the background, not the subject" if self.mean_inversion > MOST_INVERTED else None
 
-    @property
-    def collapsed(self) -> bool:
-        """True once masks cover nearly everything or nearly nothing, from which training does not recover."""
-        return not COLLAPSED_BELOW < self.mean_area < COLLAPSED_ABOVE
+    def start_from_difference(
+        self,
+        cue: str,
+        turn: Callable[[], AbstractContextManager] = nullcontext,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Lets the masks begin as a guess (``guess_masks``), around whose area their limits are put.
+
+        ``cue`` says what the background is taken to be: "corners", the picture's own, enlarged as in section 3.2 of
+        the paper, or "switch", the picture with the object switched off. Raises ``Cancelled``.
+        """
+        optimizer, areas = torch.optim.Adam(self.alpha.parameters(), lr=START_LEARNING_RATE), []
+        for _ in range(START_STEPS):
+            if cancelled():
+                raise Cancelled
+            with turn():
+                subject, w, noise = self._draw_subjects()
+                with torch.no_grad():
+                    off = draw_backgrounds(self.generator, None, w, noise) if cue == "switch" else None
+                    guess = guess_masks(self._cropped(subject.image), self._cropped(off))
+                alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
+                descend(optimizer, functional.binary_cross_entropy(alpha, guess))
+                areas.append(guess.mean().item())
+        area = sum(areas) / len(areas)
+        self.area_limits = (0.6 * area, min(1.5 * area, 0.95))
+        self.averaged.load_state_dict(self.alpha.state_dict())
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the masks. Returns what is worth logging."""
@@ -95,7 +137,7 @@ class AlphaTrainer:
     def _update_discriminator(self) -> dict[str, float]:
         settings = self.settings
         with torch.no_grad():
-            fake, _ = self._composite()
+            fake, _, _ = self._composite()
             real = self._real_batch()
         return teach_discriminator(
             self.discriminator,
@@ -109,7 +151,7 @@ class AlphaTrainer:
 
     def _update_alpha(self) -> dict[str, float]:
         settings = self.settings
-        composite, alpha = self._composite()
+        composite, alpha, image = self._composite()
         undecided = binarisation(alpha)
         with as_a_judge(self.discriminator) as judge:
             adversarial = generator_loss(judge(composite))
@@ -119,29 +161,51 @@ class AlphaTrainer:
                 + self._area_loss(alpha)
             )
             descend(self.alpha_optimizer, loss)
-        area = alpha.mean().item()
-        self.mean_area = COLLAPSE_DECAY * self.mean_area + (1 - COLLAPSE_DECAY) * area
-        return {"alpha_loss": adversarial.item(), "area": area, "undecided": undecided.item()}
+        area, doubt = alpha.mean().item(), undecided.item()
+        self._look(alpha.detach(), image, area, doubt)
+        return {"alpha_loss": adversarial.item(), "area": area, "undecided": doubt}
+
+    def _look(self, alpha: Tensor, images: Tensor, area: float, undecided: float) -> None:
+        """Follows what tells a collapse: area, doubt, how masks differ between pictures, which side they hold."""
+        small = functional.adaptive_avg_pool2d(self._cropped(alpha), LOOKED_AT)
+        seen = {"area": area, "undecided": undecided}
+        if len(small) > 1:
+            seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
+        seen["inversion"] = inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))
+        for name, value in seen.items():
+            mean = getattr(self, f"mean_{name}")
+            setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * value)
 
     def _area_loss(self, alpha: Tensor) -> Tensor:
         settings = self.settings
         if settings.limited_at(self.rounds):
-            below = area_below(alpha, settings.least_area) * settings.least_area_weight
-            return below + area_above(alpha, settings.most_area) * settings.most_area_weight
+            least, most = self.area_limits
+            below = area_below(alpha, least) * settings.least_area_weight
+            return below + area_above(alpha, most) * settings.most_area_weight
         floor = area_below(alpha, settings.floor_area) * settings.floor_weight
         return floor + alpha.mean() * settings.area_weight
 
-    def _composite(self) -> tuple[Tensor, Tensor]:
-        """Composites ``[N, 3, R, R]`` and their masks ``[N, 1, R, R]``; gradients reach mask and background only."""
-        settings, count = self.settings, self.settings.batch_size
-        with torch.no_grad():
-            w = self.generator.mapping(self._draw_z(count))
-            subject = self.generator.synthesis(
-                self.generator.truncate(w, settings.truncation_psi), self._draw_noise(count)
-            )
+    def _composite(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Composites ``[N, 3, R, R]``, their masks ``[N, 1, R, R]`` and the pictures that the subjects are of.
+
+        Gradients reach mask and background only.
+        """
+        subject, w, _ = self._draw_subjects()
         alpha = self.alpha(subject.features)
         background = self._draw_background(w)
-        return alpha * subject.image + (1 - alpha) * background, alpha
+        return alpha * subject.image + (1 - alpha) * background, alpha, subject.image
+
+    @torch.no_grad()
+    def _draw_subjects(self) -> tuple[SynthesisOutput, Tensor, list[Tensor]]:
+        """A batch of pictures with feature maps, their w ``[N, style_dim]`` and noise maps."""
+        count = self.settings.batch_size
+        w = self.generator.mapping(self._draw_z(count))
+        noise = self.noise_maps(self.generator, count)
+        return self.generator.synthesis(self.generator.truncate(w, self.settings.truncation_psi), noise), w, noise
+
+    def _cropped(self, images: Tensor | None) -> Tensor | None:
+        top, bottom, left, right = self.crop
+        return None if images is None else images[:, :, top:bottom, left:right]
 
     def _draw_background(self, subject_w: Tensor) -> Tensor:
         """Pictures with the object switched off, shifted at random if the recipe says so."""
@@ -149,7 +213,7 @@ class AlphaTrainer:
         if self.settings.background_own_latent:
             with torch.no_grad():
                 subject_w = self.generator.mapping(self._draw_z(count))
-        image = draw_backgrounds(self.generator, self.background, subject_w, self._draw_noise(count))
+        image = draw_backgrounds(self.generator, self.background, subject_w, self.noise_maps(self.generator, count))
         reach = int(self.settings.background_shift * self.generator.config.resolution)
         return shift_at_random(image, reach, self.random) if reach else image
 
@@ -157,16 +221,10 @@ class AlphaTrainer:
         settings = self.settings
         if settings.real_samples == "pictures":
             return self.pictures.batch(settings.batch_size, self.random).to(self.device)
-        w = self.generator.mapping(self._draw_z(settings.batch_size))
-        w_plus = self.generator.truncate(w, settings.truncation_psi)
-        return self.generator.synthesis(w_plus, self._draw_noise(settings.batch_size)).image
+        return self._draw_subjects()[0].image
 
     def _draw_z(self, count: int) -> Tensor:
-        return torch.randn(count, self.generator.config.latent_dim, generator=self.random).to(self.device)
-
-    def _draw_noise(self, count: int) -> list[Tensor]:
-        sizes = self.generator.config.convolution_resolutions
-        return [torch.randn(count, 1, size, size, generator=self.random).to(self.device) for size in sizes]
+        return self.normal(count, self.generator.config.latent_dim)
 
     def _update_average(self) -> None:
         keep = warmed_up(self.settings.ema_decay, self.rounds)
@@ -188,27 +246,6 @@ class AlphaTrainer:
         mask = (alpha * 2 - 1).expand(-1, 3, -1, -1)
         panels = torch.stack([subject.image, mask, cutout, background, swap], dim=1).flatten(0, 1)
         return picture_grid(panels, 5 * columns)
-
-    def state(self) -> dict:
-        """Everything the next step depends on but the frozen generator, which the settings identify."""
-        state = {
-            "settings": asdict(self.settings),
-            "rounds": self.rounds,
-            "mean_area": self.mean_area,
-            "random": self.random.get_state(),
-        }
-        return state | {name: getattr(self, name).state_dict() for name in self._stateful()}
-
-    def load_state(self, state: dict) -> None:
-        """Continue exactly where ``state()`` was taken."""
-        for name in self._stateful():
-            getattr(self, name).load_state_dict(state[name])
-        self.random.set_state(state["random"])
-        self.rounds, self.mean_area = state["rounds"], state["mean_area"]
-
-    def _stateful(self) -> list[str]:
-        names = ["alpha", "averaged", "discriminator", "alpha_optimizer", "discriminator_optimizer"]
-        return names + (["background", "averaged_background"] if self.background is not None else [])
 
 
 def draw_backgrounds(
