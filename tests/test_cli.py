@@ -208,7 +208,7 @@ def test_swap_writes_one_picture(capsys, tiny_bundle_folder, tmp_path, backgroun
 
 def test_swap_takes_the_threshold_of_the_class(capsys, tiny_bundle_folder, tmp_path):
     out = tmp_path / "hard.png"
-    common = ("swap", tiny_bundle_folder, "--seed 3 --background transparent --out", out, "--device cpu --json")
+    common = f"swap {tiny_bundle_folder} --seed 3 --background transparent --out {out} --device cpu --json"
     for options, expected in (([], None), (["--threshold"], 0.4), (["--threshold", "0.7"], 0.7)):
         code, said, _ = run(capsys, common, *options)
         answer = json.loads(said)
