@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.exceptions import HTTPException
+from fastapi.exceptions import HTTPException, RequestValidationError
 from starlette.responses import Response
 
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.runtime import OutOfMemory
 
-from ..problems import in_words
 from ..texts import text
+from ..words import in_words
 
 STATUS = {
     "malformed": 400,
@@ -33,24 +33,25 @@ STATUS = {
     "out_of_memory": 503,
     "no_room": 507,
 }
-SECONDS_TO_WAIT = "5"
+_CODES = {status: code for code, status in reversed(STATUS.items())}
+_HEADERS = {
+    "unauthorised": {"WWW-Authenticate": 'Basic realm="Labels4Free", charset="UTF-8"'},
+    "busy": {"Retry-After": "5"},
+}
 
 
-class Refusal(Exception):
+class Refusal(HTTPException):
     """A request that is answered with `code`, one of `STATUS`, and a sentence."""
 
     def __init__(self, code: str, message: str):
-        super().__init__(message)
+        super().__init__(STATUS[code], message)
         self.code = code
 
 
 def answer(error: BaseException) -> Response:
     """The answer to a request that failed with `error`."""
-    code, message, headers = _described(error)
-    if code == "unauthorised":
-        headers = {**headers, "WWW-Authenticate": 'Basic realm="Labels4Free", charset="UTF-8"'}
-    if code == "busy":
-        headers = {**headers, "Retry-After": SECONDS_TO_WAIT}
+    code, message = _described(error)
+    headers = {**(getattr(error, "headers", None) or {}), **_HEADERS.get(code, {})}
     return json_response({"error": {"code": code, "message": message}}, STATUS[code], headers)
 
 
@@ -60,18 +61,26 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(body, status, dict(headers or {}), "application/json")
 
 
-def _described(error: BaseException) -> tuple[str, str, Mapping[str, str]]:
+def _described(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Refusal):
-        return error.code, str(error), {}
-    if isinstance(error, HTTPException):
-        code = next((code for code, status in STATUS.items() if status == error.status_code), "malformed")
-        return (
-            code,
-            text(f"http.{code}") if code in ("not_found", "method_not_allowed") else text("http.malformed"),
-            (error.headers or {}),
-        )
+        return error.code, error.detail
+    if isinstance(error, RequestValidationError):
+        return "invalid", _complaint(error)
+    if hasattr(error, "status_code"):  # of Starlette's own
+        code = _CODES.get(error.status_code, "malformed")
+        return code, text(f"http.{code}" if code in ("not_found", "method_not_allowed") else "http.malformed")
     if isinstance(error, Cancelled):
-        return "cancelled", text("job.stopped"), {}
+        return "cancelled", text("job.stopped")
     if isinstance(error, OutOfMemory):
-        return "out_of_memory", text("problem.out_of_memory"), {}
-    return "invalid" if isinstance(error, UserError) else "internal", in_words(error), {}
+        return "out_of_memory", text("problem.out_of_memory")
+    return "invalid" if isinstance(error, UserError) else "internal", in_words(error)
+
+
+def _complaint(error: RequestValidationError) -> str:
+    """One sentence about the first field that is wrong. Where it may have several types, a bound tells more."""
+    errors = [{**found, "loc": found["loc"][1:] or ("body",)} for found in error.errors()]
+    of_one_field = [found for found in errors if found["loc"][0] == errors[0]["loc"][0]]
+    bounds = (found for found in of_one_field if "type" not in found["type"])
+    told = next(bounds, errors[0])
+    problem = str(told["msg"])[:200].rstrip(".")
+    return text("http.wrong_value", name=told["loc"][0], problem=problem[:1].lower() + problem[1:])

@@ -1,4 +1,4 @@
-"""How much memory all requests may hold together, and who loses a place first where it is scarce."""
+"""What bounds requests: how many there are, how much memory they hold, and for how long somebody waits for them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from l4f_plugin.jobs import CancelToken
+from l4f_plugin.jobs import CancelToken, Job
 
 from ..texts import text
 from .errors import Refusal
 
+MOST_UNDER_WAY = 48
+"""Requests that have been read, and run or wait; each holds a file and perhaps pictures in memory."""
 SECONDS_TO_READ = 60.0
 """For a body to arrive, and before that for a place to read it."""
 _LOOK_AGAIN = 0.1
@@ -155,3 +159,49 @@ class Room:
         with self._changed:
             self._free += size
             self._changed.notify_all()
+
+
+class Places:
+    """So many requests at a time; one too many is refused."""
+
+    def __init__(self, most: int = MOST_UNDER_WAY):
+        self._free = threading.Semaphore(most)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """The body of the `with` is one request. Raises `Refusal` where all places are taken."""
+        if not self._free.acquire(blocking=False):
+            raise Refusal("busy", text("http.busy"))
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+async def answered(request: Request, token: CancelToken, work: Callable[[], Response]) -> Response:
+    """What `work` returns. The token is cancelled when the client hangs up; the request's body has been read.
+
+    A `Job` with a thread of its own: jobs that wait for their turn must not hold up others in the server's pool.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def end(_: Job) -> None:
+        with suppress(RuntimeError):  # the server has stopped
+            loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    job = Job(lambda _: work(), token=token, on_end=end).start()
+    gone = asyncio.ensure_future(hung_up())
+    try:
+        await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            token.cancel()
+        await ended  # the place is kept until the job has really ended
+        return job.result()
+    finally:
+        token.cancel()
+        gone.cancel()
