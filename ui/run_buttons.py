@@ -16,9 +16,9 @@ from l4f_plugin.jobs import CancelToken, Job
 
 from . import compat, status
 from .controls import button
-from .problems import in_words
 from .service import Service
 from .texts import text
+from .words import in_words
 
 
 @dataclass
@@ -50,7 +50,7 @@ REPEATED_SECONDS = 1.0
 """How long each further update of a job repeats one: see `RecentUpdates`."""
 
 Work = Callable[..., Iterator[dict]]
-"""A handler: takes a `Running` and the values of the inputs, yields updates as `{component: update}`."""
+"""A handler: takes a `Running` and the inputs as `{component: value}`, yields updates as `{component: update}`."""
 
 
 class RunButtons:
@@ -67,14 +67,14 @@ class RunButtons:
             self.run = button(f"{panel}.run", variant="primary", scale=3)
             self.cancel = button(f"{panel}.cancel", scale=1, min_width=90, interactive=False)
         self.status = gr.HTML(status.quiet(), elem_id=f"l4f_{panel}_status", elem_classes="l4f-status-place")
-        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel], queue=False)
+        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel])
 
     def on(
-        self, trigger: Callable, work: Work, inputs: Sequence, outputs: Sequence, *, buttons: bool = True, **wiring: Any
+        self, trigger: Callable, work: Work, inputs: set, outputs: Sequence, *, buttons: bool = True, **wiring: Any
     ) -> Any:
         """Wires `work` to an event, within `guarded`."""
         everything = [*outputs, self.identifier, self.run, self.cancel, self.status]
-        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, **wiring)
+        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
 
     def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
         """`work` with a cancel token, failures put into words and, with `buttons`, buttons that follow it."""
