@@ -128,23 +128,23 @@ def test_only_what_is_here_is_published(hub, page, tmp_path):
 
 
 def test_cancel_before_the_upload_uploads_nothing(hub, page, tmp_path, monkeypatch):
-    from l4f_plugin.publishing import model_repository
+    from l4f_plugin import sample_sheet
 
     put(tmp_path, "dogs")
-    draw = model_repository.draw_samples
+    draw = sample_sheet.draw_samples
 
     def slow(*given, **options):
         [task] = page.class_jobs.jobs.running("dogs")
         task.token.cancel()
         return draw(*given, **options)
 
-    monkeypatch.setattr(model_repository, "draw_samples", slow)
+    monkeypatch.setattr(sample_sheet, "draw_samples", slow)
     assert publish(page, "dogs")[1] == "Stopped." and not hub.made
 
 
 def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, monkeypatch):
     """An upload cannot be stopped: "Stopped" would be a lie."""
-    from l4f_plugin.publishing import model_repository
+    from l4f_plugin.hub.sharing import model_repository
 
     put(tmp_path, "dogs")
     upload = model_repository.upload

@@ -25,7 +25,7 @@ from .words import pathless, size, standing
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
-    from l4f_plugin.publishing.terms import NotDeclared
+    from l4f_plugin.hub.sharing.terms import NotDeclared
 
 MOST_BYTES = 1 << 30
 """Larger than any published checkpoint; what is larger is not read."""
@@ -212,7 +212,7 @@ class ShareForm:
 
     def publish(self, running: Running, given: Given) -> Iterator[dict]:
         """Publishes the picked class; where its licence wants something declared, asks for that instead."""
-        from l4f_plugin.publishing.terms import NotDeclared
+        from l4f_plugin.hub.sharing.terms import NotDeclared
 
         visit = given[self._visit]
         _demand(self._service.manages_classes)
