@@ -21,7 +21,7 @@ from .controls import button, choices, named
 from .exports import MOST_PICTURES, SHARD, Exports
 from .motion_form import MotionForm
 from .restore_choice import LARGEST_PSI_SHOWN
-from .run_buttons import complain, in_thread
+from .run_buttons import complain
 from .seeds import wanted_seed
 from .service import Service
 from .texts import text
@@ -176,14 +176,14 @@ class ExportPanel:
     def estimate(self, name: str | None, *wanted: Any) -> Iterator[dict]:
         """Measures on a few pictures how long the set takes."""
 
-        def work(post: Callable[[dict], None]) -> Iterator[dict]:
+        def work(job: Job) -> Iterator[dict]:
             settings = settings_of(*wanted)
             yield {self.activity: status.running(text("export.measuring"))}
-            words = self.exports.estimate(self._service.entry(name).name, settings, self._service.new_token())
+            words = self.exports.estimate(self._service.entry(name).name, settings, job.token)
             yield {self.activity: status.finished(words)}
 
         try:
-            yield from in_thread(work)
+            yield from Job(work, token=self._service.new_token()).start().updates()
         except Exception as error:
             yield {self.activity: complain(pathless(error))}
 

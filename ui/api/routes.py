@@ -146,7 +146,12 @@ def media_type(accept: str | None = Header(None, include_in_schema=False)) -> st
     return answers.wanted(accept)
 
 
-MEDIA, JOB = Depends(media_type), Depends(RequestJob)
+def request_job(request: Request) -> RequestJob:
+    """The job of a request."""
+    return RequestJob(request)
+
+
+MEDIA, JOB = Depends(media_type), Depends(request_job)
 
 
 def build(service: Service) -> FastAPI:
