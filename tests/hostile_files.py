@@ -325,6 +325,15 @@ def opcodes() -> Corpus:
     return cases
 
 
+def very_wide() -> bytes:
+    """A generator of rosinality's of which the shapes alone ask for many gigabytes."""
+    wide, content = torch.zeros(1, 8192, 1, 1, 1), io.BytesIO()
+    state = {f"convs.{place}.conv.weight": wide for place in range(6)} | {"conv1.conv.weight": wide}
+    state |= {f"style.{layer}.weight": torch.zeros(8192, 1) for layer in range(1, 9)} | {"input.input": wide}
+    torch.save({"g_ema": state | {f"to_rgbs.{place}.bias": wide for place in range(3)}}, content)
+    return content.getvalue()
+
+
 def bombs() -> Corpus:
     """Few bytes that unfold to very many, or never end, for whoever walks through them."""
     laughs = doubled(text("ha"))
@@ -343,6 +352,7 @@ def bombs() -> Corpus:
         "variables": b"]",
     }
     return {
+        "very wide layers": (very_wide(), "style.1.bias is missing"),
         "billion laughs": (b"\x80\x02" + laughs + b".", "no generator"),
         "billion laughs as settings": (tensorflow(**settings), "of another kind"),
         "billion laughs as labels": (

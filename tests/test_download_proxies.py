@@ -13,7 +13,7 @@ from test_download_faults import DOGS, bundle, certificate, prepare  # noqa: F40
 
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.hub_errors import PROXY_LOGIN, of_the_way_there
-from l4f_plugin.hub.upload import upload_errors
+from l4f_plugin.hub.sharing.upload import upload_errors
 
 
 class _AsksForALogin(socketserver.StreamRequestHandler):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from pages import listeners
+from pages import asked, drawing, listeners
 
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.pipeline import Labels4FreePipeline
@@ -87,5 +87,6 @@ def test_a_click_passes_few_functions_on_its_way_to_the_pipeline(page, monkeypat
     monkeypatch.setattr(Labels4FreePipeline, "generate", generate)
     built = app.build(page.service)
     [click] = listeners(built, built.l4f.generate.job.run, "click")
-    list(click.fn("tiny", "3", 0.7, 1, "picture"))
+    panel = built.l4f.generate
+    list(click.fn(asked(panel, drawing(panel, "3"))))
     assert 4 <= len(passed) <= 6, passed

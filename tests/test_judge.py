@@ -204,13 +204,8 @@ def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):
     (other / "train" / "images").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(other / "train" / "images" / "000000.png")
     longer = JudgeSettings(**{**SMALL.__dict__, "steps": 9})
-    paths = {
-        judge.judge_path(tmp_path, dataset, SMALL, 0),
-        judge.judge_path(tmp_path, dataset, SMALL, 1),
-        judge.judge_path(tmp_path, dataset, longer, 0),
-        judge.judge_path(tmp_path, other, SMALL, 0),
-    }
-    assert len(paths) == 4
+    judges = [(dataset, SMALL, 0), (dataset, SMALL, 1), (dataset, longer, 0), (other, SMALL, 0)]
+    assert len({judge.judge_path(tmp_path, *one) for one in judges}) == 4
     assert fingerprint(dataset) == fingerprint(dataset)
 
 

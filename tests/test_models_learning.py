@@ -130,7 +130,7 @@ def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page,
     save_bundle(bundle, tmp_path / "source")
     hub.put_folder("someone/plain", tmp_path / "source")
     form = page.panel.repository
-    page.form(form, form.fetch, "someone/plain", False)
+    page.form(form, form.fetch, name="someone/plain")
     seen = page.press("learning")
     assert page.visit.picked == "someone--plain" == seen[page.panel.choice]["value"]
     assert row(page, "someone--plain")["Masks"] == "yes"

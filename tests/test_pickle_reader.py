@@ -14,6 +14,7 @@ from pathlib import Path
 import hostile_files
 import pytest
 import torch
+from hostile_files import call, named, number, pack, text
 
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.pickles import Record, read_pickle
@@ -138,39 +139,21 @@ def test_hostile_pickles_in_an_archive_are_refused_in_one_sentence(tmp_path, mon
     assert message.count(". ") == 0 and not (tmp_path / "ran").exists()
 
 
-def test_deep_nesting_and_cycles_do_no_harm(tmp_path):
-    deep = b"]" * 200_000 + b"a" * 199_999 + b"."
-    assert isinstance(read_archive_root(as_archive(deep, tmp_path / "deep.pt")), list)
-    cycle = b"\x80\x02]q\x00h\x00a."
-    root = read_archive_root(as_archive(cycle, tmp_path / "cycle.pt"))
-    assert root[0] is root
+@pytest.mark.parametrize("content", [b"]" * 200_000 + b"a" * 199_999 + b".", b"\x80\x02]q\x00h\x00a."])
+def test_deep_nesting_and_cycles_do_no_harm(tmp_path, content):
+    with open_checkpoint(as_archive(content, tmp_path / "deep.pt")) as root:
+        assert isinstance(root, list) and isinstance(root[0], list)
 
 
-def read_archive_root(path):
-    with open_checkpoint(path) as root:
-        return root
-
-
-def tensor_pickle(elements, offset, shape, stride, key="0", kind="FloatStorage") -> bytes:
+def tensor_pickle(elements, offset, shape, stride, key="0") -> bytes:
     """A pickle of one tensor with any numbers one likes."""
 
-    class Writer(pickle.Pickler):
-        def persistent_id(self, value):
-            if isinstance(value, Tag):
-                return ("storage", getattr(torch, kind), key, "cpu", elements)
-            return None
+    def value(item):
+        return text(item) if isinstance(item, str) else number(item)
 
-    class Tag:
-        pass
-
-    class Tensor:
-        def __reduce__(self):
-            arguments = (Tag(), offset, shape, stride, False, collections.OrderedDict())
-            return torch._utils._rebuild_tensor_v2, arguments
-
-    buffer = io.BytesIO()
-    Writer(buffer, 2).dump(Tensor())
-    return buffer.getvalue()
+    storage = pack(text("storage"), named("torch.FloatStorage"), text(key), text("cpu"), number(elements)) + b"Q"
+    parts = [number(offset), pack(*map(value, shape)), pack(*map(value, stride)), b"\x89", b"}"]
+    return b"\x80\x02" + call("torch._utils._rebuild_tensor_v2", storage, *parts) + b"."
 
 
 def test_a_hand_made_tensor_is_read(tmp_path):
@@ -230,20 +213,6 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(UserError):
         read(tmp_path / "x.pt")
-
-
-def test_missing_files_and_folders_are_refused(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
-        read(tmp_path / "none.pt")
-    with pytest.raises(UserError):
-        read(tmp_path)
-
-
-def test_a_zip_that_is_no_checkpoint_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "z.pt", "w") as archive:
-        archive.writestr("hello.txt", "x")
-    with pytest.raises(UserError, match="no PyTorch checkpoint"):
-        read(tmp_path / "z.pt")
 
 
 @pytest.mark.parametrize("archive", [True, False], ids=["zip", "stream"])

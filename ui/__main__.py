@@ -77,7 +77,7 @@ def serve(options: argparse.Namespace) -> None:
     with server.past_proxies():
         # Gradio takes seconds to import: what is wrong above is said at once.
         from . import api, app, compat
-    from .models_import import MOST_BYTES
+    from .models_forms import MOST_BYTES
 
     # Whoever reaches a page without a password is not asked who they are: they may draw, and change nothing.
     owned = auth is not None or not (options.listen or options.share)

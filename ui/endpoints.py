@@ -22,9 +22,9 @@ from l4f_plugin.jobs import CancelToken
 from . import compat, seeds
 from .controls import named, unsaved
 from .operations import Operations, Result, file_bytes
-from .problems import in_words
 from .service import Service
 from .texts import text
+from .words import in_words
 
 
 class Endpoints:

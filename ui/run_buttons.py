@@ -14,12 +14,12 @@ from l4f_plugin.jobs import CancelToken, Job
 
 from . import compat, status
 from .controls import button
-from .problems import in_words
 from .service import Service
 from .texts import text
+from .words import in_words
 
 Work = Callable[..., Iterator[dict]]
-"""A handler: takes a `Running` and the values of the inputs, yields updates as `{component: update}`."""
+"""A handler: takes a `Running` and the inputs as `{component: value}`, yields updates as `{component: update}`."""
 
 
 class Running(Job):
@@ -28,9 +28,9 @@ class Running(Job):
     `waited_until` is the monotonic time at which it last heard of its place; 0 where it never waited.
     """
 
-    def __init__(self, work: Work, inputs: Sequence, token: CancelToken, status_line: Any):
+    def __init__(self, work: Work, inputs: Sequence, token: CancelToken, status_place: Any):
         super().__init__(work, *inputs, token=token)
-        self._status_line = status_line
+        self.status = status_place
         self.waited_until = 0.0
 
     def on_wait(self, ahead: int) -> None:
@@ -40,7 +40,7 @@ class Running(Job):
             words = text("job.begins")
         else:
             words = text("job.waiting_one") if ahead == 1 else text("job.waiting_many", ahead=ahead)
-        self.post({self._status_line: status.running(words)})
+        self.post({self.status: status.running(words)})
 
 
 STILL_THERE_SECONDS = 3.0
@@ -64,14 +64,14 @@ class RunButtons:
             self.run = button(f"{panel}.run", variant="primary", scale=3)
             self.cancel = button(f"{panel}.cancel", scale=1, min_width=90, interactive=False)
         self.status = gr.HTML(status.quiet(), elem_id=f"l4f_{panel}_status", elem_classes="l4f-status-place")
-        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel], queue=False)
+        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel])
 
     def on(
-        self, trigger: Callable, work: Work, inputs: Sequence, outputs: Sequence, *, buttons: bool = True, **wiring: Any
+        self, trigger: Callable, work: Work, inputs: set, outputs: Sequence, *, buttons: bool = True, **wiring: Any
     ) -> Any:
         """Wires `work` to an event, within `guarded`."""
         everything = [*outputs, self.identifier, self.run, self.cancel, self.status]
-        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, **wiring)
+        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
 
     def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
         """`work` with a cancel token, failures put into words and, with `buttons`, buttons that follow it."""

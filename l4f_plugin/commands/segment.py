@@ -91,7 +91,7 @@ def segment(args: argparse.Namespace) -> Answer:
 
 def _sources(args: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus | Recipe | None]:
     """Photographs, or else what stands for a picture that the class draws."""
-    from ..photo_batch import find_photos
+    from ..picture_files import find_photos
     from ..provenance import WPlus, recipe_of
 
     if bool(args.photos) + sum(given is not None for given in (args.seed, args.w_plus, args.picture)) != 1:
@@ -160,7 +160,7 @@ def add_project(parser: argparse.ArgumentParser) -> None:
 
 def project(args: argparse.Namespace) -> Answer:
     """Finds style codes from which the class draws each picture again; 2 where a picture could not be read."""
-    from ..photo_batch import find_photos
+    from ..picture_files import find_photos
 
     check_integer("The number of steps", args.steps, 2, 10_000)
     pictures = find_photos(args.pictures)

@@ -118,5 +118,5 @@ def _described(config: ObjectClass, said: Mapping[str, Any], destination: Path, 
     changes |= {"name": name, "title": said.get("title") or config.title or name.capitalize()}
     if with_alpha:
         changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
-        changes["alpha_origin"] = "imported"  # not to be passed on: see publishing/terms.py
+        changes["alpha_origin"] = "imported"  # not to be passed on: see hub/sharing/terms.py
     return replace(config, **changes)

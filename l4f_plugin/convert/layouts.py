@@ -174,6 +174,9 @@ def object_switch_for(resolution: int) -> str:
     return "constant" if resolution == 512 else "first_convolution"
 
 
+_DIVISIONS = (Tensor.div, Tensor.true_divide, Tensor.__truediv__)  # what `/` is called differs between releases
+
+
 class _WithoutMemory(TorchFunctionMode):
     """Every tensor that a network makes is one number, seen in the tensor's shape.
 
@@ -183,7 +186,7 @@ class _WithoutMemory(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in (torch.randn, torch.zeros, torch.full):
             return torch.empty(()).expand(args[0] if isinstance(args[0], tuple) else args)
-        return args[0] if function is Tensor.div else function(*args, **(kwargs or {}))
+        return args[0] if function in _DIVISIONS else function(*args, **(kwargs or {}))
 
 
 def _shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, tuple[int, ...]]:

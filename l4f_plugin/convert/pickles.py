@@ -210,11 +210,11 @@ def read_pickle(
     """
     start, allowance = file.tell(), allowance or Allowance()
     try:
-        copy = _Copy(_Window(file, end, allowance), vocabulary, persistent_load is not None)
-        if copy.refused is not None:
-            file.seek(start)
-            raise _refusal(copy.refused, label, file.read(min(end - start, _LOOKED_THROUGH)))
-        return _Unpickler(copy, vocabulary, persistent_load, allowance).load()
+        content, held = _checked_copy(_Window(file, end, allowance), vocabulary, persistent_load is not None)
+        return _Unpickler(content, {**vocabulary, **held}, persistent_load, allowance).load()
+    except _Refused as error:
+        file.seek(start)
+        raise _refusal(str(error), label, file.read(min(end - start, _LOOKED_THROUGH))) from None
     except _FAULTS as error:
         if allowance.steps == Allowance.steps:
             raise UserError(f"{label} is neither a PyTorch checkpoint nor a pickle; choose another file.") from error
@@ -272,96 +272,87 @@ class _Window:
         return content
 
 
-class _Copy:
-    """The first pass: a pickle's `content` for the second one, and the long byte strings left out of it (`held`).
+class _Refused(Exception):
+    """A name outside the vocabulary."""
 
-    `refused` is the first name outside the vocabulary; there is no `content` then. Raises `ValueError` for what no
-    pickle of weights holds. Names must be written out as two strings right before their use, as every pickler does.
+
+def _checked_copy(window: _Window, vocabulary: Mapping[str, Any], persistent: bool) -> tuple[bytes, dict[str, Any]]:
+    """The first pass: a pickle for the second one, and what its names stand for beside those of the vocabulary.
+
+    Raises `_Refused`, and `ValueError` for what no pickle of weights holds. Names must be written out as two strings
+    right before their use, as every pickler does.
     """
-
-    def __init__(self, window: _Window, vocabulary: Mapping[str, Any], persistent: bool):
-        self.held: dict[str, FileBytes] = {}
-        self.refused: str | None = None
-        parts: list[bytes] = []
-        memo: dict[int, str | None] = {}
-        recent: list[str | None] = [None, None]  # the strings last put on the stack, or None for other values
-        name = ""
-        while name != "STOP":
-            before, count = name, len(parts)
-            name, argument, written = self._next(window)
-            parts.append(written)
-            if name in ("FRAME", "PROTO"):
-                name = before
-                continue
-            if name == "MEMOIZE" or name in _PUTS:
-                place = len(memo) if name == "MEMOIZE" else argument
-                if not 0 <= place <= count:
-                    raise ValueError("a memo position runs ahead")
-                memo[place] = recent[1]
-                continue
-            if name in _GETS and argument not in memo:
-                raise ValueError("it recalls a value that it never stored")
-            if name in ("PERSID", "BINPERSID") and not persistent:
-                raise ValueError("it refers to data outside itself")
-            found = argument if name in ("GLOBAL", "INST") else None
-            if name == "STACK_GLOBAL":
-                if None in recent:
-                    raise ValueError("it hides a name that it uses")
-                found = ".".join(recent)
-            if found is not None and found not in vocabulary:
-                self.refused = found
-                return
-            if name not in _KNOWN or (name == "DICT" and before != "MARK"):  # picklers fill it afterwards
-                raise ValueError(f"it uses the pickle step {name}")
-            recent = [recent[1], argument if name in _STRINGS else memo[argument] if name in _GETS else None]
-        self.content = b"".join(parts)
-
-    def _next(self, window: _Window) -> tuple[str, Any, bytes]:
-        """The next opcode's name and argument, and what is written for it."""
-        window.taken = b""
-        opcode = _OPCODES.get(window.read(1))
-        if opcode is None:
-            raise ValueError("it holds a step that no pickle has")
-        name, argument = opcode.name, None
+    parts: list[bytes] = []
+    names: dict[str, Any] = {"l4f.table": Builder("dictionary", tuple, makes_table=True)}
+    memo: dict[int, str | None] = {}
+    recent: list[str | None] = [None, None]  # the strings last put on the stack, or None for other values
+    name = ""
+    while name != "STOP":
+        before = name
+        name, argument, written = _next_opcode(window)
         if name in _LENGTH_BYTES:
-            key = str(len(self.held))
-            self.held[key] = window.step_over(_LENGTH_BYTES[name])
-            window.allowance.spend(steps=1)
-            return name, None, b"cl4f\n%s\n" % key.encode()
-        if name in _LINES:  # `pickletools` would undo escapes, and warn about those it does not know
-            argument = ".".join(window.readline()[:-1].decode("utf-8") for _ in range(_LINES[name]))
-        elif opcode.arg is not None:
-            argument = opcode.arg.reader(window)
-        window.allowance.spend(steps=1)
-        if isinstance(argument, int) and argument.bit_length() > MAXIMUM_INTEGER_BITS:
-            raise ValueError("it holds a number larger than any that weights need")
-        if name == "PROTO" and argument > 5:
-            raise ValueError("it is of an unknown pickle protocol")
-        if name == "STRING":
-            argument = argument[1:-1]
-            text = argument.encode("utf-8")
-            return name, argument, b"X%s%s" % (len(text).to_bytes(4, "little"), text)
-        return name, argument, _REPLACED.get(name, window.taken)
+            names[f"l4f.{len(names)}"] = argument
+            written = b"cl4f\n%d\n" % (len(names) - 1)
+        parts.append(written)
+        if name in ("FRAME", "PROTO"):
+            name = before
+            continue
+        if name == "MEMOIZE" or name in _PUTS:
+            place = len(memo) if name == "MEMOIZE" else argument
+            if not 0 <= place < len(parts):
+                raise ValueError("a memo position runs ahead")
+            memo[place] = recent[1]
+            continue
+        if name in _GETS and argument not in memo:
+            raise ValueError("it recalls a value that it never stored")
+        if name in ("PERSID", "BINPERSID") and not persistent:
+            raise ValueError("it refers to data outside itself")
+        found = argument if name in ("GLOBAL", "INST") else None
+        if name == "STACK_GLOBAL":
+            if None in recent:
+                raise ValueError("it hides a name that it uses")
+            found = ".".join(recent)
+        if found is not None and found not in vocabulary:
+            raise _Refused(found)
+        if name not in _KNOWN or (name == "DICT" and before != "MARK"):  # picklers fill it afterwards
+            raise ValueError(f"it uses the pickle step {name}")
+        recent = [recent[1], argument if name in _STRINGS else memo[argument] if name in _GETS else None]
+    return b"".join(parts), names
+
+
+def _next_opcode(window: _Window) -> tuple[str, Any, bytes]:
+    """The next opcode's name and argument, and what is written for it."""
+    window.taken = b""
+    opcode = _OPCODES.get(window.read(1))
+    if opcode is None:
+        raise ValueError("it holds a step that no pickle has")
+    name, argument = opcode.name, None
+    if name in _LENGTH_BYTES:
+        argument = window.step_over(_LENGTH_BYTES[name])
+    elif name in _LINES:  # `pickletools` would undo escapes, and warn about those it does not know
+        argument = ".".join(window.readline()[:-1].decode("utf-8") for _ in range(_LINES[name]))
+    elif opcode.arg is not None:
+        argument = opcode.arg.reader(window)
+    window.allowance.spend(steps=1)
+    if isinstance(argument, int) and argument.bit_length() > MAXIMUM_INTEGER_BITS:
+        raise ValueError("it holds a number larger than any that weights need")
+    if name == "PROTO" and argument > 5:
+        raise ValueError("it is of an unknown pickle protocol")
+    if name == "STRING":
+        argument = argument[1:-1]
+        return name, argument, b"X%s%s" % (len(argument.encode()).to_bytes(4, "little"), argument.encode())
+    return name, argument, _REPLACED.get(name, window.taken)
 
 
 class _Unpickler(pickle.Unpickler):
-    """The second pass."""
+    """The second pass. It finds `names` and nothing else."""
 
-    def __init__(
-        self,
-        copy: _Copy,
-        vocabulary: Mapping[str, Any],
-        persistent_load: Callable[[Any], Any] | None,
-        allowance: Allowance,
-    ):
-        super().__init__(io.BytesIO(copy.content), encoding="latin-1")
-        self.held, self.vocabulary, self.allowance = copy.held, vocabulary, allowance
-        self.persistent = persistent_load
+    def __init__(self, content: bytes, names: Mapping[str, Any], persistent: Any, allowance: Allowance):
+        super().__init__(io.BytesIO(content), encoding="latin-1")
+        self.names, self.persistent, self.allowance = names, persistent, allowance
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "l4f":  # no name of a vocabulary: the first pass wrote it
-            return self.held.get(name) or Builder("dictionary", tuple, True, self.allowance)
-        found = self.vocabulary[f"{module}.{name}"]
+        found = self.names[f"{module}.{name}"]
         return replace(found, allowance=self.allowance) if isinstance(found, Builder) else found
 
     def persistent_load(self, identity: Any) -> Any:

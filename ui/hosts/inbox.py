@@ -16,8 +16,8 @@ from .. import compat
 from ..app import Page
 from ..controls import button
 from ..outputs import Outputs
-from ..problems import in_words
 from ..texts import text
+from ..words import in_words
 from .components import COMPONENTS
 from .page_scripts import reveal
 from .sending import copy_paste
@@ -45,8 +45,8 @@ class Inbox:
                     self.restore_swap = button("host.restore_swap", size="sm")
                     self.dismiss = button("host.dismiss", size="sm")
 
-    def connect(self, page: Page) -> list:
-        """Wires the buttons here and in the other tabs; returns the events of the jobs that they start."""
+    def connect(self, page: Page) -> None:
+        """Wires the buttons here and in the other tabs; what they start adds to the jobs of the panels."""
         for offer in COMPONENTS.offers:
             parts = [self.strip, self.picture, self.path, self.words, self.restore, self.restore_swap]
             received = compat.on(
@@ -54,20 +54,16 @@ class Inbox:
                 self.receive,
                 [offer.source],
                 parts,
-                queue=False,
                 js="extract_image_from_gallery" if isinstance(offer.source, gr.Gallery) else None,
             )
             compat.on(received.success, None, js=reveal(TAB))
         tabs = page.tabs
-        jobs = [
-            page.swap.open_with_background(self.behind.click, self.path, tabs, "swap"),
-            page.segment.open_with_picture(self.segment.click, self.path, tabs, "segment"),
-            page.swap.open_with_picture(self.restore_swap.click, self.path, tabs, "swap"),
-        ]
-        page.generate.open_with_picture(self.restore.click, self.path, tabs, "generate")
+        page.swap.open_with_background(self.behind.click, self.path, tabs)
+        page.segment.open_with_picture(self.segment.click, self.path, tabs)
+        page.swap.open_with_picture(self.restore_swap.click, self.path, tabs)
+        page.generate.open_with_picture(self.restore.click, self.path, tabs)
         for chosen in (self.behind, self.segment, self.restore, self.restore_swap, self.dismiss):
-            compat.on(chosen.click, lambda: gr.update(visible=False), [], [self.strip], queue=False)
-        return jobs
+            compat.on(chosen.click, lambda: gr.update(visible=False), [], [self.strip])
 
     def receive(self, value: Any) -> dict:
         """Takes a picture from a gallery or a picture field of the host."""

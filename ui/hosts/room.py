@@ -15,22 +15,18 @@ RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_segment_run", "l4f_photo
 
 
 class RoomOffer:
-    """Builds the strip, hidden until a job has found too little memory."""
+    """Builds the strip, hidden until a job has found too little memory. `outputs` are what `refresh` updates."""
 
     def __init__(self, service: HostService):
         self._service = service
         with gr.Row(visible=False, elem_id="l4f_room", elem_classes="l4f-inbox") as self.strip:
             gr.Markdown(text("host.room_info"))
             self.free = button("host.room", size="sm")
-        freed = compat.on(self.free.click, self.make_room, [], [self.strip], queue=False)
+        self.outputs = [self.strip]
+        freed = compat.on(self.free.click, self.make_room, [], [self.strip])
         compat.on(freed.then, None, js=press(*RUN_BUTTONS))
 
-    def watch(self, jobs: list) -> None:
-        """Looks at the outcome after each of these events."""
-        for job in jobs:
-            compat.on(job.then, self.look, [], [self.strip], queue=False)
-
-    def look(self) -> dict:
+    def refresh(self) -> dict:
         """Shows the strip where it would help."""
         return {self.strip: gr.update(visible=self._service.ran_out and memory.can_make_room())}
 

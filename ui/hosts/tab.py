@@ -52,7 +52,7 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
 def _fill() -> None:
     import gradio as gr
 
-    from .. import app, compat
+    from .. import app
     from .host_service import service
     from .inbox import Inbox
     from .room import RoomOffer
@@ -64,11 +64,8 @@ def _fill() -> None:
         gr.HTML(f"<style>{app.style()}</style>", elem_classes="l4f-hidden")  # hosts read no sheet of a page in theirs
         inbox, room = Inbox(shared.outputs), RoomOffer(shared)
     page = app.Page(shared, PREFIX)
-    sent = inbox.connect(page)
-    for job in sent:
-        compat.on(job.then, page.header.refresh, [], page.header.outputs, queue=False)
-    panels = (page.generate, page.swap, page.segment, page.photos)
-    room.watch([*(panel.started for panel in panels), *sent])
+    inbox.connect(page)
+    page.follow_jobs(page.header, room)
 
 
 def _complaint(headers: Mapping[str, str]) -> str | None:

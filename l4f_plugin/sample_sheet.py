@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..bundles.bundle import Bundle
-from ..images import write_png
-from ..pipeline import Labels4FreePipeline
-from ..provenance import sheet_text
-from ..subject import Subject
+from .bundles.bundle import Bundle
+from .images import write_png
+from .pipeline import Labels4FreePipeline
+from .provenance import sheet_text
+from .subject import Subject
 
 SEEDS = range(8)
 LARGEST_TILE = 192

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..bundles.bundle import load_bundle, save_bundle
-from ..bundles.config import read_config
-from ..bundles.files import open_plain, write_atomically, write_text
-from ..bundles.model_card import CARD_NAME
-from ..errors import UserError
-from ..hub.download import resolve
-from ..hub.upload import Target, upload
+from ...bundles.bundle import Bundle, load_bundle, save_bundle
+from ...bundles.config import read_config
+from ...bundles.files import open_plain, write_atomically, write_text
+from ...bundles.model_card import CARD_NAME
+from ...errors import UserError
+from ..download import resolve
 from .card import SAMPLES_NAME, published_card
-from .samples import draw_samples
 from .terms import Declared, Terms, terms_of
+from .upload import Target, upload
 
 Report = Callable[[str], None]
-Turn = Callable[[], AbstractContextManager]
+Draw = Callable[[Bundle, Path], str]
+"""Draws a sheet of sample pictures into a file and says in words what it shows: the networks' pipeline is above."""
 # Of an earlier version of the repository, what is not part of the new one goes.
 REPLACED = ("*.safetensors", SAMPLES_NAME)
 _MOST_MEASURED = 1 << 18
@@ -28,16 +27,21 @@ _MOST_MEASURED = 1 << 18
 
 @dataclass(frozen=True)
 class Publication:
-    """How to publish: what is declared, a file of Markdown with metrics, privacy, and where pictures are drawn.
+    """How to publish.
 
-    `turn` is entered while they are drawn, for a face whose jobs share the device.
+    Attributes:
+        declared: what the person says of the weights.
+        private: makes a new repository private.
+        measured: a file of Markdown with metrics, for the card.
+        draw: draws the card's sample pictures; without it the card has none.
+        copy: whether a Space gets weights of a repository copied in; else it pins their revision.
     """
 
     declared: Declared = field(default_factory=Declared)
-    measured: Path | None = None
     private: bool = False
-    device: str | None = None
-    turn: Turn = nullcontext
+    measured: Path | None = None
+    draw: Draw | None = None
+    copy: bool = False
 
 
 def publish(
@@ -76,10 +80,10 @@ def prepare(
     if publication.declared.without_masks:
         bundle.alpha = bundle.background = bundle.student = None  # it was trained on those masks
     bundle.config = replace(bundle.config, licence=terms.licence)
-    report("Drawing sample pictures")
-    config = save_bundle(bundle, folder, model_card="-\n")
-    with publication.turn():
-        shown = draw_samples(bundle, folder / SAMPLES_NAME, device=publication.device)
+    config, shown = save_bundle(bundle, folder, model_card="-\n"), None
+    if publication.draw is not None:
+        report("Drawing sample pictures")
+        shown = publication.draw(bundle, folder / SAMPLES_NAME)
     card = published_card(config, terms, repository, card=bundle.model_card, measured=measured, samples=shown)
     write_atomically(folder / CARD_NAME, lambda path: write_text(path, card))
     for file, content in terms.files.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-from .. import __version__
-from ..bundles.config import ObjectClass
-from ..bundles.model_card import HUB_LICENCES, USE, write_model_card
+from ... import __version__
+from ...bundles.config import ObjectClass
+from ...bundles.model_card import HUB_LICENCES, USE, write_model_card
 from .terms import ATTRIBUTION_FILE, LICENCE_FILE, Terms
 
 LIBRARY = "labels4free-plugin"

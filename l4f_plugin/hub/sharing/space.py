@@ -10,27 +10,26 @@ space.json          the class and the limits of a visitor
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.metadata
 import importlib.util
 import json
 import re
 import shutil
 import tempfile
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bundles import records
-from ..bundles.catalogue import CATALOGUE_NAME, SCHEMA_VERSION
-from ..bundles.config import ObjectClass, read_config
-from ..bundles.fields import REPOSITORY_ID
-from ..bundles.files import storage_error, write_text
-from ..errors import UserError
-from ..hub.download import resolve
-from ..hub.upload import Target, upload
-from .card import SAMPLES_NAME, licence_lines
-from .model_repository import Publication, Report, Turn, new_folder, prepare
-from .terms import Declared, Terms, terms_of
+from ...bundles import records
+from ...bundles.catalogue import CATALOGUE_NAME, SCHEMA_VERSION
+from ...bundles.config import ObjectClass, read_config
+from ...bundles.fields import REPOSITORY_ID
+from ...bundles.files import storage_error, write_text
+from ...errors import UserError
+from ..download import resolve
+from .card import licence_lines
+from .model_repository import Publication, Report, new_folder, prepare
+from .terms import Terms, terms_of
+from .upload import Target, upload
 
 PYTHON_VERSION = "3.10.13"
 """A release that ZeroGPU offers; everything in `REQUIREMENTS` has wheels for it."""
@@ -45,7 +44,7 @@ REQUIREMENTS = (
 )
 # What a visitor must not reach is not there.
 LEFT_OUT = {
-    "l4f_plugin": ("training", "datasets", "evaluation", "commands", "publishing", "cli.py", "__main__.py"),
+    "l4f_plugin": ("training", "datasets", "evaluation", "commands", "hub/sharing", "cli.py", "__main__.py"),
     "l4f_ui": ("hosts", "api", "models_*.py", "__main__.py", "app.py"),
 }
 _SUFFIXES = (".py", ".json", ".css", ".js", ".svg")
@@ -53,29 +52,15 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _START = Path("space", "app.txt")  # of the page's package: becomes app.py
 
 
-@dataclass(frozen=True)
-class SpaceOptions:
-    """How to share: what is declared, privacy, and whether weights of a repository are copied in (else pinned).
-
-    `device` and `turn` are those of `Publication`.
-    """
-
-    declared: Declared = field(default_factory=Declared)
-    private: bool = False
-    copy: bool = False
-    device: str | None = None
-    turn: Turn = nullcontext
-
-
 def publish_space(
-    name: str | Path, space: str, options: SpaceOptions | None = None, report: Report = lambda message: None
+    name: str | Path, space: str, publication: Publication | None = None, report: Report = lambda message: None
 ) -> str:
     """Creates or updates the Space OWNER/NAME with a class; returns its address. Raises `UserError`."""
-    options = options or SpaceOptions()
-    target = Target(space, "space", options.private)
+    publication = publication or Publication()
+    target = Target(space, "space", publication.private)
     with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
         folder = Path(place) / "space"
-        prepare_space(name, space, folder, options, report)
+        prepare_space(name, space, folder, publication, report)
         report(f"Uploading to {space}")
         return upload(folder, target, replaced=("l4f_plugin/*", "l4f_ui/*", "weights/*"))
 
@@ -84,35 +69,28 @@ def prepare_space(
     name: str | Path,
     space: str,
     folder: Path,
-    options: SpaceOptions | None = None,
+    publication: Publication | None = None,
     report: Report = lambda message: None,
 ) -> None:
     """Writes into the new or empty `folder` what `publish_space` would upload. Raises `UserError`."""
-    options = options or SpaceOptions()
+    publication = publication or Publication()
     Target(space, "space")
     folder = new_folder(folder)
     source = resolve(name)
     config = read_config(source)
-    terms = terms_of(config, source, options.declared)
-    if "alpha.safetensors" not in config.files or options.declared.without_masks:
+    terms = terms_of(config, source, publication.declared)
+    if "alpha.safetensors" not in config.files or publication.declared.without_masks:
         raise UserError(
             f"{config.name} has no masks that could be shown; learn them with: l4f learn-masks {config.name}."
         )
-    pinned = None if options.copy else _pinned(name, source)
+    pinned = None if publication.copy else _pinned(name, source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for package in LEFT_OUT:
             _copy_package(package, folder / package)
         if pinned is None:
             (folder / "weights").mkdir()
-            prepare(
-                source,
-                space,
-                folder / "weights" / config.name,
-                Publication(options.declared, device=options.device, turn=options.turn),
-                report,
-            )
-            (folder / "weights" / config.name / SAMPLES_NAME).unlink()
+            prepare(source, space, folder / "weights" / config.name, Publication(publication.declared), report)
         _write_catalogue(folder / "weights", config, terms, pinned)
         for file, content in terms.files.items():
             (folder / file).write_bytes(content)
@@ -142,12 +120,17 @@ def _package_folder(package: str) -> Path:
 
 def _copy_package(package: str, target: Path) -> None:
     origin = _package_folder(package)
-    unwanted = shutil.ignore_patterns("__pycache__", ".*", "node_modules")
-    top = shutil.ignore_patterns(*LEFT_OUT[package])
 
     def ignore(folder: str, names: list[str]) -> set[str]:
-        others = {name for name in names if not (Path(folder) / name).is_dir() and Path(name).suffix not in _SUFFIXES}
-        return others | unwanted(folder, names) | (top(folder, names) if Path(folder) == origin else set())
+        within = Path(folder).relative_to(origin)
+        return {
+            name
+            for name in names
+            if name in ("__pycache__", "node_modules")
+            or name.startswith(".")
+            or any(fnmatch.fnmatch((within / name).as_posix(), pattern) for pattern in LEFT_OUT[package])
+            or not ((origin / within / name).is_dir() or Path(name).suffix in _SUFFIXES)
+        }
 
     shutil.copytree(origin, target, ignore=ignore)
 
@@ -167,7 +150,7 @@ def _write_catalogue(weights: Path, config: ObjectClass, terms: Terms, pinned: t
 
 def _write_licence(folder: Path) -> None:
     """The licence of the program, beside that of the weights."""
-    beside = Path(__file__).resolve().parents[2] / "LICENSE"
+    beside = Path(__file__).resolve().parents[3] / "LICENSE"
     text = beside.read_text(encoding="utf-8") if beside.is_file() else None
     if text is None:
         try:

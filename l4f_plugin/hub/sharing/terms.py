@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bundles.config import ObjectClass
-from ..bundles.files import open_plain
-from ..bundles.model_card import read_model_card
-from ..errors import UserError
+from ...bundles.config import ObjectClass
+from ...bundles.files import open_plain
+from ...bundles.model_card import read_model_card
+from ...errors import UserError
 
 UNKNOWN = "unknown"
 LICENCE_FILE = "LICENSE.txt"

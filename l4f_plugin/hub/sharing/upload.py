@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundles.fields import REPOSITORY_ID
-from ..errors import UserError, printable
-from .hub_errors import is_of_the_network, of_the_way_there, why_offline
-from .repository import honour_certificates
+from ...bundles.fields import REPOSITORY_ID
+from ...errors import UserError, printable
+from ..hub_errors import is_of_the_network, of_the_way_there, why_offline
+from ..repository import honour_certificates
 
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN, with a token that may write"
 _BY_HAND = "write the folder with `l4f publish` or `l4f space` and --dry-run DIR, and upload it by hand"
