@@ -16,7 +16,7 @@ from PIL import Image
 
 from l4f_plugin import cli
 from l4f_plugin.errors import UserError
-from l4f_plugin.evaluation.class_evaluation import AlphaReport, ClassReport, class_markdown, class_text
+from l4f_plugin.evaluation.class_evaluation import AlphaReport, ClassReport, class_text
 from l4f_plugin.evaluation.frechet import feature_statistics, frechet_distance, gaussian_distance
 from l4f_plugin.evaluation.mask_metrics import PixelCounts, compare_folders, compare_masks, count_pixels, read_mask
 
@@ -276,10 +276,10 @@ def class_report() -> ClassReport:
 
 def test_reports_say_every_number():
     report = class_report()
-    for text in (class_text(report), class_markdown(report)):
+    for text in (class_text(report), class_text(report, markdown=True)):
         for expected in ("psi 0.7", "2.500", "3.500", "0.500", "25.0%", "30.0%", "5.0%", "from 0.4", "0.600", "0.750"):
             assert expected in text, expected
-    table = [line for line in class_markdown(report).splitlines() if line.startswith("|")]
+    table = [line for line in class_text(report, markdown=True).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1 and len(table) == 2 + 2 + 4
 
 

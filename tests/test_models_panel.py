@@ -392,6 +392,7 @@ def test_a_class_of_the_repository_stays(page):
     if name is None:
         pytest.skip("no class is shipped yet")
     assert not page.shown(page.pick(name), "delete")
+    assert row(page, name)["Verified"] == "–", "nothing of it was fetched"
     assert "is a part of Labels4Free" in page.told(page.press("deleting"))
 
 

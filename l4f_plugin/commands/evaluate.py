@@ -72,13 +72,13 @@ def _evaluate_class(args: argparse.Namespace) -> Answer:
     check_integer("The number of pictures", args.pictures, 2, MOST_PICTURES)
 
     from ..bundles.folders import cache_folder
-    from ..evaluation.class_evaluation import class_markdown, class_text, evaluate_class
+    from ..evaluation.class_evaluation import class_text, evaluate_class
 
     pipeline = load_pipeline(args)
     dataset = args.data or cache_folder() / "datasets" / pipeline.config.name
     found = evaluate_class(pipeline, dataset, cache_folder() / "judges", args.pictures, progress=show_progress)
     _tell(found.left_out)
-    return Answer(found.as_dict(), class_markdown(found) if args.markdown else class_text(found))
+    return Answer(found.as_dict(), class_text(found, args.markdown))
 
 
 def _evaluate_photos(args: argparse.Namespace) -> Answer:
@@ -87,7 +87,7 @@ def _evaluate_photos(args: argparse.Namespace) -> Answer:
     check_integer("The number of steps", args.limit_steps, 1, MOST_STEPS)
 
     from ..bundles.folders import cache_folder
-    from ..evaluation.photo_evaluation import evaluate_photos, limit_settings, photo_markdown, photo_text
+    from ..evaluation.photo_evaluation import evaluate_photos, limit_settings, photo_text
     from ..images import write_png
     from ..provenance import check_may_write, sheet_text
 
@@ -107,4 +107,4 @@ def _evaluate_photos(args: argparse.Namespace) -> Answer:
         check_may_write(args.sheet)
         write_png(args.sheet, worst, sheet_text("worst photographs"))
     _tell(found.left_out)
-    return Answer(found.as_dict(), photo_markdown(found) if args.markdown else photo_text(found))
+    return Answer(found.as_dict(), photo_text(found, args.markdown))

@@ -95,14 +95,7 @@ def read_pytorch(root: Mapping[Any, Any], label: str, limit: int) -> PublishedNe
     mean = source.take("mapping.w_avg", source.size("mapping.w_avg", 0)) if "mapping.w_avg" in source.state else None
     networks = PublishedNetworks(_read_generator(source, module), latent_avg=mean)
     if _is_module(root.get("D")):
-        module = _Module(root["D"], label)
-        source = StateSource(module.tensors, label, "discriminator", limit)
-        sizes = list(networks.generator[0].channels)
-        clamp, different = module.clamp(_clamped_in_discriminator(sizes))
-        if wrong := module.difference(_expected_discriminator(sizes)) or different:
-            networks.remark = f"The discriminator has {wrong} and was left out."
-        else:
-            networks.discriminator = _read_discriminator(source, sizes, clamp)
+        _read_discriminator(_Module(root["D"], label), limit, networks)
     return networks
 
 
@@ -146,33 +139,27 @@ def _read_generator(source: StateSource, module: _Module) -> tuple[GeneratorConf
     return config, assemble(source, config, names, without_noise=without_noise)
 
 
-def _expected_discriminator(sizes: list[int]) -> dict[str, dict[str, Any]]:
+def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks) -> None:
+    """Adds the discriminator to `networks`, or a remark on why it was left out."""
+    sizes = list(networks.generator[0].channels)
+    blocks = [f"b{size}" for size in sizes[:0:-1]]
     expected: dict[str, dict[str, Any]] = {
         "": {"c_dim": 0, "img_channels": 3},
         "b4.mbstd": {"group_size": 4, "num_channels": 1},
         "b4.conv": {**_ACTIVE, "down": 1},
         "b4.fc": {**_ACTIVE, **_DENSE},
         "b4.out": {**_LINEAR, **_DENSE},
-        f"b{sizes[-1]}.fromrgb": {**_ACTIVE, "down": 1},
+        f"{blocks[0]}.fromrgb": {**_ACTIVE, "down": 1},
+        **dict.fromkeys(blocks, {"architecture": "resnet"}),
+        **{f"{block}.conv{index}": {**_ACTIVE, "down": 1 + index} for block in blocks for index in (0, 1)},
+        **{f"{block}.skip": {**_LINEAR, "down": 2, "conv_clamp": None} for block in blocks},
     }
-    for size in sizes[1:]:
-        expected |= {
-            f"b{size}": {"architecture": "resnet"},
-            f"b{size}.conv0": {**_ACTIVE, "down": 1},
-            f"b{size}.conv1": {**_ACTIVE, "down": 2},
-            f"b{size}.skip": {**_LINEAR, "down": 2, "conv_clamp": None},
-        }
-    return expected
-
-
-def _clamped_in_discriminator(sizes: list[int]) -> list[str]:
-    return [f"b{sizes[-1]}.fromrgb", "b4.conv", *(f"b{size}.conv{index}" for size in sizes[1:] for index in (0, 1))]
-
-
-def _read_discriminator(
-    source: StateSource, sizes: list[int], clamp: float | None
-) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:
-    blocks = [f"b{size}" for size in sizes[:0:-1]]
+    clamp, different = module.clamp(
+        [f"{blocks[0]}.fromrgb", "b4.conv", *(f"{block}.conv{index}" for block in blocks for index in (0, 1))]
+    )
+    if wrong := module.difference(expected) or different:
+        networks.remark = f"The discriminator has {wrong} and was left out."
+        return
     names = {
         **named("from_rgb", f"{blocks[0]}.fromrgb", _PLAIN),
         **named("blocks.{}.first", [f"{block}.conv0" for block in blocks], _PLAIN),
@@ -182,6 +169,7 @@ def _read_discriminator(
         **named("hidden", "b4.fc", _PLAIN),
         **named("output", "b4.out", _PLAIN),
     }
+    source = StateSource(module.tensors, module.label, "discriminator", limit)
     channels = {size: source.size(f"b{size}.conv{'0' if size > 4 else ''}.weight", 0) for size in sizes}
     config = DiscriminatorConfig(sizes[-1], channels, clamp)
-    return config, assemble(source, config, names)
+    networks.discriminator = config, assemble(source, config, names)

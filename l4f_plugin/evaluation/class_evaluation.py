@@ -4,7 +4,7 @@ ones."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from ..jobs import Progress
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
 from .labelled import join, load_split
-from .mask_metrics import HEADINGS, MaskMetrics, compare_masks, count_pixels, text_table
+from .mask_metrics import METRICS, MaskMetrics, compare_masks, count_pixels, row_of, table
 
 if TYPE_CHECKING:
     from ..pipeline import Labels4FreePipeline
@@ -183,29 +183,9 @@ def _check(pipeline: Labels4FreePipeline, settings: JudgeSettings) -> None:
         raise UserError(f"The class {name} draws {width}x{height}, but only square classes can be judged.")
 
 
-def class_text(report: ClassReport) -> str:
-    """The report of an object class for a terminal."""
-    notes = [
-        f"Judged at {report.resolution}x{report.resolution} by two supervised networks of different seeds; "
-        f"masks count as object from {_threshold(report):g}.",
-        *_sentences(report),
-    ]
-    return f"{report.class_name}\n{text_table('', _rows(report))}\n" + "\n".join(notes)
-
-
-def class_markdown(report: ClassReport) -> str:
-    """The report of an object class as a section of a model card."""
-    rows = [[label, *(f"{value:.3f}" for value in astuple(metrics))] for label, metrics in _rows(report)]
-    lines = ["|".join(["", *cells, ""]) for cells in ([" ", *HEADINGS], ["---"] * 8, *rows)]
-    introduction = (
-        "Generated pictures have no true masks. A U-Net trained on labelled pictures of the class, which took no part "
-        f"in training the masks, judges them; masks count as object from {_threshold(report):g}. A second judge, "
-        "trained from another seed, shows what agreement can be expected."
-    )
-    return "\n".join([introduction, "", *lines, "", *(f"- {sentence}" for sentence in _sentences(report))]) + "\n"
-
-
-def _rows(report: ClassReport) -> list[tuple[str, MaskMetrics]]:
+def class_text(report: ClassReport, markdown: bool = False) -> str:
+    """The report of an object class for a terminal, or as a section of a model card."""
+    threshold = next(iter(report.alpha.values())).threshold
     rows = [
         (f"judge {number} on {report.held_out_pictures} held-out pictures", metrics)
         for number, metrics in enumerate(report.held_out, start=1)
@@ -214,7 +194,20 @@ def _rows(report: ClassReport) -> list[tuple[str, MaskMetrics]]:
         rows.append((f"masks, {alpha.pictures} pictures, psi {psi:g}", alpha.against_judge))
         if alpha.judges_agree is not None:
             rows.append((f"second judge, the same pictures, psi {psi:g}", alpha.judges_agree))
-    return rows
+    if not markdown:
+        judged = (
+            f"Judged at {report.resolution}x{report.resolution} by two supervised networks of different seeds; masks "
+            f"count as object from {threshold:g}."
+        )
+        values = table(METRICS, [row_of(*row) for row in rows])
+        return "\n".join([report.class_name, values, judged, *_sentences(report)])
+    introduction = (
+        "Generated pictures have no true masks. A U-Net trained on labelled pictures of the class, which took no part "
+        f"in training the masks, judges them; masks count as object from {threshold:g}. A second judge, trained from "
+        "another seed, shows what agreement can be expected."
+    )
+    values = table(METRICS, [row_of(*row, digits=3) for row in rows], markdown)
+    return "\n".join([introduction, "", values, "", *(f"- {sentence}" for sentence in _sentences(report))]) + "\n"
 
 
 def _sentences(report: ClassReport) -> list[str]:
@@ -229,7 +222,3 @@ def _sentences(report: ClassReport) -> list[str]:
         f"between two sets of real pictures {report.frechet_real:.3f}."
     )
     return sentences
-
-
-def _threshold(report: ClassReport) -> float:
-    return next(iter(report.alpha.values())).threshold

@@ -104,19 +104,26 @@ class FolderComparison:
 
     def as_text(self) -> str:
         """A table with a line for each picture and one for all pixels together."""
-        table = text_table("picture", [*self.per_image.items(), ("all pixels", self.pooled)])
-        return f"{table}\n{len(self.per_image)} pictures, foreground from {self.threshold:g}."
+        rows = [row_of(*item) for item in (*self.per_image.items(), ("all pixels", self.pooled))]
+        return f"{table(METRICS, rows)}\n{len(self.per_image)} pictures, foreground from {self.threshold:g}."
 
 
-HEADINGS = ("IoU object", "IoU backgr.", "mean IoU", "F1", "precision", "recall", "accuracy")
+METRICS = ("IoU object", "IoU backgr.", "mean IoU", "F1", "precision", "recall", "accuracy")
 
 
-def text_table(corner: str, rows: Sequence[tuple[str, MaskMetrics]]) -> str:
-    """A line for each label, with its metrics in columns."""
-    width = max(len(corner), *(len(label) for label, _ in rows))
-    lines = [f"{corner:<{width}}" + "".join(f"{heading:>13}" for heading in HEADINGS)]
-    lines += [f"{label:<{width}}" + "".join(f"{value:>13.4f}" for value in astuple(one)) for label, one in rows]
-    return "\n".join(lines)
+def table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], markdown: bool = False) -> str:
+    """A line for each label and its values, below the headings: of a terminal, or in Markdown."""
+    if markdown:
+        lines = [(" ", headings), ("---", ["---"] * len(headings)), *rows]
+        return "\n".join("|".join(["", label, *values, ""]) for label, values in lines)
+    width, column = max(len(label) for label, _ in rows), max(map(len, headings)) + 2
+    lines = [("", headings), *rows]
+    return "\n".join(f"{label:<{width}}" + "".join(f"{value:>{column}}" for value in values) for label, values in lines)
+
+
+def row_of(label: str, metrics: MaskMetrics, digits: int = 4) -> tuple[str, list[str]]:
+    """A row of a `table` of `METRICS`."""
+    return label, [f"{value:.{digits}f}" for value in astuple(metrics)]
 
 
 def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> FolderComparison:

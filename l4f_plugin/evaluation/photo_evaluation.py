@@ -26,7 +26,7 @@ from ..training.updates import fastest_dtype
 from .class_evaluation import draw
 from .judge import JudgeSettings, judge_masks, load_or_train_judge
 from .labelled import LabelledPictures, fingerprint, load_split
-from .mask_metrics import MaskMetrics, compare_masks, count_pixels
+from .mask_metrics import MaskMetrics, compare_masks, count_pixels, table
 
 if TYPE_CHECKING:
     import torch
@@ -257,29 +257,19 @@ def true_colours(picture: np.ndarray, exact: np.ndarray) -> np.ndarray:
     return colours
 
 
-def photo_text(report: PhotoReport) -> str:
-    """The report for a terminal."""
-    rows = _rows(report)
-    width = max(len(label) for label, _ in rows)
-    lines = [" " * width + "".join(f"{column:>19}" for column in COLUMNS)]
-    lines += [f"{label:<{width}}" + "".join(f"{value:>19}" for value in _values(metrics)) for label, metrics in rows]
-    return "\n".join([report.class_name, *lines, *_sentences(report)])
-
-
-def photo_markdown(report: PhotoReport) -> str:
-    """The report as a section of a model card."""
-    lines = ["|".join(["", " ", *COLUMNS, ""]), "|".join(["", *["---"] * (len(COLUMNS) + 1), ""])]
-    lines += ["|".join(["", label, *_values(metrics), ""]) for label, metrics in _rows(report)]
+def photo_text(report: PhotoReport, markdown: bool = False) -> str:
+    """The report for a terminal, or as a section of a model card."""
+    rows = [(f"student, {report.pictures} pictures", _values(report.student))]
+    if report.ceiling:
+        rows.append(("trained on true masks", _values(report.ceiling)))
+    if not markdown:
+        return "\n".join([report.class_name, table(COLUMNS, rows), *_sentences(report)])
     introduction = (
         f"Photographs are segmented by a student that has seen nothing but pictures and masks of this class. On "
         f"{report.pictures:,} held-out pictures with exact masks, which no training saw:"
     )
-    return "\n".join([introduction, "", *lines, "", *(f"- {sentence}" for sentence in _sentences(report))]) + "\n"
-
-
-def _rows(report: PhotoReport) -> list[tuple[str, PhotoMetrics]]:
-    rows = [(f"student, {report.pictures} pictures", report.student)]
-    return rows + ([("trained on true masks", report.ceiling)] if report.ceiling else [])
+    sentences = [f"- {sentence}" for sentence in _sentences(report)]
+    return "\n".join([introduction, "", table(COLUMNS, rows, markdown), "", *sentences]) + "\n"
 
 
 def _values(metrics: PhotoMetrics) -> list[str]:
