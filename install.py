@@ -51,25 +51,17 @@ PASSED_ON = re.compile(
 # What pip's output tells, and the remedy. The first match counts: no network, too, ends in "No matching ...".
 REMEDIES = (
     ("No space left on device|Errno 28|WinError 112", "The disk is full: free some gigabytes"),
-    ("SOCKS support", "pip lacks a package for the SOCKS proxy: name an HTTP proxy in HTTPS_PROXY and unset ALL_PROXY"),
+    ("SOCKS support", "pip lacks a package for the SOCKS proxy: name an HTTP proxy in HTTPS_PROXY, unset ALL_PROXY"),
     ("407 Proxy", "The proxy asks for a login: put it into HTTPS_PROXY, as in http://NAME:PASSWORD@HOST:PORT"),
-    (
-        "CERTIFICATE_VERIFY_FAILED|SSLError",
-        "A secure connection failed: check the clock, and name the file of your "
-        "network's certificates in PIP_CERT, SSL_CERT_FILE or REQUESTS_CA_BUNDLE",
-    ),
-    (
-        "NewConnectionError|NameResolutionError|Max retries exceeded|ReadTimeout|ProxyError",
-        "The package index cannot be reached: check the connection, or the proxy (HTTPS_PROXY)",
-    ),
-    (
-        "No matching distribution found for torch",
-        f"No torch {TORCH_VERSION} for this Python and system was found: "
-        "check the connection and --torch-index, or start with a 64-bit Python 3.10 to 3.13",
-    ),
+    ("CERTIFICATE_VERIFY_FAILED|SSLError", "A secure connection failed: check the clock, and name the file of your "
+     "network's certificates in PIP_CERT, SSL_CERT_FILE or REQUESTS_CA_BUNDLE"),
+    ("NewConnectionError|NameResolutionError|Max retries exceeded|ReadTimeout|ProxyError",
+     "The package index cannot be reached: check the connection, or the proxy (HTTPS_PROXY)"),
+    ("No matching distribution found for torch", f"No torch {TORCH_VERSION} for this Python and system was found: "
+     "check the connection and --torch-index, or start with a 64-bit Python 3.10 to 3.13"),
     ("No matching distribution found", "A package was not found: check the connection and pip's settings"),
     ("Permission denied|Errno 13|WinError 5", "A file cannot be written: close programs that use it"),
-)
+)  # fmt: skip
 
 
 class SetupError(Exception):
@@ -168,11 +160,10 @@ def probe_environment():
         "print(json.dumps([sys.version_info[:3], torch[0]]))"
     )
     try:
-        output = subprocess.run([PYTHON, "-c", code], env=child_environment(), capture_output=True).stdout
-        python, torch = json.loads(output)
+        found = json.loads(subprocess.run([PYTHON, "-c", code], env=child_environment(), capture_output=True).stdout)
     except (OSError, ValueError):
         return None
-    return [python, torch] if tuple(python) >= OLDEST_PYTHON else None
+    return found if tuple(found[0]) >= OLDEST_PYTHON else None
 
 
 def make_environment():
@@ -238,9 +229,9 @@ def prepare(extras, torch_index):
     if torch is None or other_index or is_older(torch, dict(required_packages())["torch"]):
         if not state["torch_index"]:
             hint_at_torch_build()
-        # Builds for two devices share a version number: pip exchanges them only when forced.
-        force = ["--force-reinstall"] if torch and other_index else []
-        command = [*pip, *force, f"torch=={TORCH_VERSION}", *torch_index_options(state["torch_index"])]
+        command = [*pip, f"torch=={TORCH_VERSION}", *torch_index_options(state["torch_index"])]
+        if torch and other_index:  # builds for two devices share a version number: pip exchanges them when forced
+            command.append("--force-reinstall")
         run_logged(command, f"[2/3] torch {TORCH_VERSION}, the largest download", child_environment())
         write_state(state)
     else:

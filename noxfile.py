@@ -31,18 +31,7 @@ GRADIOS = {
     "5.50.0": [],
     "6.31.0": [],
 }
-TESTS = (
-    "test_api*.py",
-    "test_browser*.py",
-    "test_export_panel.py",
-    "test_front.py",
-    "test_hosts*.py",
-    "test_models_*.py",
-    "test_inversion_form.py",
-    "test_photos_panel.py",
-    "test_server.py",
-    "test_ui*.py",
-)
+PAGE = "api*|browser*|export_panel|front|hosts*|models_*|inversion_form|photos_panel|server|ui*"  # of tests/test_*.py
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")  # as install.py, see tests/conftest.py
 
 # What differs from machine to machine and changes in which order sums are rounded. The tests' own process is without
@@ -72,7 +61,7 @@ def page(session: nox.Session, gradio: str) -> None:
     share_torch(session)
     # Most modules of the packages are never imported, so compiling all of them costs more than it saves.
     session.install("--no-compile", f"gradio=={gradio}", *GRADIOS[gradio], "-e", ".[test]")
-    files = sorted(str(file) for pattern in TESTS for file in Path("tests").glob(pattern))
+    files = sorted(str(file) for pattern in PAGE.split("|") for file in Path("tests").glob(f"test_{pattern}.py"))
     session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *SIDE_BY_SIDE, *files, *session.posargs)
 
 

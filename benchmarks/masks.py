@@ -23,8 +23,8 @@ from pathlib import Path
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.errors import Cancelled
+from l4f_plugin.evaluation.class_evaluation import draw, evaluate_alpha
 from l4f_plugin.evaluation.judge import Judge, JudgeSettings, load_or_train_judge
-from l4f_plugin.evaluation.object_class import draw, evaluate_alpha
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
 from l4f_plugin.training.runs import BUNDLE_FOLDER, train_alpha
@@ -168,9 +168,9 @@ def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
+        lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return [*names, platform.processor() or platform.machine()][0]
 
 
 if __name__ == "__main__":

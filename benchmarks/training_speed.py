@@ -17,9 +17,10 @@ from torch import Tensor
 
 from l4f_plugin.networks import convolution
 from l4f_plugin.processor import Bfloat16, bfloat16_support
-from l4f_plugin.training.generator import GeneratorSettings, GeneratorTrainer
+from l4f_plugin.training.generator_training import GeneratorSettings, GeneratorTrainer
 
-from .generator import alternate, processor, ratio_of
+from .generation import alternate, ratio_of
+from .masks import processor
 
 STEPS = 16  # one of them with R1
 

@@ -18,7 +18,7 @@ from .arguments import check_integer
 from .bundles.files import storage_error, write_atomically
 from .errors import UserError
 from .images import INFOTEXT_KEY, Timing
-from .own_files import DESCRIPTION
+from .provenance import DESCRIPTION
 
 FORMATS = ("webp", "apng", "webm")
 _ENDINGS = {".webp": "webp", ".png": "apng", ".apng": "apng", ".webm": "webm"}

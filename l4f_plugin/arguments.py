@@ -166,7 +166,10 @@ class Background:
         if text.lower() == "transparent":
             return cls("transparent", "transparent")
         if text.startswith("#"):
-            return cls._from_colour(text)
+            digits = "".join(2 * digit for digit in text[1:]) if len(text) == 4 else text[1:]
+            if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
+                raise UserError(f"{text[:40]} is not a colour; write six hexadecimal digits as in #3366ff.")
+            return cls("colour", f"#{digits.lower()}", colour=tuple(bytes.fromhex(digits)))
         kind, _, value = text.partition(":")
         if kind == "seed":
             if not re.fullmatch(r"-1|\d{1,12}", value):
@@ -194,13 +197,3 @@ class Background:
             picture = Image.fromarray(picture)
         note = first_frame_only(picture, f"The background {label}")
         return cls("picture", label, picture=load_picture(picture), note=note)
-
-    @classmethod
-    def _from_colour(cls, text: str) -> Background:
-        digits = text[1:]
-        if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
-            digits = "".join(2 * digit for digit in digits)
-        if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
-            raise UserError(f"{text[:40]} is not a colour; write six hexadecimal digits as in #3366ff.")
-        red, green, blue = bytes.fromhex(digits)
-        return cls("colour", f"#{digits.lower()}", colour=(red, green, blue))

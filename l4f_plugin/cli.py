@@ -35,6 +35,7 @@ COMMANDS = {
     "convert": ("classes", "make a bundle from a published checkpoint"),
     "learn-masks": ("train", "learn masks for a class that has none, without a data set"),
     "learn-photographs": ("train", "teach a class with masks to segment photographs, without a data set"),
+    "analyse": ("train", "tell which layers of a generator draw the object"),
     "train": ("train", "train a generator, a mask network or a photo segmenter"),
     "evaluate": ("evaluate", "measure masks, or a whole object class"),
     "publish": ("share", "share a class as a model repository on the Hub"),

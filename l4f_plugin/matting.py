@@ -23,8 +23,7 @@ STRIP_PIXELS = 1 << 20
 
 
 def refine(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """The coarse mask float32 `[h, w]` at the size of the picture, uint8 `[H, W, 3]`, its edge moved to that of the
-    picture: float32 `[H, W]`.
+    """The coarse mask float32 `[h, w]` at the size of the picture uint8 `[H, W, 3]`, its edge moved to the picture's.
 
     A guided filter (He, Sun and Tang 2013), its coefficients fitted to at most `GUIDE_SIDE` pixels (He and Sun 2015):
     within each window the mask is taken to be an affine function of the colour, which it then follows pixel by pixel.
@@ -86,8 +85,10 @@ def _solve(spreads: list[np.ndarray], right: np.ndarray, smoothness: float) -> n
 
 
 def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
-    """Means of squares of side 2 * radius + 1 around each pixel of `[h, w]` or `[h, w, C]`, as far as they lie inside;
-    float32, in a time that does not depend on the radius."""
+    """float32 means of squares of side 2 * radius + 1 around each pixel of `[h, w]` or `[h, w, C]`, as far as inside.
+
+    The time does not depend on the radius.
+    """
     result = values
     for axis in (0, 1):
         length = values.shape[axis]
@@ -118,12 +119,11 @@ def clean_colours(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     for rows, box in _strips(height, width, size):
         strip, weight = picture[rows], alpha[rows]
         shape = (width, rows.stop - rows.start)
-        own = np.asarray(Image.fromarray(subject).resize(shape, Image.Resampling.BILINEAR, box=_within(box, subject)))
-        behind = Image.fromarray(background).resize(shape, Image.Resampling.BILINEAR, box=_within(box, background))
+        own, behind = _resized(subject, shape, box), _resized(background, shape, box)
         cleaned = np.where((weight >= CONFIDENT)[..., None], strip, own)
         soft = (weight > 0) & (weight < CONFIDENT)
         share = weight[soft][:, None]
-        subject_there, behind_there = to_float(own[soft]), to_float(np.asarray(behind)[soft])
+        subject_there, behind_there = to_float(own[soft]), to_float(behind[soft])
         unexplained = to_float(strip[soft]) - share * subject_there - (1 - share) * behind_there
         cleaned[soft] = to_bytes(subject_there + share * unexplained)
         result[rows] = cleaned
@@ -147,9 +147,7 @@ def blurred_behind(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.
     height, width = alpha.shape
     step = max(1, min(-(-max(height, width) // EXACT_SIDE), int(radius)))
     behind = blurred_background(*_reduced(picture, alpha, step), radius / step)
-    box = (0, 0, width / step, height / step)
-    full = Image.fromarray(to_bytes(behind)).resize((width, height), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(full)
+    return _resized(to_bytes(behind), (width, height), (0, 0, width / step, height / step))
 
 
 def _reduced(picture: np.ndarray, alpha: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,15 +166,11 @@ def _surely(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _resized(values: np.ndarray, size: tuple[int, int], box: tuple[float, ...] | None = None) -> np.ndarray:
-    """float32 `[h, w]` at `size` (width, height), smoothly; of the part in `box` alone where one is given."""
-    values = np.ascontiguousarray(values, np.float32)
-    box = None if box is None else _within(box, values)
-    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR, box=box))
-
-
-def _within(box: tuple[float, ...], values: np.ndarray) -> tuple[float, ...]:
-    """The box, cut off where rounding lets it stand out."""
-    return (box[0], box[1], min(box[2], values.shape[1]), min(box[3], values.shape[0]))
+    """float32 `[h, w]` or uint8 `[h, w, 3]` at `size` (width, height), smoothly; only the part in `box` if given."""
+    image = Image.fromarray(np.ascontiguousarray(values))
+    if box is not None:  # cut off where rounding lets it stand out
+        box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def _strips(height: int, width: int, size: tuple[float, float]) -> Iterator[tuple[slice, tuple[float, ...]]]:

@@ -11,8 +11,7 @@ from PIL import Image
 from .arguments import check_integer, check_seeds
 from .errors import UserError
 from .jobs import CancelToken, Progress
-from .own_files import own_infotext
-from .provenance import WPlus
+from .provenance import WPlus, own_infotext
 
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
@@ -54,7 +53,7 @@ def draw_motion(
         for seed in seeds
     ]
     centre = pipeline.bundle.generator.latent_avg.float().cpu().numpy()
-    for number, codes in enumerate(way(np.stack(keys), frames, interpolation, loop, centre)):
+    for number, codes in enumerate(interpolate(np.stack(keys), frames, interpolation, loop, centre)):
         frame = pipeline.segment(WPlus(codes, seeds[0]), cancel=cancel).cutout()
         if progress:
             progress(number + 1, frames, f"{number + 1} of {frames} frames")
@@ -66,7 +65,9 @@ def motion_infotext(class_name: str, seeds: Sequence[int]) -> str:
     return own_infotext(class_name, {"Class": class_name, "Seeds": " ".join(map(str, seeds))})
 
 
-def way(keys: np.ndarray, frames: int, interpolation: str, loop: bool, centre: np.ndarray) -> Iterator[np.ndarray]:
+def interpolate(
+    keys: np.ndarray, frames: int, interpolation: str, loop: bool, centre: np.ndarray
+) -> Iterator[np.ndarray]:
     """Style codes `[num_styles, style_dim]` for each frame through the `keys` `[K, num_styles, style_dim]`.
 
     Without `loop` the first frame is the first key and the last frame the last one; with it the frame after the last
@@ -78,17 +79,12 @@ def way(keys: np.ndarray, frames: int, interpolation: str, loop: bool, centre: n
     for number in range(frames):
         place = number * stretches / (frames if loop else frames - 1)
         start = min(int(place), stretches - 1)
-        share = np.float32(_eased(place - start))
+        share = np.float32((place - start) ** 2 * (3 - 2 * (place - start)))  # slow at both ends
         first, second = keys[start], keys[(start + 1) % count]
         if interpolation == "spherical":
             yield centre + _turned(first - centre, second - centre, share)
         else:
             yield first + share * (second - first)
-
-
-def _eased(share: float) -> float:
-    """0..1 onto itself, still at both ends."""
-    return share * share * (3 - 2 * share)
 
 
 def _turned(first: np.ndarray, second: np.ndarray, share: np.float32) -> np.ndarray:

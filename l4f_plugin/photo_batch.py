@@ -14,14 +14,13 @@ from .bundles.likeness import stranger
 from .errors import UserError
 from .images import first_frame_only, frames, read_infotext, timing_of
 from .jobs import CancelToken, Progress
-from .own_files import ARCHIVE_COMMENT, free_stem, left_alone
-from .picture_files import PictureFile, PictureSet, named_pictures
+from .picture_files import PictureFile, PictureSet
+from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
 from .subject import ENDINGS, placed_fields, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
     from .pipeline import Labels4FreePipeline
 
-MOST_FILES = 10_000
 CONFIDENCE = "Confidence"  # the field of the infotext
 
 
@@ -42,14 +41,6 @@ class PhotoResult:
     name: str = ""
     notes: tuple[str, ...] = ()
     confidence: float | None = None
-
-
-def find_photos(paths: Iterable[Path]) -> PictureSet:
-    """The pictures that are named, and those in the folders and archives that are named: at most 10,000.
-
-    Raises `UserError` as `picture_files.named_pictures` does.
-    """
-    return named_pictures(paths, MOST_FILES)
 
 
 def segment_photos(

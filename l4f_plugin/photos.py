@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from . import matting
+from .bundles.bundle import Bundle
 from .bundles.config import ObjectClass
 from .bundles.files import open_plain
 from .bundles.likeness import Likeness
@@ -36,29 +37,22 @@ def origin_of(source: Source, config: ObjectClass) -> PhotoOrigin:
     return PhotoOrigin(digest_of(source), student.sha256[:8] if student else "none")
 
 
-def find_subject(
-    student: Student,
-    source: Source,
-    device: torch.device,
-    config: ObjectClass,
-    discriminator: Discriminator | None = None,
-) -> Subject:
-    """Reads a photograph and finds its subject; `config` is that of the student's class.
+def find_subject(bundle: Bundle, source: Source, device: torch.device) -> Subject:
+    """Reads a photograph and finds its subject with the student of the class.
 
-    The class's `discriminator` says, where the config holds a likeness, how much this looks like the class. Where the
-    file is transparent already, it stays so. Raises `UserError` as `images.load_layers` does.
+    The class's discriminator says, where there is one and its config holds a likeness, how much this looks like the
+    class. Where the file is transparent already, it stays so. Raises `UserError` as `images.load_layers` does.
     """
-    image, transparency = load_layers(source)
-    coarse = coarse_alpha(student, image, device)
+    config, (image, transparency) = bundle.config, load_layers(source)
+    coarse = coarse_alpha(bundle.student, image, device)
     confidence = None
-    if discriminator is not None and config.likeness is not None:
-        verdict = verdict_of(discriminator, config, image, coarse)
+    if bundle.discriminator is not None and config.likeness is not None:
+        verdict = verdict_of(bundle.discriminator, config, image, coarse)
         confidence = config.likeness.confidence(verdict, doubt_of(coarse))
     alpha = matting.refine(image, coarse)
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
-    origin = origin_of(source, config)
-    return Subject(image, alpha, config.name, photo=origin, confidence=confidence)
+    return Subject(image, alpha, config.name, photo=origin_of(source, config), confidence=confidence)
 
 
 @torch.inference_mode()
@@ -122,7 +116,7 @@ def verdict_of(discriminator: Discriminator, config: ObjectClass, image: np.ndar
     for share, full, side in zip(_middle(alpha), image.shape[1::-1], sizes, strict=True):
         box.append(min(max(share * full - side / 2, 0.0), full - side))
     box += [start + side for start, side in zip(box, sizes, strict=True)]
-    part = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    part = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=tuple(box), reducing_gap=3.0)
     square = np.full((2, resolution, resolution, 3), -1, np.float32)
     square[0, top:bottom, left:right] = np.asarray(part, np.float32) / 127.5 - 1
     square[1, top:bottom, left:right] = square[0, top:bottom, left:right][:, ::-1]

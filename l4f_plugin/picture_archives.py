@@ -105,7 +105,9 @@ def _of_zip(path: Path) -> Iterator[ArchiveMember]:
         if _bytes_of_list(file) > MOST_LIST_BYTES:
             raise _too_many(path.name)
     infos = [info for info in _opened_zip(path, *_stamp(path)).infolist() if not info.is_dir()]
-    _check_sum(path.name, sum(info.file_size for info in infos), path.stat().st_size, len(infos))
+    if len(infos) > MOST_MEMBERS:
+        raise _too_many(path.name)
+    _check_sum(path.name, sum(info.file_size for info in infos), path.stat().st_size)
     for info in infos:
         refused = LINK if stat.S_ISLNK(info.external_attr >> 16) else ENCRYPTED if info.flag_bits & 1 else None
         yield _member(path, info.filename, info.file_size, None, refused)
@@ -154,9 +156,8 @@ def _member(archive: Path, name: str, size: int, offset: int | None, refused: st
     return member
 
 
-def _check_sum(name: str, together: int, size: int, count: int) -> None:
-    if count > MOST_MEMBERS:
-        raise _too_many(name)
+def _check_sum(name: str, together: int, size: int) -> None:
+    """Raises `UserError` for a bomb: `together` bytes in an archive of `size`."""
     if together > max(LARGEST_RATIO * size, ALWAYS_ALLOWED):
         raise UserError(
             f"{name} would unpack to more than {LARGEST_RATIO} times its size, as no archive of pictures "
@@ -200,6 +201,6 @@ def _unpacked(path: Path, opener: Callable[..., IO[bytes]], size: int, time: int
     with opener(path, "rb") as packed, open(target, "wb") as file:
         while piece := packed.read(1 << 20):
             done += len(piece)
-            _check_sum(path.name, done, size, 0)
+            _check_sum(path.name, done, size)
             file.write(piece)
     return target

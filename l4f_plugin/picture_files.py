@@ -20,10 +20,10 @@ from PIL import Image
 
 from .errors import UserError
 from .images import FORMATS, has_more_frames, know_formats, open_picture, parse_infotext, read_infotext
-from .own_files import is_ours
 from .picture_archives import ArchiveMember, is_archive, members
+from .provenance import is_ours
 
-MOST_PICTURES = 1_000_000
+MOST_PICTURES, MOST_PHOTOS = 1_000_000, 10_000
 STATE_FOLDER = ".labels4free"  # marks a set that `l4f export` wrote
 HIDDEN, SYSTEM, OURS = "hidden", "thumbnails or system files", "results of this program"
 LINKED_TWICE, BESIDE = "linked twice or in a circle", "masks or cut-outs beside their pictures"
@@ -140,11 +140,11 @@ def find_pictures(folder: Path) -> PictureSet:
     return found
 
 
-def named_pictures(paths: Iterable[Path], most: int) -> PictureSet:
+def find_photos(paths: Iterable[Path]) -> PictureSet:
     """The files that are named, and those of the folders and archives that are named, in the order of the names.
 
     What this program made of pictures is passed over, by whatever name it is given; a picture that it drew is taken.
-    Raises `UserError` as `find_pictures` does, for a name that leads to nothing, and for more than `most` pictures.
+    Raises `UserError` as `find_pictures` does, for a name that leads to nothing, and for more than 10,000 pictures.
     """
     found = PictureSet()
     for path in map(Path, paths):
@@ -159,8 +159,8 @@ def named_pictures(paths: Iterable[Path], most: int) -> PictureSet:
     _drop_results(found)
     if not found.pictures:
         raise UserError(f"There is no picture to use ({found.in_words().partition('; ')[2]}); name other ones.")
-    if len(found) > most:
-        raise UserError(f"These are {len(found)} pictures; at most {most} are taken at a time.")
+    if len(found) > MOST_PHOTOS:
+        raise UserError(f"These are {len(found)} pictures; at most {MOST_PHOTOS} are taken at a time.")
     return found
 
 

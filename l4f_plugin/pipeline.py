@@ -20,7 +20,6 @@ from .errors import UserError
 from .hub.hub import HubMixin
 from .images import Source
 from .jobs import CancelToken, Progress
-from .networks import Discriminator
 from .photos import find_subject
 from .provenance import Recipe, WPlus, recipe_of, refuse_photograph, required_recipe
 from .runtime import choose_device, choose_dtype, free_memory, out_of_memory_in_words
@@ -244,18 +243,12 @@ class Labels4FreePipeline(HubMixin):
         if self.bundle.student is None:
             refuse_photograph(self.config.title)
         with self._ready(cancel or CancelToken()):
-            return find_subject(self.bundle.student, source, self.device, self.config, self._judge())
-
-    def _judge(self) -> Discriminator | None:
-        """What tells photographs of something else, read when the first photograph comes.
-
-        None where there is none: from the Hub a class comes without its discriminator.
-        """
-        bundle = self.bundle
-        wanted = bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None
-        if wanted and (bundle.folder / DISCRIMINATOR_FILE).is_file():
-            bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
-        return bundle.discriminator
+            bundle = self.bundle
+            wanted = bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None
+            # What tells photographs of something else is read when the first comes; the Hub hands a class without it.
+            if wanted and (bundle.folder / DISCRIMINATOR_FILE).is_file():
+                bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
+            return find_subject(bundle, source, self.device)
 
     @torch.inference_mode()
     def _draw(

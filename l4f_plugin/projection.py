@@ -92,17 +92,18 @@ def project(
         raise UserError(f"The class {name} has no discriminator, which measures likeness here; choose another class.")
     if pipeline.bundle.alpha is None:
         raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
-    picture = _cropped(load_picture(source), *pipeline.picture_size)
-    target = cover_fit(picture, *pipeline.picture_size).copy()
+    whole, (width, height) = load_picture(source), pipeline.picture_size
+    scale = min(whole.shape[1] / width, whole.shape[0] / height)
+    picture = cover_fit(whole, max(1, round(width * scale)), max(1, round(height * scale)))
+    target = cover_fit(picture, width, height).copy()
+    progress = progress or (lambda *step: None)
     with out_of_memory_in_words():
-        if progress:
-            progress(0, steps, "Looking for a start")
+        progress(0, steps, "Looking for a start")
         descent = _Descent(pipeline, target, steps, seed, token)
         for step in range(steps):
             token.check()
             descent.step(step)
-            if progress:
-                progress(step + 1, steps, f"Step {step + 1} of {steps}")
+            progress(step + 1, steps, f"Step {step + 1} of {steps}")
             if preview and (step + 1) % PREVIEW_EVERY == 0:
                 preview(descent.picture())
     codes = descent.codes.detach()[0].float().cpu().numpy()
@@ -110,12 +111,6 @@ def project(
     alpha = sample.alpha + descent.doubt * (descent.seen - sample.alpha)
     photo = Subject(picture, refine(picture, alpha), name, photo=PhotoOrigin(digest_of(source), "projection"))
     return Projection(photo, target, sample, descent.distance)
-
-
-def _cropped(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The middle of a picture in the shape `width : height`, at its own size."""
-    scale = min(picture.shape[1] / width, picture.shape[0] / height)
-    return cover_fit(picture, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 class _Descent:
@@ -137,7 +132,7 @@ class _Descent:
         self.target = (torch.from_numpy(target).to(pipeline.device).permute(2, 0, 1)[None].float() - 127.5) / 127.5
         self.frame = self._framed(torch.ones_like(self.target[:, :1]))
         with torch.no_grad():
-            wanted = self.discriminator.features(self._framed(self.target))[:-1]
+            wanted = self._features(self._framed(self.target))
             self.wanted = _directions(wanted)
             self.mean, self.spread = self._distribution()
             probe = MaskProbe() if pipeline.bundle.student is None else None
@@ -158,7 +153,7 @@ class _Descent:
         self.optimizer.param_groups[0]["lr"] = rate * float(self.spread.mean())
         drawn = self._draw(self.codes)
         far = ((self.codes - self.mean) / self.spread).square().mean()
-        likeness = self._distance(drawn.image, self.weight).sum()
+        likeness = self._distance(drawn.image, self._features(drawn.image), self.weight).sum()
         loss = likeness + FAR_WEIGHT * far
         if self.subject is not None:
             unlike = (self.pipeline.bundle.alpha(drawn.features) - self.subject).abs() * self.frame
@@ -183,12 +178,11 @@ class _Descent:
         top, bottom, left, right = self.crop
         return functional.pad(picture, (left, side - right, top, side - bottom))
 
-    def _distance(self, images: Tensor, weight: Tensor) -> Tensor:
-        """How unlike the target each picture is: `[N]`; `weight [1, 1, R, R]` says where it counts."""
-        return self._distance_of(images, self.discriminator.features(images * self.frame)[:-1], weight)
+    def _features(self, images: Tensor) -> list[Tensor]:
+        return self.discriminator.features(images * self.frame)[:-1]
 
-    def _distance_of(self, images: Tensor, features: Sequence[Tensor], weight: Tensor) -> Tensor:
-        """`_distance` of pictures whose features are known."""
+    def _distance(self, images: Tensor, features: Sequence[Tensor], weight: Tensor) -> Tensor:
+        """How unlike the target pictures of these features are: `[N]`; `weight [1, 1, R, R]` says where it counts."""
         unlike = (images * self.frame - self._framed(self.target)).square()
         total = PIXEL_WEIGHT * (unlike * weight).mean(dim=(1, 2, 3)) / weight.mean()
         for found, wanted in zip(_directions(features), self.wanted, strict=True):
@@ -205,8 +199,10 @@ class _Descent:
         return self.generator.latent_avg.to(w), w.std(dim=0).clamp_min(1e-6)
 
     def _start(self, seed: int, probe: MaskProbe | None) -> tuple[Tensor, float]:
-        """The codes `[1, num_styles, style_dim]` of the likest among random pictures and the mean picture, and how
-        unlike it is. All of them teach the `probe`."""
+        """The codes `[1, num_styles, style_dim]` of the likest among random pictures and the mean, and its distance.
+
+        All of them teach the `probe`.
+        """
         random = torch.Generator().manual_seed(seed)
         z = torch.randn(CANDIDATES, self.generator.config.latent_dim, generator=random)
         candidates = self.generator.truncate(self.generator.mapping(z.to(self.pipeline.device)), CANDIDATE_PSI)
@@ -215,8 +211,8 @@ class _Descent:
         for start in range(0, len(candidates), BATCH):
             self.token.check()
             drawn = self._draw(candidates[start : start + BATCH])
-            features = self.discriminator.features(drawn.image * self.frame)[:-1]
-            distances.append(self._distance_of(drawn.image, features, self.frame))
+            features = self._features(drawn.image)
+            distances.append(self._distance(drawn.image, features, self.frame))
             if probe is not None:
                 probe.add(features, self.pipeline.bundle.alpha(drawn.features) * self.frame)
         distance, likest = torch.cat(distances).min(dim=0)
@@ -238,8 +234,10 @@ class _Descent:
 
     @torch.no_grad()
     def _begin_second_pass(self) -> None:
-        """From here on the subject counts, as far as the class can draw the picture by its own mask, else as it is
-        seen in the picture; and the codes are to have that mask."""
+        """From here on the subject counts, and the codes are to have its mask.
+
+        That is the class's own as far as it can draw the picture, else what is seen in the picture.
+        """
         self.doubt = min(1.0, self.distance / self.first_distance / STRANGE) ** 2
         self.subject = self._framed(torch.from_numpy(self.seen)[None, None].to(self.pipeline.device))
         alpha = torch.lerp(self.pipeline.bundle.alpha(self._draw(self.codes).features), self.subject, self.doubt)

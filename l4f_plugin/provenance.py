@@ -1,4 +1,9 @@
-"""Where a picture comes from: what its infotext says about how it was drawn, and codes that draw one again.
+"""What files say about themselves: that this program wrote them, and how a picture was drawn.
+
+Every result says that it is ours: pictures by their infotext, W+ codes by a note in their header, archives by their
+comment. Whoever writes a result asks here first, since nothing else may be replaced. A link is never ours, whatever it
+leads to: it is neither followed nor replaced. Bundles and exported sets are folders with a manifest, see
+`bundles.files.replace_folder` and `datasets.export.begin`.
 
 Infotext is read from files of unknown origin: it is short, checked field by field, and believed in nothing else.
 Needs no torch.
@@ -7,8 +12,11 @@ Needs no torch.
 from __future__ import annotations
 
 import hashlib
-import math
+import json
+import os
 import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -17,18 +25,113 @@ import numpy as np
 
 from . import __version__
 from .arguments import EdgeOptions, Style, check_seed
+from .bundles.files import fitted, longest_name
 from .errors import UserError
-from .images import Source, parse_infotext, read_infotext
-from .own_files import SOFTWARE
+from .images import INFOTEXT_KEY, Source, infotext, open_picture, parse_infotext, read_infotext
 
-LONGEST_TEXT = 65_536
-LONGEST_LINE = 4096
-LONGEST_LABEL = 300
-LARGEST_CODE = 1e4
+SOFTWARE = "software"  # the note of safetensors files
+ARCHIVE_COMMENT = f"Labels4Free {__version__}".encode()
+DESCRIPTION = 0x010E  # the tag of EXIF data that holds the infotext of WebP files
 W_PLUS_ENDINGS = (".safetensors", ".npz", ".npy", ".pt")
+LONGEST_TEXT, LONGEST_LINE, LONGEST_LABEL = 65_536, 4096, 300
+LARGEST_CODE = 1e4
 MOST_STYLES, MOST_STYLE_VALUES = 64, 4096
-_OURS = re.compile(r"\bVersion: Labels4Free \w")
+_PNG, _EBML, _END_OF_ZIP = b"\x89PNG\r\n\x1a\n", b"\x1a\x45\xdf\xa3", b"PK\x05\x06"
+_LONGEST_HEAD = _LONGEST_TAIL = 1 << 16
+_OUR_TEXT = re.compile(r"Labels4Free [^\n]+\n[^\n]*\bVersion: Labels4Free \w[\w.+-]*")
+_OUR_LINE = re.compile(r"\bVersion: Labels4Free \w")
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+# Which files are ours
+
+
+def own_infotext(title: str, fields: Mapping[str, object]) -> str:
+    """The infotext of a file that this program makes, by which it is known again."""
+    return infotext(f"Labels4Free {title}", {**fields, "Version": f"Labels4Free {__version__}"})
+
+
+def sheet_text(kind: str) -> str:
+    """The infotext of a picture that shows several, such as samples of a training."""
+    return own_infotext(kind, {"Sheet": kind})
+
+
+def is_ours(path: Path) -> bool:
+    """Whether this program wrote the file; False for links, folders and whatever cannot be read."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            head = file.read(_LONGEST_HEAD)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST_TAIL))
+            tail = file.read(_LONGEST_TAIL)
+    except (OSError, ValueError):
+        return False
+    if head.startswith(_PNG) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return _is_our_picture(path)
+    if head.startswith(_EBML):
+        return _OUR_LINE.search(head.decode("latin-1")) is not None
+    if head[:2] == b"PK":
+        _, end, rest = tail.rpartition(_END_OF_ZIP)
+        return bool(end) and rest[18:].startswith(b"Labels4Free ")
+    length = int.from_bytes(head[:8], "little")
+    try:  # a safetensors file begins with the length of its JSON
+        notes = json.loads(head[8 : 8 + length]).get("__metadata__") or {}
+        return str(notes.get(SOFTWARE, "")).startswith("Labels4Free ")
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
+def _is_our_picture(path: Path) -> bool:
+    """Whether its infotext is of this program, and of nobody after it: a web UI adds lines of its own."""
+    try:
+        with open_picture(path) as picture:
+            text = picture.info.get(INFOTEXT_KEY) if picture.format == "PNG" else picture.getexif().get(DESCRIPTION)
+    except Exception:  # damaged, and so nobody can tell
+        return False
+    return isinstance(text, str) and _OUR_TEXT.fullmatch(text.strip()) is not None
+
+
+def may_write(path: Path) -> bool:
+    """Whether there is nothing of that name, or a file of ours."""
+    return not os.path.lexists(path) or is_ours(path)
+
+
+def check_may_write(path: Path) -> None:
+    """Raises `UserError` where `may_write` says no; to be asked before anything is computed, and before writing."""
+    if not may_write(path):
+        kind = "is a link" if path.is_symlink() else "is a folder" if path.is_dir() else "is not of this program"
+        raise UserError(f"{path} {kind} and is left alone; choose another name, or move it away.")
+
+
+def free_stem(folder: Path, stem: str, endings: Sequence[str], taken: set[str] | None = None) -> str:
+    """The stem of files in `folder`, one for each of `endings`, none of which replaces a file that is not ours.
+
+    That is `stem`, shortened where the names would be too long, or else with the first number that is free. `taken`
+    are stems that were given away before, in the form in which file systems compare names; the answer is added.
+    """
+    taken = set() if taken is None else taken
+    longest, number = max(endings, key=lambda ending: len(os.fsencode(ending))), 1
+    while True:
+        wanted = stem if number == 1 else f"{stem}-{number}"
+        name = fitted(wanted, longest, longest_name(folder)).removesuffix(longest)
+        compared = unicodedata.normalize("NFC", name).casefold()
+        if compared not in taken and all(may_write(folder / f"{name}{ending}") for ending in endings):
+            taken.add(compared)
+            return name
+        number += 1
+
+
+def left_alone(folder: Path, stem: str, endings: Sequence[str], name: str) -> str | None:
+    """The sentence that files keep their place and ours are called `name`, None where `stem` was free."""
+    names = [fitted(stem, ending, longest_name(folder)) for ending in endings]
+    others = [other for other in names if not may_write(folder / other)]
+    if not others:
+        return None
+    return f"{' and '.join(others)} in {folder}: not written by this program and left alone; ours are called {name}."
+
+
+# How a picture was drawn
 
 
 @dataclass(frozen=True)
@@ -46,13 +149,93 @@ class Recipe:
     edge: EdgeOptions = field(default_factory=EdgeOptions)
 
 
+def read_recipe(infotext: str | None) -> Recipe | None:
+    """The recipe in an infotext of ours, whatever a web UI wrote before or after it; None in any other text.
+
+    Never raises for a text: one that is too long, cut off or out of bounds is not ours.
+    """
+    fields = _fields(infotext)
+    label, cutoff = fields.get("Background"), fields.get("Truncation cutoff")
+    try:
+        if not _CLASS_NAME.fullmatch(fields["Class"]):
+            return None
+        if label is not None and (len(label) > LONGEST_LABEL or not label.isprintable()):
+            return None
+        psi, noise_mode = _number(fields["Truncation psi"]), fields.get("Noise", "random")
+        style = Style(psi, None if cutoff is None else _whole(cutoff), noise_mode)
+        grow, threshold = fields.get("Grow", "0"), fields.get("Threshold")
+        edge = EdgeOptions(
+            threshold=None if threshold is None else _number(threshold),
+            grow=-_whole(grow[1:]) if grow[:1] == "-" else _whole(grow),
+            feather=_number(fields.get("Feather", "0")),
+            keep_largest=fields.get("Largest piece only") == "True",
+        )
+        return Recipe(fields["Class"], check_seed(_whole(fields["Seed"])), style, label, edge)
+    except (KeyError, ValueError, UserError):
+        return None
+
+
+def recipe_of(source: Source) -> Recipe | None:
+    """The recipe in a picture file, None where it has none of ours.
+
+    Only the header is read. Raises `UserError` for what is missing, damaged or no picture.
+    """
+    return read_recipe(read_infotext(source))
+
+
+def required_recipe(source: Source, title: str) -> Recipe:
+    """The recipe in a picture file. Raises `UserError` that says what can be done where it has none.
+
+    `title` names the class that was asked to segment it.
+    """
+    infotext = read_infotext(source)
+    recipe = read_recipe(infotext)
+    if recipe is None:
+        if "W plus" in _fields(infotext):
+            raise UserError("This picture was drawn from a W+ file, which its text only names; give that file instead.")
+        refuse_photograph(title)
+    return recipe
+
+
+def refuse_photograph(title: str) -> NoReturn:
+    """Raises the `UserError` for pictures that no object class drew."""
+    raise UserError(
+        f"{title} has no photo segmenter yet, so only pictures that this plug-in drew and saved as PNG have a mask; "
+        "it learns photographs with `l4f learn-photographs` or, on the page, in Models."
+    )
+
+
+def _fields(infotext: str | None) -> dict[str, str]:
+    """The fields of the line that this plug-in wrote; none where there is no such line."""
+    if isinstance(infotext, str) and len(infotext) <= LONGEST_TEXT:
+        # The newest line wins: a web UI that goes on from one of our pictures keeps the old text above the new one.
+        for line in reversed(infotext.splitlines()):
+            if len(line) <= LONGEST_LINE and _OUR_LINE.search(line):
+                return parse_infotext(line)
+    return {}
+
+
+def _whole(written: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", written):
+        raise ValueError(written)
+    return int(written)
+
+
+def _number(written: str) -> float:
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{0,20})?(e[-+]?[0-9]{1,3})?", written):
+        raise ValueError(written)
+    return float(written)
+
+
+# What a picture can be drawn from
+
+
 @dataclass(frozen=True, eq=False)
 class WPlus:
     """Style codes `[num_styles, style_dim]` float32, already truncated, and the seed of the noise maps.
 
-    `[1, style_dim]` is one style for all layers.
-    Without a `noise_seed` the maps stored with the class are used. Raises `UserError` for codes of another shape,
-    or that are not finite.
+    `[1, style_dim]` is one style for all layers. Without a `noise_seed` the maps stored with the class are used.
+    Raises `UserError` for codes of another shape, or that are not finite.
     """
 
     codes: np.ndarray
@@ -96,102 +279,3 @@ class WPlus:
     def digest(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the codes, which infotext names them by."""
         return hashlib.sha256(self.codes.astype("<f4").tobytes()).hexdigest()[:16]
-
-
-def read_recipe(infotext: str | None) -> Recipe | None:
-    """The recipe in an infotext of ours, whatever a web UI wrote before or after it; None in any other text.
-
-    Never raises for a text: one that is too long, cut off or out of bounds is not ours.
-    """
-    fields = _fields(infotext)
-    if fields is None:
-        return None
-    try:
-        if not _CLASS_NAME.fullmatch(fields["Class"]):
-            return None
-        cutoff = fields.get("Truncation cutoff")
-        return Recipe(
-            class_name=fields["Class"],
-            seed=check_seed(_whole(fields["Seed"])),
-            style=Style(
-                _number(fields["Truncation psi"]),
-                None if cutoff is None else _whole(cutoff),
-                fields.get("Noise", "random"),
-            ),
-            background=_label(fields.get("Background")),
-            edge=_edge(fields),
-        )
-    except (KeyError, ValueError, UserError):
-        return None
-
-
-def recipe_of(source: Source) -> Recipe | None:
-    """The recipe in a picture file, None where it has none of ours.
-
-    Only the header is read. Raises `UserError` for what is missing, damaged or no picture.
-    """
-    return read_recipe(read_infotext(source))
-
-
-def required_recipe(source: Source, title: str) -> Recipe:
-    """The recipe in a picture file. Raises `UserError` that says what can be done where it has none.
-
-    `title` names the class that was asked to segment it.
-    """
-    infotext = read_infotext(source)
-    recipe = read_recipe(infotext)
-    if recipe is None:
-        if "W plus" in (_fields(infotext) or {}):
-            raise UserError("This picture was drawn from a W+ file, which its text only names; give that file instead.")
-        refuse_photograph(title)
-    return recipe
-
-
-def refuse_photograph(title: str) -> NoReturn:
-    """Raises the `UserError` for pictures that no object class drew."""
-    raise UserError(
-        f"{title} has no photo segmenter yet, so only pictures that this plug-in drew and saved as PNG have a mask; "
-        "it learns photographs with `l4f learn-photographs` or, on the page, in Models."
-    )
-
-
-def _fields(infotext: str | None) -> dict[str, str] | None:
-    """The fields of the line that this plug-in wrote, None where there is no such line."""
-    if not isinstance(infotext, str) or len(infotext) > LONGEST_TEXT:
-        return None
-    # The newest line wins: a web UI that goes on from one of our pictures keeps the old text above the new one.
-    for line in reversed(infotext.splitlines()):
-        if len(line) <= LONGEST_LINE and _OURS.search(line):
-            return parse_infotext(line)
-    return None
-
-
-def _whole(written: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,10}", written):
-        raise ValueError(written)
-    return int(written)
-
-
-def _number(written: str) -> float:
-    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{0,20})?(e[-+]?[0-9]{1,3})?", written):
-        raise ValueError(written)
-    value = float(written)
-    if not math.isfinite(value):
-        raise ValueError(written)
-    return value
-
-
-def _label(written: str | None) -> str | None:
-    if written is not None and (len(written) > LONGEST_LABEL or not written.isprintable()):
-        raise ValueError(written)
-    return written
-
-
-def _edge(fields: dict[str, str]) -> EdgeOptions:
-    threshold, grow = fields.get("Threshold"), fields.get("Grow", "0")
-    return EdgeOptions(
-        threshold=None if threshold is None else _number(threshold),
-        grow=-_whole(grow[1:]) if grow[:1] == "-" else _whole(grow),
-        feather=_number(fields.get("Feather", "0")),
-        keep_largest=fields.get("Largest piece only") == "True",
-    )

@@ -15,19 +15,10 @@ from .animations import write_animation
 from .arguments import Background, EdgeOptions, Style
 from .errors import UserError
 from .images import Timing, cover_fit, write_png
-from .own_files import own_infotext
-from .provenance import WPlus
+from .provenance import WPlus, own_infotext
 
-ENDINGS = {
-    "picture": ".png",
-    "mask": "_alpha.png",
-    "cutout": "_cutout.png",
-    "background": "_background.png",
-    "composite": "_composite.png",
-    "projected": "_projected.png",
-    "redrawn": "_redrawn.png",
-    "w_plus": "_w_plus.safetensors",
-}
+ENDINGS = {"picture": ".png", "mask": "_alpha.png", "w_plus": "_w_plus.safetensors"}
+ENDINGS |= {kind: f"_{kind}.png" for kind in ("cutout", "background", "composite", "projected", "redrawn")}
 """What follows the stem in the name of a file of that kind."""
 
 Part = Image.Image | Sequence[Image.Image] | WPlus | Callable[[], Image.Image]
@@ -159,14 +150,9 @@ def place(subject: Subject, wanted: Background, drawn: np.ndarray | None, edge: 
         behind = cover_fit(wanted.picture if drawn is None else drawn, width, height)
     if behind is not None:
         composite = Image.fromarray(matting.blend(foreground, behind, alpha))
-    return SwapResult(
-        composite,
-        Image.fromarray(compositing.to_bytes(alpha)),
-        cutout,
-        None if behind is None else Image.fromarray(behind),
-        subject,
-        subject.infotext(**placed_fields(wanted, edge)),
-    )
+    mask, background = Image.fromarray(compositing.to_bytes(alpha)), None if behind is None else Image.fromarray(behind)
+    infotext = subject.infotext(**placed_fields(wanted, edge))
+    return SwapResult(composite, mask, cutout, background, subject, infotext)
 
 
 def placed_fields(wanted: Background, edge: EdgeOptions) -> dict[str, object]:

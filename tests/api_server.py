@@ -40,7 +40,7 @@ def page_served(folder, **arguments: Any) -> Iterator[SimpleNamespace]:
     made = service(folder)
     with served(made, **arguments) as site:
         api.mount(site.app, made, site.authorise, site.visitors, arguments.get("root_path", ""))
-        yield SimpleNamespace(**vars(site), page=site.blocks.l4f, service=made)
+        yield SimpleNamespace(**vars(site), page=site.blocks.l4f)
 
 
 def picture(encoded: str | bytes) -> np.ndarray:

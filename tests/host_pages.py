@@ -57,8 +57,10 @@ def answer(host, elem_id: str, *values, event: str = "click"):
 def generate(host, seeds: str = "3", count: int = 1, view: str = "picture") -> list[dict]:
     """Everything that the page is told after a click on Generate, by names of components."""
     [call] = listeners(host.demo, host.component("l4f_generate_run"), "click")
-    values = ["tiny", seeds, 0.7, count, view, *[False] * (len(call.inputs) - 5)]
-    return [{getattr(part, "elem_id", None): update for part, update in told.items()} for told in call.fn(*values)]
+    given = {part: getattr(part, "value", None) for part in call.inputs}
+    wanted = {"class": "tiny", "seeds": seeds, "psi": 0.7, "count": count, "view": view}
+    given |= {host.component(f"l4f_generate_{name}"): value for name, value in wanted.items()}
+    return [{getattr(part, "elem_id", None): update for part, update in told.items()} for told in call.fn(given)]
 
 
 def newest(host, ending: str) -> Path:

@@ -124,32 +124,12 @@ FUNCTIONS = {
     "check_output": Call(subprocess.check_output, ["touch", CANARY]),
 }
 NAMES = [
-    "runpy.run_path",
-    "pty.spawn",
-    "marshal.loads",
-    "types.CodeType",
-    "types.FunctionType",
-    "ctypes.CDLL",
-    "functools.partial",
-    "operator.attrgetter",
-    "operator.methodcaller",
-    "shutil.rmtree",
-    "builtins.open",
-    "builtins.compile",
-    "builtins.type",
-    "builtins.object.__reduce__",
-    "timeit.timeit",
-    "cProfile.run",
-    "numpy.load",
-    "numpy.memmap",
-    "torch.hub.load",
-    "torch.jit.load",
-    "webbrowser.open",
-    "socket.socket",
-    "dnnlib.util.EasyDict.__class__",
-    "dnnlib.util.open_url",
-    "torch_utils.persistence._src_to_module",
-]
+    "runpy.run_path", "pty.spawn", "marshal.loads", "types.CodeType", "types.FunctionType", "ctypes.CDLL",
+    "functools.partial", "operator.attrgetter", "operator.methodcaller", "shutil.rmtree", "builtins.open",
+    "builtins.compile", "builtins.type", "builtins.object.__reduce__", "timeit.timeit", "cProfile.run", "numpy.load",
+    "numpy.memmap", "torch.hub.load", "torch.jit.load", "webbrowser.open", "socket.socket",
+    "dnnlib.util.EasyDict.__class__", "dnnlib.util.open_url", "torch_utils.persistence._src_to_module",
+]  # fmt: skip
 
 
 def functions_at_every_protocol() -> Corpus:
@@ -297,13 +277,28 @@ def opcodes() -> Corpus:
         ),
         "a memo far ahead": (b"\x80\x02Nr\xff\xff\xff\x7f.", "runs ahead"),
         "a memo that is not there": (b"\x80\x02h\x05.", "never stored"),
+        "a negative memo": (b"Np-5\n.", "runs ahead"),
+        "a dictionary filled at once": (b"(S'a'\nNd.", "step DICT"),
+        "an unfilled dictionary": (b"\x80\x02}(" + text("k") + b"u.", "cannot be read"),
+        "append to a number": (b"\x80\x02K\x01K\x02a.", "fills"),
+        "a pop of nothing": (b"\x80\x020.", "cannot be read"),
+        "no mark": (b"\x80\x02t.", "cannot be read"),
+        "an empty stack": (b"\x80\x02.", "cannot be read"),
+        "a negative length": (b"\x80\x02T\xff\xff\xff\xffx.", "cannot be read"),
+        "bad text": (b"\x80\x02X\x02\x00\x00\x00\xff\xff.", "cannot be read"),
+        "control characters in a name": (b"cos\x1b[31m\nsys\x07tem\n.", "names os?[31m.sys?tem"),
+        "a name of another language": ("cosé\nsystem\n.".encode(), "names osé.system"),
         "state for a class": (
             b"\x80\x02" + named("dnnlib.util.EasyDict") + b"}" + text("function") + b"Nsb.",
             "state of a Builder",
         ),
-        "state for a list": (b"\x80\x02]}b.", "state of a list"),
-        "a call of a constant": (b"\x80\x02" + named("numpy.ndarray") + b")R.", "not to be called"),
-        "a call of a call": (b"\x80\x02" + call("dnnlib.util.EasyDict") + b")R.", "not to be called"),
+        "state for bytes in the file": (
+            b"\x80\x02" + data(bytes(4)) + b"N}" + text("length") + number(1 << 60) + b"s\x86b.",
+            "state of a FileBytes",
+        ),
+        "state for a list": (b"\x80\x02]}b.", "fills"),
+        "a call of a constant": (b"\x80\x02" + named("numpy.ndarray") + b")R.", "it calls"),
+        "a call of a call": (b"\x80\x02" + call("dnnlib.util.EasyDict") + b")R.", "it calls"),
         "a class with arguments": (b"\x80\x02" + call("dnnlib.util.EasyDict", text("x")) + b".", "unknown way"),
         "an object without a state": (
             pytorch(call("torch_utils.persistence._reconstruct_persistent_obj", b"}")),
@@ -330,6 +325,15 @@ def opcodes() -> Corpus:
     return cases
 
 
+def very_wide() -> bytes:
+    """A generator of rosinality's of which the shapes alone ask for many gigabytes."""
+    wide, content = torch.zeros(1, 8192, 1, 1, 1), io.BytesIO()
+    state = {f"convs.{place}.conv.weight": wide for place in range(6)} | {"conv1.conv.weight": wide}
+    state |= {f"style.{layer}.weight": torch.zeros(8192, 1) for layer in range(1, 9)} | {"input.input": wide}
+    torch.save({"g_ema": state | {f"to_rgbs.{place}.bias": wide for place in range(3)}}, content)
+    return content.getvalue()
+
+
 def bombs() -> Corpus:
     """Few bytes that unfold to very many, or never end, for whoever walks through them."""
     laughs = doubled(text("ha"))
@@ -348,6 +352,7 @@ def bombs() -> Corpus:
         "variables": b"]",
     }
     return {
+        "very wide layers": (very_wide(), "style.1.bias is missing"),
         "billion laughs": (b"\x80\x02" + laughs + b".", "no generator"),
         "billion laughs as settings": (tensorflow(**settings), "of another kind"),
         "billion laughs as labels": (
@@ -355,10 +360,10 @@ def bombs() -> Corpus:
             "conditional",
         ),
         "billion laughs as a key": (b"\x80\x02}" + laughs + b"Ns.", "no plain value"),
-        "billion laughs in a set": (b"\x80\x04\x8f(" + laughs + b"\x90.", "no plain value"),
-        "billion laughs in a set by name": (b"\x80\x02" + call("builtins.set", listed(laughs)) + b".", "no plain"),
-        "billion laughs in a frozen set": (b"\x80\x04(" + laughs + b"\x91.", "no plain value"),
-        "frozen sets of frozen sets": (b"\x80\x04(\x91" + b"q\x000(h\x00K\x01\x91" * 60 + b".", "no plain value"),
+        "billion laughs in a set": (b"\x80\x04\x8f(" + laughs + b"\x90.", "no generator"),
+        "billion laughs in a set by name": (b"\x80\x02" + call("builtins.set", listed(laughs)) + b".", "no generator"),
+        "billion laughs in a frozen set": (b"\x80\x04(" + laughs + b"\x91.", "no generator"),
+        "frozen sets of frozen sets": (b"\x80\x04(\x91" + b"q\x000(h\x00K\x01\x91" * 60 + b".", "no generator"),
         "billion laughs as a variable's name": (with_variable(number(1), laughs), "named arrays"),
         "billion laughs as a class": (
             pytorch(
@@ -398,27 +403,28 @@ def collisions() -> Corpus:
     }
     for name, keys in (("wide", wide), ("near", near), ("real", floats), ("tuple", tuples)):
         expected = "64 bits" if name == "wide" else "no generator"
-        pairs = b"".join(key + b"N" for key in keys)
-        cases[f"colliding {name} keys"] = (b"\x80\x02}(" + pairs + b"u.", expected)
-        cases[f"colliding {name} keys one by one"] = (
-            b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".",
-            expected,
-        )
-        cases[f"colliding {name} members"] = (b"\x80\x04\x8f(" + b"".join(keys) + b"\x90.", expected)
-        cases[f"colliding {name} members, frozen"] = (b"\x80\x04(" + b"".join(keys) + b"\x91.", expected)
-        cases[f"colliding {name} members by name"] = (
-            b"\x80\x02" + call("builtins.set", listed(*keys)) + b".",
-            expected,
-        )
-        cases[f"colliding {name} pairs by name"] = (
-            b"\x80\x02" + call(made, listed(*(key + b"N\x86" for key in keys))) + b".",
-            expected,
-        )
+        pairs, members = b"".join(key + b"N" for key in keys), b"".join(keys)
+        made_of = call(made, listed(*(key + b"N\x86" for key in keys)))
+        cases |= {
+            f"colliding {name} keys": (b"\x80\x02}(" + pairs + b"u.", expected),
+            f"colliding {name} keys one by one": (
+                b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".",
+                expected,
+            ),
+            f"colliding {name} pairs by name": (b"\x80\x02" + made_of + b".", expected),
+            # sets become lists
+            f"colliding {name} members": (b"\x80\x04\x8f(" + members + b"\x90.", "no generator"),
+            f"colliding {name} members, frozen": (b"\x80\x04(" + members + b"\x91.", "no generator"),
+            f"colliding {name} members by name": (
+                b"\x80\x02" + call("builtins.set", listed(*keys)) + b".",
+                "no generator",
+            ),
+        }
     table_of = b"\x80\x02" + named(made) + b"q\x01" + listed(*(text(str(place)) + b"N\x86" for place in range(30_000)))
     again = b"0h\x01h\x02R"
     cases["the same table again and again"] = (table_of + b"\x85q\x020" + b"N" + again * 50_000 + b".", "more steps")
     encoded = named("_codecs.encode") + b"q\x01" + pack(text("x" * 1_000_000), text("latin1")) + b"q\x020N"
-    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more work")
+    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more steps")
     return cases
 
 
@@ -456,19 +462,13 @@ def cut_files() -> Corpus:
     return corpus
 
 
+BY_NAME = (functions_at_every_protocol, functions_by_name, inner_pickles, numpy_tricks, opcodes, bombs, collisions)
+"""Parts of the corpus whose names are the same in every process."""
+
+
 def corpus() -> Corpus:
     """All of it. Writes and removes a file in the working folder."""
-    parts = [
-        functions_at_every_protocol(),
-        functions_by_name(),
-        places_in_real_files(),
-        inner_pickles(),
-        numpy_tricks(),
-        opcodes(),
-        bombs(),
-        collisions(),
-        cut_files(),
-    ]
+    parts = [part() for part in (*BY_NAME, places_in_real_files, cut_files)]
     merged: Corpus = {}
     for part in parts:
         assert not merged.keys() & part.keys()

@@ -22,6 +22,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -301,9 +302,10 @@ def _tree_entry(path: str, content: bytes) -> dict:
 def point_at(hub: Hub, monkeypatch, home) -> None:
     """Makes this process use the server and folders under `home` only, and not wait between attempts."""
     import huggingface_hub.file_download
+    import huggingface_hub.utils._http
     from huggingface_hub import constants
 
-    from l4f_plugin.hub import transfer
+    from l4f_plugin.hub import resumable
 
     template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", hub.address)
@@ -314,7 +316,10 @@ def point_at(hub: Hub, monkeypatch, home) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     for name in ("HF_TOKEN", "LABELS4FREE_CATALOGUE", "LABELS4FREE_KEEP_ORIGINALS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(transfer, "WAITS", (0.0,) * 4)
+    monkeypatch.setattr(resumable, "WAITS", (0.0,) * 4)
+    at_once = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    for module in (huggingface_hub.file_download, huggingface_hub.utils._http):
+        monkeypatch.setattr(module, "time", at_once, raising=False)
 
 
 def environment(hub: Hub, home, **more: str) -> dict[str, str]:

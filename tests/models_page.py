@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 from bundles import tiny_bundle
+from pages import run
 
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_ui import compat
+from l4f_ui.models_forms import Visit
 from l4f_ui.models_panel import ModelsPanel
-from l4f_ui.models_visit import Visit
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 
@@ -50,11 +51,10 @@ class Page:
         """What the page said while something ran."""
         return [plain(update[self.panel.activity]) for update in self.history if self.panel.activity in update]
 
-    def form(self, form, handler, *values: object) -> tuple[dict, str]:
-        """Runs a form's button; the updates as one, and its status."""
-        seen: dict = {}
-        for update in form.job.guarded(handler)(self.visit, *values):
-            seen |= update
+    def form(self, form, handler, **values: object) -> tuple[dict, str]:
+        """Runs a form's button with the controls of those names; the updates as one, and its status."""
+        changed = {getattr(form, name): value for name, value in values.items()}
+        seen = run(form, handler, {self.panel.visit: self.visit, **changed})
         return seen, plain(seen[form.job.status])
 
     def shown(self, seen: dict, name: str) -> bool:

@@ -38,9 +38,16 @@ class Network:
 class Persistent(torch.nn.Module):
     """Stands for a class that torch_utils.persistence saves with its source text."""
 
-    def __init__(self, class_name: str, **attributes: Any):
+    def __init__(self, class_name: str, buffers: Any = (), parameters: Any = (), children: Any = (), **attributes: Any):
         super().__init__()
         self.__dict__.update(attributes, class_name_of_stub=class_name)
+        for name, tensor in dict(buffers).items():
+            self.register_buffer(name, tensor)
+        for name, tensor in dict(parameters).items():
+            value = None if tensor is None else torch.nn.Parameter(tensor.detach(), requires_grad=False)
+            self.register_parameter(name, value)
+        for name, child in dict(children).items():
+            self.add_module(name, child)
 
     def __reduce__(self):
         state = {name: value for name, value in self.__dict__.items() if name != "class_name_of_stub"}
@@ -198,116 +205,92 @@ def pytorch_root(generator: Generator, discriminator: Discriminator | None) -> d
         "G": pytorch_generator(_halved(generator)),
         "G_ema": pytorch_generator(generator),
         "D": discriminator and pytorch_discriminator(discriminator),
-        "augment_pipe": _with(Persistent("AugmentPipe", xflip=1.0), buffers={"p": torch.zeros(())}),
+        "augment_pipe": Persistent("AugmentPipe", {"p": torch.zeros(())}, xflip=1.0),
     }
 
 
 def pytorch_generator(generator: Generator) -> Persistent:
     config, state = generator.config, generator.state_dict()
-    mapping = Persistent("MappingNetwork", num_layers=config.mapping_layers, c_dim=0)
-    mapping.register_buffer("w_avg", generator.latent_avg)
-    for layer in range(config.mapping_layers):
-        mapping.add_module(f"fc{layer}", _dense(state, f"mapping.layers.{layer}", "lrelu", 0.01))
-    synthesis = Persistent("SynthesisNetwork", img_resolution=config.resolution, img_channels=3)
+    layers = {f"fc{n}": _dense(state, f"mapping.layers.{n}", "lrelu", 0.01) for n in range(config.mapping_layers)}
+    attributes = {"num_layers": config.mapping_layers, "c_dim": 0}
+    mapping = Persistent("MappingNetwork", {"w_avg": generator.latent_avg}, children=layers, **attributes)
+    blocks = {}
     for index, size in enumerate(config.resolutions):
-        block = Persistent("SynthesisBlock", architecture="skip", resolution=size, use_fp16=False)
-        block.register_buffer("resample_filter", FILTER.clone())
-        if size == 4:
-            block.register_parameter("const", _parameter(state["synthesis.constant"][0]))
+        layers = {"torgb": _modulated("ToRGBLayer", state, f"synthesis.to_rgb.{index}", conv_clamp=config.conv_clamp)}
         for layer, place in (("conv0", 2 * index - 1), ("conv1", 2 * index)):
             if place >= 0:
-                block.add_module(layer, _styled_convolution(state, place, config.conv_clamp))
-        to_rgb = Persistent("ToRGBLayer", conv_clamp=config.conv_clamp)
-        block.add_module("torgb", _with_affine(to_rgb, state, f"synthesis.to_rgb.{index}"))
-        synthesis.add_module(f"b{size}", block)
-    return _with(
-        Persistent(
-            "Generator",
-            z_dim=config.latent_dim,
-            c_dim=0,
-            img_channels=3,
-            _init_kwargs=EasyDict(z_dim=config.latent_dim, c_dim=0),
-        ),
+                layers[layer] = _styled_convolution(state, place, config.conv_clamp)
+        blocks[f"b{size}"] = Persistent(
+            "SynthesisBlock",
+            {"resample_filter": FILTER.clone()},
+            {"const": state["synthesis.constant"][0]} if size == 4 else {},
+            layers,
+            architecture="skip",
+            resolution=size,
+            use_fp16=False,
+        )
+    synthesis = Persistent("SynthesisNetwork", children=blocks, img_resolution=config.resolution, img_channels=3)
+    attributes = {"z_dim": config.latent_dim, "c_dim": 0}
+    return Persistent(
+        "Generator",
         children={"mapping": mapping, "synthesis": synthesis},
+        img_channels=3,
+        _init_kwargs=EasyDict(attributes),
+        **attributes,
     )
 
 
 def _styled_convolution(state: dict[str, torch.Tensor], index: int, clamp: float | None) -> Persistent:
     ours = f"synthesis.convolutions.{index}"
-    layer = Persistent(
-        "SynthesisLayer", activation="lrelu", up=1 + index % 2, use_noise=True, conv_clamp=clamp, act_gain=np.sqrt(2)
-    )
+    attributes = {"activation": "lrelu", "up": 1 + index % 2, "use_noise": True, "act_gain": np.sqrt(2)}
+    layer = _modulated("SynthesisLayer", state, ours, conv_clamp=clamp, **attributes)
     layer.register_buffer("resample_filter", FILTER.clone())
     layer.register_buffer("noise_const", state[f"{ours}.noise"][0, 0])
-    layer.register_parameter("noise_strength", _parameter(state[f"{ours}.noise_strength"]))
-    return _with_affine(layer, state, ours)
-
-
-def _with_affine(layer: Persistent, state: dict[str, torch.Tensor], ours: str) -> Persistent:
-    weight = state[f"{ours}.weight"].to(memory_format=torch.channels_last)  # as blocks in half precision keep it
-    layer.register_parameter("weight", _parameter(weight))
-    layer.register_parameter("bias", _parameter(state[f"{ours}.bias"]))
-    layer.add_module("affine", _dense(state, f"{ours}.modulation", "linear", 1))
+    strength = torch.nn.Parameter(state[f"{ours}.noise_strength"].detach(), requires_grad=False)
+    layer.register_parameter("noise_strength", strength)
     return layer
+
+
+def _modulated(name: str, state: dict[str, torch.Tensor], ours: str, **attributes: Any) -> Persistent:
+    weight = state[f"{ours}.weight"].to(memory_format=torch.channels_last)  # as blocks in half precision keep it
+    affine = _dense(state, f"{ours}.modulation", "linear", 1)
+    tensors = {"weight": weight, "bias": state[f"{ours}.bias"]}
+    return Persistent(name, parameters=tensors, children={"affine": affine}, **attributes)
 
 
 def pytorch_discriminator(discriminator: Discriminator) -> Persistent:
     config, state = discriminator.config, discriminator.state_dict()
-    root = Persistent("Discriminator", c_dim=0, img_channels=3)
+    clamp, blocks = config.conv_clamp, {}
     for block, size in enumerate(config.resolutions[:0:-1]):
-        module = Persistent("DiscriminatorBlock", architecture="resnet")
-        module.register_buffer("resample_filter", FILTER.clone())
-        if not block:
-            module.add_module("fromrgb", _convolution(state, "from_rgb", config.conv_clamp))
-        for theirs, ours in (("conv0", "first"), ("conv1", "second"), ("skip", "shortcut")):
-            clamp = None if theirs == "skip" else config.conv_clamp
-            module.add_module(
-                theirs, _convolution(state, f"blocks.{block}.{ours}", clamp, down=1 if theirs == "conv0" else 2)
-            )
-        root.add_module(f"b{size}", module)
-    epilogue = {
+        layers = {} if block else {"fromrgb": _convolution(state, "from_rgb", clamp)}
+        layers["conv0"] = _convolution(state, f"blocks.{block}.first", clamp)
+        layers["conv1"] = _convolution(state, f"blocks.{block}.second", clamp, down=2)
+        layers["skip"] = _convolution(state, f"blocks.{block}.shortcut", None, down=2)
+        filters = {"resample_filter": FILTER.clone()}
+        blocks[f"b{size}"] = Persistent("DiscriminatorBlock", filters, children=layers, architecture="resnet")
+    layers = {
         "mbstd": Persistent("MinibatchStdLayer", group_size=4, num_channels=1),
-        "conv": _convolution(state, "last_convolution", config.conv_clamp),
+        "conv": _convolution(state, "last_convolution", clamp),
         "fc": _dense(state, "hidden", "lrelu", 1),
         "out": _dense(state, "output", "linear", 1),
     }
-    root.add_module("b4", _with(Persistent("DiscriminatorEpilogue", architecture="resnet"), children=epilogue))
-    return root
+    blocks["b4"] = Persistent("DiscriminatorEpilogue", children=layers, architecture="resnet")
+    return Persistent("Discriminator", children=blocks, c_dim=0, img_channels=3)
 
 
 def _convolution(state: dict[str, torch.Tensor], ours: str, clamp: float | None, down: int = 1) -> Persistent:
-    has_bias = f"{ours}.bias" in state
-    layer = Persistent("Conv2dLayer", activation="lrelu" if has_bias else "linear", up=1, down=down, conv_clamp=clamp)
-    layer.register_buffer("resample_filter", FILTER.clone())
-    layer.register_buffer("weight", state[f"{ours}.weight"])  # a buffer, as where a layer was frozen
-    layer.register_parameter("bias", _parameter(state[f"{ours}.bias"]) if has_bias else None)
-    return layer
+    bias = state.get(f"{ours}.bias")
+    # the weight is a buffer, as where a layer was frozen
+    buffers = {"resample_filter": FILTER.clone(), "weight": state[f"{ours}.weight"]}
+    attributes = {"activation": "linear" if bias is None else "lrelu", "up": 1, "down": down, "conv_clamp": clamp}
+    return Persistent("Conv2dLayer", buffers, {"bias": bias}, **attributes)
 
 
 def _dense(state: dict[str, torch.Tensor], ours: str, activation: str, multiplier: float) -> Persistent:
-    layer = Persistent(
-        "FullyConnectedLayer",
-        activation=activation,
-        bias_gain=multiplier,
-        weight_gain=multiplier / np.sqrt(state[f"{ours}.weight"].shape[1]),
-    )
-    layer.register_parameter("weight", _parameter(state[f"{ours}.weight"]))
-    layer.register_parameter("bias", _parameter(state[f"{ours}.bias"]))
-    return layer
-
-
-def _with(
-    module: Persistent, buffers: dict[str, torch.Tensor] | None = None, children: dict[str, Persistent] | None = None
-) -> Persistent:
-    for name, buffer in (buffers or {}).items():
-        module.register_buffer(name, buffer)
-    for name, child in (children or {}).items():
-        module.add_module(name, child)
-    return module
-
-
-def _parameter(tensor: torch.Tensor) -> torch.nn.Parameter:
-    return torch.nn.Parameter(tensor.detach(), requires_grad=False)
+    tensors = {kind: state[f"{ours}.{kind}"] for kind in ("weight", "bias")}
+    gain = multiplier / np.sqrt(tensors["weight"].shape[1])
+    attributes = {"activation": activation, "bias_gain": multiplier, "weight_gain": gain}
+    return Persistent("FullyConnectedLayer", parameters=tensors, **attributes)
 
 
 def _halved(generator: Generator) -> Generator:

@@ -11,12 +11,49 @@ import numpy as np
 from PIL import Image
 
 
-def run(panel, handler, *values) -> dict:
-    """All updates of a job as one, as the browser would see them in the end. Handlers take a `Running` first."""
-    seen: dict = {}
-    for update in panel.job.guarded(handler)(*values):
-        seen |= update
-    return seen
+def asked(panel, changed: dict | None = None) -> dict:
+    """What a handler of the panel gets: its controls as they are built, but for those that are `changed`."""
+    return {part: getattr(part, "value", None) for part in panel.inputs} | (changed or {})
+
+
+def begin(panel, handler, changed: dict | None = None):
+    """The updates of a job, one by one."""
+    return panel.job.guarded(handler)(asked(panel, changed))
+
+
+def run(panel, handler, changed: dict | None = None) -> dict:
+    """All updates of a job as one, as the browser would see them in the end."""
+    return merged(begin(panel, handler, changed))
+
+
+def merged(updates) -> dict:
+    return {part: value for update in updates for part, value in update.items()}
+
+
+def drawing(panel, seeds: str, count: int = 1, view: str = "picture", name: str | None = "tiny") -> dict:
+    """What is changed in the panel Generate."""
+    return {panel.choice.dropdown: name, panel.seeds: seeds, panel.count: count, panel.stage.view: view}
+
+
+def generate(page, seeds: str = "3-6", **how) -> dict:
+    return run(page.generate, page.generate.generate, drawing(page.generate, seeds, **how))
+
+
+def swapping(panel, kind: str, *, picture=None, colour="#336699", seed="3", behind="5", edge=(), view="result") -> dict:
+    """What is changed in the panel Swap background."""
+    background = panel.background
+    changed = {panel.choice.dropdown: "tiny", panel.seed: seed, panel.stage.view: view, background.kind: kind}
+    changed |= {background.seed: behind, background.picture: picture, background.colour: colour, background.blur: 4}
+    return changed | dict(zip(panel.edge.inputs, edge, strict=False))
+
+
+def swap(page, kind: str, **how) -> dict:
+    return run(page.swap, page.swap.swap, swapping(page.swap, kind, **how))
+
+
+def swapped(page, kind: str, **how) -> dict:
+    """The files of the result."""
+    return swap(page, kind, **how)[page.swap.stage.results][0].files
 
 
 def status_of(panel, seen: dict) -> str:
@@ -33,7 +70,7 @@ def listeners(blocks, component, event: str) -> list:
     if isinstance(blocks.fns, dict):
         return [function for function in blocks.fns.values() if (component._id, event) in map(tuple, function.targets)]
     return [
-        SimpleNamespace(fn=function.fn, inputs=told["inputs"])
+        SimpleNamespace(fn=function.fn, inputs=[blocks.blocks[number] for number in told["inputs"]])
         for function, told in zip(blocks.fns, blocks.dependencies, strict=True)
         if component._id in told["targets"] and told["trigger"] == event
     ]

@@ -27,7 +27,7 @@ def test_a_run_is_trained_and_judged_once(table, tmp_path, monkeypatch):
         return answer
 
     monkeypatch.setattr(masks, "judge_of", lambda name: AllObject())
-    monkeypatch.setattr("l4f_plugin.evaluation.object_class.judge_masks", upper_half)
+    monkeypatch.setattr("l4f_plugin.evaluation.class_evaluation.judge_masks", upper_half)
     save_bundle(tiny_bundle(), tmp_path / "bundle")
     for seed in (0, 1, 0):
         masks.measure("tiny", tmp_path / "bundle", "default", seed, 32, 4)

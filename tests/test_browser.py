@@ -372,6 +372,9 @@ def test_unload_shows_that_memory_is_free(page, site):
     page.locator("#l4f_state").get_by_text(re.compile("Unloaded: .+ before, .+ now")).wait_for()
     page.locator("#l4f_unload:disabled").wait_for()
     assert not site.service.loaded()
+    settle(page)
+    page.locator("#l4f_generate_seeds input").press("Enter")  # which loads it again, as the button does
+    page.locator("#l4f_state").get_by_text("in memory,").wait_for()
 
 
 def test_narrow_screens_need_no_sideways_scrolling(page):

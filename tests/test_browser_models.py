@@ -17,7 +17,7 @@ from upload_server import UploadHub
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import save_bundle
-from l4f_plugin.training import class_masks, class_photographs, cut_pictures
+from l4f_plugin.training import chain, cut_pictures
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def site(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, Hub() as hub:
         point_at(hub, patch, home)
         patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
-        patch.setattr(class_masks, "settings_for", lambda config, device: TINY)
-        patch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
+        patch.setattr(chain, "mask_settings", lambda config, device: TINY)
+        patch.setattr(chain, "photograph_settings", lambda config, device: TINY_STUDENT)
         patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
         content = TENSORFLOW.read_bytes()
         hub.put("someone/checkpoints", {"things.pkl": content})

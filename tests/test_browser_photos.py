@@ -65,7 +65,7 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
     page.locator("#l4f_photos_compare img").first.wait_for()
     choose(page, "l4f_photos_view", "Result")
     page.locator("#l4f_photos_image img").wait_for()
-    cutout = pixels(download(page, "l4f_photos_download_composite", tmp_path))
+    cutout = pixels(download(page, "l4f_photos_download_result", tmp_path))
     assert cutout.shape == (60, 80, 4) and cutout[30, 40, 3] > 250 and cutout[2, 2, 3] < 5
     mask = pixels(download(page, "l4f_photos_download_mask", tmp_path))
     assert np.array_equal(mask, cutout[..., 3])
@@ -87,7 +87,7 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
     )
     told.get_by_text("2 of 3 photographs segmented").wait_for()
     settle(page)
-    composite = pixels(download(page, "l4f_photos_download_composite", tmp_path))
+    composite = pixels(download(page, "l4f_photos_download_result", tmp_path))
     assert composite.shape == (60, 80, 3) and composite[30, 40, 0] > 200
     assert np.abs(composite[2, 2].astype(int) - [0x7A, 0xA7, 0xC7]).max() <= 2
 

@@ -14,8 +14,8 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.convert import conversion
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.conversion import convert
-from l4f_plugin.convert.published import read_generator
-from l4f_plugin.convert.state_source import StateSource
+from l4f_plugin.convert.layouts import StateSource
+from l4f_plugin.convert.rosinality import read_generator
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Generator, GeneratorConfig
 
@@ -309,32 +309,8 @@ def run(*arguments: str) -> int:
 
 def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
     target = tmp_path / "cars"
-    assert (
-        run(
-            str(save(tiny())),
-            str(target),
-            "--name",
-            "car",
-            "--title",
-            "Cars",
-            "--licence",
-            "CC0-1.0",
-            "--source-note",
-            "a test",
-            "--truncation-psi",
-            "0.3",
-            "--alpha-threshold",
-            "0.8",
-            "--crop",
-            "4",
-            "28",
-            "0",
-            "32",
-            "--half",
-            "--json",
-        )
-        == 0
-    )
+    options = "--name car --title Cars --licence CC0-1.0 --truncation-psi 0.3 --alpha-threshold 0.8 --crop 4 28 0 32"
+    assert run(str(save(tiny())), str(target), *options.split(), "--source-note", "a test", "--half", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     config = load_bundle(target).config
     assert answer["folder"] == str(target) and answer["config"]["class_name"] == "car" == config.name

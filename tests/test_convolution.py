@@ -18,7 +18,7 @@ from l4f_plugin.networks.convolution import (
     modulated_convolution,
 )
 from l4f_plugin.processor import Bfloat16, bfloat16_is_native
-from l4f_plugin.training.precision import fastest_dtype
+from l4f_plugin.training.updates import fastest_dtype
 
 CPU = torch.device("cpu")
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 0.02}  # largest error, as a part of the largest value

@@ -20,7 +20,7 @@ from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub import removal
 from l4f_plugin.hub.download import resolve
-from l4f_plugin.hub.hub_cache import Source, cached
+from l4f_plugin.hub.repository import Source, cached
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.pipeline import Labels4FreePipeline
 
@@ -104,7 +104,9 @@ def test_what_was_fetched_is_listed_verified_and_removed(hub, tmp_path):
     removed = removal.remove(DOGS)
     assert removed.bytes == entry.bytes_on_disk
     assert DOGS not in [item.name for item in catalogue.classes()]
-    assert [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    assert [
+        path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix not in (".lock", ".TAG")
+    ] == []
     assert resolve(DOGS)  # and can be had again
 
 
@@ -220,7 +222,7 @@ def test_the_original_is_dropped_or_kept_as_set(hub, tmp_path, monkeypatch, said
     resolve("things", keep_original=True if said == "argument" else None)
     kept = cached(Source("someone/checkpoints"), "things.pkl")
     assert (kept is not None) == (said is not None)
-    files = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    files = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix not in (".lock", ".TAG")]
     assert bool(files) == (said is not None)
     if said:
         removal.remove("things")

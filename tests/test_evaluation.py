@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from PIL import Image
 
 from l4f_plugin import cli
 from l4f_plugin.errors import UserError
+from l4f_plugin.evaluation.class_evaluation import AlphaReport, ClassReport, class_text
 from l4f_plugin.evaluation.frechet import feature_statistics, frechet_distance, gaussian_distance
-from l4f_plugin.evaluation.masks import PixelCounts, compare_folders, compare_masks, count_pixels, read_mask
-from l4f_plugin.evaluation.report import AlphaReport, ClassReport, class_markdown, class_text
+from l4f_plugin.evaluation.mask_metrics import PixelCounts, compare_folders, compare_masks, count_pixels, read_mask
 
 GOLDENS = Path(__file__).resolve().parents[2] / "shared" / "goldens" / "masks"
 
@@ -31,22 +32,12 @@ def write_mask(path: Path, values, mode: str = "L") -> None:
 
 
 def test_metrics_computed_by_hand():
-    predicted = np.array([[1, 1, 0, 0, 0, 0]])
-    truth = np.array([[1, 1, 1, 1, 0, 0]])
-    metrics = compare_masks(predicted, truth)  # 2 hits, 0 false alarms, 2 misses, 2 right background pixels
-    assert metrics.iou_foreground == pytest.approx(2 / 4)
-    assert metrics.iou_background == pytest.approx(2 / 4)
-    assert metrics.mean_iou == pytest.approx(0.5)
-    assert metrics.precision == pytest.approx((2 / 2 + 2 / 4) / 2)
-    assert metrics.recall == pytest.approx((2 / 4 + 2 / 2) / 2)
-    assert metrics.f1 == pytest.approx((4 / 6 + 4 / 6) / 2)
-    assert metrics.accuracy == pytest.approx(4 / 6)
-
-
-def test_foreground_and_background_are_not_swapped():
-    metrics = compare_masks(np.array([1, 0, 0, 0, 0, 0]), np.array([1, 1, 0, 0, 0, 0]))
-    assert metrics.iou_foreground == pytest.approx(1 / 2)
-    assert metrics.iou_background == pytest.approx(4 / 5)
+    predicted = np.array([[1, 1, 0, 0, 0, 0, 0]])
+    truth = np.array([[1, 1, 1, 1, 0, 0, 0]])
+    metrics = compare_masks(predicted, truth)  # 2 hits, 0 false alarms, 2 misses, 3 right background pixels
+    assert astuple(metrics) == pytest.approx(
+        (2 / 4, 3 / 5, (2 / 4 + 3 / 5) / 2, (4 / 6 + 6 / 8) / 2, (2 / 2 + 3 / 5) / 2, (2 / 4 + 3 / 3) / 2, 5 / 7)
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,36 +45,27 @@ def test_foreground_and_background_are_not_swapped():
     [([0, 0], [0, 0], 1.0), ([1, 1], [1, 1], 1.0), ([1, 1], [0, 0], 0.0), ([0, 0], [1, 1], 0.0)],
 )
 def test_a_class_that_is_nowhere_counts_as_agreement(predicted, truth, expected):
-    assert set(compare_masks(np.array(predicted), np.array(truth)).as_dict().values()) == {expected}
+    assert set(astuple(compare_masks(np.array(predicted), np.array(truth)))) == {expected}
 
 
 def test_a_class_in_one_mask_only_counts_nothing_for_that_class():
     metrics = compare_masks(np.array([1, 0, 0, 0]), np.array([0, 0, 0, 0]))
-    assert metrics.iou_foreground == 0
-    assert metrics.iou_background == pytest.approx(3 / 4)
-    assert metrics.recall == pytest.approx((0 + 3 / 4) / 2)
-    assert metrics.precision == pytest.approx((0 + 1) / 2)
+    assert (metrics.iou_foreground, metrics.iou_background) == (0, pytest.approx(3 / 4))
+    assert (metrics.recall, metrics.precision) == (pytest.approx((0 + 3 / 4) / 2), pytest.approx((0 + 1) / 2))
 
 
 masks = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 
 
 @given(masks)
-def test_metrics_are_fractions_and_inverting_both_masks_swaps_the_classes(pixels):
+def test_inverting_swaps_the_classes_and_exchanging_swaps_precision_and_recall(pixels):
     predicted, truth = np.array(pixels).T
     metrics, inverted = count_pixels(predicted, truth).metrics(), count_pixels(~predicted, ~truth).metrics()
-    assert all(0 <= value <= 1 for value in metrics.as_dict().values())
-    assert inverted.iou_foreground == metrics.iou_background
-    assert inverted.f1 == pytest.approx(metrics.f1)
+    assert all(0 <= value <= 1 for value in astuple(metrics))
+    assert inverted.iou_foreground == metrics.iou_background and inverted.f1 == pytest.approx(metrics.f1)
     assert metrics.accuracy == pytest.approx(np.mean(predicted == truth))
-
-
-@given(masks)
-def test_swapping_prediction_and_truth_swaps_precision_and_recall(pixels):
-    predicted, truth = np.array(pixels).T
-    metrics, swapped = count_pixels(predicted, truth).metrics(), count_pixels(truth, predicted).metrics()
-    assert swapped.precision == pytest.approx(metrics.recall)
-    assert swapped.iou_foreground == metrics.iou_foreground
+    swapped = count_pixels(truth, predicted).metrics()
+    assert swapped.precision == pytest.approx(metrics.recall) and swapped.iou_foreground == metrics.iou_foreground
 
 
 @given(masks, masks)
@@ -132,37 +114,31 @@ def test_masks_of_every_mode_mean_the_same(tmp_path, mode):
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), TRUTH)
 
 
-def test_a_cut_out_is_read_as_its_shape(tmp_path):
-    colours = np.full((2, 4, 4), 20, dtype=np.uint8)
-    colours[..., 3] = TRUTH * 255
-    Image.fromarray(colours).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), TRUTH)
+def cut_out(alpha) -> Image.Image:
+    return Image.fromarray(np.dstack([np.full((*np.shape(alpha), 3), 20), alpha]).astype(np.uint8))
 
 
-def test_coloured_labels_on_black_are_foreground(tmp_path):
+def blue_labels() -> Image.Image:
     picture = Image.fromarray(TRUTH.astype(np.uint8)).convert("P")
     picture.putpalette([0, 0, 0, 0, 0, 255] + [0] * 750)  # blue is dark as a grey, yet a label
-    picture.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), TRUTH)
+    return picture
 
 
-def test_sixteen_bit_masks_keep_their_values(tmp_path):
-    Image.fromarray(np.array([[0, 13107, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
-    np.testing.assert_allclose(read_mask(tmp_path / "a.png"), [[0, 0.2, 1]], atol=1e-6)
-
-
-def test_masks_of_large_and_of_broken_numbers_are_cut_off(tmp_path):
-    Image.fromarray(np.array([[-5, 13107, 70000]], np.int32)).save(tmp_path / "whole.tif")
-    Image.fromarray(np.array([[-1, 0.5, 2, np.nan]], np.float32)).save(tmp_path / "broken.tif")
-    np.testing.assert_allclose(read_mask(tmp_path / "whole.tif"), [[0, 0.2, 1]], atol=1e-6)
-    assert read_mask(tmp_path / "broken.tif").tolist() == [[0, 0.5, 1, 0]]
-
-
-def test_a_cut_out_that_is_hardly_transparent_is_still_its_shape(tmp_path):
-    colours = np.full((1, 2, 4), 20, np.uint8)
-    colours[..., 3] = [254, 255]
-    Image.fromarray(colours).save(tmp_path / "a.png")
-    np.testing.assert_allclose(read_mask(tmp_path / "a.png"), [[254 / 255, 1]], atol=1e-6)
+@pytest.mark.parametrize(
+    ("name", "picture", "expected"),
+    [
+        ("cut-out.png", cut_out(TRUTH * 255), TRUTH),
+        ("hardly transparent.png", cut_out([[254, 255]]), [[254 / 255, 1]]),
+        ("coloured.png", blue_labels(), TRUTH),
+        ("16 bits.png", Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)), [[0, 0.2, 1]]),
+        ("whole numbers.tif", Image.fromarray(np.array([[-5, 13107, 70000]], np.int32)), [[0, 0.2, 1]]),
+        ("broken.tif", Image.fromarray(np.array([[-1, 0.5, 2, np.nan]], np.float32)), [[0, 0.5, 1, 0]]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_masks_of_every_kind_are_read(tmp_path, name, picture, expected):
+    picture.save(tmp_path / name)
+    np.testing.assert_allclose(read_mask(tmp_path / name), expected, atol=1e-6)
 
 
 def test_a_folder_of_labels_0_and_1_is_understood(tmp_path):
@@ -228,7 +204,7 @@ def test_the_published_masks_give_the_published_numbers(name):
     assert len(comparison.per_image) == expected.pop("n")
     names = {"iou_fg": "iou_foreground", "iou_bg": "iou_background", "miou": "mean_iou"}
     for key, value in expected.items():
-        assert comparison.pooled.as_dict()[names.get(key, key)] == pytest.approx(value, abs=1e-4), key
+        assert getattr(comparison.pooled, names.get(key, key)) == pytest.approx(value, abs=1e-4), key
 
 
 def test_the_command_prints_a_table_and_json(tmp_path, capsys):
@@ -244,25 +220,11 @@ def test_the_command_prints_a_table_and_json(tmp_path, capsys):
     assert answer["per_image"]["a"] == answer["pooled"]
 
 
-def test_the_command_says_what_is_missing(tmp_path, capsys):
-    assert cli.main(["evaluate", "masks", "--predicted", str(tmp_path / "x"), "--truth", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("l4f: There is no folder")
-
-
 def test_frechet_distance_of_diagonal_gaussians_is_the_closed_form():
     mean_a, mean_b = torch.tensor([0.0, 1.0, 2.0]).double(), torch.tensor([1.0, 1.0, 0.0]).double()
     variance_a, variance_b = torch.tensor([4.0, 1.0, 0.0]).double(), torch.tensor([1.0, 9.0, 0.25]).double()
     distance = gaussian_distance(mean_a, torch.diag(variance_a), mean_b, torch.diag(variance_b))
     assert distance == pytest.approx((1 + 0 + 4) + (2 - 1) ** 2 + (1 - 3) ** 2 + (0 - 0.5) ** 2)
-
-
-def test_frechet_distance_does_not_depend_on_the_axes():
-    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double())[0]
-    variances = [torch.diag(torch.tensor(values).double()) for values in ([4.0, 1.0, 0.5], [1.0, 9.0, 0.25])]
-    turned = [rotation @ variance @ rotation.T for variance in variances]
-    zero = torch.zeros(3).double()
-    expected = gaussian_distance(zero, variances[0], zero, variances[1])
-    assert gaussian_distance(zero, turned[0], zero, turned[1]) == pytest.approx(expected)
 
 
 def test_frechet_distance_of_full_covariances_that_do_not_commute():
@@ -308,27 +270,16 @@ def test_features_that_cannot_be_compared_are_refused(first, second):
 
 def class_report() -> ClassReport:
     metrics = compare_masks(PREDICTED, TRUTH)
-    alpha = {
-        psi: AlphaReport(
-            pictures=7,
-            threshold=0.4,
-            against_judge=metrics,
-            judges_agree=metrics,
-            mask_area=0.25,
-            judge_mask_area=0.3,
-            edge_softness=0.05,
-        )
-        for psi in (1.0, 0.7)
-    }
+    alpha = {psi: AlphaReport(7, 0.4, metrics, metrics, 0.25, 0.3, 0.05) for psi in (1.0, 0.7)}
     return ClassReport("tiny", 32, 9, [metrics, metrics], alpha, 4, {1.0: 2.5, 0.7: 3.5}, 0.5)
 
 
 def test_reports_say_every_number():
     report = class_report()
-    for text in (class_text(report), class_markdown(report)):
+    for text in (class_text(report), class_text(report, markdown=True)):
         for expected in ("psi 0.7", "2.500", "3.500", "0.500", "25.0%", "30.0%", "5.0%", "from 0.4", "0.600", "0.750"):
             assert expected in text, expected
-    table = [line for line in class_markdown(report).splitlines() if line.startswith("|")]
+    table = [line for line in class_text(report, markdown=True).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1 and len(table) == 2 + 2 + 4
 
 

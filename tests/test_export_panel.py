@@ -9,33 +9,22 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from pages import run, status_of
+from pages import asked, run, status_of
 from PIL import Image
 
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
 from l4f_ui import app, compat
-from l4f_ui.export_panel import ExportPanel, ExportVisit, settings_of
+from l4f_ui.export_panel import ExportPanel, ExportVisit
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 
-USUAL = dict(
-    count=12,
-    format_name="folder",
-    size=None,
-    psi=0.6,
-    backgrounds=["own"],
-    split="0.5,0.5,0",
-    first="0",
-    curate=False,
-    bounds=(0, 1, 0.3, 0),
-)
 
-
-def values(**changed) -> list:
-    chosen = {**USUAL, **changed}
-    bounds = chosen.pop("bounds")
-    return [*chosen.values(), *bounds]
+def wanted(panel, name: str = "tiny", bounds: tuple = (), **changed) -> dict:
+    """What is changed in the panel, a small set where nothing else is said."""
+    changed = {"count": 12, "psi": 0.6, "split": "0.5,0.5,0", "curate": False, **changed}
+    controls = {getattr(panel, control): value for control, value in changed.items()}
+    return {panel.choice.dropdown: name, **controls, **dict(zip(panel.bounds.values(), bounds, strict=False))}
 
 
 @pytest.fixture
@@ -54,9 +43,11 @@ def site(tiny_bundle_folder, tmp_path, monkeypatch):
     service.outputs.forget_previews()
 
 
-def press(site, button: str, *given: object) -> dict:
+def press(site, button: str, changed: dict) -> dict:
     """What the page shows at once."""
-    return site.panel.answered(getattr(site.panel, button))(site.visit, *given)
+    return site.panel.answered(getattr(site.panel, button))(
+        {**asked(site.panel, changed), site.panel.visit: site.visit}
+    )
 
 
 def wait(site, seen: dict) -> dict:
@@ -73,7 +64,11 @@ def told(site, seen: dict) -> str:
 
 
 def export(site, name: str = "tiny", **changed) -> dict:
-    return wait(site, press(site, "start", name, *values(**changed)))
+    return wait(site, press(site, "start", wanted(site.panel, name, **changed)))
+
+
+def settings(site, **changed):
+    return site.panel.settings(asked(site.panel, wanted(site.panel, **changed)))
 
 
 def test_a_set_is_made_and_its_card_is_shown(site):
@@ -86,7 +81,7 @@ def test_a_set_is_made_and_its_card_is_shown(site):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
     export(site)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
-    export(site, size=16, format_name="coco")
+    export(site, size=16, format="coco")
     assert len(list(site.sets.iterdir())) == 2
 
 
@@ -103,10 +98,10 @@ def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, mon
         return drawing(*arguments)
 
     monkeypatch.setattr(site.service, "drawing", slow)
-    started = press(site, "start", "tiny", *values(count=150))
+    started = press(site, "start", wanted(site.panel, count=150))
     assert held.wait(20) and started[site.panel.run]["interactive"] is False
-    again = press(site, "start", "tiny", *values(count=150))
-    assert len(site.panel.exports.running()) == 1 and again[site.panel.cancel]["interactive"] is True
+    again = press(site, "start", wanted(site.panel, count=150))
+    assert len(site.panel.exports.jobs.running(kind="export")) == 1 and again[site.panel.cancel]["interactive"] is True
     site.panel.stop()
     go.set()
     seen = wait(site, again)
@@ -114,13 +109,13 @@ def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, mon
     [folder] = site.sets.iterdir()
     assert not (folder / "SHA256SUMS").exists()
     assert seen[site.panel.unfinished]["choices"] == [folder.name] and seen[site.panel.resume]["visible"]
-    seen = wait(site, press(site, "start_again", folder.name))
+    seen = wait(site, press(site, "start_again", {site.panel.unfinished: folder.name}))
     assert (folder / "SHA256SUMS").is_file() and "150 pictures" in told(site, seen)
     assert seen[site.panel.resume]["visible"] is False
 
 
 def test_estimate_tells_time_and_size(site):
-    *_, seen = site.panel.estimate("tiny", *values(count=100_000))
+    *_, seen = site.panel.estimate(asked(site.panel, wanted(site.panel, count=100_000)))
     assert re.fullmatch(r"(about|less than) .+ · [\d.]+ [kMG]B", told(site, seen))
     assert not site.sets.exists()
 
@@ -137,13 +132,13 @@ def test_estimate_tells_time_and_size(site):
         ({"split": "1,1,1"}, "add up to 3"),
         ({"split": "x"}, "no split"),
         ({"first": "a"}, "not a seed"),
-        ({"format_name": "zip"}, "format"),
+        ({"format": "zip"}, "format"),
         ({"curate": True, "bounds": (0.9, 0.1, 0.2, 0.9)}, "largest area"),
     ],
 )
-def test_mistakes_are_refused_in_words(changed, sentence):
+def test_mistakes_are_refused_in_words(site, changed, sentence):
     with pytest.raises(UserError, match=sentence):
-        settings_of(*values(**changed))
+        settings(site, **changed)
 
 
 def test_refusals_are_shown_and_leave_nothing(site):
@@ -153,44 +148,50 @@ def test_refusals_are_shown_and_leave_nothing(site):
     assert not site.sets.exists() or not any(site.sets.iterdir())
     export(site)
     for name in ("", None, "..", "../..", "/etc", "tiny-folder-12-00000000", next(site.sets.iterdir()).name):
-        assert "no such unfinished set" in told(site, press(site, "start_again", name))
+        assert "no such unfinished set" in told(site, press(site, "start_again", {site.panel.unfinished: name}))
 
 
-def test_settings_are_what_was_asked_for():
-    settings = settings_of(*values(count=1000.0, size=64.0, backgrounds=["colours", "seeds"], curate=True))
-    assert (settings.count, settings.size, settings.backgrounds) == (1000, 64, ("seeds", "colours"))
-    assert settings.curation == Curation(max_uncertainty=0.3) and settings.split == (0.5, 0.5, 0.0)
+def test_settings_are_what_was_asked_for(site):
+    found = settings(site, count=1000.0, size=64.0, backgrounds=["colours", "seeds"], curate=True, bounds=(0, 1, 0.3))
+    assert (found.count, found.size, found.backgrounds) == (1000, 64, ("seeds", "colours"))
+    assert found.curation == Curation(max_uncertainty=0.3) and found.split == (0.5, 0.5, 0.0)
 
 
 def test_pages_that_others_reach_make_no_sets(page):
     assert page.export.allowed is False and not hasattr(page.export, "run")
 
 
+def motion(page, kind="webp", seeds="1,2", frames=6, fps=12) -> dict:
+    form = page.export.motion
+    changed = {form.seeds: seeds, form.psi: 0.6, form.frames: frames, form.fps: fps, form.format: kind}
+    return run(form, form.make, {page.export.choice.dropdown: "tiny", **changed})
+
+
 @pytest.mark.parametrize(("kind", "ending"), [("webp", "webp"), ("apng", "png")])
 def test_motion_is_made_and_offered(page, kind, ending):
-    form = page.export.motion
-    seen = run(form, form.make, "tiny", "1,2", 0.6, 6, 12, kind, True)
+    form, seen = page.export.motion, motion(page, kind)
     [path] = page.outputs.today().iterdir()
-    assert path.name == f"tiny_motion_1-2_psi0.60.{ending}" and seen[form.image]["value"] == str(path)
+    assert path.name == f"tiny_motion_1-2_psi0.60.{ending}" and seen[form.stage.image]["value"] == str(path)
     assert status_of(form, seen).startswith("6 frames, 0.5 s · saved as ")
     with Image.open(path) as moving:
         assert moving.n_frames == 6
 
 
-def test_motion_that_cannot_be_is_said(page):
-    form = page.export.motion
-    for (written, frames, fps), sentence in (
-        (("1", 6, 12), "number of seeds"),
-        (("x", 6, 12), "not a seed"),
-        (("1,2", 500, 12), "Frames"),
-        (("1-9", 5, 12), "too few"),
-        (("1,2", 6, 0), "frames a second"),
-    ):
-        seen = run(form, form.make, "tiny", written, 0.6, frames, fps, "webp", True)
-        assert sentence in status_of(form, seen) and not page.outputs.today().exists()
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"seeds": "1"}, "number of seeds"),
+        ({"seeds": "x"}, "not a seed"),
+        ({"frames": 500}, "Frames"),
+        ({"seeds": "1-9", "frames": 5}, "too few"),
+        ({"fps": 0}, "frames a second"),
+    ],
+)
+def test_motion_that_cannot_be_is_said(page, changed, sentence):
+    assert sentence in status_of(page.export.motion, motion(page, **changed)) and not page.outputs.today().exists()
 
 
 def test_the_page_has_the_panel(site):
     with compat.blocks("page", ""):
         parts = app.Page(site.service)
-    assert parts.export.allowed and parts.export.watched
+    assert parts.export.allowed and len(parts.export.started) > 1

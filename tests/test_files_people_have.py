@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from bundles import red_finder, tiny_bundle
 from PIL import Image
 from test_photos import disc, photograph
 
-from l4f_plugin import cli, images, own_files, photo_batch, picture_archives
+from l4f_plugin import cli, images, photo_batch, picture_archives, provenance
 from l4f_plugin.animations import write_animation
 from l4f_plugin.arguments import EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
@@ -25,7 +26,7 @@ from l4f_plugin.bundles.files import fitted, partial_name, write_atomically
 from l4f_plugin.datasets.export_backgrounds import PictureFolder as Backgrounds
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
-from l4f_plugin.evaluation.masks import compare_folders
+from l4f_plugin.evaluation.mask_metrics import compare_folders
 from l4f_plugin.images import has_more_frames, timing_of
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import motion_infotext
@@ -156,7 +157,7 @@ def test_every_kind_of_result_says_that_it_is_ours(tmp_path):
     for kind in kinds:
         write_animation(tmp_path / f"m.{kind}", frames, kind, 10, motion_infotext("tiny", [1, 2]))
     for path in tmp_path.iterdir():
-        assert own_files.is_ours(path) == path.is_file(), path.name
+        assert provenance.is_ours(path) == path.is_file(), path.name
 
 
 def test_what_only_looks_like_ours_is_not(tmp_path):
@@ -169,7 +170,7 @@ def test_what_only_looks_like_ours_is_not(tmp_path):
     (tmp_path / "notes.md").write_text(OURS)
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:30])
     Image.open(tmp_path / "a.png").save(tmp_path / "edited.png")
-    assert [path.name for path in tmp_path.iterdir() if own_files.is_ours(path)] == ["a.png"]
+    assert [path.name for path in tmp_path.iterdir() if provenance.is_ours(path)] == ["a.png"]
 
 
 def test_a_bundle_replaces_no_model_of_another_program(tmp_path):
@@ -231,7 +232,7 @@ def test_what_lies_beside_pictures_is_passed_over_and_links_are_followed_once(tm
     os.mkfifo(folder / "pipe.png")
     (folder / "Thumbs.db").write_bytes(b"x")
     (folder / "notes.txt").write_text("no picture")
-    images.write_png(folder / "sheet.png", photograph(32, 32), own_files.sheet_text("samples"))
+    images.write_png(folder / "sheet.png", photograph(32, 32), provenance.sheet_text("samples"))
     found = find_pictures(folder)
     assert {picture.stem for picture in found} == {"a", "b", "c", "d"}
     assert found.passed_over == {
@@ -315,14 +316,14 @@ def test_names_in_archives_lead_nowhere(tmp_path):
     assert found.passed_over == {picture_archives.UNSAFE: 4, picture_archives.LINK: 1}
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         kinds = {"l.png": tarfile.SYMTYPE, "h.png": tarfile.LNKTYPE, "d.png": tarfile.CHRTYPE}
-        for name in ("/etc/a.png", "../b.png", *kinds, "good.png"):
+        for name in ("/etc/a.png", "../b.png", ".", *kinds, "good.png"):
             kind, entry = kinds.get(name, tarfile.REGTYPE), tarfile.TarInfo(name)
             entry.type, entry.linkname = kind, "/etc/passwd"
             entry.size = len(png()) if kind == tarfile.REGTYPE else 0
             archive.addfile(entry, io.BytesIO(png()))
     found = find_pictures(tmp_path / "a.tar")
     assert [(picture.name, picture.source()) for picture in found] == [("good.png", png())]
-    assert found.passed_over == {picture_archives.UNSAFE: 2, picture_archives.LINK: 3}
+    assert found.passed_over == {picture_archives.UNSAFE: 2, picture_archives.LINK: 3, "without ending": 1}
 
 
 def test_bombs_and_damaged_archives_are_refused_in_a_sentence(tmp_path):
@@ -487,7 +488,7 @@ def test_shortened_names_stay_apart_and_whole():
     assert first.encode().decode() == first and fitted("short", ".png") == "short.png"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "pathconf", lambda *_: 143, raising=False)  # as in an encrypted home folder
-        assert len(partial_name(own_files.Path("/tmp") / ("x" * 143)).name) <= 143
+        assert len(partial_name(Path("/tmp") / ("x" * 143)).name) <= 143
 
 
 def test_leftovers_of_names_with_brackets_are_found(tmp_path):

@@ -6,20 +6,25 @@ form of the fuzzer runs for L4F_FUZZ_SECONDS seconds.
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import hostile_files
 import nvidia_files
 import pytest
+import torch
 from bundles import tiny_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
+from test_conversion import tiny
 
 from l4f_plugin.convert.conversion import read_published
 from l4f_plugin.errors import UserError
@@ -114,16 +119,7 @@ def outcomes(tmp_path_factory):
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
-        parts = (
-            hostile_files.functions_at_every_protocol,
-            hostile_files.functions_by_name,
-            hostile_files.inner_pickles,
-            hostile_files.numpy_tricks,
-            hostile_files.opcodes,
-            hostile_files.bombs,
-            hostile_files.collisions,
-        )
-        metafunc.parametrize("case", [name for part in parts for name in part()] + [LARGE_ARRAY])
+        metafunc.parametrize("case", [name for part in hostile_files.BY_NAME for name in part()] + [LARGE_ARRAY])
 
 
 def check(outcomes: Outcomes, case: str) -> None:
@@ -154,19 +150,21 @@ def test_nothing_was_run(outcomes):
 
 # --- fuzzing
 
-_SAMPLES: list[bytes] = []
 
-
+@functools.cache
 def samples() -> list[bytes]:
-    """Good files of both layouts and several protocols, small enough to change many times."""
-    if not _SAMPLES:
-        bundle, path = tiny_bundle(), Path("sample.pkl")
-        for root in (nvidia_files.tensorflow_root, nvidia_files.pytorch_root):
-            for protocol in (2, 4, 5):
-                made = nvidia_files.write(root(bundle.generator, bundle.discriminator), path, protocol)
-                _SAMPLES.append(made.read_bytes())
-                path.unlink()
-    return _SAMPLES
+    """Good files of all layouts and several protocols, small enough to change many times."""
+    bundle, path, found = tiny_bundle(), Path("sample.pkl"), []
+    for root in (nvidia_files.tensorflow_root, nvidia_files.pytorch_root):
+        for protocol in (2, 4, 5):
+            made = nvidia_files.write(root(bundle.generator, bundle.discriminator), path, protocol)
+            found.append(made.read_bytes())
+            path.unlink()
+    for archive in (True, False):
+        content = io.BytesIO()
+        torch.save(tiny() | {"args": Namespace(x=[1, (2, "three")])}, content, _use_new_zipfile_serialization=archive)
+        found.append(content.getvalue())
+    return found
 
 
 PIECES = [bytes([code]) for code in range(256)] + [
@@ -218,7 +216,7 @@ def survives(content: bytes, path: Path) -> None:
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(sample=st.integers(0, 5), changes=CHANGES)
+@given(sample=st.integers(0, 7), changes=CHANGES)
 def test_changed_files_end_in_a_sentence_or_in_networks(tmp_path, monkeypatch, sample, changes):
     monkeypatch.chdir(tmp_path)
     survives(changed(samples()[sample], changes), tmp_path / "fuzzed.pkl")
@@ -232,7 +230,7 @@ def test_changed_files_for_a_long_time(tmp_path, monkeypatch):
     samples()
 
     @settings(max_examples=1000, database=None, derandomize=False, suppress_health_check=list(HealthCheck))
-    @given(sample=st.integers(0, 5), changes=CHANGES)
+    @given(sample=st.integers(0, 7), changes=CHANGES)
     def once(sample, changes):
         nonlocal tried
         if time.monotonic() < end:

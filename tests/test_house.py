@@ -22,24 +22,25 @@ STOREYS = [
     {"errors", "processor", "architecture"},
     {"jobs"},
     {"networks", "compositing", "runtime", "mask_probe"},
-    {"bundles", "convert", "hub"},
+    {"bundles"},
+    {"convert"},
+    {"hub"},
     {"images"},
-    {"own_files"},
     {"arguments", "picture_archives"},
-    {"animations", "picture_files"},
     {"provenance"},
+    {"animations", "picture_files"},
     {"matting", "drawing"},
     {"subject"},
     {"photos"},
     {"pipeline"},
-    {"model_cache", "motion", "photo_batch", "projection"},
-    {"training", "evaluation", "datasets", "publishing"},
+    {"model_cache", "motion", "photo_batch", "projection", "sample_sheet"},
+    {"training", "evaluation", "datasets"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
 STORAGE = [("bundles",), ("convert",), ("hub",)]
-WORKSHOPS = {"training", "evaluation", "datasets", "bundles", "convert", "hub"}
+WORKSHOPS = {"training", "evaluation", "datasets"}
 NAMES_OF_THE_PACKAGE = {"arguments", "jobs", "subject", "pipeline"}  # what __init__ hands on
 
 # Third-party modules that each folder may import. tqdm comes with huggingface-hub; fastapi, starlette and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from PIL import Image
 from l4f_plugin import cli
 from l4f_plugin.bundles.training_state import save_training_state
 from l4f_plugin.errors import UserError
-from l4f_plugin.evaluation import distortion, judge, object_class
+from l4f_plugin.evaluation import class_evaluation, distortion, judge
 from l4f_plugin.evaluation.frechet import frechet_distance
 from l4f_plugin.evaluation.judge import Judge, JudgeSettings, judge_features, judge_masks
 from l4f_plugin.evaluation.labelled import LabelledPictures, fingerprint, load_split
-from l4f_plugin.evaluation.masks import compare_masks
+from l4f_plugin.evaluation.mask_metrics import compare_masks
 from l4f_plugin.networks import UNet
 
 SMALL = JudgeSettings(resolution=32, channels=(4, 6, 8, 10, 12), coarse_steps=8, steps=8, batch_size=4, pictures=20)
@@ -134,7 +135,7 @@ def test_a_judge_learns_to_find_the_object():
     trained = judge.train_judge(discs(200, 0), settings, seed=0, mixed_precision=False)
     assert torch.equal(before, torch.random.get_rng_state())
     held_out = discs(50, 1).pictures
-    assert judge.judge_on(trained, discs(50, 1)).mean_iou > 0.8
+    assert compare_masks(judge_masks(trained, held_out), discs(50, 1).masks / 255).mean_iou > 0.8
     real, others = judge_features(trained, held_out), judge_features(trained, discs(50, 2).pictures)
     strange = judge_features(trained, 255 - held_out)
     assert frechet_distance(strange, real) > 2 * frechet_distance(others, real)
@@ -203,13 +204,8 @@ def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):
     (other / "train" / "images").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(other / "train" / "images" / "000000.png")
     longer = JudgeSettings(**{**SMALL.__dict__, "steps": 9})
-    paths = {
-        judge.judge_path(tmp_path, dataset, SMALL, 0),
-        judge.judge_path(tmp_path, dataset, SMALL, 1),
-        judge.judge_path(tmp_path, dataset, longer, 0),
-        judge.judge_path(tmp_path, other, SMALL, 0),
-    }
-    assert len(paths) == 4
+    judges = [(dataset, SMALL, 0), (dataset, SMALL, 1), (dataset, longer, 0), (other, SMALL, 0)]
+    assert len({judge.judge_path(tmp_path, *one) for one in judges}) == 4
     assert fingerprint(dataset) == fingerprint(dataset)
 
 
@@ -218,32 +214,32 @@ def test_masks_are_measured_against_the_first_judge():
     judges = [judge.train_judge(discs(20, 0), SMALL, seed, mixed_precision=False) for seed in (0, 1)]
     verdicts = [judge_masks(referee, pictures) for referee in judges]
     alphas = np.random.default_rng(0).random(verdicts[0].shape)
-    report = object_class.evaluate_alpha(pictures, alphas, judges, threshold=0.9)
+    report = class_evaluation.evaluate_alpha(pictures, alphas, judges, threshold=0.9)
     assert report.against_judge == compare_masks(alphas >= 0.9, verdicts[0])
     assert report.judges_agree == compare_masks(verdicts[1], verdicts[0])
     assert report.judges_agree.accuracy < 1, "the judges differ"
     assert report.mask_area == pytest.approx(alphas.mean())
     assert report.judge_mask_area == pytest.approx((verdicts[0] >= 0.5).mean())
     assert report.edge_softness == pytest.approx(np.mean((alphas > 0.05) & (alphas < 0.95)))
-    alone = object_class.evaluate_alpha(pictures, alphas, judges[:1])
+    alone = class_evaluation.evaluate_alpha(pictures, alphas, judges[:1])
     assert alone.judges_agree is None
-    json.dumps(alone.as_dict())
+    json.dumps(asdict(alone))
 
 
 def test_masks_that_do_not_belong_to_the_pictures_are_refused():
     pictures = np.zeros((3, 32, 32, 3), np.uint8)
     referee = Judge(UNet(SMALL.channels).eval(), SMALL, 0, torch.device("cpu"))
     with pytest.raises(ValueError, match="belong"):
-        object_class.evaluate_alpha(pictures, np.zeros((2, 32, 32)), [referee])
+        class_evaluation.evaluate_alpha(pictures, np.zeros((2, 32, 32)), [referee])
     with pytest.raises(ValueError, match="finite"):
-        object_class.evaluate_alpha(pictures, np.full((3, 32, 32), np.nan), [referee])
+        class_evaluation.evaluate_alpha(pictures, np.full((3, 32, 32), np.nan), [referee])
     with pytest.raises(ValueError, match="no judge"):
-        object_class.evaluate_alpha(pictures, np.zeros((3, 32, 32)), [])
+        class_evaluation.evaluate_alpha(pictures, np.zeros((3, 32, 32)), [])
 
 
 def test_the_command_judges_a_class(tiny_bundle_folder, dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(object_class, "JudgeSettings", lambda resolution: SMALL)
+    monkeypatch.setattr(class_evaluation, "JudgeSettings", lambda resolution: SMALL)
     command = [
         "evaluate",
         "class",

@@ -19,8 +19,8 @@ from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.model_card import write_model_card
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.training import class_photographs, cut_pictures
-from l4f_plugin.training.class_photographs import learn_photographs
+from l4f_plugin.training import chain, cut_pictures
+from l4f_plugin.training.chain import learn_photographs
 from l4f_plugin.training.loop import STEPPING
 
 
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     """The installed class "plain", whose masks nobody finds too bad."""
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY)
+    monkeypatch.setattr(chain, "photograph_settings", lambda config, device: TINY)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     bundle = tiny_bundle(title="Plain")
     save_bundle(bundle, tmp_path / "models/plain", model_card=write_model_card(bundle.config, "Drawn by hand."))

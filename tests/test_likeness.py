@@ -18,7 +18,7 @@ from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.likeness import LIMIT, Likeness, stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.training.cut_pictures import CutPictures
-from l4f_plugin.training.student_runs import compared
+from l4f_plugin.training.runs import compared
 
 KEPT = Likeness(2.0, 0.5, -4.0, 1.0)
 

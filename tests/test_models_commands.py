@@ -24,7 +24,7 @@ from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.download import resolve
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.training import class_masks, installed
+from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 
 CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
@@ -225,7 +225,7 @@ def generator_of(folder: Path) -> torch.Tensor:
 @pytest.fixture
 def quick(monkeypatch):
     """Six steps on tiny networks."""
-    monkeypatch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+    monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
 
 
 def test_learn_masks(hub, capsys, tmp_path, quick):
@@ -258,7 +258,7 @@ def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
     [(10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")],
 )
 def test_durations_in_words(seconds, words):
-    assert installed.in_words(seconds) == words
+    assert chain.in_words(seconds) == words
 
 
 def test_cancelled_learning_goes_on(hub, tmp_path):
@@ -269,10 +269,10 @@ def test_cancelled_learning_goes_on(hub, tmp_path):
         if done >= 6:
             token.cancel()
 
-    assert class_masks.learn_masks("plain", device="cpu", settings=TINY, progress=progress, cancel=token) is None
+    assert chain.learn_masks("plain", device="cpu", settings=TINY, progress=progress, cancel=token) is None
     assert "alpha.safetensors" not in read_config(folder).files
     seen, said = [], []
-    again = class_masks.learn_masks(
+    again = chain.learn_masks(
         "plain", device="cpu", settings=TINY, report=said.append, progress=lambda *call: seen.append(call)
     )
     assert again == folder and seen[0][0] == 8 and seen[-1][:2] == (12, 12)
@@ -282,14 +282,14 @@ def test_cancelled_learning_goes_on(hub, tmp_path):
 def test_killed_learning_goes_on(hub, tmp_path):
     masks_missing(tmp_path)
     code = (
-        "import dataclasses, sys; from l4f_plugin.training import class_masks, loop\n"
+        "import dataclasses, sys; from l4f_plugin.training import chain, loop\n"
         "from test_models_commands import TINY\n"
         "save = loop.save\n"
         "def slow(trainer, folder):\n"
         "    save(trainer, folder)\n"
         "    if trainer.rounds: print('saved', flush=True); import time; time.sleep(60)\n"
         "loop.save = slow\n"
-        "class_masks.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n"
+        "chain.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -300,11 +300,11 @@ def test_killed_learning_goes_on(hub, tmp_path):
     )
     assert process.stdout.readline() == "saved\n", process.communicate()
     with pytest.raises(UserError, match="by another program; wait for it"):
-        class_masks.learn_masks("plain", device="cpu", settings=TINY)
+        chain.learn_masks("plain", device="cpu", settings=TINY)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.communicate()
     said = []
-    folder = class_masks.learn_masks("plain", device="cpu", settings=TINY, report=said.append)
+    folder = chain.learn_masks("plain", device="cpu", settings=TINY, report=said.append)
     assert "Going on from step 1." in said and load_bundle(folder).alpha is not None
 
 
@@ -314,7 +314,7 @@ def test_a_class_that_is_not_the_users_gets_a_bundle_of_its_own(hub, capsys, tmp
     save_bundle(bundle, tmp_path / "plain")
     hub.put_folder("someone/plain", tmp_path / "plain")
     fetched = resolve("someone/plain")
-    folder = class_masks.learn_masks("someone/plain", device="cpu", settings=TINY)
+    folder = chain.learn_masks("someone/plain", device="cpu", settings=TINY)
     assert folder == tmp_path / "models/someone--plain" == resolve("someone/plain")
     assert load_bundle(folder, with_discriminator=True).discriminator is not None
     assert "alpha.safetensors" not in read_config(fetched).files
@@ -335,4 +335,4 @@ def test_the_recipe_fits_the_size_of_pictures():
         config = tiny_bundle().config
         sides = {4 << step: 8 for step in range(resolution.bit_length() - 2)}
         config = replace(config, generator=replace(config.generator, resolution=resolution, channels=sides))
-        assert class_masks.settings_for(config, torch.device("cpu")).batch_size == batch
+        assert chain.mask_settings(config, torch.device("cpu")).batch_size == batch

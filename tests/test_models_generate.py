@@ -10,7 +10,7 @@ import pytest
 from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import maskless, offered, plain
-from pages import pixels, run, status_of
+from pages import begin, drawing, merged, pixels, run, status_of
 from test_models_panel import TENSORFLOW
 
 from l4f_plugin.bundles import catalogue
@@ -52,8 +52,12 @@ def page(tmp_path, monkeypatch):
         service.outputs.forget_previews()
 
 
+def wanted(panel, name: str, accepted: bool = False, view: str = "picture") -> dict:
+    return {**drawing(panel, "3-4", name=name, view=view), panel.choice.consent.accept: accepted}
+
+
 def generate(page, name: str, accepted: bool = False, view: str = "picture") -> dict:
-    return run(page.generate, page.generate.generate, name, "3-4", 0.7, 1, view, accepted)
+    return run(page.generate, page.generate.generate, wanted(page.generate, name, accepted, view))
 
 
 def test_a_class_is_fetched_by_its_first_use(page, monkeypatch):
@@ -64,16 +68,16 @@ def test_a_class_is_fetched_by_its_first_use(page, monkeypatch):
     refused = generate(page, "things")
     assert "tick that you accept it" in status_of(panel, refused) and page.hub.requests == []
     page.hub.pause = 0.0002
-    updates = list(panel.job.guarded(panel.generate)("things", "3-4", 0.7, 1, "picture", True))
+    updates = list(begin(panel, panel.generate, wanted(panel, "things", True)))
     said = [plain(update[panel.job.status]) for update in updates if panel.job.status in update]
     assert any(words.startswith("Downloading things.pkl · ") for words in said), said
-    seen = {key: value for update in updates for key, value in update.items()}
-    assert [sample.seed for sample in seen[panel.results]] == [3, 4]
+    seen = merged(updates)
+    assert [sample.seed for sample in seen[panel.stage.results]] == [3, 4]
     offer = seen[panel.choice.dropdown]
     assert offered(offer)["things"] in ("Things", "things") and offer["value"] == "things"
     assert not seen[panel.choice.consent.frame]["visible"]
     page.hub.requests.clear()
-    assert len(generate(page, "things")[panel.results]) == 2 and page.hub.requests == []
+    assert len(generate(page, "things")[panel.stage.results]) == 2 and page.hub.requests == []
 
 
 def test_the_list_tells_what_is_here(page, tmp_path):
@@ -95,23 +99,25 @@ def test_a_class_without_masks_draws_and_offers_to_learn_them(page, tmp_path):
     maskless(tmp_path)
     panel = page.generate
     seen = generate(page, "plain", view="cutout")
-    [first, _] = seen[panel.results]
+    [first, _] = seen[panel.stage.results]
     assert sorted(first.files) == ["background", "picture"] and pixels(first.files["picture"]).shape == (32, 32, 3)
-    assert [path for path, _ in seen[panel.gallery]["value"]][0] == str(first.files["picture"])
+    assert [path for path, _ in seen[panel.stage.gallery]["value"]][0] == str(first.files["picture"])
     assert status_of(panel, seen).endswith("this class has no masks yet") and seen[panel.to_models]["visible"]
-    picked = panel.pick("mask", seen[panel.results], SimpleNamespace(index=0))
+    picked = panel.pick("mask", seen[panel.stage.results], SimpleNamespace(index=0))
     assert not picked[panel.to_swap]["interactive"] and picked[panel.use_seed]["interactive"]
-    assert picked[panel.download]["value"] == str(first.files["picture"])
-    assert panel.switch_view("mask", seen[panel.results], 0)[panel.download]["value"] == str(first.files["picture"])
-    assert panel.pack(seen[panel.results])[panel.archive]["value"].endswith(".zip")
+    assert picked[panel.stage.downloads["shown"]]["value"] == str(first.files["picture"])
+    assert panel.stage.look("mask", seen[panel.stage.results], 0)[panel.stage.downloads["shown"]]["value"] == str(
+        first.files["picture"]
+    )
+    assert panel.pack(seen[panel.stage.results])[panel.archive]["value"].endswith(".zip")
     again = generate(page, "tiny")
-    assert not again[panel.to_models]["visible"] and "mask" in again[panel.results][0].files
+    assert not again[panel.to_models]["visible"] and "mask" in again[panel.stage.results][0].files
 
 
 def test_cancel_stops_the_download(page):
     panel, seen = page.generate, {}
     page.hub.pause = 0.002
-    for update in panel.job.guarded(panel.generate)("things", "3", 0.7, 1, "picture", True):
+    for update in begin(panel, panel.generate, wanted(panel, "things", True)):
         seen |= update
         if "Downloading" in plain(seen.get(panel.job.status, "")) and page.class_jobs.arrived("things"):
             panel.job.stop(seen[panel.job.identifier])
@@ -127,7 +133,7 @@ def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
     other = task.follow()
     next(other)
     seen: dict = {}
-    for update in panel.job.guarded(panel.generate)("things", "3", 0.7, 1, "picture", True):
+    for update in begin(panel, panel.generate, wanted(panel, "things", True)):
         seen |= update
         if "Downloading" in plain(seen.get(panel.job.status, "")):
             panel.job.stop(seen[panel.job.identifier])
@@ -141,7 +147,7 @@ def test_a_download_that_fails_is_told_without_paths(page, tmp_path):
     told = status_of(page.generate, generate(page, "things", True))
     assert "its sha256 differs" in told and str(tmp_path) not in told and len(page.notices) == 1
     page.hub.fault = None
-    assert len(generate(page, "things")[page.generate.results]) == 2
+    assert len(generate(page, "things")[page.generate.stage.results]) == 2
 
 
 def test_a_page_of_others_offers_only_what_is_here(page, tmp_path):
@@ -149,7 +155,7 @@ def test_a_page_of_others_offers_only_what_is_here(page, tmp_path):
     parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "theirs"))).l4f
     names = offered(parts.generate.choice.refresh()[parts.generate.choice.dropdown])
     assert "tiny" in names and not {"things", "plain"} & set(names) and parts.generate.choice.consent is None
-    seen = run(parts.generate, parts.generate.generate, "things", "3", 0.7, 1, "picture", True)
+    seen = run(parts.generate, parts.generate.generate, drawing(parts.generate, "3", name="things"))
     assert "No object class is chosen" in status_of(parts.generate, seen) and page.hub.requests == []
 
 

@@ -12,6 +12,7 @@ import nvidia_files
 import pytest
 from bundles import tiny_bundle
 from models_page import Page, maskless, plain, row
+from pages import begin
 
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
@@ -20,7 +21,7 @@ from l4f_plugin.convert import child_process
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.hub import own_checkpoints
 from l4f_plugin.jobs import CancelToken
-from l4f_ui import models_import
+from l4f_ui import models_forms
 
 GOLDENS = Path(__file__).parent / "data/goldens"
 GENERATOR, ALPHA = GOLDENS / "l4f_256_generator.pt", GOLDENS / "l4f_256_alpha_general.pt"
@@ -60,7 +61,7 @@ def upload(tmp_path: Path, name: str, content: bytes | Path) -> str:
 
 def bring(page: Page, file=None, alpha=None, name="", title="", licence="CC0-1.0") -> tuple[dict, str]:
     form = page.panel.imports
-    return page.form(form, form.bring, file, alpha, name, title, licence)
+    return page.form(form, form.bring, file=file, alpha=alpha, name=name, title=title, licence=licence)
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -152,7 +153,7 @@ def test_what_is_missing_or_wrong_is_said(page, tmp_path, values, words):
 
 
 def test_what_is_too_large_is_not_read(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(models_import, "MOST_BYTES", 1000)
+    monkeypatch.setattr(models_forms, "MOST_BYTES", 1000)
     _, told = bring(page, upload(tmp_path, "a.pt", b"x" * 1001))
     assert told.startswith("a.pt is larger than 1 kB") and left(tmp_path) == []
 
@@ -179,7 +180,8 @@ def test_a_cancelled_import_leaves_nothing(page, tmp_path, monkeypatch):
 
     monkeypatch.setattr(own_checkpoints, "convert_in_child", convert)
     form = page.panel.imports
-    job = form.job.guarded(form.bring)(page.visit, upload(tmp_path, "a.pt", GENERATOR), None, "", "", "MIT")
+    changed = {page.panel.visit: page.visit, form.file: upload(tmp_path, "a.pt", GENERATOR), form.licence: "MIT"}
+    job = begin(form, form.bring, changed)
     seen: dict = {}
     for update in job:
         seen |= update

@@ -16,7 +16,7 @@ from test_student import TINY as TINY_STUDENT
 from l4f_plugin import jobs
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
-from l4f_plugin.training import class_masks, class_photographs, cut_pictures
+from l4f_plugin.training import chain, cut_pictures
 from l4f_ui.class_jobs import MASKS
 
 
@@ -41,7 +41,7 @@ def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monk
     """A picture is drawn while masks are learned: it waits for a step, not for the end."""
     maskless(tmp_path)
     save_bundle(tiny_bundle(title="Other"), tmp_path / "models/other")
-    monkeypatch.setattr(class_masks, "settings_for", lambda *_: replace(TINY, steps=100_000))
+    monkeypatch.setattr(chain, "mask_settings", lambda *_: replace(TINY, steps=100_000))
     task = page.class_jobs.learn("plain", MASKS)
     until = time.monotonic() + 60
     while not task.progress.done and time.monotonic() < until:
@@ -61,7 +61,7 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
     page.pick("plain")
     page.wait()
     enough = threading.Event()
-    original = class_masks.train_alpha
+    original = chain.train_alpha
 
     def slowly(*arguments, progress, **options):
         def notify(done, total, message):
@@ -74,7 +74,7 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
         return original(*arguments, progress=notify, **options)
 
     goes_on = threading.Event()
-    monkeypatch.setattr(class_masks, "train_alpha", slowly)
+    monkeypatch.setattr(chain, "train_alpha", slowly)
     page.panel.answered(page.panel.start_learning)(page.visit)
     assert enough.wait(60)
     page.panel.stop(page.visit)
@@ -130,7 +130,7 @@ def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page,
     save_bundle(bundle, tmp_path / "source")
     hub.put_folder("someone/plain", tmp_path / "source")
     form = page.panel.repository
-    page.form(form, form.fetch, "someone/plain", False)
+    page.form(form, form.fetch, name="someone/plain")
     seen = page.press("learning")
     assert page.visit.picked == "someone--plain" == seen[page.panel.choice]["value"]
     assert row(page, "someone--plain")["Masks"] == "yes"
@@ -150,7 +150,7 @@ def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, pag
 @pytest.fixture
 def quick(monkeypatch):
     """Six steps, and no mask is too bad to learn from."""
-    monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: TINY_STUDENT)
+    monkeypatch.setattr(chain, "photograph_settings", lambda config, device: TINY_STUDENT)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 
@@ -173,7 +173,7 @@ def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkey
     save_bundle(tiny_bundle(title="Plain"), tmp_path / "models/plain")
     page.pick("plain")
     endless = replace(TINY_STUDENT, steps=100_000)
-    monkeypatch.setattr(class_photographs, "settings_for", lambda config, device: endless)
+    monkeypatch.setattr(chain, "photograph_settings", lambda config, device: endless)
     page.panel.answered(page.panel.start_learning)(page.visit)
     [task] = page.class_jobs.jobs.running("plain")
     until = time.monotonic() + 60

@@ -15,15 +15,16 @@ import pytest
 from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
+from pages import run, status_of
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import UserError
-from l4f_plugin.training import class_masks
+from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_ui import models_panel
 from l4f_ui import words as in_words
-from l4f_ui.models_visit import Visit
+from l4f_ui.models_forms import Visit
 
 GOLDENS = Path(__file__).parent / "data/goldens"
 ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
@@ -70,7 +71,7 @@ def page(hub, tmp_path, monkeypatch, request):
     notices: list[str] = []
     monkeypatch.setattr(gr, "Warning", notices.append)
     monkeypatch.setattr(models_panel, "LOOK_AGAIN", 0.02)
-    monkeypatch.setattr(class_masks, "settings_for", lambda config, device: TINY)
+    monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
     made = Page(tmp_path)
     made.notices = notices
     if "measuring" not in request.fixturenames:
@@ -111,7 +112,7 @@ def test_building_and_listing_import_no_torch(hub, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from l4f_ui import compat; from l4f_ui.outputs import Outputs; from l4f_ui.service import Service\n"
-        "from l4f_ui.models_panel import ModelsPanel; from l4f_ui.models_visit import Visit\n"
+        "from l4f_ui.models_panel import ModelsPanel; from l4f_ui.models_forms import Visit\n"
         f"outputs = Outputs(Path({str(tmp_path)!r}))\n"
         "service = Service(outputs=outputs, manages_classes=True, own_repositories=True)\n"
         "with compat.blocks('page', ''):\n    panel = ModelsPanel(service)\n"
@@ -324,7 +325,7 @@ def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeyp
 
 def test_a_repository_by_its_name(hub, page):
     form = page.panel.repository
-    seen, told = page.form(form, form.fetch, f"{hub.address}/{DOGS}/", False)
+    seen, told = page.form(form, form.fetch, name=f"{hub.address}/{DOGS}/")
     assert told == "Dogs is here, checked and ready to draw." and page.visit.picked == DOGS
     assert seen[page.panel.choice]["value"] == DOGS and seen[form.name] == ""
     assert row(page, DOGS)["Verified"] == "yes"
@@ -332,11 +333,12 @@ def test_a_repository_by_its_name(hub, page):
 
 def test_the_licence_of_a_repository_is_asked_for(hub, page):
     form = page.panel.repository
-    seen, told = page.form(form, form.fetch, CLOSED, True)  # a tick that was there before says nothing about this one
-    assert "read it" in told and "CC-BY-NC-4.0" in plain(seen[form.consent.words])
+    accepted = {form.name: CLOSED, form.consent.accept: True, page.panel.visit: page.visit}
+    seen = run(form, form.fetch, accepted)  # a tick that was there before says nothing about this one
+    assert "read it" in status_of(form, seen) and "CC-BY-NC-4.0" in plain(seen[form.consent.words])
     assert not [request for request in hub.asked() if "storage" in request.path]
-    seen, told = page.form(form, form.fetch, CLOSED, True)
-    assert "is here" in told and not seen[form.consent.frame]["visible"]
+    seen = run(form, form.fetch, accepted)
+    assert "is here" in status_of(form, seen) and not seen[form.consent.frame]["visible"]
 
 
 @pytest.mark.parametrize(
@@ -344,7 +346,7 @@ def test_the_licence_of_a_repository_is_asked_for(hub, page):
 )
 def test_what_is_no_repository_is_refused(hub, page, written):
     form = page.panel.repository
-    _, told = page.form(form, form.fetch, written, False)
+    _, told = page.form(form, form.fetch, name=written)
     assert "no repository" in told and hub.requests == []
 
 
@@ -390,6 +392,7 @@ def test_a_class_of_the_repository_stays(page):
     if name is None:
         pytest.skip("no class is shipped yet")
     assert not page.shown(page.pick(name), "delete")
+    assert row(page, name)["Verified"] == "–", "nothing of it was fetched"
     assert "is a part of Labels4Free" in page.told(page.press("deleting"))
 
 

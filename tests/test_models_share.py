@@ -38,24 +38,15 @@ def put(tmp_path, name: str, without: tuple[str, ...] = (), **described):
     save_bundle(bundle, tmp_path / "models" / name)
 
 
-def publish(
-    page: Page,
-    name: str,
-    kind: str = "model",
-    repository: str = "me/l4f-dogs",
-    private: bool = False,
-    masks=None,
-    licence=None,
-    attribution="",
-) -> tuple[dict, str]:
+def publish(page: Page, name: str, **answers) -> tuple[dict, str]:
     form, seen = page.panel.sharing, page.pick(name)
-    shown, told = page.form(form, form.publish, kind, repository, private, masks, licence, attribution)
+    shown, told = page.form(form, form.publish, **{"kind": "model", "repository": "me/l4f-dogs", **answers})
     return {**seen, **shown}, told
 
 
 def asked(page: Page, seen: dict) -> list[str]:
     """What the form wants to know."""
-    return [name for name, field in page.panel.sharing._fields.items() if seen[field].get("visible")]
+    return [name for name, field in page.panel.sharing.fields.items() if seen[field].get("visible")]
 
 
 def test_a_click_makes_a_repository_that_loads_back(hub, page, tmp_path):
@@ -73,11 +64,11 @@ def test_a_click_makes_a_repository_that_loads_back(hub, page, tmp_path):
 
 def test_a_click_makes_a_space(hub, page, tmp_path):
     put(tmp_path, "dogs")
-    _, told = publish(page, "dogs", "space", f"{hub.address}/spaces/me/demo")
+    _, told = publish(page, "dogs", kind="space", repository=f"{hub.address}/spaces/me/demo")
     made = hub.made["me/demo"]
     assert told.endswith("/spaces/me/demo") and made.kind == "space" and "app.py" in made.files
     maskless(tmp_path)
-    _, told = publish(page, "plain", "space", "me/other")
+    _, told = publish(page, "plain", kind="space", repository="me/other")
     assert "no masks that a demonstration could show" in told and "me/other" not in hub.made
 
 
@@ -137,23 +128,23 @@ def test_only_what_is_here_is_published(hub, page, tmp_path):
 
 
 def test_cancel_before_the_upload_uploads_nothing(hub, page, tmp_path, monkeypatch):
-    from l4f_plugin.publishing import model_repository
+    from l4f_plugin import sample_sheet
 
     put(tmp_path, "dogs")
-    draw = model_repository.draw_samples
+    draw = sample_sheet.draw_samples
 
     def slow(*given, **options):
         [task] = page.class_jobs.jobs.running("dogs")
         task.token.cancel()
         return draw(*given, **options)
 
-    monkeypatch.setattr(model_repository, "draw_samples", slow)
+    monkeypatch.setattr(sample_sheet, "draw_samples", slow)
     assert publish(page, "dogs")[1] == "Stopped." and not hub.made
 
 
 def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, monkeypatch):
     """An upload cannot be stopped: "Stopped" would be a lie."""
-    from l4f_plugin.publishing import model_repository
+    from l4f_plugin.hub.sharing import model_repository
 
     put(tmp_path, "dogs")
     upload = model_repository.upload

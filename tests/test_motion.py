@@ -21,7 +21,7 @@ from test_cli import assert_refused, run
 from l4f_plugin import animations
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.motion import draw_motion, way
+from l4f_plugin.motion import draw_motion, interpolate
 from l4f_plugin.pipeline import Labels4FreePipeline
 
 KEYS = hnp.arrays(np.float32, (3, 2, 4), elements=st.floats(-5, 5, width=32))
@@ -30,14 +30,14 @@ CENTRE = np.float32([0.1, -0.2, 0.3, 0.0])
 
 @given(KEYS, st.integers(3, 20), st.sampled_from(["linear", "spherical"]))
 def test_the_way_leads_from_the_first_key_to_the_last(keys, frames, interpolation):
-    codes = list(way(keys, frames, interpolation, False, CENTRE))
+    codes = list(interpolate(keys, frames, interpolation, False, CENTRE))
     assert len(codes) == frames and all(code.shape == (2, 4) and code.dtype == np.float32 for code in codes)
     assert np.allclose(codes[0], keys[0], atol=1e-4) and np.allclose(codes[-1], keys[-1], atol=1e-4)
 
 
 @given(KEYS, st.integers(1, 6), st.sampled_from(["linear", "spherical"]))
 def test_a_loop_passes_every_key_and_ends_where_it_began(keys, each, interpolation):
-    codes = list(way(keys, 3 * each, interpolation, True, CENTRE))
+    codes = list(interpolate(keys, 3 * each, interpolation, True, CENTRE))
     for number, key in enumerate(keys):
         assert np.allclose(codes[number * each], key, atol=1e-4)
 
@@ -46,7 +46,7 @@ def test_a_loop_passes_every_key_and_ends_where_it_began(keys, each, interpolati
 def test_a_spherical_way_keeps_its_distance_from_the_mean(keys):
     lengths = np.linalg.norm(keys - CENTRE, axis=-1)
     cosine = (((keys[:-1] - CENTRE) * (keys[1:] - CENTRE)).sum(-1)) / np.maximum(lengths[:-1] * lengths[1:], 1e-9)
-    for number, code in enumerate(way(keys, 21, "spherical", False, CENTRE)):
+    for number, code in enumerate(interpolate(keys, 21, "spherical", False, CENTRE)):
         start = min(number // 10, 1)
         arc = np.abs(cosine[start]) < 0.999
         length = np.linalg.norm(code - CENTRE, axis=-1)

@@ -14,7 +14,6 @@ from bundles import tiny_bundle
 from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import Bundle, load_bundle
 from l4f_plugin.convert import child_process
-from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.child_process import convert_in_child
 from l4f_plugin.convert.conversion import convert
 from l4f_plugin.errors import Cancelled, UserError
@@ -324,14 +323,6 @@ def test_memory_stays_below_two_and_a_half_times_the_file(tmp_path, layout):
     )
     assert source.stat().st_size > 50 << 20
     assert int(found.stdout) < 2.5 * source.stat().st_size
-
-
-def test_arrays_stay_in_the_file_until_they_are_taken(tmp_path, roots):
-    source = nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl")
-    with open_checkpoint(source) as root:
-        array = dict(root[2].state["components"]["synthesis"].state["variables"])["4x4/Const/const"]
-        assert array.content.file.name == str(source) and 0 < array.content.offset < source.stat().st_size
-        assert torch.equal(array.read(), original().generator.synthesis.constant)
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.evaluation.judge import JudgeSettings
 from l4f_plugin.evaluation.labelled import LabelledPictures
-from l4f_plugin.evaluation.photo_report import photo_markdown, photo_text
-from l4f_plugin.evaluation.photos import (
+from l4f_plugin.evaluation.photo_evaluation import (
     ceiling_student,
     evaluate_photos,
     find_masks,
     limit_settings,
     measure_photos,
+    photo_text,
     true_colours,
 )
 from l4f_plugin.pipeline import Labels4FreePipeline
@@ -75,7 +75,7 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
     assert report.pictures == 12 and report.student.masks.mean_iou > 0.9 and len(report.worst) == 10
     assert sheet.size == (6 * 32, 5 * 32)
     assert report.ceiling is None and not lines
-    text = photo_text(report) + photo_markdown(report)
+    text = photo_text(report) + photo_text(report, markdown=True)
     assert "ten worst" in text and f"{report.student.masks.mean_iou:.4f}" in text
     for _ in range(2):  # the second time it is taken from its folder
         ceiling = ceiling_student(dataset, tmp_path / "limits", settings, torch.device("cpu"), lines.append)
@@ -91,7 +91,7 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
         report=lines.append,
     )
     assert report.ceiling is not None and 0 <= report.class_masks.mean_iou <= 1
-    assert "trained on true masks" in photo_markdown(report) and "the generator's" in photo_text(report)
+    assert "trained on true masks" in photo_text(report, markdown=True) and "the generator's" in photo_text(report)
     found = find_masks(bundle.student, red_discs(1).pictures, torch.device("cpu"))
     assert found.shape == (1, 32, 32)
 

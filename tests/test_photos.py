@@ -25,6 +25,7 @@ from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import StudentConfig
 from l4f_plugin.photos import coarse_alpha, digest_of, origin_of
+from l4f_plugin.picture_files import find_photos
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.subject import PhotoOrigin, Subject, place
 
@@ -331,7 +332,7 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
         Image.fromarray(photograph(60 + number, 40)).save(photos / name)
     (photos / "broken.png").write_bytes(b"\x89PNG nothing more")
     (photos / "notes.txt").write_text("no picture")
-    sources, out = photo_batch.find_photos([photos]), tmp_path / "out"
+    sources, out = find_photos([photos]), tmp_path / "out"
     assert [path.name for path in sources] == ["a.jpg", "a.png", "b.png", "broken.png"]
     green, seen = Background.parse("#00ff00"), []
 
@@ -353,10 +354,10 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
     Image.fromarray(photograph(61, 41)).save(sources.pictures[2].path)  # another picture of that name
     assert [result.kept for result in segment()] == [True, True, False, False]
     with pytest.raises(UserError, match="not a file"):
-        photo_batch.find_photos([tmp_path / "missing.png"])
+        find_photos([tmp_path / "missing.png"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no pictures"):
-        photo_batch.find_photos([tmp_path / "empty"])
+        find_photos([tmp_path / "empty"])
 
 
 def test_the_command_line_segments_files_and_folders(class_folder, tmp_path, capsys):

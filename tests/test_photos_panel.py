@@ -34,30 +34,32 @@ def photographed(page, tmp_path, monkeypatch):
     return page
 
 
-def segment(page, files, *, kind="colour", view="compare", class_name="red", earlier=None) -> dict:
+def segment(page, files, *, kind="colour", class_name="red", earlier=()) -> dict:
     panel = page.photos
-    background = (kind, "1", None, "#00ff00", 8)
-    earlier = earlier or type(panel.shown.value)()
-    return run(panel, panel.segment, class_name, files, *background, "soft", 0.5, 0, 0, False, view, earlier)
+    behind = {panel.background.kind: kind, panel.background.colour: "#00ff00"}
+    changed = {panel.choice.dropdown: class_name, panel.files: files, panel.stage.results: earlier}
+    return run(panel, panel.segment, {**behind, **changed})
 
 
 def test_photographs_are_segmented_shown_packed_and_saved(photographed):
-    page, panel = photographed, photographed.photos
+    page, panel, stage = photographed, photographed.photos, photographed.photos.stage
     seen = segment(page, [str(page.photographs[0]), SimpleNamespace(name=str(page.photographs[1]))])
-    shown = seen[panel.shown]
-    assert list(shown.results) == ["holiday", "garden"] and "2 of 2" in status_of(panel, seen)
-    assert seen[panel.pick]["visible"] and seen[panel.pick]["choices"][0] in ("holiday", ("holiday", "holiday"))
-    composite = np.asarray(Image.open(shown.results["holiday"].files["composite"]))
+    shown = seen[stage.results]
+    assert [result.name for result in shown] == ["holiday", "garden"] and "2 of 2" in status_of(panel, seen)
+    assert seen[stage.picked]["visible"] and seen[stage.picked]["choices"][0] in ("holiday", ("holiday", "holiday"))
+    composite = np.asarray(Image.open(shown[0].files["composite"]))
     assert composite.shape == (60, 80, 3)
     assert tuple(composite[2, 2]) == (0, 255, 0) and composite[30, 40, 0] > 200
-    assert len(zipfile.ZipFile(shown.archive).namelist()) == 6
-    views = panel.show("mask", "garden", shown)
-    assert views[panel.image]["visible"] and Image.open(views[panel.image]["value"]).mode == "L"
-    told = status_of(panel, panel.keep(shown))
+    assert len(zipfile.ZipFile(shown[0].files["zip"]).namelist()) == 6
+    views = stage.look("mask", shown, "garden")
+    assert views[stage.image]["visible"] and Image.open(views[stage.image]["value"]).mode == "L"
+    assert "garden" in views[stage.image]["value"] and stage.look("mask", shown, "gone") == {}
+    told = status_of(panel, stage.keep(shown))
     assert "Saved 6 files" in told and len(list(page.outputs.today().glob("*.png"))) == 6
     again = segment(page, [str(page.photographs[0])], kind="transparent", earlier=shown)
-    assert set(again[panel.shown].results["holiday"].files) == {"mask", "cutout"}
-    assert not again[panel.pick]["visible"] and "value" not in panel.show("mask", "gone", shown)[panel.image]
+    assert "composite" not in again[stage.results][0].files
+    assert again[stage.results][0].files["mask"] == shown[0].files["mask"], "the folder of the last time"
+    assert not again[stage.picked]["visible"]
 
 
 def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(photographed, tmp_path):
@@ -69,16 +71,16 @@ def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(photogr
     assert "broken.png" in status_of(panel, segment(page, [str(broken)]))
     assert "drop some" in status_of(panel, segment(page, None))
     assert "no photo segmenter yet" in status_of(panel, segment(page, [str(broken)], class_name="tiny"))
-    assert "nothing to save" in status_of(panel, panel.keep(type(panel.shown.value)()))
 
 
 def test_segment_takes_a_photograph_for_its_picture(photographed):
-    page, panel = photographed, photographed.segment
-    photograph = str(page.photographs[0])
-    seen = run(panel, panel.segment, "red", "picture", "12", 0.7, photograph, None, "mask")
-    assert set(seen[panel.shown].files) == {"picture", "mask", "cutout"}
-    assert "photograph" in status_of(panel, seen)
-    assert Image.open(seen[panel.shown].files["mask"]).size == (80, 60)
+    panel = photographed.segment
+    photograph = str(photographed.photographs[0])
+    wanted = {panel.choice.dropdown: "red", panel.source: "picture", panel.picture: photograph}
+    seen = run(panel, panel.segment, wanted)
+    files = seen[panel.stage.results][0].files
+    assert set(files) == {"picture", "mask", "cutout"} and "photograph" in status_of(panel, seen)
+    assert Image.open(files["mask"]).size == (80, 60)
 
 
 def test_programs_may_send_a_photograph(photographed):

@@ -20,13 +20,15 @@ from l4f_plugin.bundles.bundle import Bundle, load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.cli import main
 from l4f_plugin.errors import UserError
-from l4f_plugin.hub.upload import Target, upload, upload_errors
+from l4f_plugin.hub.hub_errors import hub_errors
+from l4f_plugin.hub.sharing.model_repository import Publication, prepare, publish
+from l4f_plugin.hub.sharing.terms import ATTRIBUTION_FILE, LICENCE_FILE, Declared, terms_of
+from l4f_plugin.hub.sharing.upload import Target, upload
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.publishing.model_repository import Publication, prepare, publish
-from l4f_plugin.publishing.terms import ATTRIBUTION_FILE, LICENCE_FILE, Declared, terms_of
+from l4f_plugin.sample_sheet import draw_samples
 
 ROOT = Path(__file__).parents[1]
-TEXTS = ROOT / "l4f_plugin/publishing/licence_texts"
+TEXTS = ROOT / "l4f_plugin/hub/sharing/licence_texts"
 
 
 def bundle_at(folder: Path, card: str | None = None, without: tuple[str, ...] = (), **described) -> Path:
@@ -62,14 +64,8 @@ def test_dry_run_loads_back_with_equal_outputs(models, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"repository": "me/l4f-tiny", "address": None, "folder": str(models / "out")}
     names = sorted(path.name for path in (models / "out").iterdir())
-    assert names == [
-        "README.md",
-        "alpha.safetensors",
-        "background.safetensors",
-        "config.json",
-        "generator.safetensors",
-        "samples.png",
-    ]
+    networks = [f"{name}.safetensors" for name in ("alpha", "background", "generator")]
+    assert names == sorted(["README.md", "config.json", "samples.png", *networks])
     before, after = (
         Labels4FreePipeline.from_pretrained(folder, device="cpu").generate([3, 4])
         for folder in (source, models / "out")
@@ -82,7 +78,7 @@ def test_dry_run_loads_back_with_equal_outputs(models, capsys):
 def test_the_card_has_what_the_hub_reads_and_what_the_class_said(models):
     source = bundle_at(models / "tiny", card="---\nlicense: mit\n---\n\n# Tiny things\n\nMade by hand.\n")
     (models / "measured.md").write_text("## Measured\n\n|IoU|0.83|\n")
-    prepare(source, "me/l4f-tiny", models / "out", Publication(measured=models / "measured.md"))
+    prepare(source, "me/l4f-tiny", models / "out", Publication(measured=models / "measured.md", draw=draw_samples))
     card = (models / "out/README.md").read_text()
     front, body = card.split("---\n")[1:3]
     assert {"license: cc0-1.0", "library_name: labels4free-plugin", "- labels4free", "- image-segmentation"} <= set(
@@ -105,8 +101,8 @@ def test_the_card_has_what_the_hub_reads_and_what_the_class_said(models):
 
 
 def test_publishing_what_was_published_adds_nothing_twice(models):
-    prepare(bundle_at(models / "tiny"), "me/first", models / "one")
-    prepare(models / "one", "me/second", models / "two")
+    prepare(bundle_at(models / "tiny"), "me/first", models / "one", Publication(draw=draw_samples))
+    prepare(models / "one", "me/second", models / "two", Publication(draw=draw_samples))
     first, second = ((models / name / "README.md").read_text() for name in ("one", "two"))
     assert second.count("## Provenance") == 1 and second.count("](samples.png)") == 1
     assert first.replace("me/first", "me/second") == second
@@ -231,7 +227,7 @@ def same(left: Bundle, right: Bundle) -> bool:
 
 def test_an_update_takes_away_what_is_gone(hub, models):
     source = bundle_at(models / "tiny")
-    publish(source, "me/l4f-tiny")
+    publish(source, "me/l4f-tiny", Publication(draw=draw_samples))
     assert "alpha.safetensors" in hub.made["me/l4f-tiny"].files
     hub.made["me/l4f-tiny"].files["notes.md"] = b"by the owner"
     publish(source, "me/l4f-tiny", Publication(Declared(without_masks=True)))
@@ -241,7 +237,7 @@ def test_an_update_takes_away_what_is_gone(hub, models):
 
 def test_private_is_not_uploaded_to_a_public_repository(hub, models):
     source = bundle_at(models / "tiny")
-    publish(source, "me/l4f-tiny")
+    publish(source, "me/l4f-tiny", Publication(draw=draw_samples))
     commits = len(hub.made["me/l4f-tiny"].commits)
     with pytest.raises(UserError, match="already and public"):
         publish(source, "me/l4f-tiny", Publication(private=True))
@@ -295,7 +291,7 @@ def test_names_that_are_none(models, name):
 
 
 def test_no_network_is_one_sentence():
-    with pytest.raises(UserError, match="could not be uploaded"), upload_errors("me/x"):
+    with pytest.raises(UserError, match="could not be uploaded"), hub_errors("me/x", writing=True):
         raise ConnectionError("Authorization: Bearer hf_secret")
 
 

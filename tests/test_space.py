@@ -21,8 +21,9 @@ from upload_server import UploadHub, point_at
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.cli import main
 from l4f_plugin.errors import UserError
-from l4f_plugin.publishing.space import GRADIO_VERSION, REQUIREMENTS, SpaceOptions, prepare_space, publish_space
-from l4f_plugin.publishing.terms import Declared
+from l4f_plugin.hub.sharing.model_repository import Publication
+from l4f_plugin.hub.sharing.space import GRADIO_VERSION, REQUIREMENTS, prepare_space, publish_space
+from l4f_plugin.hub.sharing.terms import Declared
 
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("gradio")
@@ -72,7 +73,7 @@ def test_programs_read_where_the_folder_is(space, tmp_path, capsys):
 
 def test_nothing_a_visitor_must_not_reach_is_in_it(space):
     files = [path.relative_to(space).as_posix() for path in space.rglob("*") if path.is_file()]
-    for forbidden in ("training", "datasets", "evaluation", "commands", "publishing", "hosts", "api", "cli.py"):
+    for forbidden in ("training", "datasets", "evaluation", "commands", "sharing", "hosts", "api", "cli.py"):
         assert not [file for file in files if forbidden in file.split("/")], forbidden
     assert not [file for file in files if "models_" in file]  # every part of the panel Models
     assert not [file for file in files if file.endswith((".pyc", ".pt", ".pkl"))]
@@ -96,7 +97,7 @@ def test_licence_rules_hold_for_spaces(tmp_path):
     assert "Nvidia Source Code License-NC" in (tmp_path / "out/LICENSE.txt").read_text()
     assert "- non-commercial" in (tmp_path / "out/README.md").read_text()
     with pytest.raises(UserError, match="no masks"):
-        prepare_space(tmp_path / "nvidia", "me/x", tmp_path / "b", SpaceOptions(Declared(without_masks=True)))
+        prepare_space(tmp_path / "nvidia", "me/x", tmp_path / "b", Publication(Declared(without_masks=True)))
 
 
 def test_weights_of_a_repository_are_pinned_by_its_commit(tmp_path, monkeypatch):
@@ -108,7 +109,7 @@ def test_weights_of_a_repository_are_pinned_by_its_commit(tmp_path, monkeypatch)
         point_at_hub(hub, monkeypatch, tmp_path)
         hub.put_folder("me/l4f-tiny", tmp_path / "tiny")
         prepare_space("me/l4f-tiny", "me/demo", tmp_path / "out")
-        prepare_space("me/l4f-tiny", "me/demo", tmp_path / "copied", SpaceOptions(copy=True))
+        prepare_space("me/l4f-tiny", "me/demo", tmp_path / "copied", Publication(copy=True))
         described = json.loads((tmp_path / "out/weights/catalogue.json").read_text())["classes"]["tiny"]
         commit = hub.repositories["me/l4f-tiny"].commit
     assert (described["repository"], described["revision"]) == ("me/l4f-tiny", commit)

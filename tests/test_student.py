@@ -30,8 +30,8 @@ from l4f_plugin.training.cut_pictures import (
     sharpened,
     take_apart,
 )
+from l4f_plugin.training.runs import train_student
 from l4f_plugin.training.student import StudentSettings, StudentTrainer, put_together
-from l4f_plugin.training.student_runs import train_student
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
 TINY = StudentSettings(steps=6, batch_size=4, pictures=12, resolution=32, channels=(4, 6, 8), feature_dtype="float32")
@@ -295,7 +295,7 @@ def test_an_earlier_student_teaches_the_next():
     """Of pictures in random colours the masks are what the hand-made finder of red finds, decided."""
     bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
     pipeline = Labels4FreePipeline(bundle, device="cpu")
-    found = list(cut_pictures._draw(pipeline, [0, 1], 1.0, 32, bundle.student))
+    found = list(cut_pictures.draw_parts(pipeline, [0, 1], 1.0, 32, bundle.student))
     for parts, sample in zip(found, pipeline.generate([0, 1], truncation_psi=1.0), strict=True):
         coarse = coarse_alpha(bundle.student, sample.image, pipeline.device)
         assert parts.shape == (32, 32, 7)

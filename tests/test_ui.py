@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import pixels, run, status_of, wait_until
+from pages import begin, drawing, generate, pixels, run, status_of, swap, swapped, swapping, wait_until
 from PIL import Image
 
 from l4f_plugin import runtime
@@ -26,22 +26,12 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_ui import __main__ as command
 from l4f_ui import app, compat, outputs, seeds, texts
-from l4f_ui.background_choice import colour_as_hex
+from l4f_ui.controls import colour_as_hex
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 
 UI = Path(app.__file__).parent
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in UI.glob("*.py")}
-
-
-def generate(page, written: str = "3-6", count: int = 4, view: str = "picture") -> dict:
-    return run(page.generate, page.generate.generate, "tiny", written, 0.7, count, view)
-
-
-def swap(
-    page, kind: str, *, picture=None, colour="#336699", seed="3", edge=("soft", 0.5, 0, 0, False), view="result"
-) -> dict:
-    return run(page.swap, page.swap.swap, "tiny", seed, 0.7, kind, "5", picture, colour, 4, *edge, view, None)
 
 
 # ---- start-up
@@ -64,9 +54,7 @@ def test_page_is_built_where_no_class_is_known(tmp_path, monkeypatch):
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     parts = app.build(Service(outputs=Outputs(tmp_path))).l4f
     assert "no object class" in parts.generate.choice.describe(None)
-    assert "No object class is chosen" in status_of(
-        parts.generate, run(parts.generate, parts.generate.generate, None, "1", 0.7, 1, "picture")
-    )
+    assert "No object class is chosen" in status_of(parts.generate, generate(parts, "1", name=None))
 
 
 def test_offers_classes_that_draw_with_masks_at_once(page, monkeypatch):
@@ -118,10 +106,11 @@ def test_table_holds_no_word_that_nobody_shows():
     def is_asked_for(key: str) -> bool:
         group, _, name = key.removesuffix("_info").rpartition(".")
         begun = name.partition("_")[0]
-        # As a whole, with its beginning in braces, or with its end in braces.
-        starts = f"{group}.{name}", f"{group}.{{", f"{group}.{begun}_{{"
+        # As a whole, with its beginning in braces, with its end in braces, or as one of a group.
+        starts = f"{group}.{name}", f"{group}.{{", f"{group}.{begun}_{{", f"{begun}_{{"
         spelt = [quote + start for start in starts for quote in "\"'"] + [f"}}.{name}{quote}" for quote in "\"'"]
-        return any(spelling in source for spelling in [*spelt, f'choices("{group}"'])
+        chosen = rf'(choices\(|segments\([^,]+, |words=|words: str = )"{group}"'
+        return any(spelling in source for spelling in spelt) or re.search(chosen, source)
 
     # A Space has other words for some of the page's own keys.
     assert [
@@ -230,7 +219,7 @@ def test_shown_seeds_can_be_typed_again(drawn):
 
 def test_generated_pictures_are_saved_and_shown(page):
     seen = generate(page)
-    saved = seen[page.generate.results]
+    saved = seen[page.generate.stage.results]
     assert [sample.seed for sample in saved] == [3, 4, 5, 6]
     for sample in saved:
         cutout, mask = pixels(sample.files["cutout"]), pixels(sample.files["mask"])
@@ -238,7 +227,7 @@ def test_generated_pictures_are_saved_and_shown(page):
         assert np.array_equal(cutout[..., 3], mask) and mask.std() > 1
         assert parse_infotext(read_infotext(sample.files["cutout"]))["Seed"] == str(sample.seed)
         assert sample.files["picture"].parent == page.outputs.today()
-    shown = seen[page.generate.gallery]["value"]
+    shown = seen[page.generate.stage.gallery]["value"]
     assert [Path(path) for path, _ in shown] == [sample.files["picture"] for sample in saved]
     told = status_of(page.generate, seen)
     assert "4 pictures" in told and "seeds 3-6" in told and str(page.outputs.today().name) in told
@@ -269,10 +258,10 @@ def test_time_spent_waiting_is_not_told_as_drawing(page, monkeypatch):
 
 
 def test_pictures_appear_batch_by_batch(page):
-    updates = list(page.generate.job.guarded(page.generate.generate)("tiny", "0-9", 0.7, 1, "mask"))
-    growing = [len(update[page.generate.results]) for update in updates if page.generate.results in update]
+    updates = list(begin(page.generate, page.generate.generate, drawing(page.generate, "0-9", view="mask")))
+    growing = [len(update[page.generate.stage.results]) for update in updates if page.generate.stage.results in update]
     assert list(dict.fromkeys(growing)) == [4, 8, 10]
-    assert "_alpha.png" in updates[-3][page.generate.gallery]["value"][0][0]
+    assert "_alpha.png" in updates[-3][page.generate.stage.gallery]["value"][0][0]
 
 
 def test_bad_seeds_become_a_notice_and_free_the_buttons(page):
@@ -311,32 +300,32 @@ def held(page, monkeypatch):
 
 
 def test_cancel_stops_between_batches_and_keeps_what_is_there(page, held):
-    job = page.generate.job.guarded(page.generate.generate)("tiny", "0-63", 0.7, 1, "picture")
+    job = begin(page.generate, page.generate.generate, drawing(page.generate, "0-63"))
     seen: dict = {}
     for update in job:
         seen |= update
-        if len(seen.get(page.generate.results, [])) == 4:
+        if len(seen.get(page.generate.stage.results, [])) == 4:
             page.generate.job.stop(seen[page.generate.job.identifier])
-    assert len(seen[page.generate.results]) == 4
+    assert len(seen[page.generate.stage.results]) == 4
     assert status_of(page.generate, seen).startswith("Stopped. 4 pictures kept")
     assert seen[page.generate.job.run]["interactive"]
 
 
 def test_cancel_of_one_session_leaves_the_other_alone(page):
-    mine = page.generate.job.guarded(page.generate.generate)("tiny", "0-7", 0.7, 1, "picture")
+    mine = begin(page.generate, page.generate.generate, drawing(page.generate, "0-7"))
     next(mine)
-    assert generate(page)[page.generate.results]  # another session starts and ends
+    assert generate(page)[page.generate.stage.results]  # another session starts and ends
     page.generate.job.stop("somebody else's")
     seen: dict = {}
     for update in mine:
         seen |= update
-    assert len(seen[page.generate.results]) == 8
+    assert len(seen[page.generate.stage.results]) == 8
 
 
 def test_a_closed_page_frees_the_queue(page, held):
-    job = page.generate.job.guarded(page.generate.generate)("tiny", "0-63", 0.7, 1, "picture")
+    job = begin(page.generate, page.generate.generate, drawing(page.generate, "0-63"))
     seen: dict = {}
-    while page.generate.results not in seen:
+    while page.generate.stage.results not in seen:
         seen |= next(job)
     assert page.service.is_busy()
     job.close()  # what Gradio does when the client is gone
@@ -344,21 +333,21 @@ def test_a_closed_page_frees_the_queue(page, held):
 
 
 def test_view_and_download_follow_each_other(page):
-    saved = generate(page)[page.generate.results]
+    saved = generate(page)[page.generate.stage.results]
     picked = page.generate.pick("cutout", saved, SimpleNamespace(index=2))
-    assert picked[page.generate.picked] == 2 and "5" in picked[page.generate.about_picked]
-    assert picked[page.generate.download]["value"] == str(saved[2].files["cutout"])
-    masks = page.generate.switch_view("mask", saved, 2)
-    assert masks[page.generate.download]["value"] == str(saved[2].files["mask"])
-    assert [path for path, _ in masks[page.generate.gallery]["value"]] == [str(s.files["mask"]) for s in saved]
-    nothing = page.generate.switch_view("mask", saved, None)[page.generate.download]
+    assert picked[page.generate.stage.picked] == 2 and "5" in picked[page.generate.stage.about_picked]
+    assert picked[page.generate.stage.downloads["shown"]]["value"] == str(saved[2].files["cutout"])
+    masks = page.generate.stage.look("mask", saved, 2)
+    assert masks[page.generate.stage.downloads["shown"]]["value"] == str(saved[2].files["mask"])
+    assert [path for path, _ in masks[page.generate.stage.gallery]["value"]] == [str(s.files["mask"]) for s in saved]
+    nothing = page.generate.stage.look("mask", saved, None)[page.generate.stage.downloads["shown"]]
     assert nothing["value"] is None and not nothing.get("interactive")
-    assert page.generate.pick("cutout", saved, SimpleNamespace(index=9))[page.generate.picked] is None
+    assert page.generate.pick("cutout", saved, SimpleNamespace(index=9))[page.generate.stage.picked] is None
 
 
 def test_seeds_can_be_used_again(page):
     seen, field = generate(page, "3,9-11"), page.generate.field
-    saved = seen[page.generate.results]
+    saved = seen[page.generate.stage.results]
     assert field.reuse(seen[field.last]) == {page.generate.seeds: "3,9-11"}
     assert field.draw(" −1 ") == {page.generate.seeds: "-1"}
     assert field.draw("12 ") == {page.generate.seeds: "-1", field.last: "12"}, "what dice drives away can come back"
@@ -368,7 +357,7 @@ def test_seeds_can_be_used_again(page):
 
 
 def test_zip_holds_every_file(page):
-    saved = generate(page)[page.generate.results]
+    saved = generate(page)[page.generate.stage.results]
     archive = page.generate.pack(saved)[page.generate.archive]["value"]
     with zipfile.ZipFile(archive) as packed:
         assert packed.testzip() is None
@@ -393,33 +382,34 @@ def test_output_folder_under_a_file_is_told(page, tmp_path):
     ("kind", "mode"), [("seed", "RGB"), ("colour", "RGB"), ("blur", "RGB"), ("transparent", "RGBA")]
 )
 def test_each_background_gives_a_picture(page, kind, mode):
-    seen = swap(page, kind)
-    files = seen[page.swap.shown].files
+    seen, stage = swap(page, kind), page.swap.stage
+    [result] = seen[stage.results]
+    files = result.files
     with Image.open(files["result"]) as result:
         assert result.mode == mode and result.size == (32, 32)
-    assert seen[page.swap.image]["value"] == seen[page.swap.download]["value"] == str(files["result"])
+    assert seen[stage.image]["value"] == seen[stage.downloads["shown"]]["value"] == str(files["result"])
     assert "Background" in parse_infotext(read_infotext(files["result"]))
     assert not page.notices
 
 
 def test_transparent_result_carries_the_mask(page):
-    files = swap(page, "transparent")[page.swap.shown].files
+    files = swapped(page, "transparent")
     result = pixels(files["result"])
     assert np.array_equal(result[..., 3], pixels(files["mask"])) and result[..., 3].std() > 1
 
 
 def test_colour_stands_where_the_subject_does_not(page):
-    files = swap(page, "colour", colour="rgba(51, 102.4, 153, 1)")[page.swap.shown].files
+    files = swapped(page, "colour", colour="rgba(51, 102.4, 153, 1)")
     alpha = pixels(files["mask"])[..., None] / 255
-    subject = pixels(swap(page, "transparent")[page.swap.shown].files["result"])[..., :3]
+    subject = pixels(swapped(page, "transparent")["result"])[..., :3]
     expected = alpha * subject + (1 - alpha) * np.array([0x33, 0x66, 0x99])
     assert np.abs(pixels(files["result"]) - expected).max() < 3
 
 
 def test_uploaded_picture_is_the_background(page, tmp_path):
     Image.new("RGB", (90, 40), (10, 200, 30)).save(tmp_path / "green.png")
-    files = swap(page, "picture", picture=str(tmp_path / "green.png"))[page.swap.shown].files
-    plain = swap(page, "colour", colour="#0ac81e")[page.swap.shown].files
+    files = swapped(page, "picture", picture=str(tmp_path / "green.png"))
+    plain = swapped(page, "colour", colour="#0ac81e")
     assert np.abs(pixels(files["result"]).astype(int) - pixels(plain["result"])).max() < 2
     told = "green.png" if compat.MAJOR >= 4 else "your picture"  # Gradio 3 sends no name
     assert parse_infotext(read_infotext(files["result"]))["Background"] == told
@@ -441,16 +431,14 @@ def test_upload_field_hands_over_the_file_as_it_is(tmp_path):
 
 def test_no_upload_yet_is_told_on_the_click_but_not_while_following(page):
     assert "drop one" in status_of(page.swap, swap(page, "picture"))
-    shown = swap(page, "blur")[page.swap.shown]
     page.notices.clear()
-    values = ("tiny", "3", 0.7, "picture", "5", None, "#000000", 4, "soft", 0.5, 0, 0, False, "result")
-    assert page.swap.shown not in run(page.swap, page.swap.follow, shown, *values)
-    assert not page.notices
+    followed = run(page.swap, page.swap.follow, {**swapping(page.swap, "picture"), page.swap.wanted: True})
+    assert page.swap.stage.results not in followed and not page.notices
 
 
 def test_edge_controls_change_the_mask(page):
     masks = {
-        edge: pixels(swap(page, "blur", edge=edge)[page.swap.shown].files["mask"])
+        edge: pixels(swapped(page, "blur", edge=edge)["mask"])
         for edge in [
             ("soft", 0.5, 0, 0, False),
             ("hard", 0.4, 0, 0, False),
@@ -466,12 +454,13 @@ def test_edge_controls_change_the_mask(page):
 
 
 def test_preview_shows_result_mask_or_both(page):
-    shown = swap(page, "colour")[page.swap.shown]
-    assert page.swap.switch_view("mask", shown)[page.swap.image]["value"] == str(shown.files["mask"])
-    both = page.swap.switch_view("compare", shown)
-    assert both[page.swap.comparison.frame]["visible"] and not both[page.swap.image]["visible"]
-    assert both[page.swap.download]["value"] == str(shown.files["result"])
-    assert page.swap.switch_view("mask", None) == {}
+    stage = page.swap.stage
+    shown = swap(page, "colour")[stage.results]
+    assert stage.look("mask", shown)[stage.image]["value"] == str(shown[0].files["mask"])
+    both = stage.look("compare", shown)
+    assert both[stage.comparison.frame]["visible"] and not both[stage.image]["visible"]
+    assert both[stage.downloads["shown"]]["value"] == str(shown[0].files["result"])
+    assert stage.look("mask", []) == {}
 
 
 def test_random_subject_is_drawn_and_shown(page):
@@ -488,13 +477,13 @@ def test_only_the_control_in_need_is_shown(page):
 
 
 def test_nothing_is_loaded_before_the_first_click(page):
-    values = ("tiny", "3", 0.7, "blur", "5", None, "#000000", 4, "soft", 0.5, 0, 0, False, "result", None)
-    run(page.swap, page.swap.follow, None, *values)
+    panel, wanted = page.swap, swapping(page.swap, "blur")
+    run(panel, panel.follow, wanted)
     page.header.refresh()
     assert not page.service.loaded()
-    assert page.swap.shown in run(page.swap, page.swap.first, None, *values)  # the tab was opened
+    assert panel.stage.results in run(panel, panel.first, wanted)  # the tab was opened
     assert len(page.service.loaded()) == 1
-    assert page.swap.shown not in run(page.swap, page.swap.first, page.swap.shown, *values)
+    assert panel.stage.results not in run(panel, panel.first, {**wanted, panel.wanted: True})
 
 
 def test_subject_is_drawn_once_for_many_backgrounds(page, monkeypatch):
@@ -506,12 +495,12 @@ def test_subject_is_drawn_once_for_many_backgrounds(page, monkeypatch):
 
 
 def test_result_is_kept_under_a_free_name(page):
-    shown = swap(page, "colour")[page.swap.shown]
-    told = [status_of(page.swap, page.swap.keep(shown)) for _ in range(2)]
+    shown = swap(page, "colour")[page.swap.stage.results]
+    told = [status_of(page.swap, page.swap.stage.keep(shown)) for _ in range(2)]
     kept = sorted(page.outputs.today().glob("*_swapped_*.png"))
     assert len(kept) == 2 and all(path.name in words for path, words in zip(kept, told, strict=True))
-    assert kept[0].read_bytes() == shown.files["result"].read_bytes()
-    assert "no result to save" in status_of(page.swap, page.swap.keep(None))
+    assert kept[0].read_bytes() == shown[0].files["result"].read_bytes()
+    assert "no result to save" in status_of(page.swap, page.swap.stage.keep([]))
 
 
 # ---- header, outputs, command

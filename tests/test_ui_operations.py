@@ -11,42 +11,41 @@ import gradio as gr
 import numpy as np
 import pytest
 from alike import COLOUR_STEPS, assert_alike
-from pages import pixels, run, status_of, wait_until
+from pages import begin, drawing, generate, merged, pixels, run, status_of, swap, swapping, wait_until
 from PIL import Image
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.images import parse_infotext, read_infotext, write_png
+from l4f_plugin.jobs import Job
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
-from l4f_ui.neighbours import Neighbour
 from l4f_ui.outputs import Outputs
-from l4f_ui.run_buttons import in_thread
 from l4f_ui.service import Service, Settings
+from l4f_ui.stage import Neighbour
 
 
 def segment(page, source: str, *, seed="12", picture=None, w_plus=None, view="mask", class_name="tiny") -> dict:
+    return run(page.segment, page.segment.segment, segmenting(page, source, seed, picture, w_plus, view, class_name))
+
+
+def segmenting(page, source="seed", seed="12", picture=None, w_plus=None, view="mask", class_name="tiny") -> dict:
     panel = page.segment
-    return run(panel, panel.segment, class_name, source, seed, 0.7, picture, w_plus, view)
-
-
-def swap(page, *, seed="12", kind="colour", background_seed="5", edge=("hard", 0.4, -2, 1.5, True)) -> dict:
-    panel = page.swap
-    return run(panel, panel.swap, "tiny", seed, 0.9, kind, background_seed, None, "#336699", 4, *edge, "result", None)
+    changed = {panel.choice.dropdown: class_name, panel.source: source, panel.seed: seed}
+    return {**changed, panel.picture: picture, panel.w_plus: w_plus, panel.stage.view: view}
 
 
 def generated(page, seed="12") -> dict[str, Path]:
-    seen = run(page.generate, page.generate.generate, "tiny", seed, 0.7, 1, "picture")
-    return seen[page.generate.results][0].files
+    return generate(page, seed)[page.generate.stage.results][0].files
 
 
 # Segment
 
 
 def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
-    files = generated(page)
+    files, stage = generated(page), page.segment.stage
     seen = segment(page, "seed")
-    codes = seen[page.segment.shown].files["w_plus"]
+    codes = seen[stage.results][0].files["w_plus"]
     results = [
         seen,
         segment(page, "picture", picture=str(files["cutout"])),
@@ -56,12 +55,12 @@ def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
     expected = pixels(files["mask"])
     assert expected.std() > 1
     for result in results:
-        found = result[page.segment.shown].files
+        found = result[stage.results][0].files
         assert_alike(pixels(found["mask"]), expected)
         cutout = pixels(found["cutout"])
         assert cutout.shape == (32, 32, 4) and np.array_equal(cutout[..., 3], pixels(found["mask"]))
-        assert result[page.segment.image]["value"] == str(found["mask"])
-        offered = {kind: result[part]["value"] for kind, part in page.segment.downloads.items()}
+        assert result[stage.image]["value"] == str(found["mask"])
+        offered = {kind: result[part]["value"] for kind, part in stage.downloads.items()}
         assert offered == {kind: str(found[kind]) for kind in ("cutout", "mask", "w_plus")}
         assert WPlus.load(found["w_plus"]).digest == WPlus.load(codes).digest
     assert "seed 12" in status_of(page.segment, results[1]) and "W+ codes" in status_of(page.segment, results[2])
@@ -89,15 +88,13 @@ def test_the_picture_knows_its_class_best(page, monkeypatch):
 
 
 def test_a_drawn_seed_is_shown_and_both_results_are_kept(page):
-    seen = segment(page, "seed", seed="-1")
+    seen, stage = segment(page, "seed", seed="-1"), page.segment.stage
     assert 0 <= int(seen[page.segment.seed]) < 2**32
-    assert "no mask to save" in status_of(page.segment, page.segment.keep(SimpleNamespace(files={})))
-    shown = seen[page.segment.shown]
-    told = status_of(page.segment, page.segment.keep(shown))
+    shown = seen[stage.results]
+    told = status_of(page.segment, stage.keep(shown))
     kept = sorted(path.name for path in page.outputs.today().iterdir())
-    assert len(kept) == 2 and all(name in told for name in kept)
-    assert page.segment.switch_view("picture", shown)[page.segment.image]["value"] == str(shown.files["picture"])
-    assert page.segment.switch_view("picture", SimpleNamespace(files={})) == {}
+    assert len(kept) == 2 and "Saved 2 files" in told
+    assert stage.look("picture", shown)[stage.image]["value"] == str(shown[0].files["picture"])
 
 
 def test_only_the_source_in_need_is_shown(page):
@@ -109,41 +106,28 @@ def test_only_the_source_in_need_is_shown(page):
 # Restoring
 
 
+EDGE = ("hard", 0.4, -2, 1.5, True)
+
+
 def test_a_picture_restores_the_panel_it_came_from(page):
-    swapped = swap(page)[page.swap.shown].files["result"]
-    filled = page.swap.fill(str(swapped))
-    background, edge = page.swap.background, page.swap.edge
+    panel = page.swap
+    before = {**swapping(panel, "colour", seed="12", edge=EDGE), panel.psi: 0.9}
+    drawn = run(panel, panel.swap, before)[panel.stage.results][0].files["result"]
+    filled = panel.fill(str(drawn))
     plain = {
         part: value["value"] if isinstance(value, dict) else value
         for part, value in filled.items()
         if not isinstance(value, dict) or "value" in value
     }
-    assert plain[page.swap.seed] == "12" and plain[page.swap.psi] == 0.9
-    assert plain[page.swap.choice.dropdown] == "tiny"
-    assert plain[background.kind] == "colour" and plain[background.colour] == "#336699"
-    assert [plain[part] for part in edge.inputs] == ["hard", 0.4, -2, 1.5, True]
-    again = {}
-    for update in page.swap.job.guarded(page.swap.draw_restored)(
-        filled[page.swap.restored],
-        "tiny",
-        "12",
-        0.9,
-        "colour",
-        "5",
-        None,
-        "#336699",
-        4,
-        "hard",
-        0.4,
-        -2,
-        1.5,
-        True,
-        "result",
-        None,
-    ):
-        again |= update
-    assert_alike(pixels(again[page.swap.shown].files["result"]), pixels(swapped), COLOUR_STEPS)
-    filled = page.generate.fill(str(swapped))
+    assert {part: plain[part] for part in plain if part in panel.inputs and part is not panel.restored} == {
+        **{part: before[part] for part in (panel.choice.dropdown, panel.seed, panel.psi, *panel.edge.inputs)},
+        panel.background.kind: "colour",
+        panel.background.colour: "#336699",
+        panel.w_plus: None,
+    }
+    again = run(panel, panel.draw_restored, {**before, panel.restored: filled[panel.restored]})
+    assert_alike(pixels(again[panel.stage.results][0].files["result"]), pixels(drawn), COLOUR_STEPS)
+    filled = page.generate.fill(str(drawn))
     assert (filled[page.generate.seeds], filled[page.generate.psi], filled[page.generate.count]) == ("12", 0.9, 1)
     assert not page.notices
 
@@ -194,8 +178,8 @@ def test_surprises_can_be_drawn_and_are_shown(page):
         assert surprise[page.swap.seed] == "-1" and 0.5 <= surprise[page.swap.psi] <= 1
         kinds.add(surprise[page.swap.background.kind])
     assert kinds == {"seed", "colour", "blur"}
-    seen = swap(page, seed="-1", kind="seed", background_seed="-1")
-    shown = recipe_of(seen[page.swap.shown].files["result"])
+    seen = swap(page, "seed", seed="-1", behind="-1")
+    shown = recipe_of(seen[page.swap.stage.results][0].files["result"])
     assert seen[page.swap.seed] == str(shown.seed)
     assert f"seed:{seen[page.swap.background.seed]}" == shown.background, "what was drawn is shown, to be kept"
 
@@ -210,18 +194,17 @@ def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     handouts = {handout.panel: handout for _, handout in met}
     assert set(handouts) == {"generate", "swap", "segment"}
     assert {button.elem_id for button, _ in met} == {f"l4f_{panel}_to_img2img" for panel in handouts}
-    seen = run(parts.generate, parts.generate.generate, "tiny", "1-2", 0.7, 1, "picture")
-    results = seen[parts.generate.results]
+    results = generate(parts, "1-2")[parts.generate.stage.results]
     files = handouts["generate"].files
     second, first = files(results, 1, "mask"), files(results, None, "picture")
     assert second == {**results[1].files, "shown": results[1].files["mask"]}
     assert first == {**results[0].files, "shown": results[0].files["picture"]}
     assert files([], None, "picture") == files(results, 5, "picture") == {}
-    shown = swap(page)[page.swap.shown]
-    swapped = handouts["swap"].files(shown, "compare")
-    assert set(swapped) == {"picture", "mask", "cutout", "shown"} and swapped["shown"] == swapped["picture"]
-    assert handouts["swap"].files(shown, "mask")["shown"] == swapped["mask"]
-    assert handouts["swap"].files(None, "mask") == {} and pixels(swapped["cutout"]).shape[2] == 4
+    shown = swap(page, "colour")[page.swap.stage.results]
+    sent = handouts["swap"].files(shown, None, "compare")
+    assert sent["shown"] == sent["picture"] == shown[0].files["result"] and pixels(sent["cutout"]).shape[2] == 4
+    assert handouts["swap"].files(shown, None, "mask")["shown"] == sent["mask"]
+    assert handouts["swap"].files([], None, "mask") == {}
 
 
 # Memory on demand
@@ -243,9 +226,9 @@ def test_settings_are_asked_at_each_job(page):
 def test_a_new_edge_needs_no_network(page):
     engine = Service(lambda: Settings(device="cpu", release_after=0))
     page.swap._service = engine
-    swap(page)
+    swap(page, "colour", edge=EDGE)
     engine._cache._load = lambda *_, **__: pytest.fail("loaded again")
-    assert page.swap.shown in swap(page, edge=("soft", 0.5, 0, 0, False))
+    assert page.swap.stage.results in swap(page, "colour")
     assert not page.notices
 
 
@@ -265,7 +248,7 @@ def test_the_gate_of_a_host_is_entered_and_left_in_one_thread(page):
             threads.append(threading.get_ident())
 
     page.service._cache._gate = Gate
-    updates = page.generate.job.guarded(page.generate.generate)("tiny", "0-7", 0.7, 1, "picture")
+    updates = begin(page.generate, page.generate.generate, drawing(page.generate, "0-7"))
     seen: list[dict | None] = [{}]
     while seen[-1] is not None:  # Gradio asks for each in whatever thread is free
         asking = threading.Thread(target=lambda: seen.append(next(updates, None)))
@@ -291,11 +274,11 @@ def test_memory_that_runs_out_for_four_suffices_for_one(page, monkeypatch):
 
     with page.service._cache.job("tiny", device="cpu") as pipeline:
         refuse_batches(pipeline)
-    seen = run(page.generate, page.generate.generate, "tiny", "0-6", 0.7, 1, "picture")
-    assert [sample.seed for sample in seen[page.generate.results]] == list(range(7))
+    seen = generate(page, "0-6")
+    assert [sample.seed for sample in seen[page.generate.stage.results]] == list(range(7))
     assert sizes == [4, 4, 1, 1, 1]
     monkeypatch.setattr(pipeline, "generate", lambda *_, **__: (_ for _ in ()).throw(runtime.OutOfMemory("no room")))
-    told = status_of(page.generate, run(page.generate, page.generate.generate, "tiny", "0-6", 0.7, 1, "picture"))
+    told = status_of(page.generate, generate(page, "0-6"))
     assert "press unload" in told.lower() and "batch size" not in told
     assert not page.service.loaded() and not page.service.is_busy()
 
@@ -307,11 +290,10 @@ def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
     order, waits, threads = [], [], []
 
     def click(number: int) -> None:
-        clicked = page.segment.job.guarded(page.segment.segment)
-        for update in clicked("tiny", "seed", str(number), 0.7, None, None, "mask"):
+        for update in begin(page.segment, page.segment.segment, segmenting(page, seed=str(number))):
             line = update.get(page.segment.job.status, "")
             waits.append("Waiting" in line)
-            if page.segment.shown in update and number not in order:
+            if page.segment.stage.results in update and number not in order:
                 order.append(number)
 
     with page.service._cache.turn():  # so that all of them wait
@@ -329,30 +311,27 @@ def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
 def test_waiting_can_be_cancelled_and_is_told(page):
     panel = page.segment
     with page.service._cache.turn():
-        job = panel.job.guarded(panel.segment)("tiny", "seed", "3", 0.7, None, None, "mask")
+        job = begin(panel, panel.segment, segmenting(page, seed="3"))
         seen = next(job)
         identifier = seen[panel.job.identifier]
         while "Waiting: one job" not in seen.get(panel.job.status, ""):
             seen = next(job)
         panel.job.stop(identifier)
-        seen = {}
-        for update in job:
-            seen |= update
-        assert status_of(panel, seen) == "Stopped."
+        assert status_of(panel, merged(job)) == "Stopped."
 
 
 def test_what_a_thread_yields_posts_and_raises_arrives():
-    def work(post):
-        post({"posted": 1})
+    def work(job):
+        job.post({"posted": 1})
         yield {"yielded": threading.current_thread().name}
         raise Cancelled
 
-    updates = in_thread(work)
+    updates = Job(work).start().updates()
     assert next(updates) == {"posted": 1}
     assert next(updates) == {"yielded": "l4f job"}
     with pytest.raises(Cancelled):
         next(updates)
-    assert list(in_thread(lambda post: iter([{}, {"a": 1}]))) == [{}, {"a": 1}]
+    assert list(Job(lambda job: iter([{}, {"a": 1}])).start().updates()) == [{}, {"a": 1}]
 
 
 # Named endpoints

@@ -28,10 +28,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from l4f_plugin.bundles.files import storage_error
 from l4f_plugin.bundles.folders import cache_folder
+from l4f_plugin.datasets.formats import LabelledPicture
+from l4f_plugin.datasets.set_card import ContactSheet
 from l4f_plugin.errors import UserError
-from l4f_plugin.images import write_png
-from l4f_plugin.own_files import sheet_text
 from tools.backgrounds import draw_background, load_photographs, read_list
 
 RESOLUTION = 128
@@ -115,16 +116,11 @@ class Kind:
     compose: Callable[[np.random.Generator, float], list[Object]]
 
 
+_PORTRAITS = {name: asdict(frame) for name, frame in FRAMES.items()}
+_ROBOTS = {str(count): {"weight": ROBOT_COUNTS[count], "sizes": list(ROBOT_SIZES[count])} for count in ROBOT_COUNTS}
 KINDS = {
-    "avatar": Kind(
-        "Labels4Free avatars", tuple(FRAMES), {name: asdict(frame) for name, frame in FRAMES.items()}, compose_avatar
-    ),
-    "robots": Kind(
-        "Labels4Free robots",
-        ("bottts",),
-        {str(count): {"weight": ROBOT_COUNTS[count], "sizes": list(ROBOT_SIZES[count])} for count in ROBOT_COUNTS},
-        compose_robots,
-    ),
+    "avatar": Kind("Labels4Free avatars", tuple(FRAMES), _PORTRAITS, compose_avatar),
+    "robots": Kind("Labels4Free robots", ("bottts",), _ROBOTS, compose_robots),
 }
 
 
@@ -187,11 +183,10 @@ class Renderer:
 
     def __init__(self, folder: Path, pixels: int):
         self.pixels = pixels
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        # A session of its own: Ctrl-C is for the parent.
         self.process = subprocess.Popen(
-            ["node", str(folder / "render.mjs"), str(pixels)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the parent
+            ["node", str(folder / "render.mjs"), str(pixels)], start_new_session=True, **pipes
         )
 
     def draw(self, style: str, seed: str, box: Box) -> np.ndarray:
@@ -214,8 +209,7 @@ def save_png(array: np.ndarray, path: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        reason = f"{path} could not be written ({error.strerror}); free some space and start again."
-        raise UserError(reason) from error
+        raise storage_error(error, path) from error
 
 
 # One set of these per worker process; a Node process cannot travel between processes.
@@ -230,9 +224,8 @@ def _start_worker(settings: Settings) -> None:
 
 
 def _photographs(split: str) -> list[np.ndarray]:
-    loaded = _worker["photographs"]
+    loaded, settings = _worker["photographs"], _worker["settings"]
     if split not in loaded:
-        settings = _worker["settings"]
         entries = [e for e in read_list(Path(settings.renderer) / "backgrounds.json") if e["split"] == split]
         loaded[split] = load_photographs(entries, [Path(folder) for folder in settings.background_folders])
     return loaded[split]
@@ -333,37 +326,28 @@ def build(folder: Path, counts: dict[str, int], settings: Settings, processes: i
     print(file=sys.stderr)
 
 
-def contact_sheet(folder: Path, split: str = "train", rows: int = 8, columns: int = 8) -> Image.Image:
-    """The first pictures of a split, each beside its mask."""
-    size = RESOLUTION
-    sheet = Image.new("RGB", (columns * 2 * size, rows * size))
-    for place_number, path in enumerate(sorted((folder / split / "images").glob("*.png"))[: rows * columns]):
-        row, column = divmod(place_number, columns)
-        sheet.paste(Image.open(path), (column * 2 * size, row * size))
-        sheet.paste(Image.open(folder / split / "masks" / path.name), (column * 2 * size + size, row * size))
-    return sheet
+def contact_sheet(folder: Path) -> bytes:
+    """A PNG file of the first training pictures, each beside its mask."""
+    sheet = ContactSheet()
+    for path in sorted((folder / "train" / "images").glob("*.png"))[: sheet.ROWS * sheet.COLUMNS]:
+        image, mask = (np.asarray(Image.open(folder / "train" / part / path.name)) for part in ("images", "masks"))
+        sheet.add(LabelledPicture(path.stem, image, mask, mask > 127, {}))
+    return sheet.file()
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tools.drawn_sets", description=__doc__.split("\n")[0])
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--out", type=Path, help="folder to fill (default: datasets/KIND of the cache folder)")
-    parser.add_argument("--train", type=int, default=40_000, metavar="N", help="training pictures")
-    parser.add_argument("--validation", type=int, default=2_000, metavar="N", help="validation pictures")
-    parser.add_argument("--test", type=int, default=2_000, metavar="N", help="test pictures")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: 0)")
-    parser.add_argument(
-        "--scale", type=float, default=1.0, metavar="X", help="size of the objects, 0.3 to 3: above 1 is nearer"
-    )
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="worker processes (default: 2)")
-    parser.add_argument("--renderer", type=Path, default=RENDERER, help="folder of render.mjs")
-    parser.add_argument(
-        "--backgrounds",
-        type=Path,
-        action="append",
-        default=[],
-        help="folder that holds backgrounds/ and wallpapers/ of the Debian packages (default: as installed)",
-    )
+    add = parser.add_argument
+    add("kind", choices=KINDS)
+    add("--out", type=Path, help="folder to fill (default: datasets/KIND of the cache folder)")
+    for split, count in {"train": 40_000, "validation": 2_000, "test": 2_000}.items():
+        add(f"--{split}", type=int, default=count, metavar="N", help="pictures of this split (default: %(default)s)")
+    add("--seed", type=int, default=0, help="another seed, other pictures (default: 0)")
+    add("--scale", type=float, default=1.0, metavar="X", help="size of the objects, 0.3 to 3: above 1 is nearer")
+    add("--processes", type=int, default=2, metavar="N", help="worker processes (default: 2)")
+    add("--renderer", type=Path, default=RENDERER, help="folder of render.mjs")
+    text = "folder that holds backgrounds/ and wallpapers/ of the Debian packages (default: as installed)"
+    add("--backgrounds", type=Path, action="append", default=[], help=text)
     return parser.parse_args(arguments)
 
 
@@ -381,7 +365,8 @@ def main(arguments: list[str] | None = None) -> int:
         folders = tuple(map(str, [*options.backgrounds, cache_folder() / "backgrounds", "/usr/share"]))
         settings = Settings(options.kind, options.seed, str(options.renderer), folders, options.scale)
         build(out, counts, settings, options.processes)
-        write_png(out / "sheet.png", contact_sheet(out), sheet_text("pictures of a set"))
+        if counts["train"]:
+            (out / "sheet.png").write_bytes(contact_sheet(out))
     except UserError as error:
         print(f"l4f: {error}", file=sys.stderr)
         return 2

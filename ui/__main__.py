@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from l4f_plugin.errors import UserError
 
@@ -25,31 +26,25 @@ LONGEST_IDLENESS = 86_400
 
 def parser() -> argparse.ArgumentParser:
     """The options of the page."""
+    folder = shown_path(default_output_folder())
     options = argparse.ArgumentParser(prog="l4f app", description=text("server.help"))
-    options.add_argument("--no-browser", action="store_true", help=text("server.no_browser"))
-    options.add_argument("--port", type=int, default=FIRST_PORT, help=text("server.port", port=FIRST_PORT))
-    options.add_argument("--listen", action="store_true", help=text("server.listen"))
-    options.add_argument("--auth", metavar="USER:PASS", help=text("server.auth"))
-    options.add_argument(
-        "--output-dir", type=Path, metavar="DIR", help=text("server.output", folder=shown_path(default_output_folder()))
-    )
-    options.add_argument("--device", metavar="NAME", help=text("server.device"))
-    options.add_argument("--dtype", metavar="NAME", help=text("server.dtype"))
-    options.add_argument("--release-after", type=float, metavar="SECONDS", help=text("server.release_after"))
-    options.add_argument("--share", action="store_true", help=text("server.share"))
-    options.add_argument(
-        "--root-path", metavar="PATH", default=os.environ.get("GRADIO_ROOT_PATH", ""), help=text("server.root_path")
-    )
-    options.add_argument(
-        "--allowed-host", metavar="NAME", action="append", default=[], help=text("server.allowed_host")
-    )
-    options.add_argument(
-        "--api-megapixels",
-        type=float,
-        metavar="NUMBER",
-        default=API_MEGAPIXELS,
-        help=text("server.api_megapixels", default=API_MEGAPIXELS),
-    )
+
+    def add(name: str, words: str = "", **how: Any) -> None:
+        options.add_argument(f"--{name}", help=words or text(f"server.{name.replace('-', '_')}"), **how)
+
+    add("no-browser", action="store_true")
+    add("port", text("server.port", port=FIRST_PORT), type=int, default=FIRST_PORT)
+    add("listen", action="store_true")
+    add("auth", metavar="USER:PASS")
+    add("output-dir", text("server.output", folder=folder), type=Path, metavar="DIR")
+    add("device", metavar="NAME")
+    add("dtype", metavar="NAME")
+    add("release-after", type=float, metavar="SECONDS")
+    add("share", action="store_true")
+    add("root-path", metavar="PATH", default=os.environ.get("GRADIO_ROOT_PATH", ""))
+    add("allowed-host", metavar="NAME", action="append", default=[])
+    most = text("server.api_megapixels", default=API_MEGAPIXELS)
+    add("api-megapixels", most, type=float, metavar="NUMBER", default=API_MEGAPIXELS)
     return options
 
 
@@ -77,11 +72,11 @@ def serve(options: argparse.Namespace) -> None:
     with server.past_proxies():
         # Gradio takes seconds to import: what is wrong above is said at once.
         from . import api, app, compat
-    from .models_import import MOST_BYTES
+    from .models_forms import MOST_BYTES
 
     # Whoever reaches a page without a password is not asked who they are: they may draw, and change nothing.
     owned = auth is not None or not (options.listen or options.share)
-    service = Service(Service(lambda: settings), outputs, manages_classes=owned, own_repositories=owned)
+    service = Service(lambda: settings, outputs, manages_classes=owned, own_repositories=owned)
     page = app.build(service)
     try:
         served = server.open_page(

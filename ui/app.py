@@ -2,27 +2,94 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+
+from l4f_plugin import runtime
 
 from . import compat
 from .endpoints import Endpoints
 from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
-from .header import Header
 from .models_panel import ModelsPanel
-from .outputs import SavedSample
 from .photos_panel import PhotosPanel
 from .segment_panel import SegmentPanel
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
 
+PANELS = {
+    "generate": GeneratePanel,
+    "swap": SwapPanel,
+    "segment": SegmentPanel,
+    "photos": PhotosPanel,
+    "export": ExportPanel,
+    "models": ModelsPanel,
+}
+
 
 def style() -> str:
     """The style sheet; every rule in it is confined to our own classes."""
     return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+
+
+class Header:
+    """The strip above the panels: name, device in use, what is in memory, the hint about an idle card.
+
+    `outputs` are what `refresh` updates.
+    """
+
+    def __init__(self, service: Service):
+        self._service = service
+        with gr.Row(elem_classes="l4f-header"):
+            with gr.Column(scale=6, min_width=240):
+                title, subtitle = escape(text("app.title")), escape(text("app.subtitle"))
+                gr.HTML(f'<div class="l4f-title"><h1>{title}</h1><p>{subtitle}</p></div>')
+            with gr.Column(scale=4, min_width=200):
+                self.state = gr.HTML(self._describe(), elem_id="l4f_state")
+            self.unload = gr.Button(
+                text("header.unload"), size="sm", scale=0, min_width=90, interactive=False, elem_id="l4f_unload"
+            )
+        # What stands between backticks is a command to copy.
+        hint = re.sub("`([^`]*)`", r"<code>\1</code>", escape(self._service.nvidia_hint() or ""))
+        shown = {"visible": bool(hint), "elem_id": "l4f_hint", "elem_classes": "l4f-flush"}
+        self.hint = gr.HTML(hint and f'<div class="l4f-hint">{hint}</div>', **shown)
+        self.outputs = [self.state, self.unload]
+        compat.on(self.unload.click, self.release, [], self.outputs, queue=True)
+
+    def refresh(self) -> dict:
+        """Device and memory as they are now."""
+        return {self.state: self._describe(), self.unload: gr.update(interactive=bool(self._service.loaded()))}
+
+    def release(self) -> dict:
+        """Takes the networks out of memory and tells what that freed."""
+        if not self._service.loaded():
+            gr.Info(text("header.nothing_to_unload"))
+            return self.refresh()
+        before, after = self._service.unload()
+        told = text("header.unloaded", before=_megabytes(before), after=_megabytes(after))
+        gr.Info(told)
+        return {**self.refresh(), self.state: self._describe(told)}
+
+    def _describe(self, told: str | None = None) -> str:
+        """Device and memory; `told` in place of "nothing in memory"."""
+        loaded, memory = self._service.loaded(), runtime.resident_memory()
+        device = self._service.device()
+        where = text("header.device", device=device) if device else text("header.device_later")
+        if memory is not None:
+            where = text("header.resident", device=where, memory=_megabytes(memory))
+        what = told or text("header.idle")
+        if loaded:
+            what = text("header.loaded", title=", ".join(loaded), memory=_megabytes(self._service.memory()))
+        return f'<div class="l4f-state">{escape(where)}<br>{escape(what)}</div>'
+
+
+def _megabytes(count: int) -> str:
+    return text("header.megabytes", count=count / 2**20)
 
 
 class Page:
@@ -32,67 +99,47 @@ class Page:
     """
 
     def __init__(self, service: Service, endpoint_prefix: str = ""):
+        opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
             self.header = Header(service)
             with compat.tabs(elem_id="l4f_tabs") as self.tabs:
-                with gr.Tab(text("generate.tab"), id="generate", elem_id="l4f_tab_generate") as generate_tab:
-                    self.generate = GeneratePanel(service)
-                with gr.Tab(text("swap.tab"), id="swap", elem_id="l4f_tab_swap") as swap_tab:
-                    self.swap = SwapPanel(service)
-                with gr.Tab(text("segment.tab"), id="segment", elem_id="l4f_tab_segment") as segment_tab:
-                    self.segment = SegmentPanel(service)
-                with gr.Tab(text("photos.tab"), id="photos", elem_id="l4f_tab_photos") as photos_tab:
-                    self.photos = PhotosPanel(service)
-                with gr.Tab(text("export.tab"), id="export", elem_id="l4f_tab_export") as export_tab:
-                    self.export = ExportPanel(service)
-                with gr.Tab(text("models.tab"), id="models", elem_id="l4f_tab_models") as models_tab:
-                    self.models = ModelsPanel(service)
+                for name, panel in PANELS.items():
+                    with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
+                        setattr(self, name, panel(service))
+                    opened[name] = tab.select
             self.endpoints = Endpoints(service, endpoint_prefix)
-        generate = self.generate
-        brought = self.swap.open_with(generate.to_swap.click, generate.results, generate.picked, self.tabs, "swap")
-        opened = self.swap.open_on(swap_tab.select)
-        inversion = self.photos.inversion
-        recovered = [
-            panel.open_with_codes(sent.click, inversion.shown, self.tabs, tab)
-            for panel, sent, tab in (
-                (self.swap, inversion.to_swap, "swap"),
-                (self.segment, inversion.to_segment, "segment"),
-            )
-        ]
-        self.models.open_on(models_tab.select)
-        self.export.open_on(export_tab.select)
-        self.models.open_with(generate.to_models.click, self.tabs, "models", [generate.results], _class_shown)
+        stage, recovery, tabs = self.generate.stage, self.photos.inversion, self.tabs
+        self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
+        self.swap.open_on(opened["swap"])
+        self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
+        self.segment.open_with_codes(recovery.to_segment.click, recovery.stage.results, tabs)
+        self.models.open_on(opened["models"])
+        self.export.open_on(opened["export"])
+        self.models.open_with(self.generate.to_models.click, stage.results, tabs)
         # What was fetched, completed or deleted meanwhile shows when its list is next looked at.
-        drawing = [(generate_tab, generate), (swap_tab, self.swap), (segment_tab, self.segment)]
-        drawing.append((photos_tab, self.photos))
-        for tab, panel in (*drawing, (export_tab, self.export)):
-            choice = panel.choice
-            compat.on(tab.select, choice.refresh, [choice.dropdown], [choice.dropdown], queue=False)
-        started = [panel.started for _, panel in drawing]
-        for job in (
-            *started,
-            inversion.started,
-            *recovered,
-            brought,
-            opened,
-            *self.models.watched,
-            *self.export.watched,
-        ):
-            compat.on(job.then, self.header.refresh, [], self.header.outputs, queue=False)
+        self.choices = {name: getattr(self, name).choice for name in PANELS if name != "models"}
+        for name, choice in self.choices.items():
+            choice.refresh_on(opened[name])
 
+    def follow_jobs(self, *watchers: Any) -> None:
+        """Wires the events after which something else may be in memory to the `refresh` of the watchers."""
 
-def _class_shown(samples: list[SavedSample]) -> str | None:
-    return samples[0].class_name if samples else None
+        def refresh() -> dict:
+            return {part: update for watcher in watchers for part, update in watcher.refresh().items()}
+
+        outputs = [part for watcher in watchers for part in watcher.outputs]
+        for event in [event for name in PANELS for event in getattr(self, name).started]:
+            compat.on(event.then, refresh, [], outputs)
 
 
 def build(service: Service) -> gr.Blocks:
     """The stand-alone page, not yet served."""
     with compat.blocks(text("app.title"), style()) as page:
         parts = Page(service)
-        compat.on(page.load, parts.header.refresh, [], parts.header.outputs, queue=False)
-        panels = (parts.generate, parts.swap, parts.segment, parts.photos, parts.export)
-        for choice in (panel.choice for panel in panels):
-            compat.on(page.load, choice.refresh, [], [choice.dropdown], queue=False)
+        parts.follow_jobs(parts.header)
+        compat.on(page.load, parts.header.refresh, [], parts.header.outputs)
+        for choice in parts.choices.values():
+            choice.refresh_on(page.load)
         parts.models.open_on(page.load)
     page.l4f = parts
     return page

@@ -10,8 +10,8 @@ import gradio as gr
 from l4f_plugin.errors import UserError
 
 from . import compat, status
-from .consent import Consent
 from .controls import named
+from .service import Service
 from .texts import text
 from .words import pathless, size, standing, without_paths
 
@@ -19,7 +19,25 @@ if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
 
     from .run_buttons import Running
-    from .service import Service
+
+
+class Consent:
+    """Reading a licence that restricts use, and accepting it: hidden but for a class that asks for it."""
+
+    def __init__(self, panel: str):
+        with gr.Column(visible=False, elem_classes="l4f-consent") as self.frame:
+            self.words = gr.HTML("", elem_classes="l4f-flush")
+            self.accept = gr.Checkbox(False, **named(f"{panel}.accept"))
+        self.outputs = [self.frame, self.words, self.accept]
+
+    def ask(self, title: str, terms: str | None) -> dict:
+        """Shows what is to be accepted, not yet ticked; hides everything where that is nothing."""
+        words = status.linked(text("consent.words", title=title, terms=terms)) if terms else ""
+        return {
+            self.frame: gr.update(visible=terms is not None),
+            self.words: words and f'<p class="l4f-licence">{words}</p>',
+            self.accept: gr.update(value=False),
+        }
 
 
 class ClassChoice:
@@ -35,7 +53,11 @@ class ClassChoice:
         self.dropdown = gr.Dropdown(allow_custom_value=False, **words)
         self.consent = Consent(panel) if fetches else None
         self.outputs = [self.dropdown, *(self.consent.outputs if self.consent else [])]
-        compat.on(self.dropdown.change, self.tell, [self.dropdown], self.outputs, queue=False)
+        compat.on(self.dropdown.change, self.tell, [self.dropdown], self.outputs)
+
+    def refresh_on(self, trigger) -> None:
+        """Wires an event after which classes are offered anew."""
+        compat.on(trigger, self.refresh, [self.dropdown], [self.dropdown])
 
     def refresh(self, chosen: str | None = None) -> dict:
         """Offers what has been added since; `chosen` stays where it is still there."""
@@ -44,12 +66,15 @@ class ClassChoice:
     def _entries(self) -> list[ObjectClass]:
         return self._service.all_classes() if self._fetches else self._service.classes()
 
+    def _find(self, name: str | None) -> ObjectClass | None:
+        return next((entry for entry in self._entries() if entry.name == name), None)
+
     def _offer(self, chosen: str | None) -> dict:
         entries = self._entries()
         if chosen not in [entry.name for entry in entries]:
             chosen = self._service.default_class()
-        choices = compat.options([(_label(entry), entry.name) for entry in entries])
-        return {"choices": choices, "value": chosen, "info": self.describe(chosen)}
+        offered = compat.options([(_label(entry), entry.name) for entry in entries])
+        return {"choices": offered, "value": chosen, "info": self.describe(chosen)}
 
     def tell(self, name: str | None) -> dict:
         """Explains the class that was chosen, and asks for its licence where that is needed."""
@@ -73,8 +98,8 @@ class ClassChoice:
             return text("class.maskless", details=words)
         return text("class.no_photos", details=words) if self._photographs and not entry.photos else words
 
-    def ready(self, running: Running, place: object, name: str | None, accepted: bool = False) -> Iterator[dict]:
-        """Fetches the class where it is not here, with its progress at `place`; returns what is known about it.
+    def ready(self, running: Running, name: str | None, accepted: bool = False) -> Iterator[dict]:
+        """Fetches the class where it is not here, with its progress; returns what is known about it.
 
         Raises `UserError` for a class that is not on offer, whose licence is not accepted or that cannot be had.
         """
@@ -86,15 +111,12 @@ class ClassChoice:
         try:
             task = self._service.class_jobs.download(entry.name, accepted)
             for progress in task.follow(running.token):
-                yield {place: status.running(standing(progress, task.kind), progress.done, progress.total)}
+                yield {running.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
         except UserError as error:
             raise pathless(error) from None
         entry = self._service.entry(name, on_offer=True)
         yield {**self.refresh(name), **self.consent.ask(entry.title, None)}
         return entry
-
-    def _find(self, name: str | None) -> ObjectClass | None:
-        return next((entry for entry in self._entries() if entry.name == name), None)
 
 
 def _label(entry: ObjectClass) -> str:

@@ -20,6 +20,7 @@ from .texts import text
 from .words import size, without_paths
 
 if TYPE_CHECKING:
+    from l4f_plugin.bundles.bundle import Bundle
     from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.hub.removal import Removal
 
@@ -45,7 +46,7 @@ class Import:
 class Sharing:
     """How a class is published: the repository OWNER/NAME, as a Space or a model repository, private or not.
 
-    `licence`, `attribution` and `masks` ("own" or "without") are what the person declares, see `publishing.terms`.
+    `licence`, `attribution` and `masks` ("own" or "without") are what the person declares, see `hub.sharing.terms`.
     """
 
     repository: str
@@ -71,7 +72,7 @@ class ClassJobs:
     def arrived(self, name: str) -> int:
         """Bytes of an unfinished download that are here already."""
         from l4f_plugin.hub.download import original_of
-        from l4f_plugin.hub.hub_cache import arrived
+        from l4f_plugin.hub.resumable import arrived
 
         found = self._service.entry(name, on_offer=True)
         return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
@@ -184,9 +185,14 @@ class ClassJobs:
         title = self._title(name)
 
         def work(job: Job) -> str:
-            from l4f_plugin.publishing.model_repository import Publication, publish
-            from l4f_plugin.publishing.space import SpaceOptions, publish_space
-            from l4f_plugin.publishing.terms import Declared
+            from l4f_plugin.hub.sharing.model_repository import Publication, publish
+            from l4f_plugin.hub.sharing.space import publish_space
+            from l4f_plugin.hub.sharing.terms import Declared
+            from l4f_plugin.sample_sheet import draw_samples
+
+            def draw(bundle: Bundle, path: Path) -> str:
+                with self._service.turn(job.token):
+                    return draw_samples(bundle, path, device=self._service.wanted_device())
 
             def report(message: str) -> None:
                 job.token.check()
@@ -198,13 +204,8 @@ class ClassJobs:
                 without_masks=wanted.masks == "without",
                 own_masks=wanted.masks == "own",
             )
-            send, options = (publish_space, SpaceOptions) if wanted.as_space else (publish, Publication)
-            how = options(
-                declared=declared,
-                private=wanted.private,
-                device=self._service.wanted_device(),
-                turn=lambda: self._service.turn(job.token),
-            )
+            send = publish_space if wanted.as_space else publish
+            how = Publication(declared, wanted.private, draw=draw)
             return text("share.done", title=title, address=send(name, wanted.repository, how, report))
 
         return self.jobs.start("publish", name, text("share.working", title=title), work, title)
@@ -234,10 +235,10 @@ class ClassJobs:
         message = text(f"{kind}.working", title=title)
 
         def work(job: Job) -> str:
-            from l4f_plugin.training import class_masks, class_photographs
+            from l4f_plugin.training import chain
             from l4f_plugin.training.loop import STEPPING
 
-            teach = class_masks.learn_masks if kind == MASKS else class_photographs.learn_photographs
+            teach = chain.learn_masks if kind == MASKS else chain.learn_photographs
             self._service.unload()  # room for the training
             try:
                 taught = teach(
@@ -269,10 +270,10 @@ class ClassJobs:
         device = self._service.wanted_device()
 
         def work(job: Job) -> None:
-            from l4f_plugin.training.class_masks import estimate_seconds
+            from l4f_plugin.training.chain import estimate_seconds
 
             turn = lambda: self._service.turn(job.token)  # noqa: E731
-            self._seconds[name, device] = estimate_seconds(name, device, job.token, turn=turn)
+            self._seconds[name, device] = estimate_seconds(name, device, cancel=job.token, turn=turn)
 
         return self.estimates.start("estimate", name, "", work)
 

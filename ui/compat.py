@@ -6,7 +6,6 @@ Panels build components and wire events through these functions and otherwise us
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import re
@@ -20,8 +19,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read once, when Gr
 
 import gradio as gr  # noqa: E402
 
-from .judging import judged  # noqa: E402
-from .theme import theme  # noqa: E402
+from .judging import wired  # noqa: E402
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
 MAJOR = VERSION[0]
@@ -215,43 +213,26 @@ def download_update(file: Path | None) -> dict:
     return gr.update(value=value, visible=file is not None)
 
 
-def _spelled_out(handler: Callable, outputs: Sequence) -> Callable:
-    """The handler, whose empty answers name an output: Gradio takes `{}` for a value, and shows it or complains."""
-    unchanged = {outputs[0]: gr.update()}
-
-    @functools.wraps(handler)
-    def answer(*values: Any) -> Any:
-        answered = handler(*values)
-        return unchanged if answered == {} else answered
-
-    @functools.wraps(handler)
-    def answers(*values: Any) -> Any:
-        for answered in handler(*values):
-            yield unchanged if answered == {} else answered
-
-    return answers if inspect.isgeneratorfunction(handler) else answer
-
-
 def on(
     trigger: Callable,
     handler: Callable | None,
-    inputs: Sequence = (),
+    inputs: Sequence | set = (),
     outputs: Sequence = (),
     *,
+    queue: bool = False,
     latest: bool = False,
-    queue: bool = True,
     js: str | None = None,
 ) -> Any:
     """Wires a handler to an event such as `button.click`; returns what `.then` hangs on.
 
-    `latest` drops what came between a running call and the newest one. Calls of one handler may overlap: the
-    engine itself runs one job at a time. None becomes an endpoint of Gradio's own API. A handler that answers `{}`
-    changes nothing.
+    A handler takes the values of `inputs` one by one; where they are a set it takes `{component: value}`. One that
+    answers `{}` changes nothing. `queue` is for what takes longer than a moment; `latest` then drops what came between
+    a running call and the newest one. Calls of one handler may overlap: the engine itself runs one job at a time. None
+    becomes an endpoint of Gradio's own API.
     """
-    handler = handler and judged(handler)
     arguments: dict[str, Any] = {
-        "fn": _spelled_out(handler, outputs) if handler and outputs else handler,
-        "inputs": list(inputs),
+        "fn": handler and wired(handler, outputs),
+        "inputs": inputs if isinstance(inputs, set) else list(inputs),
         "outputs": list(outputs),
         "show_progress": "hidden",  # the panels have a progress bar of their own
         "queue": queue,
@@ -273,7 +254,7 @@ def on(
 def endpoint(name: str, handler: Callable, inputs: Sequence, outputs: Sequence) -> None:
     """Lets programs call a handler under that name; nothing on the page does. See `on` for overlapping calls."""
     limits = {"concurrency_limit": None} if MAJOR >= 4 else {}
-    gr.Button("", visible=False).click(judged(handler), list(inputs), list(outputs), api_name=name, **limits)
+    gr.Button("", visible=False).click(wired(handler, outputs), list(inputs), list(outputs), api_name=name, **limits)
 
 
 def refusal(words: str) -> gr.Error:
@@ -305,9 +286,29 @@ def settled(component: Any) -> Callable:
     return component.input
 
 
+def _theme() -> Any:
+    """A quiet theme that follows the browser's dark setting and loads no font from the network."""
+    system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    quiet = gr.themes.Default(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="slate",
+        radius_size="md",
+        font=system,
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    )
+    # Gradio's own explanations are too faint to be read by everybody (contrast 2.6 on white).
+    return quiet.set(
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+    )
+
+
 def blocks(title: str, css: str) -> gr.Blocks:
     """An empty stand-alone page; hand `launch` the same css."""
-    looks = {} if MAJOR >= 6 else {"theme": theme(), "css": css}
+    looks = {} if MAJOR >= 6 else {"theme": _theme(), "css": css}
     tidy = {"fill_width": True, "delete_cache": (3600, 86400)}  # files of yesterday, looked for every hour
     return _make(gr.Blocks, title=title, analytics_enabled=False, **looks, **tidy)
 
@@ -318,7 +319,7 @@ def launch(page: gr.Blocks, css: str, *, most_waiting: int | None = None, **argu
     `most_waiting` bounds Gradio's queue; `max_file_size` of an upload is 256 MB where not given.
     """
     if MAJOR >= 6:
-        arguments.update(theme=theme(), css=css, footer_links=[])
+        arguments.update(theme=_theme(), css=css, footer_links=[])
     elif MAJOR == 5:
         arguments.update(show_api=False)
     else:

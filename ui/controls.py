@@ -1,13 +1,35 @@
-"""Components named by their key in the table of texts, which gives them words and an id in the page."""
+"""The controls that panels share: components named by their key in the table of texts, and groups of them.
+
+Handlers of a job take `{component: value}` of all controls of their panel, so a group reads its own part of that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import colorsys
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from l4f_plugin.arguments import Background, EdgeOptions, draw_seed
+from l4f_plugin.errors import UserError
+from l4f_plugin.provenance import Recipe, recipe_of
+
+from . import compat
+from .seeds import wanted_seed
+from .service import Service
 from .texts import has, text
+
+LARGEST_PSI = 1.5
+LARGEST_BLUR = 64
+BACKGROUNDS = ("seed", "picture", "colour", "blur", "transparent")
+
+Given = Mapping[Any, Any]
+"""What a handler is given: components and their values."""
 
 
 def named(key: str) -> dict[str, str]:
@@ -15,13 +37,15 @@ def named(key: str) -> dict[str, str]:
     return {"label": text(key), "info": text(f"{key}_info") if has(f"{key}_info") else None, "elem_id": element_id(key)}
 
 
-def side_by_side(build_controls: Callable[[], None], build_stage: Callable[[], None]) -> None:
-    """The frame of a panel: its controls, and the wider stage for what comes out; one above the other where narrow."""
-    with gr.Row(elem_classes="l4f-panel"):
-        with gr.Column(scale=4, min_width=300, elem_classes="l4f-controls"):
-            build_controls()
-        with gr.Column(scale=7, min_width=300, elem_classes="l4f-stage"):
-            build_stage()
+def element_id(key: str) -> str:
+    """The id in the page: `generate.psi` is `l4f_generate_psi`."""
+    return "l4f_" + key.replace(".", "_")
+
+
+def unsaved(component: Any) -> Any:
+    """The component; web UIs then do not keep its first value as the default for ever."""
+    component.do_not_save_to_config = True
+    return component
 
 
 def button(key: str, *, icon: str | None = None, **arguments: Any) -> gr.Button:
@@ -31,32 +55,220 @@ def button(key: str, *, icon: str | None = None, **arguments: Any) -> gr.Button:
     return gr.Button(text(key), elem_classes=classes, **arguments)
 
 
-def unsaved(component: Any) -> Any:
-    """The component; web UIs then do not keep its first value as the default for ever."""
-    component.do_not_save_to_config = True
-    return component
-
-
 def choices(group: str, keys: tuple[str, ...]) -> list[tuple[str, str]]:
     """The choices of a radio: words shown, key handed to handlers."""
     return [(text(f"{group}.{key}"), key) for key in keys]
 
 
-def element_id(key: str) -> str:
-    """The id in the page: `generate.psi` is `l4f_generate_psi`."""
-    return "l4f_" + key.replace(".", "_")
+def segments(key: str, group: str, keys: tuple[str, ...], *classes: str, **arguments: Any) -> gr.Radio:
+    """A radio drawn as a row of segments; its words are those of `group`."""
+    arguments.setdefault("value", keys[0])
+    return gr.Radio(choices(group, keys), elem_classes=["l4f-segments", *classes], **named(key), **arguments)
 
 
-def click_when_ready(elem_id: str) -> str:
-    """JavaScript that presses the download link `elem_id` as soon as it holds a file."""
-    return f"""() => {{
-        const started = Date.now();
-        const look = () => {{
-            const link = document.querySelector("#{elem_id} a[href], a#{elem_id}[href]");
-            const button = document.querySelector("button#{elem_id}:not([disabled]), #{elem_id} button");
-            const target = link || button;
-            if (target && Date.now() - started > 150) target.click();
-            else if (Date.now() - started < 5000) setTimeout(look, 50);
-        }};
-        look();
-    }}"""
+def psi_slider(key: str) -> gr.Slider:
+    """How far from the typical a subject may be."""
+    return gr.Slider(0, LARGEST_PSI, 0.7, step=0.05, **named(key))
+
+
+def note(key: str, **arguments: Any) -> gr.Markdown:
+    """Small words below a control."""
+    return gr.Markdown(text(key), elem_classes="l4f-note", **arguments)
+
+
+def controls_column() -> gr.Column:
+    """The narrower column of a panel, within a row of the class `l4f-panel`."""
+    return gr.Column(scale=4, min_width=300, elem_classes="l4f-controls")
+
+
+def stage_column() -> gr.Column:
+    """The wider column of a panel, for what comes out; below the controls where the page is narrow."""
+    return gr.Column(scale=7, min_width=300, elem_classes="l4f-stage")
+
+
+class SeedField:
+    """A field for seeds with the two buttons that everybody knows: dice for new ones, recycle for the last ones.
+
+    `box` holds what is written. `last` is what recycle brings back: what a panel that draws puts there, or what stood
+    in the field before dice. `drawn` and `recycled` are events after which a panel may draw.
+    """
+
+    def __init__(self, key: str, value: str, *, visible: bool = True):
+        with gr.Column(elem_classes="l4f-tight", visible=visible) as self.frame:
+            self.box = unsaved(gr.Textbox(value, max_lines=1, **named(key)))
+            with gr.Row():
+                small = {"size": "sm", "min_width": 90}
+                self.dice = button("seed.random", icon="dice", elem_id=f"{element_id(key)}_random", **small)
+                self.recycle = button("seed.reuse", icon="recycle", elem_id=f"{element_id(key)}_reuse", **small)
+        self.last = gr.State("")
+        self.drawn = compat.on(self.dice.click, self.draw, [self.box], [self.box, self.last])
+        # Queued: Gradio shows the notices of such events only.
+        self.recycled = compat.on(self.recycle.click, self.reuse, [self.last], [self.box], queue=True)
+
+    def draw(self, written: str) -> dict:
+        """Asks for a new seed and keeps the one that stood here."""
+        known = written.strip().replace("−", "-")
+        return {self.box: "-1", **({self.last: known} if known not in ("", "-1") else {})}
+
+    def reuse(self, last: str) -> dict:
+        """Brings the last seeds back."""
+        if not last:
+            gr.Info(text("seed.nothing_to_reuse"))
+            return {}
+        return {self.box: last}
+
+
+class BackgroundChoice:
+    """Which background to put behind the subject: five kinds, of which only the chosen one shows its control.
+
+    `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with. `inputs` are what `read`
+    wants to be given, `outputs` what `filled` and `surprise` update; after an event of `settled` a preview may follow.
+    """
+
+    def __init__(self, panel: str = "swap", first: str = BACKGROUNDS[0]) -> None:
+        def shown(kind: str) -> dict:
+            return {"visible": kind == first}
+
+        with gr.Group():
+            self.kind = segments(f"{panel}.kind", "kind", BACKGROUNDS, value=first)
+            self.field = SeedField(f"{panel}.background_seed", "1", **shown("seed"))
+            self.picture = compat.uploaded_image(height=200, **shown("picture"), **named(f"{panel}.picture"))
+            self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))
+            self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
+            self.note = note("swap.transparent", **shown("transparent"))
+        self.seed = self.field.box
+        controls = (self.field.frame, self.picture, self.colour, self.blur, self.note)
+        self._value = {"seed": self.seed, "colour": self.colour, "blur": self.blur}
+        self._control = dict(zip(BACKGROUNDS, controls, strict=True))
+        self.inputs = [self.kind, self.seed, self.picture, self.colour, self.blur]
+        self.outputs = [self.kind, self.seed, *controls]
+        chosen = compat.on(self.kind.input, self.show_control, [self.kind], controls)
+        seed_events = [self.seed.submit, self.field.drawn.then, self.field.recycled.then]
+        control_events = [self.picture.upload, *map(compat.settled, (self.colour, self.blur))]
+        self.settled = [chosen.then, *seed_events, *control_events]
+
+    def show_control(self, kind: str) -> dict:
+        """Shows the control that the kind needs and hides the others."""
+        return {control: gr.update(visible=kind == name) for name, control in self._control.items()}
+
+    def filled(self, background: str | None) -> dict:
+        """The controls as they are for a background that an infotext names; a picture must be dropped again."""
+        try:
+            wanted = Background.parse(background or "transparent", files=False)
+        except UserError:  # the name of a file
+            wanted = Background("picture", background)
+        kind = wanted.kind
+        values = {"seed": str(wanted.seed), "colour": wanted.label, "blur": min(max(wanted.radius, 1), LARGEST_BLUR)}
+        filled = {self.kind: kind, **self.show_control(kind)}
+        if kind in values:
+            control = self._value[kind]
+            filled[control] = {**filled.get(control, {}), **gr.update(value=values[kind])}
+        return filled
+
+    def with_picture(self, path: str) -> dict:
+        """The controls as they are for a picture file."""
+        return {self.kind: "picture", **self.show_control("picture"), self.picture: gr.update(value=path, visible=True)}
+
+    def surprise(self) -> dict:
+        """The controls set at random to a background that needs nothing from the person."""
+        hue = colorsys.hls_to_rgb(random.random(), random.uniform(0.35, 0.85), random.uniform(0.2, 0.7))
+        colour = "#" + "".join(f"{round(255 * part):02x}" for part in hue)
+        return self.filled(random.choice((f"seed:{draw_seed()}", colour, f"blur:{random.randint(3, 16)}")))
+
+    def is_complete(self, given: Given) -> bool:
+        """Whether nothing is missing to draw it."""
+        return given[self.kind] != "picture" or given[self.picture] is not None
+
+    def read(self, given: Given) -> Background:
+        """What the controls ask for. Raises `UserError` where they make no sense."""
+        kind = given[self.kind]
+        if kind == "picture":
+            if given[self.picture] is None:
+                raise UserError(text("swap.picture_missing"))
+            uploaded = Path(given[self.picture])  # read here: the engine's sentences would name the server's folder
+            name = compat.name_of_picture(uploaded) or text("swap.unnamed")
+            return replace(Background.parse(uploaded.read_bytes()), label=name)
+        if kind == "seed":
+            return Background.parse(f"seed:{wanted_seed(given[self.seed])}")
+        if kind == "colour":
+            return Background.parse(colour_as_hex(given[self.colour]))
+        return Background.parse(f"blur:{given[self.blur]:g}" if kind == "blur" else "transparent")
+
+
+def described(background: Background) -> str:
+    """The background in words."""
+    return text(f"background.{background.kind}", label=background.label, seed=background.seed, radius=background.radius)
+
+
+def colour_as_hex(value: object) -> str:
+    """`#rrggbb` for the `rgb(...)` of newer colour pickers; anything else as it is, after a #."""
+    written = str(value or "").strip().lower()
+    numbers = re.findall(r"\d+(?:\.\d+)?", written) if written.startswith("rgb") else []
+    if len(numbers) >= 3:
+        return "#" + "".join(f"{min(255, round(float(number))):02x}" for number in numbers[:3])
+    return "#" + written.lstrip("#")
+
+
+class EdgeChoice:
+    """How the mask's edge is cut: soft or hard, grown or shrunk, feathered. See `BackgroundChoice` for its parts."""
+
+    def __init__(self, panel: str = "swap") -> None:
+        with gr.Accordion(text("swap.edge_section"), open=False, elem_id=f"l4f_{panel}_edge_section"):
+            self.kind = segments(f"{panel}.edge", "edge", ("soft", "hard"))
+            self.threshold = gr.Slider(0.05, 0.95, 0.5, step=0.05, visible=False, **named(f"{panel}.threshold"))
+            self.grow = gr.Slider(-16, 16, 0, step=1, **named(f"{panel}.grow"))
+            self.feather = gr.Slider(0, 16, 0, step=0.5, **named(f"{panel}.feather"))
+            self.keep_largest = gr.Checkbox(False, **named(f"{panel}.keep_largest"))
+        self.inputs = [self.kind, self.threshold, self.grow, self.feather, self.keep_largest]
+        compat.on(self.kind.input, self.show_threshold, [self.kind], [self.threshold])
+        self.settled = [compat.settled(control) for control in self.inputs]
+
+    def show_threshold(self, kind: str) -> dict:
+        """A soft edge needs no threshold."""
+        return {self.threshold: gr.update(visible=kind == "hard")}
+
+    def filled(self, edge: EdgeOptions) -> dict:
+        """The controls as they are for an edge that an infotext tells of."""
+        hard = edge.threshold is not None
+        return {
+            self.kind: "hard" if hard else "soft",
+            self.threshold: gr.update(visible=hard, value=edge.threshold or 0.5),
+            self.grow: edge.grow,
+            self.feather: edge.feather,
+            self.keep_largest: edge.keep_largest,
+        }
+
+    def read(self, given: Given) -> EdgeOptions:
+        """What the controls ask for. Raises `UserError` where they make no sense."""
+        threshold = float(given[self.threshold]) if given[self.kind] == "hard" else None
+        return EdgeOptions(threshold, int(given[self.grow]), float(given[self.feather]), bool(given[self.keep_largest]))
+
+
+class RestoreChoice:
+    """A place for one of our PNG files, whose text fills the controls; after `dropped` a panel reads it."""
+
+    def __init__(self, service: Service, panel: str):
+        self._service = service
+        with gr.Accordion(text("restore.section"), open=False, elem_id=element_id(f"{panel}.restore_section")):
+            self.picture = compat.uploaded_image(
+                label=text(f"{panel}.restore"), height=150, elem_id=element_id(f"{panel}.restore")
+            )
+            note("restore.note")
+        self.dropped = self.picture.upload
+
+    def read(self, picture: str | None) -> tuple[Recipe, float, str]:
+        """The recipe in the picture, its psi as far as the slider goes, and what was restored, in words.
+
+        Raises `UserError` where there is no recipe, or none that can be drawn here.
+        """
+        recipe = None if picture is None else recipe_of(Path(picture).read_bytes())
+        if recipe is None:
+            raise UserError(text("restore.none"))
+        if not self._service.is_usable(recipe.class_name):
+            raise UserError(text("restore.no_class", name=recipe.class_name))
+        style = recipe.style
+        psi = min(max(style.truncation_psi, 0.0), LARGEST_PSI)
+        words = text("restore.done", seed=recipe.seed, psi=style.truncation_psi)
+        if psi != style.truncation_psi or style.truncation_cutoff is not None or style.noise_mode != "random":
+            words += " " + text("restore.partly")
+        return recipe, psi, words

@@ -22,9 +22,9 @@ from l4f_plugin.jobs import CancelToken
 from . import compat, seeds
 from .controls import named, unsaved
 from .operations import Operations, Result, file_bytes
-from .problems import in_words
 from .service import Service
 from .texts import text
+from .words import in_words
 
 
 class Endpoints:
@@ -33,48 +33,28 @@ class Endpoints:
     def __init__(self, service: Service, prefix: str = ""):
         self._service = service
         self._operations = Operations(service)
+        subject = {"class": "avatar", "seed": "0"}
+        swap = {**subject, "background": "transparent", "picture": "", "psi": None, "threshold": None}
+        swap |= {"grow": 0, "feather": 0, "largest": False}
+        endpoints = (
+            (self.classes, {}, (), "classes"),
+            (
+                self.generate,
+                {"class": "avatar", "seeds": "-1", "psi": None, "count": 1},
+                ("pictures", "masks", "cutouts"),
+                "generated",
+            ),
+            (self.swap, swap, ("result", "mask"), "swapped"),
+            (self.segment, {**subject, "psi": None, "picture": "", "w_plus": ""}, ("mask", "cutout"), "segmented"),
+        )
         with gr.Column(visible=False):
-            endpoints = [
-                (self.classes, [], [_json("classes")]),
-                (self.generate, *self._generate_parts()),
-                (self.swap, *self._swap_parts()),
-                (self.segment, *self._segment_parts()),
-            ]
-            for handler, inputs, outputs in endpoints:
-                compat.endpoint(prefix + handler.__name__, _in_words(handler), inputs, outputs)
-
-    def _generate_parts(self) -> tuple[list, list]:
-        inputs = [
-            _text("generate_class", "avatar"),
-            _text("generate_seeds", "-1"),
-            _number("generate_psi"),
-            _number("generate_count", 1),
-        ]
-        return inputs, [*(_files(f"generate_{kind}") for kind in ("pictures", "masks", "cutouts")), _json("generated")]
-
-    def _swap_parts(self) -> tuple[list, list]:
-        inputs = [
-            _text("swap_class", "avatar"),
-            _text("swap_seed", "0"),
-            _text("swap_background", "transparent"),
-            _text("swap_picture", ""),
-            _number("swap_psi"),
-            _number("swap_threshold"),
-            _number("swap_grow", 0),
-            _number("swap_feather", 0),
-            unsaved(gr.Checkbox(False, **named("api.swap_largest"))),
-        ]
-        return inputs, [_file("swap_result"), _file("swap_mask"), _json("swapped")]
-
-    def _segment_parts(self) -> tuple[list, list]:
-        inputs = [
-            _text("segment_class", "avatar"),
-            _text("segment_seed", "0"),
-            _number("segment_psi"),
-            _text("segment_picture", ""),
-            _text("segment_w_plus", ""),
-        ]
-        return inputs, [_file("segment_mask"), _file("segment_cutout"), _json("segmented")]
+            for handler, inputs, files, details in endpoints:
+                name = handler.__name__
+                fields = [_input(f"api.{name}_{field}", value) for field, value in inputs.items()]
+                many = {"interactive": False, "file_count": "multiple" if name == "generate" else "single"}
+                outputs = [unsaved(gr.File(label=text(f"api.{name}_{kind}"), **many)) for kind in files]
+                outputs.append(unsaved(gr.JSON(label=text(f"api.{details}"))))
+                compat.endpoint(prefix + name, _in_words(handler), fields, outputs)
 
     def classes(self) -> list[dict]:
         """The object classes that can be named."""
@@ -139,21 +119,7 @@ def _whole(value: float) -> int:
     return int(value)
 
 
-def _text(name: str, value: str) -> Any:
-    return unsaved(gr.Textbox(value, **named(f"api.{name}")))
-
-
-def _number(name: str, value: float | None = None) -> Any:
-    return unsaved(gr.Number(value, **named(f"api.{name}")))
-
-
-def _file(name: str) -> Any:
-    return unsaved(gr.File(interactive=False, label=text(f"api.{name}")))
-
-
-def _files(name: str) -> Any:
-    return unsaved(gr.File(interactive=False, file_count="multiple", label=text(f"api.{name}")))
-
-
-def _json(name: str) -> Any:
-    return unsaved(gr.JSON(label=text(f"api.{name}")))
+def _input(key: str, value: str | float | None) -> Any:
+    """A field for text, a number or a switch, as the value is."""
+    kind = gr.Textbox if isinstance(value, str) else gr.Checkbox if isinstance(value, bool) else gr.Number
+    return unsaved(kind(value, **named(key)))

@@ -17,13 +17,13 @@ from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
 from .class_choice import ClassChoice
-from .controls import button, choices, named
-from .exports import MOST_PICTURES, SHARD, Exports
+from .controls import Given, button, choices, controls_column, named, note, psi_slider, segments, stage_column
+from .exports import KIND, MOST_PICTURES, SHARD, Exports
 from .motion_form import MotionForm
-from .restore_choice import LARGEST_PSI_SHOWN
-from .run_buttons import complain, in_thread
+from .run_buttons import complain
 from .seeds import wanted_seed
 from .service import Service
+from .stage import empty_stage
 from .texts import text
 from .words import pathless
 
@@ -46,8 +46,8 @@ class ExportVisit:
 class ExportPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    Handlers return `{component: update}`. Without `service.manages_classes` no sets are made: they fill the disk of
-    whoever runs the page. `watched` are the events after which other parts of the page may look at the engine anew.
+    Without `service.manages_classes` no sets are made: they fill the disk of whoever runs the page. `started` are
+    the events after which other parts of the page may look at the engine anew.
     """
 
     def __init__(self, service: Service):
@@ -55,40 +55,41 @@ class ExportPanel:
         self.allowed = service.manages_classes
         self.visit = gr.State(ExportVisit())
         with gr.Row(elem_classes="l4f-panel"):
-            with gr.Column(scale=4, min_width=300, elem_classes="l4f-controls"):
+            with controls_column():
                 self.choice = ClassChoice(service, "export")
                 if self.allowed:
                     self._build_controls()
                 else:
-                    gr.Markdown(text("export.read_only"), elem_classes="l4f-note")
+                    note("export.read_only")
                 self.motion = MotionForm(service, self.choice)
-            with gr.Column(scale=7, min_width=300, elem_classes="l4f-stage"):
+            with stage_column():
                 self.motion.build_stage()
                 if self.allowed:
-                    self._build_stage()
-        self.watched = [self.motion.started]
+                    self.activity = gr.HTML(
+                        status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place"
+                    )
+                    self.empty = empty_stage("export")
+                    self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")
+        self.started = self.motion.started
         if self.allowed:
             self._wire()
 
     def _build_controls(self) -> None:
         with gr.Group():
             self.count = gr.Number(1000, precision=0, **named("export.count"))
-            self.format = gr.Radio(
-                choices("format", FORMATS), value=FORMATS[0], elem_classes="l4f-segments", **named("export.format")
-            )
+            self.format = segments("export.format", "format", FORMATS)
             self.size = gr.Number(0, precision=0, **named("export.size"))
-            self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("export.psi"))
+            self.psi = psi_slider("export.psi")
         with gr.Accordion(text("export.more"), open=False, elem_id="l4f_export_more"):
-            self.backgrounds = gr.CheckboxGroup(
-                choices("behind", BACKGROUNDS), value=["own"], **named("export.backgrounds")
-            )
+            kinds = choices("behind", BACKGROUNDS)
+            self.backgrounds = gr.CheckboxGroup(kinds, value=["own"], **named("export.backgrounds"))
             self.split = gr.Textbox(",".join(map(str, DEFAULT_SPLIT)), max_lines=1, **named("export.split"))
             self.first = gr.Textbox("0", max_lines=1, **named("export.first"))
         with gr.Accordion(text("export.curation"), open=False, elem_id="l4f_export_curation"):
             self.curate = gr.Checkbox(True, **named("export.curate"))
-            self.bounds = [
-                gr.Slider(0, 1, end, step=0.01, **named(f"export.{name}")) for name, end in CLASS_OWN.items()
-            ]
+            self.bounds = {
+                name: gr.Slider(0, 1, end, step=0.01, **named(f"export.{name}")) for name, end in CLASS_OWN.items()
+            }
         with gr.Row(elem_classes="l4f-run-row"):
             self.run = button("export.run", variant="primary", scale=3)
             self.measure = button("export.measure", scale=2, min_width=120)
@@ -97,54 +98,36 @@ class ExportPanel:
             self.unfinished = gr.Dropdown([], scale=3, **named("export.unfinished"))
             self.go_on = button("export.go_on", scale=1, min_width=90)
 
-    def _build_stage(self) -> None:
-        self.activity = gr.HTML(status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place")
-        self.empty = gr.HTML(status.empty_stage("export"), elem_id="l4f_export_empty", elem_classes="l4f-flush")
-        self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")
-
-    @property
-    def outputs(self) -> list:
-        """What `show` and `watch` update."""
-        return [self.activity, self.empty, self.card, self.run, self.cancel, self.resume, self.unfinished]
-
     def _wire(self) -> None:
-        wanted = [
-            self.choice.dropdown,
-            self.count,
-            self.format,
-            self.size,
-            self.psi,
-            self.backgrounds,
-            self.split,
-            self.first,
-            self.curate,
-            *self.bounds,
-        ]
-        for trigger, handler, inputs in (
-            (self.run.click, self.start, [self.visit, *wanted]),
-            (self.go_on.click, self.start_again, [self.visit, self.unfinished]),
+        self.inputs = {self.choice.dropdown, self.count, self.format, self.size, self.psi, self.backgrounds}
+        self.inputs |= {self.split, self.first, self.curate, *self.bounds.values()}
+        self._outputs = [self.activity, self.empty, self.card, self.run, self.cancel, self.resume, self.unfinished]
+        for trigger, handler, given in (
+            (self.run.click, self.start, self.inputs),
+            (self.go_on.click, self.start_again, {self.unfinished}),
         ):
-            event = compat.on(trigger, self.answered(handler), inputs, self.outputs, queue=False)
-            self.watched.append(self.follow(event))
-        compat.on(self.cancel.click, self.stop, [], [self.cancel], queue=False)
-        self.watched.append(compat.on(self.measure.click, self.estimate, wanted, [self.activity]))
+            event = compat.on(trigger, self.answered(handler), {self.visit, *given}, self._outputs)
+            self.started.append(self._follow(event))
+        compat.on(self.cancel.click, self.stop, [], [self.cancel])
+        self.started.append(compat.on(self.measure.click, self.estimate, self.inputs, [self.activity], queue=True))
 
     def open_on(self, trigger: Callable) -> None:
         """Wires an event (the page or the tab being opened) that shows how exports stand."""
         if self.allowed:
-            self.follow(compat.on(trigger, self.show, [self.visit], self.outputs, queue=False))
+            self._follow(compat.on(trigger, self.show, [self.visit], self._outputs))
 
-    def follow(self, event: Any) -> Any:
+    def _follow(self, event: Any) -> Any:
         """Wires the watcher behind an event that may have started something."""
-        return compat.on(event.then, self.watch, [self.visit], self.outputs)
+        return compat.on(event.then, self.watch, [self.visit], self._outputs, queue=True)
 
     def show(self, visit: ExportVisit) -> dict:
         """How exports stand, the card of the latest set, and what can be gone on with."""
-        visit.ended = self.exports.ended()
-        running, card, unfinished = self.exports.running(), self.exports.latest_card(), self.exports.unfinished()
+        visit.ended = self.exports.jobs.ended(KIND)
+        running = self.exports.jobs.running(kind=KIND)
+        card, unfinished = self.exports.latest_card(), self.exports.unfinished()
         waiting = bool(unfinished) and not running
         return {
-            self.activity: models_table.activity(self.exports.recent()),
+            self.activity: models_table.activity(self.exports.jobs.recent(KIND)),
             self.empty: gr.update(visible=card is None),
             self.card: gr.update(value=card or "", visible=card is not None),
             self.run: gr.update(interactive=not running),
@@ -153,89 +136,79 @@ class ExportPanel:
             self.unfinished: gr.update(choices=unfinished, value=unfinished[0] if waiting else None),
         }
 
-    def answered(self, handler: Callable[..., object]) -> Callable[..., dict]:
+    def answered(self, handler: Callable[[Given], object]) -> Callable[[Given], dict]:
         """A handler that starts an export, with what the page shows then, or why it did not start."""
 
-        def answer(visit: ExportVisit, *values: Any) -> dict:
+        def answer(given: Given) -> dict:
             try:
-                handler(*values)
+                handler(given)
             except Exception as error:
-                return {**self.show(visit), self.activity: complain(pathless(error))}
-            return self.show(visit)
+                return {**self.show(given[self.visit]), self.activity: complain(pathless(error))}
+            return self.show(given[self.visit])
 
         return answer
 
-    def start(self, name: str | None, *wanted: Any) -> object:
+    def start(self, given: Given) -> Job:
         """Begins the set, or goes on with it where the same was begun before."""
-        return self.exports.start(self._service.entry(name).name, settings_of(*wanted))
+        return self.exports.start(self._service.entry(given[self.choice.dropdown]).name, self.settings(given))
 
-    def start_again(self, folder_name: str | None) -> object:
+    def start_again(self, given: Given) -> Job:
         """Goes on with a set that is not whole."""
-        return self.exports.go_on(folder_name or "")
+        return self.exports.go_on(given[self.unfinished] or "")
 
-    def estimate(self, name: str | None, *wanted: Any) -> Iterator[dict]:
+    def estimate(self, given: Given) -> Iterator[dict]:
         """Measures on a few pictures how long the set takes."""
 
-        def work(post: Callable[[dict], None]) -> Iterator[dict]:
-            settings = settings_of(*wanted)
+        def work(job: Job) -> Iterator[dict]:
+            settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
             yield {self.activity: status.running(text("export.measuring"))}
-            words = self.exports.estimate(self._service.entry(name).name, settings, self._service.new_token())
-            yield {self.activity: status.finished(words)}
+            yield {self.activity: status.finished(self.exports.estimate(name, settings, job.token))}
 
         try:
-            yield from in_thread(work)
+            yield from Job(work, token=self._service.new_token()).start().updates()
         except Exception as error:
             yield {self.activity: complain(pathless(error))}
 
     def stop(self) -> dict:
         """Stops what runs, after its shard's batch."""
-        self.exports.stop()
+        for job in self.exports.jobs.running(kind=KIND):
+            job.token.cancel()
         return {self.cancel: gr.update(interactive=False)}
 
     def watch(self, visit: ExportVisit) -> Iterator[dict]:
         """Follows exports until they have ended, or a newer watcher of the same page takes over."""
         visit.watcher = me = object()
         shown = None
-        while visit.watcher is me and self.exports.running():
-            activity = models_table.activity(self.exports.recent())
+        while visit.watcher is me and self.exports.jobs.running(kind=KIND):
+            activity = models_table.activity(self.exports.jobs.recent(KIND))
             if activity != shown:
                 shown = activity
                 yield {self.activity: activity}
             time.sleep(LOOK_AGAIN)
-        ended = visit.watcher is me and visit.ended != self.exports.ended()
+        ended = visit.watcher is me and visit.ended != self.exports.jobs.ended(KIND)
         # Something is always yielded: Gradio empties the outputs of a generator that ends without a word.
         yield self.show(visit) if ended else {self.activity: gr.update()}
 
-
-def settings_of(
-    count: float | None,
-    format_name: str,
-    size: float | None,
-    psi: float,
-    backgrounds: list[str],
-    split: str,
-    first: str,
-    curate: bool,
-    *bounds: float,
-) -> ExportSettings:
-    """What the controls ask for. Raises `UserError` for what is out of bounds or missing."""
-    check_integer(text("export.count"), _whole(count), 1, MOST_PICTURES)
-    if not backgrounds or not set(backgrounds) <= set(BACKGROUNDS):
-        raise UserError(text("export.no_backgrounds"))
-    if size:
-        check_integer(text("export.size"), _whole(size), SMALLEST_SIDE, 1 << 14)
-    chosen = {name: value for (name, end), value in zip(CLASS_OWN.items(), bounds, strict=True) if value != end}
-    return ExportSettings(
-        count=_whole(count),
-        format=format_name,
-        size=_whole(size) if size else None,
-        truncation_psi=psi,
-        first_seed=wanted_seed(first),
-        split=shares(split),
-        backgrounds=tuple(kind for kind in BACKGROUNDS if kind in backgrounds),
-        curation=Curation(**chosen) if curate else None,
-        shard_size=SHARD,
-    )
+    def settings(self, given: Given) -> ExportSettings:
+        """What the controls ask for. Raises `UserError` for what is out of bounds or missing."""
+        count, size, backgrounds = _whole(given[self.count]), _whole(given[self.size]), given[self.backgrounds]
+        check_integer(text("export.count"), count, 1, MOST_PICTURES)
+        if not backgrounds or not set(backgrounds) <= set(BACKGROUNDS):
+            raise UserError(text("export.no_backgrounds"))
+        if size:
+            check_integer(text("export.size"), size, SMALLEST_SIDE, 1 << 14)
+        bounds = {name: given[part] for name, part in self.bounds.items() if given[part] != CLASS_OWN[name]}
+        return ExportSettings(
+            count=count,
+            format=given[self.format],
+            size=size or None,
+            truncation_psi=given[self.psi],
+            first_seed=wanted_seed(given[self.first]),
+            split=shares(given[self.split]),
+            backgrounds=tuple(kind for kind in BACKGROUNDS if kind in backgrounds),
+            curation=Curation(**bounds) if given[self.curate] else None,
+            shard_size=SHARD,
+        )
 
 
 def _whole(value: float | None) -> int | float | None:

@@ -25,9 +25,9 @@ _PICK = (
 )
 
 
-def state(entry: ObjectClass, damaged: bool = False) -> str:
+def state(entry: ObjectClass, damaged: bool) -> str:
     """Where a class is, in a word or two."""
-    if entry.problem or damaged:
+    if damaged:
         return text("state.damaged")
     if entry.shipped:
         return text("state.shipped")
@@ -48,16 +48,15 @@ def table(entries: Sequence[ObjectClass], selected: str | None, damaged: set[str
 def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
     name, about = escape(entry.name, quote=True), f"{entry.resolution} px" if entry.resolution else ""
     known, pressed = not entry.problem, "true" if selected else "false"
+    kind = "bad" if damaged else "good" if entry.installed else "plain"
     cells = {
         "class": f'<button type="button" class="l4f-row-name" aria-pressed="{pressed}">'
         f"{escape(entry.title)}</button><small>{escape(entry.name)} {escape(about)}</small>",
-        "state": f'<span class="l4f-badge l4f-{_kind(entry, damaged)}">{escape(state(entry, damaged))}</span>',
+        "state": f'<span class="l4f-badge l4f-{kind}">{escape(state(entry, damaged))}</span>',
         "masks": escape(text("masks.yes" if entry.masks else "masks.no")) if known else "",
         "size": escape(_size(entry)),
         "memory": escape(size(entry.memory_bytes)) if entry.memory_bytes else "",
-        "verified": escape(text("verified.yes" if entry.verified and not damaged else "verified.no"))
-        if entry.installed
-        else "–",
+        "verified": _verified(entry, damaged),
         "licence": escape(entry.licence),
         "source": escape(_source(entry)),
     }
@@ -67,10 +66,11 @@ def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
     return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}" onclick="{_PICK}">{inner}</tr>'
 
 
-def _kind(entry: ObjectClass, damaged: bool) -> str:
-    if entry.problem or damaged:
-        return "bad"
-    return "good" if entry.installed else "plain"
+def _verified(entry: ObjectClass, damaged: bool) -> str:
+    """Whether the files were compared with their hashes; a class that came with the program was not fetched."""
+    if not entry.installed or (entry.shipped and not damaged):
+        return "–"
+    return escape(text("verified.yes" if entry.verified and not damaged else "verified.no"))
 
 
 def _size(entry: ObjectClass) -> str:
@@ -106,13 +106,9 @@ def card(entry: ObjectClass, damaged: bool) -> str:
         "where": "" if entry.shipped else where,
         "revision": entry.revision or "",
     }
-    lines = "".join(_fact(key, words) for key, words in facts.items() if words)
+    told = [(text(f"fact.{key}"), words) for key, words in facts.items() if words]
+    lines = "".join(f"<dt>{escape(label)}</dt><dd>{escape(words)}</dd>" for label, words in told)
     return f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><dl>{lines}</dl></div>'
-
-
-def _fact(key: str, words: str) -> str:
-    label = text(f"fact.{key}")
-    return f"<dt>{escape(label)}</dt><dd>{escape(words)}</dd>"
 
 
 def activity(tasks: Sequence[Job]) -> str:

@@ -109,20 +109,11 @@ class Operations:
         name = self._service.entry(class_name).name
         sample = self._service.sample(name, seed, truncation_psi, token)
         result = self._service.swap(name, sample, wanted, edge, token)
-        parts = {
-            "picture": result.composite,
-            "mask": result.alpha,
-            "cutout": result.cutout,
-            "background": result.background,
-        }
+        parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
+        parts["background"] = result.background
         images = {kind: partial(_same, image) for kind, image in parts.items() if image is not None}
-        details = {
-            "class": name,
-            "seed": seed,
-            "truncation_psi": sample.style.truncation_psi,
-            "background": label,
-            "note": note,
-        }
+        psi = sample.style.truncation_psi
+        details = {"class": name, "seed": seed, "truncation_psi": psi, "background": label, "note": note}
         return Result(images, f"{_stem(name, seed)}_swapped", result.infotext, details)
 
     def segment(
@@ -146,13 +137,8 @@ class Operations:
         sample = self._service.segment(entry.name, subject, token, truncation_psi=truncation_psi)
         area, confidence = float(sample.required_alpha().mean()), sample.confidence
         notes = [sentence for sentence in (note, stranger(entry.title, confidence)) if sentence]
-        details = {
-            "class": entry.name,
-            "seed": sample.seed,
-            "mask_area": area,
-            "confidence": confidence,
-            "note": " ".join(notes) or None,
-        }
+        details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "confidence": confidence}
+        details["note"] = " ".join(notes) or None
         return Result(sample.parts(), _stem(entry.name, sample.seed), sample.infotext(), details)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l4f_plugin.bundles.files import fitted, longest_name
-from l4f_plugin.own_files import free_stem
+from l4f_plugin.provenance import free_stem
 from l4f_plugin.subject import ENDINGS, write_parts
 
 if TYPE_CHECKING:

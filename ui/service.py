@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from l4f_plugin.provenance import Recipe, WPlus
     from l4f_plugin.subject import Subject, SwapResult
 
-    from .neighbours import Neighbour
+    from .stage import Neighbour
 
 BATCH = 4
 """Pictures drawn at once: the first ones appear soon, and Cancel is looked at in between."""

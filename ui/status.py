@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from html import escape
+from typing import TYPE_CHECKING, Any
 
-from .texts import text
+if TYPE_CHECKING:
+    from .run_buttons import Running
+
+SECONDS_BETWEEN_WORDS = 0.2
 
 
 def quiet() -> str:
@@ -45,12 +51,17 @@ def linked(words: str) -> str:
     )
 
 
-def empty_stage(panel: str) -> str:
-    """What stands where results will be: what is missing and what to do."""
-    return (
-        '<div class="l4f-empty"><div class="l4f-empty-picture" aria-hidden="true"></div>'
-        f"<strong>{escape(text(f'{panel}.empty_title'))}</strong><p>{escape(text(f'{panel}.empty'))}</p></div>"
-    )
+def now_and_then(job: Running, words: Callable[[int, int], str]) -> Callable[[int, int, Any], None]:
+    """What a long work calls after each step: posts `words(done, total)`, a few times a second and at the end."""
+    told = 0.0
+
+    def progress(done: int, total: int, _: Any) -> None:
+        nonlocal told
+        if time.monotonic() - told > SECONDS_BETWEEN_WORDS or done == total:
+            told = time.monotonic()
+            job.post({job.status: running(words(done, total), done, total)})
+
+    return progress
 
 
 def _line(kind: str, inner: str) -> str:

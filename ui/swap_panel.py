@@ -3,126 +3,100 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import W_PLUS_ENDINGS, WPlus
 from l4f_plugin.subject import write_parts
 
 from . import compat, seeds, status
-from .background_choice import BackgroundChoice, described
 from .class_choice import ClassChoice
-from .controls import button, choices, named, side_by_side
-from .edge_choice import EdgeChoice
-from .inversion_form import Recovered
-from .neighbours import Handout, draw_buttons
-from .outputs import SavedSample, shown_path, slug
-from .restore_choice import LARGEST_PSI_SHOWN, RestoreChoice, shown_psi
+from .controls import (
+    BackgroundChoice,
+    EdgeChoice,
+    Given,
+    RestoreChoice,
+    SeedField,
+    button,
+    controls_column,
+    described,
+    named,
+    note,
+    psi_slider,
+    stage_column,
+)
+from .outputs import SavedSample, slug
 from .run_buttons import RunButtons, Running, complain
-from .seed_field import SeedField
 from .service import Service
+from .stage import Result, Stage
 from .texts import text
 
-if TYPE_CHECKING:
-    from l4f_plugin.subject import SwapResult
-
-
 VIEWS = ("result", "mask", "compare")
-
-
-@dataclass
-class Shown:
-    """The previews of a session: result, mask, cut-out and the picture before. Empty while the first is on its way."""
-
-    files: dict[str, Path] = field(default_factory=dict)
 
 
 class SwapPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    Handlers return `{component: update}`. `shown` holds the session's `Shown`, None before the first preview.
+    The one `Result` of the stage holds `picture` (as drawn), `result`, `mask` and `cutout`. `started` are the events
+    of jobs; what others bring here adds to them.
     """
 
     def __init__(self, service: Service):
         self._service = service
-        self.shown = gr.State(None)
         self.restored = gr.State(None)
-        side_by_side(self._build_controls, self._build_stage)
+        self.wanted = gr.State(False)  # whether a preview is there or on its way, which then follows the controls
+        with gr.Row(elem_classes="l4f-panel"):
+            with controls_column():
+                self._build_controls()
+            with stage_column():
+                self.stage = Stage(
+                    service, "swap", self.job.status, VIEWS, words="preview", kept=("result",), sends=True
+                )
         self._wire()
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "swap")
         self.field = SeedField("swap.seed", "0")
         self.seed = self.field.box
-        self.psi = gr.Slider(0, LARGEST_PSI_SHOWN, 0.7, step=0.05, **named("swap.psi"))
+        self.psi = psi_slider("swap.psi")
         section = gr.Accordion(text("swap.w_plus_section"), open=False, elem_id="l4f_swap_w_plus_section")
         with section as self.codes_frame:
             self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=120, **named("swap.w_plus"))
-            gr.Markdown(text("swap.w_plus_note"), elem_classes="l4f-note")
+            note("swap.w_plus_note")
         self.background = BackgroundChoice()
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._service, "swap")
         self.surprise = button("swap.surprise", icon="dice", size="sm")
         self.job = RunButtons(self._service, "swap")
 
-    def _build_stage(self) -> None:
-        self.empty = gr.HTML(status.empty_stage("swap"), elem_id="l4f_swap_empty", elem_classes="l4f-flush")
-        with gr.Column(visible=False, elem_classes="l4f-results") as self.stage:
-            self.view = gr.Radio(
-                choices("preview", VIEWS),
-                value=VIEWS[0],
-                elem_classes=["l4f-segments", "l4f-view"],
-                **named("swap.view"),
-            )
-            self.image = compat.shown_image(
-                label=text("preview.result"),
-                show_label=False,
-                elem_id="l4f_swap_image",
-                elem_classes=["l4f-checker", "l4f-single"],
-            )
-            self.comparison = compat.Comparison(
-                label=text("preview.compare"),
-                before=text("swap.before"),
-                after=text("swap.after"),
-                elem_id="l4f_swap_compare",
-            )
-            with gr.Row(elem_classes="l4f-actions"):
-                self.download = compat.download_button(text("swap.download"), size="sm", elem_id="l4f_swap_download")
-                self.save = button("swap.save", size="sm")
-                handout = Handout("swap", self.image, [self.shown, self.view], _files)
-                draw_buttons(self._service.neighbours, handout)
-
     def _wire(self) -> None:
-        subject = [self.choice.dropdown, self.seed, self.psi]
-        inputs = [*subject, *self.background.inputs, *self.edge.inputs, self.view, self.w_plus]
-        results = [self.empty, self.stage, self.seed, self.background.seed, self.shown, *self._view_parts()]
-        self.started = self.job.on(self.job.run.click, self.swap, inputs, results)
-        self._inputs, self._results = inputs, results
-        self.job.on(self.seed.submit, self.swap, inputs, results)
-        self.job.on(self.field.drawn.then, self.swap, inputs, results)
-        self.job.on(self.w_plus.upload, self.swap, inputs, results)
-        surprising = [*subject, self.w_plus, *self.background.outputs]
-        self._restorable = [*surprising, *self.edge.inputs, self.job.status, self.restored]
-        surprised = compat.on(self.surprise.click, self.surprise_me, [], surprising, queue=False)
-        self.job.on(surprised.then, self.swap, inputs, results)
-        restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable, queue=False)
-        self.job.on(restored.then, self.draw_restored, [self.restored, *inputs], results)
+        subject = [self.choice.dropdown, self.seed, self.psi, self.w_plus]
+        self.inputs = {
+            *subject, *self.background.inputs, *self.edge.inputs, self.stage.view, self.wanted, self.restored
+        }  # fmt: skip
+        self._shown = [*self.stage.outputs, self.wanted, self.seed, self.background.seed]
+        self._restorable = [*subject, *self.background.outputs, *self.edge.inputs, self.job.status, self.restored]
+        surprised = compat.on(self.surprise.click, self.surprise_me, [], [*subject, *self.background.outputs])
+        restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
+        self.started: list = []
+        drawing = [self.job.run.click, self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
+        for trigger in drawing:
+            self._start(trigger, self.swap)
+        self._start(restored.then, self.draw_restored)
         for trigger in (self.field.recycled.then, *self.background.settled, *self.edge.settled):
-            self.job.on(trigger, self.follow, [self.shown, *inputs], results, latest=True, buttons=False)
-        compat.on(self.view.input, self.switch_view, [self.view, self.shown], self._view_parts(), queue=False)
-        compat.on(self.save.click, self.keep, [self.shown], [self.job.status], queue=False)
+            self.job.on(trigger, self.follow, self.inputs, self._shown, latest=True, buttons=False)
 
-    def _view_parts(self) -> list:
-        return [self.image, self.comparison.frame, *self.comparison.outputs, self.download]
+    def _start(self, trigger: Callable, work: Callable) -> None:
+        self.started.append(self.job.on(trigger, work, self.inputs, self._shown))
 
-    def open_with(self, trigger, results: gr.State, picked: gr.State, tabs: gr.Tabs, tab_id: str):
-        """Wires an event of another panel that brings its picked picture here; returns its job's event."""
-        outputs = [self.choice.dropdown, self.seed, self.psi, self.w_plus, self.shown, tabs]
+    def _open(self, trigger: Callable, bring: Callable, given: list, outputs: list, work: Callable) -> None:
+        """Wires an event elsewhere that brings something here, opens this tab and draws."""
+        outputs = list(dict.fromkeys([*outputs, self.wanted]))
+        self._start(compat.on(trigger, bring, given, outputs).then, work)
+
+    def open_with(self, trigger: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
+        """Wires an event of another panel that brings its picked picture here."""
 
         def bring(samples: list[SavedSample], index: int | None) -> dict:
             if index is None:
@@ -133,51 +107,46 @@ class SwapPanel:
                 self.seed: str(sample.seed),
                 self.psi: sample.truncation_psi,
                 self.w_plus: None,
-                self.shown: Shown(),
-                tabs: gr.update(selected=tab_id),
+                self.wanted: True,
+                tabs: gr.update(selected="swap"),
             }
 
-        brought = compat.on(trigger, bring, [results, picked], outputs, queue=False)
-        return self.job.on(brought.then, self.swap, self._inputs, self._results)
+        outputs = [self.choice.dropdown, self.seed, self.psi, self.w_plus, tabs]
+        self._open(trigger, bring, [results, picked], outputs, self.swap)
 
-    def open_with_codes(self, trigger, recovered: gr.State, tabs: gr.Tabs, tab_id: str):
-        """Wires an event that brings the W+ file of a `Recovered` here; returns its job's event."""
+    def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
+        """Wires an event that brings the W+ file of a recovered subject here."""
 
-        def bring(recovered: Recovered) -> dict:
-            if not recovered.files:
-                return {}
-            return {
-                self.choice.dropdown: recovered.class_name,
+        def bring(results: list[Result]) -> dict:
+            return {} if not results else {
+                self.choice.dropdown: results[0].name,
                 self.codes_frame: gr.update(open=True),
-                self.w_plus: gr.update(value=str(recovered.files["w_plus"])),
-                self.shown: Shown(),
-                tabs: gr.update(selected=tab_id),
-            }
+                self.w_plus: gr.update(value=str(results[0].files["w_plus"])),
+                self.wanted: True,
+                tabs: gr.update(selected="swap"),
+            }  # fmt: skip
 
-        outputs = [self.choice.dropdown, self.codes_frame, self.w_plus, self.shown, tabs]
-        brought = compat.on(trigger, bring, [recovered], outputs, queue=False)
-        return self.job.on(brought.then, self.swap, self._inputs, self._results)
+        self._open(trigger, bring, [recovered], [self.choice.dropdown, self.codes_frame, self.w_plus, tabs], self.swap)
 
-    def open_with_picture(self, trigger, picture: gr.State, tabs: gr.Tabs, tab_id: str):
-        """Wires an event that brings a picture file to restore the controls from; returns its job's event."""
+    def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
+        """Wires an event that brings a picture file to restore the controls from."""
 
         def bring(path: str | None) -> dict:
-            return {} if path is None else {**self.fill(path), tabs: gr.update(selected=tab_id)}
+            return {} if path is None else {**self.fill(path), tabs: gr.update(selected="swap")}
 
-        brought = compat.on(trigger, bring, [picture], [*self._restorable, tabs], queue=False)
-        return self.job.on(brought.then, self.draw_restored, [self.restored, *self._inputs], self._results)
+        self._open(trigger, bring, [picture], [*self._restorable, tabs], self.draw_restored)
 
-    def open_with_background(self, trigger, picture: gr.State, tabs: gr.Tabs, tab_id: str):
-        """Wires an event that brings a picture file to put behind the subject; returns its job's event."""
-        outputs = [*self.background.outputs, self.background.picture, tabs]
+    def open_with_background(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
+        """Wires an event that brings a picture file to put behind the subject."""
 
         def bring(path: str | None) -> dict:
-            if path is None:
-                return {}
-            return {**self.background.with_picture(path), tabs: gr.update(selected=tab_id)}
+            return {} if path is None else {**self.background.with_picture(path), tabs: gr.update(selected="swap")}
 
-        brought = compat.on(trigger, bring, [picture], list(dict.fromkeys(outputs)), queue=False)
-        return self.job.on(brought.then, self.swap, self._inputs, self._results)
+        self._open(trigger, bring, [picture], [*self.background.outputs, self.background.picture, tabs], self.swap)
+
+    def open_on(self, trigger: Callable) -> None:
+        """Wires an event (the tab being opened) that draws a first subject where none is shown."""
+        self._start(trigger, self.first)
 
     def surprise_me(self) -> dict:
         """The controls set at random: a class with masks, a subject of it, how daring it is, what is behind it."""
@@ -193,111 +162,66 @@ class SwapPanel:
     def fill(self, picture: str | None) -> dict:
         """Sets the controls to what a picture says about itself."""
         try:
-            recipe = self.restore.read(picture)
+            recipe, psi, words = self.restore.read(picture)
         except Exception as error:
             return {self.job.status: complain(error), self.restored: None}
-        told = self.restore.told(recipe)
         behind = {} if recipe.background is None else self.background.filled(recipe.background)
         if behind.get(self.background.kind) == "picture":
-            told += " " + text("restore.drop_background", name=recipe.background)
+            words += " " + text("restore.drop_background", name=recipe.background)
         return {
             self.choice.dropdown: recipe.class_name,
             self.seed: str(recipe.seed),
             self.w_plus: None,
-            self.psi: shown_psi(recipe),
+            self.psi: psi,
             **behind,
             **self.edge.filled(recipe.edge),
-            self.job.status: status.finished(told),
-            self.restored: told,
+            self.job.status: status.finished(words),
+            self.restored: words,
         }
 
-    def draw_restored(self, running: Running, told: str | None, *values) -> Iterator[dict]:
+    def draw_restored(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws what was restored, where its background is at hand."""
-        if told is not None and self.background.is_complete(*self._background_of(values)):
-            yield from self.swap(running, *values)
-            yield {self.job.status: status.finished(told)}
+        if given[self.restored] is not None and self.background.is_complete(given):
+            yield from self.swap(running, given)
+            yield {self.job.status: status.finished(given[self.restored])}
 
-    def open_on(self, trigger):
-        """Wires an event (the tab being opened) that draws a first subject where none is shown."""
-        return self.job.on(trigger, self.first, [self.shown, *self._inputs], self._results)
-
-    def first(self, running: Running, shown: Shown | None, *values) -> Iterator[dict]:
+    def first(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the first subject, unless there is one or there is no class for it."""
-        if shown is None and self._service.is_usable(values[0]):
-            yield from self.swap(running, *values)
+        if not given[self.wanted] and self._service.is_usable(given[self.choice.dropdown]):
+            yield from self.swap(running, given)
 
-    def follow(self, running: Running, shown: Shown | None, *values) -> Iterator[dict]:
+    def follow(self, running: Running, given: Given) -> Iterator[dict]:
         """Keeps the preview in step with the controls, once there is one and the background can be drawn."""
-        if shown is not None and self.background.is_complete(*self._background_of(values)):
-            yield from self.swap(running, *values)
+        if given[self.wanted] and self.background.is_complete(given):
+            yield from self.swap(running, given)
 
-    def _background_of(self, values: tuple) -> tuple:
-        return values[3 : 3 + len(self.background.inputs)]
-
-    def swap(self, running: Running, class_name: str | None, written_seed: str, psi: float, *values) -> Iterator[dict]:
+    def swap(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the subject where it is not at hand, puts the background behind it and shows both."""
-        written_background, *_ = self._background_of((class_name, written_seed, psi, *values))[1:]
-        background = self.background.read(*values[: len(self.background.inputs)])
-        *edge_values, view, uploaded = values[len(self.background.inputs) :]
-        edge = self.edge.read(*edge_values)
-        codes = compat.file_path(uploaded)
-        seed = seeds.wanted_seed(written_seed) if codes is None else None
-        entry = self._service.entry(class_name)
-        drawn = {self.seed: str(seed)} if codes is None and str(seed) != written_seed else {}
-        if background.kind == "seed" and str(background.seed) != written_background:
+        background, edge = self.background.read(given), self.edge.read(given)
+        codes = compat.file_path(given[self.w_plus])
+        entry, drawn = self._service.entry(given[self.choice.dropdown]), {}
+        if background.kind == "seed":
             drawn[self.background.seed] = str(background.seed)
-        subject = text("swap.of_codes") if codes is not None else text("swap.of_seed", seed=seed)
-        yield {**drawn, self.job.status: status.running(text("swap.working", subject=subject))}
-        if codes is not None:
-            sample = self._service.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
+        if codes is None:
+            seed = seeds.wanted_seed(given[self.seed])
+            drawn[self.seed] = str(seed)
+            subject, stem = text("swap.of_seed", seed=seed), f"{slug(entry.name)}_seed{seed:04d}"
         else:
-            sample = self._service.sample(entry.name, seed, psi, running.token, running.on_wait)
+            subject, stem = text("swap.of_codes"), f"{slug(entry.name)}_w_plus"
+        drawn = {field: written for field, written in drawn.items() if written != given[field]}
+        yield {**drawn, self.job.status: status.running(text("swap.working", subject=subject))}
+        if codes is None:
+            sample = self._service.sample(entry.name, seed, given[self.psi], running.token, running.on_wait)
+        else:
+            sample = self._service.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
         result = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait)
-        stem = slug(entry.name) + ("_w_plus" if codes is not None else f"_seed{seed:04d}")
-        shown = self._preview(stem, result)
-        words = text("swap.done", subject=subject, background=described(background))
-        yield {
-            self.empty: gr.update(visible=False),
-            self.stage: gr.update(visible=True),
-            self.shown: shown,
-            **self.switch_view(view, shown),
-            self.job.status: status.finished(f"{words}. {background.note}" if background.note else words),
-        }
-
-    def _preview(self, stem: str, result: SwapResult) -> Shown:
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
         files = self._service.outputs.preview(f"{stem}_swapped", parts, result.infotext)
-        folder, before = files["picture"].parent, result.subject
-        [files["before"]] = write_parts(folder, stem, {"picture": before.picture}, before.infotext()).values()
-        return Shown({"result": files.pop("picture"), **files})
-
-    def switch_view(self, view: str, shown: Shown | None) -> dict:
-        """Shows the result, the mask or both pictures; the download button follows."""
-        if shown is None or not shown.files:
-            return {}
-        comparing = view == "compare"
-        single = shown.files["mask" if view == "mask" else "result"]
-        return {
-            self.image: gr.update(value=str(single), visible=not comparing),
-            self.comparison.frame: gr.update(visible=comparing),
-            **self.comparison.shown(shown.files["before"], shown.files["result"]),
-            self.download: compat.download_update(single),
+        files["result"], drawn = files["picture"], {"picture": result.subject.picture}
+        files |= write_parts(files["mask"].parent, stem, drawn, result.subject.infotext())
+        words = text("swap.done", subject=subject, background=described(background))
+        yield {
+            **self.stage.show([Result(files)], given[self.stage.view]),
+            self.wanted: True,
+            self.job.status: status.finished(f"{words}. {background.note}" if background.note else words),
         }
-
-    def keep(self, shown: Shown | None) -> dict:
-        """Saves the result in today's folder."""
-        try:
-            if shown is None or not shown.files:
-                raise UserError(text("swap.nothing_to_save"))
-            path = self._service.outputs.keep(shown.files["result"])
-        except Exception as error:
-            return {self.job.status: complain(error)}
-        return {self.job.status: status.finished(text("swap.saved", path=shown_path(path)))}
-
-
-def _files(shown: Shown | None, view: str) -> dict[str, Path]:
-    """What is shown, as a neighbour wants it."""
-    if shown is None or not shown.files:
-        return {}
-    files = {"picture": shown.files["result"], "mask": shown.files["mask"], "cutout": shown.files["cutout"]}
-    return {**files, "shown": files["mask" if view == "mask" else "picture"]}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job, Standing
+from l4f_plugin.runtime import OutOfMemory
 
 from .texts import text
 
@@ -53,6 +55,16 @@ def failure(task: Job) -> str:
     if isinstance(task.error, UserError):
         return without_paths(str(task.error))
     return text("problem.unexpected", kind=type(task.error).__name__)
+
+
+def in_words(error: BaseException) -> str:
+    """One sentence for the page. What nobody foresaw is also printed in full where the page was started."""
+    if isinstance(error, OutOfMemory):
+        return text("problem.out_of_memory")
+    if isinstance(error, UserError):
+        return str(error)
+    traceback.print_exception(error)
+    return text("problem.unexpected", kind=type(error).__name__)
 
 
 def pathless(error: Exception) -> Exception:

@@ -35,12 +35,15 @@ class Answer(NamedTuple):
             print(self.words)
 
 
-CLASS_HELP = "a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name"
+def add_class(parser: argparse.ArgumentParser) -> None:
+    """Which object class."""
+    text = "a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name"
+    parser.add_argument("class_name", metavar="CLASS", help=text)
 
 
 def add_drawing(parser: argparse.ArgumentParser, *, psi: bool = True, style: bool = False) -> None:
     """CLASS, where to compute and how, `--truncation-psi`, and with `style` what else decides how pictures look."""
-    parser.add_argument("class_name", metavar="CLASS", help=CLASS_HELP)
+    add_class(parser)
     add_device(parser)
     parser.add_argument("--dtype", help="float32, float16 or bfloat16 (default: float16 on CUDA, else float32)")
     add_json(parser)
@@ -139,7 +142,7 @@ def write_subject(subject: Subject, folder: Path, *, with_w_plus: bool = False) 
 
     They get a number where files of these names are not ours, which is said.
     """
-    from ..own_files import free_stem, left_alone
+    from ..provenance import free_stem, left_alone
     from ..subject import ENDINGS, write_parts
 
     parts = subject.parts() | ({"w_plus": subject.w_plus} if with_w_plus else {})

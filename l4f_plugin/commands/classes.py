@@ -33,7 +33,7 @@ def classes(args: argparse.Namespace) -> Answer:
 
 def _about(entry) -> list[str]:
     """A class in lines of text."""
-    from ..hub.transfer import megabytes
+    from ..hub.progress import megabytes
 
     if entry.problem:
         return [entry.problem, entry.location]
@@ -132,7 +132,7 @@ def add_remove(parser: argparse.ArgumentParser) -> None:
 def remove(args: argparse.Namespace) -> Answer:
     """Says what will go, asks, deletes."""
     from ..hub import removal
-    from ..hub.transfer import megabytes
+    from ..hub.progress import megabytes
 
     planned = removal.removal(args.class_name)
     if not args.yes:

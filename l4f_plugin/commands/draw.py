@@ -97,7 +97,7 @@ def swap(args: argparse.Namespace) -> Answer:
     make_folder(args.out.parent)
 
     from ..images import write_png
-    from ..own_files import check_may_write
+    from ..provenance import check_may_write
 
     check_may_write(args.out)
     pipeline = load_pipeline(args)
@@ -149,7 +149,7 @@ def motion(args: argparse.Namespace) -> Answer:
 
     from ..animations import write_animation
     from ..motion import check_motion, draw_motion, motion_infotext
-    from ..own_files import check_may_write
+    from ..provenance import check_may_write
 
     check_motion(seeds, args.frames, args.interpolation)
     make_folder(args.out.parent)

@@ -61,26 +61,24 @@ def _tell(left_out: Collection[str]) -> None:
 
 
 def _evaluate_masks(args: argparse.Namespace) -> Answer:
-    from ..evaluation.masks import compare_folders
-    from ..evaluation.report import folder_text
+    from ..evaluation.mask_metrics import compare_folders
 
     comparison = compare_folders(args.predicted, args.truth, args.threshold)
     _tell(comparison.left_out.values())
-    return Answer(comparison.as_dict(), folder_text(comparison))
+    return Answer(comparison.as_dict(), comparison.as_text())
 
 
 def _evaluate_class(args: argparse.Namespace) -> Answer:
     check_integer("The number of pictures", args.pictures, 2, MOST_PICTURES)
 
     from ..bundles.folders import cache_folder
-    from ..evaluation.object_class import evaluate_class
-    from ..evaluation.report import class_markdown, class_text
+    from ..evaluation.class_evaluation import class_text, evaluate_class
 
     pipeline = load_pipeline(args)
     dataset = args.data or cache_folder() / "datasets" / pipeline.config.name
     found = evaluate_class(pipeline, dataset, cache_folder() / "judges", args.pictures, progress=show_progress)
     _tell(found.left_out)
-    return Answer(found.as_dict(), class_markdown(found) if args.markdown else class_text(found))
+    return Answer(found.as_dict(), class_text(found, args.markdown))
 
 
 def _evaluate_photos(args: argparse.Namespace) -> Answer:
@@ -89,10 +87,9 @@ def _evaluate_photos(args: argparse.Namespace) -> Answer:
     check_integer("The number of steps", args.limit_steps, 1, MOST_STEPS)
 
     from ..bundles.folders import cache_folder
-    from ..evaluation.photo_report import photo_markdown, photo_text
-    from ..evaluation.photos import evaluate_photos, limit_settings
+    from ..evaluation.photo_evaluation import evaluate_photos, limit_settings, photo_text
     from ..images import write_png
-    from ..own_files import check_may_write, sheet_text
+    from ..provenance import check_may_write, sheet_text
 
     if args.sheet is not None:
         check_may_write(args.sheet)
@@ -110,4 +107,4 @@ def _evaluate_photos(args: argparse.Namespace) -> Answer:
         check_may_write(args.sheet)
         write_png(args.sheet, worst, sheet_text("worst photographs"))
     _tell(found.left_out)
-    return Answer(found.as_dict(), photo_markdown(found) if args.markdown else photo_text(found))
+    return Answer(found.as_dict(), photo_text(found, args.markdown))

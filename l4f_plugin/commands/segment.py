@@ -91,7 +91,7 @@ def segment(args: argparse.Namespace) -> Answer:
 
 def _sources(args: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus | Recipe | None]:
     """Photographs, or else what stands for a picture that the class draws."""
-    from ..photo_batch import find_photos
+    from ..picture_files import find_photos
     from ..provenance import WPlus, recipe_of
 
     if bool(args.photos) + sum(given is not None for given in (args.seed, args.w_plus, args.picture)) != 1:
@@ -116,8 +116,8 @@ def _segment_photos(
     edge: EdgeOptions,
     args: argparse.Namespace,
 ) -> Answer:
-    from ..own_files import free_stem, left_alone
     from ..photo_batch import pack, segment_photos
+    from ..provenance import free_stem, left_alone
 
     report_passed_over(photos)
     results = []
@@ -160,7 +160,7 @@ def add_project(parser: argparse.ArgumentParser) -> None:
 
 def project(args: argparse.Namespace) -> Answer:
     """Finds style codes from which the class draws each picture again; 2 where a picture could not be read."""
-    from ..photo_batch import find_photos
+    from ..picture_files import find_photos
 
     check_integer("The number of steps", args.steps, 2, 10_000)
     pictures = find_photos(args.pictures)
@@ -168,8 +168,8 @@ def project(args: argparse.Namespace) -> Answer:
 
     from ..bundles.bundle import load_bundle
     from ..hub.download import resolve
-    from ..own_files import free_stem
     from ..pipeline import Labels4FreePipeline
+    from ..provenance import free_stem
 
     bundle = load_bundle(resolve(args.class_name, with_discriminator=True), with_discriminator=True)
     pipeline = Labels4FreePipeline(bundle, device=args.device, dtype=args.dtype)
@@ -195,8 +195,8 @@ def project(args: argparse.Namespace) -> Answer:
 
 def _project(pipeline: Labels4FreePipeline, picture, folder: Path, stem: str, args: argparse.Namespace) -> dict:
     from ..images import first_frame_only
-    from ..own_files import left_alone
     from ..projection import project
+    from ..provenance import left_alone
     from ..subject import write_parts
 
     source = picture.source()

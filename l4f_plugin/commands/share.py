@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from . import Answer, add_device, add_json, report
@@ -20,9 +21,11 @@ def add_publish(parser: argparse.ArgumentParser) -> None:
 
 def publish(args: argparse.Namespace) -> Answer:
     """Publishes, or writes the folder."""
-    from ..publishing import model_repository
+    from ..hub.sharing import model_repository
+    from ..sample_sheet import draw_samples
 
-    publication = model_repository.Publication(_declared(args), args.measured, args.private, args.device)
+    draw = partial(draw_samples, device=args.device)
+    publication = model_repository.Publication(_declared(args), args.private, args.measured, draw)
     if args.dry_run is None:
         return _outcome(args, model_repository.publish(args.bundle, args.repository, publication, report))
     model_repository.prepare(args.bundle, args.repository, args.dry_run, publication, report)
@@ -40,9 +43,10 @@ def add_space(parser: argparse.ArgumentParser) -> None:
 
 def space(args: argparse.Namespace) -> Answer:
     """Shares, or writes the folder."""
-    from ..publishing.space import SpaceOptions, prepare_space, publish_space
+    from ..hub.sharing.model_repository import Publication
+    from ..hub.sharing.space import prepare_space, publish_space
 
-    options = SpaceOptions(_declared(args), args.private, args.copy)
+    options = Publication(_declared(args), args.private, copy=args.copy)
     if args.dry_run is None:
         return _outcome(args, publish_space(args.bundle, args.repository, options, report))
     prepare_space(args.bundle, args.repository, args.dry_run, options, report)
@@ -64,7 +68,7 @@ def _add_terms(parser: argparse.ArgumentParser) -> None:
 
 
 def _declared(args: argparse.Namespace):
-    from ..publishing.terms import Declared
+    from ..hub.sharing.terms import Declared
 
     return Declared(args.declare_licence, args.attribution, args.licence_file, args.without_masks, args.own_masks)
 

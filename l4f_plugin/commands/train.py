@@ -1,4 +1,4 @@
-"""`l4f learn-masks` and `learn-photographs` for an installed class; `l4f train` for run folders."""
+"""`l4f learn-masks`, `learn-photographs` and `analyse` for a class; `l4f train` for run folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled
-from . import CLASS_HELP, Answer, add_device, add_json, report
+from . import Answer, add_class, add_device, add_json, report, show_progress
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,8 @@ AGAIN = "The same command goes on where it was stopped by Ctrl-C or a crash."
 def add_learn_masks(parser: argparse.ArgumentParser) -> None:
     """l4f learn-masks CLASS"""
     _add_installed(parser, "replace masks that are there")
+    text = "full also learns photographs, refines the masks by them, and learns from a second seed, to compare"
+    parser.add_argument("--quality", choices=("quick", "full"), default="quick", help=text)
     parser.add_argument("--estimate", action="store_true", help="only say how long it would take here")
     parser.epilog = (
         f"{AGAIN} The authors of Labels4Free published alpha networks for ffhq, horse, cat and car; one that you have "
@@ -28,13 +30,15 @@ def add_learn_masks(parser: argparse.ArgumentParser) -> None:
 
 def learn_masks(args: argparse.Namespace) -> Answer:
     """Says how long it will take, learns, puts the masks into the bundle."""
-    from ..training import class_masks
+    from ..training import chain
 
     if args.estimate:
-        seconds = class_masks.estimate_seconds(args.class_name, args.device)
-        words = f"Learning masks for {args.class_name} takes {class_masks.in_words(seconds)} on this device."
+        seconds = chain.estimate_seconds(args.class_name, args.device, quality=args.quality)
+        words = f"Learning masks for {args.class_name} takes {chain.in_words(seconds)} on this device."
         return Answer({"class": args.class_name, "seconds": seconds}, words)
-    folder = class_masks.learn_masks(args.class_name, device=args.device, again=args.again, report=report)
+    folder = chain.learn_masks(
+        args.class_name, quality=args.quality, device=args.device, again=args.again, report=report
+    )
     return _learned(args, folder, "has masks now")
 
 
@@ -46,10 +50,38 @@ def add_learn_photographs(parser: argparse.ArgumentParser) -> None:
 
 def learn_photographs(args: argparse.Namespace) -> Answer:
     """Draws pictures, learns from them, puts the segmenter into the bundle."""
-    from ..training.class_photographs import learn_photographs
+    from ..training.chain import learn_photographs
 
     folder = learn_photographs(args.class_name, device=args.device, again=args.again, report=report)
     return _learned(args, folder, "finds its object in photographs now")
+
+
+def add_analyse(parser: argparse.ArgumentParser) -> None:
+    """l4f analyse CLASS"""
+    add_class(parser)
+    parser.add_argument("--pictures", type=_positive, default=32, help="generated pictures (default: %(default)s)")
+    text = "PNG with a figure; an earlier result is replaced, other files are left alone"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=text)
+    add_device(parser)
+    add_json(parser)
+
+
+def analyse(args: argparse.Namespace) -> Answer:
+    """Says which layers and channels carry the object, and which switch that speaks for."""
+    from ..bundles.bundle import load_bundle
+    from ..hub.download import resolve
+    from ..images import write_png
+    from ..provenance import check_may_write, sheet_text
+    from ..runtime import choose_device
+    from ..training.analysis import analyse
+
+    if args.out is not None:
+        check_may_write(args.out)
+    bundle = load_bundle(resolve(args.class_name))
+    found = analyse(bundle, choose_device(args.device), args.pictures, show_progress)
+    if args.out is not None:
+        write_png(args.out, found.figure(), sheet_text("gradients of a generator"))
+    return Answer(found.as_dict(), found.in_words())
 
 
 def _add_installed(parser: argparse.ArgumentParser, again: str) -> None:
@@ -90,7 +122,7 @@ def train(args: argparse.Namespace) -> Answer:
     import torch
 
     from ..runtime import choose_device
-    from ..training.precision import fastest_dtype
+    from ..training.updates import fastest_dtype
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -133,7 +165,7 @@ def _add_generator(parser: argparse.ArgumentParser) -> None:
 
 def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
     from ..hub.download import resolve
-    from ..training.generator import GeneratorSettings
+    from ..training.generator_training import GeneratorSettings
     from ..training.pictures import letterbox
     from ..training.runs import train_generator
 
@@ -195,8 +227,8 @@ def _add_student(parser: argparse.ArgumentParser) -> None:
 
 def _train_student(args: argparse.Namespace, device: torch.device) -> bool:
     from ..bundles.config import read_config
+    from ..training.runs import train_student
     from ..training.student import StudentSettings, student_resolution
-    from ..training.student_runs import train_student
 
     source = _whole_bundle(args)
     side = student_resolution(read_config(source).generator.resolution)
@@ -218,7 +250,7 @@ def _refine(args: argparse.Namespace, device: torch.device) -> bool:
 
 
 def _add_bundle(parser: argparse.ArgumentParser, steps: str) -> None:
-    parser.add_argument("bundle", metavar="CLASS", help=CLASS_HELP)
+    add_class(parser)
     parser.add_argument("--steps", type=_positive, help=steps)
 
 
@@ -226,7 +258,7 @@ def _whole_bundle(args: argparse.Namespace) -> Path:
     """With its discriminator, which a training may go on from, and which the result keeps."""
     from ..hub.download import resolve
 
-    return resolve(args.bundle, with_discriminator=True)
+    return resolve(args.class_name, with_discriminator=True)
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict:

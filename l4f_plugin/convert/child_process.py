@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,17 @@ def convert_in_child(
     `UserError` as `convert` does, and where the process was ended by the system.
     """
     source, destination = Path(source), Path(destination)
-    if cancel:
-        cancel.check()
+    cancel = cancel or CancelToken()
+    cancel.check()
     least_bytes = LARGE_BYTES if least_bytes is None else least_bytes
     small = source.stat().st_size < least_bytes if source.is_file() else least_bytes > 0
     if small or not sys.executable:
         return convert(source, destination, alpha=alpha, described=described, dtype=dtype, report=report)
-    arguments = _arguments(source, destination, alpha, described or {}, dtype)
     # The package may be on this process's path only: web UIs load extensions from wherever they lie.
     search = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", _PACKAGE.name, *arguments],
+    last = ""
+    with subprocess.Popen(
+        [sys.executable, "-m", _PACKAGE.name, *_arguments(source, destination, alpha, described or {}, dtype)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -60,69 +60,44 @@ def convert_in_child(
         encoding="utf-8",
         errors="replace",
         env={**os.environ, "PYTHONPATH": search, "PYTHONIOENCODING": "utf-8"},
-    )
-    last = ""
-    try:
-        for line in _lines(process, cancel):
-            last = line
-            if report and not line.startswith(_PREFIX):
-                report(line)
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        process.wait()
+    ) as process:
+        threading.Thread(target=_end_when_cancelled, args=(process, cancel), daemon=True).start()
+        try:
+            for line in filter(None, map(str.rstrip, process.stderr)):
+                last = line
+                if report and not line.startswith(_PREFIX):
+                    report(line)
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode == 0:
         return read_config(destination)
+    cancel.check()
     if last.startswith(_PREFIX):
         raise UserError(last.removeprefix(_PREFIX))
-    reason = (
-        "it was ended by the system, perhaps for want of memory"
-        if process.returncode < 0
-        else printable(last, 160) or f"exit code {process.returncode}"
-    )
+    ended = "it was ended by the system, perhaps for want of memory" if process.returncode < 0 else ""
+    reason = ended or printable(last, 160) or f"exit code {process.returncode}"
     raise UserError(f"{printable(source, 300)} could not be converted ({reason}); close other programs and try again.")
+
+
+def _end_when_cancelled(process: subprocess.Popen[str], cancel: CancelToken) -> None:
+    while process.poll() is None:
+        if cancel.cancelled:
+            process.kill()
+        time.sleep(_LOOK_AGAIN)
 
 
 def _arguments(
     source: Path, destination: Path, alpha: Path | None, said: Mapping[str, Any], dtype: torch.dtype
 ) -> list[str]:
     """The command line of `l4f convert` that says the same. Values stand behind `=`, as they may begin with -."""
-    options = {
-        "alpha": alpha and alpha.resolve(),
-        "name": said.get("name"),
-        "title": said.get("title"),
-        "licence": said.get("licence"),
-        "source-note": said.get("source"),
-        "truncation-psi": said.get("truncation_psi"),
-        "alpha-threshold": said.get("alpha_threshold"),
-    }
-    arguments = ["convert", *(f"--{name}={value}" for name, value in options.items() if value is not None)]
-    if said.get("crop"):
-        arguments += ["--crop", *map(str, said["crop"])]
+    words = ["convert"]
+    for field, value in {**said, "alpha": alpha and alpha.resolve()}.items():
+        option = "--source-note" if field == "source" else f"--{field.replace('_', '-')}"
+        if field == "crop":
+            words += [option, *map(str, value)] if value else []
+        elif value is not None:
+            words.append(f"{option}={value}")
     if dtype == torch.float16:
-        arguments.append("--half")
-    return [*arguments, "--", str(source.resolve()), str(destination.resolve())]
-
-
-def _lines(process: subprocess.Popen[str], cancel: CancelToken | None) -> Iterator[str]:
-    """What the process says on stderr, line by line, with a look at `cancel` in between."""
-    lines: queue.Queue[str | None] = queue.Queue()
-
-    def listen() -> None:
-        for line in process.stderr:
-            lines.put(line.rstrip())
-        lines.put(None)
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        if cancel:
-            cancel.check()
-        try:
-            line = lines.get(timeout=_LOOK_AGAIN)
-        except queue.Empty:
-            continue
-        if line is None:
-            return
-        if line:
-            yield line
+        words.append("--half")
+    return [*words, "--", str(source.resolve()), str(destination.resolve())]

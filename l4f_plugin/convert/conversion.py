@@ -1,4 +1,4 @@
-"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickle_reader`."""
+"""Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickles`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,18 @@ import torch
 from ..bundles.bundle import Bundle, build_network, load_bundle, save_bundle
 from ..bundles.config import ObjectClass, is_written_by_us, plain_class_name
 from ..bundles.fields import CLASS_NAME
-from ..bundles.file_kinds import kind_of_network
 from ..bundles.files import check_replaceable
 from ..bundles.model_card import write_model_card
 from ..errors import UserError, printable
 from ..networks import AlphaNetwork, Discriminator, Generator
-from .assembly import PublishedNetworks
 from .checkpoint_files import open_checkpoint
 from .nvidia_pytorch import is_pytorch, read_pytorch
 from .nvidia_tensorflow import is_tensorflow, read_tensorflow
-from .published import read_alpha, read_discriminator, read_generator
-from .state_source import StateSource
-from .torch_files import StoredTensor
+from .rosinality import read_alpha, read_rosinality
 
 LATENT_SAMPLES = 100_000
 LATENT_SEED = 0
 PUBLISHED_THRESHOLD = 0.9
-GENERATOR_KEYS = ("g_ema", "g")
-ALPHA_KEYS = ("bg_extractor_ema", "bg_extractor")
 UNKNOWN_LICENCE = "unknown"
 
 
@@ -78,7 +72,7 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
         elif is_pytorch(root):
             networks = read_pytorch(root, label, limit)
         else:
-            networks = _read_rosinality(root, label, limit)
+            networks = read_rosinality(root, label, limit)
     config, tensors = networks.generator
     generator = build_network(lambda: Generator(config), tensors)
     mean, discriminator = networks.latent_avg, None
@@ -101,42 +95,11 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
     return Bundle(found, generator, discriminator=discriminator)
 
 
-def _read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
-    state = _state_of(root, GENERATOR_KEYS, "input.input")
-    if state is None:
-        if _state_of(root, ALPHA_KEYS, "conv_n.weight") is not None:
-            raise UserError(
-                f"{label} holds an alpha network without a generator; "
-                "give the generator as the source and this file with --alpha."
-            )
-        if kind := kind_of_network(_names(root)):
-            raise UserError(f"{label} is {kind}.")
-        raise UserError(
-            f"{label} holds no generator in a layout of rosinality's or NVIDIA's StyleGAN2; choose another file."
-        )
-    mean = root.get("latent_avg") if isinstance(root, dict) else None
-    if mean is not None:
-        source = StateSource(_stored({"latent_avg": mean}), label, "mean latent", limit)
-        mean = source.take("latent_avg", *source.shape("latent_avg"))
-    networks = PublishedNetworks(
-        read_generator(StateSource(_stored(state), label, "generator", limit)), latent_avg=mean
-    )
-    state = _state_of(root, ("d",), "final_conv.0.weight")
-    if state is not None and state is not root:
-        source = StateSource(_stored(state), label, "discriminator", limit)
-        networks.discriminator = read_discriminator(source)
-    return networks
-
-
 def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:
     """The alpha network of a Labels4Free `.pt`, which must fit the features of `generator`."""
     label = printable(path, 300)
     with open_checkpoint(path) as root:
-        state = _state_of(root, ALPHA_KEYS, "conv_n.weight")
-        if state is None:
-            raise UserError(f"{label} holds no alpha network (bg_extractor); choose another file.")
-        source = StateSource(_stored(state), label, "alpha network", path.stat().st_size)
-        channels, hidden, tensors = read_alpha(source)
+        channels, hidden, tensors = read_alpha(root, label, path.stat().st_size)
     expected = generator.config.feature_channels
     if channels != expected:
         ours, theirs = (", ".join(map(str, table)) for table in (expected, channels))
@@ -147,31 +110,6 @@ def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:
     return build_network(lambda: AlphaNetwork(channels, hidden), tensors)
 
 
-def _state_of(root: Any, keys: tuple[str, ...], mark: str) -> dict[str, Any] | None:
-    """The state dict under the first of `keys` (or the object itself) that holds a tensor named `mark`."""
-    if not isinstance(root, dict):
-        return None
-    for candidate in (*(root.get(key) for key in keys), root):
-        if isinstance(candidate, dict) and (mark in candidate or f"module.{mark}" in candidate):
-            return candidate
-    return None
-
-
-def _names(root: Any) -> list[str]:
-    """The names of what a dictionary holds, and of what its `state_dict` does."""
-    parts = (root, root.get("state_dict")) if isinstance(root, dict) else ()
-    return [name for part in parts if isinstance(part, dict) for name in part if isinstance(name, str)]
-
-
-def _stored(state: Mapping[Any, Any]) -> dict[str, StoredTensor]:
-    """A state dict's tensors, without the prefix that distributed training leaves."""
-    return {
-        name.removeprefix("module."): value
-        for name, value in state.items()
-        if isinstance(name, str) and isinstance(value, StoredTensor)
-    }
-
-
 def _described(config: ObjectClass, said: Mapping[str, Any], destination: Path, with_alpha: bool) -> ObjectClass:
     name = said.get("name") or config.name or plain_class_name(destination.name)
     if not CLASS_NAME.fullmatch(name):
@@ -180,5 +118,5 @@ def _described(config: ObjectClass, said: Mapping[str, Any], destination: Path, 
     changes |= {"name": name, "title": said.get("title") or config.title or name.capitalize()}
     if with_alpha:
         changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
-        changes["alpha_origin"] = "imported"  # not to be passed on: see publishing/terms.py
+        changes["alpha_origin"] = "imported"  # not to be passed on: see hub/sharing/terms.py
     return replace(config, **changes)

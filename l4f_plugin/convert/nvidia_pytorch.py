@@ -7,7 +7,7 @@ computes is read from the attributes that it recorded, since the defaults of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,20 +15,11 @@ from torch import Tensor
 from ..errors import UserError
 from ..networks import DiscriminatorConfig, GeneratorConfig
 from ..networks.generator import MAPPING_LEARNING_RATE_MULTIPLIER
-from .assembly import (
-    PublishedNetworks,
-    assemble,
-    discriminator_shapes,
-    generator_shapes,
-    object_switch_for,
-    resolution_after,
-    silence,
-    sizes_up_to,
-)
-from .nvidia_pickles import PersistentObject
+from .checkpoint_files import PYTORCH_MODULE
+from .layouts import PublishedNetworks, StateSource, assemble, named, object_switch_for
 from .nvidia_settings import difference, read_clamp, refuse_conditional
-from .state_source import StateSource
-from .torch_files import StoredTensor
+from .pickles import Record
+from .stored_tensors import StoredTensor
 
 MAXIMUM_MODULES = 1000
 MAXIMUM_NAME = 64
@@ -36,19 +27,31 @@ _ACTIVE = {"activation": "lrelu"}
 _LINEAR = {"activation": "linear"}
 _DENSE = {"bias_gain": 1}
 _MAPPING = {**_ACTIVE, "bias_gain": MAPPING_LEARNING_RATE_MULTIPLIER}
+_PLAIN = {"weight": ".weight", "bias": ".bias"}
+_TO_RGB = {**_PLAIN, "modulation.weight": ".affine.weight", "modulation.bias": ".affine.bias"}
+_STYLED = {**_TO_RGB, "noise": ".noise_const", "noise_strength": ".noise_strength"}
+
+
+def is_pytorch(root: Any) -> bool:
+    """Whether a pickle's object is the dictionary that these programs save."""
+    return isinstance(root, dict) and _is_module(root.get("G_ema"))
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, Record) and value.name == PYTORCH_MODULE
 
 
 class _Module:
     """A tree of modules: tensors by their full names, and the attributes of each module."""
 
-    def __init__(self, root: PersistentObject, label: str):
+    def __init__(self, root: Record, label: str):
         self.label = label
         self.tensors: dict[str, StoredTensor] = {}
         self.attributes: dict[str, dict[Any, Any]] = {}
         waiting: list[tuple[str, Any]] = [("", root)]
         while waiting:
             prefix, module = waiting.pop()
-            if not isinstance(module, PersistentObject) or len(self.attributes) >= MAXIMUM_MODULES:
+            if not _is_module(module) or len(self.attributes) >= MAXIMUM_MODULES:
                 raise UserError(f"{label} holds modules in a way that StyleGAN2 does not; get another copy.")
             self.attributes[prefix.removesuffix(".")] = module.state
             for kind in ("_parameters", "_buffers"):
@@ -59,7 +62,7 @@ class _Module:
                 (f"{name}.", value) for name, value in self._items(module, "_modules", prefix) if value is not None
             ]
 
-    def _items(self, module: PersistentObject, kind: str, prefix: str) -> Iterable[tuple[str, Any]]:
+    def _items(self, module: Record, kind: str, prefix: str) -> Iterator[tuple[str, Any]]:
         items = module.state.get(kind)
         for name, value in items.items() if isinstance(items, dict) else ():
             if not isinstance(name, str) or len(prefix) + len(name) > MAXIMUM_NAME:
@@ -84,128 +87,89 @@ class _Module:
         return first, "layers with different conv_clamp where one is supported" if others else None
 
 
-def is_pytorch(root: Any) -> bool:
-    """Whether a pickle's object is the dictionary that these programs save."""
-    return isinstance(root, dict) and isinstance(root.get("G_ema"), PersistentObject)
-
-
 def read_pytorch(root: Mapping[Any, Any], label: str, limit: int) -> PublishedNetworks:
     """The networks of a file of `limit` bytes. Raises `UserError` where they are of another kind than ours."""
     module = _Module(root["G_ema"], label)
     refuse_conditional(module.get("", "c_dim"), label)
     source = StateSource(module.tensors, label, "generator", limit)
-    mean = None
-    if "mapping.w_avg" in source.state:
-        mean = source.take("mapping.w_avg", source.size("mapping.w_avg", 0))
+    mean = source.take("mapping.w_avg", source.size("mapping.w_avg", 0)) if "mapping.w_avg" in source.state else None
     networks = PublishedNetworks(_read_generator(source, module), latent_avg=mean)
-    if not isinstance(root.get("D"), PersistentObject):
-        return networks
-    module = _Module(root["D"], label)
-    source = StateSource(module.tensors, label, "discriminator", limit)
-    sizes = sizes_up_to(networks.generator[0].resolution)
-    wrong = module.difference(_expected_discriminator(sizes))
-    clamp, different = module.clamp(_clamped_in_discriminator(sizes))
-    if wrong or different:
-        networks.remark = f"The discriminator has {wrong or different} and was left out."
-    else:
-        networks.discriminator = _read_discriminator(source, sizes, clamp)
+    if _is_module(root.get("D")):
+        _read_discriminator(_Module(root["D"], label), limit, networks)
     return networks
 
 
 def _read_generator(source: StateSource, module: _Module) -> tuple[GeneratorConfig, dict[str, Tensor]]:
-    label = source.label
     if "synthesis.b4.const" not in source.state:
         raise UserError(
-            f"{label} holds a generator of another architecture than StyleGAN2, perhaps StyleGAN3's "
+            f"{source.label} holds a generator of another architecture than StyleGAN2, perhaps StyleGAN3's "
             "own; only StyleGAN2 is supported."
         )
-    sizes = sizes_up_to(resolution_after(source.doublings("synthesis.b{0}.conv0.weight"), label))
-    layers = source.count("mapping.fc{}.weight")
-    names = {"synthesis.constant": "synthesis.b4.const"}
-    expected = {"": {"img_channels": 3}, **{f"mapping.fc{layer}": _MAPPING for layer in range(layers)}}
-    for layer in range(layers):
-        names.update(_named(f"mapping.layers.{layer}", f"mapping.fc{layer}"))
-    convolutions = ["synthesis.b4.conv1"]
-    convolutions += [f"synthesis.b{size}.conv{index}" for size in sizes[1:] for index in (0, 1)]
-    for index, theirs in enumerate(convolutions):
-        names.update(_styled(f"synthesis.convolutions.{index}", theirs))
-        expected[theirs] = {**_ACTIVE, "up": 2 if index % 2 else 1}
-        expected[f"{theirs}.affine"] = {**_LINEAR, **_DENSE}
-    for index, size in enumerate(sizes):
-        names.update(_styled(f"synthesis.to_rgb.{index}", f"synthesis.b{size}.torgb"))
-        expected[f"synthesis.b{size}"] = {"architecture": "skip"}
-        expected[f"synthesis.b{size}.torgb.affine"] = {**_LINEAR, **_DENSE}
-    clamp, different = module.clamp([*convolutions, *(f"synthesis.b{size}.torgb" for size in sizes)])
-    wrong = module.difference(expected) or different
-    if wrong:
-        raise UserError(f"{label} holds a generator with {wrong}; choose another model.")
+    sizes = source.sizes(source.count("synthesis.b{}.conv0.weight", lambda place: 8 << place))
+    mapping = [f"mapping.fc{layer}" for layer in range(source.count("mapping.fc{}.weight"))]
+    blocks = [f"synthesis.b{size}" for size in sizes]
+    convolutions = ["synthesis.b4.conv1", *(f"{block}.conv{index}" for block in blocks[1:] for index in (0, 1))]
+    to_rgbs = [f"{block}.torgb" for block in blocks]
+    expected = {
+        "": {"img_channels": 3},
+        **dict.fromkeys(mapping, _MAPPING),
+        **{name: {**_ACTIVE, "up": 2 if index % 2 else 1} for index, name in enumerate(convolutions)},
+        **dict.fromkeys(blocks, {"architecture": "skip"}),
+        **{f"{name}.affine": {**_LINEAR, **_DENSE} for name in convolutions + to_rgbs},
+    }
+    clamp, different = module.clamp(convolutions + to_rgbs)
+    if wrong := module.difference(expected) or different:
+        raise UserError(f"{source.label} holds a generator with {wrong}; choose another model.")
+    names = {
+        "synthesis.constant": "synthesis.b4.const",
+        **named("mapping.layers.{}", mapping, _PLAIN),
+        **named("synthesis.convolutions.{}", convolutions, _STYLED),
+        **named("synthesis.to_rgb.{}", to_rgbs, _TO_RGB),
+    }
     config = GeneratorConfig(
         resolution=sizes[-1],
-        mapping_layers=layers,
+        mapping_layers=len(mapping),
         conv_clamp=clamp,
         channels={size: source.size(f"synthesis.b{size}.conv1.weight", 0) for size in sizes},
         latent_dim=source.size("mapping.fc0.weight", 1),
         style_dim=source.size("mapping.fc0.weight", 0),
         object_switch=object_switch_for(sizes[-1]),
     )
-    shapes = generator_shapes(config)
-    if all(module.get(theirs, "use_noise") is False for theirs in convolutions):
-        silence(source, shapes, names)
-    return config, assemble(source, shapes, names)
+    without_noise = all(module.get(name, "use_noise") is False for name in convolutions)
+    return config, assemble(source, config, names, without_noise=without_noise)
 
 
-def _expected_discriminator(sizes: list[int]) -> dict[str, dict[str, Any]]:
+def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks) -> None:
+    """Adds the discriminator to `networks`, or a remark on why it was left out."""
+    sizes = list(networks.generator[0].channels)
+    blocks = [f"b{size}" for size in sizes[:0:-1]]
     expected: dict[str, dict[str, Any]] = {
         "": {"c_dim": 0, "img_channels": 3},
         "b4.mbstd": {"group_size": 4, "num_channels": 1},
         "b4.conv": {**_ACTIVE, "down": 1},
         "b4.fc": {**_ACTIVE, **_DENSE},
         "b4.out": {**_LINEAR, **_DENSE},
-        f"b{sizes[-1]}.fromrgb": {**_ACTIVE, "down": 1},
+        f"{blocks[0]}.fromrgb": {**_ACTIVE, "down": 1},
+        **dict.fromkeys(blocks, {"architecture": "resnet"}),
+        **{f"{block}.conv{index}": {**_ACTIVE, "down": 1 + index} for block in blocks for index in (0, 1)},
+        **{f"{block}.skip": {**_LINEAR, "down": 2, "conv_clamp": None} for block in blocks},
     }
-    for size in sizes[1:]:
-        expected.update(
-            {
-                f"b{size}": {"architecture": "resnet"},
-                f"b{size}.conv0": {**_ACTIVE, "down": 1},
-                f"b{size}.conv1": {**_ACTIVE, "down": 2},
-                f"b{size}.skip": {**_LINEAR, "down": 2, "conv_clamp": None},
-            }
-        )
-    return expected
-
-
-def _clamped_in_discriminator(sizes: list[int]) -> list[str]:
-    return [f"b{sizes[-1]}.fromrgb", "b4.conv", *(f"b{size}.conv{index}" for size in sizes[1:] for index in (0, 1))]
-
-
-def _read_discriminator(
-    source: StateSource, sizes: list[int], clamp: float | None
-) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:
+    clamp, different = module.clamp(
+        [f"{blocks[0]}.fromrgb", "b4.conv", *(f"{block}.conv{index}" for block in blocks for index in (0, 1))]
+    )
+    if wrong := module.difference(expected) or different:
+        networks.remark = f"The discriminator has {wrong} and was left out."
+        return
     names = {
-        **_named("from_rgb", f"b{sizes[-1]}.fromrgb"),
-        **_named("last_convolution", "b4.conv"),
-        **_named("hidden", "b4.fc"),
-        **_named("output", "b4.out"),
+        **named("from_rgb", f"{blocks[0]}.fromrgb", _PLAIN),
+        **named("blocks.{}.first", [f"{block}.conv0" for block in blocks], _PLAIN),
+        **named("blocks.{}.second", [f"{block}.conv1" for block in blocks], _PLAIN),
+        **named("blocks.{}.shortcut", [f"{block}.skip" for block in blocks], _PLAIN),
+        **named("last_convolution", "b4.conv", _PLAIN),
+        **named("hidden", "b4.fc", _PLAIN),
+        **named("output", "b4.out", _PLAIN),
     }
-    for block, size in enumerate(sizes[:0:-1]):
-        for ours, theirs in (("first", "conv0"), ("second", "conv1"), ("shortcut", "skip")):
-            names.update(_named(f"blocks.{block}.{ours}", f"b{size}.{theirs}"))
-    channels = {4: source.size("b4.conv.weight", 0)}
-    channels.update({size: source.size(f"b{size}.conv0.weight", 0) for size in sizes[1:]})
-    config = DiscriminatorConfig(resolution=sizes[-1], channels=channels, conv_clamp=clamp)
-    return config, assemble(source, discriminator_shapes(config), names)
-
-
-def _named(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.weight": f"{theirs}.weight", f"{ours}.bias": f"{theirs}.bias"}
-
-
-def _styled(ours: str, theirs: str) -> dict[str, str]:
-    return {
-        **_named(ours, theirs),
-        f"{ours}.noise": f"{theirs}.noise_const",
-        f"{ours}.noise_strength": f"{theirs}.noise_strength",
-        f"{ours}.modulation.weight": f"{theirs}.affine.weight",
-        f"{ours}.modulation.bias": f"{theirs}.affine.bias",
-    }
+    source = StateSource(module.tensors, module.label, "discriminator", limit)
+    channels = {size: source.size(f"b{size}.conv{'0' if size > 4 else ''}.weight", 0) for size in sizes}
+    config = DiscriminatorConfig(sizes[-1], channels, clamp)
+    networks.discriminator = config, assemble(source, config, names)

@@ -1,4 +1,4 @@
-"""Settings that NVIDIA's programs record beside their networks: which of them our networks can follow."""
+"""What NVIDIA's programs record beside their networks, and which of it our networks can follow."""
 
 from __future__ import annotations
 

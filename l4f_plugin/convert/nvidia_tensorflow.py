@@ -15,32 +15,20 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..networks import DiscriminatorConfig, GeneratorConfig
-from .assembly import (
-    PublishedNetworks,
-    assemble,
-    discriminator_shapes,
-    generator_shapes,
-    object_switch_for,
-    resolution_after,
-    silence,
-    sizes_up_to,
-)
-from .numpy_arrays import StoredArray
-from .nvidia_pickles import NETWORK
+from .checkpoint_files import TENSORFLOW_NETWORK
+from .layouts import PublishedNetworks, StateSource, assemble, named, object_switch_for
 from .nvidia_settings import difference, read_clamp, refuse_conditional
-from .pickle_reader import Record
-from .state_source import StateSource
+from .pickles import Record
+from .stored_tensors import StoredTensor
 
 _COMMON = {"num_channels": 3, "nonlinearity": "lrelu", "resample_kernel": [1, 3, 3, 1], "use_spectral_norm": False}
-_GENERATOR = {
-    **_COMMON,
+_GENERATOR = _COMMON | {
     "architecture": "skip",
     "mapping_nonlinearity": "lrelu",
     "mapping_lrmul": 0.01,
     "normalize_latents": True,
 }
-_DISCRIMINATOR = {
-    **_COMMON,
+_DISCRIMINATOR = _COMMON | {
     "architecture": "resnet",
     "mbstd_num_features": 1,
     "mbstd_group_size": 4,
@@ -48,6 +36,9 @@ _DISCRIMINATOR = {
     "score_max": 1,
 }
 _GROUP_IS_THE_BATCH = "D_main"  # ADA's discriminator, unless a group size is recorded
+_PLAIN = {"weight": "/weight", "bias": "/bias"}
+_TO_RGB = {**_PLAIN, "modulation.weight": "/mod_weight", "modulation.bias": "/mod_bias"}
+_STYLED = {**_TO_RGB, "noise_strength": "/noise_strength"}
 
 
 def is_tensorflow(root: Any) -> bool:
@@ -56,7 +47,7 @@ def is_tensorflow(root: Any) -> bool:
 
 
 def _is_network(value: Any) -> bool:
-    return isinstance(value, Record) and value.name == NETWORK and isinstance(value.state, dict)
+    return isinstance(value, Record) and value.name == TENSORFLOW_NETWORK and isinstance(value.state, dict)
 
 
 def read_tensorflow(root: Sequence[Record], label: str, limit: int) -> PublishedNetworks:
@@ -74,8 +65,7 @@ def read_tensorflow(root: Sequence[Record], label: str, limit: int) -> Published
         settings = {**_settings(part.state, label), **settings}
         variables.update(_variables(part.state, f"{name}/", label))
     refuse_conditional(settings.get("label_size"), label)
-    wrong = difference(settings, _GENERATOR)
-    if wrong:
+    if wrong := difference(settings, _GENERATOR):
         raise UserError(f"{label} holds a generator with {wrong}; choose another model.")
 
     source = StateSource(variables, label, "generator", limit)
@@ -84,12 +74,11 @@ def read_tensorflow(root: Sequence[Record], label: str, limit: int) -> Published
     settings = _settings(discriminator, label)
     if discriminator.get("build_func_name") == _GROUP_IS_THE_BATCH:
         settings.setdefault("mbstd_group_size", None)
-    wrong = difference(settings, _DISCRIMINATOR)
-    if wrong:
+    if wrong := difference(settings, _DISCRIMINATOR):
         networks.remark = f"The discriminator has {wrong} and was left out."
-        return networks
-    source = StateSource(_variables(discriminator, "", label), label, "discriminator", limit)
-    networks.discriminator = _read_discriminator(source, settings)
+    else:
+        source = StateSource(_variables(discriminator, "", label), label, "discriminator", limit)
+        networks.discriminator = _read_discriminator(source, settings)
     return networks
 
 
@@ -100,12 +89,12 @@ def _settings(state: Mapping[Any, Any], label: str) -> dict[Any, Any]:
     return dict(settings)
 
 
-def _variables(state: Mapping[Any, Any], prefix: str, label: str) -> dict[str, StoredArray | float]:
+def _variables(state: Mapping[Any, Any], prefix: str, label: str) -> dict[str, StoredTensor | float]:
     """A network's own variables by name, without the progress of a growing training if that is over (lod 0)."""
     pairs, variables = state.get("variables"), {}
     for pair in pairs if isinstance(pairs, list) else [None]:
         name, value = pair if isinstance(pair, (tuple, list)) and len(pair) == 2 else (None, None)
-        if not isinstance(name, str) or not isinstance(value, (StoredArray, float)):
+        if not isinstance(name, str) or not isinstance(value, (StoredTensor, float)):
             raise UserError(f"{label} holds a network whose variables are not named arrays; get another copy.")
         if name != "lod" or value != 0.0:
             variables[prefix + name] = value
@@ -113,68 +102,47 @@ def _variables(state: Mapping[Any, Any], prefix: str, label: str) -> dict[str, S
 
 
 def _read_generator(source: StateSource, settings: Mapping[Any, Any]) -> tuple[GeneratorConfig, dict[str, Tensor]]:
-    sizes = sizes_up_to(resolution_after(source.doublings("synthesis/{0}x{0}/ToRGB/weight"), source.label))
-    names = {"synthesis.constant": "synthesis/4x4/Const/const"}
-    channels = {}
-    for size in sizes:
-        block = f"synthesis/{size}x{size}"
-        channels[size] = source.size(f"{block}/ToRGB/weight", 2)
-        first = len(channels) * 2 - 3
-        layers = {first: "Conv0_up", first + 1: "Conv1"} if size > 4 else {0: "Conv"}
-        for index, layer in layers.items():
-            names.update(_styled(f"synthesis.convolutions.{index}", f"{block}/{layer}"))
-            names[f"synthesis.convolutions.{index}.noise"] = f"synthesis/noise{index}"
-        names.update(_styled(f"synthesis.to_rgb.{len(channels) - 1}", f"{block}/ToRGB"))
+    sizes = source.sizes(source.count("synthesis/{0}x{0}/ToRGB/weight", lambda place: 8 << place))
+    blocks = [f"synthesis/{size}x{size}" for size in sizes]
     layers = source.count("mapping/Dense{}/weight")
-    for layer in range(layers):
-        names.update(_named(f"mapping.layers.{layer}", f"mapping/Dense{layer}"))
+    convolutions = [f"{blocks[0]}/Conv"]
+    convolutions += [f"{block}/{layer}" for block in blocks[1:] for layer in ("Conv0_up", "Conv1")]
+    names = {
+        "synthesis.constant": "synthesis/4x4/Const/const",
+        **named("mapping.layers.{}", [f"mapping/Dense{layer}" for layer in range(layers)], _PLAIN),
+        **named("synthesis.convolutions.{}", convolutions, _STYLED),
+        **{f"synthesis.convolutions.{index}.noise": f"synthesis/noise{index}" for index in range(len(convolutions))},
+        **named("synthesis.to_rgb.{}", [f"{block}/ToRGB" for block in blocks], _TO_RGB),
+    }
     config = GeneratorConfig(
         resolution=sizes[-1],
-        channels=channels,
+        channels={size: source.size(f"{block}/ToRGB/weight", 2) for size, block in zip(sizes, blocks, strict=True)},
         mapping_layers=layers,
         latent_dim=source.size("mapping/Dense0/weight", 0),
         style_dim=source.size("mapping/Dense0/weight", 1),
         object_switch=object_switch_for(sizes[-1]),
         conv_clamp=read_clamp(settings.get("conv_clamp"), source.label),
     )
-    shapes = generator_shapes(config)
-    if settings.get("use_noise") is False:
-        silence(source, shapes, names)
-    return config, assemble(source, shapes, names, _take)
+    return config, assemble(source, config, names, _take, without_noise=settings.get("use_noise") is False)
 
 
 def _read_discriminator(
     source: StateSource, settings: Mapping[Any, Any]
 ) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:
-    sizes = sizes_up_to(resolution_after(source.doublings("{0}x{0}/Skip/weight"), source.label))
-    channels = {size: source.size(f"{size}x{size}/Conv0/weight", 3) for size in sizes[1:]}
-    channels = {4: source.size("4x4/Conv/weight", 3), **channels}
+    sizes = source.sizes(source.count("{0}x{0}/Skip/weight", lambda place: 8 << place))
+    blocks = [f"{size}x{size}" for size in sizes[::-1]]
     names = {
-        **_named("from_rgb", f"{sizes[-1]}x{sizes[-1]}/FromRGB"),
-        **_named("last_convolution", "4x4/Conv"),
-        **_named("hidden", "4x4/Dense0"),
-        **_named("output", "Output"),
+        **named("from_rgb", f"{blocks[0]}/FromRGB", _PLAIN),
+        **named("blocks.{}.first", [f"{block}/Conv0" for block in blocks[:-1]], _PLAIN),
+        **named("blocks.{}.second", [f"{block}/Conv1_down" for block in blocks[:-1]], _PLAIN),
+        **named("blocks.{}.shortcut", [f"{block}/Skip" for block in blocks[:-1]], _PLAIN),
+        **named("last_convolution", "4x4/Conv", _PLAIN),
+        **named("hidden", "4x4/Dense0", _PLAIN),
+        **named("output", "Output", _PLAIN),
     }
-    for block, size in enumerate(sizes[:0:-1]):
-        for ours, theirs in (("first", "Conv0"), ("second", "Conv1_down"), ("shortcut", "Skip")):
-            names.update(_named(f"blocks.{block}.{ours}", f"{size}x{size}/{theirs}"))
-    config = DiscriminatorConfig(
-        resolution=sizes[-1], channels=channels, conv_clamp=read_clamp(settings.get("conv_clamp"), source.label)
-    )
-    return config, assemble(source, discriminator_shapes(config), names, _take)
-
-
-def _named(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.weight": f"{theirs}/weight", f"{ours}.bias": f"{theirs}/bias"}
-
-
-def _styled(ours: str, theirs: str) -> dict[str, str]:
-    return {
-        **_named(ours, theirs),
-        f"{ours}.noise_strength": f"{theirs}/noise_strength",
-        f"{ours}.modulation.weight": f"{theirs}/mod_weight",
-        f"{ours}.modulation.bias": f"{theirs}/mod_bias",
-    }
+    channels = {size: source.size(f"{size}x{size}/Conv{'0' if size > 4 else ''}/weight", 3) for size in sizes}
+    config = DiscriminatorConfig(sizes[-1], channels, read_clamp(settings.get("conv_clamp"), source.label))
+    return config, assemble(source, config, names, _take)
 
 
 def _take(source: StateSource, ours: str, theirs: str, shape: Sequence[int]) -> Tensor:

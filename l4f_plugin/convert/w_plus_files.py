@@ -5,29 +5,27 @@ Ours are safetensors files with one tensor `w_plus`, and the seed of its noise m
 dictionary of pictures with "img", "latent" and "noise" for each. These name no seed, and their noise maps, which were
 fitted to one picture, are left behind.
 
-All come from anywhere: size, names, type and shape are looked at before a number is read.
+All come from anywhere: no more than 4 MiB of a file is read as codes.
 """
 
 from __future__ import annotations
 
+import io
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from ..bundles.file_kinds import START_BYTES, foreign_kind
 from ..bundles.files import open_plain, unreadable, write_atomically
 from ..bundles.tensor_files import open_tensors, save_tensors
 from ..errors import UserError, printable
 from .checkpoint_files import open_checkpoint
-from .numpy_arrays import StoredArray
-from .torch_files import StoredTensor
+from .stored_tensors import StoredTensor
 
 TENSOR = "w_plus"
 MAXIMUM_BYTES = 4 << 20
@@ -36,25 +34,9 @@ _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _NAMES = ("w", TENSOR, "projected_w", "ws", "latent", "latents", "latent_in", "codes")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DAMAGE = (
-    SafetensorError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    LookupError,
-    EOFError,
-    zipfile.BadZipFile,
-    MemoryError,
-    NotImplementedError,
-    SyntaxError,
-)
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Codes that are still in their file; `read` gives them as an array."""
-
-    shape: tuple[int, ...]
-    read: Callable[[], np.ndarray]
+    SafetensorError, ValueError, TypeError, RuntimeError, LookupError, EOFError, zipfile.BadZipFile, MemoryError,
+    NotImplementedError, SyntaxError,
+)  # fmt: skip
 
 
 def save_w_plus(path: Path, codes: np.ndarray, notes: Mapping[str, str]) -> None:
@@ -70,49 +52,41 @@ def read_w_plus(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """
     path = Path(path)
     try:
-        with open_plain(path) as file:
-            start = file.read(START_BYTES)
-            size = file.seek(0, 2)
-        with _stored(path, start, size) as (stored, notes):
-            return _read(stored, path.name), notes
+        codes, notes = _read(path, printable(path.name))
     except OSError as error:
         raise unreadable(error, path) from error
     except _DAMAGE as error:
         raise UserError(f"{path.name} is damaged or not a file of W+ codes; save the codes again.") from error
-
-
-@contextmanager
-def _stored(path: Path, start: bytes, size: int) -> Iterator[tuple[_Stored, dict[str, str]]]:
-    """The codes in the file, readable while the context lasts, and the notes beside them."""
-    label = printable(path.name)
-    if start[8:9] == b"{" and not start.startswith(b"{"):
-        _demand_small(size, label)
-        with open_tensors(path) as file:
-            yield _of_safetensors(file, label), dict(file.metadata() or {})
-    elif start.startswith(_NPY):
-        with open_plain(path) as file:
-            yield _of_npy(file, size, label), {}
-    elif start.startswith(_ZIP) and _is_npz(path):
-        with zipfile.ZipFile(path) as archive:
-            yield _of_npz(archive, label), {}
-    elif kind := foreign_kind(start, size, "a file of W+ codes"):
-        raise UserError(f"{label} is {kind}.")
-    else:
-        with open_checkpoint(path, label) as root:
-            yield _of_checkpoint(root, label), {}
-
-
-def _read(stored: _Stored, label: str) -> np.ndarray:
-    shape = stored.shape
+    shape = codes.shape
     if len(shape) not in (1, 2, 3) or (len(shape) == 3 and shape[0] != 1):
         several = f"codes of {shape[0]} pictures" if len(shape) == 3 else f"numbers of shape {list(shape)}"
         raise UserError(
-            f"{label} holds {several} instead of one set of W+ codes [num_styles, style_dim]; save one set alone."
+            f"{path.name} holds {several} instead of one set of W+ codes [num_styles, style_dim]; save one set alone."
         )
-    codes = stored.read()
     if codes.dtype.kind != "f":
-        raise UserError(f"{label} holds {codes.dtype} instead of floating-point W+ codes; save the codes again.")
-    return codes.astype(np.float32).reshape((-1, codes.shape[-1]) if len(shape) > 1 else (1, -1))
+        raise UserError(f"{path.name} holds {codes.dtype} instead of floating-point W+ codes; save the codes again.")
+    return codes.astype(np.float32).reshape((-1, shape[-1]) if len(shape) > 1 else (1, -1)), notes
+
+
+def _read(path: Path, label: str) -> tuple[np.ndarray, dict[str, str]]:
+    """The array that holds the codes, of any shape and type, and the notes beside it."""
+    with open_plain(path) as file:
+        start = file.read(START_BYTES)
+        size = file.seek(0, 2)
+        if start.startswith(_NPY):
+            _demand_small(size, label)
+            file.seek(0)
+            return _of_npy(file.read(size)), {}
+    if start[8:9] == b"{" and not start.startswith(b"{"):
+        return _of_safetensors(path, size, label)
+    if start.startswith(_ZIP):
+        with zipfile.ZipFile(path) as archive:
+            if all(name.endswith(".npy") for name in archive.namelist()):
+                return _of_npz(archive, label), {}
+    if kind := foreign_kind(start, size, "a file of W+ codes"):
+        raise UserError(f"{label} is {kind}.")
+    with open_checkpoint(path, label) as root:
+        return _of_checkpoint(root, label), {}
 
 
 def _demand_small(size: int, label: str) -> None:
@@ -120,50 +94,38 @@ def _demand_small(size: int, label: str) -> None:
         raise UserError(f"{label} is too large to hold W+ codes of one picture; save them alone.")
 
 
-def _of_safetensors(file: safe_open, label: str) -> _Stored:
-    if list(file.keys()) != [TENSOR]:
-        raise UserError(f"{label} does not hold W+ codes alone; save them with `l4f generate --save-w-plus`.")
-    found = file.get_slice(TENSOR)
-    if len(found.get_shape()) < 2:
-        raise ValueError("codes are a table")
-    floats = found.get_dtype() in ("F16", "BF16", "F32", "F64")
-    return _Stored(
-        tuple(found.get_shape()),
-        lambda: (file.get_tensor(TENSOR).float() if floats else file.get_tensor(TENSOR)).numpy(),
-    )
-
-
-def _of_npy(file: BinaryIO, size: int, label: str) -> _Stored:
-    """`size` is that of all the file: the numbers lie behind a header that says how many there are."""
+def _of_safetensors(path: Path, size: int, label: str) -> tuple[np.ndarray, dict[str, str]]:
     _demand_small(size, label)
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(version)
-    shape, fortran, dtype = _HEADERS[version](file)
+    with open_tensors(path) as file:
+        if list(file.keys()) != [TENSOR]:
+            raise UserError(f"{label} does not hold W+ codes alone; save them with `l4f generate --save-w-plus`.")
+        codes, notes = _as_array(file.get_tensor(TENSOR)), dict(file.metadata() or {})
+    if codes.ndim < 2:
+        raise ValueError("codes are a table")
+    return codes, notes
+
+
+def _as_array(tensor: torch.Tensor) -> np.ndarray:
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _of_npy(content: bytes) -> np.ndarray:
+    stream = io.BytesIO(content)
+    shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
     count = int(np.prod(shape, dtype=object))
-    if dtype.hasobject or count * dtype.itemsize > size:
+    if dtype.hasobject or count * dtype.itemsize > len(content):
         raise ValueError("an array of objects, or larger than its file")
-
-    def read() -> np.ndarray:
-        flat = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
-        return flat.reshape(shape, order="F" if fortran else "C")
-
-    return _Stored(shape, read)
+    return np.frombuffer(content, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
 
 
-def _is_npz(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return all(name.endswith(".npy") for name in archive.namelist())
-
-
-def _of_npz(archive: zipfile.ZipFile, label: str) -> _Stored:
+def _of_npz(archive: zipfile.ZipFile, label: str) -> np.ndarray:
     name = _chosen([name.removesuffix(".npy") for name in archive.namelist()], label)
     member = archive.getinfo(f"{name}.npy")
     _demand_small(member.file_size, label)
-    return _of_npy(archive.open(member), member.file_size, label)
+    return _of_npy(archive.read(member))
 
 
-def _of_checkpoint(root: Any, label: str) -> _Stored:
+def _of_checkpoint(root: Any, label: str) -> np.ndarray:
     found = root
     if isinstance(root, dict):
         pictures = [name for name, value in root.items() if isinstance(value, dict) and _codes_in(value)]
@@ -172,23 +134,18 @@ def _of_checkpoint(root: Any, label: str) -> _Stored:
             raise UserError(f"{label} holds codes of {len(pictures)} pictures ({named}); save one of them alone.")
         codes = _codes_in(root[pictures[0]] if pictures else root)
         found = codes[_chosen(list(codes), label)] if codes else None
-    if not isinstance(found, (StoredTensor, StoredArray)):
+    if not isinstance(found, StoredTensor):
         raise UserError(
             f"{label} holds no W+ codes; choose what a projector saved, or save codes with "
             "`l4f generate --save-w-plus`."
         )
     _demand_small(found.stored_bytes, label)
-
-    def read() -> np.ndarray:
-        tensor = found.read()
-        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-
-    return _Stored(found.shape, read)
+    return _as_array(found.read())
 
 
 def _codes_in(entries: Mapping[Any, Any]) -> dict[str, Any]:
     """What may be codes in the dictionary of one picture, where nothing is known but the names."""
-    return {name: entries[name] for name in _NAMES if isinstance(entries.get(name), (StoredTensor, StoredArray))}
+    return {name: entries[name] for name in _NAMES if isinstance(entries.get(name), StoredTensor)}
 
 
 def _chosen(names: list[str], label: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..bundles.model_card import HUB_LICENCES
 from ..images import png_bytes
-from ..own_files import sheet_text
+from ..provenance import sheet_text
 from .curation import REASONS
 from .export_plan import SPLITS, Plan
 from .formats import LabelledPicture

@@ -28,7 +28,6 @@ from ..networks import UNet
 from ..processor import bfloat16_is_native
 from .distortion import distort
 from .labelled import LabelledPictures, fingerprint, load_split
-from .masks import MaskMetrics, compare_masks
 
 # Raised when the network, its training or the distortions change, so that older judges are not taken for new
 # ones.
@@ -102,11 +101,6 @@ def _batches(judge: Judge, pictures: np.ndarray, batch_size: int) -> Iterator[tu
         yield rows, _as_batch(pictures[rows], judge.device)
 
 
-def judge_on(judge: Judge, data: LabelledPictures) -> MaskMetrics:
-    """The judge's own metrics on labelled pictures it was not trained on, at .5 of mask and truth."""
-    return compare_masks(judge_masks(judge, data.pictures), data.masks.astype(np.float32) / 255)
-
-
 def _as_batch(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 [N, H, W, C] -> float32 [N, C, H, W] in [0, 1], channels last in memory."""
     batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2)
@@ -178,11 +172,9 @@ def load_or_train_judge(
     seed: int,
     folder: Path,
     device: torch.device | str = "cpu",
-    mixed_precision: bool | None = None,
     progress: Progress | None = None,
 ) -> Judge:
-    """The judge kept in `folder`, or, where there is none or its file is damaged, one trained now and kept
-    there.
+    """The judge kept in `folder`, or, where there is none or its file is damaged, one trained now and kept there.
 
     `dataset` is a folder as `labelled.py` describes it. UserError: no such data set, or the disk refuses.
     """
@@ -193,7 +185,7 @@ def load_or_train_judge(
         except UserError:
             pass  # Cut short or edited: as good as absent, and training it anew replaces the file.
     data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
-    judge = train_judge(data, settings, seed, device, mixed_precision, progress)
+    judge = train_judge(data, settings, seed, device, progress=progress)
     save_judge(judge, path)
     return judge
 

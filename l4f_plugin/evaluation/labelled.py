@@ -17,7 +17,7 @@ from PIL import Image
 from ..errors import UserError
 from ..images import load_picture
 from ..picture_files import find_pictures
-from .masks import read_mask
+from .mask_metrics import read_mask
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Progress of downloads in a terminal."""
+"""Progress of downloads in a terminal, and sizes in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import shutil
 import sys
 
 from tqdm import tqdm
+
+
+def megabytes(size: int) -> str:
+    """A size as people say it."""
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
 class TerminalProgress:

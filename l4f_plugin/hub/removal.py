@@ -17,10 +17,10 @@ from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import remove as delete
 from ..bundles.files import storage_error
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
-from ..bundles.locks import lock
 from ..errors import UserError
-from .download import by_hand_path, lock_file, original_of
-from .hub_cache import Source, cached, forget, partial_of
+from .download import by_hand_path, held, original_of
+from .repository import Source, cached, forget
+from .resumable import partial_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def removal(name: str) -> Removal:
         paths += [path for file in files if (path := cached(source, file))]
     described = read_catalogue().get(name)
     if described is not None and described.sha256:
-        partial = partial_of(original_of(described).cache() / "blobs" / described.sha256)
+        partial = partial_of(original_of(described), described.sha256)
         paths += [partial] if partial.exists() else []
     if not paths and found is not None and found.shipped:
         raise UserError(f"{name} is a part of Labels4Free and stays; classes that you added can be removed.")
@@ -60,10 +60,7 @@ def removal(name: str) -> Removal:
 def remove(name: str) -> Removal:
     """Deletes what `removal` says, each bundle in one step. Raises `UserError` as it does."""
     planned = removal(name)
-    with lock(
-        lock_file(_plain(name)),
-        refusal=f"{name} is in use by another program that installs or trains it; wait for that, then try again.",
-    ):
+    with held(_plain(name)):
         for path in planned.paths:
             try:
                 if path.parent in (models_folder(), masks_folder(), photographs_folder()):

@@ -28,6 +28,7 @@ from ..pipeline import Labels4FreePipeline
 
 SHARD = 250
 BATCH = 10
+DRAWING = "Drawing pictures to learn from"  # what progress calls it
 # By turns. Beyond 1 pictures grow odd, but show more often what is rare among them, such as long hair: photographs
 # are found better than by a student that saw psi 0.7, which is a judgement of looks.
 TRUNCATION_PSIS = (1.0, 1.3)
@@ -97,7 +98,7 @@ def drawn_pictures(
 
     def tell(done: int) -> None:
         if progress:
-            progress(done, count, "Drawing pictures to learn from")
+            progress(done, count, DRAWING)
 
     for start in range(0, count, SHARD):
         if cancelled():
@@ -106,7 +107,7 @@ def drawn_pictures(
         if not path.exists():
             seeds = range(start, min(start + SHARD, count))
             psi = TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)]
-            _save(path, _one_by_one(_draw(pipeline, seeds, psi, side, teacher), start, tell, cancelled, turn))
+            _save(path, _one_by_one(draw_parts(pipeline, seeds, psi, side, teacher), start, tell, cancelled, turn))
         shards.append(np.load(path, mmap_mode="r"))
         tell(min(start + SHARD, count))
     flaws = flaws_of(to_float(part[..., 3]) for parts in shards for part in parts)
@@ -128,7 +129,7 @@ def labelled_pictures(pictures: np.ndarray, masks: np.ndarray) -> CutPictures:
     return CutPictures(np.stack([take_apart(picture, to_float(mask)) for picture, mask in pairs]))
 
 
-def _draw(
+def draw_parts(
     pipeline: Labels4FreePipeline, seeds: Sequence[int], psi: float, side: int, teacher: Student | None
 ) -> Iterator[np.ndarray]:
     for sample in pipeline.stream(seeds, truncation_psi=psi, batch_size=BATCH, with_background=False):

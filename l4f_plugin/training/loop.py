@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
-from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from ..bundles.files import write_atomically, write_text
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
-from ..own_files import free_stem, sheet_text
-from .divergence import Diverged, demand_finite
+from ..provenance import free_stem, sheet_text
+from .trainer import Trainer
+from .updates import Diverged, demand_finite
 
 STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
@@ -36,21 +35,6 @@ _REMEDIES = {
     "r1_weight": "more R1 (--r1-weight)",
     "feature_dtype": "float32 (--dtype)",
 }
-
-
-class Trainer(Protocol):
-    """What the loop asks of a trainer."""
-
-    @property
-    def pictures_seen(self) -> int: ...
-
-    def step(self) -> dict[str, float]: ...
-
-    def sample_grid(self) -> Tensor: ...
-
-    def state(self) -> dict: ...
-
-    def load_state(self, state: dict) -> None: ...
 
 
 def resume(trainer: Trainer, folder: Path) -> bool:
@@ -88,7 +72,7 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     trainer.load_state(state)
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = rates.pop(0)  # what is asked for now, not what the state was made with
-    _drop_metrics_after(folder / METRICS_FILE, trainer.pictures_seen)
+    _drop_metrics_after(folder, trainer.pictures_seen)
     return True
 
 
@@ -101,17 +85,16 @@ def train(
     grid_pictures: int = 20_000,
     log_pictures: int = 1_000,
     measure: Callable[[], dict[str, float]] = dict,
-    on_save: Callable[[], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, str], None] | None = None,
     turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
-    Ctrl-C, SIGTERM or ``cancelled()`` end the run after the step in progress, with its state saved. A kill loses at
-    most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is written, and
-    ``on_save`` is called after the state was saved at the end of a run. ``turn()`` is
-    entered around each step, so that others may use the device in between; it may raise ``Cancelled``.
+    Ctrl-C, SIGTERM, ``cancelled()`` or a collapse end the run after the step in progress, with its state saved. A kill
+    loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
+    written. ``turn()`` is entered around each step, so that others may use the device in between; it may raise
+    ``Cancelled``.
 
     A step that leads out of the finite numbers ends the run at once as UserError; the state from before it stays.
     """
@@ -125,7 +108,7 @@ def train(
     if not (folder / STATE_FILE).exists():
         save(trainer, folder)  # what the first steps can fall back on
     with bar, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
-        while trainer.pictures_seen < target_pictures and not stopped() and not cancelled():
+        while trainer.pictures_seen < target_pictures and not (trainer.collapsed or stopped() or cancelled()):
             before = trainer.pictures_seen
             try:
                 with turn():
@@ -145,16 +128,31 @@ def train(
             if _crossed(before, trainer.pictures_seen, log_pictures):
                 means = {name: sum(values) / len(values) for name, values in sums.items()}
                 sums.clear()
-                _append_metrics(folder / METRICS_FILE, {"pictures": trainer.pictures_seen, **means})
+                with (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps({"pictures": trainer.pictures_seen, **means}) + "\n")
                 bar.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
             if time.monotonic() - saved_at > save_seconds:
                 save(trainer, folder)
                 saved_at = time.monotonic()
         save(trainer, folder)
     write_grid(trainer, folder)
-    if on_save:
-        on_save()
     return trainer.pictures_seen >= target_pictures
+
+
+def train_steps(trainer: Trainer, folder: Path, report: Callable[[str], None], **options) -> bool:
+    """A training of minutes, of as many steps as the settings say; a run that ``folder`` holds goes on.
+
+    There are four sheets, metrics every 20 steps, and a state every minute. Everything else is as in ``train``.
+    """
+    if resume(trainer, folder):
+        report(f"Going on from step {trainer.rounds:,}.")
+    batch = trainer.settings.batch_size
+    target = trainer.settings.steps * batch
+    usual = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * batch}
+    finished = train(trainer, folder, target, **usual | options)
+    if not (finished or trainer.collapsed):
+        report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
+    return finished
 
 
 def save(trainer: Trainer, folder: Path) -> None:
@@ -199,34 +197,21 @@ def _is_ours(metrics: Path) -> bool:
     return first.startswith(b'{"pictures": ') or b'{"pictures": '.startswith(first)
 
 
-def _append_metrics(path: Path, record: dict[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
-
-
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """What a run has logged so far, oldest first; a line that a kill cut short is left out."""
-    path = folder / METRICS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if _pictures_of(line) < float("inf")]
+    path, records = folder / METRICS_FILE, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return [record for record in records if isinstance(record, dict) and "pictures" in record]
 
 
-def _drop_metrics_after(path: Path, pictures: int) -> None:
+def _drop_metrics_after(folder: Path, pictures: int) -> None:
     """A killed run logged steps that the resumed one will take again; forget them."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if _pictures_of(line) <= pictures]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _pictures_of(line: str) -> float:
-    try:
-        return json.loads(line)["pictures"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line cut short by the kill
+    path = folder / METRICS_FILE
+    if path.exists():
+        kept = [json.dumps(record) + "\n" for record in read_metrics(folder) if record["pictures"] <= pictures]
+        write_atomically(path, lambda target: write_text(target, "".join(kept)))
 
 
 @contextmanager

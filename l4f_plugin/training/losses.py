@@ -1,12 +1,21 @@
-"""Objectives of adversarial training, one function each. Logits are ``[N, 1]``; higher means more real."""
+"""Adversarial training: objectives, one function each, and the discriminator's half of a round.
+
+Logits are ``[N, 1]``; higher means more real.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
+
+from ..networks import Discriminator
+from .updates import descend
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -57,3 +66,48 @@ def area_below(alpha: Tensor, least: float) -> Tensor:
 def area_above(alpha: Tensor, most: float) -> Tensor:
     """How far each mask's mean area exceeds ``most``, averaged."""
     return functional.relu(alpha.mean(dim=(1, 2, 3)) - most).mean()
+
+
+class Verdict(NamedTuple):
+    """What a discriminator said ``[N, 1]`` of real and made pictures, and what is worth logging."""
+
+    real_logits: Tensor
+    fake_logits: Tensor
+    metrics: dict[str, float]
+
+
+def teach_discriminator(
+    discriminator: Discriminator,
+    optimizer: torch.optim.Optimizer,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    r1_weight: float,
+    r1_interval: int,
+    rounds: int,
+) -> Verdict:
+    """One update on pictures ``[N, 3, R, R]`` in [-1, 1].
+
+    R1 is lazy: taken every ``r1_interval`` rounds and weighed as much more (StyleGAN2, appendix B).
+    """
+    with_penalty = r1_weight > 0 and rounds % r1_interval == 0
+    real = real.detach().requires_grad_(with_penalty)
+    real_logits, fake_logits = discriminator(real), discriminator(fake)
+    loss = discriminator_loss(real_logits, fake_logits)
+    metrics = {"discriminator_loss": loss.item()}
+    if with_penalty:
+        penalty = r1_penalty(real_logits, real)
+        loss = loss + penalty * (r1_weight / 2 * r1_interval)
+        metrics["r1_penalty"] = penalty.item()
+    descend(optimizer, loss)
+    return Verdict(real_logits.detach(), fake_logits.detach(), metrics)
+
+
+@contextmanager
+def as_a_judge(discriminator: Discriminator) -> Iterator[Discriminator]:
+    """The discriminator, which only hands gradients on."""
+    discriminator.requires_grad_(False)
+    try:
+        yield discriminator
+    finally:
+        discriminator.requires_grad_(True)

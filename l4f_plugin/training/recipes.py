@@ -8,7 +8,6 @@ stop improving once they fool it.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from ..networks import DiscriminatorConfig, GeneratorConfig
@@ -73,15 +72,6 @@ class AlphaSettings:
         if not self.discriminator_as_generator:
             channels = {size: max(8, min(most, base // size)) for size in channels}
         return DiscriminatorConfig(generator.resolution, channels)
-
-    def with_more_background(self) -> AlphaSettings:
-        """Settings for another try after a collapse: a firmer hold on the area, another seed."""
-        return dataclasses.replace(
-            self,
-            least_area_weight=self.least_area_weight * 2,
-            most_area_weight=max(self.most_area_weight, 1.0) * 2,
-            seed=self.seed + 1,
-        )
 
 
 @dataclass(frozen=True)

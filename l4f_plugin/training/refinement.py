@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from ..networks import AlphaNetwork, Generator, Student
-from .adversary import descend
-from .averaging import follow, warmed_up
 from .cut_pictures import SHARPNESS
-from .divergence import demand_finite
 from .grids import mask_grid
 from .losses import binarisation
-from .precision import autocast
+from .trainer import Trainer
+from .updates import autocast, demand_finite, descend, follow, warmed_up
 
 GRID_PICTURES = 24
 LOGIT_LIMIT = 1e-6  # masks are kept this far from 0 and 1, where the cross-entropy has no gradient
@@ -54,14 +52,16 @@ class RefinementSettings:
         return self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
 
 
-class RefinementTrainer:
-    """One optimiser step after another; see ``loop.py`` for files, bars and signals.
+class RefinementTrainer(Trainer):
+    """One optimiser step after another toward the masks that the photo segmenter finds.
 
     Args:
         generator, student: frozen.
         alpha: where the masks start from; it is copied.
         crop: (top, bottom, left, right) of the class's pictures, as the student knows them.
     """
+
+    kept = ("alpha", "averaged", "optimizer")
 
     def __init__(
         self,
@@ -72,12 +72,9 @@ class RefinementTrainer:
         crop: tuple[int, int, int, int] | None = None,
         device: torch.device | str = "cpu",
     ):
-        self.settings, self.device = settings, torch.device(device)
-        self.random = torch.Generator().manual_seed(settings.seed)
-        dtype = getattr(torch, settings.feature_dtype)
-        self.generator = generator.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.generator.synthesis.feature_dtype = dtype
-        self.student = student.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        super().__init__(settings, device)
+        self.generator, self.student = self.frozen(generator), self.frozen(student)
+        self.generator.synthesis.feature_dtype = getattr(torch, settings.feature_dtype)
         self.alpha = copy.deepcopy(alpha).to(self.device).train().requires_grad_(True)
         self.averaged = copy.deepcopy(self.alpha).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.alpha.parameters(), lr=settings.learning_rate, betas=settings.betas)
@@ -85,22 +82,13 @@ class RefinementTrainer:
         self.crop = crop or (0, side, 0, side)
         top, bottom, left, right = self.crop
         self.reduction = -(-max(bottom - top, right - left) // student.config.resolution)
-        self.rounds = 0
-
-    @property
-    def pictures_seen(self) -> int:
-        """Pictures drawn so far."""
-        return self.rounds * self.settings.batch_size
 
     def step(self) -> dict[str, float]:
         """One update. Returns what is worth logging."""
         settings = self.settings
         with torch.no_grad():
-            z = torch.randn(settings.batch_size, self.generator.config.latent_dim, generator=self.random)
-            noise = [
-                torch.randn(settings.batch_size, 1, size, size, generator=self.random).to(self.device)
-                for size in self.generator.config.convolution_resolutions
-            ]
+            z = self.normal(settings.batch_size, self.generator.config.latent_dim)
+            noise = self.noise_maps(self.generator, settings.batch_size)
             subject = self._draw(z, settings.truncation_psis[self.rounds % 2], noise)
             wanted = self._wanted(subject.image)
         alpha = self._as_the_student_sees(self.alpha(subject.features)).clamp(LOGIT_LIMIT, 1 - LOGIT_LIMIT)
@@ -110,7 +98,7 @@ class RefinementTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(self.rounds)
         descend(self.optimizer, entropy + error + binarisation(alpha) * settings.binarisation_weight)
-        self._update_average()
+        follow(self.averaged, self.alpha, warmed_up(settings.ema_decay, self.rounds))
         self.rounds += 1
         return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
 
@@ -132,30 +120,9 @@ class RefinementTrainer:
             found, mirrored = self.student(seen), self.student(seen.flip(3)).flip(3)
         return torch.sigmoid((found.float() + mirrored.float()) / 2 * self.settings.sharpness)
 
-    def _update_average(self) -> None:
-        follow(self.averaged, self.alpha, warmed_up(self.settings.ema_decay, self.rounds))
-
     @torch.no_grad()
     def sample_grid(self) -> Tensor:
         """Picture, mask and cut-out of fixed z: uint8 ``[H, W, 3]``."""
         z = torch.randn(GRID_PICTURES, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(1))
         subject = self._draw(z, self.settings.truncation_psis[0], "stored")
         return mask_grid(subject.image, self.averaged(subject.features), 4)
-
-    def state(self) -> dict:
-        """Everything the next step depends on but the frozen networks, which the settings identify."""
-        return {
-            "settings": asdict(self.settings),
-            "rounds": self.rounds,
-            "random": self.random.get_state(),
-            "alpha": self.alpha.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state(self, state: dict) -> None:
-        """Continue exactly where ``state()`` was taken."""
-        for name in ("alpha", "averaged", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        self.random.set_state(state["random"])
-        self.rounds = state["rounds"]

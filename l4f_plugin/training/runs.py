@@ -15,21 +15,32 @@ from ..bundles.config import ObjectClass, is_written_by_us, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..drawing import crop_of
-from ..errors import UserError
-from ..networks import Discriminator, Generator
-from .alpha import AlphaTrainer
+from ..errors import Cancelled, UserError
+from ..jobs import Progress
+from ..networks import Discriminator, Generator, Student
+from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
+from ..pipeline import Labels4FreePipeline
+from .alpha_training import AlphaTrainer
+from .cut_pictures import CutPictures, drawn_pictures
 from .distance import PICTURES, RandomFeatureDistance
-from .generator import GeneratorSettings, GeneratorTrainer
+from .generator_training import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
-from .loop import read_metrics, resume, train
+from .loop import STATE_FILE, read_metrics, resume, train, train_steps
 from .pictures import PictureFolder
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
+from .student import StudentSettings, StudentTrainer
+from .updates import fastest_dtype
 
 BUNDLE_FOLDER = "bundle"
 BEST_FOLDER = "best"
+PICTURES_FOLDER = "pictures"
 DISTANCE = "random_feature_distance"
-ATTEMPTS = 3
+COMPARED = 1_000  # pictures, with which photographs are compared
+# What an attempt to learn masks starts from: nothing, then a guess that takes for the background ...
+STARTS = {"": "", "corners": "pictures' own corners", "switch": "pictures with the object switched off"}
+
+Report = Callable[[str], None]
 
 
 def train_generator(
@@ -42,7 +53,7 @@ def train_generator(
     class_name: str | None = None,
     licence: str = "unknown",
     device: torch.device | str = "cpu",
-    report: Callable[[str], None] = print,
+    report: Report = print,
     **loop_options,
 ) -> bool:
     """Train on the pictures of ``folder`` until ``pictures`` were shown; a run found in ``out`` goes on.
@@ -55,7 +66,7 @@ def train_generator(
 
     Returns False when stopped before the end. Raises UserError.
     """
-    check_run_folder(out)
+    check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
     networks = _starting_networks(source, settings) if source else {}
     # Whose weights it started from stays known: their terms may go on to hold.
     started = f", starting from: {read_config(source).source}" if source else ""
@@ -104,12 +115,7 @@ def train_generator(
     return finished
 
 
-def check_run_folder(out: Path) -> None:
-    """Raises UserError before a training begins whose bundle could not be put in place."""
-    check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
-
-
-def _tell(real: PictureFolder, report: Callable[[str], None]) -> None:
+def _tell(real: PictureFolder, report: Report) -> None:
     """Says how many pictures are used, and what is left out."""
     report(f"Training on {real.found.in_words(real.unreadable)}.")
     if further := real.found.first_frames():
@@ -139,7 +145,7 @@ def alpha_trainer(
 ) -> AlphaTrainer:
     """The trainer of a class's masks, before its first step; the networks of ``bundle`` stay as they are."""
     discriminator = bundle.discriminator if settings.discriminator_from_bundle else None
-    return AlphaTrainer(settings, bundle.generator, device, pictures, discriminator)
+    return AlphaTrainer(settings, bundle.generator, device, pictures, discriminator, crop_of(bundle.config))
 
 
 def train_alpha(
@@ -149,18 +155,18 @@ def train_alpha(
     *,
     folder: Path | None = None,
     device: torch.device | str = "cpu",
-    report: Callable[[str], None] = print,
+    report: Report = print,
     **loop_options,
 ) -> bool:
     """Learn the masks of the generator in the bundle ``source``; ``out/bundle`` then holds all of it.
 
-    Masks that collapse (cover everything or nothing) are noticed, said, and tried again with a firmer hold on
-    their area, up to three times. ``folder`` holds real pictures, for recipes that want them.
+    Masks that collapse (see ``AlphaTrainer.collapsed``) are noticed, said, and learned anew from other starts: a guess
+    by the pictures' own corners, then one by the object's switch, each with limits of area around what it covers.
+    ``folder`` holds real pictures, for recipes that want them.
 
     Returns False when stopped before the end. Raises UserError.
     """
-    check_run_folder(out)
-    bundle = load_bundle(source, with_discriminator=True)
+    bundle = _load(source, out)
     settings = dataclasses.replace(settings, generator_sha256=bundle.config.files["generator.safetensors"].sha256)
     real = None
     if settings.real_samples == "pictures":
@@ -169,38 +175,37 @@ def train_alpha(
         resolution = bundle.generator.config.resolution
         real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
         _tell(real, report)
-    for attempt in range(1, ATTEMPTS + 1):
-        trainer = alpha_trainer(bundle, settings, device, real)
-        attempt_folder = out / f"attempt{attempt}"
-        if resume(trainer, attempt_folder):
-            report(f"Going on from step {trainer.rounds:,}.")
-        target = settings.steps * settings.batch_size
-        stop = loop_options.get("cancelled", lambda: False)
-        options = short_run(target, settings.batch_size)
-        options |= loop_options | {"cancelled": lambda: trainer.collapsed or stop()}  # noqa: B023, used at once
-        finished = train(trainer, attempt_folder, target, **options)
+    for attempt, start in enumerate(STARTS):
+        own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
+        trainer = alpha_trainer(bundle, own_seed, device, real)
+        attempt_folder = out / (f"attempt{attempt + 1}" + (f"-{start}" if start else ""))
+        if start:
+            report(f"Trying again from a guess, which takes the {STARTS[start]} for the background.")
+            if not (attempt_folder / STATE_FILE).exists():
+                watched = {name: loop_options[name] for name in ("turn", "cancelled") if name in loop_options}
+                try:
+                    trainer.start_from_difference(start, **watched)
+                except Cancelled:
+                    return False
+        finished = train_steps(trainer, attempt_folder, report, **loop_options)
         if not trainer.collapsed:
             break
-        report(f"The masks collapsed (mean area {trainer.mean_area:.2f}) at step {trainer.rounds:,}.")
-        settings = settings.with_more_background()
-        if attempt < ATTEMPTS:
-            report("Trying again with a firmer hold on the area.")
+        report(f"The masks collapsed at step {trainer.rounds:,}: they {trainer.collapsed}.")
     else:
         raise UserError(
-            f"The masks collapsed in {ATTEMPTS} attempts; the sheets in {out} show how. A generator that was "
-            "trained for longer, or other area limits, may help."
+            f"The masks collapsed in {len(STARTS)} attempts; the sheets in {out} show how. A generator that was "
+            "trained for longer may help."
         )
     if not finished:
-        report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
         return False
-    config = dataclasses.replace(bundle.config, alpha_origin="learned")
-    background = trainer.averaged_background
     learned = dataclasses.replace(
-        bundle, config=config, alpha=trainer.averaged, background=background, generator=bundle.generator
+        bundle,
+        config=dataclasses.replace(bundle.config, alpha_origin="learned"),
+        alpha=trainer.averaged,
+        background=trainer.averaged_background,
+        generator=bundle.generator,
     )
-    save_bundle(learned, out / BUNDLE_FOLDER)
-    report(f"The bundle with masks is in {out / BUNDLE_FOLDER}.")
-    return True
+    return _save(learned, out, "masks", report)
 
 
 def refine_alpha(
@@ -209,7 +214,7 @@ def refine_alpha(
     settings: RefinementSettings,
     *,
     device: torch.device | str = "cpu",
-    report: Callable[[str], None] = print,
+    report: Report = print,
     **loop_options,
 ) -> bool:
     """Let the masks of the bundle ``source`` learn from its photo segmenter; ``out/bundle`` then holds all of it.
@@ -217,8 +222,7 @@ def refine_alpha(
     A run found in ``out`` goes on. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the
     end. Raises UserError.
     """
-    check_run_folder(out)
-    bundle = load_bundle(source, with_discriminator=True)
+    bundle = _load(source, out)
     if bundle.alpha is None or bundle.student is None:
         missing, command = ("masks", "alpha") if bundle.alpha is None else ("photo segmenter", "student")
         raise UserError(
@@ -229,24 +233,119 @@ def refine_alpha(
     trainer = RefinementTrainer(
         settings, bundle.generator, bundle.alpha, bundle.student, crop_of(bundle.config), device
     )
-    if resume(trainer, out):
-        report(f"Going on from step {trainer.rounds:,}.")
-    target = settings.steps * settings.batch_size
-    options = short_run(target, settings.batch_size)
-    if not train(trainer, out, target, **options | loop_options):
-        report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
+    if not train_steps(trainer, out, report, **loop_options):
         return False
-    save_bundle(dataclasses.replace(bundle, alpha=trainer.averaged), out / BUNDLE_FOLDER)
-    report(f"The bundle with refined masks is in {out / BUNDLE_FOLDER}.")
-    return True
+    return _save(dataclasses.replace(bundle, alpha=trainer.averaged), out, "refined masks", report)
 
 
-def short_run(target: int, batch_size: int) -> dict[str, float]:
-    """Options of ``loop.train`` for trainings of minutes: four sheets, metrics every 20 steps, saved every minute."""
-    return {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * batch_size}
+def train_student(
+    source: Path,
+    out: Path,
+    settings: StudentSettings,
+    *,
+    teacher: str | None = None,
+    device: torch.device | str = "cpu",
+    report: Report = print,
+    **loop_options,
+) -> bool:
+    """Train a segmenter of photographs on what the bundle ``source`` draws; ``out/bundle`` then holds all of it.
+
+    ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
+    segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
+    first and kept in ``out``; a run found there goes on. ``loop_options`` are those of ``loop.train``. Returns False
+    when stopped before the end. Raises UserError.
+    """
+    bundle = _load(source, out)
+    name = bundle.config.name
+    if bundle.alpha is None:
+        raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
+    teacher = teacher or ("student" if bundle.student else "alpha")
+    if getattr(bundle, teacher) is None:
+        raise UserError(f"The class {name} has no segmenter yet that could teach another; leave --teacher out.")
+    settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
+    dtype = fastest_dtype(torch.device(device))
+    pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+    folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
+    watched = {name: loop_options[name] for name in ("cancelled", "turn") if name in loop_options}
+    progress = loop_options.get("progress") or _tenths(report)
+    earlier = bundle.student if teacher == "student" else None
+    try:
+        pictures = drawn_pictures(
+            pipeline, folder, settings.pictures, settings.resolution, report, progress, teacher=earlier, **watched
+        )
+    except Cancelled:
+        report("Stopped; the same command goes on from there.")
+        return False
+    trainer = StudentTrainer(settings, pictures, device)
+    if not train_steps(trainer, out, report, **loop_options):
+        return False
+    taught = compared(dataclasses.replace(bundle, student=trainer.student()), pictures, device)
+    return _save(taught, out, "a photo segmenter", report)
+
+
+def compared(
+    bundle: Bundle, pictures: CutPictures, device: torch.device | str = "cpu", count: int = COMPARED
+) -> Bundle:
+    """The bundle with what tells photographs of something else; as it is where it has no discriminator.
+
+    The discriminator looks at ``count`` pictures as the class draws them at psi 1, the segmenter at subjects of
+    ``pictures`` before the backgrounds of others.
+    """
+    if bundle.discriminator is None:
+        return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=None))
+    pipeline = Labels4FreePipeline(bundle, device)
+    drawn = pipeline.stream(range(count), truncation_psi=1.0, batch_size=10, with_background=False)
+    verdicts = [verdict_of(bundle.discriminator, bundle.config, one.image, one.required_alpha()) for one in drawn]
+    parts = pictures.batch(count, torch.Generator().manual_seed(0))
+    swapped = torch.lerp(parts[:, 4:].roll(1, dims=0), parts[:, :3], parts[:, 3:4])
+    images = (swapped * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    doubts = [doubt_of(coarse_alpha(bundle.student, image, pipeline.device)) for image in images]
+    likeness = likeness_of(verdicts, doubts)
+    return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=likeness))
+
+
+def train_ceiling(
+    pictures: CutPictures,
+    out: Path,
+    settings: StudentSettings,
+    *,
+    device: torch.device | str = "cpu",
+    report: Report = print,
+    **loop_options,
+) -> Student | None:
+    """The same training on pictures with true masks: how well such a student could do. None when stopped.
+
+    ``settings.masks_sha256`` must identify the pictures.
+    """
+    trainer = StudentTrainer(settings, pictures, device)
+    return trainer.student() if train_steps(trainer, out, report, **loop_options) else None
 
 
 def networks_digest(bundle: Bundle, *names: str) -> str:
     """Identifies networks of a bundle that was loaded from files: "generator", "alpha", ..."""
     hashes = "".join(bundle.config.files[f"{name}.safetensors"].sha256 for name in names)
     return hashlib.sha256(hashes.encode()).hexdigest()
+
+
+def _load(source: Path, out: Path) -> Bundle:
+    """The bundle to train for. Raises UserError before a training begins whose bundle could not be put in place."""
+    check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
+    return load_bundle(source, with_discriminator=True)
+
+
+def _save(bundle: Bundle, out: Path, gained: str, report: Report) -> bool:
+    save_bundle(bundle, out / BUNDLE_FOLDER)
+    report(f"The bundle with {gained} is in {out / BUNDLE_FOLDER}.")
+    return True
+
+
+def _tenths(report: Report) -> Progress:
+    """A progress that says no more than every tenth."""
+    said: list[int] = []
+
+    def progress(done: int, total: int, message: str) -> None:
+        if done * 10 // total not in said:
+            said.append(done * 10 // total)
+            report(f"{message}: {done:,} of {total:,}")
+
+    return progress

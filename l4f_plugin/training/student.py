@@ -7,7 +7,7 @@ whatever the subject's cut-out holds; colours, outlines, focus, noise, size and 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ..evaluation.distortion import add_block_artefacts, add_noise, blur, recolour, warp
 from ..networks import Student, UNet
-from .adversary import descend
 from .cut_pictures import CutPictures
 from .grids import mask_grid
-from .precision import autocast
 from .scenery import chance, draw_scenery, uniform
+from .trainer import Trainer
+from .updates import autocast, descend
 
 LARGEST_SIDE = 256  # of the pictures to learn from: finer edges come from the photograph itself
 LEARNING_RATE_RISE = 0.05  # of the steps
@@ -61,25 +61,20 @@ def student_resolution(class_resolution: int) -> int:
     return min(class_resolution, LARGEST_SIDE)
 
 
-class StudentTrainer:
-    """One optimiser step after another; see ``loop.py`` for files, bars and signals."""
+class StudentTrainer(Trainer):
+    """One optimiser step after another on subjects before other backgrounds."""
+
+    kept = ("network", "optimizer")
 
     def __init__(self, settings: StudentSettings, pictures: CutPictures, device: torch.device | str = "cpu"):
-        self.settings, self.pictures, self.device = settings, pictures, torch.device(device)
-        self.random = torch.Generator().manual_seed(settings.seed)
+        super().__init__(settings, device)
+        self.pictures = pictures
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.network = UNet(settings.channels)
-        self.network.to(self.device, memory_format=torch.channels_last).train()
+            self.network = self.trained(UNet(settings.channels))
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.rounds = 0
-
-    @property
-    def pictures_seen(self) -> int:
-        """Composites shown so far."""
-        return self.rounds * self.settings.batch_size
 
     def step(self) -> dict[str, float]:
         """One update. Returns what is worth logging."""
@@ -115,23 +110,6 @@ class StudentTrainer:
         alpha = torch.sigmoid(self.network(pictures.to(self.device))).cpu()
         self.network.train()
         return mask_grid(pictures * 2 - 1, alpha, 4)
-
-    def state(self) -> dict:
-        """Everything the next step depends on but the pictures, which the settings identify."""
-        return {
-            "settings": asdict(self.settings),
-            "rounds": self.rounds,
-            "random": self.random.get_state(),
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state(self, state: dict) -> None:
-        """Continue exactly where ``state()`` was taken."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.random.set_state(state["random"])
-        self.rounds = state["rounds"]
 
 
 def put_together(parts: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -32,8 +32,7 @@ def mount(
     requests of browsers are let in. `root_path` is where a proxy shows the page, which it may leave in the address.
     """
     from ..visitors import Visitors
-    from .guard import Guard
-    from .place import Place
+    from .guard import Guard, Place
     from .routes import build
 
     routes = app.router.routes

@@ -1,76 +1,167 @@
-"""What answers hold, as programs read it in the description."""
+"""What requests and answers hold, with descriptions and bounds, under pydantic 1 and 2."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Annotated, Any, Literal
 
+import pydantic
+from pydantic import BaseModel, Field, conint, conlist, constr
+
+from l4f_plugin.arguments import LARGEST_PSI, LARGEST_RADIUS, LARGEST_SEED, EdgeOptions
+
+from ..seeds import LONGEST_TEXT, MOST_PICTURES
 from ..texts import text
 
+_PYDANTIC_2 = pydantic.VERSION.split(".")[0] != "1"
+LONGEST_NAME = 200
+FILES = ("picture", "w_plus")
+"""The fields that are files: base64 in JSON, files in a form. No other field may be long."""
 
-def _field(name: str, **options: object) -> object:
+
+def _field(name: str, default: Any = None, **options: Any) -> Any:
+    return Field(default, description=text(f"http.field.{name}"), **options)
+
+
+def _number(least: float, most: float) -> Any:
+    if _PYDANTIC_2:
+        return pydantic.confloat(strict=True, ge=least, le=most)
+    # A strict number of pydantic 1 is no whole one.
+    return pydantic.confloat(strict=True, ge=least, le=most) | conint(strict=True, ge=least, le=most)
+
+
+def _list(item: Any, most: int) -> Any:
+    return conlist(item, min_length=1, max_length=most) if _PYDANTIC_2 else conlist(item, min_items=1, max_items=most)
+
+
+# Typed strictly: "3" and true are no numbers.
+Seed = conint(strict=True, ge=-1, le=LARGEST_SEED)
+Name = constr(strict=True, max_length=LONGEST_NAME)
+Seeds = _list(Seed, MOST_PICTURES)
+Text = constr(strict=True, max_length=LONGEST_TEXT)
+Count = conint(strict=True, ge=1, le=MOST_PICTURES)
+Grow = conint(strict=True, ge=-LARGEST_RADIUS, le=LARGEST_RADIUS)
+Feather, Share = _number(0, LARGEST_RADIUS), _number(0, 1)
+Kinds = _list(Literal["picture", "mask", "cutout", "background"], 4)
+Psi = _number(-LARGEST_PSI, LARGEST_PSI)
+if _PYDANTIC_2:  # in JSON a file is a text
+    File = Annotated[bytes, pydantic.WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
+else:
+    File = bytes
+
+
+class _Request(BaseModel, extra="forbid"):
+    class_name: Name | None = _field("class", alias="class")
+    truncation_psi: Psi | None = _field("truncation_psi")
+
+
+class GenerateRequest(_Request):
+    """Pictures of an object class, with their masks."""
+
+    seeds: Seeds | Seed | Text = _field("seeds", "-1")
+    count: Count = _field("count", 1)
+    include: Kinds = _field("include", ["picture", "mask", "cutout"])
+
+
+class SwapRequest(_Request):
+    """One subject before another background."""
+
+    seed: Seed = _field("seed", -1)
+    background: Name = _field("background", "transparent")
+    picture: File | None = _field("background_picture")
+    threshold: Share | None = _field("threshold")
+    grow: Grow = _field("grow", 0)
+    feather: Feather = _field("feather", 0)
+    keep_largest: pydantic.StrictBool = _field("keep_largest", False)
+    include: Kinds = _field("include", ["picture", "mask"])
+
+    def edge(self) -> EdgeOptions:
+        """How the mask is edited."""
+        return EdgeOptions(self.threshold, self.grow, self.feather, self.keep_largest)
+
+
+class SegmentRequest(_Request):
+    """The mask of a picture that is known: by its seed, its file or its W+ codes."""
+
+    seed: Seed | None = _field("segment_seed")
+    picture: File | None = _field("segment_picture")
+    w_plus: File | None = _field("w_plus")
+    include: Kinds = _field("include", ["cutout", "mask"])
+
+
+def field_names(model: type[BaseModel]) -> list[str]:
+    """The names of a request's fields, as programs write them."""
+    fields = model.model_fields if _PYDANTIC_2 else model.__fields__
+    return [field.alias or name for name, field in fields.items()]
+
+
+# Answers
+
+
+def _told(name: str, **options: Any) -> Any:
     return Field(..., description=text(f"http.answer.{name}"), **options)
 
 
-class ObjectClass(BaseModel):
+class ObjectClassAnswer(BaseModel):
     """One object class."""
 
-    name: str = _field("name")
-    title: str = _field("title")
-    resolution: int = _field("resolution")
-    licence: str = _field("licence")
+    name: str = _told("name")
+    title: str = _told("title")
+    resolution: int = _told("resolution")
+    licence: str = _told("licence")
 
 
-class ClassList(BaseModel):
+class ClassesAnswer(BaseModel):
     """The object classes that can be named."""
 
-    classes: list[ObjectClass] = _field("classes")
+    classes: list[ObjectClassAnswer] = _told("classes")
 
 
-class Sample(BaseModel):
+class _Pictures(BaseModel):
+    images: dict[str, str] = _told("images")
+    infotext: str = _told("infotext")
+
+
+class SampleAnswer(_Pictures):
     """One picture with its mask."""
 
-    seed: int = _field("seed")
-    images: dict[str, str] = _field("images")
-    infotext: str = _field("infotext")
+    seed: int = _told("seed")
 
 
-class Generated(BaseModel):
+class GenerateAnswer(BaseModel):
     """What was generated."""
 
-    class_name: str = _field("class", alias="class")
-    truncation_psi: float = _field("truncation_psi")
-    samples: list[Sample] = _field("samples")
+    class_name: str = _told("class", alias="class")
+    truncation_psi: float = _told("truncation_psi")
+    samples: list[SampleAnswer] = _told("samples")
 
 
-class Swapped(Sample):
+class SwapAnswer(SampleAnswer):
     """What was swapped."""
 
-    class_name: str = _field("class", alias="class")
-    truncation_psi: float = _field("truncation_psi")
-    background: str = _field("background")
-    note: str | None = _field("note")
+    class_name: str = _told("class", alias="class")
+    truncation_psi: float = _told("truncation_psi")
+    background: str = _told("background")
+    note: str | None = _told("note")
 
 
-class Segmented(BaseModel):
+class SegmentAnswer(_Pictures):
     """What was segmented."""
 
-    class_name: str = _field("class", alias="class")
-    seed: int | None = _field("segment_seed")
-    mask_area: float = _field("mask_area")
-    confidence: float | None = _field("confidence")
-    note: str | None = _field("note")
-    images: dict[str, str] = _field("images")
-    infotext: str = _field("infotext")
+    class_name: str = _told("class", alias="class")
+    seed: int | None = _told("segment_seed")
+    mask_area: float = _told("mask_area")
+    confidence: float | None = _told("confidence")
+    note: str | None = _told("note")
 
 
 class Problem(BaseModel):
     """Why a request was refused."""
 
-    code: str = _field("code")
-    message: str = _field("message")
+    code: str = _told("code")
+    message: str = _told("message")
 
 
 class Failure(BaseModel):
     """The answer to a request that was refused."""
 
-    error: Problem = _field("error")
+    error: Problem = _told("error")

@@ -1,32 +1,47 @@
-"""The routes of the API and their description."""
+"""The routes of the API. FastAPI checks and describes them; a body is read only once there is room for it."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from fastapi import Depends, FastAPI, Header
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from l4f_plugin import __version__, runtime
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 
 from ..operations import Operations
+from ..seeds import wanted_seed, wanted_seeds
 from ..service import Service
 from ..texts import text
-from . import answers, documentation
-from .errors import Refusal, answer, json_response
+from . import answers, bodies
+from .answers import Pieces
+from .bounds import Held, Places, Reading, Room, answered
 from .guard import MOST_BYTES
-from .jobs import Places, answered
-from .memory import Held, Reading, Room, Seat
-from .models import ClassList, Failure, Generated, Segmented, Swapped
-from .requests import GenerateRequest, Model, SegmentRequest, SwapRequest, drawn, read, schema
-from .sending import Pieces
+from .models import (
+    FILES,
+    ClassesAnswer,
+    Failure,
+    GenerateAnswer,
+    GenerateRequest,
+    SegmentAnswer,
+    SegmentRequest,
+    SwapAnswer,
+    SwapRequest,
+    field_names,
+)
+from .refusals import Refusal, answer, json_response
 
 SMALL_BODY = 1 << 20
 """Bytes of a body that need not wait behind large ones."""
@@ -34,133 +49,77 @@ LARGE_BODIES, SMALL_BODIES, WORK = 256 << 20, 32 << 20, 800 << 20
 """Bytes that the bodies of all requests may take together, and their work with its results."""
 _OF_A_PIXEL, _OF_A_DRAWN_PIXEL, _OF_ANY = 27, 24, 24 << 20
 """Bytes that work takes: for each pixel of a picture that is sent or drawn, with its results, and besides."""
-_FAILURES = (400, 401, 403, 406, 408, 413, 415, 422, 503)
+_SWAGGER = Path(__file__).parent / "swagger_ui"
+_PARTS_OF_DOCS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+_DOCS_MAY = "default-src 'none'; connect-src 'self'; img-src 'self' data:; " + "; ".join(
+    f"{kind}-src 'self' 'unsafe-inline'" for kind in ("script", "style")
+)
 
 
-def build(service: Service) -> FastAPI:
-    """The API of a service, unguarded."""
-    api = FastAPI(
-        title=text("http.title"),
-        version=__version__,
-        description=text("http.about"),
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/openapi.json",
-    )
-    for kind in (Refusal, UserError, HTTPException, Exception):
-        api.add_exception_handler(kind, _answer)
-    operations = _Routes(service)
+class BoundedRoute(APIRoute):
+    """A route whose body takes a seat before it is read, and is handed to FastAPI as the values of its fields."""
 
-    @api.get("/", include_in_schema=False)
-    def start() -> Response:
-        return RedirectResponse("docs")
+    def get_route_handler(self) -> Callable:
+        """FastAPI's own handler, behind what bounds the memory of bodies."""
+        checked = super().get_route_handler()
+        model = get_type_hints(self.endpoint).get("wish")
+        if model is None:
+            return checked
+        known, parsing = field_names(model), threading.Lock()
 
-    @api.get("", include_in_schema=False)
-    def start_without_slash() -> Response:
-        return RedirectResponse("v1/docs")
+        def values_of(body: list, size: int) -> dict[str, Any]:
+            with parsing if size > SMALL_BODY else nullcontext():  # large ones one after another
+                return bodies.read(body.pop(), known)
 
-    @api.get("/docs", include_in_schema=False)
-    def docs() -> Response:
-        page = documentation.page(api.openapi())
-        return HTMLResponse(page, headers={"Content-Security-Policy": documentation.POLICY})
+        async def handle(request: Request) -> Response:
+            answers.wanted(request.headers.get("accept"))  # refused before anything is read
+            size = int(request.headers.get("content-length", MOST_BYTES))
+            reading = request.app.state.small if size <= SMALL_BODY else request.app.state.large
+            async with reading.seat(size) as seat:
+                body = [await bodies.received(Request(request.scope, seat.receive(request.receive)))]
+                seat.is_read = True
+                with request.app.state.places.place():
+                    values = await run_in_threadpool(values_of, body, size)  # a large body takes a while to read
+                    return await checked(_ReadRequest(request.scope, request.receive, values))
 
-    api.get(
-        "/classes",
-        summary=text("http.classes"),
-        description=text("http.classes_about"),
-        responses={200: {"model": ClassList}, **_failures(401, 403)},
-    )(operations.classes)
-    for name, takes, gives in (
-        ("generate", GenerateRequest, Generated),
-        ("swap", SwapRequest, Swapped),
-        ("segment", SegmentRequest, Segmented),
-    ):
-        api.post(
-            f"/{name}",
-            summary=text(f"http.{name}"),
-            description=text(f"http.{name}_about"),
-            responses={200: _pictures(gives), **_failures(*_FAILURES)},
-            openapi_extra={"requestBody": _body(takes)},
-        )(getattr(operations, name))
-    return api
+        return handle
 
 
-class _Routes:
-    """The handlers. Each takes the whole request, which is read only once there is room for it."""
+class _ReadRequest(Request):
+    """A request whose body has been read; to FastAPI a form and JSON are one."""
 
-    def __init__(self, service: Service):
-        self._operations = Operations(service)
-        self._default_class = service.default_class
-        self._places, self._room = Places(), Room(WORK)
-        self._small, self._large = Reading(SMALL_BODIES), Reading(LARGE_BODIES)
-        self._parsing = threading.Lock()
+    def __init__(self, scope: Any, receive: Any, values: dict[str, Any]):
+        kept = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+        super().__init__({**scope, "headers": [*kept, (b"content-type", b"application/json")]}, receive)
+        self._values = values
 
-    def classes(self) -> Response:
-        return json_response({"classes": self._operations.classes()})
+    async def body(self) -> bytes:
+        """Something, so that `json` is asked."""
+        return b"{}"
 
-    async def generate(self, request: Request) -> Response:
-        def work(wish: GenerateRequest, files: dict, media: str, job: _Job) -> Response:
-            seeds, name = wish.wanted_seeds(), self._class(wish)
-            with job.room(_OF_A_DRAWN_PIXEL * len(seeds) * self._operations.pixels(name)):
-                results = self._operations.generate(name, seeds, wish.truncation_psi, job.token)
-                return job.answer(answers.many(media, results, wish.include))
-
-        return await self._job(request, GenerateRequest, work)
-
-    async def swap(self, request: Request) -> Response:
-        def work(wish: SwapRequest, files: dict, media: str, job: _Job) -> Response:
-            background = files.pop("picture", wish.background)
-            seed, name = drawn(wish.seed), self._class(wish)
-            with job.room(_OF_A_PIXEL * self._operations.pixels_sent(background)):
-                result = self._operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token)
-                return job.answer(answers.one(media, result, wish.include))
-
-        return await self._job(request, SwapRequest, work)
-
-    async def segment(self, request: Request) -> Response:
-        def work(wish: SegmentRequest, files: dict, media: str, job: _Job) -> Response:
-            if len(files) + (wish.seed is not None) != 1:
-                raise Refusal("invalid", text("http.one_source"))
-            seed = None if wish.seed is None else drawn(wish.seed)
-            with job.room(_OF_A_PIXEL * self._operations.pixels_sent(files.get("picture"))):
-                result = self._operations.segment(self._class(wish), seed, wish.truncation_psi, job.token, **files)
-                return job.answer(answers.one(media, result, wish.include))
-
-        return await self._job(request, SegmentRequest, work)
-
-    async def _job(self, request: Request, model: type[Model], work: Callable[..., Response]) -> Response:
-        media = answers.wanted(request.headers.get("accept"))
-        size = int(request.headers.get("content-length", MOST_BYTES))
-        reading = self._small if size <= SMALL_BODY else self._large
-        async with reading.seat(size) as seat:
-            body = [await _body_of(request, seat)]
-            seat.is_read = True
-            with self._places.place():
-
-                def work_on_it(token: CancelToken) -> Response:
-                    # Within the thread, as a large body takes a while to read; and one after another.
-                    try:
-                        with self._parsing if size > SMALL_BODY else nullcontext():
-                            wish, files = read(model, body.pop())
-                        return work(wish, files, media, _Job(self._room, token))
-                    except Exception as error:  # here, as it would keep the body, and the server would print it
-                        return answer(error)
-                    finally:
-                        if size > SMALL_BODY:
-                            runtime.give_memory_back()
-
-                return await answered(request, work_on_it)
-
-    def _class(self, wish: Any) -> str | None:
-        return wish.class_name if wish.class_name is not None else self._default_class()
+    async def json(self) -> dict[str, Any]:
+        """The values of the fields."""
+        return self._values
 
 
-class _Job:
+class RequestJob:
     """One request at work: its token, and its share of the memory, which the answer keeps until it is sent."""
 
-    def __init__(self, room: Room, token: CancelToken):
-        self._room, self.token = room, token
+    def __init__(self, request: Request):
+        self._request, self._room = request, request.app.state.room
+        self.token = CancelToken()
         self._held: Held | None = None
+
+    async def answered(self, work: Callable[[], Response]) -> Response:
+        """What `work` returns, or the answer to what it raises; given up when the client hangs up."""
+
+        def guarded() -> Response:
+            try:
+                return work()
+            except Exception as error:  # here, as it would keep what it holds, and the server would print it
+                return answer(error)
+
+        return await answered(self._request, self.token, guarded)
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -182,61 +141,146 @@ class _Job:
         return response
 
 
+def media_type(accept: str | None = Header(None, include_in_schema=False)) -> str:
+    """What the client wants to be answered with."""
+    return answers.wanted(accept)
+
+
+def request_job(request: Request) -> RequestJob:
+    """The job of a request."""
+    return RequestJob(request)
+
+
+MEDIA, JOB = Depends(media_type), Depends(request_job)
+
+
+def build(service: Service) -> FastAPI:
+    """The API of a service, unguarded."""
+    handlers = dict.fromkeys(
+        (HTTPException, StarletteHTTPException, RequestValidationError, UserError, Exception), _answer
+    )
+    api = FastAPI(
+        title=text("http.title"),
+        version=__version__,
+        description=text("http.about"),
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers=handlers,
+    )
+    api.router.route_class = BoundedRoute
+    api.state.small, api.state.large = Reading(SMALL_BODIES), Reading(LARGE_BODIES)
+    api.state.places, api.state.room = Places(), Room(WORK)
+    operations = Operations(service)
+    _add_documentation(api)
+
+    @api.get("/classes", **_described("classes", {200: {"model": ClassesAnswer}}, 401, 403))
+    def classes() -> Response:
+        return json_response({"classes": operations.classes()})
+
+    @api.post("/generate", **_described("generate", _pictures(GenerateAnswer)))
+    async def generate(wish: GenerateRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+        def work() -> Response:
+            written = ",".join(map(str, wish.seeds)) if isinstance(wish.seeds, list) else str(wish.seeds)
+            seeds, name = wanted_seeds(written, wish.count), wanted_class(wish.class_name)
+            with job.room(_OF_A_DRAWN_PIXEL * len(seeds) * operations.pixels(name)):
+                results = operations.generate(name, seeds, wish.truncation_psi, job.token)
+                return job.answer(answers.many(media, results, wish.include))
+
+        return await job.answered(work)
+
+    @api.post("/swap", **_described("swap", _pictures(SwapAnswer)))
+    async def swap(wish: SwapRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+        def work() -> Response:
+            background = wish.background if wish.picture is None else wish.picture
+            seed, name = wanted_seed(str(wish.seed)), wanted_class(wish.class_name)
+            with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
+                result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token)
+                return job.answer(answers.one(media, result, wish.include))
+
+        return await job.answered(work)
+
+    @api.post("/segment", **_described("segment", _pictures(SegmentAnswer)))
+    async def segment(wish: SegmentRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+        def work() -> Response:
+            files = {name: getattr(wish, name) for name in FILES if getattr(wish, name) is not None}
+            if len(files) + (wish.seed is not None) != 1:
+                raise Refusal("invalid", text("http.one_source"))
+            seed = None if wish.seed is None else wanted_seed(str(wish.seed))
+            with job.room(_OF_A_PIXEL * operations.pixels_sent(wish.picture)):
+                name = wanted_class(wish.class_name)
+                result = operations.segment(name, seed, wish.truncation_psi, job.token, **files)
+                return job.answer(answers.one(media, result, wish.include))
+
+        return await job.answered(work)
+
+    def wanted_class(name: str | None) -> str | None:
+        return service.default_class() if name is None else name
+
+    return api
+
+
+def _add_documentation(api: FastAPI) -> None:
+    """FastAPI's own page, with its parts from here: it needs no network."""
+
+    @api.get("/", include_in_schema=False)
+    def start() -> Response:
+        return RedirectResponse("docs")
+
+    @api.get("", include_in_schema=False)
+    def start_without_slash() -> Response:
+        return RedirectResponse("v1/docs")
+
+    @api.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        page = get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=api.title,
+            swagger_js_url="swagger-ui-bundle.js",
+            swagger_css_url="swagger-ui.css",
+            swagger_favicon_url="data:,",
+        )
+        page.headers["Content-Security-Policy"] = _DOCS_MAY
+        return page
+
+    def part(name: str, media: str) -> Callable[[], Response]:
+        headers = {"Content-Encoding": "gzip"}
+        return lambda: FileResponse(_SWAGGER / f"{name}.gz", media_type=media, headers=headers)
+
+    for name, media in _PARTS_OF_DOCS.items():
+        api.get(f"/{name}", include_in_schema=False, response_model=None)(part(name, media))
+
+    describe = api.openapi
+
+    def with_forms() -> dict[str, Any]:
+        described = describe()
+        for operation in (methods["post"] for methods in described["paths"].values() if "post" in methods):
+            content = operation["requestBody"]["content"]
+            model = described["components"]["schemas"][content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+            fields = model["properties"]
+            files = {name: fields[name].get("description", "") for name in FILES if name in fields}
+            if files:
+                binary = {
+                    name: {"type": "string", "format": "binary", "description": about} for name, about in files.items()
+                }
+                content["multipart/form-data"] = {"schema": {**model, "properties": {**fields, **binary}}}
+        return described
+
+    api.openapi = with_forms
+
+
 async def _answer(_: Request, error: Exception) -> Response:
     return answer(error)
 
 
-async def _body_of(whole: Request, seat: Seat) -> bytes | dict[str, Any]:
-    """The body as bytes, or the fields of a form, read at that seat. Raises `Refusal`."""
-    request = Request(whole.scope, seat.receive(whole.receive))  # goes with what it keeps of the body
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        try:
-            return await request.body()
-        except ClientDisconnect:
-            raise Refusal("cancelled", text("job.stopped")) from None
-    if kind != "multipart/form-data":
-        raise Refusal("unsupported_media_type", text("http.unsupported_media_type"))
-    try:
-        form = await request.form()
-    except Refusal:
-        raise
-    except Exception as error:  # releases differ in what they raise for a form that is none
-        raise Refusal("malformed", text("http.bad_form")) from error
-    fields: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        content = value if isinstance(value, str) else await value.read()
-        if isinstance(fields.get(name), str) and isinstance(content, str):
-            content = [fields[name], content]
-        elif isinstance(fields.get(name), list) and isinstance(content, str):
-            content = [*fields[name], content]
-        fields[name] = content
-    return fields
-
-
-def _pictures(model: type) -> dict[str, Any]:
+def _pictures(model: type) -> dict[int | str, dict[str, Any]]:
     """The description of an answer with pictures."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    return {"model": model, "description": text("http.answer"), "content": {answers.ZIP: binary, answers.PNG: binary}}
+    content = {answers.ZIP: binary, answers.PNG: binary}
+    return {200: {"model": model, "description": text("http.answer"), "content": content}}
 
 
-def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Failure, "description": text(f"http.status_{status}")} for status in statuses}
-
-
-def _body(model: type[Model]) -> dict[str, Any]:
-    """The two ways of sending a request: JSON with files in base64, a form with files as they are."""
-    described = schema(model)
-    as_form = {
-        **described,
-        "properties": {
-            name: {"type": "string", "format": "binary", "description": part["description"]}
-            if name in model.files
-            else part
-            for name, part in described["properties"].items()
-        },
-    }
-    content = {"application/json": {"schema": described}}
-    if model.files:
-        content["multipart/form-data"] = {"schema": as_form}
-    return {"required": True, "content": content}
+def _described(name: str, good: dict[int | str, Any], *failures: int) -> dict[str, Any]:
+    statuses = failures or (400, 401, 403, 406, 408, 413, 415, 422, 503)
+    failed = {status: {"model": Failure, "description": text(f"http.status_{status}")} for status in statuses}
+    words = {"summary": text(f"http.{name}"), "description": text(f"http.{name}_about")}
+    return {**words, "responses": {**good, **failed}, "response_model": None}

@@ -15,8 +15,8 @@ from l4f_plugin.images import INFOTEXT_KEY
 from l4f_plugin.provenance import recipe_of
 
 from ..outputs import slug
-from ..problems import in_words
 from ..texts import text
+from ..words import in_words
 from . import host
 from .host_service import service
 from .queueing import HostToken, within_a_job_of_the_host

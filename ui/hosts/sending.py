@@ -13,7 +13,7 @@ from l4f_plugin.images import load_picture
 
 from .. import compat
 from ..controls import unsaved
-from ..neighbours import Handout, Neighbour
+from ..stage import Handout, Neighbour
 from ..texts import text
 from . import host
 from .components import COMPONENTS
@@ -55,7 +55,7 @@ def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callab
         def fetch(*values: Any) -> Image.Image:
             return read(_files(handout, values)[kind])
 
-        fetched = compat.on(button.click, fetch, handout.inputs, [carrier], queue=False)
+        fetched = compat.on(button.click, fetch, handout.inputs, [carrier])
         compat.on(fetched.success, None, js=press(f"{name}_paste", main=tab))
         module = copy_paste()
         module.register_paste_params_button(
@@ -80,7 +80,7 @@ def _to_inpaint(button: gr.Button, handout: Handout) -> None:
             background = ImageChops.invert(mask.convert("L"))
         return [_flat(files["picture"]), background.convert("RGB"), *(0 for _ in COMPONENTS.mask_blur)]
 
-    sent = compat.on(button.click, fetch, handout.inputs, places, queue=False)
+    sent = compat.on(button.click, fetch, handout.inputs, places)
     compat.on(sent.success, None, js=reveal(_UPLOAD_A_MASK, first="switch_to_img2img", main="img2img"))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from .. import compat
+from ..app import style
 from ..generate_panel import GeneratePanel
 from ..outputs import Outputs
 from ..service import Service
@@ -23,11 +24,6 @@ class SpaceOutputs(Outputs):
         return self._temporary_folder()
 
 
-def style() -> str:
-    """The style sheet of the panels."""
-    return (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
-
-
 def build(service: Service, pictures: int) -> gr.Blocks:
     """The page, not yet served. `pictures` is the most that one request may draw."""
     with compat.blocks(text("app.title"), style()) as page, gr.Column(elem_id="l4f", elem_classes="l4f"):
@@ -41,7 +37,7 @@ def build(service: Service, pictures: int) -> gr.Blocks:
                 swap = SwapPanel(service)
         generate.count.maximum = pictures
         generate.count.value = min(4, pictures)
-        swap.save.visible = False  # it saves where the page runs, which is nobody's computer here
-        swap.open_with(generate.to_swap.click, generate.results, generate.picked, tabs, "swap")
+        swap.stage.save.visible = False  # it saves where the page runs, which is nobody's computer here
+        swap.open_with(generate.to_swap.click, generate.stage.results, generate.stage.picked, tabs)
         swap.open_on(swap_tab.select)
     return page

@@ -1,0 +1,196 @@
+"""What every published layout has in common: our tensors one by one, each taken from where the layout keeps it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..bundles.bundle import is_finite
+from ..bundles.fields import RESOLUTIONS
+from ..errors import UserError, printable
+from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+
+MAXIMUM_TENSOR_BYTES = 1 << 30
+MAXIMUM_CHANNELS = 8192
+_FILTER = torch.outer(*2 * (torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8,))
+_FILTER_NAME = re.compile(r"(blur|upsample|conv2\.0|skip\.0)\.kernel$|(^|\.)resample_filter$")
+
+
+@dataclass
+class PublishedNetworks:
+    """A checkpoint's networks: configurations with state dicts under our names, and the mean of w [style_dim].
+
+    `remark` is a sentence on what was left out.
+    """
+
+    generator: tuple[GeneratorConfig, dict[str, Tensor]]
+    discriminator: tuple[DiscriminatorConfig, dict[str, Tensor]] | None = None
+    latent_avg: Tensor | None = None
+    remark: str | None = None
+
+
+class StateSource:
+    """A published state dict from which each tensor is taken once, with the shape that it must have.
+
+    Args:
+        state: tensors, numbers, and tensors still in their file, of which one at a time is read.
+        label: the file, for messages.
+        what: the network, for messages.
+        limit: size of the file in bytes. What is taken may not exceed it, however often a tensor is named.
+    """
+
+    def __init__(self, state: Mapping[str, Any], label: str, what: str, limit: int | None = None):
+        self.state = {name: torch.tensor(value) if isinstance(value, float) else value for name, value in state.items()}
+        self.label, self.what, self.left = label, what, limit
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        if name not in self.state:
+            raise UserError(
+                f"{self.label} holds no {self.what} of the published layout ({name} is missing); choose another file."
+            )
+        return tuple(self.state[name].shape)
+
+    def size(self, name: str, axis: int) -> int:
+        shape = self.shape(name)
+        if axis >= len(shape) or not 1 <= shape[axis] <= MAXIMUM_CHANNELS:
+            raise UserError(f"{self.label} holds {name} with an impossible shape; choose another file.")
+        return shape[axis]
+
+    def count(self, pattern: str, number: Callable[[int], int] = lambda place: place) -> int:
+        """How many of `pattern` with `number` of 0, 1, 2 ... for {} are there in a row."""
+        return next(place for place in itertools.count() if pattern.format(number(place)) not in self.state)
+
+    def sizes(self, doublings: int) -> list[int]:
+        """4, 8, ... up to the resolution after so many doublings. Raises `UserError` where that is not supported."""
+        if not doublings:
+            raise UserError(f"{self.label} holds no network of the published layout; choose another file.")
+        resolution = 4 << min(doublings, 60)
+        if resolution not in RESOLUTIONS:
+            raise UserError(
+                f"{self.label} is a network for pictures of {resolution} px, where sizes from {RESOLUTIONS[0]} to "
+                f"{RESOLUTIONS[-1]} px are supported; choose another model."
+            )
+        return [4 << step for step in range(doublings + 1)]
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The tensor `name` as float32, viewed as `shape` (which may drop or add axes of size one)."""
+        found = tuple(size for size in self.shape(name) if size != 1)
+        if found != tuple(size for size in shape if size != 1):
+            raise UserError(
+                f"{self.label} holds {name} with shape {list(self.shape(name))} where "
+                f"{list(shape)} was expected; its {self.what} is of another kind."
+            )
+        return self._read(name).reshape(shape).float()
+
+    def _read(self, name: str) -> Tensor:
+        value = self.state.pop(name)
+        if not isinstance(value, Tensor):
+            value = self._from_file(name, value)
+        if not value.is_floating_point() or not is_finite(value.float()):
+            raise UserError(
+                f"{self.label} holds values in {printable(name)} that are no finite numbers; get another copy."
+            )
+        return value
+
+    def _from_file(self, name: str, stored: Any) -> Tensor:
+        if stored.stored_bytes > MAXIMUM_TENSOR_BYTES:
+            raise UserError(f"{self.label} holds {printable(name)} of more than 1 GiB; choose another file.")
+        if self.left is not None:
+            self.left -= stored.stored_bytes
+            if self.left < 0:
+                raise UserError(f"{self.label} is smaller than the {self.what} it describes; get another copy.")
+        try:
+            return stored.read()
+        except ValueError as error:
+            raise UserError(
+                f"{self.label} holds {printable(name)} in a way that cannot be read ({error}); get another copy."
+            ) from error
+
+    def finish(self) -> None:
+        """Checks the low-pass filters, which are the same everywhere, and that nothing is left over."""
+        for name in [name for name in self.state if _FILTER_NAME.search(name)]:
+            kernel = self._read(name).float() if self.shape(name) == (4, 4) else torch.zeros(4, 4)
+            if not torch.allclose(kernel / kernel.sum(), _FILTER, atol=1e-5):
+                raise UserError(
+                    f"{self.label} uses another low-pass filter than StyleGAN2 ({printable(name)}), which is not "
+                    "supported."
+                )
+        if self.state:
+            raise UserError(
+                f"{self.label} holds {printable(min(self.state))}, which the {self.what} of the "
+                "published layout does not have; its architecture is not supported."
+            )
+
+
+def named(ours: str, theirs: str | Iterable[str], suffixes: Mapping[str, str]) -> dict[str, str]:
+    """Our names and theirs: `suffixes` maps our tensors of a layer to what stands behind the layer's name there.
+
+    `ours` has {} for the place of a layer in `theirs`.
+    """
+    layers = [theirs] if isinstance(theirs, str) else theirs
+    return {
+        f"{ours.format(place)}.{tensor}": layer + suffix
+        for place, layer in enumerate(layers)
+        for tensor, suffix in suffixes.items()
+    }
+
+
+def assemble(
+    source: StateSource,
+    config: GeneratorConfig | DiscriminatorConfig,
+    names: Mapping[str, str],
+    take: Callable[[StateSource, str, str, Sequence[int]], Tensor] = lambda source, _, theirs, shape: source.take(
+        theirs, *shape
+    ),
+    without_noise: bool = False,
+) -> dict[str, Tensor]:
+    """The state dict of a network of that `config`, each tensor taken from `names[name]` of `source`.
+
+    `take(source, ours, theirs, shape)` turns axes where that is needed. A network that was made `without_noise` gets
+    maps of zeros, of strength zero. Nothing may be left over.
+    """
+    tensors = {}
+    for ours, shape in _shapes(config).items():
+        if without_noise and ours.endswith((".noise", ".noise_strength")):
+            tensors[ours] = torch.zeros(shape)
+        else:
+            tensors[ours] = take(source, ours, names[ours], shape).contiguous()
+    source.finish()
+    return tensors
+
+
+def object_switch_for(resolution: int) -> str:
+    """Models of 512 px switch the object off at the constant input, all others after the first convolution.
+
+    Section 3.2 of Labels4Free and its published code.
+    """
+    return "constant" if resolution == 512 else "first_convolution"
+
+
+_DIVISIONS = (Tensor.div, Tensor.true_divide, Tensor.__truediv__)  # what `/` is called differs between releases
+
+
+class _WithoutMemory(TorchFunctionMode):
+    """Every tensor that a network makes is one number, seen in the tensor's shape.
+
+    The meta device would do the same, but its first use imports torch's compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.randn, torch.zeros, torch.full):
+            return torch.empty(()).expand(args[0] if isinstance(args[0], tuple) else args)
+        return args[0] if function in _DIVISIONS else function(*args, **(kwargs or {}))
+
+
+def _shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's state dict, known before any memory is taken for it."""
+    with _WithoutMemory():
+        network: nn.Module = (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -1,0 +1,170 @@
+"""The layouts of rosinality's StyleGAN2 and of Labels4Free's alpha networks, tensor by tensor.
+
+Everything about an architecture is read from the shapes. Whatever a state dict holds beyond what its layout
+names is refused, so that a variant with other arithmetic cannot pass for the network it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..bundles.file_kinds import kind_of_network
+from ..errors import UserError
+from ..networks import DiscriminatorConfig, GeneratorConfig
+from .layouts import PublishedNetworks, StateSource, assemble, named, object_switch_for
+from .stored_tensors import StoredTensor
+
+NOISE_SEED = 0
+GENERATOR_KEYS = ("g_ema", "g")
+ALPHA_KEYS = ("bg_extractor_ema", "bg_extractor")
+_PLAIN = {"weight": ".weight", "bias": ".bias"}
+_MODULATED = {
+    "weight": ".conv.weight",
+    "modulation.weight": ".conv.modulation.weight",
+    "modulation.bias": ".conv.modulation.bias",
+}
+
+
+def read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
+    """The networks in the object of a file of `limit` bytes. Raises `UserError` where it holds none or others."""
+    state = _state_of(root, GENERATOR_KEYS, "input.input")
+    if state is None:
+        if _state_of(root, ALPHA_KEYS, "conv_n.weight") is not None:
+            raise UserError(
+                f"{label} holds an alpha network without a generator; "
+                "give the generator as the source and this file with --alpha."
+            )
+        parts = (root, root.get("state_dict")) if isinstance(root, dict) else ()
+        names = [name for part in parts if isinstance(part, dict) for name in part if isinstance(name, str)]
+        if kind := kind_of_network(names):
+            raise UserError(f"{label} is {kind}.")
+        raise UserError(
+            f"{label} holds no generator in a layout of rosinality's or NVIDIA's StyleGAN2; choose another file."
+        )
+    mean = root.get("latent_avg") if isinstance(root, dict) else None
+    if mean is not None:
+        source = StateSource(_stored({"latent_avg": mean}), label, "mean latent", limit)
+        mean = source.take("latent_avg", *source.shape("latent_avg"))
+    networks = PublishedNetworks(
+        read_generator(StateSource(_stored(state), label, "generator", limit)), latent_avg=mean
+    )
+    state = _state_of(root, ("d",), "final_conv.0.weight")
+    if state is not None and state is not root:
+        source = StateSource(_stored(state), label, "discriminator", limit)
+        networks.discriminator = read_discriminator(source)
+    return networks
+
+
+def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tensor]]:
+    """Configuration and state dict (our names) of a rosinality generator.
+
+    Noise maps that an old file lacks are drawn with a fixed seed. Raises `UserError` where the layout does
+    not fit.
+    """
+    sizes = source.sizes(source.count("to_rgbs.{}.bias"))
+    convolutions = ["conv1", *(f"convs.{index}" for index in range(2 * len(sizes) - 2))]
+    layers = source.count("style.{}.weight", lambda place: place + 1)
+    config = GeneratorConfig(
+        resolution=sizes[-1],
+        channels={
+            size: source.size(f"{name}.conv.weight", 1)
+            for size, name in zip(sizes, [convolutions[0], *convolutions[1::2]], strict=True)
+        },
+        mapping_layers=layers,
+        latent_dim=source.size("style.1.weight", 1),
+        style_dim=source.size("style.1.weight", 0),
+        object_switch=object_switch_for(sizes[-1]),
+    )
+    to_rgbs = ["to_rgb1", *(f"to_rgbs.{index}" for index in range(len(sizes) - 1))]
+    styled = {**_MODULATED, "bias": ".activate.bias", "noise_strength": ".noise.weight"}
+    names = {
+        "synthesis.constant": "input.input",
+        **named("mapping.layers.{}", [f"style.{layer + 1}" for layer in range(layers)], _PLAIN),
+        **named("synthesis.convolutions.{}", convolutions, styled),
+        **{f"synthesis.convolutions.{index}.noise": f"noises.noise_{index}" for index in range(len(convolutions))},
+        **named("synthesis.to_rgb.{}", to_rgbs, {**_MODULATED, "bias": ".bias"}),
+    }
+    return config, assemble(source, config, names, _take_or_draw)
+
+
+def _take_or_draw(source: StateSource, ours: str, theirs: str, shape: Sequence[int]) -> Tensor:
+    if theirs in source.state or not theirs.startswith("noises."):
+        return source.take(theirs, *shape)
+    seed = NOISE_SEED + int(theirs.rpartition("_")[2])
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def read_discriminator(source: StateSource) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:
+    """Configuration and state dict (our names) of a rosinality discriminator. Raises `UserError`."""
+    blocks = source.count("convs.{}.conv1.0.weight", lambda place: place + 1)
+    sizes = source.sizes(blocks)
+    channels = {size: source.size(f"convs.{blocks - place}.conv2.1.weight", 0) for place, size in enumerate(sizes[:-1])}
+    channels[sizes[-1]] = source.size("convs.0.0.weight", 0)
+    config = DiscriminatorConfig(resolution=sizes[-1], channels=channels)
+    theirs = [f"convs.{block + 1}" for block in range(blocks)]
+    names = {
+        **named("from_rgb", "convs.0", {"weight": ".0.weight", "bias": ".1.bias"}),
+        **named("blocks.{}.first", theirs, {"weight": ".conv1.0.weight", "bias": ".conv1.1.bias"}),
+        **named("blocks.{}.second", theirs, {"weight": ".conv2.1.weight", "bias": ".conv2.2.bias"}),
+        **named("blocks.{}.shortcut", theirs, {"weight": ".skip.1.weight"}),
+        **named("last_convolution", "final_conv", {"weight": ".0.weight", "bias": ".1.bias"}),
+        **named("hidden", "final_linear.0", _PLAIN),
+        **named("output", "final_linear.1", _PLAIN),
+    }
+    return config, assemble(source, config, names)
+
+
+def read_alpha(root: Any, label: str, limit: int) -> tuple[tuple[int, ...], int, dict[str, Tensor]]:
+    """Feature channels, hidden channels and state dict (our names) of an alpha network in either layout.
+
+    One layout numbers the first convolutions through (`conv1`, `conv2` ...), the other keeps those of the
+    first and the second tensor of each resolution in lists of their own (`conv_fns0`, `conv_fns1`). Raises `UserError`.
+    """
+    state = _state_of(root, ALPHA_KEYS, "conv_n.weight")
+    if state is None:
+        raise UserError(f"{label} holds no alpha network (bg_extractor); choose another file.")
+    source = StateSource(_stored(state), label, "alpha network", limit)
+    if "conv_fns0.0.weight" in source.state:
+        pairs = source.count("conv_fns0.{}.weight")
+        projections = [f"conv_fns{side}.{pair}" for pair in range(pairs) for side in (0, 1)]
+        merges = [f"conv_merge_fns.{merge}" for merge in range(pairs - 2)]
+    else:
+        pairs = source.count("conv{}.weight", lambda pair: 2 * pair + 1)
+        projections = [f"conv{number}" for number in range(1, 2 * pairs + 1)]
+        merges = ["conv_next" + (str(merge + 1) if merge else "") for merge in range(pairs - 2)]
+    if pairs < 2:
+        raise UserError(f"{source.label} holds no alpha network of a published layout; choose another file.")
+    hidden = source.size(f"{projections[0]}.weight", 0)
+    channels = tuple(source.size(f"{name}.weight", 1) for name in projections)
+    layers = [(f"projections.{place}", name, hidden, channels[place]) for place, name in enumerate(projections)]
+    layers += [(f"merges.{place}", name, 2 * hidden, 4 * hidden) for place, name in enumerate(merges)]
+    layers.append(("output", "conv_n", 1, 2 * hidden))
+    tensors = {}
+    for ours, theirs, outputs, inputs in layers:
+        tensors[f"{ours}.weight"] = source.take(f"{theirs}.weight", outputs, inputs, 1, 1)
+        tensors[f"{ours}.bias"] = source.take(f"{theirs}.bias", outputs)
+    source.finish()
+    return channels, hidden, tensors
+
+
+def _state_of(root: Any, keys: tuple[str, ...], mark: str) -> dict[str, Any] | None:
+    """The state dict under the first of `keys` (or the object itself) that holds a tensor named `mark`."""
+    if not isinstance(root, dict):
+        return None
+    for candidate in (*(root.get(key) for key in keys), root):
+        if isinstance(candidate, dict) and (mark in candidate or f"module.{mark}" in candidate):
+            return candidate
+    return None
+
+
+def _stored(state: Mapping[Any, Any]) -> dict[str, StoredTensor]:
+    """A state dict's tensors, without the prefix that distributed training leaves."""
+    return {
+        name.removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(name, str) and isinstance(value, StoredTensor)
+    }

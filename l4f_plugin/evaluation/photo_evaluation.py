@@ -1,0 +1,304 @@
+"""The segmentation of photographs, measured on labelled pictures that no training saw: masks, edges and colours.
+
+Where a new background is put behind a subject, its edge should look as if it had been photographed there. How far
+it does not is measured against what the exact mask and the subject's own colours would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from .. import compositing, matting
+from ..errors import UserError
+from ..jobs import Progress
+from ..networks import Student, StudentConfig
+from ..photos import coarse_alpha
+from ..training.cut_pictures import labelled_pictures
+from ..training.runs import train_ceiling
+from ..training.student import StudentSettings
+from ..training.updates import fastest_dtype
+from .class_evaluation import draw
+from .judge import JudgeSettings, judge_masks, load_or_train_judge
+from .labelled import LabelledPictures, fingerprint, load_split
+from .mask_metrics import MaskMetrics, compare_masks, count_pixels, table
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..pipeline import Labels4FreePipeline
+
+BAND = 3  # pixels on either side of the edge
+OPAQUE = 0.995
+FILL_ROUNDS = 8  # pixels that the subject's colours are carried into its soft edge
+WORST = 10
+JUDGED_PICTURES = 300
+JUDGED_PSI = 1.0
+COLUMNS = ("mean IoU", "IoU object", "alpha error", "edge error, plain", "cleaned", "halo removed")
+
+
+@dataclass(frozen=True)
+class PhotoMetrics:
+    """A student on labelled pictures.
+
+    `masks` counts pixels from .5 of mask and truth; `alpha_error` is the mean absolute difference of the soft masks.
+    The four errors are mean absolute differences of colour, in [0, 1], in the band of 3 pixels around the edge once
+    the subject stands before another background: with plain alpha blending and with cleaned colours, by the exact
+    masks and by the student's.
+    """
+
+    masks: MaskMetrics
+    alpha_error: float
+    plain_exact: float
+    cleaned_exact: float
+    plain_found: float
+    cleaned_found: float
+
+    @property
+    def halo_removed(self) -> float:
+        """The share of plain blending's error that cleaned colours take away, by the exact masks."""
+        return 1 - self.cleaned_exact / self.plain_exact if self.plain_exact else 0.0
+
+
+@dataclass(frozen=True)
+class PhotoReport:
+    """The student of a class on `pictures` held-out ones, and, where they were measured, what limits it.
+
+    `ceiling`: the same student trained on true masks of real pictures; `class_masks`: the class's own masks of
+    generated pictures against a supervised judge. `worst` are the numbers of the pictures with the lowest IoU.
+    `left_out` are sentences about pictures that could not be measured on.
+    """
+
+    class_name: str
+    pictures: int
+    student: PhotoMetrics
+    worst: list[int]
+    ceiling: PhotoMetrics | None = None
+    class_masks: MaskMetrics | None = None
+    left_out: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain dictionaries, lists, text and numbers."""
+        return {**asdict(self), "halo_removed": self.student.halo_removed}
+
+
+def find_masks(
+    student: Student, pictures: np.ndarray, device: torch.device, progress: Progress | None = None
+) -> np.ndarray:
+    """Masks float32 `[N, H, W]` of pictures uint8 `[N, H, W, 3]`, as `Labels4FreePipeline.segment_photo` finds them."""
+    found = np.empty(pictures.shape[:3], np.float32)
+    for number, picture in enumerate(pictures):
+        found[number] = matting.refine(picture, coarse_alpha(student, picture, device))
+        if progress:
+            progress(number + 1, len(pictures), f"{number + 1} of {len(pictures)} pictures segmented")
+    return found
+
+
+def measure_photos(found: np.ndarray, data: LabelledPictures) -> PhotoMetrics:
+    """Compares masks float32 `[N, H, W]` with the truth, and what they do to edges before another background."""
+    truth = data.masks.astype(np.float32) / 255
+    errors = np.zeros(5)
+    for number, (picture, exact) in enumerate(zip(data.pictures, truth, strict=True)):
+        behind = _background_of(data, (number + 1) % len(data))
+        errors += _edge_errors(picture, exact, found[number], behind)
+    pixels = max(errors[4], 1)
+    return PhotoMetrics(
+        compare_masks(found, truth),
+        float(np.abs(found - truth).mean()),
+        *(float(error / pixels) for error in errors[:4]),
+    )
+
+
+def evaluate_photos(
+    pipeline: Labels4FreePipeline,
+    dataset: Path,
+    *,
+    pictures: int | None = None,
+    limits_folder: Path | None = None,
+    settings: StudentSettings | None = None,
+    judge_settings: JudgeSettings | None = None,
+    report: Callable[[str], None] = print,
+    progress: Progress | None = None,
+) -> tuple[PhotoReport, Image.Image]:
+    """Measures a class's student on the test split of `dataset` (laid out as `labelled.py` says).
+
+    Args:
+        pictures: as many at even distances; None takes all.
+        limits_folder: where the ceiling's training and the judge are kept, which are then made or taken from there;
+            None leaves out what limits the student.
+        settings, judge_settings: of the ceiling's training, see `limit_settings`, and of the judge's.
+
+    Returns the report and a sheet of the worst: picture, mask found, true mask. Raises `UserError`.
+    """
+    student = pipeline.bundle.student
+    if student is None:
+        raise UserError(f"{pipeline.config.title} has no photo segmenter yet; see `l4f learn-photographs`.")
+    side = pipeline.resolution
+    data = load_split(dataset, "test", side, limit=pictures)
+    found = find_masks(student, data.pictures, pipeline.device, progress)
+    worst = _worst(found, data)
+    result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
+    if limits_folder is not None:
+        settings = settings or limit_settings(pipeline)
+        ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)
+        seen = find_masks(ceiling, data.pictures, pipeline.device, progress)
+        result = replace(
+            result,
+            ceiling=measure_photos(seen, data),
+            class_masks=_class_masks(pipeline, dataset, limits_folder, judge_settings, progress),
+        )
+    return result, _sheet(found, data, worst)
+
+
+def limit_settings(pipeline: Labels4FreePipeline, steps: int | None = None) -> StudentSettings:
+    """Those of the training that gives the class's student its ceiling: a network of the same size."""
+    config = pipeline.bundle.student.config if pipeline.bundle.student else StudentConfig()
+    settings = StudentSettings(
+        resolution=config.resolution, channels=config.channels, feature_dtype=fastest_dtype(pipeline.device)
+    )
+    return replace(settings, steps=steps) if steps else settings
+
+
+def ceiling_student(
+    dataset: Path, folder: Path, settings: StudentSettings, device: torch.device, report: Callable[[str], None]
+) -> Student:
+    """The student trained on true masks of the train split, or taken from `folder` where it was trained before.
+
+    Raises `UserError` where the training is stopped; it goes on from there.
+    """
+    digest = fingerprint(dataset)
+    settings = replace(settings, masks_sha256=digest)
+    data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
+    report("Training the same student on true masks, as its ceiling.")
+    parts = labelled_pictures(data.pictures, data.masks)
+    ceiling = train_ceiling(
+        parts, folder / f"ceiling-{digest[:12]}-{settings.steps}", settings, device=device, report=report
+    )
+    if ceiling is None:
+        raise UserError("The ceiling's training was stopped; the same command goes on from there.")
+    return ceiling
+
+
+def _class_masks(
+    pipeline: Labels4FreePipeline,
+    dataset: Path,
+    folder: Path,
+    settings: JudgeSettings | None,
+    progress: Progress | None,
+) -> MaskMetrics:
+    settings = settings or JudgeSettings(resolution=pipeline.resolution)
+    judge = load_or_train_judge(dataset, settings, 0, folder, pipeline.device, progress=progress)
+    generated, alphas = draw(pipeline, JUDGED_PICTURES, JUDGED_PSI, progress)
+    return count_pixels(alphas >= 0.5, judge_masks(judge, generated) >= 0.5).metrics()
+
+
+def _worst(found: np.ndarray, data: LabelledPictures) -> list[int]:
+    overlaps = [
+        count_pixels(mask >= 0.5, truth >= 128).metrics().mean_iou
+        for mask, truth in zip(found, data.masks, strict=True)
+    ]
+    return np.argsort(overlaps, kind="stable")[:WORST].tolist()
+
+
+def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.Image:
+    """Picture, mask found and true mask side by side, two pictures a row."""
+    shown = []
+    for row in rows:
+        masks = [compositing.to_bytes(found[row]), data.masks[row]]
+        shown.append(np.concatenate([data.pictures[row], *(np.dstack([mask] * 3) for mask in masks)], axis=1))
+    if len(shown) % 2:
+        shown.append(np.full_like(shown[0], 255))
+    return Image.fromarray(np.concatenate([np.concatenate(shown[i : i + 2], axis=1) for i in range(0, len(shown), 2)]))
+
+
+def _background_of(data: LabelledPictures, number: int) -> np.ndarray:
+    """What is behind the subject of a picture, float32, with the subject painted over."""
+    picture = compositing.to_float(data.pictures[number])
+    alpha = data.masks[number].astype(np.float32) / 255
+    return compositing.composite(compositing.spread(picture, 1 - alpha), picture, np.clip(alpha * 8, 0, 1))
+
+
+def _edge_errors(picture: np.ndarray, exact: np.ndarray, found: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Sums of the four errors of `PhotoMetrics` over the band, and its pixels."""
+    own = true_colours(picture, exact)
+    wanted = compositing.composite(own, behind, exact)
+    hard = (exact >= 0.5).astype(np.float32)
+    band = compositing.grow(hard, BAND) > compositing.grow(hard, -BAND)
+    errors = []
+    for alpha in (exact, found):
+        for colours in (picture, matting.clean_colours(picture, alpha)):
+            seen = compositing.composite(compositing.to_float(colours), behind, alpha)
+            errors.append(np.abs(seen - wanted).mean(axis=2)[band].sum())
+    return np.array([*errors, band.sum()])
+
+
+def true_colours(picture: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """The subject's own colours float32 `[H, W, 3]`: along the soft edge those of the nearest opaque pixels.
+
+    Another way than the one that is measured, and next to exact for drawings, whose colours are flat.
+    """
+    colours = compositing.to_float(picture) * 1
+    known = exact >= OPAQUE
+    for _ in range(FILL_ROUNDS):
+        weight = np.pad(known.astype(np.float32), 1)
+        total = np.pad(colours * known[..., None], ((1, 1), (1, 1), (0, 0)))
+        height, width = known.shape
+        windows = [(slice(i, i + height), slice(j, j + width)) for i in range(3) for j in range(3)]
+        count = sum(weight[window] for window in windows)
+        mean = sum(total[window] for window in windows) / np.maximum(count, 1)[..., None]
+        fresh = ~known & (count > 0)
+        colours[fresh] = mean[fresh]
+        known |= fresh
+    return colours
+
+
+def photo_text(report: PhotoReport, markdown: bool = False) -> str:
+    """The report for a terminal, or as a section of a model card."""
+    rows = [(f"student, {report.pictures} pictures", _values(report.student))]
+    if report.ceiling:
+        rows.append(("trained on true masks", _values(report.ceiling)))
+    if not markdown:
+        return "\n".join([report.class_name, table(COLUMNS, rows), *_sentences(report)])
+    introduction = (
+        f"Photographs are segmented by a student that has seen nothing but pictures and masks of this class. On "
+        f"{report.pictures:,} held-out pictures with exact masks, which no training saw:"
+    )
+    sentences = [f"- {sentence}" for sentence in _sentences(report)]
+    return "\n".join([introduction, "", table(COLUMNS, rows, markdown), "", *sentences]) + "\n"
+
+
+def _values(metrics: PhotoMetrics) -> list[str]:
+    return [
+        f"{metrics.masks.mean_iou:.4f}",
+        f"{metrics.masks.iou_foreground:.4f}",
+        f"{metrics.alpha_error:.4f}",
+        f"{metrics.plain_exact:.4f}",
+        f"{metrics.cleaned_exact:.4f}",
+        f"{metrics.halo_removed:.0%}",
+    ]
+
+
+def _sentences(report: PhotoReport) -> list[str]:
+    student = report.student
+    sentences = [
+        "Edge errors are mean absolute differences of colour within 3 pixels of the edge, before another background, "
+        f"by the exact masks; by the masks that were found they are {student.plain_found:.4f} with plain blending and "
+        f"{student.cleaned_found:.4f} with cleaned colours.",
+        f"The ten worst are the pictures {', '.join(map(str, report.worst))} of the test split.",
+    ]
+    if report.ceiling and report.class_masks:
+        missing, own = 1 - student.masks.mean_iou, 1 - report.ceiling.masks.mean_iou
+        masks = 1 - report.class_masks.mean_iou
+        rest = max(missing - own - masks, 0)
+        sentences.append(
+            f"Of the {missing:.3f} that the mean IoU lacks, {own:.3f} is the student's own, which it lacks after "
+            f"training on true masks too; up to {masks:.3f} the alpha network's, whose masks of generated pictures "
+            f"differ by that from a judge's; the remaining {rest:.3f} is the generator's, whose pictures are not yet "
+            "like the real ones."
+        )
+    return sentences

@@ -1,0 +1,218 @@
+"""A large published checkpoint, in pieces: what has arrived is kept, and the next attempt goes on from there.
+
+NVIDIA's pickles have over 300 MB each, and huggingface_hub 2.x throws away what had arrived when a download is cut
+(its issue 4196). Their size and hash are pinned, so nothing depends on which way the bytes take. They gather beside the
+blobs of huggingface_hub's cache in `*.l4f.incomplete`. The finished file becomes a blob there, and the library itself
+then gives it its name. No Xet, one connection.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..bundles.config import WeightFile
+from ..bundles.files import storage_error, sync_to_disk
+from ..bundles.locks import lock
+from ..errors import UserError
+from ..jobs import CancelToken, Progress
+from .hub_errors import is_of_the_network
+from .progress import megabytes
+from .repository import Source, asking, demand_space, download, is_right, longer, look_up, other_content, short
+
+WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each new attempt; they start anew once a megabyte has arrived."""
+_MEGABYTE = 1 << 20
+_PIECE_BYTES = 1 << 16
+
+
+def fetch_resumable(
+    source: Source,
+    filename: str,
+    expected: WeightFile,
+    *,
+    most: int,
+    progress: Progress = lambda *_: None,
+    cancel: CancelToken | None = None,
+) -> Path:
+    """The file in huggingface_hub's cache. Raises `UserError`, or `Cancelled`; what has arrived by then is kept."""
+    cancel = cancel or CancelToken()
+    with asking(source, short(filename)):
+        remote = _asked_patiently(source, filename, expected, most, cancel)
+        blob = source.cache() / "blobs" / remote.etag
+        with lock(
+            source.cache().parent / ".locks" / source.cache().name / f"{remote.etag}.lock",  # the library's own
+            cancel=cancel,
+            on_wait=lambda: progress(0, 0, f"Waiting for another program that is fetching {short(filename)}"),
+        ):
+            if not (blob.is_file() and is_right(blob, expected)):
+                demand_space({blob: expected.bytes - arrived(source, remote.etag)}, filename)
+                _fill(blob, source, filename, expected, progress, cancel)
+        return download(source, filename, expected.bytes, lambda *_: None, cancel)
+
+
+def arrived(source: Source, etag: str | None) -> int:
+    """How many bytes of an unfinished download are there already."""
+    return _size(partial_of(source, etag)) if etag else 0
+
+
+def partial_of(source: Source, etag: str) -> Path:
+    """Where the bytes of a file gather as long as some are missing."""
+    return source.cache() / "blobs" / f"{etag}.l4f.incomplete"
+
+
+def _asked_patiently(source: Source, filename: str, expected: WeightFile, most: int, cancel: CancelToken) -> Any:
+    for seconds in WAITS:
+        try:
+            return look_up(source, filename, expected, most)
+        except Exception as error:
+            if not _may_pass(error):
+                raise
+            _wait(_asked_wait(error, seconds), cancel)
+    return look_up(source, filename, expected, most)
+
+
+def _fill(
+    blob: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
+) -> None:
+    """Makes the blob."""
+    partial = partial_of(source, blob.name)
+    with _on_disk(blob):
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.unlink(missing_ok=True)
+    resumed = _size(partial) > 0
+    while True:
+        _transfer(partial, source, filename, expected, progress, cancel)
+        progress(0, 0, f"Checking {short(filename)}")
+        if is_right(partial, expected):
+            break
+        partial.unlink(missing_ok=True)
+        if not resumed:
+            raise other_content(source, filename)
+        resumed = False  # what lay there from another day may have been the damaged part
+    with _on_disk(blob):
+        sync_to_disk(partial)
+        os.replace(partial, blob)
+
+
+def _transfer(
+    partial: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
+) -> None:
+    """Appends to `partial` until all has arrived, over as many connections as that takes."""
+    waits, before, refusal = list(WAITS), _size(partial), None
+    while (done := _size(partial)) < expected.bytes:
+        try:
+            _append(partial, source, filename, expected, progress, cancel)
+            refusal = None
+        except Exception as error:
+            if _status(error) == 416:  # what is there is no part of this file
+                partial.unlink(missing_ok=True)
+            elif not (_may_pass(error) or (_status(error) is None and is_of_the_network(error))):
+                raise
+            refusal = error if _status(error) else None
+        if _size(partial) >= expected.bytes:
+            continue
+        if _size(partial) - before >= _MEGABYTE:
+            waits, before = list(WAITS), _size(partial)
+        if not waits:
+            raise refusal or UserError(
+                f"The download of {filename} was cut off after {megabytes(done)} of {megabytes(expected.bytes)}; check "
+                "the connection and try again: it goes on from there."
+            )
+        seconds = waits.pop(0)
+        _wait(_asked_wait(refusal, seconds) if refusal else seconds, cancel)
+    if done > expected.bytes:
+        partial.unlink()
+        raise longer(source, filename, expected.bytes)
+
+
+def _append(
+    partial: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
+) -> None:
+    """One connection, from where `partial` ends; stops at most a piece after the file's end."""
+    with _on_disk(partial):
+        file = open(partial, "ab", buffering=0)  # noqa: SIM115, unbuffered: closing on a full disk has nothing to write
+    with file, _bytes_from(source, filename, file.tell()) as response:
+        begins = response.headers.get("content-range", "").startswith(f"bytes {file.tell()}-")
+        if response.status_code != 206 or not begins:
+            file.truncate(0)
+        if response.status_code == 206 and not begins:
+            return
+        done = os.fstat(file.fileno()).st_size
+        pieces = response.iter_bytes() if hasattr(response, "iter_bytes") else response.iter_content(_PIECE_BYTES)
+        for piece in pieces:
+            cancel.check()
+            rest = memoryview(piece)
+            with _on_disk(partial):
+                while rest:
+                    rest = rest[file.write(rest) :]
+            done += len(piece)
+            progress(done, expected.bytes, f"Downloading {short(filename)}")
+            if done > expected.bytes:
+                return
+
+
+@contextmanager
+def _bytes_from(source: Source, filename: str, position: int) -> Iterator[Any]:
+    """The answer to a request; `requests` below huggingface_hub 1.0, `httpx` and its heirs from there.
+
+    Both keep the login from other hosts when they are sent there.
+    """
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url = hf_hub_url(source.repository, filename, revision=source.revision, endpoint=constants.ENDPOINT)
+    headers = {**build_hf_headers(token=source.token, library_name="labels4free"), "Accept-Encoding": "identity"}
+    if position:
+        headers["Range"] = f"bytes={position}-"
+    session, options = get_session(), {"headers": headers, "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT}
+    if callable(getattr(session, "stream", None)):
+        answer = session.stream("GET", url, follow_redirects=True, **options)
+    else:
+        answer = closing(session.get(url, stream=True, **options))
+    with answer as response:
+        hf_raise_for_status(response)
+        yield response
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of a refusal; None for another failure."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether asking again soon makes sense."""
+    status = _status(error)
+    return status is not None and (status == 429 or status >= 500)
+
+
+def _asked_wait(error: Exception, seconds: float) -> float:
+    """How long the Hub asks to wait, a minute at most; `seconds` where it does not say."""
+    asked = error.response.headers.get("retry-after", "")
+    return min(int(asked), 60) if asked.isdecimal() else seconds
+
+
+def _wait(seconds: float, cancel: CancelToken) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        cancel.check()
+        time.sleep(min(left, 0.2))
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error

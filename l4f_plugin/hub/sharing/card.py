@@ -1,0 +1,118 @@
+"""The model card of a published class: what the bundle's own card says, and what the Hub needs on top."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from ... import __version__
+from ...bundles.config import ObjectClass
+from ...bundles.model_card import HUB_LICENCES, USE, write_model_card
+from .terms import ATTRIBUTION_FILE, LICENCE_FILE, Terms
+
+LIBRARY = "labels4free-plugin"
+SAMPLES_NAME = "samples.png"
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+_OURS = re.compile(r"\n*<!-- l4f:(\w+) -->.*?<!-- /l4f:\1 -->\n*", re.DOTALL)
+_HEADING = re.compile(r"^# .*$", re.MULTILINE)
+
+
+def published_card(
+    config: ObjectClass,
+    terms: Terms,
+    repository: str,
+    *,
+    card: str | None = None,
+    measured: str | None = None,
+    samples: str | None = None,
+) -> str:
+    """The Markdown of `repository`'s README.
+
+    `card` is the bundle's own, of which all but the metadata stays; `measured` a Markdown section with metrics;
+    `samples` says in words what the sheet of pictures shows, None where there is none. Publishing again
+    replaces what an earlier publication added.
+    """
+    body = _FRONT_MATTER.sub("", card or write_model_card(config)).strip()
+    body = _OURS.sub("\n\n", body).replace(USE, "").strip()  # the section below says it with the repository's name
+    body = re.sub(r"\n{3,}", "\n\n", body)
+    if not _HEADING.search(body):
+        body = f"# {config.title}\n\n{body}"
+    if samples:
+        body = _after_heading(body, _section("samples", f"![{samples}]({SAMPLES_NAME})\n\n{samples}"))
+    parts = [metadata(config, terms), body]
+    if measured and measured.strip():
+        parts.append(_section("measured", measured.strip()))
+    parts += [
+        _section("use", _use(repository)),
+        _section("terms", _in_words(config, terms)),
+        _section("provenance", _provenance(config)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def metadata(config: ObjectClass, terms: Terms) -> str:
+    """What the Hub reads: licence, library and tags, between dashes."""
+    lines = [
+        *licence_lines(terms),
+        f"library_name: {LIBRARY}",
+        "pipeline_tag: unconditional-image-generation",
+        "tags:",
+        *(f"- {tag}" for tag in tags(config, terms)),
+    ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def licence_lines(terms: Terms) -> list[str]:
+    """`license`, and for one that the Hub has no name for `license_name` and `license_link` (YAML)."""
+    licence = terms.licence.lower()
+    if licence in HUB_LICENCES:
+        return [f"license: {licence}"]
+    name = re.sub(r"[^a-z0-9.-]+", "-", licence).strip("-.") or "other"
+    lines = ["license: other", f"license_name: {json.dumps(name)}"]
+    return lines + ([f"license_link: {LICENCE_FILE}"] if LICENCE_FILE in terms.files else [])
+
+
+def tags(config: ObjectClass, terms: Terms) -> list[str]:
+    """By what the repository is found."""
+    masks = ["image-segmentation"] if "alpha.safetensors" in config.files else []
+    return ["labels4free", "stylegan2", *masks, *terms.tags]
+
+
+def _use(repository: str) -> str:
+    return (
+        "## Use\n\nWith the Labels4Free plug-in, which is on no package index:\n\n"
+        f"```\nl4f generate {repository} --seeds 0-7 --out pictures\n```\n\n"
+        "```python\nfrom l4f_plugin import Labels4FreePipeline\n\n"
+        f'pipeline = Labels4FreePipeline.from_pretrained("{repository}")\n'
+        'sample = pipeline.generate([7])[0]\nsample.picture().save("picture.png")\n```'
+    )
+
+
+def _in_words(config: ObjectClass, terms: Terms) -> str:
+    lines = ["## Licence", "", f"These weights are under {terms.licence}."]
+    if terms.restricted:
+        lines.append("They may be used non-commercially only.")
+    if LICENCE_FILE in terms.files:
+        lines.append(f"The text of the licence is in [{LICENCE_FILE}]({LICENCE_FILE}) and stays with the weights.")
+    if ATTRIBUTION_FILE in terms.files:
+        lines.append(f"Attribution: see [{ATTRIBUTION_FILE}]({ATTRIBUTION_FILE}).")
+    return "\n".join(lines)
+
+
+def _provenance(config: ObjectClass) -> str:
+    rows = [f"|{name}|{file.bytes:,}|`{file.sha256}`|" for name, file in sorted(config.files.items())]
+    masks = {"learned": "learned without labels by this program", "imported": "imported"}.get(config.alpha_origin or "")
+    lines = ["## Provenance", "", f"- Source of the weights: {config.source}"]
+    if masks and "alpha.safetensors" in config.files:
+        lines.append(f"- Masks: {masks}")
+    lines += [f"- Published with Labels4Free {__version__}", "", "|file|bytes|SHA-256|", "|---|---|---|", *rows]
+    return "\n".join(lines)
+
+
+def _section(name: str, text: str) -> str:
+    return f"<!-- l4f:{name} -->\n{text}\n<!-- /l4f:{name} -->"
+
+
+def _after_heading(body: str, section: str) -> str:
+    end = _HEADING.search(body).end()
+    return f"{body[:end]}\n\n{section}\n\n{body[end:].strip()}"

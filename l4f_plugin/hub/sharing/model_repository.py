@@ -1,0 +1,110 @@
+"""A model repository on the Hub made of a bundle: the folder as it would be uploaded, and the upload."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...bundles.bundle import Bundle, load_bundle, save_bundle
+from ...bundles.config import CARD_NAME, read_config
+from ...bundles.files import open_plain, write_atomically, write_text
+from ...errors import UserError
+from ..download import resolve
+from .card import SAMPLES_NAME, published_card
+from .terms import Declared, Terms, terms_of
+from .upload import Target, upload
+
+Report = Callable[[str], None]
+Draw = Callable[[Bundle, Path], str]
+"""Draws a sheet of sample pictures into a file and says in words what it shows: the networks' pipeline is above."""
+# Of an earlier version of the repository, what is not part of the new one goes.
+REPLACED = ("*.safetensors", SAMPLES_NAME)
+_MOST_MEASURED = 1 << 18
+
+
+@dataclass(frozen=True)
+class Publication:
+    """How to publish.
+
+    Attributes:
+        declared: what the person says of the weights.
+        private: makes a new repository private.
+        measured: a file of Markdown with metrics, for the card.
+        draw: draws the card's sample pictures; without it the card has none.
+        copy: whether a Space gets weights of a repository copied in; else it pins their revision.
+    """
+
+    declared: Declared = field(default_factory=Declared)
+    private: bool = False
+    measured: Path | None = None
+    draw: Draw | None = None
+    copy: bool = False
+
+
+def publish(
+    name: str | Path, repository: str, publication: Publication | None = None, report: Report = lambda message: None
+) -> str:
+    """Creates or updates the model repository OWNER/NAME with a class; returns the address of its page.
+
+    `name` is a class, the folder of a bundle or a repository. Raises `UserError` where the licence does not
+    allow it, or the Hub refuses.
+    """
+    publication = publication or Publication()
+    target = Target(repository, private=publication.private)
+    with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
+        folder = Path(place) / "repository"
+        prepare(name, repository, folder, publication, report)
+        report(f"Uploading to {repository}")
+        return upload(folder, target, replaced=REPLACED)
+
+
+def prepare(
+    name: str | Path,
+    repository: str,
+    folder: Path,
+    publication: Publication | None = None,
+    report: Report = lambda message: None,
+) -> Terms:
+    """Writes into the new or empty `folder` what `publish` would upload. Raises `UserError` as it does."""
+    publication = publication or Publication()
+    Target(repository)
+    folder = new_folder(folder)
+    source = resolve(name)
+    terms = terms_of(read_config(source), source, publication.declared)  # before the weights are read
+    measured = _measured(publication.measured)
+    report(f"Reading {source}")
+    bundle = load_bundle(source)
+    if publication.declared.without_masks:
+        bundle.alpha = bundle.background = bundle.student = None  # it was trained on those masks
+    bundle.config = replace(bundle.config, licence=terms.licence)
+    config, shown = save_bundle(bundle, folder, model_card="-\n"), None
+    if publication.draw is not None:
+        report("Drawing sample pictures")
+        shown = publication.draw(bundle, folder / SAMPLES_NAME)
+    card = published_card(config, terms, repository, card=bundle.model_card, measured=measured, samples=shown)
+    write_atomically(folder / CARD_NAME, lambda path: write_text(path, card))
+    for file, content in terms.files.items():
+        write_atomically(folder / file, lambda path, content=content: path.write_bytes(content) and None)
+    return terms
+
+
+def new_folder(folder: Path) -> Path:
+    """The folder as a full path. Raises `UserError` where something is in it already."""
+    folder = Path(folder).expanduser().absolute()
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{folder} is a link to nothing and was left alone; choose a new or empty folder.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not empty and was left alone; choose a new or empty folder.")
+    return folder
+
+
+def _measured(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with open_plain(path) as file:
+            return file.read(_MOST_MEASURED).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read; make it with: l4f evaluate class CLASS --markdown.") from error

@@ -1,0 +1,54 @@
+"""A sheet of sample pictures for the card: what the class draws, its masks, its cut-outs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .bundles.bundle import Bundle
+from .images import write_png
+from .pipeline import Labels4FreePipeline
+from .provenance import sheet_text
+from .subject import Subject
+
+SEEDS = range(8)
+LARGEST_TILE = 192
+_GAP = 4
+_LIGHT, _DARK, _SQUARE = 238, 204, 8
+
+
+def draw_samples(bundle: Bundle, path: Path, *, device: str | None = None) -> str:
+    """Writes the sheet: pictures above, masks and cut-outs below where the class has them. Says what it shows.
+
+    The networks of `bundle` are used as they are and stay where the pipeline puts them.
+    """
+    samples = Labels4FreePipeline(bundle, device=device).generate(list(SEEDS), with_background=False)
+    rows = [[sample.picture() for sample in samples]]
+    if bundle.alpha is not None:
+        rows += [[sample.mask().convert("RGB") for sample in samples], [_on_checkerboard(sample) for sample in samples]]
+    write_png(path, _sheet(rows), sheet_text("samples of a class"))
+    shown = "pictures, masks and cut-outs" if bundle.alpha is not None else "pictures"
+    return f"Seeds {SEEDS[0]} to {SEEDS[-1]} at psi {bundle.config.truncation_psi:g}: {shown}, not chosen by hand"
+
+
+def _sheet(rows: list[list[Image.Image]]) -> np.ndarray:
+    """The pictures in rows and columns, uint8 `[H, W, 3]`."""
+    width, height = rows[0][0].size
+    scale = min(1.0, LARGEST_TILE / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    sheet = Image.new("RGB", (len(rows[0]) * (size[0] + _GAP) - _GAP, len(rows) * (size[1] + _GAP) - _GAP), "white")
+    for down, row in enumerate(rows):
+        for across, picture in enumerate(row):
+            tile = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+            sheet.paste(tile, (across * (size[0] + _GAP), down * (size[1] + _GAP)))
+    return np.asarray(sheet)
+
+
+def _on_checkerboard(sample: Subject) -> Image.Image:
+    cutout = sample.cutout()
+    across, down = (np.arange(length) // _SQUARE % 2 for length in cutout.size)
+    board = Image.fromarray(np.where(down[:, None] ^ across[None, :], _DARK, _LIGHT).astype(np.uint8)).convert("RGB")
+    board.paste(cutout, (0, 0), cutout)
+    return board

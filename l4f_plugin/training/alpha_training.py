@@ -1,0 +1,267 @@
+"""Training of the alpha network on a frozen generator (Labels4Free, Abdal et al. 2021, section 3.3).
+
+One trainer serves both recipes: composites I = alpha * subject + (1 - alpha) * background must convince a
+discriminator, while the mask is kept decided and of a sensible area. They differ in settings only (``recipes.py``).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from ..errors import Cancelled
+from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
+from ..networks.generator import SynthesisOutput
+from .grids import picture_grid
+from .guessing import guess_masks, inversion
+from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, teach_discriminator
+from .pictures import Crop, PictureFolder
+from .recipes import AlphaSettings
+from .trainer import Trainer
+from .updates import descend, follow, warmed_up
+
+# Of the running means below: beyond these, masks have stopped telling subject from background.
+COLLAPSED_ABOVE, COLLAPSED_BELOW = 0.97, 0.01
+LEAST_VARIATION, DECIDED = 0.03, 0.1
+MOST_INVERTED = 0.25
+COLLAPSE_DECAY = 0.95  # so that a collapse shows within 100 steps
+LOOKED_AT = 32  # pixels a side, to which pictures and masks are averaged to be looked at
+
+START_STEPS, START_LEARNING_RATE = 60, 1e-2
+
+
+class AlphaTrainer(Trainer):
+    """One optimiser round after another: first the discriminator, then mask and background.
+
+    Args:
+        settings: a recipe.
+        generator: frozen; its ``latent_avg`` is used for truncation.
+        pictures: real pictures, only for recipes whose ``real_samples`` are "pictures".
+        discriminator: weights to start from, which are copied; random when None.
+        crop: (top, bottom, left, right) of what the class's pictures fill, all of it when None.
+    """
+
+    kept = ("alpha", "averaged", "discriminator", "alpha_optimizer", "discriminator_optimizer")
+    plain = ("mean_area", "mean_undecided", "mean_variation", "mean_inversion", "area_limits")
+
+    def __init__(
+        self,
+        settings: AlphaSettings,
+        generator: Generator,
+        device: torch.device | str = "cpu",
+        pictures: PictureFolder | None = None,
+        discriminator: Discriminator | None = None,
+        crop: Crop | None = None,
+    ):
+        super().__init__(settings, device)
+        config = generator.config
+        self.pictures = pictures
+        self.crop = crop or (0, config.resolution, 0, config.resolution)
+        self.generator = self.frozen(generator)
+        self.generator.synthesis.feature_dtype = dtype = getattr(torch, settings.feature_dtype)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.alpha = AlphaNetwork(config.feature_channels).to(self.device)
+            new = Discriminator(settings.discriminator_config(config)) if discriminator is None else None
+        self.discriminator = self.trained(new or copy.deepcopy(discriminator))
+        self.discriminator.feature_dtype = dtype
+        self.background = None
+        if settings.learned_background:
+            self.background = LearnedBackground(config.channels[4], config.num_styles, config.style_dim).to(self.device)
+            self.kept += ("background", "averaged_background")
+        self.averaged = copy.deepcopy(self.alpha).eval().requires_grad_(False)
+        self.averaged_background = copy.deepcopy(self.background)
+        groups = [{"params": list(self.alpha.parameters()), "lr": settings.learning_rate}]
+        if self.background is not None:
+            groups.append({"params": list(self.background.parameters()), "lr": settings.background_learning_rate})
+        self.alpha_optimizer = torch.optim.Adam(groups, betas=settings.alpha_betas)
+        self.discriminator_optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), lr=settings.discriminator_learning_rate, betas=settings.discriminator_betas
+        )
+        self.mean_area = self.mean_undecided = 0.5
+        self.mean_variation, self.mean_inversion = 0.25, 0.0
+        self.area_limits = (settings.least_area, settings.most_area)
+
+    @property
+    def collapsed(self) -> str | None:
+        """What masks have become that training does not recover from; None as long as they may be right."""
+        if self.mean_area > COLLAPSED_ABOVE:
+            return "cover everything"
+        if self.mean_area < COLLAPSED_BELOW:
+            return "cover nothing"
+        same = self.mean_variation < LEAST_VARIATION and self.mean_undecided < DECIDED
+        if same and 0.1 < self.mean_area < 0.9:  # else it is on its way to one of the above
+            return "are the same in all pictures"
+        return "hold the background, not the subject" if self.mean_inversion > MOST_INVERTED else None
+
+    def start_from_difference(
+        self,
+        cue: str,
+        turn: Callable[[], AbstractContextManager] = nullcontext,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Lets the masks begin as a guess (``guess_masks``), around whose area their limits are put.
+
+        ``cue`` says what the background is taken to be: "corners", the picture's own, enlarged as in section 3.2 of
+        the paper, or "switch", the picture with the object switched off. Raises ``Cancelled``.
+        """
+        optimizer, areas = torch.optim.Adam(self.alpha.parameters(), lr=START_LEARNING_RATE), []
+        for _ in range(START_STEPS):
+            if cancelled():
+                raise Cancelled
+            with turn():
+                subject, w, noise = self._draw_subjects()
+                with torch.no_grad():
+                    off = draw_backgrounds(self.generator, None, w, noise) if cue == "switch" else None
+                    guess = guess_masks(self._cropped(subject.image), self._cropped(off))
+                alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
+                descend(optimizer, functional.binary_cross_entropy(alpha, guess))
+                areas.append(guess.mean().item())
+        area = sum(areas) / len(areas)
+        self.area_limits = (0.6 * area, min(1.5 * area, 0.95))
+        self.averaged.load_state_dict(self.alpha.state_dict())
+
+    def step(self) -> dict[str, float]:
+        """One update of the discriminator and one of the masks. Returns what is worth logging."""
+        metrics = self._update_discriminator()
+        metrics |= self._update_alpha()
+        self._update_average()
+        self.rounds += 1
+        return metrics
+
+    def _update_discriminator(self) -> dict[str, float]:
+        settings = self.settings
+        with torch.no_grad():
+            fake, _, _ = self._composite()
+            real = self._real_batch()
+        return teach_discriminator(
+            self.discriminator,
+            self.discriminator_optimizer,
+            real,
+            fake,
+            r1_weight=settings.r1_weight,
+            r1_interval=settings.r1_interval,
+            rounds=self.rounds,
+        ).metrics
+
+    def _update_alpha(self) -> dict[str, float]:
+        settings = self.settings
+        composite, alpha, image = self._composite()
+        undecided = binarisation(alpha)
+        with as_a_judge(self.discriminator) as judge:
+            adversarial = generator_loss(judge(composite))
+            loss = (
+                adversarial * settings.adversarial_weight
+                + undecided * settings.binarisation_weight_at(self.rounds)
+                + self._area_loss(alpha)
+            )
+            descend(self.alpha_optimizer, loss)
+        area, doubt = alpha.mean().item(), undecided.item()
+        self._look(alpha.detach(), image, area, doubt)
+        return {"alpha_loss": adversarial.item(), "area": area, "undecided": doubt}
+
+    def _look(self, alpha: Tensor, images: Tensor, area: float, undecided: float) -> None:
+        """Follows what tells a collapse: area, doubt, how masks differ between pictures, which side they hold."""
+        small = functional.adaptive_avg_pool2d(self._cropped(alpha), LOOKED_AT)
+        seen = {"area": area, "undecided": undecided}
+        if len(small) > 1:
+            seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
+        seen["inversion"] = inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))
+        for name, value in seen.items():
+            mean = getattr(self, f"mean_{name}")
+            setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * value)
+
+    def _area_loss(self, alpha: Tensor) -> Tensor:
+        settings = self.settings
+        if settings.limited_at(self.rounds):
+            least, most = self.area_limits
+            below = area_below(alpha, least) * settings.least_area_weight
+            return below + area_above(alpha, most) * settings.most_area_weight
+        floor = area_below(alpha, settings.floor_area) * settings.floor_weight
+        return floor + alpha.mean() * settings.area_weight
+
+    def _composite(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Composites ``[N, 3, R, R]``, their masks ``[N, 1, R, R]`` and the pictures that the subjects are of.
+
+        Gradients reach mask and background only.
+        """
+        subject, w, _ = self._draw_subjects()
+        alpha = self.alpha(subject.features)
+        background = self._draw_background(w)
+        return alpha * subject.image + (1 - alpha) * background, alpha, subject.image
+
+    @torch.no_grad()
+    def _draw_subjects(self) -> tuple[SynthesisOutput, Tensor, list[Tensor]]:
+        """A batch of pictures with feature maps, their w ``[N, style_dim]`` and noise maps."""
+        count = self.settings.batch_size
+        w = self.generator.mapping(self._draw_z(count))
+        noise = self.noise_maps(self.generator, count)
+        return self.generator.synthesis(self.generator.truncate(w, self.settings.truncation_psi), noise), w, noise
+
+    def _cropped(self, images: Tensor | None) -> Tensor | None:
+        top, bottom, left, right = self.crop
+        return None if images is None else images[:, :, top:bottom, left:right]
+
+    def _draw_background(self, subject_w: Tensor) -> Tensor:
+        """Pictures with the object switched off, shifted at random if the recipe says so."""
+        count = subject_w.shape[0]
+        if self.settings.background_own_latent:
+            with torch.no_grad():
+                subject_w = self.generator.mapping(self._draw_z(count))
+        image = draw_backgrounds(self.generator, self.background, subject_w, self.noise_maps(self.generator, count))
+        reach = int(self.settings.background_shift * self.generator.config.resolution)
+        return shift_at_random(image, reach, self.random) if reach else image
+
+    def _real_batch(self) -> Tensor:
+        settings = self.settings
+        if settings.real_samples == "pictures":
+            return self.pictures.batch(settings.batch_size, self.random).to(self.device)
+        return self._draw_subjects()[0].image
+
+    def _draw_z(self, count: int) -> Tensor:
+        return self.normal(count, self.generator.config.latent_dim)
+
+    def _update_average(self) -> None:
+        keep = warmed_up(self.settings.ema_decay, self.rounds)
+        follow(self.averaged, self.alpha, keep)
+        if self.background is not None:
+            follow(self.averaged_background, self.background, keep)
+
+    @torch.no_grad()
+    def sample_grid(self, count: int = 24, columns: int = 4) -> Tensor:
+        """Picture, mask, cut-out on grey, background and a swap for fixed z: uint8 ``[H, W, 3]``."""
+        random = torch.Generator().manual_seed(1)
+        z = torch.randn(2 * count, self.generator.config.latent_dim, generator=random).to(self.device)
+        subject_w, background_w = self.generator.mapping(z).chunk(2)
+        subject = self.generator.synthesis(self.generator.truncate(subject_w, self.settings.truncation_psi))
+        alpha = self.averaged(subject.features)
+        background = draw_backgrounds(self.generator, self.averaged_background, background_w, "stored")
+        cutout = subject.image * alpha - 0.1 * (1 - alpha)
+        swap = subject.image * alpha + background * (1 - alpha)
+        mask = (alpha * 2 - 1).expand(-1, 3, -1, -1)
+        panels = torch.stack([subject.image, mask, cutout, background, swap], dim=1).flatten(0, 1)
+        return picture_grid(panels, 5 * columns)
+
+
+def draw_backgrounds(
+    generator: Generator, background: LearnedBackground | None, w: Tensor, noise: str | list[Tensor]
+) -> Tensor:
+    """Untruncated pictures ``[N, 3, R, R]`` from ``w [N, style_dim]`` with the object switched off."""
+    w_plus = generator.truncate(w)
+    off = torch.zeros(w.shape[0], device=w.device)
+    if background is None:
+        return generator.synthesis(w_plus, noise, off).image
+    return generator.synthesis(background(w_plus), noise, off, background.tensor).image
+
+
+def shift_at_random(images: Tensor, reach: int, random: torch.Generator) -> Tensor:
+    """Shift each picture by up to ``reach`` pixels on both axes, repeating its border."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (reach,) * 4, mode="replicate")
+    offsets = torch.randint(0, 2 * reach + 1, (count, 2), generator=random).tolist()
+    return torch.stack([padded[i, :, top : top + height, left : left + width] for i, (top, left) in enumerate(offsets)])

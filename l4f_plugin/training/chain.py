@@ -1,0 +1,450 @@
+"""What an installed class learns: masks, photographs, or the whole chain, without a data set.
+
+A run keeps its state in a folder of the cache and goes on from there when it is asked for again; the class's bundle is
+replaced in one step when the run is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..bundles import records
+from ..bundles.bundle import Bundle, load_bundle, save_bundle
+from ..bundles.catalogue import look_up
+from ..bundles.config import CONFIG_NAME, ObjectClass, is_written_by_us, read_config, stand_in
+from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
+from ..bundles.files import remove
+from ..bundles.folders import masks_folder, models_folder, photographs_folder
+from ..bundles.locks import lock
+from ..bundles.model_card import read_model_card, write_model_card
+from ..errors import Cancelled, UserError
+from ..hub.download import lock_file, resolve
+from ..images import write_png
+from ..jobs import CancelToken, Progress
+from ..networks import AlphaNetwork, Student, UNet
+from ..pipeline import Labels4FreePipeline
+from ..provenance import may_write, sheet_text
+from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
+from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
+from .loop import STEPPING
+from .mask_quality import measure_masks
+from .recipes import AlphaSettings
+from .refinement import RefinementSettings, RefinementTrainer
+from .runs import BUNDLE_FOLDER, alpha_trainer, refine_alpha, train_alpha, train_student
+from .student import StudentSettings, StudentTrainer, student_resolution
+from .trainer import Trainer
+from .updates import fastest_dtype
+
+ALPHA_FILE, STUDENT_FILE = "alpha.safetensors", "student.safetensors"
+WORST_MASKS = "worst_masks.png"  # beside a bundle whose masks were learned here
+LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
+QUALITIES = ("quick", "full")
+OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
+MEASURED_STEPS = 2
+_LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
+
+Turn = Callable[[], AbstractContextManager]
+"""Entered around each step where others want the device too, who then have it in between."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who watches a training: is told of it, may stop it, and gets the device between its steps.
+
+    ``progress(done, total, message)`` counts pictures, or tenths of a second where several trainings follow.
+    """
+
+    report: Callable[[str], None] = print
+    progress: Progress | None = None
+    cancel: CancelToken = field(default_factory=CancelToken)
+    turn: Turn = nullcontext
+    save_seconds: float = 60.0
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """What is asked between steps."""
+        return {"turn": self.turn, "cancelled": lambda: self.cancel.cancelled}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of the chain: from the bundle ``source`` to that in ``folder``, by ``train``.
+
+    ``seconds`` is what each of its parts, by the message of its progress, is going to take.
+    """
+
+    title: str
+    train: Callable[..., bool]
+    source: Path
+    folder: Path
+    settings: Any
+    options: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bundle(self) -> Path:
+        """Where the result is."""
+        return self.folder / BUNDLE_FOLDER
+
+
+# What is learned
+
+
+def mask_settings(config: ObjectClass, device: torch.device) -> AlphaSettings:
+    """The default recipe, in the precision that is fastest on ``device`` and a batch that its pictures allow."""
+    return _fitting(AlphaSettings(), config, device)
+
+
+def photograph_settings(config: ObjectClass, device: torch.device) -> StudentSettings:
+    """The student's recipe for pictures of this class, in the precision that is fastest on ``device``."""
+    side = student_resolution(config.generator.resolution)
+    return StudentSettings(resolution=side, feature_dtype=fastest_dtype(device))
+
+
+def refinement_settings(config: ObjectClass, device: torch.device) -> RefinementSettings:
+    """The recipe by which the segmenter refines the masks."""
+    return _fitting(RefinementSettings(), config, device)
+
+
+def _fitting(recipe: Any, config: ObjectClass, device: torch.device) -> Any:
+    batch = min(recipe.batch_size, _LARGEST_BATCH_AT.get(config.generator.resolution, recipe.batch_size))
+    return dataclasses.replace(recipe, batch_size=batch, feature_dtype=fastest_dtype(device))
+
+
+def learn_masks(
+    name: str,
+    *,
+    quality: str = "quick",
+    device: str | None = None,
+    again: bool = False,
+    settings: AlphaSettings | None = None,
+    **watched: Any,
+) -> Path | None:
+    """Learns masks for a class and puts them into its bundle; the bundle's folder, or None when stopped before.
+
+    Args:
+        quality: "quick" learns masks; "full" goes on with photographs, masks that these refine, and photographs
+            again, and learns masks from a second seed, which tells how far to trust them.
+        again: whether to replace masks that are there.
+        settings: by default ``mask_settings`` for the device.
+        watched: the fields of ``Watch``.
+
+    A class from the `weights` folder or the Hub's cache gets a bundle of its own in the models folder, which then
+    stands before it. Stopped by ``cancel``, Ctrl-C or a kill, the same call goes on. What came out is measured and told
+    in the class's card; the twelve worst masks are in `worst_masks.png` beside it. Raises `UserError`.
+    """
+    place, source, watch = choose_device(device), source_of(name), Watch(**watched)
+    config = read_config(source)
+    if ALPHA_FILE in config.files and not again:
+        raise UserError(f"{name} has masks already; learn them anew with: l4f learn-masks {name} --again.")
+    settings = settings or mask_settings(config, place)
+    run = _run_folder(masks_folder(), name, config, ("generator",), settings)
+    stages = _mask_stages(quality, source, run, settings, place)
+
+    def learn() -> Learned | None:
+        timed = stages
+        if len(stages) > 1 or not run.exists():
+            timed = _measured(stages, place, watch)
+            watch.report(f"Learning masks takes {in_words(_total(timed))} on this device.")
+        if not _go_through(timed, place, watch):
+            return None
+        bundle = load_bundle(stages[-1].bundle, with_discriminator=True)
+        bundle.config = dataclasses.replace(bundle.config, alpha_threshold=LEARNED_THRESHOLD)
+        seeds = None
+        if quality == "full":
+            seeds = tuple(load_bundle(stage.bundle).alpha for stage in stages[:2])
+        watch.report("Measuring the masks.")
+        measured, worst = measure_masks(bundle, place, seeds, **watch.looks)
+        notes = (
+            "The masks were learned on this generator by Labels4Free's default recipe: "
+            f"{settings.steps} steps of {settings.batch_size} pictures, without a data set."
+        )
+        if quality == "full":
+            notes += " A segmenter of photographs learned from them, refined them, and taught the one that is here."
+        return Learned(bundle, write_model_card(bundle.config, f"{notes}\n\n{measured.in_markdown()}"), worst)
+
+    return _learn(name, source, run, learn, f"learning masks for {name}", settings.batch_size)
+
+
+def learn_photographs(
+    name: str,
+    *,
+    device: str | None = None,
+    again: bool = False,
+    settings: StudentSettings | None = None,
+    **watched: Any,
+) -> Path | None:
+    """Teaches a class to find its object in photographs; the bundle's folder, or None when stopped before.
+
+    The class draws pictures first, then a segmenter learns from them before other backgrounds. ``again`` replaces a
+    segmenter that is there by one that it teaches, which is better. Everything else is as in `learn_masks`. Raises
+    `UserError`, also for a class without masks.
+    """
+    place, source, watch = choose_device(device), source_of(name), Watch(**watched)
+    config = read_config(source)
+    if STUDENT_FILE in config.files and not again:
+        raise UserError(
+            f"{name} has a photo segmenter already; let it teach a better one with: "
+            f"l4f learn-photographs {name} --again."
+        )
+    settings = settings or photograph_settings(config, place)
+    run = _run_folder(photographs_folder(), name, config, ("generator", "alpha", "student"), settings)
+    stage = Stage("photographs", train_student, source, run, settings)
+
+    def learn() -> Learned | None:
+        if not _go_through([stage], place, watch):
+            return None
+        bundle = load_bundle(stage.bundle, with_discriminator=True)
+        notes = (
+            "The segmenter of photographs was trained by Labels4Free on pictures that this class drew itself: "
+            f"{settings.steps:,} steps of {settings.batch_size} pictures, put together from {settings.pictures:,}."
+        )
+        # What an earlier card tells of the segmenter that is replaced would be untrue.
+        card = None if STUDENT_FILE in config.files else read_model_card(source)
+        card = f"{card.rstrip()}\n\n{notes}\n" if card else write_model_card(bundle.config, notes)
+        return Learned(bundle, card)
+
+    return _learn(name, source, run, learn, f"learning photographs for {name}", settings.batch_size)
+
+
+def estimate_seconds(name: str, device: str | None = None, *, quality: str = "quick", **watched: Any) -> float:
+    """About how long `learn_masks` takes here, from a few measured steps that are thrown away.
+
+    The time that ``turn`` takes does not count. Raises `UserError` as `learn_masks` does, and `Cancelled`.
+    """
+    place, source = choose_device(device), source_of(name)
+    settings = mask_settings(read_config(source), place)
+    stages = _mask_stages(quality, source, source, settings, place)
+    with enough_memory(f"learning masks for {name}", settings.batch_size):
+        return _total(_measured(stages, place, Watch(**watched)))
+
+
+# The stages
+
+
+def _mask_stages(quality: str, source: Path, run: Path, settings: AlphaSettings, device: torch.device) -> list[Stage]:
+    first = Stage("masks", train_alpha, source, run, settings)
+    if quality not in QUALITIES:
+        raise UserError(f"The quality must be one of {', '.join(QUALITIES)}, not {quality}.")
+    if quality == "quick":
+        return [first]
+    config = read_config(source)
+    other = dataclasses.replace(settings, seed=settings.seed + OTHER_SEED)
+    student = photograph_settings(config, device)
+    second = Stage("masks of a second seed", train_alpha, source, run / "second-seed", other)
+    taught = Stage("photographs", train_student, first.bundle, run / "photographs", student, {"teacher": "alpha"})
+    refined = Stage("refined masks", refine_alpha, taught.bundle, run / "refined", refinement_settings(config, device))
+    last = Stage(
+        "photographs again", train_student, refined.bundle, run / "photographs-again", student, {"teacher": "student"}
+    )
+    return [first, second, taught, refined, last]
+
+
+def _go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
+    """Trains what is not trained yet, one stage after the other; False when stopped before the end."""
+    for number, stage in enumerate(stages):
+        if len(stages) > 1:
+            if is_written_by_us(stage.bundle):
+                continue
+            watch.report(f"Stage {number + 1} of {len(stages)}: {stage.title}.")
+        finished = stage.train(
+            stage.source,
+            stage.folder,
+            stage.settings,
+            device=device,
+            report=watch.report,
+            progress=_overall(stages, number, watch.progress),
+            save_seconds=watch.save_seconds,
+            **watch.looks,
+            **stage.options,
+        )
+        if not finished:
+            return False
+    return True
+
+
+def _overall(stages: list[Stage], number: int, progress: Progress | None) -> Progress | None:
+    """The progress of one stage as that of all of them, in tenths of a second."""
+    if progress is None or len(stages) == 1:
+        return progress
+    before, total, parts = _total(stages[:number]), _total(stages), stages[number].seconds
+
+    def tell(done: int, of: int, message: str) -> None:
+        earlier = sum(seconds for part, seconds in parts.items() if part != message and part != STEPPING)
+        past = before + earlier + parts.get(message, 0.0) * done / max(of, 1)
+        progress(round(10 * past), round(10 * total), stages[number].title)
+
+    return tell
+
+
+def _total(stages: list[Stage]) -> float:
+    return sum(sum(stage.seconds.values()) for stage in stages)
+
+
+def _measured(stages: list[Stage], device: torch.device, watch: Watch) -> list[Stage]:
+    """The stages with the seconds that they are going to take, by a few steps of each on stand-ins for what is missing.
+
+    Networks that are not learned yet have random weights: they take as long.
+    """
+    bundle = load_bundle(stages[0].source, with_discriminator=True)
+    alpha = AlphaNetwork(bundle.generator.config.feature_channels).eval()
+    measured, known = [], {}
+    for stage in stages:
+        settings = stage.settings
+        if stage.train is train_alpha:
+            if "masks" not in known:
+                known["masks"] = _alpha_seconds(alpha_trainer(bundle, settings, device), watch)
+            seconds = {STEPPING: known["masks"]}
+        elif stage.train is refine_alpha:
+            trainer = RefinementTrainer(
+                settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device
+            )
+            seconds = {STEPPING: settings.steps * _step_seconds(trainer, watch)[1]}
+        else:
+            teacher = _untaught(settings) if stage.options["teacher"] == "student" else None
+            drawn = dataclasses.replace(bundle, alpha=alpha)
+            seconds = {DRAWING: _drawing_seconds(drawn, teacher, settings, device, watch)}
+            seconds[STEPPING] = _student_seconds(settings, device, watch)
+        measured.append(dataclasses.replace(stage, seconds=seconds))
+    return measured
+
+
+def _step_seconds(trainer: Trainer, watch: Watch) -> tuple[float, float]:
+    """Seconds of the first step, which also warms up, and of a usual one."""
+    seconds = [_timed(trainer.step, watch) for _ in range(1 + MEASURED_STEPS)]
+    return seconds[0], sum(seconds[1:]) / MEASURED_STEPS
+
+
+def _timed(work: Callable[[], Any], watch: Watch) -> float:
+    """Seconds of one piece of work that ends with numbers on the processor, so that the device is done with it."""
+    watch.cancel.check()
+    with watch.turn():
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+
+def _alpha_seconds(trainer: Trainer, watch: Watch) -> float:
+    first, usual = _step_seconds(trainer, watch)
+    # The first step has the R1 penalty, as every 16th, but it also warms up: it counts as two steps at most.
+    penalty = max(0.0, min(first, 2 * usual) - usual)
+    return trainer.settings.steps * (usual + penalty / trainer.settings.r1_interval)
+
+
+def _student_seconds(settings: StudentSettings, device: torch.device, watch: Watch) -> float:
+    parts = np.zeros((2, settings.resolution, settings.resolution, 7), np.uint8)
+    trainer = StudentTrainer(settings, CutPictures(parts), device)
+    coarse = _step_seconds(trainer, watch)[1]
+    trainer.rounds = settings.steps
+    fine = _step_seconds(trainer, watch)[1]
+    return settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
+
+
+def _drawing_seconds(
+    bundle: Bundle, teacher: Student | None, settings: StudentSettings, device: torch.device, watch: Watch
+) -> float:
+    dtype = fastest_dtype(device)
+    pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+    count = min(BATCH, settings.pictures)
+    seconds = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, settings.resolution, teacher)), watch)
+    return settings.pictures * seconds / count
+
+
+def _untaught(settings: StudentSettings) -> Student:
+    return Student.folded(UNet(settings.channels).eval(), settings.resolution).eval()
+
+
+# The class on disk
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A class as it shall be: its networks, its card, and a sheet of its worst masks where they were measured."""
+
+    bundle: Bundle
+    card: str
+    worst: Any = None
+
+
+def _learn(
+    name: str, source: Path, run: Path, learn: Callable[[], Learned | None], doing: str, batch_size: int
+) -> Path | None:
+    """Holds the class while it learns, and puts it in place; its folder, or None when it was stopped before."""
+    own = _is_listed(name)
+    target = models_folder() / stand_in(name) if own else source
+    with lock(
+        lock_file(target.name) if own else run.with_suffix(".lock"),
+        refusal=f"{name} is being trained, or installed, by another program; wait for it.",
+    ):
+        try:
+            with enough_memory(doing, batch_size):
+                learned = learn()
+        except Cancelled:
+            return None
+        if learned is None:
+            return None
+        save_bundle(learned.bundle, target, model_card=learned.card)
+        sheet = target / WORST_MASKS
+        if learned.worst is not None and may_write(sheet):
+            write_png(sheet, learned.worst, sheet_text("worst masks"))
+        if own:
+            records.move(name, target.name, target)
+        remove(run)
+    return target
+
+
+def source_of(name: str) -> Path:
+    """The bundle to learn for, which must be here: a download is a decision of its own. Raises `UserError`."""
+    if not _is_listed(name) or (Path(name) / CONFIG_NAME).is_file():
+        return resolve(name)
+    found = look_up(name)
+    if not found.installed:
+        raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
+    # What a bundle came with is kept in it, so what was fetched must be complete.
+    return resolve(name, with_discriminator=True)
+
+
+def _run_folder(runs: Path, name: str, config: ObjectClass, networks: tuple[str, ...], settings: Any) -> Path:
+    """One folder in ``runs`` for these networks of the class and these settings, so that no run goes on with others."""
+    hashes = [config.files[file].sha256 for network in networks if (file := f"{network}.safetensors") in config.files]
+    fixed = json.dumps([*hashes, dataclasses.asdict(settings)], sort_keys=True)
+    label = stand_in(name) if _is_listed(name) else config.name
+    return runs / f"{label}.{hashlib.sha256(fixed.encode()).hexdigest()[:12]}"
+
+
+def _is_listed(name: str) -> bool:
+    return bool(CLASS_NAME.fullmatch(name) or REPOSITORY_ID.fullmatch(name))
+
+
+@contextmanager
+def enough_memory(doing: str, batch_size: int) -> Iterator[None]:
+    """Says what to do where memory runs out while ``doing`` something, as "learning masks for horse"."""
+    try:
+        with out_of_memory_in_words():
+            yield
+    except OutOfMemory:
+        raise UserError(
+            f"Memory ran out while {doing} in batches of {batch_size} pictures; close other programs "
+            "that use the device, or choose the device cpu."
+        ) from None
+
+
+def in_words(seconds: float) -> str:
+    """A duration as one says it: "about 3 minutes"."""
+    if seconds < 50:
+        return "less than a minute"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"about {minutes} minute{'s' if minutes > 1 else ''}"
+    return f"about {seconds / 3600:.1f} hours"

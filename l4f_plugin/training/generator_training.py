@@ -1,0 +1,208 @@
+"""Training of a generator and its discriminator from a folder of pictures (StyleGAN2, Karras et al. 2020)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ..networks.generator import mix_styles
+from .augmentation import AdaptiveProbability, augment
+from .grids import picture_grid
+from .losses import as_a_judge, generator_loss, path_length_penalty, teach_discriminator
+from .pictures import PictureFolder
+from .trainer import Trainer
+from .updates import descend, follow
+
+PATH_LENGTH_DECAY = 0.01
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What fixes a run: the same settings, seed and pictures give the same weights on one thread of one machine."""
+
+    resolution: int = 64
+    channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16})
+    discriminator_channels: dict[int, int] = field(
+        default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}
+    )
+    latent_dim: int = 128
+    style_dim: int = 128
+    mapping_layers: int = 2
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    r1_weight: float = 10.0  # with 1 and less the discriminator ran away at 128 px, and pictures grew worse
+    r1_interval: int = 16
+    path_length_weight: float = 0.0
+    path_length_interval: int = 8
+    style_mixing: float = 0.5
+    augmentation: str = "none"  # "none", "fixed" or "adaptive"
+    augmentation_probability: float = 0.3
+    noise: bool = True  # per-pixel noise inputs; drawings do without: the noise becomes speckle, not texture
+    flip: bool = True
+    crop: tuple[int, int, int, int] | None = None  # (top, bottom, left, right) that pictures fill; bars are black
+    ema_half_life: int = 5_000  # pictures
+    feature_dtype: str = "bfloat16"
+    seed: int = 0
+
+    def generator_config(self) -> GeneratorConfig:
+        """The generator these settings describe; ``channels`` may name more resolutions than are used."""
+        return GeneratorConfig(
+            self.resolution, _upto(self.channels, self.resolution), self.latent_dim, self.style_dim, self.mapping_layers
+        )
+
+    def discriminator_config(self) -> DiscriminatorConfig:
+        """The discriminator beside it."""
+        return DiscriminatorConfig(self.resolution, _upto(self.discriminator_channels, self.resolution))
+
+
+class GeneratorTrainer(Trainer):
+    """One optimiser round after another: first the discriminator, then the generator.
+
+    Args:
+        settings: see ``GeneratorSettings``.
+        pictures: real pictures at ``settings.resolution``.
+        generator, discriminator: weights to start from; random when None.
+    """
+
+    kept = ("generator", "averaged", "discriminator", "generator_optimizer", "discriminator_optimizer")
+
+    def __init__(
+        self,
+        settings: GeneratorSettings,
+        pictures: PictureFolder,
+        device: torch.device | str = "cpu",
+        generator: Generator | None = None,
+        discriminator: Discriminator | None = None,
+    ):
+        super().__init__(settings, device)
+        self.pictures = pictures
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.generator = self.trained(generator or Generator(settings.generator_config()))
+            self.discriminator = self.trained(discriminator or Discriminator(settings.discriminator_config()))
+        dtype = getattr(torch, settings.feature_dtype)
+        self.generator.synthesis.feature_dtype = self.discriminator.feature_dtype = dtype
+        if not settings.noise:
+            for convolution in self.generator.synthesis.convolutions:
+                torch.nn.init.zeros_(convolution.noise_strength)
+        self.averaged = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        path_interval = settings.path_length_interval if settings.path_length_weight > 0 else 0
+        self.generator_optimizer = _adam(self.generator, settings.learning_rate, path_interval)
+        self.discriminator_optimizer = _adam(self.discriminator, settings.learning_rate, settings.r1_interval)
+        self.adaptive = AdaptiveProbability()
+        self.mean_path_length = torch.zeros((), device=self.device)
+
+    def step(self) -> dict[str, float]:
+        """One update of the discriminator and one of the generator. Returns what is worth logging."""
+        metrics = self._update_discriminator()
+        metrics |= self._update_generator()
+        self._update_average()
+        self.rounds += 1
+        return metrics
+
+    def _update_discriminator(self) -> dict[str, float]:
+        settings = self.settings
+        with torch.no_grad():
+            fake = self.generator.synthesis(self._draw_styles(), self._draw_noise()).image
+        real = self._augment(self._real_batch())
+        verdict = teach_discriminator(
+            self.discriminator,
+            self.discriminator_optimizer,
+            real,
+            self._augment(fake),
+            r1_weight=settings.r1_weight,
+            r1_interval=settings.r1_interval,
+            rounds=self.rounds,
+        )
+        metrics = verdict.metrics | {
+            "real_logits": verdict.real_logits.mean().item(),
+            "fake_logits": verdict.fake_logits.mean().item(),
+        }
+        if settings.augmentation == "adaptive":
+            self.adaptive.update(verdict.real_logits)
+            metrics["real_sign"] = self.adaptive.overfitting
+            metrics["augmentation_probability"] = self.adaptive.probability
+        return metrics
+
+    def _update_generator(self) -> dict[str, float]:
+        settings = self.settings
+        w_plus = self._draw_styles()
+        output = self.generator.synthesis(w_plus, self._draw_noise())
+        with as_a_judge(self.discriminator) as judge:
+            loss = generator_loss(judge(self._augment(output.image)))
+            metrics = {"generator_loss": loss.item()}
+            if settings.path_length_weight > 0 and self.rounds % settings.path_length_interval == 0:
+                noise = self.normal(*output.image.shape)
+                penalty, lengths = path_length_penalty(output.image, w_plus, self.mean_path_length, noise)
+                self.mean_path_length.lerp_(lengths.mean().detach(), PATH_LENGTH_DECAY)
+                loss = loss + penalty * (settings.path_length_weight * settings.path_length_interval)
+                metrics["path_length"] = lengths.mean().item()
+            descend(self.generator_optimizer, loss)
+        return metrics
+
+    def _update_average(self) -> None:
+        # The average follows quickly at first, when old weights are worth nothing.
+        half_life = min(self.settings.ema_half_life, max(self.pictures_seen * 0.05, 1.0))
+        keep = 0.5 ** (self.settings.batch_size / half_life)
+        follow(self.averaged, self.generator, keep)
+
+    def _draw_styles(self) -> Tensor:
+        """W+ codes ``[N, num_styles, style_dim]``, some of them mixed from two z."""
+        settings, count = self.settings, self.settings.batch_size
+        z = self.normal(2 * count, settings.latent_dim)
+        first, second = self.generator.truncate(self.generator.mapping(z)).chunk(2)
+        layers = self.generator.config.num_styles
+        crossover = torch.randint(1, layers, (count,), generator=self.random)
+        mixed = torch.rand(count, generator=self.random) < settings.style_mixing
+        return mix_styles(first, second, torch.where(mixed, crossover, layers).to(self.device))
+
+    def _draw_noise(self) -> str | list[Tensor]:
+        return self.noise_maps(self.generator, self.settings.batch_size) if self.settings.noise else "none"
+
+    def _real_batch(self) -> Tensor:
+        return self.pictures.batch(self.settings.batch_size, self.random, self.settings.flip).to(self.device)
+
+    def _augment(self, images: Tensor) -> Tensor:
+        if self.settings.augmentation == "none":
+            return images
+        adaptive = self.settings.augmentation == "adaptive"
+        probability = self.adaptive.probability if adaptive else self.settings.augmentation_probability
+        return augment(images, probability, self.random, self.settings.crop)
+
+    def sample_grid(self, rows: int = 6, columns: int = 10) -> Tensor:
+        """Pictures of the averaged weights at psi 1, always from the same z: uint8 ``[H, W, 3]``."""
+        random = torch.Generator().manual_seed(1)
+        return picture_grid(torch.cat([self.draw(columns, random) for _ in range(rows)]), columns)
+
+    @torch.no_grad()
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
+        """``count`` pictures of the averaged weights at psi 1: ``[count, 3, R, R]`` in about [-1, 1]."""
+        z = torch.randn(count, self.settings.latent_dim, generator=random).to(self.device)
+        return self.averaged(z, noise="stored")
+
+    def state(self) -> dict:
+        """As every trainer's, with what adapts itself."""
+        return super().state() | {"augmentation": self.adaptive.state(), "mean_path_length": self.mean_path_length}
+
+    def load_state(self, state: dict) -> None:
+        """Continue exactly where ``state()`` was taken."""
+        super().load_state(state)
+        # Runs of before the statistic was kept hold the probability alone.
+        self.adaptive.load_state(state.get("augmentation") or [state["augmentation_probability"], 0.0, 0.0, 0, 0])
+        self.mean_path_length = state["mean_path_length"].to(self.device)
+
+
+def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:
+    """Adam with betas (0, .99), corrected for a regulariser applied every ``interval`` steps (StyleGAN2, app. B)."""
+    correction = interval / (interval + 1) if interval else 1.0
+    return torch.optim.Adam(
+        network.parameters(), lr=learning_rate * correction, betas=(0.0, 0.99**correction), eps=1e-8, foreach=True
+    )
+
+
+def _upto(channels: dict[int, int], resolution: int) -> dict[int, int]:
+    return {size: count for size, count in channels.items() if size <= resolution}

@@ -1,0 +1,116 @@
+"""What learned masks are like, told without true ones: areas, doubt, what curation drops, how far two seeds agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..bundles.bundle import Bundle
+from ..drawing import crop_of
+from ..errors import Cancelled
+from ..networks import AlphaNetwork
+from .cut_pictures import flaws_of
+from .grids import mask_grid
+
+MEASURED = 120  # pictures
+BATCH = 4
+WORST = 12
+LARGEST_SIDE = 256  # of a picture on the sheet
+
+
+@dataclass(frozen=True)
+class MaskQuality:
+    """Figures of one set of masks.
+
+    ``area`` is the mean share of the picture that they cover and ``area_spread`` its standard deviation, ``softness``
+    the mean of min(alpha, 1 - alpha), ``dropped`` the share of pictures whose mask is not worth learning from.
+    ``agreement`` is the mean IoU of masks that were learned from two seeds, None where there was one.
+    """
+
+    pictures: int
+    area: float
+    area_spread: float
+    softness: float
+    dropped: float
+    agreement: float | None
+
+    def in_markdown(self) -> str:
+        """A section of a model card."""
+        rows = [
+            ("part of the picture that masks cover, mean", f"{self.area:.3f}"),
+            ("the same, standard deviation over pictures", f"{self.area_spread:.3f}"),
+            ("softness, mean of min(alpha, 1 - alpha)", f"{self.softness:.4f}"),
+            ("pictures whose mask is left out by curation", f"{self.dropped:.1%}"),
+        ]
+        if self.agreement is not None:
+            rows.append(("mean IoU of masks that were learned from two seeds", f"{self.agreement:.3f}"))
+        lines = [f"| {name} | {value} |" for name, value in rows]
+        title = f"## Masks, measured without true ones on {self.pictures} generated pictures"
+        return "\n".join([title, "", "| | |", "|---|---|", *lines])
+
+
+@torch.no_grad()
+def measure_masks(
+    bundle: Bundle,
+    device: torch.device,
+    two_seeds: tuple[AlphaNetwork, AlphaNetwork] | None = None,
+    *,
+    count: int = MEASURED,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[MaskQuality, Image.Image]:
+    """The figures of a bundle's masks, and a sheet of the twelve worst: picture, mask and cut-out.
+
+    The worst are those on which networks of ``two_seeds`` agree least, or else those that are softest for their area.
+    Pictures are drawn as the class draws them by default. Raises ``Cancelled``.
+    """
+    generator, random = bundle.generator.to(device).eval(), torch.Generator().manual_seed(0)
+    alphas = [network.to(device).eval() for network in (bundle.alpha, *(two_seeds or ()))]
+    top, bottom, left, right = crop_of(bundle.config)
+    step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
+    pictures, masks, scores = [], [], []
+    for start in range(0, count, BATCH):
+        if cancelled():
+            raise Cancelled
+        with turn():
+            z = torch.randn(min(BATCH, count - start), generator.config.latent_dim, generator=random).to(device)
+            w_plus = generator.truncate(generator.mapping(z), bundle.config.truncation_psi)
+            output = generator.synthesis(w_plus)
+            found = [alpha(output.features)[:, :, top:bottom, left:right].float().cpu() for alpha in alphas]
+            image = output.image[:, :, top:bottom, left:right].float().cpu()
+        pictures.append(image[:, :, ::step, ::step])
+        masks.append(found[0])
+        scores.append(_iou(*found[1:]) if two_seeds else _decision(found[0]))
+    alpha, score = torch.cat(masks), torch.cat(scores)
+    areas = alpha.mean(dim=(1, 2, 3))
+    flaws = flaws_of(one[0].numpy() for one in alpha)
+    quality = MaskQuality(
+        count,
+        areas.mean().item(),
+        areas.std(unbiased=False).item(),
+        torch.minimum(alpha, 1 - alpha).mean().item(),
+        float(np.mean([flaw is not None for flaw in flaws])),
+        score.mean().item() if two_seeds else None,
+    )
+    worst = score.argsort()[:WORST]
+    sheet = mask_grid(torch.cat(pictures)[worst], alpha[worst][:, :, ::step, ::step], 3)
+    return quality, Image.fromarray(sheet.numpy())
+
+
+def _iou(first: Tensor, second: Tensor) -> Tensor:
+    """Of hard masks ``[N, 1, H, W]``: ``[N]``, 1 where both are empty."""
+    first, second = first > 0.5, second > 0.5
+    both, either = (first & second).sum(dim=(1, 2, 3)), (first | second).sum(dim=(1, 2, 3))
+    return torch.where(either > 0, both / either.clamp_min(1), torch.ones(len(either)))
+
+
+def _decision(alpha: Tensor) -> Tensor:
+    """1 less the softness of masks ``[N, 1, H, W]``, for the area of mask or background, whichever is less."""
+    soft, area = torch.minimum(alpha, 1 - alpha).mean(dim=(1, 2, 3)), alpha.mean(dim=(1, 2, 3))
+    return 1 - soft / torch.minimum(area, 1 - area).clamp_min(1e-6)

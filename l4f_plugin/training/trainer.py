@@ -1,0 +1,74 @@
+"""What all trainings have in common: settings, random numbers, a count of steps, and a state to go on from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..networks import Generator
+
+
+class Trainer:
+    """One optimiser step after another; knows nothing of files, bars and signals (``loop.py`` does).
+
+    Random numbers are drawn on the CPU, so that a run can be repeated. ``kept`` names the networks and optimisers that
+    the next step depends on; ``plain`` the tensors and numbers.
+    """
+
+    kept: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
+    collapsed: str | None = None
+    """What is wrong with the masks where training cannot mend it, in words; None where nothing is."""
+
+    def __init__(self, settings: Any, device: torch.device | str):
+        self.settings, self.device = settings, torch.device(device)
+        self.random = torch.Generator().manual_seed(settings.seed)
+        self.rounds = 0
+
+    @property
+    def pictures_seen(self) -> int:
+        """Pictures that took part in the steps so far."""
+        return self.rounds * self.settings.batch_size
+
+    def step(self) -> dict[str, float]:
+        """One update of everything. Returns what is worth logging."""
+        raise NotImplementedError
+
+    def sample_grid(self) -> Tensor:
+        """A sheet of samples from fixed random numbers: uint8 ``[H, W, 3]``."""
+        raise NotImplementedError
+
+    def state(self) -> dict:
+        """Everything the next step depends on but what the settings identify: nested dictionaries of tensors."""
+        state = {"settings": asdict(self.settings), "rounds": self.rounds, "random": self.random.get_state()}
+        state |= {name: getattr(self, name) for name in self.plain}
+        return state | {name: getattr(self, name).state_dict() for name in self.kept}
+
+    def load_state(self, state: dict) -> None:
+        """Continue exactly where ``state()`` was taken."""
+        for name in self.kept:
+            getattr(self, name).load_state_dict(state[name])
+        for name in self.plain:
+            if name in state:  # else from before it was kept
+                setattr(self, name, state[name])
+        self.random.set_state(state["random"])
+        self.rounds = state["rounds"]
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal random numbers on the device."""
+        return torch.randn(*shape, generator=self.random).to(self.device)
+
+    def noise_maps(self, generator: Generator, count: int) -> list[Tensor]:
+        """One noise map for each convolution of a generator."""
+        return [self.normal(count, 1, size, size) for size in generator.config.convolution_resolutions]
+
+    def frozen(self, network: nn.Module) -> nn.Module:
+        """A network that only computes, on the device."""
+        return network.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def trained(self, network: nn.Module) -> nn.Module:
+        """A network that learns, on the device."""
+        return network.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)

@@ -1,0 +1,105 @@
+"""The whole chain that a class learns: masks, photographs, refined masks, photographs again; and what is told of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from bundles import tiny_bundle
+from PIL import Image
+from test_models_commands import TINY
+from test_student import TINY as TINY_STUDENT
+
+from l4f_plugin import cli
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config
+from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import CancelToken
+from l4f_plugin.training import chain, cut_pictures
+from l4f_plugin.training.mask_quality import measure_masks
+from l4f_plugin.training.refinement import RefinementSettings
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The installed class "plain", which has no masks, and recipes of six steps."""
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    refinement = RefinementSettings(steps=4, batch_size=2, feature_dtype="float32")
+    monkeypatch.setattr(chain, "mask_settings", lambda *_: TINY)
+    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
+    bundle = tiny_bundle(title="Plain")
+    bundle.alpha = bundle.background = None
+    save_bundle(bundle, tmp_path / "models/plain")
+    return tmp_path / "models/plain"
+
+
+def test_the_full_chain_goes_on_where_it_was_stopped(folder, tmp_path):
+    token, told, said = CancelToken(), [], []
+
+    def stop(done, total, message):
+        if message == "photographs":
+            token.cancel()
+
+    assert (
+        chain.learn_masks("plain", quality="full", device="cpu", progress=stop, cancel=token, report=said.append)
+        is None
+    )
+    assert [line for line in said if line.startswith("Stage")] == [
+        "Stage 1 of 5: masks.", "Stage 2 of 5: masks of a second seed.", "Stage 3 of 5: photographs."
+    ]  # fmt: skip
+    assert "alpha.safetensors" not in read_config(folder).files
+    said.clear()
+    assert cli.main(["learn-masks", "plain", "--quality", "full", "--estimate", "--device", "cpu"]) == 0
+    chain.learn_masks(
+        "plain", quality="full", device="cpu", progress=lambda *step: told.append(step), report=said.append
+    )
+    assert [line[:7] for line in said if line.startswith("Stage")] == ["Stage 3", "Stage 4", "Stage 5"]
+    done, totals = [step[0] for step in told], {step[1] for step in told}
+    assert done == sorted(done) and totals == {done[-1]}, "one progress for all stages, to its end"
+    assert {step[2] for step in told} == {"photographs", "refined masks", "photographs again"}
+    bundle = load_bundle(folder, with_discriminator=True)
+    assert bundle.alpha is not None and bundle.student is not None and bundle.discriminator is not None
+    card = (folder / "README.md").read_text()
+    assert "two seeds" in card and "left out by curation" in card
+    with Image.open(folder / chain.WORST_MASKS) as sheet:
+        assert sheet.size == (9 * 32, 4 * 32)
+    assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
+
+
+def test_quick_measures_too_and_keeps_what_is_not_its_own(folder):
+    (folder / chain.WORST_MASKS).write_text("mine")
+    assert chain.learn_masks("plain", device="cpu", report=lambda line: None) == folder
+    card = (folder / "README.md").read_text()
+    assert "measured without true ones on 120 generated pictures" in card and "two seeds" not in card
+    assert (folder / chain.WORST_MASKS).read_text() == "mine"
+    with pytest.raises(UserError, match="quick, full"):
+        chain.learn_masks("plain", device="cpu", quality="best", again=True)
+
+
+class Fixed(torch.nn.Module):
+    """Stands for an alpha network: a square of a side, everywhere as sure."""
+
+    def __init__(self, side: int, sure: float = 1.0):
+        super().__init__()
+        self.mask = torch.full((1, 1, 32, 32), 1 - sure)
+        self.mask[:, :, :side, :side] = sure
+
+    def forward(self, features):
+        return self.mask.expand(len(features[0]), -1, -1, -1)
+
+
+def test_what_is_measured_without_truth():
+    bundle = dataclasses.replace(tiny_bundle(), alpha=Fixed(16))
+    quality, _ = measure_masks(bundle, torch.device("cpu"), (Fixed(16), Fixed(8)), count=6)
+    assert (quality.pictures, quality.area, quality.area_spread) == (6, 0.25, 0.0)
+    assert (quality.softness, quality.dropped, quality.agreement) == (0.0, 0.0, 0.25)
+    soft = dataclasses.replace(bundle, alpha=Fixed(16, 0.9))
+    quality, sheet = measure_masks(soft, torch.device("cpu"), count=6)
+    assert quality.softness == pytest.approx(0.1) and quality.agreement is None
+    assert sheet.size == (9 * 32, 2 * 32)
+    empty = dataclasses.replace(bundle, alpha=Fixed(0))
+    assert measure_masks(empty, torch.device("cpu"), count=2)[0].dropped == 1.0

@@ -1,0 +1,286 @@
+"""The forms of the panel *Models*: a user's own files, any repository of the Hub, publishing."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job
+
+from . import compat, status
+from .class_choice import Consent
+from .class_jobs import Import, Sharing, discard
+from .controls import Given, choices, named, segments
+from .run_buttons import RunButtons, Running
+from .service import Service
+from .texts import text
+from .words import pathless, size, standing
+
+if TYPE_CHECKING:
+    from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.hub.sharing.terms import NotDeclared
+
+MOST_BYTES = 1 << 30
+"""Larger than any published checkpoint; what is larger is not read."""
+LICENCES = (
+    *("CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "Apache-2.0", "MIT"),
+    *("NVIDIA Source Code License-NC", "unknown"),
+)
+LONGEST_LICENCE = 200  # letters
+LONGEST_ATTRIBUTION = 10_000
+MASKS = ("own", "without")
+
+
+@dataclass
+class Visit:
+    """What one visitor's page shows: the class picked, which of its watchers is the latest, which tasks had ended
+    when it was last drawn, which repository's licence it asks about, and of which class it wants to know what
+    (`declared`) before that is published."""
+
+    picked: str | None = None
+    watcher: object = None
+    ended: list[Job] = field(default_factory=list)
+    asked: str | None = None
+    declaring: str | None = None
+    declared: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Picking:
+    """How a form shows the class that it made: `pick(visit, name)` updates `outputs`; `visit` holds the `Visit`."""
+
+    visit: gr.State
+    outputs: Sequence[Any]
+    pick: Callable[[Visit, str], dict]
+
+
+class ImportForm:
+    """Makes a class of a user's own files; the class that comes of it is then the one picked."""
+
+    def __init__(self, service: Service, picking: Picking):
+        self._service, self._picking = service, picking
+        with gr.Accordion(text("import.section"), open=False, elem_id="l4f_import_section"):
+            gr.Markdown(text("import.about"), elem_classes="l4f-aside")
+            with gr.Row(elem_classes="l4f-panel"):
+                with gr.Column(scale=5, min_width=260):
+                    self.file, self.alpha = (
+                        compat.uploaded_file(*endings, height=150, **named(f"import.{name}"))
+                        for name, endings in (("file", (".pt", ".pth", ".pkl")), ("alpha", (".pt", ".pth")))
+                    )
+                with gr.Column(scale=5, min_width=260):
+                    self.name = gr.Textbox("", max_lines=1, **named("import.name"))
+                    self.title = gr.Textbox("", max_lines=1, **named("import.title"))
+                    self.licence = gr.Dropdown(
+                        list(LICENCES), value=None, allow_custom_value=True, **named("import.licence")
+                    )
+                    self.job = RunButtons(service, "import")
+        self.inputs = {picking.visit, self.file, self.alpha, self.name, self.title, self.licence}
+        outputs = [*picking.outputs, self.file, self.alpha, self.name, self.title]
+        self.job.on(self.job.run.click, self.bring, self.inputs, outputs)
+
+    def bring(self, running: Running, given: Given) -> Iterator[dict]:
+        """Converts the files into a class. Whatever comes of it, they are gone from the server afterwards."""
+        visit = given[self._picking.visit]
+        files = [_uploaded(given[part]) for part in (self.file, self.alpha)]
+        gone = {self.file: None, self.alpha: None}
+        try:
+            wanted = self._read(*files, given)
+            task = self._service.class_jobs.bring(wanted)
+        except Exception as error:
+            for path in filter(None, files):
+                discard(path)
+            yield gone
+            raise pathless(error) from None
+        try:
+            for progress in task.follow(running.token):
+                yield {self.job.status: status.running(standing(progress, task.kind))}
+        except Exception:
+            yield gone
+            raise
+        visit.picked = wanted.name
+        picked = self._picking.pick(visit, wanted.name)
+        yield {**gone, self.name: "", self.title: "", **picked, self.job.status: status.finished(task.outcome)}
+
+    def _read(self, checkpoint: Path | None, alpha: Path | None, given: Given) -> Import:
+        """What the form asks for. Raises `UserError` where something is missing or too large."""
+        from l4f_plugin.bundles.config import plain_class_name
+
+        _demand(self._service.manages_classes)
+        name, title = given[self.name].strip(), given[self.title].strip()
+        licence = (given[self.licence] or "").strip()
+        present = [path for path in (checkpoint, alpha) if path is not None]
+        if not present:
+            raise UserError(text("import.nothing"))
+        for path in present:
+            if path.stat().st_size > MOST_BYTES:
+                raise UserError(text("import.too_large", file=path.name, limit=size(MOST_BYTES)))
+        label = ", ".join(path.name for path in present)
+        if checkpoint is None:
+            return Import(name or given[self._picking.visit].picked or "", None, _short(alpha), label=label)
+        if not licence:
+            raise UserError(text("import.no_licence"))
+        if not (_is_line(licence) and _is_line(title)):
+            raise UserError(text("import.long_words"))
+        name = name or plain_class_name(checkpoint.stem)
+        return Import(name, _short(checkpoint), alpha and _short(alpha), licence, title or None, label)
+
+
+class RepositoryForm:
+    """Fetches any class of the Hub by its repository; it is then the one picked."""
+
+    def __init__(self, service: Service, picking: Picking):
+        self._service, self._picking = service, picking
+        with gr.Accordion(text("repository.section"), open=False, elem_id="l4f_repository_section"):
+            self.name = gr.Textbox("", max_lines=1, **named("repository.name"))
+            self.consent = Consent("repository")
+            self.job = RunButtons(service, "repository")
+        self.inputs = {picking.visit, self.name, self.consent.accept}
+        outputs = [*picking.outputs, self.name, *self.consent.outputs]
+        for trigger in (self.job.run.click, self.name.submit):
+            self.job.on(trigger, self.fetch, self.inputs, outputs)
+
+    def fetch(self, running: Running, given: Given) -> Iterator[dict]:
+        """Downloads the class, once its licence is accepted where it restricts use."""
+        from l4f_plugin.bundles.fields import REPOSITORY_ID
+        from l4f_plugin.bundles.licences import NotAccepted
+
+        _demand(self._service.manages_classes and self._service.own_repositories)
+        visit, name = given[self._picking.visit], _without_address(given[self.name])
+        if not REPOSITORY_ID.fullmatch(name):
+            raise UserError(text("repository.bad_name"))
+        accepted = bool(given[self.consent.accept]) and visit.asked == name
+        task = self._service.class_jobs.download(name, accepted=accepted)
+        try:
+            for progress in task.follow(running.token):
+                yield {self.job.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
+        except NotAccepted as error:
+            visit.asked = name
+            asked = self.consent.ask(name, error.wanted.licence_in_words)
+            yield {**asked, self.job.status: status.problem(text("repository.accept_first"))}
+            return
+        except UserError as error:
+            raise pathless(error) from None
+        picked = {**self._picking.pick(visit, name), **self.consent.ask(name, None)}
+        yield {**picked, self.name: "", self.job.status: status.finished(task.outcome)}
+
+
+class ShareForm:
+    """Publishes the picked class on the Hub, as a model repository or a Space. `outputs` are what `shown` updates.
+
+    What a licence wants declared is asked only once the class turns out to need it, one thing at a time.
+    """
+
+    def __init__(self, service: Service, visit: gr.State):
+        self._service, self._visit = service, visit
+        with gr.Accordion(text("share.section"), open=False, elem_id="l4f_share_section"):
+            self.about = gr.Markdown("", elem_id="l4f_share_about", elem_classes="l4f-aside")
+            with gr.Row(elem_classes="l4f-panel"):
+                with gr.Column(scale=5, min_width=260):
+                    self.kind = segments("share.kind", "share_kind", ("model", "space"))
+                    self.repository = gr.Textbox("", max_lines=1, **named("share.repository"))
+                    self.private = gr.Checkbox(False, **named("share.private"))
+                with gr.Column(scale=5, min_width=260):
+                    with gr.Column(visible=False, elem_classes="l4f-confirm", elem_id="l4f_share_asks") as self.asks:
+                        self.question = gr.Markdown("")
+                        self.masks = segments("share.masks", "share_masks", MASKS, value=None, visible=False)
+                        known = {"choices": list(LICENCES[:-1]), "value": None, "allow_custom_value": True}
+                        self.licence = gr.Dropdown(visible=False, **known, **named("share.licence"))
+                        self.attribution = gr.Textbox("", lines=2, visible=False, **named("share.attribution"))
+                    self.job = RunButtons(service, "share")
+        self.fields = {"masks": self.masks, "licence": self.licence, "attribution": self.attribution}
+        asked = [self.asks, self.question, *self.fields.values()]
+        self.outputs = [self.about, *asked]
+        self.inputs = {visit, self.kind, self.repository, self.private, *self.fields.values()}
+        self.job.on(self.job.run.click, self.publish, self.inputs, asked)
+
+    def shown(self, visit: Visit, entry: ObjectClass) -> dict:
+        """Which class it is about; what was asked about another one goes."""
+        about = {self.about: text("share.about" if entry.installed else "share.about_absent", title=entry.title)}
+        if visit.declaring is None or visit.declaring == entry.name:
+            return about
+        visit.declaring, visit.declared = None, set()
+        gone = {self.masks: None, self.licence: None, self.attribution: ""}
+        hidden = {part: gr.update(visible=False, value=empty) for part, empty in gone.items()}
+        return {**about, self.asks: gr.update(visible=False), **hidden}
+
+    def publish(self, running: Running, given: Given) -> Iterator[dict]:
+        """Publishes the picked class; where its licence wants something declared, asks for that instead."""
+        from l4f_plugin.hub.sharing.terms import NotDeclared
+
+        visit = given[self._visit]
+        _demand(self._service.manages_classes)
+        entry, as_space = self._service.entry(visit.picked, on_offer=True), given[self.kind] == "space"
+        if not entry.installed:
+            raise UserError(text("share.absent", title=entry.title))
+        if as_space and not entry.masks:
+            raise UserError(text("share.no_masks", title=entry.title))
+        said = {what: (given[part] or "").strip() for what, part in self.fields.items()}
+        if not _is_line(said["licence"]) or len(said["attribution"]) > LONGEST_ATTRIBUTION:
+            raise UserError(text("share.long_words"))
+        asked = visit.declared if visit.declaring == entry.name else set()
+        declared = {what: words or None for what, words in said.items() if what in asked}
+        repository = _without_address(given[self.repository])
+        task = self._service.class_jobs.publish(
+            entry.name, Sharing(repository, as_space, bool(given[self.private]), **declared)
+        )
+        try:
+            # The upload itself cannot be stopped: what comes of it is told, also to whoever pressed Cancel.
+            for progress in task.follow(running.token, patient=True):
+                yield {self.job.status: status.running(standing(progress, task.kind))}
+        except NotDeclared as error:
+            yield self._ask(visit, entry, error)
+            return
+        except UserError as error:
+            raise pathless(error) from None
+        yield {self.job.status: status.finished(task.outcome)}
+
+    def _ask(self, visit: Visit, entry: ObjectClass, error: NotDeclared) -> dict:
+        """Shows the field for what is to be declared, and says why it is asked."""
+        what = "masks" if error.what == "foreign_masks" else error.what
+        if visit.declaring != entry.name:
+            visit.declaring, visit.declared = entry.name, set()
+        visit.declared.add(what)
+        shown = {part: gr.update(visible=name in visit.declared) for name, part in self.fields.items()}
+        if what == "masks":
+            kept = MASKS if error.what == "masks" else ("without",)
+            shown[self.masks] = gr.update(visible=True, choices=choices("share_masks", kept))
+        return {
+            **shown,
+            self.asks: gr.update(visible=True),
+            self.question: text(f"share.ask_{error.what}", title=entry.title),
+            self.job.status: status.problem(text("share.declare_first")),
+        }
+
+
+def _demand(allowed: bool) -> None:
+    if not allowed:
+        raise UserError(text("models.read_only"))
+
+
+def _uploaded(value: object) -> Path | None:
+    """The path of an uploaded file. Raises `UserError` for what was not uploaded: it is nobody's to remove."""
+    path = compat.only_copy(value)
+    if path is not None and not (compat.is_uploaded(path) and path.is_file()):
+        raise UserError(text("import.not_uploaded"))
+    return path
+
+
+def _short(path: Path) -> Path:
+    """The file under a short name: sentences about a file name it, and cut long paths."""
+    return path.rename(path.with_name(uuid.uuid4().hex[:8]))
+
+
+def _is_line(words: str) -> bool:
+    return len(words) <= LONGEST_LICENCE and words.isprintable()
+
+
+def _without_address(repository: str) -> str:
+    """OWNER/NAME of what may be the address of a page of the Hub."""
+    return re.sub(r"^https?://[^/]+/(spaces/)?", "", repository.strip()).rstrip("/")

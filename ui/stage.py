@@ -1,0 +1,282 @@
+"""The stage of a panel: its results, looked at in several views, saved, downloaded and sent to other tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from PIL import Image
+
+from l4f_plugin.bundles.files import fitted
+from l4f_plugin.errors import UserError
+from l4f_plugin.images import has_more_frames, load_picture, write_png
+
+from . import compat, status
+from .controls import button, named, segments
+from .outputs import shown_path
+from .run_buttons import complain
+from .texts import text
+
+if TYPE_CHECKING:
+    from .service import Service
+
+SHOWN_SIDE = 1600
+"""Pixels of a picture that a page shows at once; larger ones are shown reduced."""
+
+
+@dataclass
+class Result:
+    """One result: its files by kind, such as `picture`, `mask`, `cutout` and `w_plus`. `name` tells several apart."""
+
+    files: dict[str, Path]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Handout:
+    """What a panel has to give to other tabs of a web UI.
+
+    `shown` is the gallery or picture on the page. `files(*values)`, with the values of `inputs`, gives the PNG files
+    of what is picked or shown there, by `picture`, `mask`, `cutout` and `background` as far as they exist, and that
+    which the view shows as `shown`; an empty dictionary where there is nothing yet.
+    """
+
+    panel: str
+    shown: Any
+    inputs: Sequence[Any]
+    files: Callable[..., dict[str, Path]]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another tab of a web UI that takes results. A host fills in the list; a page of its own has none.
+
+    `name` is plain (`img2img`) and `label` the key of the button's words in the table of texts.
+    `connect(button, handout)` wires the button, within the Blocks of the page.
+    """
+
+    name: str
+    label: str
+    connect: Callable[[gr.Button, Handout], None]
+
+
+class Stage:
+    """Builds the place of one result, hidden behind a note until there is one.
+
+    `views` are kinds of files to look at, or "compare" for the two kinds `compared` beside each other; `words` is the
+    group of texts that names them. `downloads` are kinds too, or "shown" for what is looked at. `kept` are the kinds
+    that Save copies into the output folder. `more` builds further buttons beside those. With `several` results a list
+    picks the one that is shown. With `sends` they go to other tabs of a web UI.
+
+    `results` holds the session's list of `Result`. `outputs` are what `show` updates, `looks` what `look` does and
+    `places` what `appear` does.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        panel: str,
+        status_line: gr.HTML,
+        views: tuple[str, ...],
+        *,
+        words: str = "view",
+        compared: tuple[str, str] = ("picture", "result"),
+        downloads: tuple[str, ...] = ("shown",),
+        kept: tuple[str, ...] = (),
+        more: Callable[[], None] | None = None,
+        several: bool = False,
+        sends: bool = False,
+        note: bool = True,
+    ):
+        self._service, self._panel, self._status = service, panel, status_line
+        self._compared, self._kept = compared, kept
+        self.results = gr.State([])
+        self.picked: Any = gr.State(None)
+        self._notes = [empty_stage(panel)] if note else []
+        with gr.Column(visible=False, elem_classes="l4f-results") as self.frame:
+            if several:
+                self.picked = gr.Dropdown([], visible=False, **named(f"{panel}.pick"))
+            if len(views) > 1:
+                self.view = segments(f"{panel}.view", words, views, "l4f-view")
+            else:
+                self.view = gr.State(views[0])
+            pictures = self._build_pictures("compare" in views)
+            with gr.Row(elem_classes="l4f-actions"):
+                if more:
+                    more()
+                self.downloads = {kind: self._download(kind) for kind in downloads}
+                self.save = button(f"{panel}.save", size="sm") if kept else None
+                handout = Handout(panel, pictures[0], [self.results, self.picked, self.view], self.files_to_send)
+                for neighbour in service.neighbours if sends else ():
+                    neighbour.connect(
+                        button(neighbour.label, size="sm", elem_id=f"l4f_{panel}_to_{neighbour.name}"), handout
+                    )
+        self.looks = [*pictures, *self.downloads.values()]
+        self.places = [*self._notes, self.frame]
+        self.outputs = [*self.places, self.results, self.picked, *self.looks]
+        looked = [self.view, self.results, self.picked]
+        if len(views) > 1:
+            compat.on(self.view.input, self.look, looked, self.looks)
+        if several:
+            compat.on(self.picked.input, self.look, looked, self.looks)
+        if self.save:
+            compat.on(self.save.click, self.keep, [self.results], [status_line])
+
+    def _build_pictures(self, comparing: bool) -> list:
+        """The picture, and the two that are compared; returns what `look` updates."""
+        panel, self.comparison = self._panel, None
+        self.image = compat.shown_image(
+            label=text(f"{panel}.result"),
+            show_label=False,
+            elem_id=f"l4f_{panel}_image",
+            elem_classes=["l4f-checker", "l4f-single"],
+        )
+        if not comparing:
+            return [self.image]
+        self.comparison = compat.Comparison(
+            label=text(f"{panel}.compare"),
+            before=text(f"{panel}.before"),
+            after=text(f"{panel}.after"),
+            elem_id=f"l4f_{panel}_compare",
+        )
+        return [self.image, self.comparison.frame, *self.comparison.outputs]
+
+    def _download(self, kind: str) -> Any:
+        name = "download" if kind == "shown" else f"download_{kind}"
+        return compat.download_button(text(f"{self._panel}.{name}"), size="sm", elem_id=f"l4f_{self._panel}_{name}")
+
+    def appear(self, visible: bool = True) -> dict:
+        """The update that brings the stage in place of its note, or leaves the place to another stage."""
+        return {**{note: gr.update(visible=False) for note in self._notes}, self.frame: gr.update(visible=visible)}
+
+    def show(self, results: Sequence[Any], view: str) -> dict:
+        """The update that shows other results, from the first."""
+        shown = {**self.appear(), self.results: list(results)}
+        picked = None
+        if isinstance(self.picked, gr.Dropdown):
+            names = [result.name for result in results]
+            picked = names[0]
+            shown[self.picked] = gr.update(choices=names, value=picked, visible=len(names) > 1)
+        return {**shown, **self.look(view, results, picked)}
+
+    def look(self, view: str, results: Sequence[Any], picked: Any = None) -> dict:
+        """The update that shows the picked result in another view; its downloads follow."""
+        result = self.chosen(results, picked)
+        if result is None:
+            return {}
+        comparing, files = view == "compare", result.files
+        single = files[self._compared[1] if comparing else view]
+        viewable = single.suffix != ".webm"
+        update = {
+            self.image: gr.update(
+                value=str(reduced(single, single.parent)) if viewable else None, visible=viewable and not comparing
+            ),
+            **self.offer(files, single),
+        }
+        if self.comparison:
+            pair = (reduced(files[kind], files[kind].parent) for kind in self._compared)
+            update |= {self.comparison.frame: gr.update(visible=comparing), **self.comparison.shown(*pair)}
+        return update
+
+    def offer(self, files: dict[str, Path], shown: Path | None) -> dict:
+        """The update that gives the downloads their files."""
+        wanted = {**files, "shown": shown}
+        return {part: compat.download_update(wanted.get(kind)) for kind, part in self.downloads.items()}
+
+    def chosen(self, results: Sequence[Any], picked: Any) -> Any:
+        """The result that is looked at; None where there is none."""
+        found = [result for result in results if picked is None or result.name == picked]
+        return found[0] if found else None
+
+    def files_to_send(self, results: Sequence[Any], picked: Any, view: str) -> dict[str, Path]:
+        """See `Handout.files`."""
+        result = self.chosen(results, picked)
+        if result is None:
+            return {}
+        files = {**result.files, "picture": result.files.get("result", result.files["picture"])}
+        return {**files, "shown": files.get(view, files["picture"])}
+
+    def keep(self, results: Sequence[Any]) -> dict:
+        """Copies the results into today's folder."""
+        try:
+            found = [result.files[kind] for result in results for kind in self._kept if kind in result.files]
+            if not found:
+                raise UserError(text("stage.nothing_to_save"))
+            kept = [self._service.outputs.keep(file) for file in found]
+        except Exception as error:
+            return {self._status: complain(error)}
+        words = text("stage.saved", count=len(kept), folder=shown_path(kept[0].parent))
+        if len(kept) == 1:
+            words = text("stage.saved_one", path=shown_path(kept[0]))
+        return {self._status: status.finished(words)}
+
+
+class GalleryStage(Stage):
+    """Many results in a gallery; `picked` holds the index of the one that was clicked, None at first."""
+
+    def _build_pictures(self, comparing: bool) -> list:
+        panel = self._panel
+        self.gallery = compat.gallery(
+            label=text(f"{panel}.gallery"),
+            show_label=False,
+            columns=4,
+            height="auto",
+            elem_id=f"l4f_{panel}_gallery",
+            elem_classes=["l4f-checker", "l4f-gallery"],
+        )
+        self.about_picked = gr.Markdown(text(f"{panel}.pick"), elem_id=f"l4f_{panel}_picked")
+        return [self.gallery]
+
+    def show(self, results: Sequence[Any], view: str) -> dict:
+        shown = {**self.appear(), self.results: list(results), self.picked: None, **self.look(view, results)}
+        return {**shown, self.gallery: compat.gallery_update(self._pictures(results, view))}
+
+    def look(self, view: str, results: Sequence[Any], picked: int | None = None) -> dict:
+        result = self.chosen(results, picked)
+        offered = self.offer(result.files, result.shown(view)) if result else self.offer({}, None)
+        return {self.gallery: gr.update(value=self._pictures(results, view)), **offered}
+
+    def _pictures(self, results: Sequence[Any], view: str) -> list[tuple[str, str]]:
+        return [(str(result.shown(view)), text(f"{self._panel}.caption", seed=result.seed)) for result in results]
+
+    def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
+        return results[picked] if picked is not None and 0 <= picked < len(results) else None
+
+    def files_to_send(self, results: Sequence[Any], picked: int | None, view: str) -> dict[str, Path]:
+        """Those of the first where none is picked, as the web UIs do."""
+        return super().files_to_send(results, picked or 0, view)
+
+
+def empty_stage(panel: str) -> gr.HTML:
+    """What stands where results will be: what is missing and what to do."""
+    return gr.HTML(
+        '<div class="l4f-empty"><div class="l4f-empty-picture" aria-hidden="true"></div>'
+        f"<strong>{escape(text(f'{panel}.empty_title'))}</strong><p>{escape(text(f'{panel}.empty'))}</p></div>",
+        elem_id=f"l4f_{panel}_empty",
+        elem_classes="l4f-flush",
+    )
+
+
+def reduced(file: Path, folder: Path) -> Path:
+    """A PNG of the picture below `folder`, at most `SHOWN_SIDE` pixels wide or high. A file of ours, which lies in
+    `folder`, is taken as it is where it is not larger, or moves.
+
+    Raises `UserError` for what is no picture.
+    """
+    ours = file.parent == folder
+    if ours and has_more_frames(file):
+        return file
+    state = file.stat()
+    target = folder / "shown" / fitted(file.stem, f"-{state.st_mtime_ns:x}-{state.st_size:x}.png")
+    if not target.exists():
+        with Image.open(file) as opened:
+            if ours and max(opened.size) <= SHOWN_SIDE:
+                return file
+            picture = opened.copy() if ours and opened.mode in ("L", "RGBA") else Image.fromarray(load_picture(file))
+        picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+        write_png(target, picture)
+    return target
