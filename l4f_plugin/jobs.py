@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from .errors import Cancelled, UserError
@@ -26,6 +27,7 @@ REMEMBERED_SECONDS = 900.0
 """How long the outcome of a job is shown to whoever opens the page."""
 _LOOK_AGAIN = 0.1  # seconds between looks at the token while waiting for a turn
 _FOLLOWED_EVERY = 0.25  # seconds between looks at a job that is followed
+_END = object()
 _SETTLED = 1.0  # seconds of progress before the time left is estimated
 
 
@@ -113,10 +115,11 @@ class Standing:
 
 
 class Job:
-    """A piece of work in a thread of its own.
+    """A piece of work in a thread of its own, from its beginning to its end, as the locks of a web UI want it.
 
     Args:
-        work: called with this job; returns the outcome. It calls `report` and looks at `token`.
+        work: called with this job and `arguments`; returns the outcome, or yields updates. It calls `report` and looks
+            at `token`.
         kind, name: what the job is about, for example "download" and the name of a class.
         title: what people call `name`.
         message: where the job stands as long as it has reported nothing.
@@ -126,8 +129,8 @@ class Job:
 
     def __init__(
         self,
-        work: Callable[[Job], Any],
-        *,
+        work: Callable[..., Any],
+        *arguments: Any,
         kind: str = "",
         name: str = "",
         title: str = "",
@@ -143,7 +146,8 @@ class Job:
         self.ended_at: float | None = None
         self.followers = 0
         self.told = False
-        self._work, self._on_end = work, on_end
+        self._work, self._arguments, self._on_end = work, arguments, on_end
+        self._updates: SimpleQueue[Any] = SimpleQueue()
         self._ended = threading.Event()
         self._since: tuple[str, float, int] | None = None
 
@@ -213,13 +217,37 @@ class Job:
         self.told = True
         self.result()
 
+    def post(self, update: Any) -> None:
+        """Hands on an update out of turn."""
+        self._updates.put(update)
+
+    def updates(self, quiet_seconds: float | None = None) -> Iterator[Any]:
+        """Yields what the work yields and posts, to one reader; None after every `quiet_seconds` without an update.
+
+        The job keeps its turn no longer than it computes, even where nobody reads. Raises what the work raised.
+        """
+        while True:
+            try:
+                update = self._updates.get(timeout=quiet_seconds)
+            except Empty:
+                yield None
+                continue
+            if update is _END:
+                break
+            yield update
+        self.result()
+
     def _run(self) -> None:
         try:
-            self.outcome = self._work(self)
+            self.outcome = self._work(self, *self._arguments)
+            if isinstance(self.outcome, Iterator):
+                for update in self.outcome:
+                    self.post(update)
         except BaseException as error:  # put into words where it is shown
             self.error = error
         self.ended_at = time.monotonic()
         self._ended.set()
+        self._updates.put(_END)
         self._on_end(self)
 
 

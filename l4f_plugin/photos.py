@@ -116,7 +116,7 @@ def verdict_of(discriminator: Discriminator, config: ObjectClass, image: np.ndar
     for share, full, side in zip(_middle(alpha), image.shape[1::-1], sizes, strict=True):
         box.append(min(max(share * full - side / 2, 0.0), full - side))
     box += [start + side for start, side in zip(box, sizes, strict=True)]
-    part = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    part = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=tuple(box), reducing_gap=3.0)
     square = np.full((2, resolution, resolution, 3), -1, np.float32)
     square[0, top:bottom, left:right] = np.asarray(part, np.float32) / 127.5 - 1
     square[1, top:bottom, left:right] = square[0, top:bottom, left:right][:, ::-1]

@@ -26,10 +26,10 @@ from PIL import Image
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.jobs import CancelToken
-from l4f_ui.api import answers, bodies, memory
+from l4f_ui.api import answers, bodies, bounds
 from l4f_ui.api.answers import Pieces
-from l4f_ui.api.errors import Refusal
-from l4f_ui.api.memory import Reading, Room
+from l4f_ui.api.bounds import Reading, Room
+from l4f_ui.api.refusals import Refusal
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 
@@ -185,8 +185,8 @@ def test_half_sent_bodies_keep_nobody_waiting(site, length):
 
 
 def test_the_slowest_sender_makes_room_for_who_waits(monkeypatch):
-    monkeypatch.setattr(memory, "GRACE", 0.1)
-    monkeypatch.setattr(memory, "_LOOK_AGAIN", 0.02)
+    monkeypatch.setattr(bounds, "GRACE", 0.1)
+    monkeypatch.setattr(bounds, "_LOOK_AGAIN", 0.02)
     reading, lost = Reading(100), []
 
     async def never() -> dict:

@@ -138,12 +138,7 @@ def test_names_folders_and_paths(places):
     [
         ("absent", "weights of absent are missing"),
         ("nothing", "the classes are: absent, far, foreign, shipped"),
-        ("", "is no class"),
-        ("../shipped", "is no class"),
-        ("/nowhere", "is no class"),
-        ("a/b/c", "is no class"),
-        ("a\nb", "is no class"),
-        (Path("someone/far"), "is no class"),
+        *((name, "is no class") for name in ("", "../shipped", "/nowhere", "a/b/c", "a\nb", Path("someone/far"))),
         ("weights/catalogue.json", "l4f convert"),
     ],
 )
@@ -184,22 +179,16 @@ def test_a_damaged_catalogue_is_told(places, content):
     [
         {},
         {"folder": "..", "repository": "a/b"},
-        {"resolution": 3.5, "folder": "a"},
-        {"resolution": 48, "folder": "a"},
-        {"title": "", "folder": "a"},
-        {"title": "two\nlines", "folder": "a"},
+        *({"folder": "a", "resolution": value} for value in (3.5, 48)),
+        *({"folder": "a", "title": value} for value in ("", "two\nlines")),
+        *({"folder": "a", "truncation_psi": value} for value in (7, "1")),
+        *({"folder": "a", "crop": value} for value in ([0, 0, 0, 0], 5)),
+        {"folder": "a", "terms": 5},
         {"folder": 3},
         {"repository": "nobody"},
         {"repository": "a/b", "revision": "../.."},
-        {"repository": "a/b", "file": "../b.pkl"},
-        {"repository": "a/b", "file": "/b.pkl"},
-        {"repository": "a/b", "file": "b.pkl", "bytes": -1},
-        {"repository": "a/b", "file": "b.pkl", "sha256": "zz"},
-        {"folder": "a", "truncation_psi": 7},
-        {"folder": "a", "truncation_psi": "1"},
-        {"folder": "a", "crop": [0, 0, 0, 0]},
-        {"folder": "a", "crop": 5},
-        {"folder": "a", "terms": 5},
+        *({"repository": "a/b", "file": value} for value in ("../b.pkl", "/b.pkl")),
+        *({"repository": "a/b", "file": "b.pkl", **pin} for pin in ({"bytes": -1}, {"sha256": "zz"})),
     ],
 )
 def test_a_class_with_a_wrong_field_is_told(places, fields):
@@ -256,21 +245,12 @@ def test_a_licence_is_accepted_once_a_class(places):
     assert not licences.is_accepted(wanted)
 
 
-@pytest.mark.parametrize(
-    ("name", "restricts"),
-    [
-        ("CC-BY-NC-4.0", True),
-        ("NVIDIA Source Code License-NC", True),
-        ("Creative Commons NonCommercial", True),
-        ("non-commercial", True),
-        ("CC-BY-4.0", False),
-        ("Apache-2.0", False),
-        ("unknown", False),
-        ("NCSA", False),
-    ],
-)
-def test_names_of_licences_that_restrict_use(name, restricts):
-    assert (licences.restriction(name) is not None) == restricts
+RESTRICTED = ("CC-BY-NC-4.0", "NVIDIA Source Code License-NC", "Creative Commons NonCommercial", "non-commercial")
+
+
+@pytest.mark.parametrize("name", [*RESTRICTED, "CC-BY-4.0", "Apache-2.0", "unknown", "NCSA"])
+def test_names_of_licences_that_restrict_use(name):
+    assert (licences.restriction(name) is not None) == (name in RESTRICTED)
 
 
 # The shipped catalogue

@@ -32,9 +32,9 @@ print(sorted({"torch", "numpy", "gradio", "huggingface_hub"} & set(sys.modules))
 
 
 def run(capsys, *argv) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr)."""
+    """(exit code, stdout, stderr) of a command line, whose strings may hold several words."""
     try:
-        code = cli.main([str(word) for word in argv])
+        code = cli.main([word for part in argv for word in str(part).split()])
     except SystemExit as leaving:
         code = leaving.code
     captured = capsys.readouterr()
@@ -72,18 +72,7 @@ def test_generate_writes_four_files_a_seed(capsys, tiny_bundle_folder, tmp_path)
     out = tmp_path / "new" / "folder"
     code, said, _ = run(
         capsys,
-        "generate",
-        tiny_bundle_folder,
-        "--seeds",
-        "0-2,12345",
-        "--out",
-        out,
-        "--device",
-        "cpu",
-        "--batch-size",
-        "3",
-        "--truncation-psi",
-        "0.5",
+        f"generate {tiny_bundle_folder} --seeds 0-2,12345 --out {out} --device cpu --batch-size 3 --truncation-psi 0.5",
     )
     assert code == 0
     stems = [
@@ -116,19 +105,8 @@ def test_segment_finds_the_subject_by_seed_codes_or_picture(capsys, tiny_bundle_
     drawn, again = tmp_path / "drawn", tmp_path / "again"
     code, out, _ = run(
         capsys,
-        "generate",
-        tiny_bundle_folder,
-        "--seeds",
-        "12",
-        "--truncation-psi",
-        "0.8",
-        "--out",
-        drawn,
-        "--save-w-plus",
-        "--no-background",
-        "--json",
-        "--device",
-        "cpu",
+        f"generate {tiny_bundle_folder} --seeds 12 --truncation-psi 0.8 --out {drawn} --device cpu",
+        "--save-w-plus --no-background --json",
     )
     assert code == 0 and json.loads(out)["samples"][0]["w_plus"] == str(drawn / "seed0012_w_plus.safetensors")
     sources = [
@@ -156,17 +134,7 @@ def test_segment_says_what_it_cannot_do(capsys, tiny_bundle_folder, tmp_path):
 
 def test_generate_answers_programs(capsys, tiny_bundle_folder, tmp_path):
     code, out, err = run(
-        capsys,
-        "generate",
-        tiny_bundle_folder,
-        "--seeds",
-        "5,5,-1",
-        "--out",
-        tmp_path,
-        "--json",
-        "--device",
-        "cpu",
-        "--no-background",
+        capsys, "generate", tiny_bundle_folder, "--seeds 5,5,-1 --out", tmp_path, "--json --device cpu --no-background"
     )
     answer = json.loads(out)
     assert code == 0 and err == ""
@@ -228,20 +196,8 @@ def test_swap_writes_one_picture(capsys, tiny_bundle_folder, tmp_path, backgroun
     out = tmp_path / "deep" / "swapped.png"
     code, said, _ = run(
         capsys,
-        "swap",
-        tiny_bundle_folder,
-        "--seed",
-        "3",
-        "--background",
-        background,
-        "--out",
-        out,
-        "--device",
-        "cpu",
-        "--grow",
-        "-1",
-        "--feather",
-        "1.5",
+        f"swap {tiny_bundle_folder} --seed 3 --background {background} --out {out} --device cpu",
+        "--grow -1 --feather 1.5",
     )
     assert code == 0 and said.startswith("seed 3 before ") and str(out) in said
     assert Image.open(out).mode == mode
@@ -252,21 +208,9 @@ def test_swap_writes_one_picture(capsys, tiny_bundle_folder, tmp_path, backgroun
 
 def test_swap_takes_the_threshold_of_the_class(capsys, tiny_bundle_folder, tmp_path):
     out = tmp_path / "hard.png"
-    common = (
-        "swap",
-        tiny_bundle_folder,
-        "--seed",
-        "3",
-        "--background",
-        "transparent",
-        "--out",
-        out,
-        "--device",
-        "cpu",
-        "--json",
-    )
+    common = f"swap {tiny_bundle_folder} --seed 3 --background transparent --out {out} --device cpu --json"
     for options, expected in (([], None), (["--threshold"], 0.4), (["--threshold", "0.7"], 0.7)):
-        code, said, _ = run(capsys, *common, *options)
+        code, said, _ = run(capsys, common, *options)
         answer = json.loads(said)
         assert code == 0 and answer["threshold"] == expected and answer["seed"] == 3
         levels = set(np.unique(np.asarray(Image.open(out))[..., 3]))
@@ -347,27 +291,15 @@ def test_being_stopped_is_no_failure(capsys, monkeypatch, raised, code):
     assert run(capsys, "classes") == (code, "", "l4f: stopped\n")
 
 
+def drawing(folder, seeds, out, **options) -> subprocess.Popen:
+    """`l4f generate` in a process of its own."""
+    line = f"-u -m l4f_plugin generate {folder} --seeds {seeds} --out {out} --device cpu"
+    return subprocess.Popen([sys.executable, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_while_drawing(tiny_bundle_folder, tmp_path):
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-u",
-            "-m",
-            "l4f_plugin",
-            "generate",
-            str(tiny_bundle_folder),
-            "--seeds",
-            "0-9999",
-            "--out",
-            str(tmp_path),
-            "--device",
-            "cpu",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = drawing(tiny_bundle_folder, "0-9999", tmp_path, text=True)
     assert process.stdout.readline().startswith("seed 0: ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -379,24 +311,7 @@ def test_ctrl_c_while_drawing(tiny_bundle_folder, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes")
 def test_a_reader_that_leaves_early_is_no_failure(tiny_bundle_folder, tmp_path):
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-u",
-            "-m",
-            "l4f_plugin",
-            "generate",
-            str(tiny_bundle_folder),
-            "--seeds",
-            "0-50",
-            "--out",
-            str(tmp_path),
-            "--device",
-            "cpu",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = drawing(tiny_bundle_folder, "0-50", tmp_path)
     process.stdout.readline()
     process.stdout.close()
     assert process.wait(60) == 141

@@ -8,7 +8,7 @@ import pytest
 import torch
 from bundles import red_finder, tiny_bundle
 from PIL import Image
-from test_training import TINY, command
+from test_training import TINY
 
 from l4f_plugin.bundles.training_state import load_training_state, save_training_state
 from l4f_plugin.errors import UserError
@@ -161,27 +161,8 @@ def test_the_command_says_what_to_change(pictures, tmp_path, capsys, monkeypatch
     from l4f_plugin import cli
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    arguments = [
-        *command(
-            "train",
-            "generator",
-            pictures,
-            "--out",
-            tmp_path / "r",
-            "--resolution",
-            32,
-            "--channel-base",
-            512,
-            "--channel-max",
-            16,
-            "--batch-size",
-            4,
-            "--pictures",
-            12,
-            "--device",
-            "cpu",
-        )[3:]
-    ]
+    line = f"train generator {pictures} --out {tmp_path / 'r'} --resolution 32 --channel-base 512 --channel-max 16"
+    arguments = f"{line} --batch-size 4 --pictures 12 --device cpu".split()
     assert cli.main([*arguments, "--learning-rate", "1e30"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "diverged" in said and "a lower learning rate" in said

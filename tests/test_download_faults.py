@@ -77,12 +77,10 @@ CUT = "(was cut off after .*; check the connection and try again: it goes on|cou
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        (Fault("cut"), CUT),
-        (Fault("reset"), CUT),
+        *((Fault(kind), CUT) for kind in ("cut", "reset")),
         (Fault("wrong bytes"), "is not the file that was expected .* thrown away; try again"),
         (Fault("other hash", methods=HEAD), "is not the file that was expected .*; try again"),
-        (Fault("longer", methods=HEAD), "bytes on the Hub instead of .* left alone"),
-        (Fault("shorter", methods=HEAD), "bytes on the Hub instead of .* left alone"),
+        *((Fault(kind, methods=HEAD), "Hub instead of .* left alone") for kind in ("longer", "shorter")),
         (
             Fault("longer", methods=GET),
             "is longer than the .* bytes it should have and was thrown away|could not be fetched .*; check",
@@ -91,13 +89,9 @@ CUT = "(was cut off after .*; check the connection and try again: it goes on|cou
         (Fault(403), r"forbids .* \(HTTP status 403\); ask its owner"),
         (Fault(404), "has no repository .* that you may read; check the name"),
         (Fault(429), r"asked too often .*\(HTTP status 429\); wait some minutes"),
-        (Fault(500), r"trouble of its own \(HTTP status 500\); try again later"),
-        (Fault(503), r"trouble of its own \(HTTP status 503\); try again later"),
-        (Fault(401, methods=GET), r"\(HTTP status 401\)"),
-        (Fault(403, methods=GET), r"\(HTTP status 403\)"),
+        *((Fault(code), rf"trouble of its own \(HTTP status {code}\); try again later") for code in (500, 503)),
+        *((Fault(code, methods=GET), rf"\(HTTP status {code}\)") for code in (401, 403, 429, 502)),
         (Fault(404, methods=GET), "has no repository"),
-        (Fault(429, methods=GET), r"\(HTTP status 429\)"),
-        (Fault(502, methods=GET), r"\(HTTP status 502\)"),
         (Fault("circle", methods=HEAD), "round in a circle of addresses; check HF_ENDPOINT"),
         (Fault("circle", methods=GET), "round in a circle of addresses; check HF_ENDPOINT"),
         (Fault("no hub", methods=HEAD), "does not answer as the Hub does; check HF_ENDPOINT"),
@@ -189,24 +183,8 @@ def certificate(tmp_path) -> str:
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl program to make a certificate with")
     path = tmp_path / "loopback.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "-keyout",
-        str(path),
-        "-out",
-        str(path) + ".crt",
-    ]
+    made = "-newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    command = ["openssl", "req", "-x509", *made.split(), "-keyout", str(path), "-out", f"{path}.crt"]
     subprocess.run(command, check=True, capture_output=True)
     path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
     return str(path)

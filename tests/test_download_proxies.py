@@ -12,8 +12,7 @@ from hub_server import Hub, environment
 from test_download_faults import DOGS, bundle, certificate, prepare  # noqa: F401, fixtures
 
 from l4f_plugin.errors import UserError
-from l4f_plugin.hub.hub_errors import PROXY_LOGIN, of_the_way_there
-from l4f_plugin.hub.sharing.upload import upload_errors
+from l4f_plugin.hub.hub_errors import PROXY_LOGIN, hub_errors, of_the_way_there
 
 
 class _AsksForALogin(socketserver.StreamRequestHandler):
@@ -109,7 +108,7 @@ class ProxyError(OSError):
 )
 def test_every_library_is_understood_in_fetching_and_uploading(error, words):
     assert words in of_the_way_there(error)
-    with pytest.raises(UserError, match=".*[.]$") as caught, upload_errors("someone/dogs"):
+    with pytest.raises(UserError, match=".*[.]$") as caught, hub_errors("someone/dogs", writing=True):
         raise error
     assert words in str(caught.value)
 

@@ -372,17 +372,12 @@ def test_export_and_merge_answer_programs(capsys, tiny_bundle_folder, tmp_path, 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--count", 0], "number of pictures"),
         (["--count", "many"], "invalid int"),
-        (["--format", "zip"], "invalid choice"),
         (["--size", 64], "from 16 to 32, not 64"),
-        (["--split", "1,1,1"], "add up to 3"),
         (["--split", "half"], "no split"),
-        (["--backgrounds", "seeds,moon"], "not known"),
         (["--backgrounds", "pictures"], "--background-pictures"),
         (["--background-pictures", "nowhere"], "cannot be read"),
         (["--min-area", 0.9, "--max-area", 0.5], "largest area"),
-        (["--batch-size", 1], "batch size"),
         (["--device", "tpu"], "not a device"),
     ],
 )

@@ -101,7 +101,7 @@ def test_a_cancelled_set_goes_on_from_the_page_and_by_the_same_choices(site, mon
     started = press(site, "start", wanted(site.panel, count=150))
     assert held.wait(20) and started[site.panel.run]["interactive"] is False
     again = press(site, "start", wanted(site.panel, count=150))
-    assert len(site.panel.exports.running()) == 1 and again[site.panel.cancel]["interactive"] is True
+    assert len(site.panel.exports.jobs.running(kind="export")) == 1 and again[site.panel.cancel]["interactive"] is True
     site.panel.stop()
     go.set()
     seen = wait(site, again)

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from stub_host import ROOT
 
 from l4f_ui import app, hosts
-from l4f_ui.hosts import requirements, settings
+from l4f_ui.hosts import settings, tab
 from l4f_ui.hosts.components import COMPONENTS
 from l4f_ui.hosts.host_service import service
 
@@ -156,11 +156,11 @@ def test_the_api_is_found_under_the_sub_path_of_the_host(host):  # noqa: F811
 
 @pytest.mark.parametrize("started", ["A1111"], indirect=True)
 def test_a_missing_package_shows_the_tab_with_its_mend(host, monkeypatch):  # noqa: F811
-    monkeypatch.setitem(requirements.MODULES, "no_such_module", "no-such-package")
+    monkeypatch.setitem(tab.MODULES, "no_such_module", "no-such-package")
     page = host.build_tab()
     assert "-m pip install no-such-package" in host.component("l4f_notice", page).value
     assert host.component("l4f_generate_run", page)
-    monkeypatch.delitem(requirements.MODULES, "no_such_module")
+    monkeypatch.delitem(tab.MODULES, "no_such_module")
 
     def gone(*values):
         raise ImportError("gone", name="safetensors.torch")

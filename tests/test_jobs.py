@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import traceback
+from pathlib import Path
+
 import gradio as gr
 import pytest
+from pages import asked, drawing, listeners
 
-from l4f_ui import run_buttons
+from l4f_plugin.errors import Cancelled
+from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_ui import app, run_buttons
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +60,33 @@ def test_data_that_only_looks_like_an_update_is_replaced_as_a_whole():
     said = run_buttons.RecentUpdates()
     said.repeated({"state": {"a": 1}})
     assert said.repeated({"state": {"b": 2}}) == {"state": {"b": 2}}
+
+
+def test_a_click_passes_few_functions_on_its_way_to_the_pipeline(page, monkeypatch):
+    """The way from Gradio to the job's thread, and from there to the pipeline."""
+    passed: list[str] = []
+
+    def note(frame) -> None:
+        own = [
+            f for f, _ in traceback.walk_stack(frame) if {"ui", "l4f_plugin"} & set(Path(f.f_code.co_filename).parts)
+        ]
+        passed.extend(f.f_code.co_qualname if hasattr(f.f_code, "co_qualname") else f.f_code.co_name for f in own[::-1])
+
+    start = threading.Thread.start
+
+    def noted_start(thread) -> None:
+        if thread.name.startswith("l4f job"):
+            note(sys._getframe())
+        start(thread)
+
+    def generate(self, *arguments, **options):
+        note(sys._getframe(1))
+        raise Cancelled
+
+    monkeypatch.setattr(threading.Thread, "start", noted_start)
+    monkeypatch.setattr(Labels4FreePipeline, "generate", generate)
+    built = app.build(page.service)
+    [click] = listeners(built, built.l4f.generate.job.run, "click")
+    panel = built.l4f.generate
+    list(click.fn(asked(panel, drawing(panel, "3"))))
+    assert 4 <= len(passed) <= 6, passed

@@ -160,28 +160,11 @@ def command(*arguments: object) -> list[str]:
 
 def test_a_killed_command_goes_on_and_ends_alike(picture_folder, tmp_path):
     """kill -9 in the middle, then the same command again: the same bundle as from an undisturbed run."""
-    options = [
-        "--resolution",
-        32,
-        "--pictures",
-        160,
-        "--batch-size",
-        4,
-        "--channel-max",
-        8,
-        "--threads",
-        1,
-        "--dtype",
-        "float32",
-        "--save-minutes",
-        0,
-        "--device",
-        "cpu",
-    ]
+    options = "--resolution 32 --pictures 160 --batch-size 4 --channel-max 8 --threads 1 --dtype float32 --device cpu"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def arguments(out):
-        return command("train", "generator", picture_folder, "--out", out, *options)
+        return command("train", "generator", picture_folder, "--out", out, *options.split(), "--save-minutes", 0)
 
     process = subprocess.Popen(arguments(tmp_path / "killed"), env=environment, stderr=subprocess.DEVNULL)
     state = tmp_path / "killed" / loop.STATE_FILE

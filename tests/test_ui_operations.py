@@ -17,10 +17,10 @@ from PIL import Image
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.images import parse_infotext, read_infotext, write_png
+from l4f_plugin.jobs import Job
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
 from l4f_ui.outputs import Outputs
-from l4f_ui.run_buttons import in_thread
 from l4f_ui.service import Service, Settings
 from l4f_ui.stage import Neighbour
 
@@ -321,17 +321,17 @@ def test_waiting_can_be_cancelled_and_is_told(page):
 
 
 def test_what_a_thread_yields_posts_and_raises_arrives():
-    def work(post):
-        post({"posted": 1})
+    def work(job):
+        job.post({"posted": 1})
         yield {"yielded": threading.current_thread().name}
         raise Cancelled
 
-    updates = in_thread(work)
+    updates = Job(work).start().updates()
     assert next(updates) == {"posted": 1}
     assert next(updates) == {"yielded": "l4f job"}
     with pytest.raises(Cancelled):
         next(updates)
-    assert list(in_thread(lambda post: iter([{}, {"a": 1}]))) == [{}, {"a": 1}]
+    assert list(Job(lambda job: iter([{}, {"a": 1}])).start().updates()) == [{}, {"a": 1}]
 
 
 # Named endpoints

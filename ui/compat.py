@@ -6,7 +6,6 @@ Panels build components and wire events through these functions and otherwise us
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import re
@@ -20,7 +19,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read once, when Gr
 
 import gradio as gr  # noqa: E402
 
-from .judging import judged  # noqa: E402
+from .judging import wired  # noqa: E402
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
 MAJOR = VERSION[0]
@@ -214,23 +213,6 @@ def download_update(file: Path | None) -> dict:
     return gr.update(value=value, visible=file is not None)
 
 
-def _spelled_out(handler: Callable, outputs: Sequence) -> Callable:
-    """The handler, whose empty answers name an output: Gradio takes `{}` for a value, and shows it or complains."""
-    unchanged = {outputs[0]: gr.update()}
-
-    @functools.wraps(handler)
-    def answer(*values: Any) -> Any:
-        answered = handler(*values)
-        return unchanged if answered == {} else answered
-
-    @functools.wraps(handler)
-    def answers(*values: Any) -> Any:
-        for answered in handler(*values):
-            yield unchanged if answered == {} else answered
-
-    return answers if inspect.isgeneratorfunction(handler) else answer
-
-
 def on(
     trigger: Callable,
     handler: Callable | None,
@@ -248,9 +230,8 @@ def on(
     a running call and the newest one. Calls of one handler may overlap: the engine itself runs one job at a time. None
     becomes an endpoint of Gradio's own API.
     """
-    handler = handler and judged(handler)
     arguments: dict[str, Any] = {
-        "fn": _spelled_out(handler, outputs) if handler and outputs else handler,
+        "fn": handler and wired(handler, outputs),
         "inputs": inputs if isinstance(inputs, set) else list(inputs),
         "outputs": list(outputs),
         "show_progress": "hidden",  # the panels have a progress bar of their own
@@ -273,7 +254,7 @@ def on(
 def endpoint(name: str, handler: Callable, inputs: Sequence, outputs: Sequence) -> None:
     """Lets programs call a handler under that name; nothing on the page does. See `on` for overlapping calls."""
     limits = {"concurrency_limit": None} if MAJOR >= 4 else {}
-    gr.Button("", visible=False).click(judged(handler), list(inputs), list(outputs), api_name=name, **limits)
+    gr.Button("", visible=False).click(wired(handler, outputs), list(inputs), list(outputs), api_name=name, **limits)
 
 
 def refusal(words: str) -> gr.Error:

@@ -18,9 +18,9 @@ from l4f_plugin.jobs import Job
 from . import compat, models_table, status
 from .class_choice import ClassChoice
 from .controls import Given, button, choices, controls_column, named, note, psi_slider, segments, stage_column
-from .exports import MOST_PICTURES, SHARD, Exports
+from .exports import KIND, MOST_PICTURES, SHARD, Exports
 from .motion_form import MotionForm
-from .run_buttons import complain, in_thread
+from .run_buttons import complain
 from .seeds import wanted_seed
 from .service import Service
 from .stage import empty_stage
@@ -122,11 +122,12 @@ class ExportPanel:
 
     def show(self, visit: ExportVisit) -> dict:
         """How exports stand, the card of the latest set, and what can be gone on with."""
-        visit.ended = self.exports.ended()
-        running, card, unfinished = self.exports.running(), self.exports.latest_card(), self.exports.unfinished()
+        visit.ended = self.exports.jobs.ended(KIND)
+        running = self.exports.jobs.running(kind=KIND)
+        card, unfinished = self.exports.latest_card(), self.exports.unfinished()
         waiting = bool(unfinished) and not running
         return {
-            self.activity: models_table.activity(self.exports.recent()),
+            self.activity: models_table.activity(self.exports.jobs.recent(KIND)),
             self.empty: gr.update(visible=card is None),
             self.card: gr.update(value=card or "", visible=card is not None),
             self.run: gr.update(interactive=not running),
@@ -158,32 +159,33 @@ class ExportPanel:
     def estimate(self, given: Given) -> Iterator[dict]:
         """Measures on a few pictures how long the set takes."""
 
-        def work(post: Callable[[dict], None]) -> Iterator[dict]:
+        def work(job: Job) -> Iterator[dict]:
             settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
             yield {self.activity: status.running(text("export.measuring"))}
-            yield {self.activity: status.finished(self.exports.estimate(name, settings, self._service.new_token()))}
+            yield {self.activity: status.finished(self.exports.estimate(name, settings, job.token))}
 
         try:
-            yield from in_thread(work)
+            yield from Job(work, token=self._service.new_token()).start().updates()
         except Exception as error:
             yield {self.activity: complain(pathless(error))}
 
     def stop(self) -> dict:
         """Stops what runs, after its shard's batch."""
-        self.exports.stop()
+        for job in self.exports.jobs.running(kind=KIND):
+            job.token.cancel()
         return {self.cancel: gr.update(interactive=False)}
 
     def watch(self, visit: ExportVisit) -> Iterator[dict]:
         """Follows exports until they have ended, or a newer watcher of the same page takes over."""
         visit.watcher = me = object()
         shown = None
-        while visit.watcher is me and self.exports.running():
-            activity = models_table.activity(self.exports.recent())
+        while visit.watcher is me and self.exports.jobs.running(kind=KIND):
+            activity = models_table.activity(self.exports.jobs.recent(KIND))
             if activity != shown:
                 shown = activity
                 yield {self.activity: activity}
             time.sleep(LOOK_AGAIN)
-        ended = visit.watcher is me and visit.ended != self.exports.ended()
+        ended = visit.watcher is me and visit.ended != self.exports.jobs.ended(KIND)
         # Something is always yielded: Gradio empties the outputs of a generator that ends without a word.
         yield self.show(visit) if ended else {self.activity: gr.update()}
 

@@ -40,7 +40,7 @@ class Exports:
     """The labelled sets of a page. Sets lie in folders of their own below the output folder."""
 
     def __init__(self, service: Service):
-        self._service, self._tasks = service, service.class_jobs.jobs
+        self._service, self.jobs = service, service.class_jobs.jobs
 
     def folder_of(self, name: str, settings: ExportSettings) -> Path:
         """Where that set goes: another choice, another folder."""
@@ -82,7 +82,7 @@ class Exports:
             )
             return text("export.done", count=settings.count, folder=shown_path(folder))
 
-        return self._tasks.start(KIND, name, message, work, title)
+        return self.jobs.start(KIND, name, message, work, title)
 
     def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
         """How long the set would take and how large it would be, in words."""
@@ -92,23 +92,6 @@ class Exports:
             plan = make_plan(pipeline, replace(settings, count=max(settings.count, 1)))
         found = estimate(plan, lambda: self._service.drawing(name, token))
         return text("export.estimated", time=duration(found.seconds), size=size(found.bytes))
-
-    def running(self) -> list[Job]:
-        """Exports that run now."""
-        return self._tasks.running(kind=KIND)
-
-    def recent(self) -> list[Job]:
-        """Exports that run, and those that ended lately."""
-        return self._tasks.recent(KIND)
-
-    def ended(self) -> list[Job]:
-        """Exports that are over."""
-        return self._tasks.ended(KIND)
-
-    def stop(self) -> None:
-        """Stops every export; what is done of them stays."""
-        for task in self.running():
-            task.token.cancel()
 
     def latest_card(self) -> str | None:
         """The card of the set that was completed last, without the lines that are for the Hub; None without any."""

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api.errors import Refusal, answer
 from .api.guard import bounded, check_length
 from .api.login import Authorise
+from .api.refusals import Refusal, answer
 from .texts import text
 from .uploads import NoRoom, Uploads
 from .visitors import Visitors

@@ -1,10 +1,10 @@
-"""Handlers of a page that a host serves: each may first look at who asks, as nothing of ours stands before a host."""
+"""Handlers as Gradio gets them. In a host each looks first at who asks, as nothing of ours stands before a host."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,17 +27,17 @@ def judged_by(judge: Judge) -> Iterator[None]:
         _judge = before
 
 
-def judged(handler: Callable) -> Callable:
-    """The handler as it is wired: where there is a judge it takes the request too, which Gradio then hands over.
+def wired(handler: Callable, outputs: Sequence) -> Callable:
+    """The handler as Gradio gets it.
 
-    Called without a request, as by the page's own code, it is not asked about.
+    Where there is a judge it takes the request too, which Gradio then hands over. Called without a request, as by the
+    page's own code, the judge is not asked. An empty answer names an output: Gradio takes `{}` for a value, and shows
+    it or complains.
     """
-    judge = _judge
-    if judge is None:
-        return handler
+    judge, unchanged = _judge, {outputs[0]: gr.update()} if outputs else {}
 
     def let_in(values: tuple) -> tuple:
-        if not values or not isinstance(values[0], gr.Request):
+        if judge is None or not values or not isinstance(values[0], gr.Request):
             return values
         complaint = judge({name.lower(): value for name, value in values[0].headers.items()})
         if complaint:
@@ -48,15 +48,18 @@ def judged(handler: Callable) -> Callable:
 
     @functools.wraps(handler)
     def answer(*values: Any) -> Any:
-        return handler(*let_in(values))
+        answered = handler(*let_in(values))
+        return unchanged if answered == {} else answered
 
     @functools.wraps(handler)
     def answers(*values: Any) -> Iterator[Any]:
-        yield from handler(*let_in(values))
+        for answered in handler(*let_in(values)):
+            yield unchanged if answered == {} else answered
 
-    wired = answers if inspect.isgeneratorfunction(handler) else answer
-    asked = inspect.Parameter("l4f_request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
-    known = inspect.signature(handler)
-    wired.__signature__ = known.replace(parameters=[asked, *known.parameters.values()])
-    wired.__annotations__ = {**getattr(handler, "__annotations__", {}), "l4f_request": gr.Request}
-    return wired
+    given = answers if inspect.isgeneratorfunction(handler) else answer
+    if judge is not None:
+        asked = inspect.Parameter("l4f_request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
+        known = inspect.signature(handler)
+        given.__signature__ = known.replace(parameters=[asked, *known.parameters.values()])
+        given.__annotations__ = {**getattr(handler, "__annotations__", {}), "l4f_request": gr.Request}
+    return given

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -20,18 +18,20 @@ from .service import Service
 from .texts import text
 from .words import in_words
 
+Work = Callable[..., Iterator[dict]]
+"""A handler: takes a `Running` and the inputs as `{component: value}`, yields updates as `{component: update}`."""
 
-@dataclass
-class Running:
-    """A job that runs: its cancel token, and `post`, which sends an update to the page out of turn.
 
-    `waited_until` is the monotonic time at which it last heard of its place in the queue; 0 where it never waited.
+class Running(Job):
+    """A job of a page, which tells it its place in the queue.
+
+    `waited_until` is the monotonic time at which it last heard of its place; 0 where it never waited.
     """
 
-    token: CancelToken
-    post: Callable[[dict], None]
-    status: Any
-    waited_until: float = 0.0
+    def __init__(self, work: Work, inputs: Sequence, token: CancelToken, status_place: Any):
+        super().__init__(work, *inputs, token=token)
+        self.status = status_place
+        self.waited_until = 0.0
 
     def on_wait(self, ahead: int) -> None:
         """Tells how many jobs come first."""
@@ -48,9 +48,6 @@ STILL_THERE_SECONDS = 3.0
 
 REPEATED_SECONDS = 1.0
 """How long each further update of a job repeats one: see `RecentUpdates`."""
-
-Work = Callable[..., Iterator[dict]]
-"""A handler: takes a `Running` and the inputs as `{component: value}`, yields updates as `{component: update}`."""
 
 
 class RunButtons:
@@ -92,8 +89,9 @@ class RunButtons:
             try:
                 yield {self.identifier: identifier, **busy(token)}
                 try:
-                    for update in in_thread(lambda post: work(Running(token, post, self.status), *inputs)):
-                        yield {**busy(token), **said.repeated(update)}
+                    job = Running(work, inputs, token, self.status).start()
+                    for update in job.updates(STILL_THERE_SECONDS):
+                        yield {**busy(token), **said.repeated(update or {})}
                 except Cancelled:
                     yield said.repeated({self.status: status.finished(text("job.stopped"))})
                 except Exception as error:  # the border to the person: nothing may end as a traceback on the page
@@ -144,31 +142,6 @@ class RecentUpdates:
 
 def _is_update(value: Any) -> bool:
     return isinstance(value, dict) and "__type__" in value
-
-
-def in_thread(work: Callable[[Callable[[dict], None]], Iterator[dict]]) -> Iterator[dict]:
-    """Runs `work(post)` as a `Job` and yields what it yields and posts. Raises what it raised, at the end.
-
-    So a job keeps its turn no longer than it computes, even where Gradio stops asking for results without a word,
-    and begins and ends in one thread, as the locks of a web UI want it.
-    """
-    updates: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
-
-    def run(_: Job) -> None:
-        for update in work(updates.put):
-            updates.put(update)
-
-    job = Job(run, on_end=lambda _: updates.put(None)).start()
-    while True:
-        try:
-            update = updates.get(timeout=STILL_THERE_SECONDS)
-        except queue.Empty:
-            yield {}
-            continue
-        if update is None:
-            break
-        yield update
-    job.result()
 
 
 def complain(error: Exception) -> str:

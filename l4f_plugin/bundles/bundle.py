@@ -25,9 +25,9 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError, printable
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
-from .config import CONFIG_NAME, NETWORK_FILES, ObjectClass, WeightFile, is_written_by_us, read_config
-from .files import replace_folder, sha256_of, write_text
-from .model_card import CARD_NAME, read_model_card, write_model_card
+from .config import CARD_NAME, CONFIG_NAME, ObjectClass, WeightFile, read_config, write_bundle_folder
+from .files import sha256_of, write_text
+from .model_card import read_model_card, write_model_card
 from .records import verify_file
 from .tensor_files import open_tensors, save_tensors
 
@@ -223,7 +223,7 @@ def save_bundle(
         write_text(target / CONFIG_NAME, config.to_json())
         write_text(target / CARD_NAME, model_card or bundle.model_card or write_model_card(config))
 
-    replace_folder(Path(folder), write, is_ours=is_written_by_us, ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES))
+    write_bundle_folder(folder, write)
     return config
 
 

@@ -6,8 +6,9 @@ Imports no torch, so that a list of classes is quick.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..architecture import OBJECT_SWITCHES, DiscriminatorConfig, GeneratorConfig
 from ..errors import UserError
 from . import fields
 from .fields import CLASS_NAME, SHA256, Invalid
-from .files import open_plain, unreadable
+from .files import open_plain, replace_folder, unreadable
 from .likeness import Likeness
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 CONFIG_NAME = "config.json"
+CARD_NAME = "README.md"
 MAXIMUM_CONFIG_BYTES = 1 << 22
 ALPHA_ORIGINS = ("learned", "imported")
 NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
@@ -201,6 +203,26 @@ def is_written_by_us(folder: Path) -> bool:
             return b'"alpha_hidden_channels"' in file.read(MAXIMUM_CONFIG_BYTES)
     except OSError:
         return False
+
+
+def write_bundle_folder(folder: Path, writer: Callable[[Path], None]) -> None:
+    """Lets `writer` fill a new folder, which takes the place of the bundle in `folder` in one step.
+
+    A folder that holds something else than a bundle is left alone, and so are other files beside the bundle's. Raises
+    `UserError`.
+    """
+    ours = (CONFIG_NAME, CARD_NAME, *NETWORK_FILES)
+    replace_folder(Path(folder), writer, is_ours=is_written_by_us, ours=ours)
+
+
+def move_bundle(made: Path, folder: Path) -> None:
+    """Puts the finished bundle `made`, on the same disk, into the place of the one in `folder`, as above."""
+
+    def move(target: Path) -> None:
+        for item in made.iterdir():
+            os.rename(item, target / item.name)
+
+    write_bundle_folder(folder, move)
 
 
 def read_config(folder: Path) -> ObjectClass:

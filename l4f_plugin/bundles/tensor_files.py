@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,15 +47,3 @@ def open_tensors(path: Path, remedy: str = "fetch or make it again") -> Iterator
         raise unreadable(error, path) from error
     except (SafetensorError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file; {remedy}.") from error
-
-
-def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
-    """Reads tensors (all, or the named ones) from a safetensors file onto the CPU. Errors as in `open_tensors`."""
-    with open_tensors(path) as file:
-        return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The free text entries in a safetensors file's header. Errors as in `open_tensors`."""
-    with open_tensors(path) as file:
-        return dict(file.metadata() or {})

@@ -16,7 +16,7 @@ import torch
 
 from ..errors import UserError
 from .files import write_atomically
-from .tensor_files import read_metadata, read_tensors, save_tensors
+from .tensor_files import open_tensors, save_tensors
 
 FORMAT = "labels4free-training-state"
 VERSION = 1
@@ -39,7 +39,10 @@ def load_training_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, 
     Raises `UserError` when the file is missing, damaged, of another kind or of a later version.
     """
     path = Path(path)
-    header = read_metadata(path)
+    with open_tensors(path) as file:
+        header = file.metadata() or {}
+        # Copies: a mapped file cannot be replaced on Windows while a tensor still points into it.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     if header.get("format") != FORMAT or not header.get("version", "").isdecimal():
         raise UserError(f"{path} is not a training state of this program; name the run's own file.")
     if int(header["version"]) > VERSION:
@@ -48,8 +51,7 @@ def load_training_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, 
         metadata = json.loads(header["metadata"])
     except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{path} holds no readable metadata; start the run anew.") from error
-    # Copies: a mapped file cannot be replaced on Windows while a tensor still points into it.
-    return {name: tensor.clone() for name, tensor in read_tensors(path).items()}, metadata
+    return tensors, metadata
 
 
 def flatten_state(state: Any, prefix: str = "") -> tuple[dict[str, torch.Tensor], Any]:

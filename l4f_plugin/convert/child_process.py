@@ -91,19 +91,13 @@ def _arguments(
     source: Path, destination: Path, alpha: Path | None, said: Mapping[str, Any], dtype: torch.dtype
 ) -> list[str]:
     """The command line of `l4f convert` that says the same. Values stand behind `=`, as they may begin with -."""
-    options = {
-        "alpha": alpha and alpha.resolve(),
-        "name": said.get("name"),
-        "title": said.get("title"),
-        "licence": said.get("licence"),
-        "source-note": said.get("source"),
-        "truncation-psi": said.get("truncation_psi"),
-        "alpha-threshold": said.get("alpha_threshold"),
-    }
-    return [
-        "convert",
-        *(f"--{name}={value}" for name, value in options.items() if value is not None),
-        *(["--crop", *map(str, said["crop"])] if said.get("crop") else []),
-        *(["--half"] if dtype == torch.float16 else []),
-        *("--", str(source.resolve()), str(destination.resolve())),
-    ]
+    words = ["convert"]
+    for field, value in {**said, "alpha": alpha and alpha.resolve()}.items():
+        option = "--source-note" if field == "source" else f"--{field.replace('_', '-')}"
+        if field == "crop":
+            words += [option, *map(str, value)] if value else []
+        elif value is not None:
+            words.append(f"{option}={value}")
+    if dtype == torch.float16:
+        words.append("--half")
+    return [*words, "--", str(source.resolve()), str(destination.resolve())]

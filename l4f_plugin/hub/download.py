@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,25 +17,26 @@ from typing import Any
 from ..bundles import licences, records
 from ..bundles.catalogue import classes, read_catalogue
 from ..bundles.config import (
+    CARD_NAME,
     CONFIG_NAME,
     MAXIMUM_CONFIG_BYTES,
-    NETWORK_FILES,
     ObjectClass,
     WeightFile,
     is_written_by_us,
+    move_bundle,
     read_config,
     stand_in,
 )
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import remove, replace_folder, sha256_of, storage_error
+from ..bundles.files import remove, sha256_of, storage_error
 from ..bundles.folders import models_folder
 from ..bundles.locks import lock
-from ..bundles.model_card import CARD_NAME, MAXIMUM_CARD_BYTES
+from ..bundles.model_card import MAXIMUM_CARD_BYTES
 from ..errors import UserError, printable
 from ..jobs import CancelToken, Progress
 from .hub_errors import MissingFile, offline, put_by_hand
 from .progress import TerminalProgress
-from .repository import LargeFile, Source, cached, demand_space, fetch, forget, set_reference
+from .repository import LargeFile, Source, cached, demand_space, fetch, forget, is_right, set_reference
 from .resumable import arrived, fetch_resumable
 
 WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
@@ -194,20 +195,25 @@ def install(entry: ObjectClass, options: Options) -> Path:
     if is_bundle(folder) and not options.force_download:
         return folder
     licences.demand(entry, options.accept_licence)
-    with options.shown() as progress:
-
-        def on_wait() -> None:
-            progress(0, 0, f"Waiting for another program that is installing {entry.name}")
-
-        with lock(lock_file(entry.name), cancel=options.cancel, on_wait=on_wait):
-            if not is_bundle(folder) or options.force_download:
-                _install(entry, folder, options, progress)
+    waiting = f"Waiting for another program that is installing {entry.name}"
+    with (
+        options.shown() as progress,
+        lock(lock_file(entry.name), cancel=options.cancel, on_wait=lambda: progress(0, 0, waiting)),
+    ):
+        if not is_bundle(folder) or options.force_download:
+            _install(entry, folder, options, progress)
     return folder
 
 
 def lock_file(name: str) -> Path:
     """The lock that whoever changes a class in the models folder holds."""
     return models_folder() / f".{name}.lock"
+
+
+def held(name: str) -> AbstractContextManager[None]:
+    """That lock, held. Raises `UserError` where another program has it."""
+    said = f"{name} is in use by another program that installs or trains it; wait for that, then try again."
+    return lock(lock_file(name), refusal=said)
 
 
 def original_of(entry: ObjectClass, options: Options = Options()) -> Source:
@@ -233,30 +239,21 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
         remove(leftover)  # of a process that was killed: the lock says that none is at it
     source = original_of(entry, options)
     expected = WeightFile(entry.download_bytes, entry.sha256) if entry.download_bytes and entry.sha256 else None
-    original, was_here = _local_original(entry, source, expected), True
-    size = entry.download_bytes or 0
+    original, size = _local_original(entry, source, expected), entry.download_bytes or 0
+    was_here = original is not None
     if original is None:
-        was_here = False
         if options.local_files_only:
             raise UserError(offline(_file_name(entry), source.by_hand, "nothing may be fetched"))
         # A bundle has no more bytes than the checkpoint: some networks, and the optimisers, stay behind.
         demand_space({source.cache(): size - arrived(source, entry.sha256), folder.parent: size}, entry.name)
-        given = {"most": LARGEST_FILE, "progress": progress, "cancel": options.cancel}
-        if expected:
-            original = fetch_resumable(source, entry.file, expected, **given)
-        else:
-            original = fetch(source, entry.file, **given)
-    commit = None if original == by_hand_path(entry) else _commit_of(source, original)
+        get = fetch_resumable if expected else fetch
+        original = get(source, entry.file, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
+    commit = None if original == by_hand_path(entry) else original.relative_to(source.cache() / "snapshots").parts[0]
     staging = folder.with_name(f".{entry.name}.installing-{uuid.uuid4().hex[:12]}")
     try:
         digest = entry.sha256 or sha256_of(original)
         _convert(entry, original, staging, commit, digest, options, progress)
-        replace_folder(
-            folder,
-            lambda target: _move(staging, target),
-            is_ours=is_written_by_us,
-            ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES),
-        )
+        move_bundle(staging, folder)
     finally:
         remove(staging)
     came_from = {"repository": entry.repository, "revision": commit, "file": entry.file, "sha256": digest}
@@ -288,21 +285,14 @@ def _local_original(entry: ObjectClass, source: Source, expected: WeightFile | N
     """The published checkpoint, where it is on this computer: brought by hand, or kept in the cache."""
     by_hand = by_hand_path(entry)
     if by_hand.is_file():
-        if expected and (by_hand.stat().st_size, sha256_of(by_hand)) != (expected.bytes, expected.sha256):
+        if expected and not is_right(by_hand, expected):
             raise UserError(
                 f"{by_hand} is not {_file_name(entry)} as it was published (size or sha256 differs); copy it "
                 "again, or remove it to have it downloaded."
             )
         return by_hand
     kept = cached(source, entry.file)
-    if kept is None or expected is None:
-        return None
-    right = kept.stat().st_size == expected.bytes and sha256_of(kept) == expected.sha256
-    return kept if right else None
-
-
-def _commit_of(source: Source, path: Path) -> str:
-    return path.relative_to(source.cache() / "snapshots").parts[0]
+    return kept if kept and expected and is_right(kept, expected) else None
 
 
 def _convert(
@@ -353,8 +343,3 @@ def _convert(
 def _file_name(entry: ObjectClass) -> str:
     """The published checkpoint's name without folders."""
     return PurePosixPath(entry.file or "").name
-
-
-def _move(staging: Path, target: Path) -> None:
-    for item in staging.iterdir():
-        os.rename(item, target / item.name)

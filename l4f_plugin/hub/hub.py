@@ -50,33 +50,8 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
 
         Raises `UserError` with one sentence when the bundle cannot be found, fetched or trusted.
         """
-        return cls._from_pretrained(
-            model_id=pretrained_model_name_or_path,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-            **options,
-        )
-
-    @classmethod
-    def _from_pretrained(
-        cls: type[_Model],
-        *,
-        model_id: str | Path,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        proxies: dict[str, str] | None = None,
-        resume_download: bool | None = None,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        **options: Any,
-    ) -> _Model:
-        """`proxies` and `resume_download` are what releases before 1.0 pass; the Hub no longer knows them."""
         folder = resolve(
-            model_id,
+            pretrained_model_name_or_path,
             revision=revision,
             cache_dir=cache_dir,
             force_download=force_download,
@@ -84,6 +59,13 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
             token=token,
         )
         return cls(load_bundle(folder), **options)
+
+    @classmethod
+    def _from_pretrained(
+        cls: type[_Model], *, model_id: str | Path, proxies: Any = None, resume_download: Any = None, **options: Any
+    ) -> _Model:
+        """`proxies` and `resume_download` are what releases before 1.0 pass; the Hub no longer knows them."""
+        return cls.from_pretrained(model_id, **options)
 
     def save_pretrained(
         self,

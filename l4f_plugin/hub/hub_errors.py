@@ -10,7 +10,7 @@ from pathlib import Path
 from ..bundles.config import stand_in
 from ..bundles.files import storage_error
 from ..bundles.folders import models_folder
-from ..errors import UserError
+from ..errors import Cancelled, UserError
 
 PROXY_LOGIN = (
     "The proxy asks for a login; put it into the proxy's address, as in HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT."
@@ -24,21 +24,24 @@ class MissingFile(UserError):
 
 
 @contextmanager
-def hub_errors(repository: str, by_hand: str | None = None) -> Iterator[None]:
+def hub_errors(repository: str, by_hand: str | None = None, *, writing: bool = False) -> Iterator[None]:
     """Turns what huggingface_hub and the libraries below it raise into a `UserError`.
 
-    `by_hand` is the half of a sentence that says how to do without the Hub.
+    Nothing of the answer, nor the login, is quoted. `by_hand` is the half of a sentence that says how to do without
+    the Hub; `writing` says that something is uploaded.
     """
     try:
         yield
+    except (UserError, Cancelled):
+        raise
     except Exception as error:  # which library raises what differs between releases
-        sentence = _sentence(error, repository, by_hand or put_by_hand(repository))
+        from huggingface_hub import errors
+
+        sentence = _sentence(error, repository, by_hand or put_by_hand(repository), writing)
         if sentence is None:
             raise
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-        missing = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
-        raise (MissingFile if missing else UserError)(sentence) from error
+        missing = isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError)
+        raise (MissingFile if missing else UserError)(sentence) from (None if writing else error)
 
 
 def put_by_hand(repository: str) -> str:
@@ -46,39 +49,48 @@ def put_by_hand(repository: str) -> str:
     return f"put its files at {models_folder() / stand_in(repository)}"
 
 
-def refusal(repository: str, status: int | str, code: str | None, by_hand: str) -> str:
-    """The sentence for an HTTP status; `code` is the Hub's own word for it (`X-Error-Code`)."""
-    if code == "GatedRepo":
-        return f"{repository} asks for consent; accept its terms on its page of the Hub, then {LOG_IN}."
-    if code == "RevisionNotFound":
-        return f"{repository} has no such revision on the Hub; check the revision."
-    if code == "EntryNotFound":
-        return f"{repository} lacks a file that is needed; choose another repository or revision."
-    if code == "RepoNotFound" or status == 404:
-        return f"The Hub has no repository {repository} that you may read; check the name, or {LOG_IN}."
+def _refusal(repository: str, status: int | None, by_hand: str) -> str:
+    """The sentence for an HTTP status on reading."""
+    said = f"(HTTP status {status})"
     if status == 401:
         return (
-            f"The Hub shows {repository} only to those who may read it (HTTP status 401); check the name, "
-            f"then {LOG_IN}, and replace a token that has expired."
+            f"The Hub shows {repository} only to those who may read it {said}; check the name, then {LOG_IN}, and "
+            "replace a token that has expired."
         )
     if status == 403:
-        return (
-            f"The Hub forbids {repository} (HTTP status 403); ask its owner for access, or use a token that "
-            "may read it."
-        )
+        return f"The Hub forbids {repository} {said}; ask its owner for access, or use a token that may read it."
+    if status == 404:
+        return f"The Hub has no repository {repository} that you may read; check the name, or {LOG_IN}."
+    return _trouble(repository, status, "give", by_hand)
+
+
+def _writing_refusal(repository: str, status: int | None, by_hand: str) -> str:
+    """The sentence for an HTTP status on writing."""
+    log_in, said = f"{LOG_IN}, with a token that may write", f"(HTTP status {status})"
+    if status == 401:
+        return f"The Hub does not know who you are {said}, so {repository} cannot be written; {log_in}."
+    if status == 403:
+        return f"The Hub does not let you write {repository} {said}; choose a name of your own account, or {log_in}."
+    if status == 404:
+        return f"The Hub has no account or repository {repository} that you may write; check the name, or {log_in}."
+    if status in (409, 412):
+        return f"{repository} is being changed by somebody else {said}; try again in a minute."
+    if status == 413:
+        return f"The Hub finds a file of {repository} too large {said}; publish a smaller class."
+    return _trouble(repository, status, "take", by_hand)
+
+
+def _trouble(repository: str, status: int | None, doing: str, by_hand: str) -> str:
+    said = f"(HTTP status {status})"
     if status == 407:
         return PROXY_LOGIN
     if status == 429:
+        return f"The Hub has been asked too often to {doing} {repository} {said}; wait some minutes, or {by_hand}."
+    if status is not None and status >= 500:
         return (
-            f"The Hub has been asked too often to give {repository} (HTTP status 429); wait some minutes and try "
-            f"again, or {by_hand}."
+            f"The Hub cannot {doing} {repository} because of trouble of its own {said}; try again later, or {by_hand}."
         )
-    if isinstance(status, int) and status >= 500:
-        return (
-            f"The Hub cannot give {repository} because of trouble of its own (HTTP status {status}); try again "
-            f"later, or {by_hand}."
-        )
-    return f"The Hub refused {repository} (HTTP status {status}); try again later, or {by_hand}."
+    return f"The Hub refused {repository} {said}; try again later, or {by_hand}."
 
 
 def why_offline() -> str | None:
@@ -131,29 +143,33 @@ def of_the_way_there(error: BaseException) -> str | None:
     return None
 
 
-def _sentence(error: Exception, repository: str, by_hand: str) -> str | None:
+def _sentence(error: Exception, repository: str, by_hand: str, writing: bool) -> str | None:
     from huggingface_hub import errors
 
+    status = getattr(getattr(error, "response", None), "status_code", None)
     if sentence := of_the_way_there(error):
         return sentence
-    for kind, code in (
-        (errors.GatedRepoError, "GatedRepo"),
-        (errors.RepositoryNotFoundError, "RepoNotFound"),
-        (errors.RevisionNotFoundError, "RevisionNotFound"),
-    ):
-        if isinstance(error, kind):
-            return refusal(repository, "unknown", code, by_hand)
+    if isinstance(error, errors.LocalTokenNotFoundError):
+        return f"Nobody is logged in, so {repository} cannot be written; {LOG_IN}, with a token that may write."
+    if isinstance(error, errors.HFValidationError):
+        return f"{repository!r} is no name of a Hub repository; give it as OWNER/NAME."
+    if writing and isinstance(error, errors.HfHubHTTPError):
+        return _writing_refusal(repository, status, by_hand)
+    if isinstance(error, errors.GatedRepoError):
+        return f"{repository} asks for consent; accept its terms on its page of the Hub, then {LOG_IN}."
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return _refusal(repository, 404, by_hand)
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{repository} has no such revision on the Hub; check the revision."
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
         return offline(repository, by_hand, why_offline() or "the Hub cannot be reached")
     if isinstance(error, errors.EntryNotFoundError):
-        return refusal(repository, 404, "EntryNotFound", by_hand)
-    if isinstance(error, errors.HFValidationError):
-        return f"{repository!r} is no name of a Hub repository; give it as OWNER/NAME."
+        return f"{repository} lacks a file that is needed; choose another repository or revision."
     if isinstance(error, errors.HfHubHTTPError):
-        return refusal(repository, getattr(error.response, "status_code", "unknown"), None, by_hand)
+        return _refusal(repository, status, by_hand)
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return str(storage_error(error, Path(error.filename)))
+        return None if writing else str(storage_error(error, Path(error.filename)))
     if is_of_the_network(error):
-        kind = type(error).__name__
-        return f"{repository} could not be fetched ({kind}); check the connection, or {by_hand}."
+        kind, done = type(error).__name__, "uploaded" if writing else "fetched"
+        return f"{repository} could not be {done} ({kind}); check the connection and try again, or {by_hand}."
     return None

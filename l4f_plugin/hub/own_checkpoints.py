@@ -6,24 +6,21 @@ the models folder is as it was before.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..bundles import records
 from ..bundles.catalogue import classes
-from ..bundles.config import CONFIG_NAME, NETWORK_FILES, is_written_by_us, stand_in
+from ..bundles.config import move_bundle, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import partial_name, remove, replace_folder, storage_error
+from ..bundles.files import partial_name, remove, storage_error
 from ..bundles.folders import models_folder
-from ..bundles.locks import lock
-from ..bundles.model_card import CARD_NAME
 from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
 from ..jobs import CancelToken
-from .download import lock_file, resolve
+from .download import held, resolve
 from .repository import demand_space
 
 
@@ -52,9 +49,9 @@ def import_checkpoint(
     """
     demand_free_name(name)
     folder, said = models_folder() / name, {**(described or {}), "name": name}
-    with _converted(source, folder, alpha, said, cancel) as bundle, _held(name):
+    with _converted(source, folder, alpha, said, cancel) as bundle, held(name):
         demand_free_name(name)  # somebody else may have been quicker
-        _put_in_place(bundle, folder)
+        move_bundle(bundle, folder)
     records.mark_checked(name, folder)
     return folder
 
@@ -73,8 +70,8 @@ def import_masks(name: str, alpha: Path, *, cancel: CancelToken | None = None) -
     plain = stand_in(name) if REPOSITORY_ID.fullmatch(name) else name
     # What a bundle came with is kept in it, so what was fetched must be complete.
     source, folder = resolve(name, with_discriminator=True), models_folder() / plain
-    with _converted(source, folder, alpha, {}, cancel) as bundle, _held(plain):
-        _put_in_place(bundle, folder)
+    with _converted(source, folder, alpha, {}, cancel) as bundle, held(plain):
+        move_bundle(bundle, folder)
     records.move(name, plain, folder)
     return folder
 
@@ -98,21 +95,6 @@ def _converted(
         yield bundle
     finally:
         remove(private)
-
-
-def _held(name: str) -> AbstractContextManager:
-    return lock(
-        lock_file(name),
-        refusal=f"{name} is in use by another program that installs or trains it; wait for that, then try again.",
-    )
-
-
-def _put_in_place(bundle: Path, folder: Path) -> None:
-    def move(target: Path) -> None:
-        for item in bundle.iterdir():
-            os.rename(item, target / item.name)
-
-    replace_folder(folder, move, is_ours=is_written_by_us, ours=(CONFIG_NAME, CARD_NAME, *NETWORK_FILES))
 
 
 def _bytes(source: Path) -> int:

@@ -17,9 +17,8 @@ from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import remove as delete
 from ..bundles.files import storage_error
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
-from ..bundles.locks import lock
 from ..errors import UserError
-from .download import by_hand_path, lock_file, original_of
+from .download import by_hand_path, held, original_of
 from .repository import Source, cached, forget
 from .resumable import partial_of
 
@@ -61,10 +60,7 @@ def removal(name: str) -> Removal:
 def remove(name: str) -> Removal:
     """Deletes what `removal` says, each bundle in one step. Raises `UserError` as it does."""
     planned = removal(name)
-    with lock(
-        lock_file(_plain(name)),
-        refusal=f"{name} is in use by another program that installs or trains it; wait for that, then try again.",
-    ):
+    with held(_plain(name)):
         for path in planned.paths:
             try:
                 if path.parent in (models_folder(), masks_folder(), photographs_folder()):

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from PIL import Image
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from ..bundles.files import write_atomically, write_text
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
@@ -72,7 +72,7 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     trainer.load_state(state)
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = rates.pop(0)  # what is asked for now, not what the state was made with
-    _drop_metrics_after(folder / METRICS_FILE, trainer.pictures_seen)
+    _drop_metrics_after(folder, trainer.pictures_seen)
     return True
 
 
@@ -128,7 +128,8 @@ def train(
             if _crossed(before, trainer.pictures_seen, log_pictures):
                 means = {name: sum(values) / len(values) for name, values in sums.items()}
                 sums.clear()
-                _append_metrics(folder / METRICS_FILE, {"pictures": trainer.pictures_seen, **means})
+                with (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps({"pictures": trainer.pictures_seen, **means}) + "\n")
                 bar.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
             if time.monotonic() - saved_at > save_seconds:
                 save(trainer, folder)
@@ -196,34 +197,21 @@ def _is_ours(metrics: Path) -> bool:
     return first.startswith(b'{"pictures": ') or b'{"pictures": '.startswith(first)
 
 
-def _append_metrics(path: Path, record: dict[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
-
-
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """What a run has logged so far, oldest first; a line that a kill cut short is left out."""
-    path = folder / METRICS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if _pictures_of(line) < float("inf")]
+    path, records = folder / METRICS_FILE, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return [record for record in records if isinstance(record, dict) and "pictures" in record]
 
 
-def _drop_metrics_after(path: Path, pictures: int) -> None:
+def _drop_metrics_after(folder: Path, pictures: int) -> None:
     """A killed run logged steps that the resumed one will take again; forget them."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if _pictures_of(line) <= pictures]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _pictures_of(line: str) -> float:
-    try:
-        return json.loads(line)["pictures"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line cut short by the kill
+    path = folder / METRICS_FILE
+    if path.exists():
+        kept = [json.dumps(record) + "\n" for record in read_metrics(folder) if record["pictures"] <= pictures]
+        write_atomically(path, lambda target: write_text(target, "".join(kept)))
 
 
 @contextmanager

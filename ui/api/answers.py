@@ -21,8 +21,8 @@ from l4f_plugin.images import png_bytes
 
 from ..operations import Result
 from ..texts import text
-from .errors import Refusal
-from .memory import FAST, Held
+from .bounds import FAST, Held
+from .refusals import Refusal
 
 JSON, ZIP, PNG = "application/json", "application/zip", "image/png"
 _FILE = secrets.token_hex(16)  # stands for a file in JSON as long as that is put together

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..operations import file_bytes
 from ..texts import text
-from .errors import Refusal
 from .models import FILES
+from .refusals import Refusal
 
 MOST_BYTES = 1 << 20
 """Of a body without its long texts."""

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..texts import text
 from ..visitors import Visitors
-from .errors import Refusal, answer
 from .login import Authorise
+from .refusals import Refusal, answer
 
 MOST_BYTES = 32 << 20
 """Of a request's body: a picture of 24 MB in base64."""

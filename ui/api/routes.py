@@ -27,9 +27,8 @@ from ..service import Service
 from ..texts import text
 from . import answers, bodies
 from .answers import Pieces
-from .errors import Refusal, answer, json_response
+from .bounds import Held, Places, Reading, Room, answered
 from .guard import MOST_BYTES
-from .memory import Held, Places, Reading, Room, answered
 from .models import (
     FILES,
     ClassesAnswer,
@@ -42,6 +41,7 @@ from .models import (
     SwapRequest,
     field_names,
 )
+from .refusals import Refusal, answer, json_response
 
 SMALL_BODY = 1 << 20
 """Bytes of a body that need not wait behind large ones."""
@@ -146,7 +146,12 @@ def media_type(accept: str | None = Header(None, include_in_schema=False)) -> st
     return answers.wanted(accept)
 
 
-MEDIA, JOB = Depends(media_type), Depends(RequestJob)
+def request_job(request: Request) -> RequestJob:
+    """The job of a request."""
+    return RequestJob(request)
+
+
+MEDIA, JOB = Depends(media_type), Depends(request_job)
 
 
 def build(service: Service) -> FastAPI:

@@ -12,7 +12,7 @@ from l4f_plugin.runtime import OutOfMemory
 
 from ..outputs import Outputs
 from ..service import Service
-from . import host, memory, queueing
+from . import host, host_memory, queueing
 from .settings import apply_environment, output_folder, service_settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def service() -> HostService:
 
 
 class HostService(Service):
-    """`ran_out` tells whether the last job found too little memory. After `make_room` the next one begins with the
+    """`ran_out` tells whether the last job found too little host_memory. After `make_room` the next one begins with the
     host's model out of the way, which comes back when the job has ended."""
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class HostService(Service):
         self.ran_out = False
 
     def make_room(self) -> None:
-        """Has the next job begin by freeing what the host holds of the device's memory."""
+        """Has the next job begin by freeing what the host holds of the device's host_memory."""
         self._make_room = True
 
     @contextmanager
     def _gate(self, cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
         with queueing.job(cancel, on_wait):
             wanted, self._make_room = self._make_room, False
-            with memory.host_model_away() if wanted else nullcontext():
+            with host_memory.host_model_away() if wanted else nullcontext():
                 yield

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 import traceback
 from collections.abc import Mapping
 from html import escape
@@ -10,12 +12,18 @@ from typing import TYPE_CHECKING
 
 from ..texts import text
 from . import host
-from .requirements import mend, missing_packages
 
 if TYPE_CHECKING:
     import gradio as gr
 
-
+MODULES = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "huggingface_hub": "huggingface-hub",
+    "safetensors": "safetensors",
+}
+"""Modules that the plug-in imports, and the packages that have them; Gradio builds the tab that says so."""
 TAB_ID = "l4f"
 PREFIX = "l4f_"
 """Before the names of our endpoints, among those of the host and of other plug-ins."""
@@ -54,9 +62,8 @@ def _fill() -> None:
 
     from .. import app
     from .host_service import service
-    from .inbox import Inbox
-    from .room import RoomOffer
     from .sending import neighbours
+    from .strips import Inbox, RoomOffer
 
     shared = service()
     shared.neighbours = neighbours()
@@ -89,3 +96,23 @@ def _explained(error: Exception) -> str:
     if isinstance(error, ImportError) and error.name:
         return mend([error.name.partition(".")[0]])
     return text("host.broken", kind=type(error).__name__, reason=str(error)[:300])
+
+
+def missing_packages() -> list[str]:
+    """Names of packages, as pip wants them."""
+    return [package for module, package in MODULES.items() if not _is_there(module)]
+
+
+def mend(packages: list[str]) -> str:
+    """What to do about missing packages."""
+    command = f'"{sys.executable}" -m pip install {" ".join(packages)}'
+    return text("host.missing", packages=", ".join(packages), command=command)
+
+
+def _is_there(module: str) -> bool:
+    if sys.modules.get(module) is not None:
+        return True
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

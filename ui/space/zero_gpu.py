@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 SECONDS = 60
+_DRAWING = ("generate", "segment", "segment_photo", "swap")
 
 
 @cache
@@ -46,33 +47,14 @@ class Lender:
 
         self._work = decorator(duration=SECONDS)(work)
 
-    def generate(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
-        """As the pipeline's own."""
-        return self._call("generate", cancel, arguments, options)
+    def __getattr__(self, name: str) -> Any:
+        """The pipeline's own, which needs no card to be looked at; what draws goes through the card."""
+        if name not in _DRAWING:
+            return getattr(self.pipeline, name)
 
-    def segment(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
-        """As the pipeline's own."""
-        return self._call("segment", cancel, arguments, options)
+        def call(*arguments: Any, cancel: Any = None, **options: Any) -> Any:
+            if cancel is not None:
+                cancel.check()
+            return self._work(name, arguments, options)
 
-    def segment_photo(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
-        """As the pipeline's own."""
-        return self._call("segment_photo", cancel, arguments, options)
-
-    @property
-    def bundle(self) -> Any:
-        """The pipeline's own, which needs no card to be looked at."""
-        return self.pipeline.bundle
-
-    @property
-    def config(self) -> Any:
-        """The pipeline's own."""
-        return self.pipeline.config
-
-    def swap(self, *arguments: Any, cancel: Any = None, **options: Any) -> Any:
-        """As the pipeline's own."""
-        return self._call("swap", cancel, arguments, options)
-
-    def _call(self, method: str, cancel: Any, arguments: tuple, options: Mapping[str, Any]) -> Any:
-        if cancel is not None:
-            cancel.check()
-        return self._work(method, arguments, options)
+        return call

@@ -163,48 +163,45 @@ def _write_licence(folder: Path) -> None:
 
 
 def _readme(config: ObjectClass, terms: Terms, pinned: tuple[str, str] | None) -> str:
-    front = [
-        f"title: {json.dumps(f'Labels4Free: {config.title}')}",
-        "emoji: ✂️",
-        "colorFrom: indigo",
-        "colorTo: gray",
-        "sdk: gradio",
-        f"sdk_version: {GRADIO_VERSION}",
-        f'python_version: "{PYTHON_VERSION}"',
-        "app_file: app.py",
-        "pinned: false",
-        *licence_lines(terms),
-        "tags:",
-        "- labels4free",
-        *(f"- {tag}" for tag in terms.tags),
-    ]
-    front += ["models:", f"- {pinned[0]}"] if pinned else []
     where = (
         f"from [{pinned[0]}](https://huggingface.co/{pinned[0]}), revision `{pinned[1]}`"
         if pinned
         else f"in `weights/{config.name}`, where its README tells how they came about"
     )
-    return "\n".join(
+    front = "\n".join(
         [
-            "---",
-            *front,
-            "---",
-            "",
-            f"# {config.title}",
-            "",
-            "Pictures with soft masks, and new backgrounds for them, drawn by Labels4Free.",
-            "",
-            f"- Weights: {where}",
-            f"- Licence of the weights: {terms.licence}",
-            f"- Source of the weights: {config.source}",
-            "- Licence of the program: Apache-2.0, see `LICENSE`",
-            "",
-            "Run it on your own computer:",
-            "",
-            "```",
-            "pip install -r requirements.txt",
-            "python app.py",
-            "```",
-            "",
+            *licence_lines(terms),
+            *["tags:", "- labels4free", *(f"- {tag}" for tag in terms.tags)],
+            *(["models:", f"- {pinned[0]}"] if pinned else []),
         ]
     )
+    return f"""\
+---
+title: {json.dumps(f"Labels4Free: {config.title}")}
+emoji: ✂️
+colorFrom: indigo
+colorTo: gray
+sdk: gradio
+sdk_version: {GRADIO_VERSION}
+python_version: "{PYTHON_VERSION}"
+app_file: app.py
+pinned: false
+{front}
+---
+
+# {config.title}
+
+Pictures with soft masks, and new backgrounds for them, drawn by Labels4Free.
+
+- Weights: {where}
+- Licence of the weights: {terms.licence}
+- Source of the weights: {config.source}
+- Licence of the program: Apache-2.0, see `LICENSE`
+
+Run it on your own computer:
+
+```
+pip install -r requirements.txt
+python app.py
+```
+"""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...bundles.fields import REPOSITORY_ID
 from ...errors import UserError, printable
-from ..hub_errors import is_of_the_network, of_the_way_there, why_offline
+from ..hub_errors import hub_errors, why_offline
 from ..repository import honour_certificates
 
-LOG_IN = "log in with `hf auth login` or set HF_TOKEN, with a token that may write"
 _BY_HAND = "write the folder with `l4f publish` or `l4f space` and --dry-run DIR, and upload it by hand"
 
 
@@ -47,7 +45,7 @@ def upload(folder: Path, target: Target, *, replaced: Sequence[str] = (), messag
     api = HfApi(endpoint=constants.ENDPOINT, library_name="labels4free")
     space = {"space_sdk": "gradio"} if target.kind == "space" else {}
     chosen = {"private": True} if target.private else {}
-    with upload_errors(target.repository):
+    with hub_errors(target.repository, _BY_HAND, writing=True):
         made = api.create_repo(target.repository, repo_type=target.kind, exist_ok=True, **space, **chosen)
         repository = getattr(made, "repo_id", None) or target.repository
         if target.private and not api.repo_info(repository, repo_type=target.kind).private:
@@ -63,60 +61,3 @@ def upload(folder: Path, target: Target, *, replaced: Sequence[str] = (), messag
             commit_message=message or "Published with Labels4Free",
         )
     return f"{constants.ENDPOINT}/{'spaces/' if target.kind == 'space' else ''}{repository}"
-
-
-@contextmanager
-def upload_errors(repository: str) -> Iterator[None]:
-    """Turns what fails on the way to the Hub into a `UserError`; nothing of the answer, nor the login, is quoted."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # which library raises what differs between releases
-        sentence = _sentence(error, repository)
-        if sentence is None:
-            raise
-        raise UserError(sentence) from None
-
-
-def _sentence(error: Exception, repository: str) -> str | None:
-    from huggingface_hub import errors
-
-    if sentence := of_the_way_there(error):
-        return sentence
-    if isinstance(error, errors.LocalTokenNotFoundError):
-        return f"Nobody is logged in, so {repository} cannot be written; {LOG_IN}."
-    if isinstance(error, errors.HFValidationError):
-        return f"{repository!r} is no name of a Hub repository; give it as OWNER/NAME."
-    if isinstance(error, errors.HfHubHTTPError):
-        return _refusal(repository, getattr(error.response, "status_code", None))
-    if is_of_the_network(error) and not isinstance(error, (FileNotFoundError, PermissionError)):
-        return (
-            f"{repository} could not be uploaded ({type(error).__name__}); check the connection and try again, "
-            f"or {_BY_HAND}."
-        )
-    return None
-
-
-def _refusal(repository: str, status: int | None) -> str:
-    if status == 401:
-        return f"The Hub does not know who you are (HTTP status 401), so {repository} cannot be written; {LOG_IN}."
-    if status == 403:
-        return (
-            f"The Hub does not let you write {repository} (HTTP status 403); choose a name under your own account, "
-            f"or {LOG_IN}."
-        )
-    if status == 404:
-        return f"The Hub has no account or repository {repository} that you may write; check the name, or {LOG_IN}."
-    if status in (409, 412):
-        return f"{repository} is being changed by somebody else (HTTP status {status}); try again in a minute."
-    if status == 413:
-        return f"The Hub finds a file of {repository} too large (HTTP status 413); publish a smaller class."
-    if status == 429:
-        return f"The Hub has been asked too often (HTTP status 429); wait some minutes, then share {repository} again."
-    if status is not None and status >= 500:
-        return (
-            f"The Hub cannot take {repository} because of trouble of its own (HTTP status {status}); try again "
-            f"later, or {_BY_HAND}."
-        )
-    return f"The Hub refused {repository} (HTTP status {status}); try again later, or {_BY_HAND}."

@@ -1,4 +1,4 @@
-"""What other tabs send here: a strip above the panels that shows the picture and asks what to do with it."""
+"""The strips above the panels: what other tabs send here, and the offer of room after memory has run out."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from ..controls import button
 from ..outputs import Outputs
 from ..texts import text
 from ..words import in_words
+from . import host_memory
 from .components import COMPONENTS
-from .page_scripts import reveal
+from .host_service import HostService
+from .page_scripts import press, reveal
 from .sending import copy_paste
 
 TAB = ("tabs", "tab_l4f")
+RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_segment_run", "l4f_photos_run")
 
 
 class Inbox:
@@ -102,3 +105,25 @@ def picture_in(value: Any) -> Image.Image | None:
         with suppress(AssertionError):  # one from elsewhere
             found = read(value)
     return found if isinstance(found, Image.Image) else None
+
+
+class RoomOffer:
+    """Builds the strip, hidden until a job has found too little host_memory. `outputs` are what `refresh` updates."""
+
+    def __init__(self, service: HostService):
+        self._service = service
+        with gr.Row(visible=False, elem_id="l4f_room", elem_classes="l4f-inbox") as self.strip:
+            gr.Markdown(text("host.room_info"))
+            self.free = button("host.room", size="sm")
+        self.outputs = [self.strip]
+        freed = compat.on(self.free.click, self.make_room, [], [self.strip])
+        compat.on(freed.then, None, js=press(*RUN_BUTTONS))
+
+    def refresh(self) -> dict:
+        """Shows the strip where it would help."""
+        return {self.strip: gr.update(visible=self._service.ran_out and host_memory.can_make_room())}
+
+    def make_room(self) -> dict:
+        """The next job begins by freeing the host's model; the page starts it at once."""
+        self._service.make_room()
+        return {self.strip: gr.update(visible=False)}

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive
 from l4f_plugin.jobs import CancelToken, Job
 
 from ..texts import text
-from .errors import Refusal
+from .refusals import Refusal
 
 MOST_UNDER_WAY = 48
 """Requests that have been read, and run or wait; each holds a file and perhaps pictures in memory."""
