@@ -7,7 +7,9 @@ them (Tukey 1977): of areas on a logit scale, of uncertainty on a logarithmic on
 
 Measured on the shipped class `avatar` with 64 pictures to set the limits and 400 to try them: 0.5 % are dropped at psi
 0.7, 1.5 % at psi 1.0 and 2.0 % at psi 1.3. At psi 1.0 the masks that are dropped agree with the class's photo
-segmenter to a mean IoU of .911, those that are kept to .949.
+segmenter to a mean IoU of .911, those that are kept to .949. Of 400 exact masks of the drawn sets (tools/avatar), which
+should all be kept, 7 of avatars are dropped, 5 of avatars at 1.3 of their size, none at .55, and none of the robots,
+which stand up to three in a picture.
 """
 
 from __future__ import annotations
