@@ -345,6 +345,16 @@ def test_view_and_download_follow_each_other(page):
     assert page.generate.pick("cutout", saved, SimpleNamespace(index=9))[page.generate.stage.picked] is None
 
 
+def test_a_picture_that_is_open_can_be_used_after_others_were_drawn(page):
+    """The gallery goes on enlarging what has its place."""
+    panel, stage = page.generate, page.generate.stage
+    seen = run(panel, panel.generate, {**drawing(panel, "10-12"), stage.picked: 2})
+    assert seen[stage.picked] == 2 and "12" in seen[stage.about_picked] and seen[panel.to_swap]["interactive"]
+    assert seen[stage.downloads["shown"]]["value"] == str(seen[stage.results][2].files["picture"])
+    seen = run(panel, panel.generate, {**drawing(panel, "10-12"), stage.picked: 3})
+    assert seen[stage.picked] is None and not seen[panel.to_swap]["interactive"]
+
+
 def test_seeds_can_be_used_again(page):
     seen, field = generate(page, "3,9-11"), page.generate.field
     saved = seen[page.generate.stage.results]

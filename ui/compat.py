@@ -61,9 +61,9 @@ def gallery(**arguments: Any) -> gr.Gallery:
     )
 
 
-def gallery_update(pictures: Sequence[tuple[str, str]]) -> dict:
-    """The update that shows other pictures, (file, caption) each, with none of them enlarged."""
-    return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 else {}))
+def gallery_update(pictures: Sequence[tuple[str, str]], *, keep: bool = False) -> dict:
+    """The update that shows other pictures, (file, caption) each; with `keep` the place that is enlarged stays so."""
+    return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 and not keep else {}))
 
 
 def _picture(kind: str, **arguments: Any) -> gr.Image:

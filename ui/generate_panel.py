@@ -60,7 +60,7 @@ class GeneratePanel:
 
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
-        self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, stage.view}
+        self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, stage.view, stage.picked}
         self.inputs |= {consent.accept} if consent else set()
         self._about = [stage.picked, stage.about_picked, self.to_swap, self.use_seed, *stage.downloads.values()]
         shown = [*stage.outputs, *self._about, self.field.last, self.to_models, *self.choice.outputs]
@@ -95,7 +95,9 @@ class GeneratePanel:
                 for sample in batch:
                     saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
-                shown = self._show(saved, view) if saved else {}
+                shown = self._show(saved, view, given[self.stage.picked]) if saved else {}
+                if len(saved) > len(batch):  # what was clicked meanwhile stays
+                    shown = {part: update for part, update in shown.items() if part not in self._about}
                 yield {**shown, self.job.status: status.running(progress, len(saved), len(wanted))}
         except Cancelled:
             words = text("generate.stopped_empty")
@@ -128,11 +130,11 @@ class GeneratePanel:
 
         compat.on(trigger, bring, [picture], [*self._restorable, tabs])
 
-    def _show(self, saved: list[SavedSample], view: str) -> dict:
-        """The update that shows the results from the start, with none picked."""
+    def _show(self, saved: list[SavedSample], view: str, picked: int | None) -> dict:
+        """The update that shows the results from the start; a picture that is open may be used as before."""
         return {
-            **self.stage.show(saved, view),
-            **self._tell(None),
+            **self.stage.show(saved, view, picked),
+            **self._tell(self.stage.chosen(saved, picked)),
             self.field.last: seeds.as_text([sample.seed for sample in saved]),
             self.to_models: gr.update(visible=self._service.manages_classes and not _have_masks(saved)),
         }

@@ -231,9 +231,11 @@ class GalleryStage(Stage):
         self.about_picked = gr.Markdown(text(f"{panel}.pick"), elem_id=f"l4f_{panel}_picked")
         return [self.gallery]
 
-    def show(self, results: Sequence[Any], view: str) -> dict:
-        shown = {**self.appear(), self.results: list(results), self.picked: None, **self.look(view, results)}
-        return {**shown, self.gallery: compat.gallery_update(self._pictures(results, view))}
+    def show(self, results: Sequence[Any], view: str, picked: int | None = None) -> dict:
+        """As in `Stage`. The gallery keeps what is enlarged at its place, so `picked` stays where that is still one."""
+        picked = picked if self.chosen(results, picked) else None
+        shown = {**self.appear(), self.results: list(results), self.picked: picked, **self.look(view, results, picked)}
+        return {**shown, self.gallery: compat.gallery_update(self._pictures(results, view), keep=picked is not None)}
 
     def look(self, view: str, results: Sequence[Any], picked: int | None = None) -> dict:
         result = self.chosen(results, picked)
