@@ -302,7 +302,7 @@ def test_nothing_is_fetched_that_may_not_be(hub):
 
 def test_nobody_answers(hub, monkeypatch):
     hub.__exit__()
-    with pytest.raises(UserError, match="could not be fetched .*; check the connection, or get things.pkl from"):
+    with pytest.raises(UserError, match="could not be fetched .*; check the connection .*, or get things.pkl from"):
         resolve("things")
 
 
