@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .arguments import Background
+    from .arguments import Background, Canvas, Spot
     from .jobs import CancelToken
     from .pipeline import Labels4FreePipeline, Subject, SwapResult
 
 __version__ = "0.1.0"
-__all__ = ["Background", "CancelToken", "Labels4FreePipeline", "Subject", "SwapResult", "__version__"]
+__all__ = ["Background", "CancelToken", "Canvas", "Labels4FreePipeline", "Spot", "Subject", "SwapResult", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -25,6 +25,8 @@ MOST_PICTURES = 10_000
 LARGEST_BATCH = 256
 LARGEST_PSI = 2.0
 LARGEST_RADIUS = 128
+SMALLEST_CANVAS, LARGEST_CANVAS = 16, 6000  # pixels of a side
+MARGIN, LARGEST_MARGIN = 0.08, 0.45
 PROJECTION_STEPS = 200  # of gradient descent, where nothing else is said
 NOISE_MODES = ("random", "stored", "none")
 _KINDS = "use seed:7, a picture file, a colour as #3366ff, blur:8 or transparent"
@@ -129,6 +131,115 @@ class EdgeOptions:
             check_number("The threshold", self.threshold, 0, 1)
         check_integer("The number of pixels to grow by", self.grow, -LARGEST_RADIUS, LARGEST_RADIUS)
         check_number("The feather radius", self.feather, 0, LARGEST_RADIUS)
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A picture of `width` x `height` pixels, 16 to 6000 each, with the subject in its middle and as large as fits.
+
+    `margin` is left free on all four sides: a share of the shorter side, from 0 to 0.45. `around` is the part of the
+    subject's picture that is fitted, None the box of its mask.
+    """
+
+    width: int
+    height: int
+    margin: float = MARGIN
+    around: Box | None = None
+    flipped: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            check_integer(f"The canvas's {name}", getattr(self, name), SMALLEST_CANVAS, LARGEST_CANVAS)
+        check_number("The margin", self.margin, 0, LARGEST_MARGIN)
+
+    @classmethod
+    def parse(cls, size: str, margin: str | float = MARGIN) -> Canvas:
+        """Reads a size as in `1600x1600` and a margin as in `8%` or `0.08`."""
+        sides = re.fullmatch(r"(\d{1,6})\s*[x×]\s*(\d{1,6})", size.strip().lower())
+        if sides is None:
+            raise UserError(f"{size[:40]!r} is not the size of a canvas; write for example 1600x1600.")
+        written = re.fullmatch(r"(\d{1,3}(?:\.\d{0,9})?)\s*(%?)", str(margin).strip())
+        if written is None:
+            raise UserError(f"{str(margin)[:40]!r} is not a margin; write for example 8% or 0.08.")
+        share = float(written[1]) / (100 if written[2] else 1)
+        return cls(int(sides[1]), int(sides[2]), share)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """How the infotext names it."""
+        return {"Canvas": f"{self.width}x{self.height}", "Margin": f"{100 * self.margin:.6g}%"}
+
+    def size(self, picture: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the result, whatever the `picture` behind it has."""
+        return self.width, self.height
+
+    def fit(self, box: Box, size: tuple[int, int]) -> tuple[float, float, float]:
+        """Left, top and scale at which the `box` of a subject goes into a result of that `size`."""
+        left, top, right, bottom = self.around or box
+        free = 2 * self.margin * min(size)
+        scale = min((size[0] - free) / (right - left), (size[1] - free) / (bottom - top))
+        return size[0] / 2 - scale * (left + right) / 2, size[1] / 2 - scale * (top + bottom) / 2, scale
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where on a background picture the subject stands, in shares of that picture's width or height.
+
+    `centre` is the middle of the subject's mask, from 0 (left) to 1 (right); `bottom` its lower end, from 0 (top) to 2
+    (as much below the picture); `height` its own height, from 0.05 to 2. `flipped` mirrors it. The result has the size
+    of the background picture; before anything else than a picture, that of the subject.
+    """
+
+    centre: float = 0.5
+    bottom: float = 1.0
+    height: float = 0.67
+    flipped: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("The place of the subject's middle", self.centre, 0, 1)
+        check_number("The place of the subject's lower end", self.bottom, 0, 2)
+        check_number("The height of the subject", self.height, 0.05, 2)
+
+    @classmethod
+    def parse(cls, written: str, flipped: bool = False) -> Spot:
+        """Reads centre, bottom and height as in `0.5,1.0,0.67`."""
+        numbers = re.fullmatch(r"\s*,\s*".join([r"(\d{1,3}(?:\.\d{0,9})?)"] * 3), written.strip())
+        if numbers is None:
+            raise UserError(f"{written[:40]!r} is no place; write centre, bottom and height as in 0.5,1.0,0.67.")
+        return cls(*map(float, numbers.groups()), flipped)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """How the infotext names it."""
+        placed = f"{self.centre:.6g},{self.bottom:.6g},{self.height:.6g}"
+        return {"Placed": placed, **({"Flipped": True} if self.flipped else {})}
+
+    def size(self, picture: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the result: those of the `picture` behind it."""
+        return picture
+
+    def fit(self, box: Box, size: tuple[int, int]) -> tuple[float, float, float]:
+        """See `Canvas.fit`."""
+        left, top, right, bottom = box
+        scale = self.height * size[1] / (bottom - top)
+        return self.centre * size[0] - scale * (left + right) / 2, self.bottom * size[1] - scale * bottom, scale
+
+
+def wanted_spot(placed: str | None, flipped: bool, class_size: bool, onto_picture: bool) -> Spot | None:
+    """Where a drawn subject goes: as `placed` says, by itself `Spot()` on a picture, None for the class's own size."""
+    if class_size and (placed or flipped):
+        raise UserError("A subject is placed and flipped, or it has the class's size; choose one of the two.")
+    if placed:
+        return Spot.parse(placed, flipped)
+    if onto_picture and not class_size:
+        return Spot(flipped=flipped)
+    if flipped:
+        raise UserError("Only a subject that is placed can be flipped; say where, as in 0.5,1.0,0.67.")
+    return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 FRINGE = 3  # pixels: how far the soft rim of a piece of mask reaches beyond its body
+SPECK = 1000  # times as large as a speck is the piece that is kept
 WIDE = 8.0  # pixels: blurs wider than this are computed at half the size
 CONFIDENT = 0.98  # alpha from which a pixel's colour is taken to be the subject's alone
 
@@ -103,21 +104,35 @@ def blur(values: np.ndarray, radius: float) -> np.ndarray:
 
 
 def largest_component(alpha: np.ndarray, level: float = 0.1) -> np.ndarray:
-    """Only the largest connected piece of the mask; everything else becomes 0.
+    """Only the largest connected piece of the mask, see `largest_piece`."""
+    return largest_piece(alpha, level)[0]
+
+
+def largest_piece(alpha: np.ndarray, level: float = 0.1) -> tuple[np.ndarray, int]:
+    """Only the largest connected piece of the mask, everything else becomes 0; and how many pieces were dropped.
 
     Pieces are the 8-connected areas above `level`. What is fainter stays only within `FRINGE`
     pixels of the kept piece: that is its own soft rim. A mask with no piece comes back unchanged.
+    Specks, of less than a thousandth of the kept piece's area, are dropped and not counted.
     """
     solid = alpha > level
     if not solid.any():
-        return alpha
-    kept = _largest_area(solid)
+        return alpha, 0
+    kept, areas = _largest_area(solid)
     rim = grow(kept.astype(np.float32), FRINGE) > 0
-    return np.where(kept | (rim & ~solid), alpha, np.float32(0))
+    counted = int(np.count_nonzero(areas * SPECK >= areas.max()))
+    return np.where(kept | (rim & ~solid), alpha, np.float32(0)), counted - 1
 
 
-def _largest_area(solid: np.ndarray) -> np.ndarray:
-    """The largest 8-connected area of a boolean `[H, W]` that has at least one True.
+def mask_box(alpha: np.ndarray, level: float = 0.1) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of what is above `level` in a mask, the latter two exclusive; None for nothing."""
+    solid = alpha > level
+    columns, rows = np.flatnonzero(solid.any(axis=0)), np.flatnonzero(solid.any(axis=1))
+    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
+
+
+def _largest_area(solid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest 8-connected area of a boolean `[H, W]` that has at least one True, and the areas of all in pixels.
 
     Works on horizontal runs instead of pixels: runs of adjoining rows that touch get one label.
     """
@@ -139,7 +154,7 @@ def _largest_area(solid: np.ndarray) -> np.ndarray:
     steps = np.zeros((height, width + 1), np.int8)
     steps[rows[chosen], starts[chosen]] = 1
     steps[rows[chosen], ends[chosen]] = -1
-    return np.cumsum(steps[:, :width], axis=1, dtype=np.int8).astype(bool)
+    return np.cumsum(steps[:, :width], axis=1, dtype=np.int8).astype(bool), areas
 
 
 def _smallest_connected(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:

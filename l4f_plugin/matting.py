@@ -139,6 +139,28 @@ def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> 
     return result
 
 
+def moved(values: np.ndarray, size: tuple[int, int], left: float, top: float, scale: float) -> np.ndarray:
+    """A picture uint8 `[h, w, 3]` or mask float32 `[h, w]`, scaled, its corner at (left, top) of zeros of that `size`.
+
+    Masks are scaled bicubically, pictures by Lanczos' filter. Only what is seen is computed, however large the rest.
+    """
+    result = np.zeros((size[1], size[0], *values.shape[2:]), values.dtype)
+    ranges, box = [], []  # in the result; in the picture
+    for start, side, whole in zip((left, top), values.shape[1::-1], size, strict=True):
+        first, last = max(0, round(start)), min(whole, round(start + side * scale))
+        if first >= last:
+            return result
+        ranges.append(slice(first, last))
+        box.append((max(0.0, (first - start) / scale), min(float(side), (last - start) / scale)))
+    (x, y), (columns, rows) = ranges, box
+    method = Image.Resampling.LANCZOS if values.ndim == 3 else Image.Resampling.BICUBIC
+    part = Image.fromarray(np.ascontiguousarray(values)).resize(
+        (x.stop - x.start, y.stop - y.start), method, box=(columns[0], rows[0], columns[1], rows[1])
+    )
+    result[y, x] = part if values.ndim == 3 else np.clip(part, 0, 1)
+    return result
+
+
 def blurred_behind(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
     """The photograph's own background uint8, blurred, see `compositing.blurred_background`.
 

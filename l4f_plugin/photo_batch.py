@@ -9,19 +9,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Background, EdgeOptions
+import numpy as np
+
+from .arguments import Background, Canvas, EdgeOptions
 from .bundles.likeness import stranger
+from .compositing import mask_box
 from .errors import UserError
 from .images import first_frame_only, frames, read_infotext, timing_of
 from .jobs import CancelToken, Progress
 from .picture_files import PictureFile, PictureSet
 from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
-from .subject import ENDINGS, placed_fields, write_parts
+from .subject import ENDINGS, dropped_in_words, placed_fields, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
     from .pipeline import Labels4FreePipeline
 
-CONFIDENCE = "Confidence"  # the field of the infotext
+CONFIDENCE, DROPPED = "Confidence", "Dropped pieces"  # fields of the infotext
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class PhotoResult:
     `source` is its file, or the archive it is in, and `name` what it is called there. `files` maps mask, cutout and,
     where a background was chosen, composite to PNG files; empty where a `problem` is told. `kept` says that they were
     there already, `notes` are sentences about what a person would not expect. `confidence` is the subject's, the
-    least of an animation's; None where it is not known.
+    least of an animation's; None where it is not known. `dropped` counts the pieces of the mask that were left out, the
+    most of an animation's.
     """
 
     source: Path
@@ -41,6 +45,7 @@ class PhotoResult:
     name: str = ""
     notes: tuple[str, ...] = ()
     confidence: float | None = None
+    dropped: int = 0
 
 
 def segment_photos(
@@ -49,6 +54,7 @@ def segment_photos(
     folder: Path,
     background: Background | None = None,
     edge: EdgeOptions | None = None,
+    canvas: Canvas | None = None,
     *,
     again: bool = False,
     progress: Progress | None = None,
@@ -56,13 +62,15 @@ def segment_photos(
 ) -> Iterator[PhotoResult]:
     """Writes mask, cut-out and, with a `background`, composite of each photograph; a result each, in order.
 
+    They have the photograph's size, or with a `canvas` that of the canvas. Without an `edge` the largest piece of each
+    mask is kept, and nothing else is done to it.
     Of an animation all frames are done, and the results move as it does; of several pages the first. Files that this
     program did not write are left alone: results that would be called so get a number. Photographs whose files are
     there already, made from the same file with the same class and options, are passed over unless `again`. One that
     cannot be read is told in its result and the others go on. `cancel` is looked at before each. Raises `UserError` for
     what concerns all: a class without a photo segmenter, a full disk; `Cancelled`.
     """
-    edge, token, taken = edge or EdgeOptions(), cancel or CancelToken(), set()
+    edge, token, taken = edge or EdgeOptions(keep_largest=True), cancel or CancelToken(), set()
     kinds = ["mask", "cutout"] + ([] if background is None else ["composite"])
     endings = [ENDINGS[kind] for kind in kinds]
     wanted = background or Background.parse("transparent")
@@ -73,7 +81,7 @@ def segment_photos(
         note = left_alone(folder, picture.stem, endings, stem)
         files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in kinds}
         try:
-            result = _segment_one(pipeline, picture, files, wanted, edge, again, token)
+            result = _segment_one(pipeline, picture, files, wanted, edge, canvas, again, token)
         except UserError as error:
             if pipeline.bundle.student is None:
                 raise
@@ -105,26 +113,33 @@ def _segment_one(
     files: dict[str, Path],
     wanted: Background,
     edge: EdgeOptions,
+    canvas: Canvas | None,
     again: bool,
     token: CancelToken,
 ) -> PhotoResult:
     from .photos import origin_of
 
     name, source = pipeline.config.name, picture.source()
-    origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge), timing_of(source)
+    origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge, canvas), timing_of(source)
     notes = [None if timing else first_frame_only(source, picture.name)]
     written = None if again else _written(files)
     kept = written is not None and written[0] == origin.infotext(name, **fields)
     if kept:
-        confidence = written[1]
+        confidence, dropped = written[1:]
     else:
-        placed = [
-            pipeline.swap(pipeline.segment_photo(frame, cancel=token), wanted, cancel=token, **vars(edge))
+        subjects = [
+            pipeline.segment_photo(frame, keep_largest=edge.keep_largest, cancel=token)
             for frame in ([source] if timing is None else frames(source, len(timing.durations)))
         ]
-        confidences = [one.subject.confidence for one in placed]
+        if canvas is not None and timing is not None:  # what moves must not be fitted anew in each frame
+            canvas = replace(canvas, around=mask_box(np.max([subject.alpha for subject in subjects], axis=0)))
+        edits = vars(edge) | {"keep_largest": False}  # done by now
+        placed = [pipeline.swap(one, wanted, **edits, where=canvas, cancel=token) for one in subjects]
+        confidences = [subject.confidence for subject in subjects]
         confidence = min(confidences) if None not in confidences else None
+        dropped = max(subject.dropped for subject in subjects)
         told = {} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}
+        told |= {DROPPED: dropped} if dropped else {}
         pictures = {
             "mask": [one.alpha for one in placed],
             "cutout": [one.cutout for one in placed],
@@ -133,17 +148,19 @@ def _segment_one(
         parts = {kind: pictures[kind] if timing else pictures[kind][0] for kind in files}
         folder, stem = files["mask"].parent, files["mask"].name.removesuffix(ENDINGS["mask"])
         write_parts(folder, stem, parts, origin.infotext(name, **fields, **told), timing)
-    notes.append(stranger(pipeline.config.title, confidence))
-    return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), confidence)
+    notes += [stranger(pipeline.config.title, confidence), dropped_in_words(dropped)]
+    return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), confidence, dropped)
 
 
-def _written(files: dict[str, Path]) -> tuple[str, float | None] | None:
-    """What the file that was written last says of how it was made, and the confidence; None unless all are there."""
+def _written(files: dict[str, Path]) -> tuple[str, float | None, int] | None:
+    """How the file that was written last says it was made, its confidence and dropped pieces; None unless all exist."""
     try:
         text = read_infotext(files["mask"]) if all(path.is_file() for path in files.values()) else None
     except UserError:
         return None
     if text is None:
         return None
-    told = re.search(rf", {CONFIDENCE}: (\d\.\d\d)", text)
-    return (text.replace(told[0], "", 1), float(told[1])) if told else (text, None)
+    confidence, dropped = (re.search(rf", {name}: ([\d.]{{1,9}})", text) for name in (CONFIDENCE, DROPPED))
+    for told in filter(None, (confidence, dropped)):
+        text = text.replace(told[0], "", 1)
+    return text, float(confidence[1]) if confidence else None, int(dropped[1]) if dropped else 0

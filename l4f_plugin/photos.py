@@ -21,6 +21,7 @@ from .bundles.bundle import Bundle
 from .bundles.config import ObjectClass
 from .bundles.files import open_plain
 from .bundles.likeness import Likeness
+from .compositing import largest_piece
 from .drawing import crop_of
 from .errors import UserError
 from .images import Source, load_layers
@@ -37,11 +38,12 @@ def origin_of(source: Source, config: ObjectClass) -> PhotoOrigin:
     return PhotoOrigin(digest_of(source), student.sha256[:8] if student else "none")
 
 
-def find_subject(bundle: Bundle, source: Source, device: torch.device) -> Subject:
+def find_subject(bundle: Bundle, source: Source, device: torch.device, keep_largest: bool = True) -> Subject:
     """Reads a photograph and finds its subject with the student of the class.
 
     The class's discriminator says, where there is one and its config holds a likeness, how much this looks like the
-    class. Where the file is transparent already, it stays so. Raises `UserError` as `images.load_layers` does.
+    class. Of the mask only the largest piece is kept, unless told otherwise. Where the file is transparent already, it
+    stays so. Raises `UserError` as `images.load_layers` does.
     """
     config, (image, transparency) = bundle.config, load_layers(source)
     coarse = coarse_alpha(bundle.student, image, device)
@@ -52,7 +54,9 @@ def find_subject(bundle: Bundle, source: Source, device: torch.device) -> Subjec
     alpha = matting.refine(image, coarse)
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
-    return Subject(image, alpha, config.name, photo=origin_of(source, config), confidence=confidence)
+    alpha, dropped = largest_piece(alpha) if keep_largest else (alpha, 0)
+    origin = origin_of(source, config)
+    return Subject(image, alpha, config.name, photo=origin, confidence=confidence, dropped=dropped)
 
 
 @torch.inference_mode()

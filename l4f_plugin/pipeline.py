@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .arguments import LARGEST_BATCH, Background, EdgeOptions, Style, check_integer, check_seed, check_seeds
+from .arguments import (
+    LARGEST_BATCH,
+    Background,
+    Canvas,
+    EdgeOptions,
+    Spot,
+    Style,
+    check_integer,
+    check_seed,
+    check_seeds,
+)
 from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
 from .bundles.config import ObjectClass
 from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
@@ -151,6 +161,7 @@ class Labels4FreePipeline(HubMixin):
         grow: int = 0,
         feather: float = 0.0,
         keep_largest: bool = False,
+        where: Canvas | Spot | None = None,
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
         noise_mode: str = "random",
@@ -162,6 +173,8 @@ class Labels4FreePipeline(HubMixin):
         photographed one its size.
         `background` is what `Background.parse` reads: `seed:7`, a picture, `#rrggbb`, `blur:8` or
         `transparent`. `threshold`, `grow`, `feather` and `keep_largest` edit the mask (`EdgeOptions`).
+        `where` a `Canvas` centres the subject on a picture of that size; a `Spot` puts it somewhere on the background
+        picture, whose size the result has. Without it the result has the subject's size and the background is cropped.
 
         Raises `UserError` for arguments out of bounds, pictures that cannot be read and a class that has no
         masks yet; `Cancelled`.
@@ -177,7 +190,7 @@ class Labels4FreePipeline(HubMixin):
             drawn = [subject.background]
         elif scenery:
             _, drawn = self._draw([], scenery, subject.style or style, token)
-        return place(subject, wanted, drawn[0] if drawn else None, edge)
+        return place(subject, wanted, drawn[0] if drawn else None, edge, where)
 
     def _style(self, psi: float | None, cutoff: int | None, noise_mode: str) -> Style:
         if cutoff is not None:
@@ -191,6 +204,7 @@ class Labels4FreePipeline(HubMixin):
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
         noise_mode: str = "random",
+        keep_largest: bool = True,
         cancel: CancelToken | None = None,
     ) -> Subject:
         """The sample that `subject` stands for, with its mask, without its background; or a photograph with its mask.
@@ -198,7 +212,7 @@ class Labels4FreePipeline(HubMixin):
         `subject` is a seed, drawn with the other options as in `stream`; style codes as `WPlus` or as an array
         `[num_styles, style_dim]`; the `Recipe` of a picture that was saved, which keeps its style; or a picture: its
         file, the bytes of it or a PIL image. One that this plug-in saved is drawn once more by its recipe, any other
-        is taken for a photograph, as in `segment_photo`.
+        is taken for a photograph, as in `segment_photo`, for which alone `keep_largest` counts.
 
         Raises `UserError` for arguments out of bounds, codes of another shape, a recipe of another class, a class
         that has no masks yet, and a photograph where the class has no photo segmenter; `Cancelled`.
@@ -207,7 +221,7 @@ class Labels4FreePipeline(HubMixin):
         if isinstance(subject, bytes | Path | Image.Image):
             recipe = self.recipe_of_picture(subject)
             if recipe is None:
-                return self.segment_photo(subject, cancel=cancel)
+                return self.segment_photo(subject, keep_largest=keep_largest, cancel=cancel)
             subject = recipe
         if isinstance(subject, WPlus | np.ndarray):
             sample = self._draw_codes(subject if isinstance(subject, WPlus) else WPlus(subject), cancel)
@@ -233,11 +247,12 @@ class Labels4FreePipeline(HubMixin):
             return required_recipe(source, self.config.title)
         return recipe_of(source)
 
-    def segment_photo(self, source: Source, *, cancel: CancelToken | None = None) -> Subject:
+    def segment_photo(self, source: Source, *, keep_largest: bool = True, cancel: CancelToken | None = None) -> Subject:
         """A photograph of the class, of any size, with its mask at that size.
 
         `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. `Subject.confidence` and
-        `bundles.likeness.stranger` tell whether it looks like the class at all. Raises `UserError` for a
+        `bundles.likeness.stranger` tell whether it looks like the class at all. With `keep_largest` the mask is its
+        largest piece alone, and `Subject.dropped` counts the others. Raises `UserError` for a
         class that has no photo segmenter, and for what is missing, damaged, too large or no picture; `Cancelled`.
         """
         if self.bundle.student is None:
@@ -248,7 +263,7 @@ class Labels4FreePipeline(HubMixin):
             # What tells photographs of something else is read when the first comes; the Hub hands a class without it.
             if wanted and (bundle.folder / DISCRIMINATOR_FILE).is_file():
                 bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
-            return find_subject(bundle, source, self.device)
+            return find_subject(bundle, source, self.device, keep_largest)
 
     @torch.inference_mode()
     def _draw(

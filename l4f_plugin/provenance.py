@@ -24,7 +24,7 @@ from typing import NoReturn
 import numpy as np
 
 from . import __version__
-from .arguments import EdgeOptions, Style, check_seed
+from .arguments import Canvas, EdgeOptions, Spot, Style, check_seed
 from .bundles.files import fitted, longest_name
 from .errors import UserError
 from .images import INFOTEXT_KEY, Source, infotext, open_picture, parse_infotext, read_infotext
@@ -139,7 +139,7 @@ class Recipe:
     """How a picture was drawn, as far as its infotext tells.
 
     `background` is the label of the background that was put behind it (see `Background`), None where the picture
-    has its own; `edge` is how the mask was edited for that.
+    has its own; `edge` is how the mask was edited for that, and `where` the subject was put, None where it stayed.
     """
 
     class_name: str
@@ -147,6 +147,7 @@ class Recipe:
     style: Style
     background: str | None = None
     edge: EdgeOptions = field(default_factory=EdgeOptions)
+    where: Canvas | Spot | None = None
 
 
 def read_recipe(infotext: str | None) -> Recipe | None:
@@ -170,7 +171,12 @@ def read_recipe(infotext: str | None) -> Recipe | None:
             feather=_number(fields.get("Feather", "0")),
             keep_largest=fields.get("Largest piece only") == "True",
         )
-        return Recipe(fields["Class"], check_seed(_whole(fields["Seed"])), style, label, edge)
+        where = None
+        if "Canvas" in fields:
+            where = Canvas.parse(fields["Canvas"], fields["Margin"])
+        elif "Placed" in fields:
+            where = Spot.parse(fields["Placed"], fields.get("Flipped") == "True")
+        return Recipe(fields["Class"], check_seed(_whole(fields["Seed"])), style, label, edge, where)
     except (KeyError, ValueError, UserError):
         return None
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from . import compositing, matting
 from .animations import write_animation
-from .arguments import Background, EdgeOptions, Style
+from .arguments import Background, Canvas, EdgeOptions, Spot, Style
 from .errors import UserError
 from .images import Timing, cover_fit, write_png
 from .provenance import WPlus, own_infotext
@@ -46,7 +46,7 @@ class Subject:
     A drawn subject has the `w_plus` codes and the `style` it was drawn with, its `seed` unless the codes were given,
     and its `background` uint8 `[H, W, 3]`, which the generator draws with the object switched off, if asked for. A
     photographed one has `photo`, and `confidence` in [0, 1]: the share of the class's own pictures that look less like
-    it, where the class has something to compare with.
+    it, where the class has something to compare with. `dropped` is how many pieces its mask had besides the largest.
     """
 
     image: np.ndarray
@@ -58,6 +58,7 @@ class Subject:
     background: np.ndarray | None = None
     photo: PhotoOrigin | None = None
     confidence: float | None = None
+    dropped: int = 0
 
     def picture(self) -> Image.Image:
         """The picture as RGB."""
@@ -126,13 +127,22 @@ class SwapResult:
     infotext: str
 
 
-def place(subject: Subject, wanted: Background, drawn: np.ndarray | None, edge: EdgeOptions) -> SwapResult:
+def place(
+    subject: Subject,
+    wanted: Background,
+    drawn: np.ndarray | None,
+    edge: EdgeOptions,
+    where: Canvas | Spot | None = None,
+) -> SwapResult:
     """Edits the mask and composites; `drawn` is the background uint8 `[H, W, 3]` where `wanted` names a seed.
 
-    Raises `UserError` for a subject without a mask.
+    The result has the size of the subject's picture unless `where` says otherwise. The mask is edited before it is
+    scaled, so `edge` counts in pixels of the subject. Raises `UserError` for a subject without a mask, and for an empty
+    mask that is to go somewhere.
     """
     image, soft = subject.image, subject.required_alpha()
-    height, width = soft.shape
+    if where is not None and where.flipped:
+        image, soft = image[:, ::-1], soft[:, ::-1]
     # Colours are freed from the old background along the soft edge that the user moved outwards, not along
     # one that was thresholded or feathered: that says nothing about what is in a pixel.
     matte = compositing.edit_alpha(soft, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
@@ -140,10 +150,17 @@ def place(subject: Subject, wanted: Background, drawn: np.ndarray | None, edge: 
     alpha = compositing.edit_alpha(
         soft, level=edge.threshold, pixels=edge.grow, radius=edge.feather, keep_largest=edge.keep_largest
     )
+    own = width, height = alpha.shape[::-1]
+    if where is not None:
+        width, height = where.size(own if wanted.picture is None else wanted.picture.shape[1::-1])
+        foreground, alpha = _moved(foreground, alpha, where, (width, height))
+        if edge.threshold is not None and not edge.feather:
+            alpha = compositing.threshold(alpha, 0.5)  # hard again
     cutout = composite = Image.fromarray(compositing.cutout(foreground, alpha))
     behind = None
     if wanted.kind == "blur":
         behind = matting.blurred_behind(image, matte, wanted.radius)
+        behind = behind if (width, height) == own else cover_fit(behind, width, height)
     elif wanted.kind == "colour":
         behind = np.full((height, width, 3), wanted.colour, np.uint8)
     elif wanted.kind in ("picture", "seed"):
@@ -151,11 +168,28 @@ def place(subject: Subject, wanted: Background, drawn: np.ndarray | None, edge: 
     if behind is not None:
         composite = Image.fromarray(matting.blend(foreground, behind, alpha))
     mask, background = Image.fromarray(compositing.to_bytes(alpha)), None if behind is None else Image.fromarray(behind)
-    infotext = subject.infotext(**placed_fields(wanted, edge))
+    infotext = subject.infotext(**placed_fields(wanted, edge, where))
     return SwapResult(composite, mask, cutout, background, subject, infotext)
 
 
-def placed_fields(wanted: Background, edge: EdgeOptions) -> dict[str, object]:
+def _moved(
+    foreground: np.ndarray, alpha: np.ndarray, where: Canvas | Spot, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours and mask where they go in a result of that `size` (width, height)."""
+    box = compositing.mask_box(alpha)
+    if box is None:
+        raise UserError("The mask is empty, so there is no subject to place; choose another one, or another edge.")
+    placed = where.fit(box, size)
+    return matting.moved(foreground, size, *placed), matting.moved(alpha, size, *placed)
+
+
+def dropped_in_words(count: int) -> str | None:
+    """The sentence that so many pieces of a photograph's mask were dropped, None for none."""
+    pieces = "1 smaller piece" if count == 1 else f"{count} smaller pieces"
+    return f"{pieces} beside the subject left out." if count else None
+
+
+def placed_fields(wanted: Background, edge: EdgeOptions, where: Canvas | Spot | None = None) -> dict[str, object]:
     """What `place` was asked for, as fields of an infotext; what was left as it was is left out."""
     fields = {
         "Background": wanted.label,
@@ -163,6 +197,7 @@ def placed_fields(wanted: Background, edge: EdgeOptions) -> dict[str, object]:
         "Grow": edge.grow or None,
         "Feather": edge.feather or None,
         "Largest piece only": edge.keep_largest or None,
+        **(where.fields if where else {}),
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -30,6 +30,11 @@ def photographs_folder() -> Path:
     return cache_folder() / "photographs"
 
 
+def trainings_folder() -> Path:
+    """Where trainings from folders of pictures keep all their work: one folder a class."""
+    return cache_folder() / "trainings"
+
+
 def existing_parent(path: Path) -> Path:
     """The nearest folder above (or at) `path` that is there, to ask for free space."""
     return next((place for place in (path, *path.parents) if place.exists()), Path(path.anchor))

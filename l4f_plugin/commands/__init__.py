@@ -62,12 +62,13 @@ def style_of(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("truncation_psi", "truncation_cutoff", "noise_mode")}
 
 
-def add_edge(parser: argparse._ActionsContainer) -> None:
-    """What is done to the edge of a mask, besides `--threshold`."""
+def add_edge(parser: argparse._ActionsContainer, keep_largest: bool = False) -> None:
+    """What is done to the edge of a mask, besides `--threshold`; whether its largest piece alone is kept unasked."""
     text = "enlarge the mask, or shrink it with a negative number"
     parser.add_argument("--grow", type=int, default=0, metavar="PIXELS", help=text)
     parser.add_argument("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the mask's edge")
-    parser.add_argument("--keep-largest", action="store_true", help="drop all but the largest piece of the mask")
+    text = f"drop all but the largest piece of the mask, or not (default: {'drop' if keep_largest else 'keep all'})"
+    parser.add_argument("--keep-largest", action=argparse.BooleanOptionalAction, default=keep_largest, help=text)
 
 
 def add_out(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:

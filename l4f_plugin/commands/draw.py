@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 
 from ..animations import FORMATS, check_animation, format_of
-from ..arguments import LARGEST_BATCH, Background, EdgeOptions, check_integer, check_seed, draw_seed, parse_seeds
+from ..arguments import (
+    LARGEST_BATCH,
+    Background,
+    EdgeOptions,
+    check_integer,
+    check_seed,
+    draw_seed,
+    parse_seeds,
+    wanted_spot,
+)
 from ..errors import UserError
 from . import (
     Answer,
@@ -81,6 +90,14 @@ def add_swap(parser: argparse.ArgumentParser) -> None:
     text = "make the mask hard at this level from 0 to 1; without a number at the class's own (default: soft mask)"
     parser.add_argument("--threshold", type=float, nargs="?", const=OF_THE_CLASS, help=text)
     add_edge(parser)
+    text = (
+        "where the subject's middle, its lower end and how high it is, in shares of the result's sides; the result has "
+        "the size of a background picture (default for those: 0.5,1.0,0.67)"
+    )
+    parser.add_argument("--placed", metavar="CENTRE,BOTTOM,HEIGHT", help=text)
+    text = "the result has the size that the class draws, and a background picture is cropped to it"
+    parser.add_argument("--class-size", action="store_true", help=text)
+    parser.add_argument("--flipped", action="store_true", help="mirror the placed subject")
 
 
 def swap(args: argparse.Namespace) -> Answer:
@@ -92,6 +109,7 @@ def swap(args: argparse.Namespace) -> Answer:
     background = Background.parse(args.background)
     if background.note:
         report(background.note)
+    where = wanted_spot(args.placed, args.flipped, args.class_size, background.kind == "picture")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"{args.out} is written as PNG; give it a name that ends in .png.")
     make_folder(args.out.parent)
@@ -110,6 +128,7 @@ def swap(args: argparse.Namespace) -> Answer:
         grow=args.grow,
         feather=args.feather,
         keep_largest=args.keep_largest,
+        where=where,
         **style_of(args),
     )
     check_may_write(args.out)
@@ -121,6 +140,7 @@ def swap(args: argparse.Namespace) -> Answer:
         "threshold": threshold,
         "truncation_psi": result.subject.style.truncation_psi,
         "device": pipeline.device,
+        "size": result.composite.size,
         "picture": args.out,
     }
     return Answer(data, f"seed {seed} before {background.label}: {args.out}")

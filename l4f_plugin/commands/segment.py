@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import PROJECTION_STEPS, Background, EdgeOptions, check_integer, check_seed, draw_seed
+from ..arguments import MARGIN, PROJECTION_STEPS, Background, Canvas, EdgeOptions, check_integer, check_seed, draw_seed
 from ..errors import UserError
 from . import (
     Answer,
@@ -60,7 +60,11 @@ def add_segment(parser: argparse.ArgumentParser) -> None:
     )
     photos.add_argument("--background", help=text)
     photos.add_argument("--threshold", type=float, help="make the mask hard at this level from 0 to 1")
-    add_edge(photos)
+    add_edge(photos, keep_largest=True)
+    text = "centre the subject, as large as fits, in results of this size, as in 1600x1600 (default: the photograph's)"
+    photos.add_argument("--canvas", metavar="WIDTHxHEIGHT", help=text)
+    text = f"left free on all sides of the canvas, a share of its shorter one (default: {MARGIN:.0%}%)"
+    photos.add_argument("--margin", metavar="SHARE", help=text)
     photos.add_argument("--zip", action="store_true", help=f"put all results into {ZIP_STEM}.zip as well")
     photos.add_argument("--again", action="store_true", help="segment anew what was segmented before")
 
@@ -69,6 +73,7 @@ def segment(args: argparse.Namespace) -> Answer:
     """Finds the subject of what was named and writes it; 2 where a photograph could not be read."""
     photos, subject = _sources(args)
     edge = EdgeOptions(args.threshold, args.grow, args.feather, args.keep_largest)
+    canvas = _canvas(args)
     background = None if args.background is None else Background.parse(args.background)
     if background and background.note:
         report(background.note)
@@ -82,11 +87,19 @@ def segment(args: argparse.Namespace) -> Answer:
         subject = pipeline.recipe_of_picture(args.picture)
         photos = None if subject else PictureSet([PictureFile.of(args.picture)])
     if photos is not None:
-        return _segment_photos(pipeline, photos, folder, background, edge, args)
+        return _segment_photos(pipeline, photos, folder, background, edge, canvas, args)
     sample = pipeline.segment(subject, **style_of(args))
     files, area = write_subject(sample, folder), round(float(sample.required_alpha().mean()), 4)
     data = {"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files}
     return Answer(data, f"the subject covers {area:.0%}: {files['alpha']}, {files['cutout']}")
+
+
+def _canvas(args: argparse.Namespace) -> Canvas | None:
+    if args.canvas is None:
+        if args.margin is not None:
+            raise UserError("A margin belongs to a canvas; give --canvas 1600x1600 too.")
+        return None
+    return Canvas.parse(args.canvas, MARGIN if args.margin is None else args.margin)
 
 
 def _sources(args: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus | Recipe | None]:
@@ -114,6 +127,7 @@ def _segment_photos(
     folder: Path,
     background: Background | None,
     edge: EdgeOptions,
+    canvas: Canvas | None,
     args: argparse.Namespace,
 ) -> Answer:
     from ..photo_batch import pack, segment_photos
@@ -121,7 +135,8 @@ def _segment_photos(
 
     report_passed_over(photos)
     results = []
-    for result in segment_photos(pipeline, photos, folder, background, edge, again=args.again, progress=show_progress):
+    options = {"again": args.again, "progress": show_progress}
+    for result in segment_photos(pipeline, photos, folder, background, edge, canvas, **options):
         results.append(result)
         if result.problem:
             complain(f"{result.name}: {result.problem}")
@@ -134,7 +149,7 @@ def _segment_photos(
             report(note)
     failed = sum(result.problem is not None for result in results)
     kept = sum(result.kept for result in results)
-    told = ("source", "name", "problem", "kept", "notes", "confidence")
+    told = ("source", "name", "problem", "kept", "notes", "confidence", "dropped")
     listed = [{**{name: getattr(result, name) for name in told}, **result.files} for result in results]
     data = {"class": pipeline.config.name, "photos": listed, "passed_over": photos.passed_over, "zip": archive}
     before = f", {kept} of them before" if kept else ""

@@ -7,11 +7,13 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Cancelled
+from ..errors import Cancelled, UserError
 from . import Answer, add_class, add_device, add_json, report, show_progress
 
 if TYPE_CHECKING:
     import torch
+
+    from ..training.class_run import ClassRun
 
 AGAIN = "The same command goes on where it was stopped by Ctrl-C or a crash."
 
@@ -99,8 +101,11 @@ def _learned(args: argparse.Namespace, folder: Path | None, words: str) -> Answe
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
-    """l4f train generator FOLDER, alpha BUNDLE [FOLDER], student BUNDLE or refine BUNDLE"""
-    kinds = parser.add_subparsers(required=True, metavar="generator|alpha|student|refine")
+    """l4f train class FOLDER, or one stage of it: generator FOLDER, alpha BUNDLE [FOLDER], student or refine BUNDLE"""
+    kinds = parser.add_subparsers(required=True, metavar="class|generator|alpha|student|refine")
+    whole = kinds.add_parser("class", help="make a class from a folder of pictures: all stages, one command")
+    _add_class(whole)
+    whole.set_defaults(train=None)
     for name, (add, function, text) in TRAININGS.items():
         kind = kinds.add_parser(name, help=text)
         add(kind)
@@ -119,6 +124,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> Answer:
     """Trains, and says where the result is. Raises `Cancelled` when stopped before the end."""
+    if args.train is None:
+        return _train_class(args)
     import torch
 
     from ..runtime import choose_device
@@ -131,6 +138,79 @@ def train(args: argparse.Namespace) -> Answer:
     if not args.train(args, device):
         raise Cancelled
     return Answer(None)
+
+
+def _add_class(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", type=Path, help="pictures, or an archive of them; leave it out to go on")
+    parser.add_argument("--name", required=True, help="of the class: small letters, digits, - and _")
+    text = "draws 32, 64, 128 or 256 pixels; by default as many as the pictures have, 64 at most"
+    parser.add_argument("--resolution", type=int, help=text)
+    text = "how long the generator trains: 40,000, 400,000 or 1,500,000 pictures; quick learns masks only then"
+    parser.add_argument("--quality", choices=["quick", "good", "long"], default="good", help=text)
+    parser.add_argument("--pictures", type=_positive, help="another number of pictures to show")
+    text = "cut the middle square, keep the whole between black bars, or bend to a square; as the pictures ask for"
+    parser.add_argument("--fit", choices=["crop", "letterbox", "squash"], help=text)
+    text = "class to start from, of the same resolution or half of it"
+    parser.add_argument("--from", dest="start", metavar="CLASS", help=text)
+    parser.add_argument("--licence", default="unknown", help="of the resulting weights, for the model card")
+    parser.add_argument("--batch-size", type=_positive, help="pictures a step of the generator, 8 by default")
+    add_device(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--look", action="store_true", help="only say what was found, and how long it would take")
+    what.add_argument("--use-best", action="store_true", help="install what there is of a training as the class")
+    what.add_argument("--delete", action="store_true", help="delete a training; the installed class stays")
+    parser.epilog = AGAIN
+
+
+def _train_class(args: argparse.Namespace) -> Answer:
+    """Looks, plans, trains; Ctrl-C stops it after the step."""
+    from ..training.class_run import ClassRun
+
+    run = ClassRun(args.name)
+    if args.use_best:
+        run.use_best(report)
+    elif args.delete:
+        _ = run.plan
+        run.delete()
+        report(f"The training of {args.name} is deleted.")
+    elif args.look or not run.exists:
+        _plan_class(args, run)
+    if args.look or args.use_best or args.delete:
+        return Answer(None)
+    plan = run.plan
+    if args.folder and args.folder.expanduser().absolute() != Path(plan.folder):
+        raise UserError(
+            f"The training {args.name} is of the pictures in {plan.folder}; go on with it without a folder, "
+            "or choose another name."
+        )
+    report(f"All of it is in {run.folder}; Ctrl-C stops it, and it goes on with: l4f train class --name {args.name}")
+    try:
+        if not run.work(report, show_progress):
+            raise Cancelled
+    except (Cancelled, KeyboardInterrupt):
+        report(f"Stopped. Go on with: l4f train class --name {args.name}")
+        report(f"Use what there is with: l4f train class --name {args.name} --use-best")
+        raise Cancelled from None
+    return Answer(None)
+
+
+def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
+    """Says what the pictures are and how long it takes; writes the plan down, unless only a look is wanted."""
+    from ..training.class_plan import measured, plan_for
+    from ..training.picture_survey import survey
+
+    if args.folder is None:
+        _ = run.plan  # says that there is none
+    found = survey(args.folder, show_progress)
+    report(" ".join(found.in_words()))
+    names = ("resolution", "quality", "fit", "start", "licence", "device", "pictures", "batch_size")
+    plan = plan_for(found, run.name, args.folder, **{name: getattr(args, name) for name in names})
+    report(f"Measuring how long that takes at {plan.resolution} px.")
+    plan = measured(plan)
+    for line in plan.in_words():
+        report(line)
+    if not args.look:
+        run.begin(plan)
 
 
 def _add_r1(parser: argparse.ArgumentParser) -> None:

@@ -90,7 +90,7 @@ class PhotoReport:
 def find_masks(
     student: Student, pictures: np.ndarray, device: torch.device, progress: Progress | None = None
 ) -> np.ndarray:
-    """Masks float32 `[N, H, W]` of pictures uint8 `[N, H, W, 3]`, as `Labels4FreePipeline.segment_photo` finds them."""
+    """Masks float32 `[N, H, W]` of pictures uint8 `[N, H, W, 3]`, as `segment_photo` finds them with all pieces."""
     found = np.empty(pictures.shape[:3], np.float32)
     for number, picture in enumerate(pictures):
         found[number] = matting.refine(picture, coarse_alpha(student, picture, device))

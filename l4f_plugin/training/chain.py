@@ -150,14 +150,14 @@ def learn_masks(
         raise UserError(f"{name} has masks already; learn them anew with: l4f learn-masks {name} --again.")
     settings = settings or mask_settings(config, place)
     run = _run_folder(masks_folder(), name, config, ("generator",), settings)
-    stages = _mask_stages(quality, source, run, settings, place)
+    stages = mask_stages(quality, config, source, run, settings, place)
 
     def learn() -> Learned | None:
         timed = stages
         if len(stages) > 1 or not run.exists():
-            timed = _measured(stages, place, watch)
-            watch.report(f"Learning masks takes {in_words(_total(timed))} on this device.")
-        if not _go_through(timed, place, watch):
+            timed = measured_stages(stages, load_bundle(source, with_discriminator=True), place, watch)
+            watch.report(f"Learning masks takes {in_words(total_seconds(timed))} on this device.")
+        if not go_through(timed, place, watch):
             return None
         bundle = load_bundle(stages[-1].bundle, with_discriminator=True)
         bundle.config = dataclasses.replace(bundle.config, alpha_threshold=LEARNED_THRESHOLD)
@@ -203,7 +203,7 @@ def learn_photographs(
     stage = Stage("photographs", train_student, source, run, settings)
 
     def learn() -> Learned | None:
-        if not _go_through([stage], place, watch):
+        if not go_through([stage], place, watch):
             return None
         bundle = load_bundle(stage.bundle, with_discriminator=True)
         notes = (
@@ -224,22 +224,27 @@ def estimate_seconds(name: str, device: str | None = None, *, quality: str = "qu
     The time that ``turn`` takes does not count. Raises `UserError` as `learn_masks` does, and `Cancelled`.
     """
     place, source = choose_device(device), source_of(name)
-    settings = mask_settings(read_config(source), place)
-    stages = _mask_stages(quality, source, source, settings, place)
+    config = read_config(source)
+    settings = mask_settings(config, place)
+    stages = mask_stages(quality, config, source, source, settings, place)
     with enough_memory(f"learning masks for {name}", settings.batch_size):
-        return _total(_measured(stages, place, Watch(**watched)))
+        bundle = load_bundle(source, with_discriminator=True)
+        return total_seconds(measured_stages(stages, bundle, place, Watch(**watched)))
 
 
 # The stages
 
 
-def _mask_stages(quality: str, source: Path, run: Path, settings: AlphaSettings, device: torch.device) -> list[Stage]:
+def mask_stages(
+    quality: str, config: ObjectClass, source: Path, run: Path, settings: AlphaSettings, device: torch.device
+) -> list[Stage]:
+    """The trainings that give the class of ``config``, whose bundle is ``source``, masks: one for "quick", all for
+    "full". What they keep lies in ``run``. Raises ``UserError`` for another quality."""
     first = Stage("masks", train_alpha, source, run, settings)
     if quality not in QUALITIES:
         raise UserError(f"The quality must be one of {', '.join(QUALITIES)}, not {quality}.")
     if quality == "quick":
         return [first]
-    config = read_config(source)
     other = dataclasses.replace(settings, seed=settings.seed + OTHER_SEED)
     student = photograph_settings(config, device)
     second = Stage("masks of a second seed", train_alpha, source, run / "second-seed", other)
@@ -251,7 +256,7 @@ def _mask_stages(quality: str, source: Path, run: Path, settings: AlphaSettings,
     return [first, second, taught, refined, last]
 
 
-def _go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
+def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
     """Trains what is not trained yet, one stage after the other; False when stopped before the end."""
     for number, stage in enumerate(stages):
         if len(stages) > 1:
@@ -278,7 +283,7 @@ def _overall(stages: list[Stage], number: int, progress: Progress | None) -> Pro
     """The progress of one stage as that of all of them, in tenths of a second."""
     if progress is None or len(stages) == 1:
         return progress
-    before, total, parts = _total(stages[:number]), _total(stages), stages[number].seconds
+    before, total, parts = total_seconds(stages[:number]), total_seconds(stages), stages[number].seconds
 
     def tell(done: int, of: int, message: str) -> None:
         earlier = sum(seconds for part, seconds in parts.items() if part != message and part != STEPPING)
@@ -288,29 +293,29 @@ def _overall(stages: list[Stage], number: int, progress: Progress | None) -> Pro
     return tell
 
 
-def _total(stages: list[Stage]) -> float:
+def total_seconds(stages: list[Stage]) -> float:
+    """The measured seconds of all stages."""
     return sum(sum(stage.seconds.values()) for stage in stages)
 
 
-def _measured(stages: list[Stage], device: torch.device, watch: Watch) -> list[Stage]:
+def measured_stages(stages: list[Stage], bundle: Bundle, device: torch.device, watch: Watch) -> list[Stage]:
     """The stages with the seconds that they are going to take, by a few steps of each on stand-ins for what is missing.
 
     Networks that are not learned yet have random weights: they take as long.
     """
-    bundle = load_bundle(stages[0].source, with_discriminator=True)
     alpha = AlphaNetwork(bundle.generator.config.feature_channels).eval()
     measured, known = [], {}
     for stage in stages:
         settings = stage.settings
         if stage.train is train_alpha:
             if "masks" not in known:
-                known["masks"] = _alpha_seconds(alpha_trainer(bundle, settings, device), watch)
+                known["masks"] = adversarial_seconds(alpha_trainer(bundle, settings, device), settings.steps, watch)
             seconds = {STEPPING: known["masks"]}
         elif stage.train is refine_alpha:
             trainer = RefinementTrainer(
                 settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device
             )
-            seconds = {STEPPING: settings.steps * _step_seconds(trainer, watch)[1]}
+            seconds = {STEPPING: settings.steps * step_seconds(trainer, watch)[1]}
         else:
             teacher = _untaught(settings) if stage.options["teacher"] == "student" else None
             drawn = dataclasses.replace(bundle, alpha=alpha)
@@ -320,7 +325,7 @@ def _measured(stages: list[Stage], device: torch.device, watch: Watch) -> list[S
     return measured
 
 
-def _step_seconds(trainer: Trainer, watch: Watch) -> tuple[float, float]:
+def step_seconds(trainer: Trainer, watch: Watch) -> tuple[float, float]:
     """Seconds of the first step, which also warms up, and of a usual one."""
     seconds = [_timed(trainer.step, watch) for _ in range(1 + MEASURED_STEPS)]
     return seconds[0], sum(seconds[1:]) / MEASURED_STEPS
@@ -335,19 +340,20 @@ def _timed(work: Callable[[], Any], watch: Watch) -> float:
         return time.perf_counter() - start
 
 
-def _alpha_seconds(trainer: Trainer, watch: Watch) -> float:
-    first, usual = _step_seconds(trainer, watch)
+def adversarial_seconds(trainer: Trainer, steps: float, watch: Watch) -> float:
+    """Seconds of so many steps of a trainer with a discriminator."""
+    first, usual = step_seconds(trainer, watch)
     # The first step has the R1 penalty, as every 16th, but it also warms up: it counts as two steps at most.
     penalty = max(0.0, min(first, 2 * usual) - usual)
-    return trainer.settings.steps * (usual + penalty / trainer.settings.r1_interval)
+    return steps * (usual + penalty / trainer.settings.r1_interval)
 
 
 def _student_seconds(settings: StudentSettings, device: torch.device, watch: Watch) -> float:
     parts = np.zeros((2, settings.resolution, settings.resolution, 7), np.uint8)
     trainer = StudentTrainer(settings, CutPictures(parts), device)
-    coarse = _step_seconds(trainer, watch)[1]
+    coarse = step_seconds(trainer, watch)[1]
     trainer.rounds = settings.steps
-    fine = _step_seconds(trainer, watch)[1]
+    fine = step_seconds(trainer, watch)[1]
     return settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
 
 

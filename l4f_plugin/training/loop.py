@@ -88,13 +88,15 @@ def train(
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, str], None] | None = None,
     turn: Callable[[], AbstractContextManager] = nullcontext,
+    sheet_due: Callable[[], bool] = lambda: False,
+    bar: bool = True,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
     Ctrl-C, SIGTERM, ``cancelled()`` or a collapse end the run after the step in progress, with its state saved. A kill
     loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
-    written. ``turn()`` is entered around each step, so that others may use the device in between; it may raise
-    ``Cancelled``.
+    written. ``sheet_due()`` tells when a further sheet is wanted. ``turn()`` is entered around each step, so that
+    others may use the device in between; it may raise ``Cancelled``. ``bar`` shows the progress on a terminal.
 
     A step that leads out of the finite numbers ends the run at once as UserError; the state from before it stays.
     """
@@ -102,12 +104,19 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"The run folder {folder} cannot be made: {error.strerror}; choose another --out.") from error
-    bar = tqdm(total=target_pictures, initial=trainer.pictures_seen, unit="img", smoothing=0.05, file=sys.stderr)
+    shown = tqdm(
+        total=target_pictures,
+        initial=trainer.pictures_seen,
+        unit="img",
+        smoothing=0.05,
+        file=sys.stderr,
+        disable=not bar,
+    )
     sums: dict[str, list[float]] = {}
     saved_at = time.monotonic()
     if not (folder / STATE_FILE).exists():
         save(trainer, folder)  # what the first steps can fall back on
-    with bar, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
+    with shown, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
         while trainer.pictures_seen < target_pictures and not (trainer.collapsed or stopped() or cancelled()):
             before = trainer.pictures_seen
             try:
@@ -118,11 +127,13 @@ def train(
                     if _crossed(before, trainer.pictures_seen, grid_pictures):
                         write_grid(trainer, folder)
                         values |= measure()
+                    elif sheet_due():
+                        write_grid(trainer, folder)
             except Cancelled:
                 break
             for name, value in values.items():
                 sums.setdefault(name, []).append(value)
-            bar.update(trainer.pictures_seen - before)
+            shown.update(trainer.pictures_seen - before)
             if progress:
                 progress(trainer.pictures_seen, target_pictures, STEPPING)
             if _crossed(before, trainer.pictures_seen, log_pictures):
@@ -130,7 +141,7 @@ def train(
                 sums.clear()
                 with (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps({"pictures": trainer.pictures_seen, **means}) + "\n")
-                bar.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
+                shown.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
             if time.monotonic() - saved_at > save_seconds:
                 save(trainer, folder)
                 saved_at = time.monotonic()
@@ -184,6 +195,21 @@ def write_grid(trainer: Trainer, folder: Path) -> None:
     sheet = Image.fromarray(trainer.sample_grid().numpy())
     stem = free_stem(folder, f"sample_{trainer.pictures_seen:09d}", [".png"])
     write_png(folder / f"{stem}.png", sheet, sheet_text("samples of a training"))
+
+
+class GrowingIntervals:
+    """Says when the next sheet is due: after ``first`` seconds, then after ever longer times, up to ``longest``."""
+
+    def __init__(self, first: float = 15.0, growth: float = 1.5, longest: float = 600.0):
+        self._wait, self._growth, self._longest = first, growth, longest
+        self._since = time.monotonic()
+
+    def __call__(self) -> bool:
+        due = time.monotonic() - self._since >= self._wait
+        if due:
+            self._since = time.monotonic()
+            self._wait = min(self._wait * self._growth, self._longest)
+        return due
 
 
 def _crossed(before: int, after: int, interval: int) -> bool:

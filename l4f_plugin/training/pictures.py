@@ -27,10 +27,23 @@ Crop = tuple[int, int, int, int]
 
 
 class Frame(NamedTuple):
-    """A square of ``resolution`` pixels a side and the part of it that pictures fill."""
+    """A square of ``resolution`` pixels a side, the part of it that pictures fill, and whether they are bent to it."""
 
     resolution: int
     crop: Crop
+    squash: bool = False
+
+    def filled(self, picture: Image.Image) -> Image.Image:
+        """The square with the picture in it."""
+        top, bottom, left, right = self.crop
+        size = (right - left, bottom - top)
+        if self.squash:
+            inner = picture.resize(size, Image.Resampling.LANCZOS)
+        else:
+            inner = ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+        square = Image.new("RGB", (self.resolution, self.resolution))
+        square.paste(inner, (left, top))
+        return square
 
 
 def letterbox(resolution: int, aspect: float) -> Crop | None:
@@ -54,16 +67,17 @@ class PictureFolder:
         resolution: side of the square in pixels.
         crop: (top, bottom, left, right) of the square that pictures fill, black bars being the rest; all of it when
             None. Each picture is cropped around its middle to that shape and resized.
+        squash: whether pictures are resized to that shape without a cut.
         cache: where the decoded array is kept; later runs map it again as long as no file has changed.
 
     Raises UserError where the folder is missing or holds no picture; files that cannot be read are left out and
     counted in ``unreadable``. ``found`` tells what was passed over.
     """
 
-    def __init__(self, folder: Path, resolution: int, cache: Path, crop: Crop | None = None):
+    def __init__(self, folder: Path, resolution: int, cache: Path, crop: Crop | None = None, squash: bool = False):
         self.found = find_pictures(folder)
         files = self.found.pictures
-        frame = Frame(resolution, crop or (0, resolution, 0, resolution))
+        frame = Frame(resolution, crop or (0, resolution, 0, resolution), squash)
         array = cache / f"{_fingerprint(files, frame)}.npy"
         if not array.exists():
             _decode_all(files, frame, array)
@@ -94,7 +108,8 @@ class PictureFolder:
 
 
 def _fingerprint(files: list[PictureFile], frame: Frame) -> str:
-    digest = hashlib.sha256(repr(tuple(frame)).encode())
+    # What is not squashed goes by the name that it had before there was a choice.
+    digest = hashlib.sha256(repr(tuple(frame) if frame.squash else tuple(frame)[:2]).encode())
     for file in files:
         digest.update(file.mark().encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
@@ -121,8 +136,4 @@ def _decode(file: PictureFile, frame: Frame) -> np.ndarray | None:
         picture = Image.fromarray(load_picture(file.source())).convert("RGB")
     except UserError:
         return None
-    top, bottom, left, right = frame.crop
-    inner = ImageOps.fit(picture, (right - left, bottom - top), Image.Resampling.LANCZOS)
-    square = Image.new("RGB", (frame.resolution, frame.resolution))
-    square.paste(inner, (left, top))
-    return np.asarray(square)
+    return np.asarray(frame.filled(picture))

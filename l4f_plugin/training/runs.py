@@ -52,6 +52,7 @@ def train_generator(
     source: Path | None = None,
     class_name: str | None = None,
     licence: str = "unknown",
+    squash: bool = False,
     device: torch.device | str = "cpu",
     report: Report = print,
     **loop_options,
@@ -62,16 +63,17 @@ def train_generator(
         source: folder of a bundle to start from; one of half the resolution is grown.
         class_name: of the bundle that is written to ``out/bundle``; the name of ``folder`` when None. The state whose
             pictures were nearest to the real ones (see ``distance.py``) is kept in ``out/best`` beside it.
+        squash: resize pictures to the square, or the part of it that they fill, instead of cropping them.
         loop_options: ``save_seconds``, ``cancelled``, ``progress``, ... of ``loop.train``.
 
     Returns False when stopped before the end. Raises UserError.
     """
     check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
-    networks = _starting_networks(source, settings) if source else {}
+    networks = starting_networks(source, settings) if source else {}
     # Whose weights it started from stays known: their terms may go on to hold.
     started = f", starting from: {read_config(source).source}" if source else ""
     name = class_name or Path(folder).resolve().name
-    real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop)
+    real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop, squash)
     _tell(real, report)
     trainer = GeneratorTrainer(settings, real, device, **networks)
     if resume(trainer, out):
@@ -122,7 +124,8 @@ def _tell(real: PictureFolder, report: Report) -> None:
         report(f"{further:,} of them have several frames or pages, of which only the first is used.")
 
 
-def _starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
+def starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
+    """The networks of the bundle ``source``, grown where ``settings`` want twice its resolution. Raises UserError."""
     bundle = load_bundle(source, with_discriminator=True)
     generator, discriminator = bundle.generator, bundle.discriminator
     resolution = settings.resolution

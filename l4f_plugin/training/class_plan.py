@@ -1,0 +1,231 @@
+"""What a training of a class from a folder of pictures is going to do, and how long that takes here.
+
+A plan is fixed before the first step and kept as JSON, so that the training goes on with the same one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bundles.bundle import Bundle
+from ..bundles.config import ObjectClass, read_config
+from ..bundles.folders import cache_folder
+from ..bundles.training_state import flatten_state
+from ..errors import UserError
+from ..networks import Discriminator, Generator
+from ..runtime import choose_device, resident_memory
+from .chain import Stage, Watch, adversarial_seconds, enough_memory, mask_settings, mask_stages, measured_stages
+from .chain import in_words as duration
+from .chain import source_of as class_folder
+from .generator_training import GeneratorSettings, GeneratorTrainer
+from .loop import STEPPING, GrowingIntervals
+from .picture_survey import FITS, Survey
+from .pictures import PictureFolder, letterbox
+from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
+from .updates import fastest_dtype
+
+QUALITIES = {"quick": 40_000, "good": 400_000, "long": 1_500_000}
+"""How many pictures the generator is shown; "quick" learns masks then, the others photographs too."""
+RESOLUTIONS = (32, 64, 128, 256)
+GENERATOR = "generator"
+_CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training of the class ``name`` from the pictures in ``folder``.
+
+    ``fit`` is one of ``FITS``, ``aspect`` the width / height that a letter-box keeps. ``start`` names the class whose
+    generator the training goes on from, of the same resolution or half of it; empty for none. ``seconds`` were measured
+    on this device: of each stage, by the parts of its progress. ``memory`` and ``disk`` are bytes, 0 where not
+    measured.
+    """
+
+    name: str
+    folder: str
+    resolution: int = 64
+    quality: str = "good"
+    fit: str = "crop"
+    aspect: float = 1.0
+    augmentation: str = "none"
+    start: str = ""
+    licence: str = "unknown"
+    device: str | None = None
+    pictures: int = 0
+    batch_size: int = 8
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    memory: int = 0
+    disk: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resolution not in RESOLUTIONS:
+            raise UserError(f"The resolution must be one of {', '.join(map(str, RESOLUTIONS))}, not {self.resolution}.")
+        for what, value, known in (("quality", self.quality, QUALITIES), ("fit", self.fit, FITS)):
+            if value not in known:
+                raise UserError(f"The {what} must be one of {', '.join(known)}, not {value}.")
+
+    @property
+    def shown(self) -> int:
+        """How many pictures the generator is shown in all."""
+        return self.pictures or QUALITIES[self.quality]
+
+    @property
+    def whole_seconds(self) -> float:
+        """The measured time of all stages."""
+        return sum(sum(parts.values()) for parts in self.seconds.values())
+
+    def in_words(self) -> list[str]:
+        """What is going to be done, how long each stage takes, and what it needs."""
+        shape = f"the whole of {self.aspect:.2f} to 1 between bars" if self.fit == "letterbox" else self.fit
+        words = [
+            f"{self.name}: {self.resolution} px, {shape}, {self.shown:,} pictures shown"
+            + (", adaptive augmentation" if self.augmentation == "adaptive" else "")
+            + (f", starting from {self.start}." if self.start else ", starting from nothing.")
+        ]
+        for title, parts in self.seconds.items():
+            words.append(f"  {title}: {duration(sum(parts.values()))}")
+        if self.seconds:
+            words.append(
+                f"In all {duration(self.whole_seconds)} on this device, {self.memory / 1e9:.1f} GB of memory and "
+                f"{self.disk / 1e9:.1f} GB of disk, measured by a few steps of each stage."
+            )
+        return words
+
+
+def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
+    """The plan that what was found in ``folder`` asks for; what is ``chosen``, and not None, stays as it is."""
+    advised = {
+        "fit": found.fit,
+        "aspect": round(found.aspects[1], 3),
+        "augmentation": "adaptive" if found.few else "none",
+        "resolution": min(found.resolution, 64),
+    }
+    given = {key: value for key, value in chosen.items() if value is not None}
+    if given.get("start") and "resolution" not in given:
+        advised["resolution"] = read_config(class_folder(given["start"])).resolution
+    return Plan(name=name, folder=str(Path(folder).expanduser().absolute()), **advised | given)
+
+
+def generator_settings(plan: Plan) -> GeneratorSettings:
+    """The settings of the first stage: the networks of the class to start from, where there is one."""
+    crop = letterbox(plan.resolution, min(max(plan.aspect, 0.25), 4.0)) if plan.fit == "letterbox" else None
+    settings = GeneratorSettings(
+        resolution=plan.resolution,
+        channels=_CHANNELS,
+        discriminator_channels=_CHANNELS,
+        batch_size=plan.batch_size,
+        augmentation=plan.augmentation,
+        crop=crop,
+        feature_dtype=fastest_dtype(choose_device(plan.device)),
+    )
+    if not plan.start:
+        return settings
+    config = read_config(class_folder(plan.start))
+    if config.resolution not in (plan.resolution, plan.resolution // 2):
+        raise UserError(
+            f"{plan.start} draws {config.resolution} pixels; start from it with the resolution {config.resolution} "
+            f"or {2 * config.resolution}, or start from nothing."
+        )
+    shape = config.generator
+    judged = config.discriminator.channels if config.discriminator else _CHANNELS
+    return dataclasses.replace(
+        settings,
+        channels=_with(shape.channels, plan.resolution),
+        discriminator_channels=_with(judged, plan.resolution),
+        latent_dim=shape.latent_dim,
+        style_dim=shape.style_dim,
+        mapping_layers=shape.mapping_layers,
+    )
+
+
+def _with(channels: dict[int, int], resolution: int) -> dict[int, int]:
+    """The table, with half of the last channels for a resolution that it lacks."""
+    return {resolution: max(channels[max(channels)] // 2, 16)} | dict(channels)
+
+
+def starting_folder(plan: Plan) -> Path | None:
+    """The bundle to start from."""
+    return class_folder(plan.start) if plan.start else None
+
+
+def stages_of(plan: Plan, run: Path) -> list[Stage]:
+    """The stages of a plan, whose work lies in ``run``."""
+    options = {
+        "pictures": plan.shown,
+        "source": starting_folder(plan),
+        "class_name": plan.name,
+        "licence": plan.licence,
+        "squash": plan.fit == "squash",
+        "grid_pictures": max(plan.shown // 10, 1),
+        "log_pictures": max(min(plan.shown // 200, 1_000), 2 * plan.batch_size),
+    }
+    settings = generator_settings(plan)
+    first = Stage(GENERATOR, nearest_generator, Path(plan.folder), run / GENERATOR, settings, options)
+    stages = [first, *_later_stages(plan, _config_of(plan), first.bundle, run / "masks")]
+    common = {"sheet_due": GrowingIntervals(), "bar": False}
+    return [
+        dataclasses.replace(stage, options=stage.options | common, seconds=plan.seconds.get(stage.title, {}))
+        for stage in stages
+    ]
+
+
+def _later_stages(plan: Plan, config: ObjectClass, source: Path, run: Path) -> list[Stage]:
+    device = choose_device(plan.device)
+    quality = "quick" if plan.quality == "quick" else "full"
+    stages = mask_stages(quality, config, source, run, mask_settings(config, device), device)
+    return [stage for stage in stages if "second seed" not in stage.title]  # which only compares
+
+
+def _config_of(plan: Plan) -> ObjectClass:
+    """The class before its first step, without the weights."""
+    settings = generator_settings(plan)
+    return ObjectClass(name=plan.name, generator=settings.generator_config(), crop=settings.crop)
+
+
+def nearest_generator(folder: Path, out: Path, settings: GeneratorSettings, **options: Any) -> bool:
+    """As ``train_generator`` in ``out/run``; at the end ``out/bundle`` is the state nearest to the real pictures."""
+    from ..bundles.bundle import load_bundle, save_bundle
+
+    run = out / "run"
+    if not train_generator(folder, run, settings, **options):
+        return False
+    best = run / BEST_FOLDER
+    bundle = load_bundle(best if best.exists() else run / BUNDLE_FOLDER, with_discriminator=True)
+    save_bundle(bundle, out / BUNDLE_FOLDER, dtype=torch.float32)
+    return True
+
+
+def measured(plan: Plan, **watched: Any) -> Plan:
+    """The plan with time, memory and disk, by a few real steps of each stage that are thrown away.
+
+    ``watched`` are fields of ``Watch``. Raises ``Cancelled``, and ``UserError`` for what cannot be used.
+    """
+    watch, device, settings = Watch(**watched), choose_device(plan.device), generator_settings(plan)
+    real = PictureFolder(
+        Path(plan.folder), plan.resolution, cache_folder() / "pictures", settings.crop, plan.fit == "squash"
+    )
+    start = starting_folder(plan)
+    networks: dict[str, Generator | Discriminator] = starting_networks(start, settings) if start else {}
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with enough_memory(f"training {plan.name}", settings.batch_size):
+        trainer = GeneratorTrainer(settings, real, device, **networks)
+        rounds = plan.shown / settings.batch_size
+        seconds = {GENERATOR: {STEPPING: adversarial_seconds(trainer, rounds, watch)}}
+        state = sum(tensor.nbytes for tensor in flatten_state(trainer.state())[0].values())
+        config = ObjectClass.for_networks(trainer.averaged, trainer.discriminator, name=plan.name, crop=settings.crop)
+        bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)
+        later = measured_stages(_later_stages(plan, config, Path(), Path()), bundle, device, watch)
+        seconds |= {stage.title: stage.seconds for stage in later}
+    drawn = sum(
+        stage.settings.pictures * stage.settings.resolution**2 * 7
+        for stage in later
+        if hasattr(stage.settings, "pictures")
+    )
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_memory() or 0
+    return dataclasses.replace(plan, seconds=seconds, memory=memory, disk=real.array.nbytes + 2 * state + drawn)

@@ -1,0 +1,408 @@
+"""A training of a class as a process of its own: found again, paused, gone on with, and of use at any time.
+
+Everything about a run lies in one folder: the plan, where it stands, what is wished of it, a log in words, and the work
+of its stages. Whoever wants something of it, the page or a command, writes or reads there. The process holds a lock,
+which the system opens however the process ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bundles import records
+from ..bundles.bundle import Bundle, load_bundle, save_bundle
+from ..bundles.config import ObjectClass, is_written_by_us
+from ..bundles.fields import CLASS_NAME
+from ..bundles.files import remove, storage_error, write_atomically, write_text
+from ..bundles.folders import existing_parent, models_folder, trainings_folder
+from ..bundles.locks import lock
+from ..bundles.model_card import write_model_card
+from ..bundles.training_state import load_training_state, unflatten_state
+from ..errors import Cancelled, UserError, printable
+from ..hub.download import held
+from ..hub.own_checkpoints import demand_free_name
+from ..jobs import CancelToken
+from ..networks import Discriminator, Generator
+from ..runtime import choose_device, free_memory
+from .alpha_training import AlphaTrainer
+from .chain import LEARNED_THRESHOLD, Stage, Watch, enough_memory, go_through, in_words
+from .class_plan import GENERATOR, Plan, generator_settings, stages_of
+from .loop import STATE_FILE, read_metrics
+from .mask_quality import measure_masks
+from .runs import BEST_FOLDER, STARTS, alpha_trainer
+
+PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
+OUTPUT, INSTALLED = "output.txt", "installed"
+PAUSE, STOP = "pause", "stop"
+STARTING, RUNNING, PAUSED, STOPPED, DONE, FAILED = "starting", "running", "paused", "stopped", "done", "failed"
+INTERRUPTED = "interrupted"
+"""What a run is whose process was killed: nobody wrote that down."""
+_PACKAGE = Path(__file__).resolve().parents[1]
+_LEAST_SECONDS = 0.5  # between two writes of where it stands
+_LOOK_AGAIN = 0.2  # seconds between looks while paused
+_PATIENCE = 2.0  # seconds in which whoever only looks at the lock has let go of it
+_STARTS_WITHIN = 60.0  # seconds, after which a process that holds no lock has failed to start
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands: ``state``, the title of its stage, tenths of a second of measured work ``done`` of ``total``,
+    the seconds left at the speed so far, and the sentence of what went wrong."""
+
+    state: str = STOPPED
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    problem: str = ""
+
+
+class Wish(CancelToken):
+    """Set as long as somebody wishes the run to pause or stop; the wish is a file, so that any process can have it."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self._path = path
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether there is one."""
+        return super().cancelled or self._path.exists()
+
+
+class ClassRun:
+    """The run of that name, whether its folder is there or not."""
+
+    def __init__(self, name: str):
+        if not CLASS_NAME.fullmatch(name):
+            raise UserError(f"{printable(name)!r} is no name for a class; use up to 64 small letters, digits, - and _.")
+        self.name, self.folder = name, trainings_folder() / name
+
+    # What others read
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a plan."""
+        return (self.folder / PLAN).is_file()
+
+    @property
+    def plan(self) -> Plan:
+        """What is to be done. Raises ``UserError``."""
+        try:
+            return Plan(**json.loads((self.folder / PLAN).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(
+                f"There is no training called {self.name}; begin it with: l4f train class FOLDER --name {self.name}."
+            ) from None
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"The plan in {self.folder} cannot be read ({error}); delete the training.") from None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process works on it, or waits."""
+        if not (self.folder / LOCK).exists():
+            return False
+        try:
+            with lock(self.folder / LOCK, refusal="taken"):
+                return False
+        except UserError:
+            return True
+
+    def status(self) -> RunStatus:
+        """Where it stands now."""
+        status = self._told()
+        began = status.state == STARTING and time.time() - (self.folder / STATUS).stat().st_mtime < _STARTS_WITHIN
+        if status.state in (STARTING, RUNNING, PAUSED) and not began and not self.is_alive:
+            return dataclasses.replace(status, state=INTERRUPTED)
+        return status
+
+    def _told(self) -> RunStatus:
+        with suppress(OSError, ValueError, TypeError):
+            return RunStatus(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
+        return RunStatus()
+
+    def log(self, most: int = 20) -> list[str]:
+        """The last lines of the log, oldest first."""
+        with suppress(OSError):
+            return (self.folder / LOG).read_text(encoding="utf-8").splitlines()[-most:]
+        return []
+
+    def latest_sheet(self) -> Path | None:
+        """The newest sheet of samples."""
+        sheets = [(path.stat().st_mtime, path) for path in self.folder.glob("**/sample_*.png")]
+        return max(sheets, default=(0, None))[1]
+
+    def curves(self) -> list[dict[str, float]]:
+        """What the generator's training has logged."""
+        return read_metrics(self.folder / GENERATOR / "run")
+
+    # What others do
+
+    def begin(self, plan: Plan) -> None:
+        """Writes the plan down. Raises ``UserError`` where there is such a training or such a class."""
+        if self.exists:
+            raise UserError(
+                f"There is a training called {self.name} already; go on with it, delete it, or choose another name."
+            )
+        demand_free_name(self.name)
+        self._write(PLAN, json.dumps(asdict(plan), indent=1))
+        self._tell(RunStatus())
+
+    def start_process(self) -> None:
+        """Starts the process, or lets it go on where it waits; it outlives this one. Raises ``UserError``."""
+        _ = self.plan
+        self.wish("")
+        if self.is_alive or self.status().state == STARTING:
+            return
+        search = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        apart: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+        self._change(state=STARTING, problem="")
+        try:
+            with open(self.folder / OUTPUT, "wb") as output:
+                subprocess.Popen(
+                    [sys.executable, "-m", _PACKAGE.name, "train", "class", "--name", self.name],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "PYTHONPATH": search},
+                    **apart,
+                )
+        except OSError as error:
+            raise storage_error(error, self.folder) from error
+
+    def wish(self, what: str) -> None:
+        """Asks for a pause or a stop; an empty wish takes it back."""
+        if what:
+            self._write(WISH, what)
+        else:
+            (self.folder / WISH).unlink(missing_ok=True)
+
+    def delete(self) -> None:
+        """Removes the run with all its work; the installed class stays. Raises ``UserError`` while it runs."""
+        if self.is_alive:
+            raise UserError(f"The training of {self.name} runs; stop it first, then delete it.")
+        remove(self.folder)
+
+    def use_best(self, report: Callable[[str], None] = print) -> Path:
+        """Installs what there is as the class, at any time; the folder of its bundle.
+
+        Where the masks are not learned yet, those of the state so far are taken, or a guess from the pictures' own
+        corners, so that the class draws. Raises ``UserError`` where there is nothing yet.
+        """
+        plan = self.plan
+        device = choose_device(plan.device)
+        stages = stages_of(plan, self.folder)
+        with enough_memory(f"installing {self.name}", plan.batch_size):
+            bundle, words = self._best(plan, stages, device)
+            folder = self._install(bundle, f"Taken from a training on the way: {words}.")
+        report(f"{self.name} is installed from {words}: {folder}")
+        return folder
+
+    # What the process does
+
+    def work(
+        self, report: Callable[[str], None] = print, progress: Callable[[int, int, str], None] | None = None
+    ) -> bool:
+        """Goes on until all stages are done and the class is installed; False when stopped before.
+
+        Ctrl-C and SIGTERM stop it after the step. Raises ``UserError``, which is kept as the run's problem.
+        """
+        plan = self.plan
+        with ExitStack() as held_lock:
+            self._take(held_lock)
+            (self.folder / WISH).unlink(missing_ok=True)
+            try:
+                return self._work(plan, report, progress)
+            except UserError as error:
+                self._change(state=FAILED, problem=str(error), seconds_left=None)
+                self._note(str(error))
+                raise
+            except (Cancelled, KeyboardInterrupt):
+                self._change(state=STOPPED, seconds_left=None)
+                raise
+
+    def _take(self, held_lock: ExitStack) -> None:
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                refusal = f"The training of {self.name} runs already, in another process."
+                held_lock.enter_context(lock(self.folder / LOCK, refusal=refusal))
+                return
+            except UserError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK_AGAIN)
+
+    def _work(self, plan: Plan, report: Callable, progress: Callable | None) -> bool:
+        def say(line: str) -> None:
+            report(line)
+            self._note(line)
+
+        device, stages = choose_device(plan.device), stages_of(plan, self.folder)
+        clock = _Clock(self, progress)
+        watch = Watch(report=say, progress=clock.tell, cancel=Wish(self.folder / WISH), save_seconds=60.0)
+        while True:
+            self._change(state=RUNNING, problem="")
+            with enough_memory(f"training {self.name}", plan.batch_size):
+                finished = go_through(stages, device, watch)
+            if finished:
+                break
+            if self._wished() != PAUSE:
+                self._change(state=STOPPED, seconds_left=None)
+                return False
+            free_memory()
+            self._change(state=PAUSED, seconds_left=None)
+            say("Paused; its memory is free.")
+            while (wished := self._wished()) == PAUSE:
+                time.sleep(_LOOK_AGAIN)
+            if wished == STOP:
+                continue  # which ends at the next look, before a step
+            say("Going on.")
+            clock = _Clock(self, progress)
+            watch = dataclasses.replace(watch, progress=clock.tell)
+        bundle = load_bundle(stages[-1].bundle, with_discriminator=True)
+        say("Measuring the masks.")
+        quality, _ = measure_masks(bundle, device)
+        folder = self._install(bundle, quality.in_markdown())
+        self._change(state=DONE, done=self._told().total, seconds_left=None)
+        say(f"{self.name} is ready: {folder}")
+        return True
+
+    def _wished(self) -> str:
+        with suppress(OSError):
+            return (self.folder / WISH).read_text(encoding="utf-8")
+        return ""
+
+    def _best(self, plan: Plan, stages: list[Stage], device: torch.device) -> tuple[Bundle, str]:
+        """What there is, and how far it has come, in words."""
+        finished = [stage for stage in stages if is_written_by_us(stage.bundle)]
+        if finished and finished[-1].title != GENERATOR:
+            return load_bundle(finished[-1].bundle, with_discriminator=True), f"the stage {finished[-1].title}"
+        if finished:
+            bundle, words = load_bundle(finished[-1].bundle, with_discriminator=True), "the finished generator"
+        else:
+            bundle, words = _generator_so_far(plan, self.folder / GENERATOR / "run")
+        learner, how = _masks_so_far(bundle, stages[1], device)
+        learned = dataclasses.replace(bundle.config, alpha_origin="learned")
+        bundle = dataclasses.replace(
+            bundle, config=learned, alpha=learner.averaged, background=learner.averaged_background
+        )
+        return bundle, f"{words}, with masks {how}"
+
+    def _install(self, bundle: Bundle, notes: str) -> Path:
+        """Puts the class into the models folder."""
+        target = models_folder() / self.name
+        if not (self.folder / INSTALLED).exists():
+            demand_free_name(self.name)
+        bundle.config = dataclasses.replace(bundle.config, alpha_threshold=LEARNED_THRESHOLD)
+        plan = self.plan
+        about = (
+            f"Draw with it: `l4f generate {self.name} --seeds 0-7 --out pictures`. Its generator was trained from "
+            f"scratch on a folder of pictures at {plan.resolution} px, its masks without any label.\n\n{notes}"
+        )
+        with held(self.name):
+            save_bundle(bundle, target, model_card=write_model_card(bundle.config, about))
+            records.mark_checked(self.name, target)
+        (self.folder / INSTALLED).touch()
+        return target
+
+    def _write(self, name: str, words: str) -> None:
+        write_atomically(self.folder / name, lambda target: write_text(target, words))
+
+    def _tell(self, status: RunStatus) -> None:
+        self._write(STATUS, json.dumps(asdict(status)))
+
+    def _change(self, **changed: Any) -> None:
+        self._tell(dataclasses.replace(self._told(), **changed))
+
+    def _note(self, line: str) -> None:
+        with suppress(OSError), open(self.folder / LOG, "a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%H:%M')}  {line}\n")
+
+
+class _Clock:
+    """Notes the progress now and then, with the time left: what was measured, at the pace that it really goes."""
+
+    def __init__(self, run: ClassRun, progress: Callable[[int, int, str], None] | None):
+        self._run, self._progress = run, progress
+        self._began: tuple[float, int] | None = None
+        self._told = 0.0
+
+    def tell(self, done: int, total: int, stage: str) -> None:
+        now = time.monotonic()
+        self._began = self._began or (now, done)
+        if now - self._told < _LEAST_SECONDS and done < total:
+            return
+        self._told = now
+        since, first = self._began
+        pace = (now - since) / ((done - first) / 10) if done - first >= 50 and now - since > 5 else 1.0
+        left = (total - done) / 10 * pace
+        self._run._tell(RunStatus(RUNNING, stage, done, total, left))
+        if self._progress:
+            self._progress(done, total, f"{stage}: {done / max(total, 1):.0%} of all, {in_words(left)} left")
+
+
+def all_runs() -> list[ClassRun]:
+    """The trainings of this computer, by name."""
+    folders = sorted(trainings_folder().glob(f"*/{PLAN}"))
+    return [ClassRun(path.parent.name) for path in folders if CLASS_NAME.fullmatch(path.parent.name)]
+
+
+def free_disk() -> int:
+    """Bytes that are free where trainings lie."""
+    return shutil.disk_usage(existing_parent(trainings_folder())).free
+
+
+def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:
+    """The state nearest to the real pictures where one was measured, else the last that was saved."""
+    if is_written_by_us(run / BEST_FOLDER):
+        return load_bundle(run / BEST_FOLDER, with_discriminator=True), "the generator nearest to the pictures so far"
+    if not (run / STATE_FILE).exists():
+        raise UserError(f"The training of {plan.name} has nothing to use yet; wait for its first samples.")
+    tensors, metadata = load_training_state(run / STATE_FILE)
+    state, settings = unflatten_state(tensors, metadata["state"]), generator_settings(plan)
+    generator, discriminator = Generator(settings.generator_config()), Discriminator(settings.discriminator_config())
+    generator.load_state_dict(state["averaged"])
+    discriminator.load_state_dict(state["discriminator"])
+    generator.latent_avg.copy_(generator.estimate_latent_avg())
+    shown = state["rounds"] * plan.batch_size
+    config = ObjectClass.for_networks(
+        generator,
+        discriminator,
+        name=plan.name,
+        title=plan.name,
+        licence=plan.licence,
+        crop=settings.crop,
+        source=f"trained from a folder of pictures, {shown:,} of them shown",
+    )
+    bundle = Bundle(config, generator.eval().requires_grad_(False), discriminator=discriminator)
+    return bundle, f"the generator after {shown:,} pictures"
+
+
+def _masks_so_far(bundle: Bundle, stage: Stage, device: torch.device) -> tuple[AlphaTrainer, str]:
+    """The masks of the latest attempt; before there is one, a guess from the pictures' own corners."""
+    trainer = alpha_trainer(bundle, stage.settings, device)
+    attempts = sorted(stage.folder.glob(f"attempt*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
+    if attempts:
+        tensors, metadata = load_training_state(attempts[-1])
+        state = unflatten_state(tensors, metadata["state"])
+        if state["rounds"] >= stage.settings.steps * stage.settings.limits_until:  # before that they have hardly formed
+            trainer.load_state(state)
+            return trainer, f"after {trainer.rounds:,} steps"
+    trainer.start_from_difference(next(start for start in STARTS if start))
+    return trainer, "guessed from the pictures' own corners"

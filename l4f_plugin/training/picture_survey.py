@@ -1,0 +1,154 @@
+"""A look at a folder of pictures before a training: what can be used, of which shape, and what is there twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from ..images import load_picture
+from ..jobs import Progress
+from ..picture_files import PictureFile, find_pictures
+
+LOOKED_AT = 5_000  # of more, as many are looked at, evenly chosen
+FEW = 1_000  # pictures, below which a discriminator soon knows them by heart
+THUMBNAIL = 16  # pixels a side, by which pictures are compared
+ALIKE_BITS = 10  # of 256, that two thumbnails of one picture may differ in ...
+ALIKE_COLOURS = 6.0  # ... and of 255, their colours in the mean
+NEARLY_SQUARE = 1.15  # so little is cut off then that nobody minds
+FITS = ("crop", "letterbox", "squash")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds for a training.
+
+    ``usable`` pictures were found; of ``looked_at`` of them ``unreadable`` could not be read, and ``twins`` are nearly
+    the same as an earlier one. ``sides`` are the smallest, median and largest short side in pixels; ``aspects`` are
+    width / height of the tenth, the middle and the ninetieth of a hundred pictures. ``passed_over`` counts other files
+    by their kind.
+    """
+
+    usable: int
+    looked_at: int
+    unreadable: int
+    twins: int
+    sides: tuple[int, int, int]
+    aspects: tuple[float, float, float]
+    passed_over: dict[str, int]
+
+    @property
+    def few(self) -> bool:
+        """Whether only augmentation keeps the discriminator from learning them by heart."""
+        return self.usable - self.twins < FEW
+
+    @property
+    def fit(self) -> str:
+        """How they best become squares: letter-boxed where all have one shape that is not square, else cropped."""
+        low, middle, high = self.aspects
+        one_shape = high <= low * NEARLY_SQUARE
+        square = 1 / NEARLY_SQUARE <= middle <= NEARLY_SQUARE
+        return "letterbox" if one_shape and not square else "crop"
+
+    @property
+    def resolution(self) -> int:
+        """The largest power of two from 32 to 256 that most pictures have the pixels for."""
+        return max((size for size in (32, 64, 128, 256) if size <= self.sides[1]), default=32)
+
+    def in_words(self) -> list[str]:
+        """What a person wants to know before the plan, sentence by sentence."""
+        words = [f"{self.usable:,} pictures can be used."]
+        if self.looked_at < self.usable:
+            words.append(f"{self.looked_at:,} of them, evenly chosen, were looked at.")
+        out = dict(self.passed_over) | ({"unreadable": self.unreadable} if self.unreadable else {})
+        if out:
+            words.append(f"Left out: {', '.join(f'{kind} ({number:,})' for kind, number in sorted(out.items()))}.")
+        low, middle, high = self.aspects
+        words.append(
+            f"Their short side has {self.sides[0]:,} to {self.sides[2]:,} pixels, {self.sides[1]:,} in the middle; "
+            f"width to height is {middle:.2f}" + (f", mostly {low:.2f} to {high:.2f}." if high > low * 1.02 else ".")
+        )
+        if self.fit == "letterbox":
+            words.append("They all have one shape: letter-box keeps the whole of them, between black bars.")
+        elif high > low * NEARLY_SQUARE:
+            words.append("Their shapes differ: crop takes the middle square of each.")
+        if self.twins:
+            words.append(f"{self.twins:,} are nearly the same as another; they add nothing.")
+        if self.few:
+            words.append(
+                f"That is fewer than {FEW:,} different pictures: augmentation is turned on, training takes longer, and "
+                "what is drawn varies less. A class of similar pictures to start from helps most."
+            )
+        return words
+
+
+def survey(folder: Path, progress: Progress | None = None, check: Callable[[], None] = lambda: None) -> Survey:
+    """Looks at the pictures of a folder or an archive.
+
+    ``check`` is called between pictures and may raise ``Cancelled``. Raises ``UserError`` where there is nothing to
+    use.
+    """
+    found = find_pictures(folder)
+    chosen = evenly(found.pictures, LOOKED_AT)
+    shapes, thumbnails = [], []
+    with ThreadPoolExecutor(4) as workers:
+        for number, looked in enumerate(workers.map(_look, chosen), 1):
+            check()
+            if looked is not None:
+                shapes.append(looked[0])
+                thumbnails.append(looked[1])
+            if progress:
+                progress(number, len(chosen), "looking at the pictures")
+    unreadable = len(chosen) - len(shapes)
+    if not shapes:
+        raise UserError(f"None of the {len(found):,} files in {folder} could be read as a picture; name another one.")
+    sizes = np.array(shapes)
+    short, aspects = sizes.min(axis=1), sizes[:, 0] / sizes[:, 1]
+    return Survey(
+        len(found) - unreadable,
+        len(chosen),
+        unreadable,
+        count_twins(np.stack(thumbnails)),
+        (int(short.min()), int(np.median(short)), int(short.max())),
+        tuple(float(np.quantile(aspects, share)) for share in (0.1, 0.5, 0.9)),
+        dict(Counter(found.passed_over)),
+    )
+
+
+def count_twins(thumbnails: np.ndarray) -> int:
+    """How many pictures look nearly as an earlier one, by an average hash and their colours.
+
+    ``thumbnails`` are uint8 ``[N, 16, 16, 3]``.
+    """
+    grey = thumbnails.astype(np.float32).mean(axis=3).reshape(len(thumbnails), -1)
+    signs = np.where(grey > grey.mean(axis=1, keepdims=True), 1, -1).astype(np.float32)
+    colours = thumbnails.reshape(len(thumbnails), -1).astype(np.int16)
+    twins = 0
+    for number in range(1, len(signs)):
+        differing = (signs.shape[1] - signs[:number] @ signs[number]) / 2
+        near = np.flatnonzero(differing <= ALIKE_BITS)
+        if len(near):
+            twins += bool((np.abs(colours[near] - colours[number]).mean(axis=1) <= ALIKE_COLOURS).any())
+    return twins
+
+
+def evenly(pictures: list[PictureFile], most: int) -> list[PictureFile]:
+    """At most ``most`` of them, from the first to the last."""
+    if len(pictures) <= most:
+        return pictures
+    return [pictures[index] for index in np.linspace(0, len(pictures) - 1, most).round().astype(int)]
+
+
+def _look(file: PictureFile) -> tuple[tuple[int, int], np.ndarray] | None:
+    """Width and height, and a thumbnail; None for what cannot be read."""
+    try:
+        picture = Image.fromarray(load_picture(file.source()))
+    except UserError:
+        return None
+    return picture.size, np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))

@@ -1,0 +1,226 @@
+"""A class from a folder of pictures: the look at them, the plan, the process, paused, killed and gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_learning_chain import TINY, TINY_STUDENT
+
+from l4f_plugin import cli
+from l4f_plugin.bundles.bundle import load_bundle
+from l4f_plugin.errors import UserError
+from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, loop
+from l4f_plugin.training.class_plan import Plan, plan_for
+from l4f_plugin.training.class_run import ClassRun
+from l4f_plugin.training.picture_survey import count_twins, survey
+from l4f_plugin.training.refinement import RefinementSettings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of twelve noisy pictures of 48 x 36 pixels, and folders of the program's own."""
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, random = tmp_path / "pictures", np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(12):
+        small = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((48, 36)).save(folder / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Recipes of a few steps, and networks of a few channels."""
+    refinement = RefinementSettings(steps=4, batch_size=2, feature_dtype="float32")
+    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
+    monkeypatch.setattr(class_plan, "mask_settings", lambda *_: TINY)
+    monkeypatch.setattr(class_plan, "_CHANNELS", {4: 8, 8: 8, 16: 6, 32: 4, 64: 4})
+    monkeypatch.setattr(class_plan, "fastest_dtype", lambda device: "float32")
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
+
+
+def plan(folder, **chosen) -> Plan:
+    chosen = {"resolution": 32, "quality": "quick", "pictures": 48, "batch_size": 4, "device": "cpu"} | chosen
+    return plan_for(survey(folder), "dogs", folder, **chosen)
+
+
+def begun(folder, **chosen) -> ClassRun:
+    run = ClassRun("dogs")
+    run.begin(plan(folder, **chosen))
+    return run
+
+
+def test_the_look_tells_what_can_be_used(pictures):
+    (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (pictures / "notes.txt").write_text("none")
+    Image.open(pictures / "03.png").save(pictures / "copy.jpg", quality=92)
+    found = survey(pictures)
+    assert (found.usable, found.unreadable, found.twins) == (13, 1, 1)
+    assert found.sides == (36, 36, 36) and found.passed_over == {".txt": 1}
+    assert found.fit == "letterbox" and found.few
+    words = " ".join(found.in_words())
+    assert "13 pictures can be used" in words and "unreadable (1)" in words and "augmentation is turned on" in words
+    assert plan(pictures).augmentation == "adaptive" and plan(pictures).aspect == pytest.approx(4 / 3, abs=1e-3)
+    many = dataclasses.replace(found, usable=5_000, aspects=(0.5, 1.0, 2.0))
+    assert many.fit == "crop" and not many.few
+    assert plan_for(many, "dogs", pictures).augmentation == "none"
+
+
+def test_twins_are_alike_in_shape_and_colour():
+    random = np.random.default_rng(1)
+    picture = random.integers(0, 200, (16, 16, 3), dtype=np.uint8)
+    thumbnails = np.stack([picture, picture + 2, picture + 40, random.integers(0, 255, (16, 16, 3), dtype=np.uint8)])
+    assert count_twins(thumbnails) == 1, "the second is brighter by 2, the third by 40"
+
+
+def test_a_squashed_picture_is_whole(pictures, tmp_path):
+    from l4f_plugin.training.pictures import PictureFolder
+
+    half = np.zeros((40, 80, 3), np.uint8)
+    half[:, :20] = 255
+    (tmp_path / "one").mkdir()
+    Image.fromarray(half).save(tmp_path / "one/half.png")
+    cropped, squashed = (
+        PictureFolder(tmp_path / "one", 32, tmp_path / "arrays", squash=squash).array[0].mean()
+        for squash in (False, True)
+    )
+    assert cropped < 5 and squashed == pytest.approx(255 / 4, abs=3)
+
+
+def test_all_stages_give_a_class_that_draws(pictures, tiny):
+    run = begun(pictures, quality="good", pictures=24)
+    said = []
+    assert run.work(said.append)
+    stages = [line for line in said if line.startswith("Stage")]
+    assert [line.partition(": ")[2] for line in stages] == [
+        "generator.", "masks.", "photographs.", "refined masks.", "photographs again."
+    ]  # fmt: skip
+    status = run.status()
+    assert status.state == "done" and status.done == status.total and not status.problem
+    bundle = load_bundle(class_run.models_folder() / "dogs", with_discriminator=True)
+    assert bundle.alpha is not None and bundle.student is not None and bundle.config.crop == (4, 28, 0, 32)
+    [sample] = Labels4FreePipeline.from_pretrained("dogs", device="cpu").generate([1])
+    assert sample.image.shape == (24, 32, 3) and sample.alpha.shape == (24, 32)
+    assert [line["pictures"] for line in run.curves()][-1] == 24
+    with pytest.raises(UserError, match="choose another name"):
+        run.begin(plan(pictures))
+
+
+def test_the_plan_measures_every_stage(pictures, tiny):
+    whole = class_plan.measured(plan(pictures, quality="good"))
+    assert list(whole.seconds) == ["generator", "masks", "photographs", "refined masks", "photographs again"]
+    assert all(sum(parts.values()) > 0 for parts in whole.seconds.values())
+    assert whole.memory > 0 and whole.disk > 12 * 32 * 32 * 3
+    assert Plan(**dataclasses.asdict(whole)) == whole
+    assert any("In all" in line for line in whole.in_words())
+
+
+def test_a_run_starts_from_a_class_of_half_the_resolution(pictures, tiny):
+    small = begun(pictures)
+    assert small.work(lambda line: None)
+    grown = plan_for(survey(pictures), "big", pictures, start="dogs", resolution=64, quality="quick", batch_size=4)
+    assert class_plan.generator_settings(grown).channels[64] == 16
+    assert class_plan.measured(grown).seconds["generator"]
+    with pytest.raises(UserError, match="draws 32 pixels"):
+        class_plan.generator_settings(dataclasses.replace(grown, resolution=128))
+
+
+def test_pause_gives_the_work_a_rest_and_stop_ends_it(pictures, tiny):
+    run = begun(pictures, pictures=20_000)
+    told: list[bool] = []
+    thread = threading.Thread(target=lambda: told.append(run.work(lambda line: None)))
+    thread.start()
+    wait_until(lambda: (run.folder / "generator/run" / loop.STATE_FILE).exists())
+    run.wish(class_run.PAUSE)
+    wait_until(lambda: run.status().state == "paused")
+    assert run.is_alive and thread.is_alive()
+    with pytest.raises(UserError, match="stop it first"):
+        run.delete()
+    before = run.curves()
+    run.start_process()  # the one that waits goes on; no second one begins
+    wait_until(lambda: len(run.curves()) > len(before))
+    run.wish(class_run.STOP)
+    thread.join(60)
+    assert told == [False] and run.status().state == "stopped" and not run.is_alive
+    folder = run.use_best(lambda line: None)
+    assert Labels4FreePipeline.from_pretrained("dogs", device="cpu").generate([1])[0].alpha is not None
+    assert "guessed from the pictures' own corners" in (folder / "README.md").read_text()
+    run.delete()
+    assert not run.folder.exists() and folder.exists(), "the class stays"
+
+
+def test_a_killed_process_is_found_again_and_goes_on(pictures):
+    """kill -9 in the middle: the run says so, is found, and goes on."""
+    command = [sys.executable, "-m", "l4f_plugin", "train", "class", str(pictures), "--name", "dogs"]
+    command += ["--resolution", "32", "--quality", "quick", "--batch-size", "2", "--pictures", "2000"]
+    run = ClassRun("dogs")
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        wait_until(lambda: len(run.curves()) >= 2)
+        assert run.status().state == "running"
+        process.kill()
+    assert run.status().state == "interrupted"
+    assert [found.name for found in class_run.all_runs()] == ["dogs"]
+    run.start_process()
+    wait_until(lambda: run.status().state == "running" and len(run.curves()) >= 1)
+    assert run.status().stage == "generator"
+    run.wish(class_run.STOP)
+    wait_until(lambda: not run.is_alive)
+    assert run.status().state == "stopped"
+
+
+def test_the_command_says_where_it_is_and_how_to_go_on(pictures, tiny, capfd, monkeypatch):
+    asked = ["train", "class", "--name", "dogs", "--device", "cpu"]
+    assert cli.main(asked) == 2
+    assert "There is no training called dogs" in capfd.readouterr().err
+    monkeypatch.setattr(class_plan, "QUALITIES", {**class_plan.QUALITIES, "quick": 40})
+    whole = [*asked, str(pictures), "--resolution", "32", "--quality", "quick", "--batch-size", "4"]
+    assert cli.main([*whole, "--look"]) == 0
+    assert not ClassRun("dogs").exists and "In all" in capfd.readouterr().err
+    write_grid = loop.write_grid
+
+    def interrupted(*given):
+        signal.raise_signal(signal.SIGINT)
+        write_grid(*given)
+
+    monkeypatch.setattr(loop, "write_grid", interrupted)
+    assert cli.main(whole) == 130
+    told = capfd.readouterr().err
+    assert "12 pictures" in told and str(ClassRun("dogs").folder) in told
+    assert "l4f train class --name dogs" in told and "--use-best" in told
+    monkeypatch.setattr(loop, "write_grid", write_grid)
+    assert cli.main(asked) == 0
+    assert ClassRun("dogs").latest_sheet().name.startswith("sample_")
+    assert cli.main([*asked, "--delete"]) == 0
+    assert not ClassRun("dogs").exists
+
+
+def test_samples_come_at_growing_intervals(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    due, seen = loop.GrowingIntervals(15, 2, 100), []
+    for second in range(400):
+        now[0] = float(second)
+        if due():
+            seen.append(second)
+    assert seen == [15, 45, 105, 205, 305]
+
+
+def wait_until(condition) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("did not happen")
