@@ -18,7 +18,7 @@ from ..errors import Cancelled
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
 from .grids import picture_grid
-from .guessing import guess_masks, inversion
+from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, teach_discriminator
 from .pictures import Crop, PictureFolder
 from .recipes import AlphaSettings
@@ -128,11 +128,26 @@ class AlphaTrainer(Trainer):
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the masks. Returns what is worth logging."""
-        metrics = self._update_discriminator()
-        metrics |= self._update_alpha()
+        if self.background is not None and self.rounds < self.settings.background_steps:
+            metrics = self._start_background()
+        else:
+            metrics = self._update_discriminator()
+            metrics |= self._update_alpha()
         self._update_average()
         self.rounds += 1
         return metrics
+
+    def _start_background(self) -> dict[str, float]:
+        """Teaches the learned background to draw what the corners of the pictures show, from one to the other.
+
+        Without it the first backgrounds may be black, as those of garments were: the discriminator knows every
+        composite, and the masks flee from it by covering everything.
+        """
+        subject, w, noise = self._draw_subjects()
+        image = draw_backgrounds(self.generator, self.background, w, noise)
+        error = functional.mse_loss(self._cropped(image), blended_corners(self._cropped(subject.image)))
+        descend(self.alpha_optimizer, error)
+        return {"background_error": error.item()}
 
     def _update_discriminator(self) -> dict[str, float]:
         settings = self.settings
@@ -167,7 +182,7 @@ class AlphaTrainer(Trainer):
 
     def _look(self, alpha: Tensor, images: Tensor, area: float, undecided: float) -> None:
         """Follows what tells a collapse: area, doubt, how masks differ between pictures, which side they hold."""
-        small = functional.adaptive_avg_pool2d(self._cropped(alpha), LOOKED_AT)
+        small = functional.adaptive_avg_pool2d(alpha, LOOKED_AT)
         seen = {"area": area, "undecided": undecided}
         if len(small) > 1:
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
@@ -186,14 +201,14 @@ class AlphaTrainer(Trainer):
         return floor + alpha.mean() * settings.area_weight
 
     def _composite(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Composites ``[N, 3, R, R]``, their masks ``[N, 1, R, R]`` and the pictures that the subjects are of.
+        """Composites ``[N, 3, R, R]``, masks ``[N, 1, H, W]`` without letter-box bars, and the subjects' pictures.
 
-        Gradients reach mask and background only.
+        Gradients reach mask and background only. The bars of a composite are those of its subject.
         """
         subject, w, _ = self._draw_subjects()
-        alpha = self.alpha(subject.features)
-        background = self._draw_background(w)
-        return alpha * subject.image + (1 - alpha) * background, alpha, subject.image
+        alpha = self._cropped(self.alpha(subject.features))
+        shown = alpha * self._cropped(subject.image) + (1 - alpha) * self._draw_background(w)
+        return self._letterboxed(shown, subject.image), alpha, subject.image
 
     @torch.no_grad()
     def _draw_subjects(self) -> tuple[SynthesisOutput, Tensor, list[Tensor]]:
@@ -207,14 +222,21 @@ class AlphaTrainer(Trainer):
         top, bottom, left, right = self.crop
         return None if images is None else images[:, :, top:bottom, left:right]
 
+    def _letterboxed(self, shown: Tensor, image: Tensor) -> Tensor:
+        """``image [N, C, R, R]`` with ``shown`` in the part that is not letter-box bars."""
+        top, bottom, left, right = self.crop
+        rows = torch.cat([image[:, :, top:bottom, :left], shown, image[:, :, top:bottom, right:]], dim=3)
+        return torch.cat([image[:, :, :top], rows, image[:, :, bottom:]], dim=2)
+
     def _draw_background(self, subject_w: Tensor) -> Tensor:
-        """Pictures with the object switched off, shifted at random if the recipe says so."""
+        """Pictures with the object switched off, without bars, shifted at random if the recipe says so."""
         count = subject_w.shape[0]
         if self.settings.background_own_latent:
             with torch.no_grad():
                 subject_w = self.generator.mapping(self._draw_z(count))
         image = draw_backgrounds(self.generator, self.background, subject_w, self.noise_maps(self.generator, count))
-        reach = int(self.settings.background_shift * self.generator.config.resolution)
+        image = self._cropped(image)
+        reach = int(self.settings.background_shift * min(image.shape[2:]))
         return shift_at_random(image, reach, self.random) if reach else image
 
     def _real_batch(self) -> Tensor:

@@ -30,6 +30,18 @@ def enlarged_corners(images: Tensor) -> list[Tensor]:
     return [functional.interpolate(one, size=(height, width), mode="bilinear", align_corners=False) for one in corners]
 
 
+def blended_corners(images: Tensor) -> Tensor:
+    """The mean colours of the four corners of pictures ``[N, 3, H, W]``, blended from one to the other."""
+    height, width = images.shape[2:]
+    rows, columns = max(height // 8, 1), max(width // 8, 1)
+    top, bottom = images[:, :, :rows], images[:, :, -rows:]
+    corners = [
+        side[..., part].mean(dim=(2, 3)) for side in (top, bottom) for part in (slice(columns), slice(-columns, None))
+    ]
+    small = torch.stack(corners, dim=2).unflatten(2, (2, 2))
+    return functional.interpolate(small, size=(height, width), mode="bilinear", align_corners=True)
+
+
 def inversion(alpha: Tensor, images: Tensor) -> float:
     """How far masks hold the background instead of the subject; 0 where nothing speaks for that.
 

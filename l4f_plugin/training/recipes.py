@@ -23,7 +23,8 @@ class AlphaSettings:
     real_samples: str = "generator"  # or "pictures"
     learned_background: bool = True
     background_own_latent: bool = True  # else the background shares the subject's z
-    background_shift: float = 0.25  # of the side; 0 leaves backgrounds where they are
+    background_shift: float = 0.25  # of the shorter side; 0 leaves backgrounds where they are
+    background_steps: int = 60  # first ones, in which the learned background only learns the colours of the corners
     truncation_psi: float = 1.0
     steps: int = 800
     batch_size: int = 16
