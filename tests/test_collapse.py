@@ -96,7 +96,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
 
     monkeypatch.setattr(AlphaTrainer, "_area_loss", failing)
     monkeypatch.setattr(alpha_training, "START_STEPS", 8)
-    settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0)
+    settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0, background_share=0.0)
     run = tmp_path / "run"
     assert train_alpha(tiny_bundle_folder, run, settings, report=said.append)
     assert sum("collapsed" in line for line in said) == fails and "they cover everything" in " ".join(said)
@@ -115,7 +115,7 @@ def test_what_collapses_from_every_start_is_told(tiny_bundle_folder, tmp_path, m
     monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha: 50 * alpha.mean())
     monkeypatch.setattr(alpha_training, "START_STEPS", 2)
     said = []
-    settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0)
+    settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0, background_share=0.0)
     with pytest.raises(UserError, match="collapsed in 3 attempts"):
         train_alpha(tiny_bundle_folder, tmp_path / "run", settings, report=said.append)
     assert sum("they cover nothing" in line for line in said) == 3

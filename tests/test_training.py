@@ -416,7 +416,7 @@ def test_the_wish_for_decided_masks_rises():
 def test_the_class_s_own_discriminator_teaches_the_masks_and_stays_as_it_is():
     torch.manual_seed(0)
     bundle = tiny_bundle()
-    settings = AlphaSettings(batch_size=4, feature_dtype="float32")
+    settings = AlphaSettings(batch_size=4, feature_dtype="float32", background_share=0.0)
     before = {name: value.clone() for name, value in bundle.discriminator.state_dict().items()}
     trainer = alpha_trainer(bundle, settings)
     assert_equal_weights(before, trainer.discriminator.state_dict())
@@ -438,6 +438,23 @@ def test_masks_are_learned_into_a_bundle_that_keeps_the_generator(tiny_bundle_fo
     assert not torch.equal(before.alpha.output.weight, after.alpha.output.weight)
     with pytest.raises(UserError, match="real pictures"):
         train_alpha(tiny_bundle_folder, tmp_path / "paper", paper_recipe("horse"))
+
+
+def test_learned_backgrounds_start_and_stay_near_the_colours_of_the_corners():
+    """The masks wait meanwhile, and letter-box bars are no part of it."""
+    settings = AlphaSettings(steps=80, batch_size=4, feature_dtype="float32", background_share=0.5)
+    bundle = tiny_bundle()
+    trainer = alpha_trainer(bundle, settings)
+    trainer.crop = (0, 32, 4, 28)
+    before = {name: value.clone() for name, value in trainer.alpha.state_dict().items()}
+    errors = [trainer.step()["background_error"] for _ in range(40)]
+    assert sum(errors[-8:]) < 0.9 * sum(errors[:8])
+    assert_equal_weights(before, trainer.alpha.state_dict())
+    composite, alpha, image = trainer._composite()
+    assert alpha.shape[2:] == (32, 24) and composite.shape == image.shape
+    assert torch.equal(composite[..., :4], image[..., :4]) and torch.equal(composite[..., 28:], image[..., 28:])
+    assert not torch.equal(composite[..., 4:28], image[..., 4:28])
+    assert "alpha_loss" in trainer.step()
 
 
 def test_limits_on_the_area_are_let_go_once_masks_have_formed():

@@ -128,7 +128,7 @@ class AlphaTrainer(Trainer):
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the masks. Returns what is worth logging."""
-        if self.background is not None and self.rounds < self.settings.background_steps:
+        if self.background is not None and self.rounds < self.settings.background_share * self.settings.steps:
             metrics = self._start_background()
         else:
             metrics = self._update_discriminator()
@@ -138,16 +138,20 @@ class AlphaTrainer(Trainer):
         return metrics
 
     def _start_background(self) -> dict[str, float]:
-        """Teaches the learned background to draw what the corners of the pictures show, from one to the other.
+        error = self._background_error()
+        descend(self.alpha_optimizer, error)
+        return {"background_error": error.item()}
 
-        Without it the first backgrounds may be black, as those of garments were: the discriminator knows every
-        composite, and the masks flee from it by covering everything.
+    def _background_error(self) -> Tensor:
+        """How far learned backgrounds are from the colours of their pictures' corners, blended from one to the other.
+
+        It comes first, since black backgrounds, as garments had, are known to the discriminator at once, and masks then
+        cover everything. It stays with a weight, since backgrounds would learn to draw subjects, and masks to cover
+        nothing.
         """
         subject, w, noise = self._draw_subjects()
         image = draw_backgrounds(self.generator, self.background, w, noise)
-        error = functional.mse_loss(self._cropped(image), blended_corners(self._cropped(subject.image)))
-        descend(self.alpha_optimizer, error)
-        return {"background_error": error.item()}
+        return functional.mse_loss(self._cropped(image), blended_corners(self._cropped(subject.image)))
 
     def _update_discriminator(self) -> dict[str, float]:
         settings = self.settings
@@ -175,6 +179,8 @@ class AlphaTrainer(Trainer):
                 + undecided * settings.binarisation_weight_at(self.rounds)
                 + self._area_loss(alpha)
             )
+            if self.background is not None and self.rounds % settings.corners_interval == 0:
+                loss = loss + self._background_error() * (settings.corners_weight * settings.corners_interval)
             descend(self.alpha_optimizer, loss)
         area, doubt = alpha.mean().item(), undecided.item()
         self._look(alpha.detach(), image, area, doubt)

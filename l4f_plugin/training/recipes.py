@@ -24,7 +24,9 @@ class AlphaSettings:
     learned_background: bool = True
     background_own_latent: bool = True  # else the background shares the subject's z
     background_shift: float = 0.25  # of the shorter side; 0 leaves backgrounds where they are
-    background_steps: int = 60  # first ones, in which the learned background only learns the colours of the corners
+    background_share: float = 0.075  # of the steps: at first the background learns the colours of the corners, no more
+    corners_weight: float = 4.0  # of its mean squared distance from them afterwards, in every corners_interval'th step
+    corners_interval: int = 4
     truncation_psi: float = 1.0
     steps: int = 800
     batch_size: int = 16
