@@ -67,6 +67,9 @@ def test_photographs_are_centred_on_a_canvas(photographed):
     given = {panel.choice.dropdown: "red", panel.files: [str(page.photographs[0])], panel.background.kind: "colour"}
     seen = run(panel, panel.segment, {**given, panel.canvas.size: "120 x 200", panel.canvas.margin: 10})
     mask = np.asarray(Image.open(seen[panel.stage.results][0].files["mask"]))
+    shown = panel.stage.look("compare", seen[panel.stage.results])
+    values = [str(value) for part in panel.stage.comparison.outputs for value in ([shown[part].get("value")])]
+    assert "-before.png" in str(values), "the photograph is shown in the proportions of the canvas"
     assert mask.shape == (200, 120) and np.ptp(np.flatnonzero((mask > 127).any(axis=0))) == pytest.approx(95, abs=3)
     told = status_of(panel, run(panel, panel.segment, {**given, panel.canvas.size: "huge"}))
     assert "not the size of a canvas" in told
