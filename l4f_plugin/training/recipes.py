@@ -3,7 +3,7 @@
 ``paper`` is what the authors published per class (their repository's training scripts, tabulated by class).
 ``default`` needs no data set: the generator's own pictures are the real samples, and the background is learned. Its
 discriminator goes on from the one that taught the generator: a new one sees too little in as many steps, and masks
-stop improving once they fool it. Its backgrounds stay near the colours at the corners of the pictures: without that they
+stop improving once they fool it. Its backgrounds stay near the colours at the corners of the pictures, or else they
 may start black, which gives every composite away, or learn to draw subjects.
 """
 
