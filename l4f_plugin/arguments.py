@@ -229,6 +229,19 @@ class Spot:
         return self.centre * size[0] - scale * (left + right) / 2, self.bottom * size[1] - scale * bottom, scale
 
 
+def wanted_spot(placed: str | None, flipped: bool, class_size: bool, onto_picture: bool) -> Spot | None:
+    """Where a drawn subject goes: as `placed` says, by itself `Spot()` on a picture, None for the class's own size."""
+    if class_size and (placed or flipped):
+        raise UserError("A subject is placed and flipped, or it has the class's size; choose one of the two.")
+    if placed:
+        return Spot.parse(placed, flipped)
+    if onto_picture and not class_size:
+        return Spot(flipped=flipped)
+    if flipped:
+        raise UserError("Only a subject that is placed can be flipped; say where, as in 0.5,1.0,0.67.")
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Background:
     """What to put behind a subject.

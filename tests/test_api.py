@@ -19,6 +19,7 @@ from hostile_files import CANARY, corpus
 from PIL import Image
 from starlette.testclient import TestClient
 
+from l4f_plugin.arguments import Spot
 from l4f_plugin.images import read_infotext
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import read_recipe
@@ -103,12 +104,39 @@ def test_swapped_pixels_are_those_of_the_library(served, pipeline, background):
         answer, background = in_form.json(), own
     else:
         answer = ask(served, "swap", {**values, "background": background}).json()
-    expected = pipeline.swap(5, background, truncation_psi=0.9, **edge)
+    onto = isinstance(background, bytes)
+    expected = pipeline.swap(5, background, truncation_psi=0.9, **edge, where=Spot() if onto else None)
+    assert expected.composite.size == ((70, 50) if onto else (32, 32))
     assert_alike(picture(answer["images"]["picture"]), expected.composite, COLOUR_STEPS)
     assert_alike(picture(answer["images"]["mask"]), expected.alpha)
     assert_alike(picture(answer["images"]["cutout"]), expected.cutout)
     assert ("background" in answer["images"]) == (background != "transparent")
     assert answer["background"] == (background if isinstance(background, str) else "picture")
+
+
+def test_programs_say_where_and_how_large(served, pipeline):
+    own = png(Image.new("RGB", (70, 50), "green"))
+    values = {"seed": 5, "picture": base64.b64encode(own).decode()}
+    placed = ask(served, "swap", {**values, "placed": "0.3,0.9,0.5", "flipped": True}).json()
+    expected = pipeline.swap(5, own, where=Spot(0.3, 0.9, 0.5, True))
+    assert_alike(picture(placed["images"]["picture"]), expected.composite, COLOUR_STEPS)
+    assert 'Placed: "0.3,0.9,0.5", Flipped: True' in placed["infotext"]
+    assert picture(ask(served, "swap", {**values, "class_size": True}).json()["images"]["picture"]).shape[:2] == (
+        32,
+        32,
+    )
+    wish = {"seed": 5, "canvas": "80x60", "margin": 0.1}
+    answer = ask(served, "segment", wish).json()
+    assert answer["dropped"] == 0 and "Canvas: 80x60, Margin: 10%" in answer["infotext"]
+    assert picture(answer["images"]["cutout"]).shape == (60, 80, 4)
+    for name, wrong, words in (
+        ("swap", {**values, "placed": "x"}, "is no place"),
+        ("swap", {**values, "class_size": True, "flipped": True}, "choose one"),
+        ("segment", {**wish, "canvas": "6000x6000"}, "megapixels"),
+        ("segment", {**wish, "canvas": "90000x6000"}, "from 16 to 6000"),
+    ):
+        answer = ask(served, name, wrong)
+        assert answer.status_code in (400, 422) and words in answer.json()["error"]["message"]
 
 
 def test_a_seed_its_file_and_its_codes_have_one_mask(served, pipeline, tmp_path):
@@ -199,7 +227,7 @@ def test_the_description_is_whole(served):
         assert form["properties"]["picture"]["format"] == "binary"
     fields = models["SegmentRequest"]["properties"]
     nullable = {name for name, field in fields.items() if {"type": "null"} in field.get("anyOf", [])}
-    assert nullable == set(fields) - {"include"}
+    assert nullable == set(fields) - {"include", "keep_largest", "margin"}
     assert ask(served, "segment", dict.fromkeys(nullable) | {"seed": 3}).json()["seed"] == 3
 
 

@@ -503,7 +503,7 @@ def test_leftovers_of_names_with_brackets_are_found(tmp_path):
 
 
 def moving(path, kind, count=3):
-    frames = [Image.fromarray(np.roll(photograph(48, 32), 6 * number, axis=1)) for number in range(count)]
+    frames = [Image.fromarray(np.roll(photograph(48, 32), 3 * number, axis=1)) for number in range(count)]
     options = {"duration": [80, 120, 200][:count], "loop": 0} if kind != "TIFF" else {}
     options |= {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(path, kind, save_all=True, append_images=frames[1:], **options)

@@ -16,6 +16,7 @@ from pages import pixels, wait_until
 from PIL import Image
 from stub_host import VARIANTS
 
+from l4f_plugin.arguments import Background, EdgeOptions, Spot
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.provenance import recipe_of
@@ -228,3 +229,15 @@ def test_extras_segment_a_photograph_where_the_class_can(host):  # noqa: F811
     assert handed.image.mode == "RGBA" and alpha[15, 20] > 200 and alpha[2, 2] < 50
     saved_as = next(service().outputs.folder.rglob(handed.info["Labels4Free"].removeprefix("saved as ")))
     assert np.array_equal(pixels(saved_as), np.asarray(handed.image))
+
+
+@pytest.mark.parametrize("started", ["A1111"], indirect=True)
+def test_extras_find_a_subject_where_it_was_placed(host):  # noqa: F811
+    engine, where = service(), Spot(0.25, 1.0, 0.5)
+    sample = engine.sample("tiny", 5, 0.7, engine.new_token())
+    behind = Background.parse(Image.new("RGB", (120, 60), "green"))
+    placed = engine.swap("tiny", sample, behind, EdgeOptions(), engine.new_token(), where=where)
+    handed = Processed(placed.composite)
+    handed.image.info["parameters"] = placed.infotext
+    operation(host).process(handed, enable=True, class_name="tiny", result="mask")
+    assert_alike(np.asarray(handed.image.convert("L")), np.asarray(placed.alpha))

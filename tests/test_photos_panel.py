@@ -62,6 +62,32 @@ def test_photographs_are_segmented_shown_packed_and_saved(photographed):
     assert not again[stage.picked]["visible"]
 
 
+def test_photographs_are_centred_on_a_canvas(photographed):
+    page, panel = photographed, photographed.photos
+    given = {panel.choice.dropdown: "red", panel.files: [str(page.photographs[0])], panel.background.kind: "colour"}
+    seen = run(panel, panel.segment, {**given, panel.canvas.size: "120 x 200", panel.canvas.margin: 10})
+    mask = np.asarray(Image.open(seen[panel.stage.results][0].files["mask"]))
+    shown = panel.stage.look("compare", seen[panel.stage.results])
+    values = [str(value) for part in panel.stage.comparison.outputs for value in ([shown[part].get("value")])]
+    assert "-before.png" in str(values), "the photograph is shown in the proportions of the canvas"
+    assert mask.shape == (200, 120) and np.ptp(np.flatnonzero((mask > 127).any(axis=0))) == pytest.approx(95, abs=3)
+    told = status_of(panel, run(panel, panel.segment, {**given, panel.canvas.size: "huge"}))
+    assert "not the size of a canvas" in told
+
+
+def test_pieces_that_were_left_out_are_told(photographed):
+    page, panel = photographed, photographed.photos
+    picture = np.asarray(Image.open(page.photographs[0])).copy()
+    picture[2:10, 2:12] = [230, 30, 40]
+    Image.fromarray(picture).save(page.photographs[0])
+    assert "1 smaller piece" in status_of(panel, segment(page, [str(page.photographs[0])]))
+    given = {panel.choice.dropdown: "red", panel.files: [str(page.photographs[0])], panel.edge.keep_largest: False}
+    assert "smaller piece" not in status_of(panel, run(panel, panel.segment, given))
+    wanted = {page.segment.choice.dropdown: "red", page.segment.source: "picture"}
+    wanted[page.segment.picture] = str(page.photographs[0])
+    assert "1 smaller piece" in status_of(page.segment, run(page.segment, page.segment.segment, wanted))
+
+
 def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(photographed, tmp_path):
     page, panel = photographed, photographed.photos
     broken = tmp_path / "uploads" / "broken.png"

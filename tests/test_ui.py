@@ -418,7 +418,11 @@ def test_colour_stands_where_the_subject_does_not(page):
 
 def test_uploaded_picture_is_the_background(page, tmp_path):
     Image.new("RGB", (90, 40), (10, 200, 30)).save(tmp_path / "green.png")
-    files = swapped(page, "picture", picture=str(tmp_path / "green.png"))
+    given = swapping(page.swap, "picture", picture=str(tmp_path / "green.png"))
+    own = run(page.swap, page.swap.swap, given)[page.swap.stage.results][0].files
+    assert pixels(own["result"]).shape == (40, 90, 3) and pixels(own["cutout"]).shape == (40, 90, 4)
+    given[page.swap.background.spot.size] = "class"
+    files = run(page.swap, page.swap.swap, given)[page.swap.stage.results][0].files
     plain = swapped(page, "colour", colour="#0ac81e")
     assert np.abs(pixels(files["result"]).astype(int) - pixels(plain["result"])).max() < 2
     told = "green.png" if compat.MAJOR >= 4 else "your picture"  # Gradio 3 sends no name

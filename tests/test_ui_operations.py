@@ -153,6 +153,21 @@ def test_every_background_is_restored(page, label, kind, value):
     assert shown.count(True) == 1 and shown.count(False) == 4
 
 
+def test_a_place_on_a_picture_is_restored(page, tmp_path):
+    Image.new("RGB", (90, 40)).save(tmp_path / "room.png")
+    panel, spot = page.swap, page.swap.background.spot
+    wanted = {spot.size: "picture", spot.centre: 0.3, spot.bottom: 0.9, spot.height: 0.5, spot.flipped: True}
+    given = swapping(panel, "picture", picture=str(tmp_path / "room.png")) | wanted
+    for size in ("picture", "class"):
+        given[spot.size] = size
+        drawn = run(panel, panel.swap, given)[panel.stage.results][0].files["result"]
+        filled = panel.fill(str(drawn))
+        assert filled[spot.size] == size and filled[spot.frame]["visible"] == (size == "picture")
+        assert set(filled) <= set(panel._restorable)
+        if size == "picture":
+            assert {part: filled[part] for part in wanted} == wanted
+
+
 def test_restoring_says_what_is_missing(page, tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     text = "Labels4Free x\nClass: {}, Seed: 1, Truncation psi: {}, Noise: {}, Background: {}, Version: Labels4Free 1"

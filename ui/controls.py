@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from l4f_plugin.arguments import Background, EdgeOptions, draw_seed
+from l4f_plugin.arguments import MARGIN, Background, Canvas, EdgeOptions, Spot, draw_seed
 from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import Recipe, recipe_of
 
@@ -123,21 +123,24 @@ class BackgroundChoice:
 
     `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with. `inputs` are what `read`
     wants to be given, `outputs` what `filled` and `surprise` update; after an event of `settled` a preview may follow.
+    With `places` the subject is put somewhere on a picture, see `where`.
     """
 
-    def __init__(self, panel: str = "swap", first: str = BACKGROUNDS[0]) -> None:
+    def __init__(self, panel: str = "swap", first: str = BACKGROUNDS[0], places: bool = False) -> None:
         def shown(kind: str) -> dict:
             return {"visible": kind == first}
 
         with gr.Group():
             self.kind = segments(f"{panel}.kind", "kind", BACKGROUNDS, value=first)
             self.field = SeedField(f"{panel}.background_seed", "1", **shown("seed"))
-            self.picture = compat.uploaded_image(height=200, **shown("picture"), **named(f"{panel}.picture"))
+            with gr.Column(elem_classes="l4f-tight", **shown("picture")) as self.picture_frame:
+                self.picture = compat.uploaded_image(height=200, **named(f"{panel}.picture"))
+                self.spot = SpotChoice() if places else None
             self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))
             self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
             self.note = note("swap.transparent", **shown("transparent"))
         self.seed = self.field.box
-        controls = (self.field.frame, self.picture, self.colour, self.blur, self.note)
+        controls = (self.field.frame, self.picture_frame, self.colour, self.blur, self.note)
         self._value = {"seed": self.seed, "colour": self.colour, "blur": self.blur}
         self._control = dict(zip(BACKGROUNDS, controls, strict=True))
         self.inputs = [self.kind, self.seed, self.picture, self.colour, self.blur]
@@ -146,6 +149,10 @@ class BackgroundChoice:
         seed_events = [self.seed.submit, self.field.drawn.then, self.field.recycled.then]
         control_events = [self.picture.upload, *map(compat.settled, (self.colour, self.blur))]
         self.settled = [chosen.then, *seed_events, *control_events]
+        if self.spot:
+            self.inputs += self.spot.inputs
+            self.outputs += self.spot.outputs
+            self.settled += self.spot.settled
 
     def show_control(self, kind: str) -> dict:
         """Shows the control that the kind needs and hides the others."""
@@ -167,13 +174,17 @@ class BackgroundChoice:
 
     def with_picture(self, path: str) -> dict:
         """The controls as they are for a picture file."""
-        return {self.kind: "picture", **self.show_control("picture"), self.picture: gr.update(value=path, visible=True)}
+        return {self.kind: "picture", **self.show_control("picture"), self.picture: path}
 
     def surprise(self) -> dict:
         """The controls set at random to a background that needs nothing from the person."""
         hue = colorsys.hls_to_rgb(random.random(), random.uniform(0.35, 0.85), random.uniform(0.2, 0.7))
         colour = "#" + "".join(f"{round(255 * part):02x}" for part in hue)
         return self.filled(random.choice((f"seed:{draw_seed()}", colour, f"blur:{random.randint(3, 16)}")))
+
+    def where(self, given: Given) -> Spot | None:
+        """Where the subject goes; None where the result has the subject's size."""
+        return self.spot.read(given) if given[self.kind] == "picture" else None
 
     def is_complete(self, given: Given) -> bool:
         """Whether nothing is missing to draw it."""
@@ -195,6 +206,53 @@ class BackgroundChoice:
         return Background.parse(f"blur:{given[self.blur]:g}" if kind == "blur" else "transparent")
 
 
+class SpotChoice:
+    """Where on a picture the subject stands, or that the result has the class's size. See `BackgroundChoice`."""
+
+    def __init__(self) -> None:
+        usual = Spot()
+        self.size = segments("swap.size", "size", ("picture", "class"))
+        with gr.Column(elem_classes="l4f-tight") as self.frame:
+            self.centre = gr.Slider(0, 1, usual.centre, step=0.01, **named("swap.centre"))
+            self.height = gr.Slider(0.05, 2, usual.height, step=0.01, **named("swap.height"))
+            self.bottom = gr.Slider(0, 2, usual.bottom, step=0.01, **named("swap.bottom"))
+            self.flipped = gr.Checkbox(usual.flipped, **named("swap.flipped"))
+        self.inputs = [self.size, self.centre, self.bottom, self.height, self.flipped]
+        self.outputs = [*self.inputs, self.frame]
+        compat.on(self.size.input, self.show_sliders, [self.size], [self.frame])
+        self.settled = [compat.settled(control) for control in self.inputs]
+
+    def show_sliders(self, size: str) -> dict:
+        """The class's size needs no place."""
+        return {self.frame: gr.update(visible=size == "picture")}
+
+    def filled(self, where: Canvas | Spot | None) -> dict:
+        """The controls as they are for a place that an infotext tells of."""
+        size = "picture" if isinstance(where, Spot) else "class"
+        placed = vars(where) if isinstance(where, Spot) else {}
+        return {self.size: size, **self.show_sliders(size), **{getattr(self, name): placed[name] for name in placed}}
+
+    def read(self, given: Given) -> Spot | None:
+        """What the controls ask for."""
+        if given[self.size] == "class":
+            return None
+        return Spot(given[self.centre], given[self.bottom], given[self.height], bool(given[self.flipped]))
+
+
+class CanvasChoice:
+    """The size of the results of photographs, and the margin around their subjects."""
+
+    def __init__(self) -> None:
+        with gr.Accordion(text("photos.canvas_section"), open=False, elem_id="l4f_photos_canvas_section"):
+            self.size = gr.Textbox("", max_lines=1, placeholder="1600x1600", **named("photos.canvas"))
+            self.margin = gr.Slider(0, 40, 100 * MARGIN, step=1, **named("photos.margin"))
+        self.inputs = [self.size, self.margin]
+
+    def read(self, given: Given) -> Canvas | None:
+        """What the controls ask for; None for the photograph's own size. Raises `UserError` for nonsense."""
+        return Canvas.parse(given[self.size], f"{given[self.margin]:g}%") if given[self.size].strip() else None
+
+
 def described(background: Background) -> str:
     """The background in words."""
     return text(f"background.{background.kind}", label=background.label, seed=background.seed, radius=background.radius)
@@ -212,13 +270,13 @@ def colour_as_hex(value: object) -> str:
 class EdgeChoice:
     """How the mask's edge is cut: soft or hard, grown or shrunk, feathered. See `BackgroundChoice` for its parts."""
 
-    def __init__(self, panel: str = "swap") -> None:
+    def __init__(self, panel: str = "swap", keep_largest: bool = False) -> None:
         with gr.Accordion(text("swap.edge_section"), open=False, elem_id=f"l4f_{panel}_edge_section"):
             self.kind = segments(f"{panel}.edge", "edge", ("soft", "hard"))
             self.threshold = gr.Slider(0.05, 0.95, 0.5, step=0.05, visible=False, **named(f"{panel}.threshold"))
             self.grow = gr.Slider(-16, 16, 0, step=1, **named(f"{panel}.grow"))
             self.feather = gr.Slider(0, 16, 0, step=0.5, **named(f"{panel}.feather"))
-            self.keep_largest = gr.Checkbox(False, **named(f"{panel}.keep_largest"))
+            self.keep_largest = gr.Checkbox(keep_largest, **named(f"{panel}.keep_largest"))
         self.inputs = [self.kind, self.threshold, self.grow, self.feather, self.keep_largest]
         compat.on(self.kind.input, self.show_threshold, [self.kind], [self.threshold])
         self.settled = [compat.settled(control) for control in self.inputs]

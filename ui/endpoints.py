@@ -35,7 +35,8 @@ class Endpoints:
         self._operations = Operations(service)
         subject = {"class": "avatar", "seed": "0"}
         swap = {**subject, "background": "transparent", "picture": "", "psi": None, "threshold": None}
-        swap |= {"grow": 0, "feather": 0, "largest": False}
+        swap |= {"grow": 0, "feather": 0, "largest": False, "placed": "", "flipped": False, "class_size": False}
+        segment = {**subject, "psi": None, "picture": "", "w_plus": "", "canvas": "", "margin": "8%", "largest": True}
         endpoints = (
             (self.classes, {}, (), "classes"),
             (
@@ -45,7 +46,7 @@ class Endpoints:
                 "generated",
             ),
             (self.swap, swap, ("result", "mask"), "swapped"),
-            (self.segment, {**subject, "psi": None, "picture": "", "w_plus": ""}, ("mask", "cutout"), "segmented"),
+            (self.segment, segment, ("mask", "cutout"), "segmented"),
         )
         with gr.Column(visible=False):
             for handler, inputs, files, details in endpoints:
@@ -81,18 +82,30 @@ class Endpoints:
         grow: float,
         feather: float,
         keep_largest: bool,
+        *where: str | bool,
     ) -> tuple:
         """The subject before another background, and its mask. A picture takes the place of `background`."""
         edge = EdgeOptions(threshold, _whole(grow), feather, bool(keep_largest))
         behind = file_bytes(picture) if picture else background
         subject = seeds.wanted_seed(seed)
-        result = self._operations.swap(class_name, subject, behind, edge, truncation_psi, CancelToken())
+        result = self._operations.swap(class_name, subject, behind, edge, truncation_psi, CancelToken(), *where)
         return *self._write(result, "picture", "mask"), result.details
 
-    def segment(self, class_name: str, seed: str, truncation_psi: float | None, picture: str, w_plus: str) -> tuple:
+    def segment(
+        self,
+        class_name: str,
+        seed: str,
+        truncation_psi: float | None,
+        picture: str,
+        w_plus: str,
+        canvas: str = "",
+        margin: str = "8%",
+        keep_largest: bool = True,
+    ) -> tuple:
         """Mask and cut-out of a seed, or of one of our pictures or W+ codes where they are given."""
         files = {"picture": file_bytes(picture)} if picture else {"w_plus": file_bytes(w_plus)} if w_plus else {}
         subject = None if files else seeds.wanted_seed(seed)
+        files |= {"canvas": self._operations.canvas(canvas, margin), "keep_largest": bool(keep_largest)}
         result = self._operations.segment(class_name, subject, truncation_psi, CancelToken(), **files)
         return *self._write(result, "mask", "cutout"), result.details
 

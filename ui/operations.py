@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from l4f_plugin.arguments import Background, EdgeOptions
+from l4f_plugin.arguments import Background, Canvas, EdgeOptions, wanted_spot
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, picture_size
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.subject import ENDINGS
+from l4f_plugin.subject import ENDINGS, dropped_in_words
 
 from .outputs import slug
 from .texts import text
@@ -80,6 +80,14 @@ class Operations:
             raise UserError(text("api.too_large", width=width, height=height, most=f"{most:g}"))
         return width * height
 
+    def canvas(self, size: str | None, margin: str | float) -> Canvas | None:
+        """The canvas that a program asks for, None for none. Raises `UserError` for one larger than it may."""
+        canvas = Canvas.parse(size, margin) if size else None
+        most = self._service.api_megapixels
+        if canvas is not None and canvas.width * canvas.height > most * 1_000_000:
+            raise UserError(text("api.large_canvas", width=canvas.width, height=canvas.height, most=f"{most:g}"))
+        return canvas
+
     def generate(
         self, class_name: str, seeds: Sequence[int], truncation_psi: float | None, token: CancelToken
     ) -> list[Result]:
@@ -96,8 +104,15 @@ class Operations:
         edge: EdgeOptions,
         truncation_psi: float | None,
         token: CancelToken,
+        placed: str | None = None,
+        flipped: bool = False,
+        class_size: bool = False,
     ) -> Result:
-        """The subject `seed` before a background: `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes."""
+        """The subject `seed` before a background: `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes.
+
+        Where it goes is as `wanted_spot` says.
+        """
+        where = wanted_spot(placed, flipped, class_size, isinstance(background, bytes))
         wanted: Background | bytes
         if isinstance(background, bytes):
             self.pixels_sent(background)  # what is no picture, or too large, is refused before any wait
@@ -108,7 +123,7 @@ class Operations:
             label = wanted.label
         name = self._service.entry(class_name).name
         sample = self._service.sample(name, seed, truncation_psi, token)
-        result = self._service.swap(name, sample, wanted, edge, token)
+        result = self._service.swap(name, sample, wanted, edge, token, where=where)
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
         parts["background"] = result.background
         images = {kind: partial(_same, image) for kind, image in parts.items() if image is not None}
@@ -124,8 +139,13 @@ class Operations:
         token: CancelToken,
         picture: bytes | None = None,
         w_plus: bytes | None = None,
+        keep_largest: bool = True,
+        canvas: Canvas | None = None,
     ) -> Result:
-        """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given."""
+        """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given.
+
+        With a `canvas` both have its size. `keep_largest` counts for a photograph.
+        """
         entry, note = self._service.entry(class_name), None
         if picture is not None:
             self.pixels_sent(picture)  # what is no picture, or too large, is refused before any wait
@@ -134,12 +154,20 @@ class Operations:
             subject = _codes(w_plus)
         else:
             subject = seed
-        sample = self._service.segment(entry.name, subject, token, truncation_psi=truncation_psi)
+        options = {"truncation_psi": truncation_psi, "keep_largest": keep_largest}
+        sample = self._service.segment(entry.name, subject, token, **options)
         area, confidence = float(sample.required_alpha().mean()), sample.confidence
-        notes = [sentence for sentence in (note, stranger(entry.title, confidence)) if sentence]
+        sentences = note, stranger(entry.title, confidence), dropped_in_words(sample.dropped)
+        notes = [sentence for sentence in sentences if sentence]
         details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "confidence": confidence}
-        details["note"] = " ".join(notes) or None
-        return Result(sample.parts(), _stem(entry.name, sample.seed), sample.infotext(), details)
+        details |= {"dropped": sample.dropped, "note": " ".join(notes) or None}
+        parts, infotext = sample.parts(), sample.infotext()
+        if canvas is not None:
+            alone = Background.parse("transparent")
+            result = self._service.swap(entry.name, sample, alone, EdgeOptions(), token, where=canvas)
+            parts |= {"mask": partial(_same, result.alpha), "cutout": partial(_same, result.cutout)}
+            infotext = result.infotext
+        return Result(parts, _stem(entry.name, sample.seed), infotext, details)
 
 
 def file_bytes(written: str) -> bytes:

@@ -12,7 +12,7 @@ from l4f_plugin.photo_batch import PhotoResult, pack
 
 from . import compat, status
 from .class_choice import ClassChoice
-from .controls import BackgroundChoice, EdgeChoice, Given, controls_column, note, stage_column
+from .controls import BackgroundChoice, CanvasChoice, EdgeChoice, Given, controls_column, note, stage_column
 from .inversion_form import InversionForm
 from .run_buttons import RunButtons, Running
 from .service import Service
@@ -41,14 +41,15 @@ class PhotosPanel:
                     self.files = compat.uploaded_file("image", count="multiple", height=160, **words)
                     note("photos.files_note")
                 self.background = BackgroundChoice("photos", "transparent")
-                self.edge = EdgeChoice("photos")
+                self.canvas = CanvasChoice()
+                self.edge = EdgeChoice("photos", keep_largest=True)
                 self.job = RunButtons(service, "photos")
                 self.inversion = InversionForm(service)
             with stage_column():
                 given = {"downloads": DOWNLOADS, "kept": ("mask", "cutout", "composite"), "several": True}
                 self.stage = Stage(service, "photos", self.job.status, VIEWS, words="preview", **given)
                 self.inversion.build_stage()
-        asked = {self.choice.dropdown, self.files, *self.background.inputs, *self.edge.inputs}
+        asked = {self.choice.dropdown, self.files, *self.background.inputs, *self.edge.inputs, *self.canvas.inputs}
         self.inputs = {*asked, self.stage.view, self.stage.results}
         outputs = [*self.stage.outputs, self.inversion.stage.frame]
         self.started = [self.job.on(self.job.run.click, self.segment, self.inputs, outputs)]
@@ -57,7 +58,7 @@ class PhotosPanel:
     def segment(self, running: Running, given: Given) -> Iterator[dict]:
         """Segments one photograph after another; the first is shown as soon as it is there."""
         files, earlier = self.uploads(given), given[self.stage.results]
-        background, edge = self.background.read(given), self.edge.read(given)
+        background, edge, canvas = self.background.read(given), self.edge.read(given), self.canvas.read(given)
         if background.kind == "transparent":
             background = None  # that is the cut-out, which is written anyway
         entry = self._service.entry(given[self.choice.dropdown])
@@ -68,7 +69,8 @@ class PhotosPanel:
         yield {self.job.status: self._working(files, 0)}
         results, segmented, problems = [], [], []
         notes = [background.note] if background and background.note else []
-        done = self._service.segment_photos(entry.name, files, folder, background, edge, running.token, running.on_wait)
+        token, on_wait = running.token, running.on_wait
+        done = self._service.segment_photos(entry.name, files, folder, background, edge, token, on_wait, canvas)
         for number, found in enumerate(done, start=1):
             if found.problem:
                 problems.append(f"{found.source.name} ({without_paths(found.problem)})")

@@ -12,7 +12,7 @@ from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, recipe_of
-from l4f_plugin.subject import write_parts
+from l4f_plugin.subject import dropped_in_words, write_parts
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
@@ -129,7 +129,7 @@ class SegmentPanel:
         words = text("segment.done", title=entry.title, subject=what, area=area)
         if isinstance(subject, bytes) and (told := first_frame_only(subject, text("api.the_picture"))):
             words += ". " + told
-        if told := stranger(entry.title, sample.confidence):
+        for told in filter(None, (stranger(entry.title, sample.confidence), dropped_in_words(sample.dropped))):
             words += ". " + told
         yield {
             self.choice.dropdown: entry.name,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from l4f_plugin.arguments import Background, EdgeOptions
+    from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot
     from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.photo_batch import PhotoResult
     from l4f_plugin.pipeline import Labels4FreePipeline
@@ -190,8 +190,9 @@ class Service:
         edge: EdgeOptions,
         token: CancelToken,
         on_wait: OnWait | None = None,
+        where: Canvas | Spot | None = None,
     ) -> SwapResult:
-        """The sample before another background; bytes are a picture file, decoded when its turn has come."""
+        """The sample before another background, see `subject.place`; bytes are a picture file, decoded in its turn."""
         with self._admit(name, 0):
             if isinstance(background, bytes) or background.kind != "seed":
                 # Nothing to draw: networks that have left memory stay away.
@@ -199,9 +200,9 @@ class Service:
                 from l4f_plugin.subject import place
 
                 with self._cache.turn(cancel=token, on_wait=on_wait):
-                    return place(sample, Background.parse(background), None, edge)
+                    return place(sample, Background.parse(background), None, edge, where)
             with self.drawing(name, token, on_wait) as pipeline:
-                return pipeline.swap(sample, background, cancel=token, **asdict(edge))
+                return pipeline.swap(sample, background, cancel=token, where=where, **asdict(edge))
 
     def segment(
         self,
@@ -210,17 +211,19 @@ class Service:
         token: CancelToken,
         on_wait: OnWait | None = None,
         truncation_psi: float | None = None,
+        keep_largest: bool = True,
     ) -> Subject:
         """The sample that a seed, W+ codes `[num_styles, style_dim]` or a recipe stands for, with its mask.
 
         A picture, as the bytes of its file or a PIL image, is drawn once more where this plug-in saved it, and is
         segmented as a photograph otherwise. `truncation_psi` counts for a seed alone; None takes the class's own.
+        `keep_largest` counts for a photograph alone, see `segment_photo`.
         """
         with self._admit(name, 1):
             if isinstance(source, bytes | Image.Image) and not self.entry(name).photos:
                 source = required_recipe(source, self.entry(name).title)  # loads nothing for what cannot be answered
             with self.drawing(name, token, on_wait) as pipeline:
-                return pipeline.segment(source, truncation_psi=truncation_psi, cancel=token)
+                return pipeline.segment(source, truncation_psi=truncation_psi, keep_largest=keep_largest, cancel=token)
 
     def segment_photos(
         self,
@@ -231,12 +234,13 @@ class Service:
         edge: EdgeOptions,
         token: CancelToken,
         on_wait: OnWait | None = None,
+        canvas: Canvas | None = None,
     ) -> Iterator[PhotoResult]:
         """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
         from l4f_plugin.photo_batch import segment_photos
 
         with self._admit(name, len(files)), self.drawing(name, token, on_wait) as pipeline:
-            yield from segment_photos(pipeline, files, folder, background, edge, cancel=token)
+            yield from segment_photos(pipeline, files, folder, background, edge, canvas, cancel=token)
 
     def project(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from PIL import Image
+from PIL import Image, ImageOps
 
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.errors import UserError
@@ -178,7 +178,8 @@ class Stage:
             **self.offer(files, single),
         }
         if self.comparison:
-            pair = (reduced(files[kind], files[kind].parent) for kind in self._compared)
+            before, after = (reduced(files[kind], files[kind].parent) for kind in self._compared)
+            pair = _in_shape(before, after) if comparing else before, after
             update |= {self.comparison.frame: gr.update(visible=comparing), **self.comparison.shown(*pair)}
         return update
 
@@ -261,6 +262,17 @@ def empty_stage(panel: str) -> gr.HTML:
         elem_id=f"l4f_{panel}_empty",
         elem_classes="l4f-flush",
     )
+
+
+def _in_shape(before: Path, after: Path) -> Path:
+    """The first picture in the proportions of the second, with transparent bars, so that a slider shows both alike."""
+    with Image.open(before) as picture, Image.open(after) as other:
+        if abs(picture.width * other.height / (picture.height * other.width) - 1) < 0.01:
+            return before
+        padded = ImageOps.pad(picture.convert("RGBA"), other.size, Image.Resampling.LANCZOS)
+    target = before.parent / fitted(after.stem, "-before.png")
+    write_png(target, padded)
+    return target
 
 
 def reduced(file: Path, folder: Path) -> Path:

@@ -64,7 +64,7 @@ class SwapPanel:
         with section as self.codes_frame:
             self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=120, **named("swap.w_plus"))
             note("swap.w_plus_note")
-        self.background = BackgroundChoice()
+        self.background = BackgroundChoice(places=True)
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._service, "swap")
         self.surprise = button("swap.surprise", icon="dice", size="sm")
@@ -168,6 +168,7 @@ class SwapPanel:
         behind = {} if recipe.background is None else self.background.filled(recipe.background)
         if behind.get(self.background.kind) == "picture":
             words += " " + text("restore.drop_background", name=recipe.background)
+            behind |= self.background.spot.filled(recipe.where)
         return {
             self.choice.dropdown: recipe.class_name,
             self.seed: str(recipe.seed),
@@ -214,7 +215,8 @@ class SwapPanel:
             sample = self._service.sample(entry.name, seed, given[self.psi], running.token, running.on_wait)
         else:
             sample = self._service.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
-        result = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait)
+        token, on_wait, where = running.token, running.on_wait, self.background.where(given)
+        result = self._service.swap(entry.name, sample, background, edge, token, on_wait, where)
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
         files = self._service.outputs.preview(f"{stem}_swapped", parts, result.infotext)
         files["result"], drawn = files["picture"], {"picture": result.subject.picture}

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 
 from ..animations import FORMATS, check_animation, format_of
-from ..arguments import LARGEST_BATCH, Background, EdgeOptions, Spot, check_integer, check_seed, draw_seed, parse_seeds
+from ..arguments import (
+    LARGEST_BATCH,
+    Background,
+    EdgeOptions,
+    check_integer,
+    check_seed,
+    draw_seed,
+    parse_seeds,
+    wanted_spot,
+)
 from ..errors import UserError
 from . import (
     Answer,
@@ -81,14 +90,13 @@ def add_swap(parser: argparse.ArgumentParser) -> None:
     text = "make the mask hard at this level from 0 to 1; without a number at the class's own (default: soft mask)"
     parser.add_argument("--threshold", type=float, nargs="?", const=OF_THE_CLASS, help=text)
     add_edge(parser)
-    size = parser.add_mutually_exclusive_group()
     text = (
         "where the subject's middle, its lower end and how high it is, in shares of the result's sides; the result has "
         "the size of a background picture (default for those: 0.5,1.0,0.67)"
     )
-    size.add_argument("--placed", metavar="CENTRE,BOTTOM,HEIGHT", help=text)
+    parser.add_argument("--placed", metavar="CENTRE,BOTTOM,HEIGHT", help=text)
     text = "the result has the size that the class draws, and a background picture is cropped to it"
-    size.add_argument("--class-size", action="store_true", help=text)
+    parser.add_argument("--class-size", action="store_true", help=text)
     parser.add_argument("--flipped", action="store_true", help="mirror the placed subject")
 
 
@@ -101,7 +109,7 @@ def swap(args: argparse.Namespace) -> Answer:
     background = Background.parse(args.background)
     if background.note:
         report(background.note)
-    where = _where(args, background)
+    where = wanted_spot(args.placed, args.flipped, args.class_size, background.kind == "picture")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"{args.out} is written as PNG; give it a name that ends in .png.")
     make_folder(args.out.parent)
@@ -136,16 +144,6 @@ def swap(args: argparse.Namespace) -> Answer:
         "picture": args.out,
     }
     return Answer(data, f"seed {seed} before {background.label}: {args.out}")
-
-
-def _where(args: argparse.Namespace, background: Background) -> Spot | None:
-    if args.placed is not None:
-        return Spot.parse(args.placed, args.flipped)
-    if background.kind == "picture" and not args.class_size:
-        return Spot(flipped=args.flipped)
-    if args.flipped:
-        raise UserError("Only a subject that is placed can be flipped; give --placed 0.5,1.0,0.67 too.")
-    return None
 
 
 def add_motion(parser: argparse.ArgumentParser) -> None:

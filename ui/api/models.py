@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, Field, conint, conlist, constr
 
-from l4f_plugin.arguments import LARGEST_PSI, LARGEST_RADIUS, LARGEST_SEED, EdgeOptions
+from l4f_plugin.arguments import LARGEST_MARGIN, LARGEST_PSI, LARGEST_RADIUS, LARGEST_SEED, MARGIN, EdgeOptions
 
 from ..seeds import LONGEST_TEXT, MOST_PICTURES
 from ..texts import text
@@ -40,7 +40,7 @@ Seeds = _list(Seed, MOST_PICTURES)
 Text = constr(strict=True, max_length=LONGEST_TEXT)
 Count = conint(strict=True, ge=1, le=MOST_PICTURES)
 Grow = conint(strict=True, ge=-LARGEST_RADIUS, le=LARGEST_RADIUS)
-Feather, Share = _number(0, LARGEST_RADIUS), _number(0, 1)
+Feather, Share, Margin = _number(0, LARGEST_RADIUS), _number(0, 1), _number(0, LARGEST_MARGIN)
 Kinds = _list(Literal["picture", "mask", "cutout", "background"], 4)
 Psi = _number(-LARGEST_PSI, LARGEST_PSI)
 if _PYDANTIC_2:  # in JSON a file is a text
@@ -72,6 +72,9 @@ class SwapRequest(_Request):
     grow: Grow = _field("grow", 0)
     feather: Feather = _field("feather", 0)
     keep_largest: pydantic.StrictBool = _field("keep_largest", False)
+    placed: Name | None = _field("placed")
+    flipped: pydantic.StrictBool = _field("flipped", False)
+    class_size: pydantic.StrictBool = _field("class_size", False)
     include: Kinds = _field("include", ["picture", "mask"])
 
     def edge(self) -> EdgeOptions:
@@ -85,6 +88,9 @@ class SegmentRequest(_Request):
     seed: Seed | None = _field("segment_seed")
     picture: File | None = _field("segment_picture")
     w_plus: File | None = _field("w_plus")
+    keep_largest: pydantic.StrictBool = _field("keep_largest_photo", True)
+    canvas: Name | None = _field("canvas")
+    margin: Margin = _field("margin", MARGIN)
     include: Kinds = _field("include", ["cutout", "mask"])
 
 
@@ -151,6 +157,7 @@ class SegmentAnswer(_Pictures):
     seed: int | None = _told("segment_seed")
     mask_area: float = _told("mask_area")
     confidence: float | None = _told("confidence")
+    dropped: int = _told("dropped")
     note: str | None = _told("note")
 
 

@@ -194,7 +194,8 @@ def build(service: Service) -> FastAPI:
             background = wish.background if wish.picture is None else wish.picture
             seed, name = wanted_seed(str(wish.seed)), wanted_class(wish.class_name)
             with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
-                result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token)
+                where = {name: getattr(wish, name) for name in ("placed", "flipped", "class_size")}
+                result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token, **where)
                 return job.answer(answers.one(media, result, wish.include))
 
         return await job.answered(work)
@@ -206,9 +207,11 @@ def build(service: Service) -> FastAPI:
             if len(files) + (wish.seed is not None) != 1:
                 raise Refusal("invalid", text("http.one_source"))
             seed = None if wish.seed is None else wanted_seed(str(wish.seed))
-            with job.room(_OF_A_PIXEL * operations.pixels_sent(wish.picture)):
-                name = wanted_class(wish.class_name)
-                result = operations.segment(name, seed, wish.truncation_psi, job.token, **files)
+            canvas = operations.canvas(wish.canvas, wish.margin)
+            more = canvas.width * canvas.height if canvas else 0
+            with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
+                name, options = wanted_class(wish.class_name), {"keep_largest": wish.keep_largest, "canvas": canvas}
+                result = operations.segment(name, seed, wish.truncation_psi, job.token, **files, **options)
                 return job.answer(answers.one(media, result, wish.include))
 
         return await job.answered(work)

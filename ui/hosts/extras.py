@@ -9,10 +9,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from l4f_plugin.arguments import Background
 from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.images import INFOTEXT_KEY
 from l4f_plugin.provenance import recipe_of
+from l4f_plugin.subject import dropped_in_words
 
 from ..outputs import slug
 from ..texts import text
@@ -149,9 +151,12 @@ def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Imag
     name = entry.name
     found = engine.segment(name, recipe or picture, token)
     if recipe is None:
-        note = stranger(entry.title, found.confidence)
-        return found.cutout(), found.mask(), f"{slug(name)}_photo", found.infotext(), note
-    mask = found.mask().resize(picture.size)
+        told = stranger(entry.title, found.confidence), dropped_in_words(found.dropped)
+        return found.cutout(), found.mask(), f"{slug(name)}_photo", found.infotext(), " ".join(filter(None, told))
+    mask = found.mask()
+    if recipe.where is not None:  # the same place on the picture as it is now
+        mask = engine.swap(name, found, Background.parse(picture), recipe.edge, token, where=recipe.where).alpha
+    mask = mask.resize(picture.size)
     if picture.size == found.mask().size and recipe.background is None:
         cutout = found.cutout()  # its edge is clean of the background
     else:
