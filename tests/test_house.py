@@ -44,11 +44,11 @@ WORKSHOPS = {"training", "evaluation", "datasets"}
 NAMES_OF_THE_PACKAGE = {"arguments", "jobs", "subject", "pipeline"}  # what __init__ hands on
 
 # Third-party modules that each folder may import. tqdm comes with huggingface-hub; fastapi, starlette and
-# pydantic come with every Gradio.
+# pydantic come with every Gradio, pandas with its plots.
 # pillow_heif is used where a user has installed it.
 ENGINE_PACKAGES = {"torch", "numpy", "PIL", "tqdm", "pillow_heif"}
 CHECKPOINT_PACKAGES = ENGINE_PACKAGES | {"safetensors", "huggingface_hub"}
-UI_PACKAGES = {"gradio", "numpy", "PIL", "fastapi", "starlette", "pydantic", "uvicorn", "spaces"}
+UI_PACKAGES = {"gradio", "numpy", "PIL", "fastapi", "starlette", "pydantic", "uvicorn", "spaces", "pandas"}
 
 # Newer than the floors, or gone from newer releases than the floors. Names as they are written in source.
 NEWER_THAN_PYTHON_310 = {

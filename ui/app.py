@@ -21,6 +21,7 @@ from .segment_panel import SegmentPanel
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
+from .train_panel import TrainPanel
 
 PANELS = {
     "generate": GeneratePanel,
@@ -28,6 +29,7 @@ PANELS = {
     "segment": SegmentPanel,
     "photos": PhotosPanel,
     "export": ExportPanel,
+    "train": TrainPanel,
     "models": ModelsPanel,
 }
 
@@ -115,9 +117,10 @@ class Page:
         self.segment.open_with_codes(recovery.to_segment.click, recovery.stage.results, tabs)
         self.models.open_on(opened["models"])
         self.export.open_on(opened["export"])
+        self.train.open_on(opened["train"])
         self.models.open_with(self.generate.to_models.click, stage.results, tabs)
         # What was fetched, completed or deleted meanwhile shows when its list is next looked at.
-        self.choices = {name: getattr(self, name).choice for name in PANELS if name != "models"}
+        self.choices = {name: getattr(self, name).choice for name in PANELS if name not in ("train", "models")}
         for name, choice in self.choices.items():
             choice.refresh_on(opened[name])
 

@@ -6,6 +6,7 @@ Panels build components and wire events through these functions and otherwise us
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import re
@@ -194,6 +195,24 @@ class Comparison:
         if MAJOR >= 5:
             return {self._parts[0]: gr.update(value=(str(before), str(after)))}
         return dict(zip(self._parts, map(picture_update, (before, after)), strict=True))
+
+
+def line_plot(**arguments: Any) -> Any:
+    """A plot of curves over pictures seen, by Gradio's own means; None where what these need is not installed."""
+    needed = ("pandas",) if MAJOR >= 4 else ("pandas", "altair")
+    if not hasattr(gr, "LinePlot") or any(importlib.util.find_spec(name) is None for name in needed):
+        return None
+    width = {"width": 300} if MAJOR < 4 else {}
+    axes = {"x": "x", "y": "y", "color": "curve", "color_title": " "}
+    return _make(gr.LinePlot, height=200, visible=False, min_width=240, **axes, **width, **arguments)
+
+
+def line_plot_update(points: Sequence[tuple[float, float, str]]) -> dict:
+    """The update that shows (x, y, name of the curve); a plot without a point is hidden."""
+    import pandas
+
+    value = pandas.DataFrame(points, columns=["x", "y", "curve"]) if points else None
+    return gr.update(value=value, visible=bool(points))
 
 
 def download_button(label: str, *, elem_id: str, **arguments: Any) -> Any:

@@ -145,7 +145,7 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="of the class: small letters, digits, - and _")
     text = "draws 32, 64, 128 or 256 pixels; by default as many as the pictures have, 64 at most"
     parser.add_argument("--resolution", type=int, help=text)
-    text = "how long the generator trains: 40,000, 400,000 or 1,500,000 pictures; quick learns masks only then"
+    text = "how long the generator trains: 30,000, 400,000 or 1,500,000 pictures; quick learns masks only then"
     parser.add_argument("--quality", choices=["quick", "good", "long"], default="good", help=text)
     parser.add_argument("--pictures", type=_positive, help="another number of pictures to show")
     text = "cut the middle square, keep the whole between black bars, or bend to a square; as the pictures ask for"

@@ -29,7 +29,7 @@ from .pictures import PictureFolder, letterbox
 from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
 from .updates import fastest_dtype
 
-QUALITIES = {"quick": 40_000, "good": 400_000, "long": 1_500_000}
+QUALITIES = {"quick": 30_000, "good": 400_000, "long": 1_500_000}
 """How many pictures the generator is shown; "quick" learns masks then, the others photographs too."""
 RESOLUTIONS = (32, 64, 128, 256)
 GENERATOR = "generator"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..errors import UserError
 from ..images import load_picture
 from ..jobs import Progress
 from ..picture_files import PictureFile, find_pictures
+from .pictures import Frame, letterbox
 
 LOOKED_AT = 5_000  # of more, as many are looked at, evenly chosen
 FEW = 1_000  # pictures, below which a discriminator soon knows them by heart
@@ -152,3 +154,17 @@ def _look(file: PictureFile) -> tuple[tuple[int, int], np.ndarray] | None:
     except UserError:
         return None
     return picture.size, np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+
+
+def contact_sheet(
+    folder: Path, fit: str, aspect: float, side: int = 96, columns: int = 6, rows: int = 4
+) -> Image.Image:
+    """Some pictures of a folder as a training at that ``fit`` sees them, ``side`` pixels each."""
+    whole = (0, side, 0, side)
+    frame = Frame(side, (letterbox(side, aspect) or whole) if fit == "letterbox" else whole, fit == "squash")
+    sheet = Image.new("RGB", (columns * side, rows * side), "white")
+    for number, file in enumerate(evenly(find_pictures(folder).pictures, columns * rows)):
+        with suppress(UserError):
+            picture = Image.fromarray(load_picture(file.source()))
+            sheet.paste(frame.filled(picture), (number % columns * side, number // columns * side))
+    return sheet

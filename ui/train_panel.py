@@ -1,0 +1,375 @@
+"""The panel *Train*: from a folder of pictures to a class, in three steps: pictures, plan, run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import Job
+
+from . import compat, status
+from .controls import Given, button, controls_column, named, note, segments, stage_column
+from .models_forms import LICENCES
+from .run_buttons import complain
+from .service import Service
+from .stage import empty_stage
+from .texts import text
+from .trainings import ACTIVE, Trainings
+from .words import duration, pathless, without_paths
+
+if TYPE_CHECKING:
+    from l4f_plugin.training.class_plan import Plan
+    from l4f_plugin.training.class_run import ClassRun
+    from l4f_plugin.training.picture_survey import Survey
+
+LOOK_AGAIN = 1.0
+"""Seconds between looks at a training."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
+RESOLUTIONS, QUALITIES, FITS = ("32", "64", "128", "256"), ("quick", "good", "long"), ("crop", "letterbox", "squash")
+CURVES = {"losses": ("discriminator_loss", "generator_loss"), "distance": ("random_feature_distance",)}
+"""The plots, and what the log calls their curves."""
+POINTS = 200  # of a curve
+BUTTONS = ("pause", "resume", "stop", "use", "delete")
+
+
+@dataclass
+class TrainVisit:
+    """What a visitor's page knows: the pictures that were looked at, the training shown, the latest watcher, the sheet
+    of samples that it has shown, by where that comes from, and the curves, by how much was logged."""
+
+    folder: Path | None = None
+    found: Survey | None = None
+    picked: str | None = None
+    watcher: object = None
+    sheets: dict[Path, str] = field(default_factory=dict)
+    curves: dict[tuple, dict] = field(default_factory=dict)
+
+
+class TrainPanel:
+    """Builds the panel inside the current Blocks and answers its events.
+
+    Without `service.manages_classes` nothing is trained: it takes the computer of whoever runs the page. `started`
+    are the events after which other parts of the page may look at the engine anew.
+    """
+
+    def __init__(self, service: Service):
+        self._service, self.trainings = service, Trainings(service)
+        self.allowed = service.manages_classes
+        self.started: list = []
+        if not self.allowed:
+            note("train.read_only")
+            return
+        self.visit = gr.State(TrainVisit())
+        with gr.Row(elem_classes="l4f-panel"):
+            with controls_column():
+                self._build_pictures()
+                self._build_plan()
+            with stage_column():
+                self.activity = gr.HTML(status.quiet(), elem_id="l4f_train_activity", elem_classes="l4f-status-place")
+                self.empty = empty_stage("train")
+                self.about = gr.Markdown("", visible=False, elem_id="l4f_train_about")
+                self.preview = compat.shown_image(
+                    label=text("train.preview"), visible=False, elem_id="l4f_train_preview", elem_classes="l4f-single"
+                )
+                self._build_run()
+        self._wire()
+
+    def _build_pictures(self) -> None:
+        gr.Markdown(text("train.step_pictures"), elem_classes="l4f-aside")
+        with gr.Group():
+            self.folder = gr.Textbox("", max_lines=1, **named("train.folder"))
+            words = {"label": text("train.files"), "elem_id": "l4f_train_files"}
+            self.files = compat.uploaded_file("image", *ARCHIVES, count="multiple", height=170, **words)
+        self.look = button("train.look", variant="primary")
+
+    def _build_plan(self) -> None:
+        with gr.Column(visible=False, elem_classes="l4f-controls", elem_id="l4f_train_plan") as self.plan_frame:
+            gr.Markdown(text("train.step_plan"), elem_classes="l4f-aside")
+            with gr.Group():
+                self.name = gr.Textbox("", max_lines=1, **named("train.name"))
+                self.resolution = segments("train.resolution", "train_resolution", RESOLUTIONS, value="64")
+                self.quality = segments("train.quality", "train_quality", QUALITIES)
+                self.fit = segments("train.fit", "train_fit", FITS)
+                self.start = gr.Dropdown([], **named("train.start"))
+                self.licence = gr.Dropdown(
+                    list(LICENCES), value="unknown", allow_custom_value=True, **named("train.licence")
+                )
+            with gr.Row(elem_classes="l4f-run-row"):
+                self.begin = button("train.begin", variant="primary", scale=2)
+                self.measure = button("train.measure", scale=1, min_width=120)
+
+    def _build_run(self) -> None:
+        with gr.Column(visible=False, elem_classes="l4f-results", elem_id="l4f_train_run") as self.run_frame:
+            gr.Markdown(text("train.step_run"), elem_classes="l4f-aside")
+            self.choice = gr.Dropdown([], **named("train.choice"))
+            self.standing = gr.HTML("", elem_id="l4f_train_standing", elem_classes="l4f-status-place")
+            with gr.Row(elem_classes="l4f-actions"):
+                self.buttons = {name: button(f"train.{name}", visible=False) for name in BUTTONS}
+            with gr.Column(visible=False, elem_classes="l4f-confirm", elem_id="l4f_train_confirm") as self.confirm:
+                gr.Markdown(text("train.question"))
+                with gr.Row(elem_classes="l4f-actions"):
+                    self.really = button("train.really", variant="stop")
+                    self.keep = button("train.keep")
+            self.samples = compat.shown_image(
+                label=text("train.samples"), elem_id="l4f_train_samples", elem_classes="l4f-single"
+            )
+            with gr.Row(elem_classes="l4f-panel"):
+                axes = {"x_title": text("train.axis"), "y_title": ""}
+                plots = {name: compat.line_plot(label=text(f"train.{name}"), **axes) for name in CURVES}
+            self.plots = {name: plot for name, plot in plots.items() if plot is not None}
+            self.log = gr.HTML("", elem_id="l4f_train_log", elem_classes="l4f-flush")
+
+    def _wire(self) -> None:
+        self.inputs = {self.visit, self.folder, self.files, self.name, self.resolution, self.quality, self.fit}
+        self.inputs |= {self.start, self.licence}
+        planned = [self.activity, self.empty, self.about, self.preview, self.plan_frame, self.name]
+        planned += [self.resolution, self.fit, self.start]
+        shown = [self.activity, self.empty, self.run_frame, self.choice, self.standing, *self.buttons.values()]
+        self.outputs = shown = [*shown, self.confirm, self.samples, *self.plots.values(), self.log]
+        compat.on(self.look.click, self.follow(self.look_at), self.inputs, planned, queue=True)
+        compat.on(self.fit.input, self.show_fit, self.inputs, [self.preview, self.activity], queue=True)
+        compat.on(self.measure.click, self.follow(self.estimate), self.inputs, [self.activity, self.about], queue=True)
+        begun = compat.on(
+            self.begin.click, self.follow(self.start_run), self.inputs, self._once(shown, planned), queue=True
+        )
+        self._watch(begun)
+        self._watch(compat.on(self.choice.input, self.pick, [self.visit, self.choice], shown))
+        for name in ("pause", "resume", "stop"):
+            self._watch(compat.on(self.buttons[name].click, self.pressed(name), [self.visit], shown, queue=True))
+        used = compat.on(self.buttons["use"].click, self.follow(self.use), {self.visit}, shown, queue=True)
+        self.started.append(used)
+        compat.on(self.buttons["delete"].click, lambda: gr.update(visible=True), [], [self.confirm])
+        compat.on(self.keep.click, lambda: gr.update(visible=False), [], [self.confirm])
+        compat.on(self.really.click, self.pressed("delete"), [self.visit], shown, queue=True)
+
+    def _once(self, *lists: list) -> list:
+        return list({id(part): part for parts in lists for part in parts}.values())
+
+    def _watch(self, event: Any) -> None:
+        """Wires the watcher behind an event that may have started something."""
+        compat.on(event.then, self.watch, [self.visit], self.outputs, queue=True)
+
+    def open_on(self, trigger: Callable) -> None:
+        """Wires an event (the page or the tab being opened) that shows how trainings stand."""
+        if self.allowed:
+            self._watch(compat.on(trigger, self.show, [self.visit], self.outputs))
+
+    def follow(self, work: Callable[[Job, Given], Iterator[dict]]) -> Callable[[Given], Iterator[dict]]:
+        """A handler that goes on with `work` in a job and shows what it yields, or why it failed."""
+
+        def handler(given: Given) -> Iterator[dict]:
+            try:
+                yield from Job(work, given, token=self._service.new_token()).start().updates()
+            except Exception as error:
+                yield {self.activity: complain(pathless(error))}
+
+        return handler
+
+    # 1. Pictures
+
+    def look_at(self, job: Job, given: Given) -> Iterator[dict]:
+        """Looks at the pictures, and fills the plan with what they ask for."""
+        self.trainings.demand()
+        visit, told = given[self.visit], [0.0]
+        yield {self.activity: status.running(text("train.looking"))}
+        uploaded, typed = compat.file_paths(given[self.files]), (given[self.folder] or "").strip()
+        if not uploaded and not typed:
+            raise UserError(text("train.no_pictures"))
+        folder = self.trainings.keep(uploaded) if uploaded else Path(typed).expanduser()
+
+        def progress(done: int, total: int, _: str) -> None:
+            if time.monotonic() - told[0] > status.SECONDS_BETWEEN_WORDS:
+                told[0] = time.monotonic()
+                job.post({self.activity: status.running(text("train.looking"), done, total)})
+
+        found = self.trainings.look(folder, progress, job.token)
+        visit.folder, visit.found = folder, found
+        starts = [(text("train.nothing"), "")]
+        starts += [(e.title, e.name) for e in self._service.all_classes() if e.installed and not e.problem]
+        yield {
+            self.activity: status.finished(text("train.looked", count=found.usable)),
+            self.empty: gr.update(visible=False),
+            self.about: gr.update(value="\n".join(f"- {words}" for words in found.in_words()), visible=True),
+            self.preview: self._sheet(visit, found.fit),
+            self.plan_frame: gr.update(visible=True),
+            self.name: _plain(folder.stem) if typed and not uploaded else given[self.name],
+            self.resolution: str(min(found.resolution, 64)),
+            self.fit: found.fit,
+            self.start: gr.update(choices=compat.options(starts), value=""),
+        }
+
+    def show_fit(self, given: Given) -> dict:
+        """The pictures as squares, made in another way."""
+        visit = given[self.visit]
+        try:
+            return {self.preview: self._sheet(visit, given[self.fit])} if visit.found else {}
+        except Exception as error:
+            return {self.activity: complain(pathless(error))}
+
+    def _sheet(self, visit: TrainVisit, fit: str) -> dict:
+        path = self._service.outputs.preview_folder() / "pictures.png"
+        self.trainings.sheet(visit.folder, fit, visit.found.aspects[1]).save(path)
+        return gr.update(value=str(path), visible=True)
+
+    # 2. Plan
+
+    def plan(self, given: Given) -> Plan:
+        """What the controls ask for. Raises `UserError`."""
+        visit, start = given[self.visit], given[self.start] or None
+        if visit.found is None:
+            raise UserError(text("train.look_first"))
+        if start is not None and start not in [entry.name for entry in self._service.all_classes()]:
+            start = None  # "nothing", as Gradio 3 calls it
+        chosen = {"resolution": int(given[self.resolution]), "quality": given[self.quality], "fit": given[self.fit]}
+        licence = (given[self.licence] or "unknown")[:200]
+        return self.trainings.plan(
+            visit.found, (given[self.name] or "").strip(), visit.folder, start=start, licence=licence, **chosen
+        )
+
+    def estimate(self, job: Job, given: Given) -> Iterator[dict]:
+        """Measures how long each stage takes here."""
+        plan = self.plan(given)
+        yield {self.activity: status.running(text("train.measuring"))}
+        words = "\n".join(
+            f"- {without_paths(line.strip())}" for line in self.trainings.measured(plan, job.token).in_words()
+        )
+        yield {self.about: gr.update(value=words, visible=True), self.activity: status.finished(text("train.measured"))}
+
+    def start_run(self, job: Job, given: Given) -> Iterator[dict]:
+        """Measures, which the time left needs, and starts the process."""
+        plan, visit = self.plan(given), given[self.visit]
+        yield {self.activity: status.running(text("train.measuring"))}
+        visit.picked = self.trainings.begin(self.trainings.measured(plan, job.token)).name
+        hidden = {part: gr.update(visible=False) for part in (self.preview, self.about)}
+        yield {**hidden, **self.show(visit), self.activity: status.finished(text("train.begun", name=plan.name))}
+
+    # 3. Run
+
+    def show(self, visit: TrainVisit) -> dict:
+        """How the training stands that is picked, or the latest one."""
+        names = self.trainings.names()
+        visit.picked = visit.picked if visit.picked in names else next(iter(names), None)
+        shown = {
+            self.run_frame: gr.update(visible=bool(names)),
+            self.choice: gr.update(choices=names, value=visit.picked),
+            self.confirm: gr.update(visible=False),
+            self.empty: gr.update(visible=not names and visit.found is None),
+        }
+        return {**shown, **self._standing(visit)} if names else shown
+
+    def _standing(self, visit: TrainVisit) -> dict:
+        run = self.trainings.run(visit.picked)
+        told = run.status()
+        active = told.state in ACTIVE
+        offered = {
+            "pause": told.state == "running",
+            "resume": told.state not in ("starting", "running", "done"),
+            "stop": active,
+            "use": told.state != "done",
+            "delete": not active,
+        }
+        return {
+            self.standing: _in_words(told),
+            **{self.buttons[name]: gr.update(visible=offered[name]) for name in BUTTONS},
+            self.samples: self._latest(visit, run),
+            **self._curves(visit, run),
+            self.log: f"<pre>{escape(chr(10).join(map(without_paths, run.log())))}</pre>",
+        }
+
+    def _latest(self, visit: TrainVisit, run: ClassRun) -> dict:
+        """The newest sheet, as a copy that the page may serve."""
+        sheet = run.latest_sheet()
+        if sheet is None:
+            return gr.update(value=None)
+        if sheet not in visit.sheets:
+            copy = self._service.outputs.preview_folder() / sheet.name
+            copy.write_bytes(sheet.read_bytes())
+            visit.sheets = {sheet: str(copy)}
+        return gr.update(value=visit.sheets[sheet])
+
+    def _curves(self, visit: TrainVisit, run: ClassRun) -> dict:
+        """The plots; the very same updates as long as nothing was logged, since tables cannot be compared."""
+        logged = run.curves() if self.plots else []
+        drawn = (run.name, len(logged))
+        if drawn not in visit.curves:
+            kept = logged[:: max(len(logged) // POINTS, 1)]
+            points = {
+                name: [
+                    (line["pictures"], line[key], text(f"train.{key}")) for line in kept for key in keys if key in line
+                ]
+                for name, keys in CURVES.items()
+            }
+            visit.curves = {drawn: {plot: compat.line_plot_update(points[name]) for name, plot in self.plots.items()}}
+        return visit.curves[drawn]
+
+    def pick(self, visit: TrainVisit, name: str | None) -> dict:
+        """Shows another training."""
+        visit.picked = name
+        return self.show(visit)
+
+    def pressed(self, name: str) -> Callable[[TrainVisit], dict]:
+        """The handler of a button that answers at once."""
+
+        def answer(visit: TrainVisit) -> dict:
+            try:
+                if name == "delete":
+                    self.trainings.delete(visit.picked)
+                    return {**self.show(visit), self.activity: status.finished(text("train.deleted"))}
+                run = self.trainings.run(visit.picked)
+                run.start_process() if name == "resume" else run.wish(name)
+            except Exception as error:
+                return {**self.show(visit), self.activity: complain(pathless(error))}
+            return {**self.show(visit), self.activity: status.quiet()}
+
+        return answer
+
+    def use(self, job: Job, given: Given) -> Iterator[dict]:
+        """Installs what there is as the class."""
+        visit = given[self.visit]
+        yield {self.activity: status.running(text("train.using"))}
+        self.trainings.use_best(visit.picked, job.token)
+        yield {self.activity: status.finished(text("train.used", name=visit.picked))}
+
+    def watch(self, visit: TrainVisit) -> Iterator[dict]:
+        """Follows the training until no process is there, or a newer watcher of the same page takes over."""
+        visit.watcher = me = object()
+        shown: dict = {}
+        yield {self.activity: gr.update()}
+        while visit.watcher is me and visit.picked in self.trainings.names():
+            active = self.trainings.run(visit.picked).status().state in ACTIVE
+            now = self._standing(visit)
+            if changed := {part: new for part, new in now.items() if self._differs(part, shown.get(part), new)}:
+                shown = now
+                yield changed
+            if not active:
+                return
+            time.sleep(LOOK_AGAIN)
+
+    def _differs(self, part: Any, old: Any, new: Any) -> bool:
+        return old is not new and (part in self.plots.values() or old != new)
+
+
+def _in_words(told: Any) -> str:
+    """Where a training stands, over a bar while it runs."""
+    words = text(f"train_state.{told.state}")
+    if told.problem:
+        return status.problem(f"{words} {without_paths(told.problem)}")
+    if told.state not in ACTIVE:
+        return status.finished(words)
+    parts = [words, *([text("train.stage", stage=told.stage)] if told.stage else [])]
+    if told.seconds_left is not None:
+        parts.append(text("models.left", time=duration(told.seconds_left)))
+    return status.running(" · ".join(parts), told.done, told.total)
+
+
+def _plain(name: str) -> str:
+    from l4f_plugin.bundles.config import plain_class_name
+
+    return plain_class_name(name)
