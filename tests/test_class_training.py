@@ -23,6 +23,7 @@ from l4f_plugin.training.class_plan import Plan, plan_for
 from l4f_plugin.training.class_run import ClassRun
 from l4f_plugin.training.picture_survey import count_twins, survey
 from l4f_plugin.training.refinement import RefinementSettings
+from l4f_plugin.training.runs import train_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -131,11 +132,20 @@ def test_the_plan_measures_every_stage(pictures, tiny):
 def test_a_run_starts_from_a_class_of_half_the_resolution(pictures, tiny):
     small = begun(pictures)
     assert small.work(lambda line: None)
-    grown = plan_for(survey(pictures), "big", pictures, start="dogs", resolution=64, quality="quick", batch_size=4)
+    grown = plan_for(
+        survey(pictures), "big", pictures, start="dogs", resolution=64, quality="quick", batch_size=4, pictures=400
+    )
     assert class_plan.generator_settings(grown).channels[64] == 16
     assert class_plan.measured(grown).seconds["generator"]
     with pytest.raises(UserError, match="draws 32 pixels"):
         class_plan.generator_settings(dataclasses.replace(grown, resolution=128))
+    large = ClassRun("big")
+    large.begin(grown)
+    run, settings = large.folder / "generator/run", class_plan.generator_settings(grown)
+    train_generator(pictures, run, settings, 8, source=class_plan.starting_folder(grown), report=lambda line: None)
+    bundle, _ = class_run._generator_so_far(grown, run)
+    assert ", starting from: trained from 12 pictures" in bundle.config.source
+    assert "trained starting from dogs" in (large.use_best(lambda line: None) / "README.md").read_text()
 
 
 def test_pause_gives_the_work_a_rest_and_stop_ends_it(pictures, tiny):

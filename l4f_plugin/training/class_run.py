@@ -39,10 +39,10 @@ from ..networks import Discriminator, Generator
 from ..runtime import choose_device, free_memory
 from .alpha_training import AlphaTrainer
 from .chain import LEARNED_THRESHOLD, Stage, Watch, enough_memory, go_through, in_words
-from .class_plan import GENERATOR, Plan, generator_settings, stages_of
+from .class_plan import GENERATOR, Plan, generator_settings, stages_of, starting_folder
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
-from .runs import BEST_FOLDER, STARTS, alpha_trainer
+from .runs import BEST_FOLDER, STARTS, alpha_trainer, started_from
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
 OUTPUT, INSTALLED = "output.txt", "installed"
@@ -311,9 +311,10 @@ class ClassRun:
             demand_free_name(self.name)
         bundle.config = dataclasses.replace(bundle.config, alpha_threshold=LEARNED_THRESHOLD)
         plan = self.plan
+        started = f"starting from {plan.start}" if plan.start else "from scratch"
         about = (
-            f"Draw with it: `l4f generate {self.name} --seeds 0-7 --out pictures`. Its generator was trained from "
-            f"scratch on a folder of pictures at {plan.resolution} px, its masks without any label.\n\n{notes}"
+            f"Draw with it: `l4f generate {self.name} --seeds 0-7 --out pictures`. Its generator was trained {started} "
+            f"on a folder of pictures at {plan.resolution} px, its masks without any label.\n\n{notes}"
         )
         with held(self.name):
             save_bundle(bundle, target, model_card=write_model_card(bundle.config, about))
@@ -388,7 +389,9 @@ def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:
         title=plan.name,
         licence=plan.licence,
         crop=settings.crop,
-        source=f"trained from a folder of pictures, {shown:,} of them shown",
+        source=(f"trained from a folder of pictures, {shown:,} of them shown{started_from(starting_folder(plan))}")[
+            :2000
+        ],
     )
     bundle = Bundle(config, generator.eval().requires_grad_(False), discriminator=discriminator)
     return bundle, f"the generator after {shown:,} pictures"

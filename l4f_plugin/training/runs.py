@@ -70,8 +70,7 @@ def train_generator(
     """
     check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
     networks = starting_networks(source, settings) if source else {}
-    # Whose weights it started from stays known: their terms may go on to hold.
-    started = f", starting from: {read_config(source).source}" if source else ""
+    started = started_from(source)
     name = class_name or Path(folder).resolve().name
     real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop, squash)
     _tell(real, report)
@@ -122,6 +121,11 @@ def _tell(real: PictureFolder, report: Report) -> None:
     report(f"Training on {real.found.in_words(real.unreadable)}.")
     if further := real.found.first_frames():
         report(f"{further:,} of them have several frames or pages, of which only the first is used.")
+
+
+def started_from(source: Path | None) -> str:
+    """The end of a class's origin that keeps whose weights it started from: their terms may go on to hold."""
+    return f", starting from: {read_config(source).source}" if source else ""
 
 
 def starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
