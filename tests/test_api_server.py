@@ -149,8 +149,9 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
         return httpx.post(base + "segment", json={"class": "tiny", "seed": seed}, timeout=120).json()["mask_area"]
 
     def by_click(seed: int) -> float:
-        seen = run(panel, panel.segment, "tiny", "seed", str(seed), 0.6, None, None, "mask")
-        with open(seen[panel.shown].files["mask"], "rb") as file:
+        changed = {panel.choice.dropdown: "tiny", panel.source: "seed", panel.seed: str(seed), panel.psi: 0.6}
+        seen = run(panel, panel.segment, changed | {panel.stage.view: "mask"})
+        with open(seen[panel.stage.results][0].files["mask"], "rb") as file:
             return float(picture(file.read()).mean()) / 255
 
     def by_client(seed: int) -> float:

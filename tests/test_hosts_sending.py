@@ -79,7 +79,7 @@ def test_other_tabs_send_here(host, source):  # noqa: F811
 def test_what_arrives_goes_behind_a_subject_or_is_segmented(host):  # noqa: F811
     path = str(saved(host)["picture"])
     update = answer(host, "l4f_host_use_as_background", path)
-    assert update["l4f_swap_kind"] == "picture" and update["l4f_swap_picture"]["value"] == path
+    assert update["l4f_swap_kind"] == "picture" and update["l4f_swap_picture"] == path
     update = answer(host, "l4f_host_segment", path)
     assert update["l4f_segment_source"] == "picture" and update["l4f_segment_picture"]["value"] == path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -26,7 +27,8 @@ def _number(least: float, most: float) -> Any:
     if _PYDANTIC_2:
         return pydantic.confloat(strict=True, ge=least, le=most)
     # A strict number of pydantic 1 is no whole one.
-    return pydantic.confloat(strict=True, ge=least, le=most) | conint(strict=True, ge=least, le=most)
+    whole = conint(strict=True, ge=math.ceil(least), le=math.floor(most))
+    return pydantic.confloat(strict=True, ge=least, le=most) | whole
 
 
 def _list(item: Any, most: int) -> Any:
