@@ -226,7 +226,9 @@ def test_the_description_is_whole(served):
         form = described["paths"][f"/{name}"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert form["properties"]["picture"]["format"] == "binary"
     fields = models["SegmentRequest"]["properties"]
-    nullable = {name for name, field in fields.items() if {"type": "null"} in field.get("anyOf", [])}
+    nullable = {
+        name for name, field in fields.items() if {"type": "null"} in field.get("anyOf", []) or field.get("nullable")
+    }
     assert nullable == set(fields) - {"include", "keep_largest", "margin"}
     assert ask(served, "segment", dict.fromkeys(nullable) | {"seed": 3}).json()["seed"] == 3
 
@@ -333,11 +335,11 @@ def test_names_that_the_server_is_known_by_are_let_in(tiny_bundle_folder, tmp_pa
         ("generate", {"class": "../../etc/passwd"}, "class"),
         ("generate", {"class": "owner/name"}, "class"),
         ("generate", {"class": "\ud800"}, "class"),
-        ("generate", {"class": 1}, "string"),
+        ("generate", {"class": 1}, "str"),
         ("generate", {"class": ""}, "class"),
         ("generate", {"truncation_psi": 9}, "truncation_psi"),
-        ("generate", {"truncation_psi": "0.5"}, "number"),
-        ("generate", {"truncation_psi": True}, "number"),
+        ("generate", {"truncation_psi": "0.5"}, "truncation_psi"),
+        ("generate", {"truncation_psi": True}, "truncation_psi"),
         ("generate", {"include": []}, "include"),
         ("generate", {"include": ["all"]}, "include"),
         ("generate", {"include": "mask"}, "list"),

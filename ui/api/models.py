@@ -14,13 +14,14 @@ from ..seeds import LONGEST_TEXT, MOST_PICTURES
 from ..texts import text
 
 _PYDANTIC_2 = pydantic.VERSION.split(".")[0] != "1"
+_NULLABLE = {} if _PYDANTIC_2 else {"nullable": True}  # pydantic 1 does not describe null by itself
 LONGEST_NAME = 200
 FILES = ("picture", "w_plus")
 """The fields that are files: base64 in JSON, files in a form. No other field may be long."""
 
 
 def _field(name: str, default: Any = None, **options: Any) -> Any:
-    return Field(default, description=text(f"http.field.{name}"), **options)
+    return Field(default, description=text(f"http.field.{name}"), **(_NULLABLE if default is None else {}), **options)
 
 
 def _number(least: float, most: float) -> Any:
@@ -149,18 +150,18 @@ class SwapAnswer(SampleAnswer):
     class_name: str = _told("class", alias="class")
     truncation_psi: float = _told("truncation_psi")
     background: str = _told("background")
-    note: str | None = _told("note")
+    note: str | None = _told("note", **_NULLABLE)
 
 
 class SegmentAnswer(_Pictures):
     """What was segmented."""
 
     class_name: str = _told("class", alias="class")
-    seed: int | None = _told("segment_seed")
+    seed: int | None = _told("segment_seed", **_NULLABLE)
     mask_area: float = _told("mask_area")
-    confidence: float | None = _told("confidence")
+    confidence: float | None = _told("confidence", **_NULLABLE)
     dropped: int = _told("dropped")
-    note: str | None = _told("note")
+    note: str | None = _told("note", **_NULLABLE)
 
 
 class Problem(BaseModel):
