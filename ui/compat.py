@@ -26,7 +26,6 @@ VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2]
 MAJOR = VERSION[0]
 SENDS_DIFFERENCES = MAJOR >= 4
 """Whether a page gets what changed between two updates of a job; else each whole."""
-THREADS = 128  # handlers that may run or wait at a time on a page of its own
 
 
 def _make(component: type, **arguments: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..bundles.config import ObjectClass, is_written_by_us
 from ..bundles.fields import CLASS_NAME
 from ..bundles.files import remove, storage_error, write_atomically, write_text
-from ..bundles.folders import existing_parent, models_folder, trainings_folder
+from ..bundles.folders import models_folder, trainings_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import write_model_card
 from ..bundles.training_state import load_training_state, unflatten_state
@@ -362,11 +361,6 @@ def all_runs() -> list[ClassRun]:
     """The trainings of this computer, by name."""
     folders = sorted(trainings_folder().glob(f"*/{PLAN}"))
     return [ClassRun(path.parent.name) for path in folders if CLASS_NAME.fullmatch(path.parent.name)]
-
-
-def free_disk() -> int:
-    """Bytes that are free where trainings lie."""
-    return shutil.disk_usage(existing_parent(trainings_folder())).free
 
 
 def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:
