@@ -22,7 +22,7 @@ from PIL import Image
 
 from .. import compositing
 from ..arguments import LARGEST_SEED, check_integer
-from ..bundles.files import open_plain, remove, sha256_of, write_atomically, write_text
+from ..bundles.files import open_plain, remove, sha256_of, unreadable, write_atomically, write_text
 from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import CancelToken, Progress
@@ -363,7 +363,7 @@ def _copy_shard(part: Path, folder: Path, shard: int) -> None:
             with open_plain(part / note.path) as file:
                 content = file.read()
         except OSError as error:
-            raise UserError(f"{part / note.path} cannot be read ({error.strerror}); check the folder.") from error
+            raise unreadable(error, part / note.path) from error
         if hashlib.sha256(content).hexdigest() != note.sha256:
             raise UserError(f"{part / note.path} is damaged; copy that folder again, or draw its shards again.")
         write_file(folder, note.path, content)

@@ -15,7 +15,7 @@ from ..bundles import records
 from ..bundles.catalogue import classes
 from ..bundles.config import move_bundle, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import partial_name, remove, storage_error
+from ..bundles.files import partial_name, remove, writing
 from ..bundles.folders import models_folder
 from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
@@ -84,10 +84,8 @@ def _converted(
     demand_space({folder.parent: _bytes(source)}, folder.name)
     private = partial_name(folder)
     try:
-        try:
+        with writing(folder):
             private.mkdir(parents=True)
-        except OSError as error:
-            raise storage_error(error, folder) from error
         bundle = private / folder.name
         convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
         if cancel is not None:

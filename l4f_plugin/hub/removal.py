@@ -15,7 +15,7 @@ from ..bundles.catalogue import look_up, read_catalogue
 from ..bundles.config import CONFIG_NAME, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import remove as delete
-from ..bundles.files import storage_error
+from ..bundles.files import writing
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
 from ..errors import UserError
 from .download import by_hand_path, held, original_of
@@ -62,13 +62,11 @@ def remove(name: str) -> Removal:
     planned = removal(name)
     with held(_plain(name)):
         for path in planned.paths:
-            try:
-                if path.parent in (models_folder(), masks_folder(), photographs_folder()):
-                    hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
+            if path.parent in (models_folder(), masks_folder(), photographs_folder()):
+                hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
+                with writing(path):
                     os.rename(path, hidden)  # nobody meets half of a bundle
                     delete(hidden)
-            except OSError as error:
-                raise storage_error(error, path) from error
         for source, files in _in_hub_cache(name):
             for file in files:
                 if (path := cached(source, file)) is not None:

@@ -23,7 +23,7 @@ from ...bundles import records
 from ...bundles.catalogue import CATALOGUE_NAME, SCHEMA_VERSION
 from ...bundles.config import ObjectClass, read_config
 from ...bundles.fields import REPOSITORY_ID
-from ...bundles.files import storage_error, write_text
+from ...bundles.files import write_text, writing
 from ...errors import UserError
 from ..download import resolve
 from .card import licence_lines
@@ -84,7 +84,7 @@ def prepare_space(
             f"{config.name} has no masks that could be shown; learn them with: l4f learn-masks {config.name}."
         )
     pinned = None if publication.copy else _pinned(name, source)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for package in LEFT_OUT:
             _copy_package(package, folder / package)
@@ -99,8 +99,6 @@ def prepare_space(
         write_text(folder / "requirements.txt", "\n".join(REQUIREMENTS) + "\n")
         write_text(folder / "space.json", json.dumps({"class": config.name, "limits": {}}, indent=1) + "\n")
         write_text(folder / "README.md", _readme(config, terms, pinned))
-    except OSError as error:
-        raise storage_error(error, folder) from error
 
 
 def _pinned(name: str | Path, source: Path) -> tuple[str, str] | None:
