@@ -177,6 +177,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def bytes_in(path: Path) -> int:
+    """The size of a file, or of all files in a folder; 0 for what cannot be read."""
+    try:
+        return sum(item.stat().st_size for item in (path.rglob("*") if path.is_dir() else [path]) if item.is_file())
+    except OSError:
+        return 0
+
+
 def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
     """Lets `writer` fill a new file beside `path`, then puts it in place in one step.
 

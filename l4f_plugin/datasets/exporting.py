@@ -26,7 +26,7 @@ from ..bundles.files import open_plain, remove, sha256_of, unreadable, write_ato
 from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import CancelToken, Progress
-from ..subject import Subject
+from ..subject import Subject, no_masks
 from .curation import MaskMeasures, measure
 from .export_backgrounds import PictureFolder, choose, put_behind
 from .export_plan import STATE_FOLDER, ExportedClass, ExportSettings, Plan, check_same, plan_path, read_plan
@@ -88,8 +88,7 @@ def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures:
     """The plan of a set of that class. Raises `UserError` for a class without masks and settings that do not fit."""
     config = pipeline.config
     if pipeline.bundle.alpha is None:
-        name = config.name
-        raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+        raise no_masks(config.name)
     if "pictures" in settings.backgrounds and not (pictures and pictures.names):
         raise UserError("Backgrounds of your own need a folder; name it with --background-pictures.")
     if settings.truncation_psi is None:

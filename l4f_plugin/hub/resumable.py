@@ -66,14 +66,13 @@ def partial_of(source: Source, etag: str) -> Path:
 
 
 def _asked_patiently(source: Source, filename: str, expected: WeightFile, most: int, cancel: CancelToken) -> Any:
-    for seconds in WAITS:
+    for seconds in (*WAITS, None):
         try:
             return look_up(source, filename, expected, most)
         except Exception as error:
-            if not _may_pass(error):
+            if seconds is None or not _may_pass(error):
                 raise
             _wait(_asked_wait(error, seconds), cancel)
-    return look_up(source, filename, expected, most)
 
 
 def _fill(

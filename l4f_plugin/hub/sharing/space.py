@@ -26,7 +26,7 @@ from ...bundles.fields import REPOSITORY_ID
 from ...bundles.files import write_text, writing
 from ...errors import UserError
 from ..download import resolve
-from .card import licence_lines
+from .card import front_matter
 from .model_repository import Publication, Report, new_folder, prepare
 from .terms import Terms, terms_of
 from .upload import Target, upload
@@ -166,26 +166,13 @@ def _readme(config: ObjectClass, terms: Terms, pinned: tuple[str, str] | None) -
         if pinned
         else f"in `weights/{config.name}`, where its README tells how they came about"
     )
-    front = "\n".join(
-        [
-            *licence_lines(terms),
-            *["tags:", "- labels4free", *(f"- {tag}" for tag in terms.tags)],
-            *(["models:", f"- {pinned[0]}"] if pinned else []),
-        ]
-    )
+    shown = ["emoji: ✂️", "colorFrom: indigo", "colorTo: gray", "pinned: false"]
+    run = ["sdk: gradio", f"sdk_version: {GRADIO_VERSION}", f'python_version: "{PYTHON_VERSION}"', "app_file: app.py"]
+    tags = ["tags:", "- labels4free", *(f"- {tag}" for tag in terms.tags)]
+    models = ["models:", f"- {pinned[0]}"] if pinned else []
+    title = json.dumps(f"Labels4Free: {config.title}")
     return f"""\
----
-title: {json.dumps(f"Labels4Free: {config.title}")}
-emoji: ✂️
-colorFrom: indigo
-colorTo: gray
-sdk: gradio
-sdk_version: {GRADIO_VERSION}
-python_version: "{PYTHON_VERSION}"
-app_file: app.py
-pinned: false
-{front}
----
+{front_matter(terms, f"title: {title}", *shown, *run, *tags, *models)}
 
 # {config.title}
 
