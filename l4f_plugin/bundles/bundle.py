@@ -85,7 +85,7 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False, device: torch
 
     generator = load("generator", lambda: Generator(described))
     generator.latent_avg.copy_(torch.tensor(config.latent_avg))
-    alpha = background = student = None
+    alpha = background = None
     if stored("alpha"):
         alpha = load("alpha", lambda: AlphaNetwork(described.feature_channels, config.alpha_hidden_channels))
     if stored("background"):
@@ -93,8 +93,7 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False, device: torch
             "background", lambda: LearnedBackground(described.channels[4], described.num_styles, described.style_dim)
         )
     discriminator = load_discriminator(folder, device=device) if with_discriminator else None
-    if config.student and stored("student"):
-        student = load("student", lambda: Student(config.student))
+    student = load_student(folder, device=device)
     return Bundle(config, generator, alpha, background, discriminator, student, read_model_card(folder), folder)
 
 
@@ -104,6 +103,14 @@ def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> D
     if not config.discriminator or DISCRIMINATOR_FILE not in config.files:
         return None
     return _load_network(folder, config, "discriminator", lambda: Discriminator(config.discriminator)).to(device)
+
+
+def load_student(folder: Path, *, device: torch.device | str = "cpu") -> Student | None:
+    """The photo segmenter of a bundle alone, as `load_discriminator`."""
+    config = read_config(folder)
+    if not config.student or not config.photos:
+        return None
+    return _load_network(folder, config, "student", lambda: Student(config.student)).to(device)
 
 
 def _load_network(folder: Path, config: ObjectClass, name: str, build: Callable[[], _Network]) -> _Network:
