@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,12 +18,14 @@ from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
 from pages import run, status_of
+from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
+from l4f_plugin.training.refinement import RefinementSettings
 from l4f_ui import models_panel
 from l4f_ui import words as in_words
 from l4f_ui.models_forms import Visit
@@ -83,8 +86,10 @@ def page(hub, tmp_path, monkeypatch, request):
 
 
 @pytest.fixture
-def measuring():
+def measuring(monkeypatch):
     """For tests in which the time that learning would take is measured."""
+    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    monkeypatch.setattr(chain, "refinement_settings", lambda *_: replace(RefinementSettings(), steps=20, batch_size=2))
 
 
 # What is there

@@ -14,8 +14,8 @@ from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
 from .class_choice import Consent
-from .class_jobs import MASKS
-from .controls import button, named
+from .class_jobs import MASKS, QUALITIES
+from .controls import button, named, segments
 from .models_forms import ImportForm, Picking, RepositoryForm, ShareForm, Visit
 from .outputs import SavedSample
 from .run_buttons import complain
@@ -48,13 +48,23 @@ class ModelsPanel:
                 self.choice = gr.Dropdown([], **named("models.class"))
                 self.row = gr.Textbox(max_lines=1, elem_classes="l4f-hidden", **named("models.row"))
                 self.card = gr.HTML("", elem_id="l4f_models_card", elem_classes="l4f-flush")
+                self.worst = compat.shown_image(visible=False, **named("models.worst"))
             with gr.Column(scale=5, min_width=300, elem_classes="l4f-results"):
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
         gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
         self.sharing = ShareForm(service, self.visit) if own_repositories else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
-        self.outputs += [self.about_learning, self.cancel, self.verify, self.delete, self.confirm, self.activity]
+        self.outputs += [
+            self.quality,
+            self.about_learning,
+            self.worst,
+            self.cancel,
+            self.verify,
+            self.delete,
+            self.confirm,
+            self.activity,
+        ]
         self.outputs += self.sharing.outputs if self.sharing else []
         picking = Picking(self.visit, self.outputs, self.pick)
         self.imports = ImportForm(service, picking) if changes else None
@@ -66,6 +76,7 @@ class ModelsPanel:
         with gr.Row(elem_classes="l4f-actions"):
             self.download = button("models.download", variant="primary", visible=False)
             self.learn = button("learn_masks.button", variant="primary", visible=False, elem_id="l4f_models_learn")
+        self.quality = segments("learn_masks.quality", "learn_masks", QUALITIES, visible=False)
         self.about_learning = gr.Markdown("", visible=False, elem_classes="l4f-aside")
         with gr.Row(elem_classes="l4f-actions"):
             self.cancel, self.verify, self.delete = (
@@ -83,7 +94,7 @@ class ModelsPanel:
             (self.choice.input, self.pick, [self.choice]),
             (self.row.change, self.pick_row, [self.row]),
             (self.download.click, self.answered(self.start_download), [self.consent.accept]),
-            (self.learn.click, self.answered(self.start_learning), []),
+            (self.learn.click, self.answered(self.start_learning), [self.quality]),
             (self.verify.click, self.answered(self.start_verifying), []),
             (self.really.click, self.answered(self.start_deleting), []),
         ):
@@ -135,9 +146,11 @@ class ModelsPanel:
             self.activity: self._activity(visit),
         }
         if picked is None:
-            return {**shown, self.card: ""}
+            return {**shown, self.card: "", self.worst: gr.update(visible=False)}
         shown |= self.sharing.shown(visit, picked) if self.sharing else {}
         card = models_table.card(picked, picked.name in damaged)
+        worst = self._class_jobs.worst_masks(picked)
+        shown[self.worst] = gr.update(value=worst, visible=worst is not None)
         return {**shown, self.card: card, **self._actions(picked, picked.name in damaged)}
 
     def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
@@ -178,21 +191,25 @@ class ModelsPanel:
     def _learning(self, name: str, kind: str | None, free: bool = True) -> dict:
         """The button that teaches a class what it lacks, with what is known about how long that takes."""
         if kind is None:
-            return {self.learn: gr.update(visible=False), self.about_learning: gr.update(visible=False)}
-        class_jobs, words = self._class_jobs, text(f"{kind}.button")
-        seconds = class_jobs.seconds(name) if kind == MASKS else None
+            return {part: gr.update(visible=False) for part in (self.learn, self.quality, self.about_learning)}
+        words = text(f"{kind}.button")
         if self._class_jobs.jobs.running(name, kind):
             words = text(f"{kind}.now")
-        elif class_jobs.has_begun(name, kind):
+        elif self._class_jobs.has_begun(name, kind):
             words = text(f"{kind}.go_on")
-        elif seconds is not None:
-            words = text("learn_masks.time", time=duration(seconds))
-        elif kind == MASKS and class_jobs.estimates.running(name):
-            words = text("learn_masks.measuring")
         return {
             self.learn: gr.update(value=words, visible=True, interactive=free),
+            self.quality: self._qualities(name, free) if kind == MASKS else gr.update(visible=False),
             self.about_learning: gr.update(value=text(f"{kind}.about"), visible=True),
         }
+
+    def _qualities(self, name: str, free: bool) -> dict:
+        """The choice of how thoroughly to learn masks, each with its time on this device once that is measured."""
+        seconds, measuring = self._class_jobs.seconds(name), self._class_jobs.estimates.running(name)
+        words = {key: text("learn_masks.measuring") if measuring else "" for key in QUALITIES}
+        words |= {key: text("learn_masks.time", time=duration(value)) for key, value in seconds.items()}
+        options = [(f"{text(f'learn_masks.{key}')} {words[key]}".rstrip(), key) for key in QUALITIES]
+        return gr.update(choices=compat.options(options), visible=True, interactive=free)
 
     # What is done
 
@@ -237,12 +254,12 @@ class ModelsPanel:
         damaged = bool(entry.problem) or self._class_jobs.is_damaged(entry.name)
         return self._class_jobs.download(entry.name, bool(accepted), again=damaged)
 
-    def start_learning(self, entry: ObjectClass) -> Job:
+    def start_learning(self, entry: ObjectClass, quality: str = "quick") -> Job:
         """Learns masks or photographs, whichever the class lacks, or goes on with it."""
         kind = self._class_jobs.learnable(entry)
         if kind is None:
             raise UserError(text("learn.nothing", title=entry.title))
-        return self._class_jobs.learn(entry.name, kind)
+        return self._class_jobs.learn(entry.name, kind, quality)
 
     def start_verifying(self, entry: ObjectClass) -> Job:
         """Compares all files with their hashes."""
