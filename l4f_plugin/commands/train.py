@@ -35,7 +35,7 @@ def learn_masks(args: argparse.Namespace) -> Answer:
     from ..training import chain
 
     if args.estimate:
-        seconds = chain.estimate_seconds(args.class_name, args.device, quality=args.quality)
+        seconds = chain.estimate_seconds(args.class_name, args.device)[args.quality]
         words = f"Learning masks for {args.class_name} takes {chain.in_words(seconds)} on this device."
         return Answer({"class": args.class_name, "seconds": seconds}, words)
     folder = chain.learn_masks(
