@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError, printable
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
-from .config import CARD_NAME, CONFIG_NAME, ObjectClass, WeightFile, read_config, write_bundle_folder
+from .config import CARD_NAME, CONFIG_NAME, NETWORKS, ObjectClass, WeightFile, read_config, write_bundle_folder
 from .files import sha256_of, write_text
 from .model_card import read_model_card, write_model_card
 from .records import verify_file
@@ -56,14 +56,18 @@ class Bundle:
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their file without suffix."""
-        named = {
-            "generator": self.generator,
-            "alpha": self.alpha,
-            "background": self.background,
-            "discriminator": self.discriminator,
-            "student": self.student,
-        }
-        return {name: network for name, network in named.items() if network is not None}
+        return {name: network for name in NETWORKS if (network := getattr(self, name)) is not None}
+
+
+_BUILDERS: dict[str, Callable[[ObjectClass], nn.Module]] = {
+    "generator": lambda config: Generator(config.generator),
+    "alpha": lambda config: AlphaNetwork(config.generator.feature_channels, config.alpha_hidden_channels),
+    "background": lambda config: LearnedBackground(
+        config.generator.channels[4], config.generator.num_styles, config.generator.style_dim
+    ),
+    "discriminator": lambda config: Discriminator(config.discriminator),
+    "student": lambda config: Student(config.student),
+}
 
 
 def load_bundle(folder: Path, *, with_discriminator: bool = False, device: torch.device | str = "cpu") -> Bundle:
@@ -75,65 +79,52 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False, device: torch
     """
     folder = Path(folder)
     config = read_config(folder)
-    described = config.generator
-
-    def load(name: str, build: Callable[[], _Network]) -> _Network:
-        return _load_network(folder, config, name, build).to(device)
-
-    def stored(name: str) -> bool:
-        return f"{name}.safetensors" in config.files
-
-    generator = load("generator", lambda: Generator(described))
-    generator.latent_avg.copy_(torch.tensor(config.latent_avg))
-    alpha = background = student = None
-    if stored("alpha"):
-        alpha = load("alpha", lambda: AlphaNetwork(described.feature_channels, config.alpha_hidden_channels))
-    if stored("background"):
-        background = load(
-            "background", lambda: LearnedBackground(described.channels[4], described.num_styles, described.style_dim)
-        )
-    discriminator = load_discriminator(folder, device=device) if with_discriminator else None
-    if config.student and stored("student"):
-        student = load("student", lambda: Student(config.student))
-    return Bundle(config, generator, alpha, background, discriminator, student, read_model_card(folder), folder)
+    wanted = [name for name in NETWORKS if with_discriminator or name != "discriminator"]
+    networks = {name: _load_network(folder, config, name, device) for name in wanted}
+    networks["generator"].latent_avg = torch.tensor(config.latent_avg, device=device)
+    return Bundle(config, **networks, model_card=read_model_card(folder), folder=folder)
 
 
 def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> Discriminator | None:
     """The discriminator of a bundle alone, checked as `load_bundle` does; None where the bundle has none."""
-    config = read_config(folder)
-    if not config.discriminator or DISCRIMINATOR_FILE not in config.files:
-        return None
-    return _load_network(folder, config, "discriminator", lambda: Discriminator(config.discriminator)).to(device)
+    return _load_network(folder, read_config(folder), "discriminator", device)
 
 
-def _load_network(folder: Path, config: ObjectClass, name: str, build: Callable[[], _Network]) -> _Network:
+def _load_network(folder: Path, config: ObjectClass, name: str, device: torch.device | str) -> nn.Module | None:
     path = folder / f"{name}.safetensors"
+    described = name not in ("discriminator", "student") or getattr(config, name) is not None
+    if name != "generator" and not (described and path.name in config.files):
+        return None
     verify_file(path, config.files.get(path.name))
-    network = _unfilled(build)
+    network = without_memory(lambda: _BUILDERS[name](config))
     tensors = _checked_tensors(path, {key: tuple(t.shape) for key, t in network.state_dict().items()})
     network.load_state_dict(tensors, assign=True)
-    return network.eval()
+    return network.eval().to(device)
 
 
 def build_network(build: Callable[[], _Network], tensors: Mapping[str, torch.Tensor]) -> _Network:
     """Makes a network around `tensors` (a complete state dict) without drawing weights first."""
-    network = _unfilled(build)
+    network = without_memory(build)
     network.load_state_dict(dict(tensors), strict=True, assign=True)
     return network.eval()
 
 
-class _NoDrawing(TorchFunctionMode):
-    """Memory as it comes where a network draws weights: they are replaced at once.
+_DIVISIONS = (torch.Tensor.div, torch.Tensor.true_divide, torch.Tensor.__truediv__)  # releases differ in what `/` calls
+
+
+class _WithoutMemory(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.randn, torch.zeros, torch.full):
+            return torch.empty(()).expand(args[0] if isinstance(args[0], tuple) else args)
+        return args[0] if function in _DIVISIONS else function(*args, **(kwargs or {}))
+
+
+def without_memory(build: Callable[[], _Network]) -> _Network:
+    """A network each of whose tensors is one number, seen in the tensor's shape, until others are put in their place.
 
     The meta device would do the same, but its first use imports torch's compiler, which takes seconds.
     """
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        return (torch.empty if function is torch.randn else function)(*args, **(kwargs or {}))
-
-
-def _unfilled(build: Callable[[], _Network]) -> _Network:
-    with _NoDrawing():
+    with _WithoutMemory():
         return build()
 
 

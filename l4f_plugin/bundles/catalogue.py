@@ -37,7 +37,6 @@ SCHEMA_VERSION = 1
 LARGEST_CATALOGUE = 1 << 20
 _PLACE = ("folder", "repository", "revision", "file", "bytes", "sha256", "alpha")
 # What a bundle on this computer does not say itself.
-# What a bundle on this computer does not say itself.
 _OFFER = "repository fetched_revision file download_bytes sha256 brings_masks conditions licence_url"
 
 

@@ -303,7 +303,7 @@ def _parse(data: dict[str, Any]) -> ObjectClass:
         crop=fields.optional(fields.crop, data, "crop", generator.resolution),
         alpha_hidden_channels=fields.integer(data, "alpha_hidden_channels", 1, 64),
         alpha_origin=fields.optional(fields.choice, data, "alpha_origin", ALPHA_ORIGINS),
-        likeness=Likeness.parse(data.get("likeness")),
+        likeness=fields.optional(Likeness.parse, data, "likeness"),
         files=files,
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+
+from . import fields
 
 LIMIT = 0.33
 """A photograph of less confidence does not look like the class.
@@ -27,17 +28,14 @@ class Likeness:
     doubt_deviation: float
 
     @classmethod
-    def parse(cls, data: Any) -> Likeness | None:
-        """From the decoded JSON of `config.json`; None where nothing is kept. ValueError for anything else."""
-        if data is None:
-            return None
+    def parse(cls, data: fields.Fields, name: str) -> Likeness:
+        """From the decoded JSON of `config.json`. Raises `Invalid`."""
+        kept = fields.table(data, name)
         try:
-            kept = cls(**{name: float(value) for name, value in data.items() if name in cls.__dataclass_fields__})
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ValueError(f"'likeness' must hold {', '.join(cls.__dataclass_fields__)}") from error
-        if not all(map(math.isfinite, asdict(kept).values())) or min(kept.verdict_deviation, kept.doubt_deviation) <= 0:
-            raise ValueError("'likeness' must hold finite numbers, and deviations above 0")
-        return kept
+            least = {"verdict_deviation": 1e-9, "doubt_deviation": 1e-9}
+            return cls(**{part: fields.number(kept, part, least.get(part, -1e9), 1e9) for part in cls.__annotations__})
+        except fields.Invalid as error:
+            raise fields.Invalid(f"of '{name}' {error}") from error
 
     def confidence(self, verdict: float, doubt: float) -> float:
         """About the share, in [0, 1], of the class's own pictures that look less like it than this one."""

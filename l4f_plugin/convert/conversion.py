@@ -88,7 +88,7 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
         mean = generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED)
     elif mean.numel() != config.style_dim:
         raise UserError(f"{label} holds a mean latent that does not fit; get another copy.")
-    generator.latent_avg.copy_(mean.flatten())
+    generator.latent_avg = mean.flatten()
     found = ObjectClass(
         name="", licence=UNKNOWN_LICENCE, source=f"converted from {printable(path.name)}", generator=config
     )

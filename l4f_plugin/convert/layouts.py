@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
-from ..bundles.bundle import is_finite
+from ..bundles.bundle import is_finite, without_memory
 from ..bundles.fields import RESOLUTIONS
 from ..errors import UserError, printable
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -174,23 +173,7 @@ def object_switch_for(resolution: int) -> str:
     return "constant" if resolution == 512 else "first_convolution"
 
 
-_DIVISIONS = (Tensor.div, Tensor.true_divide, Tensor.__truediv__)  # what `/` is called differs between releases
-
-
-class _WithoutMemory(TorchFunctionMode):
-    """Every tensor that a network makes is one number, seen in the tensor's shape.
-
-    The meta device would do the same, but its first use imports torch's compiler, which takes seconds.
-    """
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in (torch.randn, torch.zeros, torch.full):
-            return torch.empty(()).expand(args[0] if isinstance(args[0], tuple) else args)
-        return args[0] if function in _DIVISIONS else function(*args, **(kwargs or {}))
-
-
 def _shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's state dict, known before any memory is taken for it."""
-    with _WithoutMemory():
-        network: nn.Module = (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config)
+    network = without_memory(lambda: (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config))
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -49,48 +49,38 @@ def put_by_hand(repository: str) -> str:
     return f"put its files at {models_folder() / stand_in(repository)}"
 
 
-def _refusal(repository: str, status: int | None, by_hand: str) -> str:
-    """The sentence for an HTTP status on reading."""
-    said = f"(HTTP status {status})"
-    if status == 401:
-        return (
-            f"The Hub shows {repository} only to those who may read it {said}; check the name, then {LOG_IN}, and "
-            "replace a token that has expired."
-        )
-    if status == 403:
-        return f"The Hub forbids {repository} {said}; ask its owner for access, or use a token that may read it."
-    if status == 404:
-        return f"The Hub has no repository {repository} that you may read; check the name, or {LOG_IN}."
-    return _trouble(repository, status, "give", by_hand)
+# What is said of an HTTP status when something is read, when it is written, and in both cases.
+_READING = {
+    401: "The Hub shows {repository} only to those who may read it {said}; check the name, then {log_in}, and replace "
+    "a token that has expired.",
+    403: "The Hub forbids {repository} {said}; ask its owner for access, or use a token that may read it.",
+    404: "The Hub has no repository {repository} that you may read; check the name, or {log_in}.",
+}
+_WRITING = {
+    401: "The Hub does not know who you are {said}, so {repository} cannot be written; {log_in}.",
+    403: "The Hub does not let you write {repository} {said}; choose a name of your own account, or {log_in}.",
+    404: "The Hub has no account or repository {repository} that you may write; check the name, or {log_in}.",
+    409: "{repository} is being changed by somebody else {said}; try again in a minute.",
+    412: "{repository} is being changed by somebody else {said}; try again in a minute.",
+    413: "The Hub finds a file of {repository} too large {said}; publish a smaller class.",
+}
+_BOTH = {
+    407: PROXY_LOGIN,
+    429: "The Hub has been asked too often to {doing} {repository} {said}; wait some minutes, or {by_hand}.",
+    500: "The Hub cannot {doing} {repository} because of trouble of its own {said}; try again later, or {by_hand}.",
+    None: "The Hub refused {repository} {said}; try again later, or {by_hand}.",
+}
 
 
-def _writing_refusal(repository: str, status: int | None, by_hand: str) -> str:
-    """The sentence for an HTTP status on writing."""
-    log_in, said = f"{LOG_IN}, with a token that may write", f"(HTTP status {status})"
-    if status == 401:
-        return f"The Hub does not know who you are {said}, so {repository} cannot be written; {log_in}."
-    if status == 403:
-        return f"The Hub does not let you write {repository} {said}; choose a name of your own account, or {log_in}."
-    if status == 404:
-        return f"The Hub has no account or repository {repository} that you may write; check the name, or {log_in}."
-    if status in (409, 412):
-        return f"{repository} is being changed by somebody else {said}; try again in a minute."
-    if status == 413:
-        return f"The Hub finds a file of {repository} too large {said}; publish a smaller class."
-    return _trouble(repository, status, "take", by_hand)
-
-
-def _trouble(repository: str, status: int | None, doing: str, by_hand: str) -> str:
-    said = f"(HTTP status {status})"
-    if status == 407:
-        return PROXY_LOGIN
-    if status == 429:
-        return f"The Hub has been asked too often to {doing} {repository} {said}; wait some minutes, or {by_hand}."
-    if status is not None and status >= 500:
-        return (
-            f"The Hub cannot {doing} {repository} because of trouble of its own {said}; try again later, or {by_hand}."
-        )
-    return f"The Hub refused {repository} {said}; try again later, or {by_hand}."
+def _refusal(repository: str, status: int | None, by_hand: str, writing: bool) -> str:
+    table = _BOTH | (_WRITING if writing else _READING)
+    return table.get(500 if status and status > 500 else status, table[None]).format(
+        repository=repository,
+        said=f"(HTTP status {status})",
+        by_hand=by_hand,
+        doing="take" if writing else "give",
+        log_in=f"{LOG_IN}, with a token that may write" if writing else LOG_IN,
+    )
 
 
 def why_offline() -> str | None:
@@ -121,25 +111,26 @@ def of_the_way_there(error: BaseException) -> str | None:
     Nothing of the error is quoted: a proxy's address may hold a password.
     """
     words = str(error).lower()
-    if isinstance(error, ImportError | ValueError) or is_of_the_network(error):
-        if "socks" in words and ("socksio" in words or "missing dependencies" in words):
-            package = "socksio" if "socksio" in words else "pysocks"
-            return (
-                "The environment names a SOCKS proxy, for which a package is missing; run `pip install "
-                f"{package}`, or name an HTTP proxy in HTTPS_PROXY and unset ALL_PROXY."
-            )
-        if "proxy" in words and ("scheme" in words or "protocol" in words):
-            return (
-                "The environment names a proxy of an unknown kind; write its address as http://HOST:PORT or "
-                "socks5://HOST:PORT in HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
-            )
-        if "407" in words and "proxy" in words:
-            return PROXY_LOGIN
-        if "certificate_verify_failed" in words:
-            return (
-                "The certificate of the server was refused; if your network has one of its own, name its file in "
-                "SSL_CERT_FILE or REQUESTS_CA_BUNDLE, and check the clock."
-            )
+    if not (isinstance(error, ImportError | ValueError) or is_of_the_network(error)):
+        return None
+    if "socks" in words and ("socksio" in words or "missing dependencies" in words):
+        package = "socksio" if "socksio" in words else "pysocks"
+        return (
+            f"The environment names a SOCKS proxy, for which a package is missing; run `pip install {package}`, or "
+            "name an HTTP proxy in HTTPS_PROXY and unset ALL_PROXY."
+        )
+    if "proxy" in words and ("scheme" in words or "protocol" in words):
+        return (
+            "The environment names a proxy of an unknown kind; write its address as http://HOST:PORT or "
+            "socks5://HOST:PORT in HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+        )
+    if "407" in words and "proxy" in words:
+        return PROXY_LOGIN
+    if "certificate_verify_failed" in words:
+        return (
+            "The certificate of the server was refused; if your network has one of its own, name its file in "
+            "SSL_CERT_FILE or REQUESTS_CA_BUNDLE, and check the clock."
+        )
     return None
 
 
@@ -154,11 +145,11 @@ def _sentence(error: Exception, repository: str, by_hand: str, writing: bool) ->
     if isinstance(error, errors.HFValidationError):
         return f"{repository!r} is no name of a Hub repository; give it as OWNER/NAME."
     if writing and isinstance(error, errors.HfHubHTTPError):
-        return _writing_refusal(repository, status, by_hand)
+        return _refusal(repository, status, by_hand, writing)
     if isinstance(error, errors.GatedRepoError):
         return f"{repository} asks for consent; accept its terms on its page of the Hub, then {LOG_IN}."
     if isinstance(error, errors.RepositoryNotFoundError):
-        return _refusal(repository, 404, by_hand)
+        return _refusal(repository, 404, by_hand, writing)
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{repository} has no such revision on the Hub; check the revision."
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
@@ -166,7 +157,7 @@ def _sentence(error: Exception, repository: str, by_hand: str, writing: bool) ->
     if isinstance(error, errors.EntryNotFoundError):
         return f"{repository} lacks a file that is needed; choose another repository or revision."
     if isinstance(error, errors.HfHubHTTPError):
-        return _refusal(repository, status, by_hand)
+        return _refusal(repository, status, by_hand, writing)
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
         return None if writing else str(storage_error(error, Path(error.filename)))
     if is_of_the_network(error):

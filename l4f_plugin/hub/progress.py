@@ -20,42 +20,29 @@ class TerminalProgress:
     """
 
     def __init__(self) -> None:
-        self._message: str | None = None
+        self._step: tuple[str, int] | None = None
         self._bar: tqdm | None = None
 
     def __enter__(self) -> TerminalProgress:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._close()
-
-    def __call__(self, done: int, total: int, message: str) -> None:
-        """Shows where things stand."""
-        if message != self._message:
-            self._close()
-            self._message = message
-            if not total or not sys.stderr.isatty():
-                size = f" ({total / 1e6:,.1f} MB)" if total else ""
-                print(f"{message}{size}", file=sys.stderr, flush=True)
-        if not total or not sys.stderr.isatty():
-            return
-        if self._bar is None or self._bar.total != total:
-            self._close()
-            size = shutil.get_terminal_size()  # some terminals say 0 x 0, in which tqdm would show nothing
-            # Speed and time left count what arrives now, not what was there before.
-            self._bar = tqdm(
-                total=total,
-                initial=done,
-                unit="B",
-                unit_scale=True,
-                desc=message,
-                file=sys.stderr,
-                ncols=size.columns,
-                nrows=size.lines,
-            )
-        self._bar.update(done - self._bar.n)
-
-    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        """Shows where things stand."""
+        if (message, total) != self._step:
+            self.__exit__()
+            self._step = (message, total)
+            if total and sys.stderr.isatty():
+                size = shutil.get_terminal_size()  # some terminals say 0 x 0, in which tqdm would show nothing
+                shape = {"ncols": size.columns, "nrows": size.lines, "unit": "B", "unit_scale": True}
+                # Speed and time left count what arrives now, not what was there before.
+                self._bar = tqdm(total=total, initial=done, desc=message, file=sys.stderr, **shape)
+            else:
+                size = f" ({total / 1e6:,.1f} MB)" if total else ""
+                print(f"{message}{size}", file=sys.stderr, flush=True)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
