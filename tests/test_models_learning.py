@@ -91,6 +91,7 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
     page.press("learning")
     assert "alpha.safetensors" in read_config(folder).files
     assert any("Going on from step 3" in line for line in said)
+    assert all(line.startswith("Going on with learning masks for Plain") for line in said)
     assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
 
 
@@ -195,7 +196,7 @@ def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkey
     assert task.progress.message == "Learning photographs for Plain"
     page.panel.stop(page.visit)
     seen = page.wait()
-    assert "Learn photographs goes on from there" in page.told(seen)
+    assert "press Go on learning photographs" in page.told(seen)
     assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(jobs.QUEUE) == 0
     page.press("deleting")
     assert not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -432,3 +433,23 @@ def test_a_refusal_stays_until_something_happens(page):
     panel = page.panel
     told = list(panel.watch(page.visit))
     assert told and all(panel.activity not in update for update in told)
+
+
+def test_a_failure_is_told_to_whoever_caused_it_and_once_to_nobody(hub, page):
+    other = Visit()
+    page.panel.opened(other)
+    page.pick("dogs")
+
+    shown = threading.Event()
+
+    def fail(job):
+        shown.wait(10)
+        raise UserError("It broke.")
+
+    seen = page.panel.answered(lambda entry: page.class_jobs.jobs.start("verify", "dogs", "", fail))(page.visit)
+    shown.set()
+    assert "It broke." in page.told(page.wait(seen)) and page.notices == ["It broke."]
+    assert page.told(page.panel.show(other)) == page.told(page.panel.opened(Visit())) == ""
+    assert list(page.panel.watch(other)) and page.notices == ["It broke."]
+    page.class_jobs.jobs.start("verify", "dogs", "", fail).wait(10)  # nobody is there
+    assert "It broke." in page.told(page.panel.opened(Visit())) and page.told(page.panel.opened(Visit())) == ""

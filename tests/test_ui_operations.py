@@ -16,8 +16,10 @@ from PIL import Image
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
+from l4f_plugin.exploring import mixed
 from l4f_plugin.images import parse_infotext, read_infotext, write_png
 from l4f_plugin.jobs import Job
+from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
 from l4f_ui.outputs import Outputs
@@ -158,6 +160,23 @@ def test_restoring_says_what_is_missing(page, tmp_path):
         assert "controls do not have" in told(panel, "tiny", -1, "random", "transparent")
         assert "controls do not have" not in told(panel, "tiny", 1, "random", "transparent")
     assert "Its background was beach.png" in told(page.swap, "tiny", 1, "random", "beach.png")
+
+
+def test_a_mixed_subject_is_restored_from_the_codes_in_its_text(page, tiny_bundle_folder, tmp_path):
+    pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+    first, second = pipeline.codes([1, 2], 0.7)
+    subject, panel = mixed(first, second, second), page.swap
+    swapped = pipeline.swap(pipeline.draw([subject])[0], "#336699")
+    write_png(tmp_path / "mixed.png", swapped.composite, swapped.infotext)
+    filled = panel.fill(str(tmp_path / "mixed.png"))
+    assert set(filled) <= set(panel._restorable) and filled[panel.background.kind] == "colour"
+    codes = filled[panel.w_plus]["value"]
+    assert WPlus.load(codes).digest == subject.digest and WPlus.load(codes).noise_seed == 2
+    given = {**swapping(panel, "colour"), panel.w_plus: codes, panel.restored: filled[panel.restored]}
+    again = run(panel, panel.draw_restored, given)[panel.stage.results][0].files["result"]
+    assert_alike(pixels(again), np.asarray(swapped.composite), COLOUR_STEPS)
+    assert recipe_of(again).w_plus.digest == subject.digest
+    assert "has no seed" in status_of(page.generate, page.generate.fill(str(again)))
 
 
 def test_surprises_can_be_drawn_and_are_shown(page):

@@ -105,7 +105,7 @@ class ModelsPanel:
 
     def open_on(self, trigger: Callable) -> None:
         """Wires an event (the page or the tab being opened) that shows the classes as they are now."""
-        self._follow(trigger, self.show)
+        self._follow(trigger, self.opened)
 
     def open_with(self, trigger: Callable, results: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event elsewhere that leads here, to the class of the first result."""
@@ -123,6 +123,11 @@ class ModelsPanel:
 
     # What is shown
 
+    def opened(self, visit: Visit) -> dict:
+        """As `show`, for a page that is opened: it also tells of what has ended meanwhile."""
+        visit.adopt(self._class_jobs.jobs.recent())
+        return self.show(visit)
+
     def show(self, visit: Visit) -> dict:
         """The classes as they are now, and what can be done with the one that is picked."""
         visit.ended = self._class_jobs.ended()
@@ -138,7 +143,7 @@ class ModelsPanel:
             self.table: models_table.table(entries, visit.picked, damaged),
             self.choice: gr.update(choices=choices, value=visit.picked),
             self.confirm: gr.update(visible=False),
-            self.activity: self._activity(),
+            self.activity: self._activity(visit),
         }
         if picked is None:
             return {**shown, self.card: "", self.worst: gr.update(visible=False)}
@@ -227,8 +232,8 @@ class ModelsPanel:
                 return self._learning(visit.picked, MASKS)
         return {}
 
-    def _activity(self) -> str:
-        return models_table.activity([task for task in self._class_jobs.jobs.recent() if not task.told])
+    def _activity(self, visit: Visit) -> str:
+        return visit.activity(self._class_jobs.jobs.recent())
 
     def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a task, with what the page shows then, or why it did not start."""
@@ -237,7 +242,7 @@ class ModelsPanel:
             try:
                 if not self._service.manages_classes:
                     raise UserError(text("models.read_only"))
-                handler(self._service.entry(visit.picked, on_offer=True), *values)
+                visit.own = [handler(self._service.entry(visit.picked, on_offer=True), *values)]
             except Exception as error:
                 return {**self.show(visit), self.activity: complain(pathless(error))}
             return self.show(visit)
@@ -285,7 +290,7 @@ class ModelsPanel:
     def watch(self, visit: Visit) -> Iterator[dict]:
         """Follows everything that runs until it has ended, or a newer watcher of the same page takes over."""
         visit.watcher = me = object()
-        html = self._activity()  # which is shown already, but for a refusal: that is to stay
+        html = self._activity(visit)  # which is shown already, but for a refusal: that is to stay
         yield {}
         while visit.watcher is me:
             running, before = self._class_jobs.is_busy(), visit.ended
@@ -294,10 +299,10 @@ class ModelsPanel:
                 shown = {**self.show(visit), **self._estimate(visit)}
                 yield {part: shown[part] for part in shown if part not in (self.confirm, self.consent.accept)}
                 for task in visit.ended:
-                    if task not in before and task.error is not None and not task.stopped and not task.told:
+                    if task not in before and task in visit.own and task.error is not None and not task.stopped:
                         gr.Warning(failure(task))
                 html = None
-            elif (activity := self._activity()) != html:
+            elif (activity := self._activity(visit)) != html:
                 html = activity
                 yield {self.activity: activity}
             if not running and not self._class_jobs.is_busy():

@@ -69,6 +69,7 @@ class Watch:
     cancel: CancelToken = field(default_factory=CancelToken)
     turn: Turn = nullcontext
     save_seconds: float = 60.0
+    noticed: Callable[[str | None], None] = lambda trouble: None
 
     @property
     def looks(self) -> dict[str, Any]:
@@ -271,6 +272,7 @@ def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
             report=watch.report,
             progress=_overall(stages, number, watch.progress),
             save_seconds=watch.save_seconds,
+            noticed=watch.noticed,
             **watch.looks,
             **stage.options,
         )

@@ -80,14 +80,16 @@ class Inbox:
             ours = recipe_of(path)
         except Exception as error:
             raise compat.refusal(in_words(error)) from None
-        words = text("host.received_ours", seed=ours.seed) if ours else text("host.received_info")
+        words = text("host.received_info")
+        if ours:
+            words = text("host.received_codes") if ours.w_plus else text("host.received_ours", seed=ours.seed)
         return {
             self.strip: gr.update(visible=True),
             self.picture: str(path),
             self.path: str(path),
             self.words: words,
-            self.restore: gr.update(visible=ours is not None and ours.background is None),
-            self.restore_swap: gr.update(visible=ours is not None and ours.background is not None),
+            self.restore: gr.update(visible=bool(ours and ours.background is None and ours.seed is not None)),
+            self.restore_swap: gr.update(visible=bool(ours and (ours.background is not None or ours.seed is None))),
         }
 
 
