@@ -104,7 +104,7 @@ def project(
             token.check()
             descent.step(step)
             progress(step + 1, steps, f"Step {step + 1} of {steps}")
-            if preview and (step + 1) % PREVIEW_EVERY == 0:
+            if preview and step % PREVIEW_EVERY == 0:
                 preview(descent.picture())
     codes = descent.codes.detach()[0].float().cpu().numpy()
     sample = pipeline.segment(WPlus(codes), cancel=token)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import html
 import re
 import threading
+import zipfile
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from pages import asked, run, status_of
+from pages import asked, pixels, run, status_of
 from PIL import Image
 
+from l4f_plugin import jobs
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
 from l4f_ui import app, compat
@@ -118,6 +120,54 @@ def test_estimate_tells_time_and_size(site):
     *_, seen = site.panel.estimate(asked(site.panel, wanted(site.panel, count=100_000)))
     assert re.fullmatch(r"(about|less than) .+ · [\d.]+ [kMG]B", told(site, seen))
     assert not site.sets.exists()
+
+
+def test_an_estimate_stays_when_the_tab_is_opened_again(site):
+    given = asked(site.panel, wanted(site.panel)) | {site.panel.visit: site.visit}
+    *_, seen = site.panel.estimate(given)
+    assert told(site, seen) and told(site, site.panel.opened(site.visit)) == told(site, seen)
+    assert "pictures with masks" in told(site, export(site)) and site.visit.estimate == ""
+
+
+def test_an_estimate_that_waits_says_so(site, monkeypatch):
+    taken, go = threading.Event(), threading.Event()
+
+    def occupy():
+        with jobs.QUEUE.turn():
+            taken.set()
+            go.wait(60)
+
+    threading.Thread(target=occupy).start()
+    assert taken.wait(60)
+    said = []
+    for update in site.panel.estimate(asked(site.panel, wanted(site.panel)) | {site.panel.visit: site.visit}):
+        said.append(told(site, update))
+        if "Waiting" in said[-1]:
+            go.set()
+    go.set()
+    assert any("Waiting: one job comes first" in words for words in said)
+
+
+def test_half_a_picture_reaches_the_handler_and_is_refused(site):
+    assert site.panel.count.preprocess(1.5) == 1.5
+    assert "whole number" in told(site, export(site, count=1.5))
+
+
+def test_the_first_pictures_are_shown_while_a_set_is_drawn_and_the_whole_is_downloaded(site):
+    seen = press(site, "start", wanted(site.panel))
+    [job] = site.panel.exports.jobs.recent("export")
+    pictures = [
+        update[site.panel.sheet]["value"] for update in site.panel.watch(site.visit) if site.panel.sheet in update
+    ]
+    seen = site.panel.opened(site.visit)
+    assert job.ended and pictures and pixels(seen[site.panel.sheet]["value"]).shape[2] == 3
+    assert "sheet.png" not in seen[site.panel.card]["value"] and not seen[site.panel.empty]["visible"]
+    [folder] = site.sets.iterdir()
+    with zipfile.ZipFile(site.panel.exports.pack()) as packed:
+        assert packed.testzip() is None and f"{folder.name}/SHA256SUMS" in packed.namelist()
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(UserError, match="no whole set"):
+        site.panel.exports.pack()
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,16 @@ from l4f_ui.class_jobs import MASKS
 def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring):  # noqa: F811
     page.pick("things")
     seen = page.press("download", True)
-    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)", "measured by itself"
+    assert seen[page.panel.learn]["value"] == "Learn masks"
+    words = [said for said, _ in seen[page.panel.quality]["choices"]]
+    assert words == ["Quick (less than a minute here)", "Thorough (less than a minute here)"], "measured by itself"
     assert page.shown(seen, "learn") and seen[page.panel.about_learning]["visible"]
     list(page.service.generate("things", [1], 0.7, page.service.new_token()))
     seen = page.press("learning")
     assert page.told(seen) == "Things has masks now: cut-outs and new backgrounds work."
     assert any(said.startswith("Learning masks for Things") for said in page.running())
     assert "alpha.safetensors" in read_config(tmp_path / "models/things").files
+    assert seen[page.panel.worst]["visible"] and seen[page.panel.worst]["value"].ndim == 3
     assert row(page, "things")["Masks"] == "yes" and seen[page.panel.learn]["value"] == "Learn photographs"
     [sample] = list(page.service.generate("things", [1], 0.7, page.service.new_token()))[-1]
     assert sample.alpha is not None, "what was in memory before is not used any more"
@@ -88,6 +91,7 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
     page.press("learning")
     assert "alpha.safetensors" in read_config(folder).files
     assert any("Going on from step 3" in line for line in said)
+    assert all(line.startswith("Going on with learning masks for Plain") for line in said)
     assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
 
 
@@ -113,15 +117,25 @@ def _listening(start, said: list[str]):
 def test_time_is_measured_once_and_not_for_what_has_masks(page, tmp_path, measuring):  # noqa: F811
     maskless(tmp_path)
     save_bundle(tiny_bundle(), tmp_path / "models/other")
-    assert "measuring" in page.pick("plain")[page.panel.learn]["value"]
+    assert "measuring" in str(page.pick("plain")[page.panel.quality]["choices"])
     seen = page.wait()
-    assert seen[page.panel.learn]["value"] == "Learn masks (less than a minute on this device)"
+    assert "Quick (less than a minute here)" in str(seen[page.panel.quality]["choices"])
     measured = page.class_jobs.seconds("plain")
     page.pick("other")
     page.pick("plain")
     page.wait()
-    assert page.class_jobs.seconds("plain") == measured > 0
-    assert page.class_jobs.seconds("other") is None
+    assert page.class_jobs.seconds("plain") == measured and 0 < measured["quick"] < measured["full"]
+    assert page.class_jobs.seconds("other") == {}
+
+
+def test_masks_are_learned_as_thoroughly_as_chosen(page, tmp_path, monkeypatch):  # noqa: F811
+    maskless(tmp_path)
+    page.pick("plain")
+    page.wait()
+    asked = []
+    monkeypatch.setattr(chain, "learn_masks", lambda name, quality, **_: asked.append(quality) or tmp_path)
+    page.press("learning", "full")
+    assert asked == ["full"]
 
 
 def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page, tmp_path):  # noqa: F811
@@ -182,7 +196,7 @@ def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkey
     assert task.progress.message == "Learning photographs for Plain"
     page.panel.stop(page.visit)
     seen = page.wait()
-    assert "Learn photographs goes on from there" in page.told(seen)
+    assert "press Go on learning photographs" in page.told(seen)
     assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(jobs.QUEUE) == 0
     page.press("deleting")
     assert not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,12 +18,14 @@ from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
 from pages import run, status_of
+from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
+from l4f_plugin.training.refinement import RefinementSettings
 from l4f_ui import models_panel
 from l4f_ui import words as in_words
 from l4f_ui.models_forms import Visit
@@ -82,8 +86,10 @@ def page(hub, tmp_path, monkeypatch, request):
 
 
 @pytest.fixture
-def measuring():
+def measuring(monkeypatch):
     """For tests in which the time that learning would take is measured."""
+    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    monkeypatch.setattr(chain, "refinement_settings", lambda *_: replace(RefinementSettings(), steps=20, batch_size=2))
 
 
 # What is there
@@ -427,3 +433,23 @@ def test_a_refusal_stays_until_something_happens(page):
     panel = page.panel
     told = list(panel.watch(page.visit))
     assert told and all(panel.activity not in update for update in told)
+
+
+def test_a_failure_is_told_to_whoever_caused_it_and_once_to_nobody(hub, page):
+    other = Visit()
+    page.panel.opened(other)
+    page.pick("dogs")
+
+    shown = threading.Event()
+
+    def fail(job):
+        shown.wait(10)
+        raise UserError("It broke.")
+
+    seen = page.panel.answered(lambda entry: page.class_jobs.jobs.start("verify", "dogs", "", fail))(page.visit)
+    shown.set()
+    assert "It broke." in page.told(page.wait(seen)) and page.notices == ["It broke."]
+    assert page.told(page.panel.show(other)) == page.told(page.panel.opened(Visit())) == ""
+    assert list(page.panel.watch(other)) and page.notices == ["It broke."]
+    page.class_jobs.jobs.start("verify", "dogs", "", fail).wait(10)  # nobody is there
+    assert "It broke." in page.told(page.panel.opened(Visit())) and page.told(page.panel.opened(Visit())) == ""

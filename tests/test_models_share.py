@@ -119,7 +119,7 @@ def test_a_refusal_is_told_and_a_later_click_succeeds(hub, page, tmp_path, statu
 @pytest.mark.parametrize("repository", ["", "dogs", "../../etc/passwd", "a/b/c"])
 def test_what_is_no_name_is_refused(hub, page, tmp_path, repository):
     put(tmp_path, "dogs")
-    assert "OWNER/NAME" in publish(page, "dogs", repository=repository)[1] and hub.asked == []
+    assert "give it as owner/name" in publish(page, "dogs", repository=repository)[1] and hub.asked == []
 
 
 def test_only_what_is_here_is_published(hub, page, tmp_path):

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from l4f_plugin.bundles.folders import WORST_MASKS
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job, Jobs
 
@@ -20,6 +22,8 @@ from .texts import text
 from .words import size, without_paths
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from l4f_plugin.bundles.bundle import Bundle
     from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.hub.removal import Removal
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 MASKS, PHOTOGRAPHS = "learn_masks", "learn_photographs"
 """The kinds of job that teach a class something."""
+QUALITIES = ("quick", "full")
+"""How thoroughly masks are learned, as `l4f learn-masks --quality` has it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class ClassJobs:
         self._service = service
         self.jobs = Jobs()
         self.estimates = Jobs()
-        self._seconds: dict[tuple[str, str | None], float] = {}
+        self._seconds: dict[tuple[str, str | None], dict[str, float]] = {}
         self._damaged: set[str] = set()
 
     # Fetching
@@ -229,16 +235,16 @@ class ClassJobs:
         runs = masks_folder() if kind == MASKS else photographs_folder()
         return any(runs.glob(f"{plain}.*/*"))
 
-    def learn(self, name: str, kind: str) -> Job:
-        """Teaches a class what it lacks; the next call goes on where this one was stopped."""
+    def learn(self, name: str, kind: str, quality: str = "quick") -> Job:
+        """Teaches a class what it lacks; the next call goes on where this one was stopped. Masks have a `quality`."""
         title = self._title(name)
-        message = text(f"{kind}.working", title=title)
+        message = text(f"{kind}.{'going_on' if self.has_begun(name, kind) else 'working'}", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import chain
             from l4f_plugin.training.loop import STEPPING
 
-            teach = chain.learn_masks if kind == MASKS else chain.learn_photographs
+            teach = partial(chain.learn_masks, quality=quality) if kind == MASKS else chain.learn_photographs
             self._service.unload()  # room for the training
             try:
                 taught = teach(
@@ -261,9 +267,19 @@ class ClassJobs:
         self.estimates.cancel(name)
         return self.jobs.start(kind, name, message, work, title)
 
-    def seconds(self, name: str) -> float | None:
-        """How long learning masks would take, None as long as that was not measured."""
-        return self._seconds.get((name, self._service.wanted_device()))
+    def worst_masks(self, entry: ObjectClass) -> np.ndarray | None:
+        """The sheet of the worst masks that a class learned here, ``[H, W, 3]`` uint8."""
+        from l4f_plugin.images import load_picture
+
+        sheet = entry.folder and entry.folder / WORST_MASKS
+        if not sheet or not sheet.is_file():
+            return None
+        with suppress(UserError):  # written by us, but anybody's file by now
+            return load_picture(sheet)
+
+    def seconds(self, name: str) -> dict[str, float]:
+        """How long learning masks would take in each quality; empty as long as that was not measured."""
+        return self._seconds.get((name, self._service.wanted_device()), {})
 
     def estimate(self, name: str) -> Job:
         """Measures how long learning masks would take here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -20,7 +20,7 @@ from .class_choice import ClassChoice
 from .controls import Given, button, choices, controls_column, named, note, psi_slider, segments, stage_column
 from .exports import KIND, MOST_PICTURES, SHARD, Exports
 from .motion_form import MotionForm
-from .run_buttons import complain
+from .run_buttons import Archive, Running, complain
 from .seeds import wanted_seed
 from .service import Service
 from .stage import empty_stage
@@ -36,11 +36,10 @@ CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_pi
 
 
 @dataclass
-class ExportVisit:
-    """Which of a page's watchers is the latest, and which exports had ended when the page was last drawn."""
+class ExportVisit(models_table.Watching):
+    """What one visitor's page shows of exports; `estimate` is the answer to its last question."""
 
-    watcher: object = None
-    ended: list[Job] = field(default_factory=list)
+    estimate: str = ""
 
 
 class ExportPanel:
@@ -69,6 +68,11 @@ class ExportPanel:
                         status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place"
                     )
                     self.empty = empty_stage("export")
+                    self.sheet = compat.shown_image(
+                        label=text("export.sheet"), show_label=False, visible=False, elem_id="l4f_export_sheet"
+                    )
+                    with gr.Row(visible=False, elem_classes="l4f-actions") as self.downloads:
+                        self.archive = Archive("export.download")
                     self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")
         self.started = self.motion.started
         if self.allowed:
@@ -76,9 +80,9 @@ class ExportPanel:
 
     def _build_controls(self) -> None:
         with gr.Group():
-            self.count = gr.Number(1000, precision=0, **named("export.count"))
+            self.count = gr.Number(1000, **named("export.count"))
             self.format = segments("export.format", "format", FORMATS)
-            self.size = gr.Number(0, precision=0, **named("export.size"))
+            self.size = gr.Number(0, **named("export.size"))
             self.psi = psi_slider("export.psi")
         with gr.Accordion(text("export.more"), open=False, elem_id="l4f_export_more"):
             kinds = choices("behind", BACKGROUNDS)
@@ -100,8 +104,10 @@ class ExportPanel:
 
     def _wire(self) -> None:
         self.inputs = {self.choice.dropdown, self.count, self.format, self.size, self.psi, self.backgrounds}
-        self.inputs |= {self.split, self.first, self.curate, *self.bounds.values()}
-        self._outputs = [self.activity, self.empty, self.card, self.run, self.cancel, self.resume, self.unfinished]
+        self.inputs |= {self.split, self.first, self.curate, *self.bounds.values(), self.visit}
+        self._outputs = [self.activity, self.empty, self.sheet, self.downloads, self.card, self.run, self.cancel]
+        self._outputs += [self.resume, self.unfinished]
+        self.archive.on(self.exports.pack, [], self.activity)
         for trigger, handler, given in (
             (self.run.click, self.start, self.inputs),
             (self.go_on.click, self.start_again, {self.unfinished}),
@@ -114,21 +120,27 @@ class ExportPanel:
     def open_on(self, trigger: Callable) -> None:
         """Wires an event (the page or the tab being opened) that shows how exports stand."""
         if self.allowed:
-            self._follow(compat.on(trigger, self.show, [self.visit], self._outputs))
+            self._follow(compat.on(trigger, self.opened, [self.visit], self._outputs))
 
     def _follow(self, event: Any) -> Any:
         """Wires the watcher behind an event that may have started something."""
         return compat.on(event.then, self.watch, [self.visit], self._outputs, queue=True)
 
+    def opened(self, visit: ExportVisit) -> dict:
+        """As `show`, for a page that is opened: it also tells of what has ended meanwhile."""
+        visit.adopt(self.exports.jobs.recent(KIND))
+        return self.show(visit)
+
     def show(self, visit: ExportVisit) -> dict:
         """How exports stand, the card of the latest set, and what can be gone on with."""
         visit.ended = self.exports.jobs.ended(KIND)
         running = self.exports.jobs.running(kind=KIND)
-        card, unfinished = self.exports.latest_card(), self.exports.unfinished()
+        card, unfinished = self.exports.card(), self.exports.unfinished()
         waiting = bool(unfinished) and not running
         return {
-            self.activity: models_table.activity(self.exports.jobs.recent(KIND)),
-            self.empty: gr.update(visible=card is None),
+            self.activity: visit.activity(self.exports.jobs.recent(KIND)) + visit.estimate,
+            **self._pictures(),
+            self.downloads: gr.update(visible=card is not None),
             self.card: gr.update(value=card or "", visible=card is not None),
             self.run: gr.update(interactive=not running),
             self.cancel: gr.update(interactive=bool(running)),
@@ -136,12 +148,18 @@ class ExportPanel:
             self.unfinished: gr.update(choices=unfinished, value=unfinished[0] if waiting else None),
         }
 
+    def _pictures(self) -> dict:
+        """The first pictures of the set, also while it is drawn."""
+        sheet = self.exports.sheet()
+        shown = gr.update(value=sheet and str(sheet), visible=sheet is not None)
+        return {self.sheet: shown, self.empty: gr.update(visible=sheet is None)}
+
     def answered(self, handler: Callable[[Given], object]) -> Callable[[Given], dict]:
         """A handler that starts an export, with what the page shows then, or why it did not start."""
 
         def answer(given: Given) -> dict:
             try:
-                handler(given)
+                given[self.visit].own, given[self.visit].estimate = [handler(given)], ""
             except Exception as error:
                 return {**self.show(given[self.visit]), self.activity: complain(pathless(error))}
             return self.show(given[self.visit])
@@ -158,14 +176,17 @@ class ExportPanel:
 
     def estimate(self, given: Given) -> Iterator[dict]:
         """Measures on a few pictures how long the set takes."""
+        visit = given[self.visit]
 
-        def work(job: Job) -> Iterator[dict]:
+        def work(running: Running) -> Iterator[dict]:
             settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
             yield {self.activity: status.running(text("export.measuring"))}
-            yield {self.activity: status.finished(self.exports.estimate(name, settings, job.token))}
+            visit.estimate = status.finished(self.exports.estimate(name, settings, running.token, running.on_wait))
+            yield {self.activity: visit.estimate}
 
+        visit.estimate = ""
         try:
-            yield from Job(work, token=self._service.new_token()).start().updates()
+            yield from Running(work, (), self._service.new_token(), self.activity).start().updates()
         except Exception as error:
             yield {self.activity: complain(pathless(error))}
 
@@ -180,10 +201,10 @@ class ExportPanel:
         visit.watcher = me = object()
         shown = None
         while visit.watcher is me and self.exports.jobs.running(kind=KIND):
-            activity = models_table.activity(self.exports.jobs.recent(KIND))
+            activity = visit.activity(self.exports.jobs.recent(KIND)) + visit.estimate
             if activity != shown:
                 shown = activity
-                yield {self.activity: activity}
+                yield {self.activity: activity, **self._pictures()}
             time.sleep(LOOK_AGAIN)
         ended = visit.watcher is me and visit.ended != self.exports.jobs.ended(KIND)
         # Something is always yielded: Gradio empties the outputs of a generator that ends without a word.

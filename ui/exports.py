@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from .texts import text
 from .words import duration, size
 
 if TYPE_CHECKING:
-    from l4f_plugin.jobs import CancelToken, Job
+    from l4f_plugin.jobs import CancelToken, Job, OnWait
 
     from .service import Service
 
@@ -32,7 +32,8 @@ SHARD = 100
 MOST_PICTURES = 1_000_000
 MOST_FOLDERS = 1000
 FOLDER_NAME = "sets"
-_CARD, _CHECKSUMS = "README.md", "SHA256SUMS"
+_CARD, _SHEET, _CHECKSUMS = "README.md", "sheet.png", "SHA256SUMS"
+_LARGEST_ZIP = 2 << 30  # bytes
 _LONGEST_CARD = 1 << 16
 
 
@@ -41,6 +42,8 @@ class Exports:
 
     def __init__(self, service: Service):
         self._service, self.jobs = service, service.class_jobs.jobs
+        self._started: Path | None = None
+        self._sheet: tuple[bytes, Path | None] = b"", None
 
     def folder_of(self, name: str, settings: ExportSettings) -> Path:
         """Where that set goes: another choice, another folder."""
@@ -55,7 +58,7 @@ class Exports:
 
     def unfinished(self) -> list[str]:
         """The names of folders with sets that are not whole."""
-        return [path.name for path in self._folders() if not (path / _CHECKSUMS).is_file()]
+        return [path.name for path in self._folders() if not _is_whole(path)]
 
     def go_on(self, folder_name: str) -> Job:
         """Goes on with one of the `unfinished`. Raises `UserError` for what is none of them."""
@@ -66,6 +69,7 @@ class Exports:
 
     def _start(self, name: str, settings: ExportSettings, folder: Path) -> Job:
         title = self._service.entry(name, on_offer=True).title
+        self._started = folder
         message = text("export.working", title=title, count=settings.count)
 
         def work(task: Job) -> str:
@@ -84,25 +88,55 @@ class Exports:
 
         return self.jobs.start(KIND, name, message, work, title)
 
-    def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
+    def estimate(self, name: str, settings: ExportSettings, token: CancelToken, on_wait: OnWait | None = None) -> str:
         """How long the set would take and how large it would be, in words."""
         from l4f_plugin.datasets.exporting import estimate, make_plan
 
-        with self._service.drawing(name, token) as pipeline:
-            plan = make_plan(pipeline, replace(settings, count=max(settings.count, 1)))
-        found = estimate(plan, lambda: self._service.drawing(name, token))
+        with self._service.drawing(name, token, on_wait) as pipeline:
+            plan = make_plan(pipeline, settings)
+        found = estimate(plan, lambda: self._service.drawing(name, token, on_wait))
         return text("export.estimated", time=duration(found.seconds), size=size(found.bytes))
 
-    def latest_card(self) -> str | None:
-        """The card of the set that was completed last, without the lines that are for the Hub; None without any."""
-        whole = [path / _CARD for path in self._folders() if (path / _CHECKSUMS).is_file()]
-        try:
-            latest = max(whole, key=lambda path: path.stat().st_mtime)
-            with open(latest, encoding="utf-8") as file:
-                card = file.read(_LONGEST_CARD).split("---\n", 2)[-1].strip()
-            return re.sub("^#", "###", card, flags=re.MULTILINE)  # headings below those of the page
-        except (ValueError, OSError):
+    def latest(self) -> Path | None:
+        """The set that was begun here last, else the one that was completed last; None without any."""
+        if self._started is None:
+            whole = [path for path in self._folders() if _is_whole(path)]
+            self._started = max(whole, key=lambda path: (path / _CHECKSUMS).stat().st_mtime, default=None)
+        return self._started
+
+    def card(self) -> str | None:
+        """The card of the latest set, without its picture and the lines that are for the Hub; None before its end."""
+        if (folder := self.latest()) is None or not _is_whole(folder):
             return None
+        with suppress(ValueError, OSError), open(folder / _CARD, encoding="utf-8") as file:
+            card = file.read(_LONGEST_CARD).split("---\n", 2)[-1]
+            card = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", card).strip()
+            return re.sub("^#", "###", card, flags=re.MULTILINE)  # headings below those of the page
+        return None
+
+    def sheet(self) -> Path | None:
+        """A copy of the first pictures of the latest set, which the page may show; None before there are any."""
+        folder = self.latest()
+        with suppress(OSError):
+            content = (folder / _SHEET).read_bytes() if folder else b""
+            if content != self._sheet[0]:
+                target = self._service.outputs.preview_folder() / _SHEET
+                target.write_bytes(content)
+                self._sheet = content, target
+            return self._sheet[1]
+        return None
+
+    def pack(self) -> Path:
+        """A ZIP of the latest set. Raises `UserError` where it is not whole, or too large for a browser."""
+        folder = self.latest()
+        if folder is None or not _is_whole(folder):
+            raise UserError(text("export.nothing_to_pack"))
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        total = sum(path.stat().st_size for path in files)
+        if total > _LARGEST_ZIP:
+            words = {"size": size(total), "limit": size(_LARGEST_ZIP), "folder": shown_path(folder)}
+            raise UserError(text("export.too_large_to_pack", **words))
+        return self._service.outputs.pack(folder.name, {str(path.relative_to(folder.parent)): path for path in files})
 
     def _place(self) -> Path:
         return self._service.outputs.folder / FOLDER_NAME
@@ -117,3 +151,7 @@ class Exports:
         for name in names[:MOST_FOLDERS]:
             if any(f"-{format_name}-" in name for format_name in FORMATS):
                 yield self._place() / name
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / _CHECKSUMS).is_file()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 
-from l4f_plugin.errors import Cancelled
+from l4f_plugin.errors import Cancelled, UserError
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import Given, RestoreChoice, SeedField, button, controls_column, named, psi_slider, stage_column
-from .outputs import VIEWS, SavedSample, shown_path
-from .run_buttons import RunButtons, Running, complain
+from .outputs import VIEWS, SavedSample, shown_path, slug
+from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
 from .texts import text
@@ -37,9 +38,6 @@ class GeneratePanel:
                 self.stage = GalleryStage(
                     service, "generate", self.job.status, VIEWS, more=self._build_buttons, sends=True
                 )
-                self.archive = compat.download_button(
-                    text("generate.download_all"), elem_id="l4f_generate_archive", elem_classes="l4f-hidden"
-                )
         self._wire()
 
     def _build_controls(self) -> None:
@@ -55,7 +53,7 @@ class GeneratePanel:
     def _build_buttons(self) -> None:
         self.to_swap = button("generate.to_swap", size="sm", interactive=False)
         self.use_seed = button("generate.use_seed", size="sm", interactive=False)
-        self.download_all = button("generate.download_all", size="sm")
+        self.archive = Archive("generate.download_all")
         self.to_models = button("generate.to_models", size="sm", visible=False)
 
     def _wire(self) -> None:
@@ -74,9 +72,7 @@ class GeneratePanel:
         compat.on(stage.gallery.select, self.pick, [stage.view, stage.results], self._about)
         picked = [stage.results, stage.picked]
         compat.on(self.use_seed.click, self.use_picked_seed, picked, [self.seeds, self.count])
-        packing = [self.archive, self.job.status]
-        packed = compat.on(self.download_all.click, self.pack, [stage.results], packing, queue=True)
-        compat.on(packed.then, None, js=_CLICK_WHEN_READY)
+        self.archive.on(self.pack, [stage.results], self.job.status)
 
     def generate(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the pictures batch by batch, saves them and shows what is there so far.
@@ -111,7 +107,7 @@ class GeneratePanel:
     def fill(self, picture: str | None) -> dict:
         """Sets the controls to what a picture says about itself."""
         try:
-            recipe, psi, words = self.restore.read(picture)
+            recipe, psi, words = self.restore.read(picture, codes=False)
         except Exception as error:
             return {self.job.status: complain(error)}
         return {
@@ -160,14 +156,12 @@ class GeneratePanel:
         """Puts the picked seed, and it alone, into the seeds field."""
         return {} if picked is None else {self.seeds: str(results[picked].seed), self.count: 1}
 
-    def pack(self, results: list[SavedSample]) -> dict:
-        """Makes the ZIP, which the page then downloads."""
+    def pack(self, results: list[SavedSample]) -> Path:
+        """The ZIP of all results. Raises `UserError` where there are none."""
         if not results:
-            return {self.job.status: status.finished(text("generate.nothing_to_pack"))}
-        try:
-            return {self.archive: compat.download_update(self._service.outputs.pack(results))}
-        except Exception as error:
-            return {self.job.status: complain(error)}
+            raise UserError(text("generate.nothing_to_pack"))
+        files = {file.name: file for sample in results for file in sample.files.values()}
+        return self._service.outputs.pack(f"{slug(results[0].class_name)}_{len(results)}", files)
 
 
 def _have_masks(saved: list[SavedSample]) -> bool:
@@ -193,17 +187,3 @@ def _done(saved: list[SavedSample], seconds: float) -> str:
         folder=_folder(saved),
         seeds=text("generate.one_seed" if len(saved) == 1 else "generate.many_seeds", seeds=written),
     )
-
-
-_CLICK_WHEN_READY = """() => {
-    const started = Date.now();
-    const look = () => {
-        const link = document.querySelector("#l4f_generate_archive a[href], a#l4f_generate_archive[href]");
-        const ready = "button#l4f_generate_archive:not([disabled]), #l4f_generate_archive button";
-        const target = link || document.querySelector(ready);
-        if (target && Date.now() - started > 150) target.click();
-        else if (Date.now() - started < 5000) setTimeout(look, 50);
-    };
-    look();
-}"""
-"""Presses the download link of the archive as soon as it holds a file."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from l4f_plugin.errors import UserError
-from l4f_plugin.jobs import Job
 
 from . import compat, status
 from .class_choice import Consent
 from .class_jobs import Import, Sharing, discard
 from .controls import Given, choices, named, segments
+from .models_table import Watching
 from .run_buttons import RunButtons, Running
 from .service import Service
 from .texts import text
@@ -39,14 +39,11 @@ MASKS = ("own", "without")
 
 
 @dataclass
-class Visit:
-    """What one visitor's page shows: the class picked, which of its watchers is the latest, which tasks had ended
-    when it was last drawn, which repository's licence it asks about, and of which class it wants to know what
-    (`declared`) before that is published."""
+class Visit(Watching):
+    """What one visitor's page shows: the class picked, which repository's licence it asks about, and of which class it
+    wants to know what (`declared`) before that is published."""
 
     picked: str | None = None
-    watcher: object = None
-    ended: list[Job] = field(default_factory=list)
     asked: str | None = None
     declaring: str | None = None
     declared: set[str] = field(default_factory=set)
@@ -148,13 +145,10 @@ class RepositoryForm:
 
     def fetch(self, running: Running, given: Given) -> Iterator[dict]:
         """Downloads the class, once its licence is accepted where it restricts use."""
-        from l4f_plugin.bundles.fields import REPOSITORY_ID
         from l4f_plugin.bundles.licences import NotAccepted
 
         _demand(self._service.manages_classes and self._service.own_repositories)
-        visit, name = given[self._picking.visit], _without_address(given[self.name])
-        if not REPOSITORY_ID.fullmatch(name):
-            raise UserError(text("repository.bad_name"))
+        visit, name = given[self._picking.visit], _repository(given[self.name])
         accepted = bool(given[self.consent.accept]) and visit.asked == name
         task = self._service.class_jobs.download(name, accepted=accepted)
         try:
@@ -221,12 +215,12 @@ class ShareForm:
             raise UserError(text("share.absent", title=entry.title))
         if as_space and not entry.masks:
             raise UserError(text("share.no_masks", title=entry.title))
+        repository = _repository(given[self.repository])
         said = {what: (given[part] or "").strip() for what, part in self.fields.items()}
         if not _is_line(said["licence"]) or len(said["attribution"]) > LONGEST_ATTRIBUTION:
             raise UserError(text("share.long_words"))
         asked = visit.declared if visit.declaring == entry.name else set()
         declared = {what: words or None for what, words in said.items() if what in asked}
-        repository = _without_address(given[self.repository])
         task = self._service.class_jobs.publish(
             entry.name, Sharing(repository, as_space, bool(given[self.private]), **declared)
         )
@@ -281,6 +275,11 @@ def _is_line(words: str) -> bool:
     return len(words) <= LONGEST_LICENCE and words.isprintable()
 
 
-def _without_address(repository: str) -> str:
-    """OWNER/NAME of what may be the address of a page of the Hub."""
-    return re.sub(r"^https?://[^/]+/(spaces/)?", "", repository.strip()).rstrip("/")
+def _repository(written: str) -> str:
+    """OWNER/NAME of what may be the address of a page of the Hub. Raises `UserError` for anything else."""
+    from l4f_plugin.bundles.fields import REPOSITORY_ID
+
+    name = re.sub(r"^https?://[^/]+/(spaces/)?", "", written.strip()).rstrip("/")
+    if not REPOSITORY_ID.fullmatch(name):
+        raise UserError(text("repository.bad_name"))
+    return name

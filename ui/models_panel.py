@@ -14,8 +14,8 @@ from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
 from .class_choice import Consent
-from .class_jobs import MASKS
-from .controls import button, named
+from .class_jobs import MASKS, QUALITIES
+from .controls import button, named, segments
 from .models_forms import ImportForm, Picking, RepositoryForm, ShareForm, Visit
 from .outputs import SavedSample
 from .run_buttons import complain
@@ -48,13 +48,23 @@ class ModelsPanel:
                 self.choice = gr.Dropdown([], **named("models.class"))
                 self.row = gr.Textbox(max_lines=1, elem_classes="l4f-hidden", **named("models.row"))
                 self.card = gr.HTML("", elem_id="l4f_models_card", elem_classes="l4f-flush")
+                self.worst = compat.shown_image(visible=False, **named("models.worst"))
             with gr.Column(scale=5, min_width=300, elem_classes="l4f-results"):
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
         gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
         self.sharing = ShareForm(service, self.visit) if own_repositories else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
-        self.outputs += [self.about_learning, self.cancel, self.verify, self.delete, self.confirm, self.activity]
+        self.outputs += [
+            self.quality,
+            self.about_learning,
+            self.worst,
+            self.cancel,
+            self.verify,
+            self.delete,
+            self.confirm,
+            self.activity,
+        ]
         self.outputs += self.sharing.outputs if self.sharing else []
         picking = Picking(self.visit, self.outputs, self.pick)
         self.imports = ImportForm(service, picking) if changes else None
@@ -66,6 +76,7 @@ class ModelsPanel:
         with gr.Row(elem_classes="l4f-actions"):
             self.download = button("models.download", variant="primary", visible=False)
             self.learn = button("learn_masks.button", variant="primary", visible=False, elem_id="l4f_models_learn")
+        self.quality = segments("learn_masks.quality", "learn_masks", QUALITIES, visible=False)
         self.about_learning = gr.Markdown("", visible=False, elem_classes="l4f-aside")
         with gr.Row(elem_classes="l4f-actions"):
             self.cancel, self.verify, self.delete = (
@@ -83,7 +94,7 @@ class ModelsPanel:
             (self.choice.input, self.pick, [self.choice]),
             (self.row.change, self.pick_row, [self.row]),
             (self.download.click, self.answered(self.start_download), [self.consent.accept]),
-            (self.learn.click, self.answered(self.start_learning), []),
+            (self.learn.click, self.answered(self.start_learning), [self.quality]),
             (self.verify.click, self.answered(self.start_verifying), []),
             (self.really.click, self.answered(self.start_deleting), []),
         ):
@@ -94,7 +105,7 @@ class ModelsPanel:
 
     def open_on(self, trigger: Callable) -> None:
         """Wires an event (the page or the tab being opened) that shows the classes as they are now."""
-        self._follow(trigger, self.show)
+        self._follow(trigger, self.opened)
 
     def open_with(self, trigger: Callable, results: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event elsewhere that leads here, to the class of the first result."""
@@ -112,6 +123,11 @@ class ModelsPanel:
 
     # What is shown
 
+    def opened(self, visit: Visit) -> dict:
+        """As `show`, for a page that is opened: it also tells of what has ended meanwhile."""
+        visit.adopt(self._class_jobs.jobs.recent())
+        return self.show(visit)
+
     def show(self, visit: Visit) -> dict:
         """The classes as they are now, and what can be done with the one that is picked."""
         visit.ended = self._class_jobs.ended()
@@ -127,12 +143,14 @@ class ModelsPanel:
             self.table: models_table.table(entries, visit.picked, damaged),
             self.choice: gr.update(choices=choices, value=visit.picked),
             self.confirm: gr.update(visible=False),
-            self.activity: self._activity(),
+            self.activity: self._activity(visit),
         }
         if picked is None:
-            return {**shown, self.card: ""}
+            return {**shown, self.card: "", self.worst: gr.update(visible=False)}
         shown |= self.sharing.shown(visit, picked) if self.sharing else {}
         card = models_table.card(picked, picked.name in damaged)
+        worst = self._class_jobs.worst_masks(picked)
+        shown[self.worst] = gr.update(value=worst, visible=worst is not None)
         return {**shown, self.card: card, **self._actions(picked, picked.name in damaged)}
 
     def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
@@ -173,21 +191,25 @@ class ModelsPanel:
     def _learning(self, name: str, kind: str | None, free: bool = True) -> dict:
         """The button that teaches a class what it lacks, with what is known about how long that takes."""
         if kind is None:
-            return {self.learn: gr.update(visible=False), self.about_learning: gr.update(visible=False)}
-        class_jobs, words = self._class_jobs, text(f"{kind}.button")
-        seconds = class_jobs.seconds(name) if kind == MASKS else None
+            return {part: gr.update(visible=False) for part in (self.learn, self.quality, self.about_learning)}
+        words = text(f"{kind}.button")
         if self._class_jobs.jobs.running(name, kind):
             words = text(f"{kind}.now")
-        elif class_jobs.has_begun(name, kind):
+        elif self._class_jobs.has_begun(name, kind):
             words = text(f"{kind}.go_on")
-        elif seconds is not None:
-            words = text("learn_masks.time", time=duration(seconds))
-        elif kind == MASKS and class_jobs.estimates.running(name):
-            words = text("learn_masks.measuring")
         return {
             self.learn: gr.update(value=words, visible=True, interactive=free),
+            self.quality: self._qualities(name, free) if kind == MASKS else gr.update(visible=False),
             self.about_learning: gr.update(value=text(f"{kind}.about"), visible=True),
         }
+
+    def _qualities(self, name: str, free: bool) -> dict:
+        """The choice of how thoroughly to learn masks, each with its time on this device once that is measured."""
+        seconds, measuring = self._class_jobs.seconds(name), self._class_jobs.estimates.running(name)
+        words = {key: text("learn_masks.measuring") if measuring else "" for key in QUALITIES}
+        words |= {key: text("learn_masks.time", time=duration(value)) for key, value in seconds.items()}
+        options = [(f"{text(f'learn_masks.{key}')} {words[key]}".rstrip(), key) for key in QUALITIES]
+        return gr.update(choices=compat.options(options), visible=True, interactive=free)
 
     # What is done
 
@@ -210,8 +232,8 @@ class ModelsPanel:
                 return self._learning(visit.picked, MASKS)
         return {}
 
-    def _activity(self) -> str:
-        return models_table.activity([task for task in self._class_jobs.jobs.recent() if not task.told])
+    def _activity(self, visit: Visit) -> str:
+        return visit.activity(self._class_jobs.jobs.recent())
 
     def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a task, with what the page shows then, or why it did not start."""
@@ -220,7 +242,7 @@ class ModelsPanel:
             try:
                 if not self._service.manages_classes:
                     raise UserError(text("models.read_only"))
-                handler(self._service.entry(visit.picked, on_offer=True), *values)
+                visit.own = [handler(self._service.entry(visit.picked, on_offer=True), *values)]
             except Exception as error:
                 return {**self.show(visit), self.activity: complain(pathless(error))}
             return self.show(visit)
@@ -232,12 +254,12 @@ class ModelsPanel:
         damaged = bool(entry.problem) or self._class_jobs.is_damaged(entry.name)
         return self._class_jobs.download(entry.name, bool(accepted), again=damaged)
 
-    def start_learning(self, entry: ObjectClass) -> Job:
+    def start_learning(self, entry: ObjectClass, quality: str = "quick") -> Job:
         """Learns masks or photographs, whichever the class lacks, or goes on with it."""
         kind = self._class_jobs.learnable(entry)
         if kind is None:
             raise UserError(text("learn.nothing", title=entry.title))
-        return self._class_jobs.learn(entry.name, kind)
+        return self._class_jobs.learn(entry.name, kind, quality)
 
     def start_verifying(self, entry: ObjectClass) -> Job:
         """Compares all files with their hashes."""
@@ -268,7 +290,7 @@ class ModelsPanel:
     def watch(self, visit: Visit) -> Iterator[dict]:
         """Follows everything that runs until it has ended, or a newer watcher of the same page takes over."""
         visit.watcher = me = object()
-        html = self._activity()  # which is shown already, but for a refusal: that is to stay
+        html = self._activity(visit)  # which is shown already, but for a refusal: that is to stay
         yield {}
         while visit.watcher is me:
             running, before = self._class_jobs.is_busy(), visit.ended
@@ -277,10 +299,10 @@ class ModelsPanel:
                 shown = {**self.show(visit), **self._estimate(visit)}
                 yield {part: shown[part] for part in shown if part not in (self.confirm, self.consent.accept)}
                 for task in visit.ended:
-                    if task not in before and task.error is not None and not task.stopped and not task.told:
+                    if task not in before and task in visit.own and task.error is not None and not task.stopped:
                         gr.Warning(failure(task))
                 html = None
-            elif (activity := self._activity()) != html:
+            elif (activity := self._activity(visit)) != html:
                 html = activity
                 yield {self.activity: activity}
             if not running and not self._class_jobs.is_busy():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -111,9 +112,28 @@ def card(entry: ObjectClass, damaged: bool) -> str:
     return f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><dl>{lines}</dl></div>'
 
 
-def activity(tasks: Sequence[Job]) -> str:
-    """A line for each task, with a bar while it runs."""
-    return "".join(f'<div class="l4f-task">{_line(task)}</div>' for task in tasks)
+@dataclass
+class Watching:
+    """What one visitor's page knows of the tasks of all: its latest watcher, which had ended when it was last drawn,
+    which it has shown while they ran, and its own, whose failures concern nobody else."""
+
+    watcher: object = None
+    ended: list[Job] = field(default_factory=list)
+    seen: list[Job] = field(default_factory=list)
+    own: list[Job] = field(default_factory=list)
+
+    def adopt(self, tasks: Sequence[Job]) -> None:
+        """Makes those its own whose end no page has told: whoever started them has gone."""
+        self.own += [task for task in tasks if task.ended and not task.told]
+
+    def activity(self, tasks: Sequence[Job]) -> str:
+        """A line for each task that runs or is its own, or that went well before its eyes, with a bar while it runs."""
+        successes = [task for task in self.seen if task.error is None and not task.told]
+        shown = [task for task in tasks if not task.ended or task in self.own or task in successes]
+        self.seen = [task for task in shown if not task.told]
+        for task in self.own:
+            task.told |= task.ended
+        return "".join(f'<div class="l4f-task">{_line(task)}</div>' for task in shown)
 
 
 def _line(task: Job) -> str:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -97,12 +97,12 @@ class Outputs:
             except FileExistsError:
                 number += 1
 
-    def pack(self, samples: Sequence[SavedSample]) -> Path:
-        """A ZIP of all files of the samples, stored as they are because PNG is compressed already."""
-        path = self._temporary_folder() / f"{slug(samples[0].class_name)}_{len(samples)}.zip"
+    def pack(self, name: str, files: Mapping[str, Path]) -> Path:
+        """A ZIP of that name, of files by their names in it, stored as they are because PNG is compressed already."""
+        path = self._temporary_folder() / f"{name}.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for name, file in sorted({file.name: file for s in samples for file in s.files.values()}.items()):
-                archive.write(file, name)
+            for inside, file in sorted(files.items()):
+                archive.write(file, inside)
         return path
 
     def today(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,7 +14,7 @@ from l4f_plugin.errors import Cancelled
 from l4f_plugin.jobs import CancelToken, Job
 
 from . import compat, status
-from .controls import button
+from .controls import button, element_id
 from .service import Service
 from .texts import text
 from .words import in_words
@@ -113,6 +114,27 @@ class RunButtons:
         return {self.cancel: gr.update(interactive=False)}
 
 
+class Archive:
+    """A button that has files packed and then downloads them, within the row of buttons that is being built."""
+
+    def __init__(self, key: str):
+        self._id = f"{element_id(key)}_file"
+        self.button = button(key, size="sm")
+        self.file = compat.download_button(text(key), elem_id=self._id, elem_classes="l4f-hidden")
+
+    def on(self, pack: Callable[..., Path], inputs: Sequence, status_place: Any) -> None:
+        """Wires the button to `pack`, whose failures are told in the status line."""
+
+        def packed(*given: Any) -> dict:
+            try:
+                return {self.file: compat.download_update(pack(*given))}
+            except Exception as error:
+                return {status_place: complain(error)}
+
+        done = compat.on(self.button.click, packed, inputs, [self.file, status_place], queue=True)
+        compat.on(done.then, None, js=_CLICK_WHEN_READY.replace("#ID", f"#{self._id}"))
+
+
 class RecentUpdates:
     """The updates of a job within the last second, which the next one repeats.
 
@@ -149,3 +171,17 @@ def complain(error: Exception) -> str:
     words = in_words(error)
     gr.Warning(words)
     return status.problem(words)
+
+
+_CLICK_WHEN_READY = """() => {
+    const started = Date.now();
+    const look = () => {
+        const link = document.querySelector("#ID a[href], a#ID[href]");
+        const ready = "button#ID:not([disabled]), #ID button";
+        const target = link || document.querySelector(ready);
+        if (target && Date.now() - started > 150) target.click();
+        else if (Date.now() - started < 5000) setTimeout(look, 50);
+    };
+    look();
+}"""
+"""Presses the download link of that id as soon as it holds a file."""

@@ -36,7 +36,7 @@ RESOLUTIONS, QUALITIES, FITS = ("32", "64", "128", "256"), ("quick", "good", "lo
 CURVES = {"losses": ("discriminator_loss", "generator_loss"), "distance": ("random_feature_distance",)}
 """The plots, and what the log calls their curves."""
 POINTS = 200  # of a curve
-BUTTONS = ("pause", "resume", "stop", "use", "delete")
+BUTTONS = ("mend", "pause", "resume", "stop", "use", "delete")
 
 
 @dataclass
@@ -141,7 +141,7 @@ class TrainPanel:
         )
         self._watch(begun)
         self._watch(compat.on(self.choice.input, self.pick, [self.visit, self.choice], shown))
-        for name in ("pause", "resume", "stop"):
+        for name in ("mend", "pause", "resume", "stop"):
             self._watch(compat.on(self.buttons[name].click, self.pressed(name), [self.visit], shown, queue=True))
         used = compat.on(self.buttons["use"].click, self.follow(self.use), {self.visit}, shown, queue=True)
         self.started.append(used)
@@ -270,14 +270,18 @@ class TrainPanel:
         active = told.state in ACTIVE
         offered = {
             "pause": told.state == "running",
-            "resume": told.state not in ("starting", "running", "done"),
+            "mend": bool(told.trouble) and told.state != "done",
+            "resume": told.state not in ("starting", "running", "done") and not told.trouble,
             "stop": active,
             "use": told.state != "done",
             "delete": not active,
         }
         return {
             self.standing: _in_words(told),
-            **{self.buttons[name]: gr.update(visible=offered[name]) for name in BUTTONS},
+            **{self.buttons[name]: gr.update(visible=offered[name]) for name in BUTTONS[1:]},
+            self.buttons["mend"]: gr.update(
+                visible=offered["mend"], value=text(f"train_mend.{told.trouble}" if told.trouble else "train.mend")
+            ),
             self.samples: self._latest(visit, run),
             **self._curves(visit, run),
             self.log: f"<pre>{escape(chr(10).join(map(without_paths, run.log())))}</pre>",
@@ -323,7 +327,8 @@ class TrainPanel:
                     self.trainings.delete(visit.picked)
                     return {**self.show(visit), self.activity: status.finished(text("train.deleted"))}
                 run = self.trainings.run(visit.picked)
-                run.start_process() if name == "resume" else run.wish(name)
+                do = {"mend": run.mend, "resume": run.start_process}
+                do[name]() if name in do else run.wish(name)
             except Exception as error:
                 return {**self.show(visit), self.activity: complain(pathless(error))}
             return {**self.show(visit), self.activity: status.quiet()}
@@ -359,14 +364,13 @@ class TrainPanel:
 def _in_words(told: Any) -> str:
     """Where a training stands, over a bar while it runs."""
     words = text(f"train_state.{told.state}")
-    if told.problem:
-        return status.problem(f"{words} {without_paths(told.problem)}")
+    problem = without_paths(told.problem)
     if told.state not in ACTIVE:
-        return status.finished(words)
+        return status.problem(f"{words} {problem}") if problem else status.finished(words)
     parts = [words, *([text("train.stage", stage=told.stage)] if told.stage else [])]
     if told.seconds_left is not None:
         parts.append(text("models.left", time=duration(told.seconds_left)))
-    return status.running(" · ".join(parts), told.done, told.total)
+    return status.running(" · ".join(parts), told.done, told.total) + (status.problem(problem) if problem else "")
 
 
 def _plain(name: str) -> str:

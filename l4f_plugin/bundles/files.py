@@ -72,13 +72,17 @@ def unreadable(error: OSError, path: str | Path) -> UserError:
     return UserError(f"{path} cannot be read ({error.strerror or type(error).__name__}); {remedy}.")
 
 
+class DiskFull(UserError):
+    """There is no room for what is to be written."""
+
+
 def storage_error(error: BaseException, path: Path) -> UserError:
     """Puts an `OSError` or `SafetensorError` met while writing `path` into one sentence."""
     number = getattr(error, "errno", None)
     if number is None and (found := _OS_ERROR_NUMBER.search(str(error))):
         number = int(found.group(1))
     if number in _DISK_FULL:
-        return UserError(
+        return DiskFull(
             f"The disk is full: {path} could not be written and what was there before is "
             "untouched; free some space and try again."
         )

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "weights"
+WORST_MASKS = "worst_masks.png"  # beside a bundle whose masks were learned here
 
 
 def cache_folder() -> Path:

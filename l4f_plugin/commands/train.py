@@ -35,7 +35,7 @@ def learn_masks(args: argparse.Namespace) -> Answer:
     from ..training import chain
 
     if args.estimate:
-        seconds = chain.estimate_seconds(args.class_name, args.device, quality=args.quality)
+        seconds = chain.estimate_seconds(args.class_name, args.device)[args.quality]
         words = f"Learning masks for {args.class_name} takes {chain.in_words(seconds)} on this device."
         return Answer({"class": args.class_name, "seconds": seconds}, words)
     folder = chain.learn_masks(
@@ -158,6 +158,8 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--look", action="store_true", help="only say what was found, and how long it would take")
     what.add_argument("--use-best", action="store_true", help="install what there is of a training as the class")
+    text = "go on with what helps against the trouble that was told: augmentation, more R1, smaller steps"
+    what.add_argument("--mend", action="store_true", help=text)
     what.add_argument("--delete", action="store_true", help="delete a training; the installed class stays")
     parser.epilog = AGAIN
 
@@ -169,6 +171,8 @@ def _train_class(args: argparse.Namespace) -> Answer:
     run = ClassRun(args.name)
     if args.use_best:
         run.use_best(report)
+    elif args.mend:
+        run.change_plan()
     elif args.delete:
         _ = run.plan
         run.delete()

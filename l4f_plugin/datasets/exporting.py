@@ -264,21 +264,20 @@ def _labels(plan: Plan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMe
 def _export_shard(
     shard: _Shard, folder: Path, drawing: Drawing, tell: Callable[[int], None], cancel: CancelToken
 ) -> None:
-    quota, labels, sheet = shard.plan.quota(shard.number), [], ContactSheet()
+    quota, labels, sheet, shown = shard.plan.quota(shard.number), [], ContactSheet(), []
     writer = CLASSES[shard.plan.settings.format](folder, shard.number)
     try:
         with drawing() as pipeline:
             while len(labels) < quota:
                 cancel.check()
-                for picture in shard.draw(pipeline, cancel, quota - len(labels)):
-                    labels.append(writer.add(picture))
-                    sheet.add(picture)
+                made = shard.draw(pipeline, cancel, quota - len(labels))
+                labels += map(writer.add, made)
+                if shard.number == 0 and any([sheet.add(picture) for picture in made]):  # shown while the set is drawn
+                    shown = [write_file(folder, SHEET_NAME, sheet.file())]
                 shard.check_hope(len(labels))
                 if len(labels) < quota:
                     tell(len(labels))
-        files = writer.close()
-        if shard.number == 0:  # the first pictures of the set
-            files.append(write_file(folder, SHEET_NAME, sheet.file()))
+        files = [*writer.close(), *shown]
     finally:
         writer.discard()
     unreadable = sorted(shard.pictures.unreadable)

@@ -132,13 +132,15 @@ class ContactSheet:
     def __init__(self) -> None:
         self._tiles: list[np.ndarray] = []
 
-    def add(self, picture: LabelledPicture) -> None:
-        """Puts a picture on the sheet where there is room."""
-        if len(self._tiles) < self.ROWS * self.COLUMNS:
+    def add(self, picture: LabelledPicture) -> bool:
+        """Puts a picture on the sheet where there is room; whether there was."""
+        room = len(self._tiles) < self.ROWS * self.COLUMNS
+        if room:
             both = [Image.fromarray(part) for part in (picture.image, np.dstack([picture.mask] * 3))]
             for part in both:
                 part.thumbnail((self.SIDE, self.SIDE), Image.Resampling.BOX)
             self._tiles.append(np.concatenate([np.asarray(part) for part in both], axis=1))
+        return room
 
     def file(self) -> bytes:
         """The sheet as a PNG file; what is not filled is white."""

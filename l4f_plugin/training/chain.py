@@ -25,7 +25,7 @@ from ..bundles.catalogue import look_up
 from ..bundles.config import CONFIG_NAME, ObjectClass, is_written_by_us, read_config, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import remove
-from ..bundles.folders import masks_folder, models_folder, photographs_folder
+from ..bundles.folders import WORST_MASKS, masks_folder, models_folder, photographs_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import read_model_card, write_model_card
 from ..errors import Cancelled, UserError
@@ -47,7 +47,6 @@ from .trainer import Trainer
 from .updates import fastest_dtype
 
 ALPHA_FILE, STUDENT_FILE = "alpha.safetensors", "student.safetensors"
-WORST_MASKS = "worst_masks.png"  # beside a bundle whose masks were learned here
 LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
 QUALITIES = ("quick", "full")
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
@@ -70,6 +69,7 @@ class Watch:
     cancel: CancelToken = field(default_factory=CancelToken)
     turn: Turn = nullcontext
     save_seconds: float = 60.0
+    noticed: Callable[[str | None], None] = lambda trouble: None
 
     @property
     def looks(self) -> dict[str, Any]:
@@ -218,18 +218,19 @@ def learn_photographs(
     return _learn(name, source, run, learn, f"learning photographs for {name}", settings.batch_size)
 
 
-def estimate_seconds(name: str, device: str | None = None, *, quality: str = "quick", **watched: Any) -> float:
-    """About how long `learn_masks` takes here, from a few measured steps that are thrown away.
+def estimate_seconds(name: str, device: str | None = None, **watched: Any) -> dict[str, float]:
+    """About how long `learn_masks` takes here in each quality, from a few measured steps that are thrown away.
 
     The time that ``turn`` takes does not count. Raises `UserError` as `learn_masks` does, and `Cancelled`.
     """
     place, source = choose_device(device), source_of(name)
     config = read_config(source)
     settings = mask_settings(config, place)
-    stages = mask_stages(quality, config, source, source, settings, place)
+    stages = mask_stages("full", config, source, source, settings, place)
     with enough_memory(f"learning masks for {name}", settings.batch_size):
         bundle = load_bundle(source, with_discriminator=True)
-        return total_seconds(measured_stages(stages, bundle, place, Watch(**watched)))
+        stages = measured_stages(stages, bundle, place, Watch(**watched))
+    return {"quick": total_seconds(stages[:1]), "full": total_seconds(stages)}
 
 
 # The stages
@@ -271,6 +272,7 @@ def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
             report=watch.report,
             progress=_overall(stages, number, watch.progress),
             save_seconds=watch.save_seconds,
+            noticed=watch.noticed,
             **watch.looks,
             **stage.options,
         )

@@ -27,6 +27,7 @@ from .loop import STEPPING, GrowingIntervals
 from .picture_survey import FITS, Survey
 from .pictures import PictureFolder, letterbox
 from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
+from .troubles import COLLAPSED, DIVERGED, HELPFUL
 from .updates import fastest_dtype
 
 QUALITIES = {"quick": 30_000, "good": 400_000, "long": 1_500_000}
@@ -43,7 +44,7 @@ class Plan:
     ``fit`` is one of ``FITS``, ``aspect`` the width / height that a letter-box keeps. ``start`` names the class whose
     generator the training goes on from, of the same resolution or half of it; empty for none. ``seconds`` were measured
     on this device: of each stage, by the parts of its progress. ``memory`` and ``disk`` are bytes, 0 where not
-    measured.
+    measured. ``calmed`` tells how often a stage was made calmer after a trouble, by its title.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Plan:
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     memory: int = 0
     disk: int = 0
+    calmed: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.resolution not in RESOLUTIONS:
@@ -169,9 +171,36 @@ def stages_of(plan: Plan, run: Path) -> list[Stage]:
     stages = [first, *_later_stages(plan, _config_of(plan), first.bundle, run / "masks")]
     common = {"sheet_due": GrowingIntervals(), "bar": False}
     return [
-        dataclasses.replace(stage, options=stage.options | common, seconds=plan.seconds.get(stage.title, {}))
+        dataclasses.replace(
+            stage,
+            settings=_calmer(stage.settings, plan.calmed.get(stage.title, 0)),
+            options=stage.options | common,
+            seconds=plan.seconds.get(stage.title, {}),
+        )
         for stage in stages
     ]
+
+
+def _calmer(settings: Any, times: int) -> Any:
+    """The settings with half the learning rate and twice the R1, so many times."""
+    changed = {"learning_rate": 0.5**times, "r1_weight": 2.0**times}
+    return dataclasses.replace(
+        settings, **{name: getattr(settings, name) * by for name, by in changed.items() if hasattr(settings, name)}
+    )
+
+
+def mended(plan: Plan, trouble: str, stage: str) -> Plan:
+    """The plan with what helps against a trouble of that stage."""
+    if trouble == COLLAPSED:
+        return dataclasses.replace(plan, pictures=plan.shown * 3 // 2)
+    if trouble not in HELPFUL:
+        return plan
+    adaptive = stage == GENERATOR and trouble != DIVERGED
+    return dataclasses.replace(
+        plan,
+        calmed=plan.calmed | {stage: plan.calmed.get(stage, 0) + 1},
+        augmentation="adaptive" if adaptive else plan.augmentation,
+    )
 
 
 def _later_stages(plan: Plan, config: ObjectClass, source: Path, run: Path) -> list[Stage]:

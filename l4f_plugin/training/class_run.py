@@ -25,7 +25,7 @@ from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..bundles.config import ObjectClass, is_written_by_us
 from ..bundles.fields import CLASS_NAME
-from ..bundles.files import remove, storage_error, write_atomically, write_text
+from ..bundles.files import DiskFull, remove, storage_error, write_atomically, write_text
 from ..bundles.folders import models_folder, trainings_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import write_model_card
@@ -38,18 +38,20 @@ from ..networks import Discriminator, Generator
 from ..runtime import choose_device, free_memory
 from .alpha_training import AlphaTrainer
 from .chain import LEARNED_THRESHOLD, Stage, Watch, enough_memory, go_through, in_words
-from .class_plan import GENERATOR, Plan, generator_settings, stages_of, starting_folder
+from .class_plan import GENERATOR, Plan, generator_settings, mended, stages_of, starting_folder
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
 from .runs import BEST_FOLDER, STARTS, alpha_trainer, started_from
+from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
-OUTPUT, INSTALLED = "output.txt", "installed"
-PAUSE, STOP = "pause", "stop"
+OUTPUT, INSTALLED, SPARE = "output.txt", "installed", "spare"
+PAUSE, STOP, MEND = "pause", "stop", "mend"
 STARTING, RUNNING, PAUSED, STOPPED, DONE, FAILED = "starting", "running", "paused", "stopped", "done", "failed"
 INTERRUPTED = "interrupted"
 """What a run is whose process was killed: nobody wrote that down."""
 _PACKAGE = Path(__file__).resolve().parents[1]
+_SPARE_BYTES = 1 << 16  # given up on a full disk, so that what is wrong can be written down
 _LEAST_SECONDS = 0.5  # between two writes of where it stands
 _LOOK_AGAIN = 0.2  # seconds between looks while paused
 _PATIENCE = 2.0  # seconds in which whoever only looks at the lock has let go of it
@@ -59,7 +61,7 @@ _STARTS_WITHIN = 60.0  # seconds, after which a process that holds no lock has f
 @dataclass(frozen=True)
 class RunStatus:
     """Where a run stands: ``state``, the title of its stage, tenths of a second of measured work ``done`` of ``total``,
-    the seconds left at the speed so far, and the sentence of what went wrong."""
+    the seconds left at the speed so far, the sentence of what is wrong, and its name in ``troubles.py``."""
 
     state: str = STOPPED
     stage: str = ""
@@ -67,6 +69,7 @@ class RunStatus:
     total: int = 0
     seconds_left: float | None = None
     problem: str = ""
+    trouble: str = ""
 
 
 class Wish(CancelToken):
@@ -170,7 +173,7 @@ class ClassRun:
         apart: dict[str, Any] = {"start_new_session": True}
         if os.name == "nt":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-        self._change(state=STARTING, problem="")
+        self._change(state=STARTING, problem="", trouble="")
         try:
             with open(self.folder / OUTPUT, "wb") as output:
                 subprocess.Popen(
@@ -190,6 +193,25 @@ class ClassRun:
             self._write(WISH, what)
         else:
             (self.folder / WISH).unlink(missing_ok=True)
+
+    def mend(self) -> None:
+        """Changes the plan as helps against the trouble that is told, and lets the process go on."""
+        if self.is_alive:
+            self.wish(MEND)
+        else:
+            self.change_plan()
+            self.start_process()
+
+    def change_plan(self) -> None:
+        """The plan as helps against the trouble that is told; it stays where none is."""
+        plan, trouble = self.plan, self._told().trouble
+        stages = stages_of(plan, self.folder)
+        stage = next((stage for stage in stages if not is_written_by_us(stage.bundle)), stages[-1])
+        if trouble == COLLAPSED:  # by masks of a generator that is to learn more
+            remove(stage.folder)
+            remove(stages[0].bundle)
+        self._write(PLAN, json.dumps(asdict(mended(plan, trouble, stage.title)), indent=1))
+        self._change(problem="", trouble="")
 
     def delete(self) -> None:
         """Removes the run with all its work; the installed class stays. Raises ``UserError`` while it runs."""
@@ -226,10 +248,15 @@ class ClassRun:
             self._take(held_lock)
             (self.folder / WISH).unlink(missing_ok=True)
             try:
+                self._write(SPARE, " " * _SPARE_BYTES)
                 return self._work(plan, report, progress)
             except UserError as error:
-                self._change(state=FAILED, problem=str(error), seconds_left=None)
-                self._note(str(error))
+                remove(self.folder / SPARE)
+                kind = DISK if isinstance(error, DiskFull) else getattr(error, "kind", "")
+                kind = kind or ("" if Path(plan.folder).exists() else GONE)
+                problem = SENTENCES[DIVERGED] if kind == DIVERGED else str(error)
+                self._change(state=FAILED, problem=problem, trouble=kind, seconds_left=None)
+                self._note(problem)
                 raise
             except (Cancelled, KeyboardInterrupt):
                 self._change(state=STOPPED, seconds_left=None)
@@ -252,15 +279,29 @@ class ClassRun:
             report(line)
             self._note(line)
 
+        def notice(trouble: str | None) -> None:
+            self._change(problem=SENTENCES.get(trouble, ""), trouble=trouble or "")
+            if trouble and trouble not in said:
+                said.add(trouble)
+                say(f"{SENTENCES[trouble]} Stop it, and go on with: l4f train class --name {self.name} --mend")
+
+        said: set[str] = set()
         device, stages = choose_device(plan.device), stages_of(plan, self.folder)
-        clock = _Clock(self, progress)
-        watch = Watch(report=say, progress=clock.tell, cancel=Wish(self.folder / WISH), save_seconds=60.0)
+        clock, cancel = _Clock(self, progress), Wish(self.folder / WISH)
+        watch = Watch(report=say, progress=clock.tell, cancel=cancel, save_seconds=60.0, noticed=notice)
         while True:
-            self._change(state=RUNNING, problem="")
+            self._change(state=RUNNING, problem="", trouble="")
             with enough_memory(f"training {self.name}", plan.batch_size):
                 finished = go_through(stages, device, watch)
             if finished:
                 break
+            if self._wished() == MEND:
+                self.wish("")
+                self.change_plan()
+                said.clear()
+                stages = stages_of(self.plan, self.folder)
+                say("Going on with other settings.")
+                continue
             if self._wished() != PAUSE:
                 self._change(state=STOPPED, seconds_left=None)
                 return False
@@ -352,15 +393,9 @@ class _Clock:
         since, first = self._began
         pace = (now - since) / ((done - first) / 10) if done - first >= 50 and now - since > 5 else 1.0
         left = (total - done) / 10 * pace
-        self._run._tell(RunStatus(RUNNING, stage, done, total, left))
+        self._run._change(state=RUNNING, stage=stage, done=done, total=total, seconds_left=left)
         if self._progress:
             self._progress(done, total, f"{stage}: {done / max(total, 1):.0%} of all, {in_words(left)} left")
-
-
-def all_runs() -> list[ClassRun]:
-    """The trainings of this computer, by name."""
-    folders = sorted(trainings_folder().glob(f"*/{PLAN}"))
-    return [ClassRun(path.parent.name) for path in folders if CLASS_NAME.fullmatch(path.parent.name)]
 
 
 def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:

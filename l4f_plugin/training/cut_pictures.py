@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import matting
+from ..bundles.files import storage_error
 from ..compositing import composite, estimate_foreground, spread, to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..errors import Cancelled, UserError
@@ -177,4 +178,4 @@ def _save(path: Path, parts: Iterable[np.ndarray]) -> None:
             np.save(stream, np.stack(list(parts)))
         os.replace(partial, path)
     except OSError as error:
-        raise UserError(f"The drawn pictures could not be written to {path.parent}: {error.strerror}.") from error
+        raise storage_error(error, path) from error

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -15,9 +16,15 @@ from .grids import picture_grid
 from .losses import as_a_judge, generator_loss, path_length_penalty, teach_discriminator
 from .pictures import PictureFolder
 from .trainer import Trainer
+from .troubles import ALIKE, GONE, MEMORISED
 from .updates import descend, follow
 
 PATH_LENGTH_DECAY = 0.01
+# Of running means over some 20 steps: what no training comes back from by itself. Variety is that of a batch, by what
+# real pictures have of it.
+LEAST_LOSS, LEAST_VARIETY, TROUBLE_DECAY = 0.01, 0.1, 0.95
+LOOKED_AT = 16  # pixels a side, to which pictures are averaged to tell how they differ
+LOOKS_EVERY = 32  # rounds, whether the pictures are still there
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class GeneratorTrainer(Trainer):
     """
 
     kept = ("generator", "averaged", "discriminator", "generator_optimizer", "discriminator_optimizer")
+    plain = ("mean_loss", "mean_variety")
 
     def __init__(
         self,
@@ -95,12 +103,25 @@ class GeneratorTrainer(Trainer):
         self.discriminator_optimizer = _adam(self.discriminator, settings.learning_rate, settings.r1_interval)
         self.adaptive = AdaptiveProbability()
         self.mean_path_length = torch.zeros((), device=self.device)
+        self.mean_loss = self.mean_variety = 1.0
+        self._pictures_are_gone = False
+
+    @property
+    def trouble(self) -> str | None:
+        """What it may not recover from by itself."""
+        if self.mean_variety < LEAST_VARIETY:
+            return ALIKE
+        if self.mean_loss < LEAST_LOSS:
+            return MEMORISED
+        return GONE if self._pictures_are_gone else None
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the generator. Returns what is worth logging."""
         metrics = self._update_discriminator()
         metrics |= self._update_generator()
         self._update_average()
+        if self.rounds % LOOKS_EVERY == 0:
+            self._pictures_are_gone = self.pictures.gone()
         self.rounds += 1
         return metrics
 
@@ -108,7 +129,9 @@ class GeneratorTrainer(Trainer):
         settings = self.settings
         with torch.no_grad():
             fake = self.generator.synthesis(self._draw_styles(), self._draw_noise()).image
-        real = self._augment(self._real_batch())
+        real = self._real_batch()
+        self._follow("variety", _variety(fake) / max(_variety(real), 1e-6))
+        real = self._augment(real)
         verdict = teach_discriminator(
             self.discriminator,
             self.discriminator_optimizer,
@@ -118,6 +141,7 @@ class GeneratorTrainer(Trainer):
             r1_interval=settings.r1_interval,
             rounds=self.rounds,
         )
+        self._follow("loss", verdict.metrics["discriminator_loss"])
         metrics = verdict.metrics | {
             "real_logits": verdict.real_logits.mean().item(),
             "fake_logits": verdict.fake_logits.mean().item(),
@@ -127,6 +151,10 @@ class GeneratorTrainer(Trainer):
             metrics["real_sign"] = self.adaptive.overfitting
             metrics["augmentation_probability"] = self.adaptive.probability
         return metrics
+
+    def _follow(self, name: str, value: float) -> None:
+        mean = getattr(self, f"mean_{name}")
+        setattr(self, f"mean_{name}", TROUBLE_DECAY * mean + (1 - TROUBLE_DECAY) * value)
 
     def _update_generator(self) -> dict[str, float]:
         settings = self.settings
@@ -202,6 +230,12 @@ def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torc
     return torch.optim.Adam(
         network.parameters(), lr=learning_rate * correction, betas=(0.0, 0.99**correction), eps=1e-8, foreach=True
     )
+
+
+def _variety(images: Tensor) -> float:
+    """How much pictures of a batch differ, pixel by pixel."""
+    small = functional.adaptive_avg_pool2d(images.float(), min(LOOKED_AT, images.shape[2]))
+    return small.std(dim=0, unbiased=False).mean().item()
 
 
 def _upto(channels: dict[int, int], resolution: int) -> dict[int, int]:

@@ -18,18 +18,19 @@ from PIL import Image
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from ..bundles.files import write_atomically, write_text
+from ..bundles.files import storage_error, write_atomically, write_text
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
 from ..provenance import free_stem, sheet_text
 from .trainer import Trainer
+from .troubles import DIVERGED, HELPFUL, Trouble
 from .updates import Diverged, demand_finite
 
 STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
-DIVERGED_FILE = "diverged"
+TROUBLE_FILE = "trouble"
 _REMEDIES = {
     "learning_rate": "a lower learning rate (--learning-rate)",
     "r1_weight": "more R1 (--r1-weight)",
@@ -41,7 +42,7 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     """Load the state a previous run left in ``folder``; False where there is none.
 
     Raises UserError where that run had other settings, for which the state means nothing (those that help against
-    divergence may be others after one), where the state itself is not finite, and where ``folder`` holds metrics that
+    a trouble may be others after one), where the state itself is not finite, and where ``folder`` holds metrics that
     are not of a training here.
     """
     path, metrics = folder / STATE_FILE, folder / METRICS_FILE
@@ -60,8 +61,9 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     state = unflatten_state(tensors, metadata["state"])
     settings = trainer.state()["settings"]
     different = sorted(name for name in settings if state["settings"].get(name) != settings[name])
-    if (folder / DIVERGED_FILE).exists():
-        different = [name for name in different if not name.endswith(tuple(_REMEDIES))]
+    trouble = folder / TROUBLE_FILE
+    helpful = HELPFUL.get(trouble.read_text(encoding="ascii"), ()) if trouble.exists() else ()
+    different = [name for name in different if not name.endswith(tuple(helpful))]
     if different:
         raise UserError(
             f"{folder} holds a run with another {', '.join(different)}; give the same settings to resume it, "
@@ -90,6 +92,7 @@ def train(
     turn: Callable[[], AbstractContextManager] = nullcontext,
     sheet_due: Callable[[], bool] = lambda: False,
     bar: bool = True,
+    noticed: Callable[[str | None], None] = lambda trouble: None,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
@@ -97,13 +100,14 @@ def train(
     loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
     written. ``sheet_due()`` tells when a further sheet is wanted. ``turn()`` is entered around each step, so that
     others may use the device in between; it may raise ``Cancelled``. ``bar`` shows the progress on a terminal.
+    ``noticed`` is told of the trainer's ``trouble`` whenever that has changed.
 
-    A step that leads out of the finite numbers ends the run at once as UserError; the state from before it stays.
+    A step that leads out of the finite numbers ends the run at once as ``Trouble``; the state from before it stays.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"The run folder {folder} cannot be made: {error.strerror}; choose another --out.") from error
+        raise storage_error(error, folder) from error
     shown = tqdm(
         total=target_pictures,
         initial=trainer.pictures_seen,
@@ -113,7 +117,7 @@ def train(
         disable=not bar,
     )
     sums: dict[str, list[float]] = {}
-    saved_at = time.monotonic()
+    saved_at, trouble = time.monotonic(), None
     if not (folder / STATE_FILE).exists():
         save(trainer, folder)  # what the first steps can fall back on
     with shown, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
@@ -136,11 +140,13 @@ def train(
             shown.update(trainer.pictures_seen - before)
             if progress:
                 progress(trainer.pictures_seen, target_pictures, STEPPING)
+            if trainer.trouble != trouble:
+                trouble = trainer.trouble
+                noticed(trouble)
             if _crossed(before, trainer.pictures_seen, log_pictures):
                 means = {name: sum(values) / len(values) for name, values in sums.items()}
                 sums.clear()
-                with (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps({"pictures": trainer.pictures_seen, **means}) + "\n")
+                _log(folder, {"pictures": trainer.pictures_seen, **means})
                 shown.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
             if time.monotonic() - saved_at > save_seconds:
                 save(trainer, folder)
@@ -171,7 +177,15 @@ def save(trainer: Trainer, folder: Path) -> None:
     tensors, structure = flatten_state(trainer.state())
     demand_finite(tensors.values())
     save_training_state(folder / STATE_FILE, tensors, {"state": structure})
-    (folder / DIVERGED_FILE).unlink(missing_ok=True)
+    if trainer.trouble in HELPFUL:
+        _note_trouble(folder, trainer.trouble)
+    else:
+        (folder / TROUBLE_FILE).unlink(missing_ok=True)
+
+
+def _note_trouble(folder: Path, kind: str) -> None:
+    """So that the run may go on with other settings."""
+    write_atomically(folder / TROUBLE_FILE, lambda target: write_text(target, kind))
 
 
 @contextmanager
@@ -182,11 +196,12 @@ def _saved_state_kept(trainer: Trainer, folder: Path) -> Iterator[None]:
     except Diverged:
         settings = trainer.state()["settings"]
         helpful = [words for name, words in _REMEDIES.items() if name in settings and settings[name] != "float32"]
-        (folder / DIVERGED_FILE).touch()
-        raise UserError(
+        _note_trouble(folder, DIVERGED)
+        raise Trouble(
             f"The training diverged after {trainer.pictures_seen:,} pictures (its numbers are no longer finite) and "
             f"was stopped; the last good state is kept in {folder}, and the training goes on from there with "
-            f"{', '.join(helpful[:-1])}{' or ' if helpful[1:] else ''}{helpful[-1]}."
+            f"{', '.join(helpful[:-1])}{' or ' if helpful[1:] else ''}{helpful[-1]}.",
+            DIVERGED,
         ) from None
 
 
@@ -210,6 +225,14 @@ class GrowingIntervals:
             self._since = time.monotonic()
             self._wait = min(self._wait * self._growth, self._longest)
         return due
+
+
+def _log(folder: Path, record: dict[str, float]) -> None:
+    try:
+        with (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise storage_error(error, folder / METRICS_FILE) from error
 
 
 def _crossed(before: int, after: int, interval: int) -> bool:

@@ -19,9 +19,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..bundles.files import storage_error, unreadable, write_atomically, write_text
 from ..errors import UserError
 from ..images import load_picture
-from ..picture_files import PictureFile, find_pictures
+from ..picture_files import PictureFile, PictureSet, find_pictures
 
 Crop = tuple[int, int, int, int]
 
@@ -62,6 +63,8 @@ def letterbox(resolution: int, aspect: float) -> Crop | None:
 class PictureFolder:
     """Pictures of a folder and its subfolders, square, at one resolution.
 
+    Where the pictures have vanished, the array that was made of them last is taken, and ``found`` is None.
+
     Args:
         folder: of pictures, or an archive of them, see ``picture_files.find_pictures``.
         resolution: side of the square in pixels.
@@ -75,19 +78,32 @@ class PictureFolder:
     """
 
     def __init__(self, folder: Path, resolution: int, cache: Path, crop: Crop | None = None, squash: bool = False):
-        self.found = find_pictures(folder)
-        files = self.found.pictures
         frame = Frame(resolution, crop or (0, resolution, 0, resolution), squash)
-        array = cache / f"{_fingerprint(files, frame)}.npy"
+        place = repr((os.path.abspath(folder), *frame)).encode("utf-8", "surrogateescape")
+        latest = cache / f"{hashlib.sha256(place).hexdigest()[:24]}.latest"
+        self.found: PictureSet | None = None
+        try:
+            self.found = find_pictures(folder)
+            array = cache / f"{_fingerprint(self.found.pictures, frame)}.npy"
+        except (UserError, OSError) as error:
+            array = cache / (latest.read_text(encoding="ascii") if latest.exists() else "none")
+            if not array.exists():
+                raise error if isinstance(error, UserError) else unreadable(error, folder) from error
         if not array.exists():
-            _decode_all(files, frame, array)
+            _decode_all(self.found.pictures, frame, array)
         self.array = np.load(array, mmap_mode="r")
-        self.unreadable = len(files) - len(self.array)
+        self._first = self.found.pictures[0].path if self.found else Path(folder)
+        self.unreadable = len(self.found) - len(self.array) if self.found else 0
         if not len(self.array):
-            raise UserError(f"None of the {len(files)} files in {folder} could be read as a picture.")
+            raise UserError(f"None of the {len(self.found)} files in {folder} could be read as a picture.")
+        write_atomically(latest, lambda target: write_text(target, array.name))
 
     def __len__(self) -> int:
         return len(self.array)
+
+    def gone(self) -> bool:
+        """Whether the pictures have vanished from where they were; their copy stays."""
+        return not self._first.exists()
 
     def batch(self, size: int, random: torch.Generator, flip: bool = True) -> Tensor:
         """``[size, 3, R, R]`` float32 in [-1, 1], drawn with replacement; half of them mirrored if ``flip``."""
@@ -128,7 +144,7 @@ def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
         np.save(partial, np.stack(pictures) if pictures else nothing)
         os.replace(partial, target)
     except OSError as error:
-        raise UserError(f"The decoded pictures could not be written to {target.parent}: {error.strerror}.") from error
+        raise storage_error(error, target) from error
 
 
 def _decode(file: PictureFile, frame: Frame) -> np.ndarray | None:

@@ -30,6 +30,7 @@ from .pictures import PictureFolder
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
 from .student import StudentSettings, StudentTrainer
+from .troubles import COLLAPSED, GONE, SENTENCES, Trouble
 from .updates import fastest_dtype
 
 BUNDLE_FOLDER = "bundle"
@@ -39,6 +40,8 @@ DISTANCE = "random_feature_distance"
 COMPARED = 1_000  # pictures, with which photographs are compared
 # What an attempt to learn masks starts from: nothing, then a guess that takes for the background ...
 STARTS = {"": "", "corners": "pictures' own corners", "switch": "pictures with the object switched off"}
+
+ADVICE = "Stop it, and go on with: --augmentation adaptive, twice the --r1-weight, or half the --learning-rate."
 
 Report = Callable[[str], None]
 
@@ -108,6 +111,7 @@ def train_generator(
 
     if len(real) > 1:
         loop_options = {"measure": measure} | loop_options
+    loop_options = {"noticed": lambda kind: kind and report(f"{SENTENCES[kind]} {ADVICE}")} | loop_options
     finished = train(trainer, out, pictures, **loop_options)
     write_bundle(out / BUNDLE_FOLDER)
     report(f"The bundle is in {out / BUNDLE_FOLDER}, after {trainer.pictures_seen:,} pictures.")
@@ -118,6 +122,9 @@ def train_generator(
 
 def _tell(real: PictureFolder, report: Report) -> None:
     """Says how many pictures are used, and what is left out."""
+    if real.found is None:
+        report(SENTENCES[GONE])
+        return
     report(f"Training on {real.found.in_words(real.unreadable)}.")
     if further := real.found.first_frames():
         report(f"{further:,} of them have several frames or pages, of which only the first is used.")
@@ -199,9 +206,10 @@ def train_alpha(
             break
         report(f"The masks collapsed at step {trainer.rounds:,}: they {trainer.collapsed}.")
     else:
-        raise UserError(
-            f"The masks collapsed in {len(STARTS)} attempts; the sheets in {out} show how. A generator that was "
-            "trained for longer may help."
+        raise Trouble(
+            f"The masks collapsed in {len(STARTS)} attempts, as the sheets in {out} show; train the generator for "
+            "longer.",
+            COLLAPSED,
         )
     if not finished:
         return False

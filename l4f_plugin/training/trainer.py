@@ -22,6 +22,8 @@ class Trainer:
     plain: tuple[str, ...] = ()
     collapsed: str | None = None
     """What is wrong with the masks where training cannot mend it, in words; None where nothing is."""
+    trouble: str | None = None
+    """What it may not recover from by itself, a name of ``troubles.py``; None where nothing is."""
 
     def __init__(self, settings: Any, device: torch.device | str):
         self.settings, self.device = settings, torch.device(device)
