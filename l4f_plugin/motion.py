@@ -1,14 +1,15 @@
-"""A subject that turns into others: a way through the style codes of several seeds, drawn frame by frame."""
+"""A subject that turns into others: a way through the style codes of several subjects, drawn frame by frame."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from .arguments import check_integer, check_seeds
+from .arguments import check_integer
 from .errors import UserError
 from .jobs import CancelToken, Progress
 from .provenance import WPlus, own_infotext
@@ -17,52 +18,68 @@ if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
 INTERPOLATIONS = ("linear", "spherical")
-MOST_SEEDS = 64
+MOST_SUBJECTS = 64
+SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
+BATCH = 4
+"""Frames drawn at once."""
 
 
-def check_motion(seeds: Sequence[int], frames: int, interpolation: str) -> None:
-    """Raises `UserError` for fewer than two seeds, fewer frames than seeds, and an unknown interpolation."""
-    check_integer("The number of seeds", len(check_seeds(seeds)), 2, MOST_SEEDS)
-    if frames < len(seeds):
-        raise UserError(f"{frames} frames are too few for {len(seeds)} seeds; ask for more frames.")
+def check_motion(
+    subjects: int, frames: int, interpolation: str, own: tuple[int, int] = (1, 1), side: int | None = None
+) -> tuple[int, int]:
+    """The size of the frames whose longer side is `side`, by default their `own` (width, height).
+
+    Raises `UserError` for fewer than two subjects, fewer frames than subjects, a side out of bounds and an unknown
+    interpolation.
+    """
+    check_integer("The number of subjects", subjects, 2, MOST_SUBJECTS)
+    if frames < subjects:
+        raise UserError(f"{frames} frames are too few for {subjects} subjects; ask for more frames.")
     if interpolation not in INTERPOLATIONS:
         raise UserError(f"The interpolation must be linear or spherical, not {interpolation!s:.40}.")
+    if side is None:
+        return own
+    check_integer("The size of the frames", side, SMALLEST_SIDE, LARGEST_SIDE)
+    return max(1, round(own[0] * side / max(own))), max(1, round(own[1] * side / max(own)))
 
 
 def draw_motion(
     pipeline: Labels4FreePipeline,
-    seeds: Sequence[int],
+    subjects: Sequence[WPlus],
     frames: int,
     *,
     interpolation: str = "linear",
     loop: bool = False,
-    truncation_psi: float | None = None,
+    side: int | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Iterator[Image.Image]:
-    """The cut-outs on the way from seed to seed, RGBA with straight alpha; with `loop` back to the first one.
+    """The cut-outs on the way from subject to subject, RGBA with straight alpha; with `loop` back to the first one.
 
-    Only the style changes: the fine noise is that of the first seed throughout. The way slows down at each seed, so
-    that neither seeds nor the end of a loop jerk. Raises `UserError` for arguments out of bounds and a class without
-    masks; `Cancelled`.
+    Only the style changes: the fine noise is that of the first subject throughout. The way slows down at each subject,
+    so that neither they nor the end of a loop jerk. `side` is the longer side of the frames in pixels, by default that
+    of the class. Raises `UserError` for arguments out of bounds and a class without masks; `Cancelled`.
     """
-    check_motion(seeds, frames, interpolation)
-    cancel = cancel or CancelToken()
-    keys = [
-        pipeline.generate([seed], truncation_psi, with_background=False, cancel=cancel)[0].w_plus.codes
-        for seed in seeds
-    ]
+    own, keys = pipeline.picture_size, np.stack([subject.codes for subject in subjects])
+    size = check_motion(len(subjects), frames, interpolation, own, side)
     centre = pipeline.bundle.generator.latent_avg.float().cpu().numpy()
-    for number, codes in enumerate(interpolate(np.stack(keys), frames, interpolation, loop, centre)):
-        frame = pipeline.segment(WPlus(codes, seeds[0]), cancel=cancel).cutout()
-        if progress:
-            progress(number + 1, frames, f"{number + 1} of {frames} frames")
-        yield frame
+    way = interpolate(keys, frames, interpolation, loop, centre)
+    done = 0
+    while batch := [WPlus(codes, subjects[0].noise_seed) for codes in islice(way, BATCH)]:
+        for subject in pipeline.draw(batch, cancel=cancel):
+            frame, done = subject.cutout(), done + 1
+            if size != own:  # premultiplied, so that no colour of what is hidden shines through
+                frame = frame.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
+            if progress:
+                progress(done, frames, f"{done} of {frames} frames")
+            yield frame
 
 
-def motion_infotext(class_name: str, seeds: Sequence[int]) -> str:
-    """What belongs into the file of a motion."""
-    return own_infotext(class_name, {"Class": class_name, "Seeds": " ".join(map(str, seeds))})
+def motion_infotext(class_name: str, subjects: Sequence[WPlus | int]) -> str:
+    """What belongs into the file of a motion between seeds, or subjects, which it names by their digests."""
+    seeds = all(isinstance(subject, int) for subject in subjects)
+    names = [str(subject) if isinstance(subject, int) else subject.digest for subject in subjects]
+    return own_infotext(class_name, {"Class": class_name, "Seeds" if seeds else "Subjects": " ".join(names)})
 
 
 def interpolate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -25,6 +26,7 @@ from .arguments import (
 )
 from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
 from .bundles.config import ObjectClass
+from .directions import Directions, directions_of, keep
 from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
@@ -50,6 +52,7 @@ class Labels4FreePipeline(HubMixin):
         self, bundle: Bundle, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
     ):
         self.bundle = bundle
+        self._directions: Directions | None = None
         self.to(device, dtype)
 
     @property
@@ -81,6 +84,18 @@ class Labels4FreePipeline(HubMixin):
         """Takes the networks off the GPU; the next job brings them back. Does nothing on a CPU."""
         self._move(torch.device("cpu"))
         free_memory()
+
+    @property
+    def directions(self) -> Directions:
+        """What varies most among the class's subjects; found at the first use, and kept with the class."""
+        if self._directions is None:
+            self._directions = directions_of(self.bundle)
+        return self._directions
+
+    @directions.setter
+    def directions(self, named: Directions) -> None:
+        self._directions = named
+        keep(self.bundle, named)
 
     def weight_bytes(self) -> int:
         """Size of the networks in memory."""
@@ -223,16 +238,18 @@ class Labels4FreePipeline(HubMixin):
             if recipe is None:
                 return self.segment_photo(subject, keep_largest=keep_largest, cancel=cancel)
             subject = recipe
+        if isinstance(subject, Recipe) and subject.class_name != self.config.name:
+            raise UserError(
+                f"This picture is of the class {subject.class_name}, not {self.config.name}; "
+                f"choose {subject.class_name}."
+            )
+        if isinstance(subject, Recipe) and subject.w_plus is not None:
+            subject = subject.w_plus
         if isinstance(subject, WPlus | np.ndarray):
-            sample = self._draw_codes(subject if isinstance(subject, WPlus) else WPlus(subject), cancel)
+            [sample] = self.draw([subject if isinstance(subject, WPlus) else WPlus(subject)], cancel=cancel)
         else:
             style = (truncation_psi, truncation_cutoff, noise_mode)
             if isinstance(subject, Recipe):
-                if subject.class_name != self.config.name:
-                    raise UserError(
-                        f"This picture is of the class {subject.class_name}, not {self.config.name}; "
-                        f"choose {subject.class_name}."
-                    )
                 style, subject = vars(subject.style).values(), subject.seed
             [sample], _ = self._draw([check_seed(subject)], [], self._style(*style), cancel)
         sample.required_alpha()
@@ -287,24 +304,63 @@ class Labels4FreePipeline(HubMixin):
         return samples, list(pictures[len(subjects) :])
 
     @torch.inference_mode()
-    def _draw_codes(self, codes: WPlus, cancel: CancelToken) -> Subject:
-        """The subject of style codes."""
+    def codes(self, seeds: Sequence[int], truncation_psi: float = 1.0) -> list[WPlus]:
+        """The style codes of each seed, which draw the picture that the seed does with random noise.
+
+        Nothing is drawn. Raises `UserError` for arguments out of bounds.
+        """
+        seeds, config = check_seeds(seeds), self.bundle.generator.config
+        self._move(self.device)
+        inputs = [RandomInputs.of(seed, config, "none") for seed in seeds]
+        w_plus = style_codes(self.bundle, inputs, [], Style(truncation_psi), self.device).float().cpu().numpy()
+        return [WPlus(code, seed) for code, seed in zip(w_plus, seeds, strict=True)]
+
+    @torch.inference_mode()
+    def draw(
+        self, codes: Sequence[WPlus], *, with_background: bool = False, cancel: CancelToken | None = None
+    ) -> list[Subject]:
+        """The subjects of style codes in one batch, with masks if the class has them.
+
+        The background is that of the seed of their noise, where the class has learned backgrounds. Raises `UserError`
+        for codes of another shape and for more than 256; `Cancelled`.
+        """
+        check_integer("The number of pictures", len(codes), 1, LARGEST_BATCH)
+        bundle, codes, none = self.bundle, [self._fitting(one) for one in codes], Style(1.0, None, "none")
+        with self._ready(cancel or CancelToken()):
+            inputs = [self._inputs_of(one) for one in codes]
+            w_plus = torch.from_numpy(np.stack([one.codes for one in codes])).to(self.device)
+            if with_background:
+                learned = bundle.background and style_codes(bundle, [], inputs, none, self.device)
+                w_plus, inputs = torch.cat([w_plus, w_plus if learned is None else learned]), inputs * 2
+            noise = noise_of(inputs, "random", self.device)
+            drawn, alphas = synthesise(bundle, w_plus, noise, len(codes), self.dtype, cancel or CancelToken())
+        behind = drawn[len(codes) :] if with_background else [None] * len(codes)
+        styles = [Style(1.0, None, "random" if one.noise_seed is not None else "stored") for one in codes]
+        return [
+            Subject(picture, alpha, self.config.name, None, style, one, background)
+            for picture, alpha, style, one, background in zip(drawn, alphas, styles, codes, behind, strict=False)
+        ]
+
+    def _fitting(self, codes: WPlus) -> WPlus:
+        """The codes with a style for each layer. Raises `UserError` where they are of another class."""
         config = self.bundle.generator.config
         wanted = (config.num_styles, config.style_dim)
         if codes.codes.shape == (1, config.style_dim):  # one style for all layers, as some projectors save it
-            codes = WPlus(np.repeat(codes.codes, config.num_styles, axis=0), codes.noise_seed)
+            return WPlus(np.repeat(codes.codes, config.num_styles, axis=0), codes.noise_seed)
         if codes.codes.shape != wanted:
             raise UserError(
                 f"These W+ codes are {list(codes.codes.shape)} and {self.config.name} takes {list(wanted)}; "
                 "they belong to another class."
             )
-        style = Style(1.0, None, "stored" if codes.noise_seed is None else "random")
-        with self._ready(cancel):
-            inputs = RandomInputs.of(codes.noise_seed or 0, config, style.noise_mode)
-            noise = noise_of([inputs], style.noise_mode, self.device)
-            w_plus = torch.from_numpy(codes.codes.copy())[None].to(self.device)
-            [picture], [alpha] = synthesise(self.bundle, w_plus, noise, 1, self.dtype, cancel)
-        return Subject(picture, alpha, self.config.name, None, style, codes)
+        return codes
+
+    def _inputs_of(self, codes: WPlus) -> RandomInputs:
+        """What goes with the codes: the noise of their seed, or the maps that are stored with the class."""
+        generator = self.bundle.generator
+        if codes.noise_seed is not None:
+            return RandomInputs.of(codes.noise_seed, generator.config, "random")
+        stored = [convolution.noise[0].cpu() for convolution in generator.synthesis.convolutions]
+        return replace(RandomInputs.of(0, generator.config, "none"), noise=stored)
 
     @contextmanager
     def _ready(self, cancel: CancelToken) -> Iterator[None]:

@@ -11,6 +11,7 @@ Needs no torch.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -33,7 +34,7 @@ SOFTWARE = "software"  # the note of safetensors files
 ARCHIVE_COMMENT = f"Labels4Free {__version__}".encode()
 DESCRIPTION = 0x010E  # the tag of EXIF data that holds the infotext of WebP files
 W_PLUS_ENDINGS = (".safetensors", ".npz", ".npy", ".pt")
-LONGEST_TEXT, LONGEST_LINE, LONGEST_LABEL = 65_536, 4096, 300
+LONGEST_TEXT, LONGEST_LINE, LONGEST_LABEL, LONGEST_CODES = 65_536, 12_288, 300, 8192
 LARGEST_CODE = 1e4
 MOST_STYLES, MOST_STYLE_VALUES = 64, 4096
 _PNG, _EBML, _END_OF_ZIP = b"\x89PNG\r\n\x1a\n", b"\x1a\x45\xdf\xa3", b"PK\x05\x06"
@@ -136,18 +137,19 @@ def left_alone(folder: Path, stem: str, endings: Sequence[str], name: str) -> st
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture was drawn, as far as its infotext tells.
+    """How a picture was drawn, as far as its infotext tells: from a `seed`, or from the codes `w_plus`.
 
     `background` is the label of the background that was put behind it (see `Background`), None where the picture
     has its own; `edge` is how the mask was edited for that, and `where` the subject was put, None where it stayed.
     """
 
     class_name: str
-    seed: int
+    seed: int | None
     style: Style
     background: str | None = None
     edge: EdgeOptions = field(default_factory=EdgeOptions)
     where: Canvas | Spot | None = None
+    w_plus: WPlus | None = None
 
 
 def read_recipe(infotext: str | None) -> Recipe | None:
@@ -162,7 +164,9 @@ def read_recipe(infotext: str | None) -> Recipe | None:
             return None
         if label is not None and (len(label) > LONGEST_LABEL or not label.isprintable()):
             return None
-        psi, noise_mode = _number(fields["Truncation psi"]), fields.get("Noise", "random")
+        noise_mode = fields.get("Noise", "random")
+        w_plus = WPlus.from_fields(fields) if "Codes" in fields else None
+        psi = 1.0 if w_plus else _number(fields["Truncation psi"])
         style = Style(psi, None if cutoff is None else _whole(cutoff), noise_mode)
         grow, threshold = fields.get("Grow", "0"), fields.get("Threshold")
         edge = EdgeOptions(
@@ -176,7 +180,8 @@ def read_recipe(infotext: str | None) -> Recipe | None:
             where = Canvas.parse(fields["Canvas"], fields["Margin"])
         elif "Placed" in fields:
             where = Spot.parse(fields["Placed"], fields.get("Flipped") == "True")
-        return Recipe(fields["Class"], check_seed(_whole(fields["Seed"])), style, label, edge, where)
+        seed = None if w_plus else check_seed(_whole(fields["Seed"]))
+        return Recipe(fields["Class"], seed, style, label, edge, where, w_plus)
     except (KeyError, ValueError, UserError):
         return None
 
@@ -280,6 +285,39 @@ class WPlus:
 
         notes = {} if self.noise_seed is None else {"noise_seed": str(self.noise_seed)}
         save_w_plus(Path(path), self.codes, notes | {SOFTWARE: f"Labels4Free {__version__}"})
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What an infotext says of the codes: their digest, and all of them where that is short and loses nothing.
+
+        Subjects that were made by mixing have few styles, each the same over several layers: "Styles" counts the
+        layers of each, "Codes" holds them as little-endian float16 in base64 for addresses.
+        """
+        told: dict[str, object] = {"W plus": self.digest}
+        starts = [0, *(1 + np.flatnonzero((self.codes[1:] != self.codes[:-1]).any(axis=1)))]
+        with np.errstate(over="ignore"):
+            styles = self.codes[starts].astype("<f2")
+        written = base64.urlsafe_b64encode(styles.tobytes()).decode()
+        if len(written) <= LONGEST_CODES and np.array_equal(styles.astype(np.float32), self.codes[starts]):
+            told["Styles"] = " ".join(map(str, np.diff([*starts, len(self.codes)])))
+            told["Codes"] = written
+            if self.noise_seed is not None:
+                told["Noise seed"] = self.noise_seed
+        return told
+
+    @classmethod
+    def from_fields(cls, told: Mapping[str, str]) -> WPlus:
+        """What `fields` told. Raises `KeyError`, `ValueError` or `UserError` for anything that it would not tell."""
+        counts = [_whole(count) for count in told["Styles"].split(" ", MOST_STYLES)]
+        if not all(counts) or sum(counts) > MOST_STYLES or len(told["Codes"]) > LONGEST_CODES:
+            raise ValueError(told["Styles"])
+        content = base64.b64decode(told["Codes"], b"-_", validate=True)
+        styles = np.frombuffer(content, "<f2").astype(np.float32).reshape(len(counts), -1)
+        seed = told.get("Noise seed")
+        codes = cls(np.repeat(styles, counts, axis=0), None if seed is None else _whole(seed))
+        if codes.digest != told["W plus"]:
+            raise ValueError(told["W plus"])
+        return codes
 
     @property
     def digest(self) -> str:

@@ -105,7 +105,7 @@ class Subject:
         if self.seed is not None:
             fields |= {"Seed": self.seed, "Truncation psi": f"{self.style.truncation_psi:g}"}
         elif self.w_plus is not None:
-            fields["W plus"] = self.w_plus.digest
+            fields |= self.w_plus.fields
         if self.style.truncation_cutoff is not None:
             fields["Truncation cutoff"] = self.style.truncation_cutoff
         return own_infotext(self.class_name, fields | {"Noise": self.style.noise_mode, **more})

@@ -20,7 +20,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from l4f_plugin.arguments import Spot
-from l4f_plugin.images import read_infotext
+from l4f_plugin.exploring import mixed
+from l4f_plugin.images import read_infotext, write_png
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import read_recipe
 from l4f_ui import api
@@ -155,6 +156,23 @@ def test_a_seed_its_file_and_its_codes_have_one_mask(served, pipeline, tmp_path)
         assert_alike(picture(given["images"]["mask"]), sample.mask())
         assert given["mask_area"] == pytest.approx(float(sample.alpha.mean()))
     assert picture(answer["images"]["cutout"]).shape == (32, 32, 4)
+    swapped, by_seed = (
+        ask(served, "swap", {"background": "#336699", "truncation_psi": 0.7, **subject}).json()
+        for subject in ({"w_plus": base64.b64encode(codes).decode()}, {"seed": 12})
+    )
+    assert swapped["seed"] is None
+    assert_alike(picture(swapped["images"]["picture"]), picture(by_seed["images"]["picture"]), COLOUR_STEPS)
+    in_form = served.post(V1 + "swap", data={"background": "#336699"}, files={"w_plus": codes}).json()
+    assert_alike_answers(in_form, swapped)
+
+
+def test_a_picture_of_a_mixed_subject_is_segmented_by_the_codes_in_its_text(served, pipeline, tmp_path):
+    first, second = pipeline.codes([1, 2], 0.7)
+    [drawn] = pipeline.draw([mixed(first, second, second)])
+    write_png(tmp_path / "mixed.png", drawn.cutout(), drawn.infotext())
+    answer = served.post(V1 + "segment", files={"picture": (tmp_path / "mixed.png").read_bytes()}).json()
+    assert answer["seed"] is None and answer["infotext"] == drawn.infotext()
+    assert_alike(picture(answer["images"]["mask"]), drawn.mask())
 
 
 def test_what_is_not_given_is_the_class_s_own(served):

@@ -25,7 +25,7 @@ def test_the_tab_is_there(host):  # noqa: F811
     [(blocks, title, identifier)] = host.tabs
     assert (title, identifier) == ("Labels4Free", "l4f")
     ids = {getattr(block, "elem_id", None) for block in blocks.blocks.values()}
-    assert {"l4f", "l4f_generate_run", "l4f_swap_run", "l4f_segment_run"} <= ids and "l4f_notice" not in ids
+    assert {"l4f", "l4f_generate_run", "l4f_swap_run", "l4f_photos_run"} <= ids and "l4f_notice" not in ids
     assert all(block.do_not_save_to_config for block in blocks.blocks.values())
 
 

@@ -38,9 +38,7 @@ def test_results_go_to_img2img_flat_and_to_extras_as_they_are(host):  # noqa: F8
     assert answer(host, "l4f_generate_to_extras", result(files), None, "mask").mode == "L", "what the page shows"
     tabs = {(binding.tabname, binding.source_image_component.elem_id) for binding in host.copy_paste.bindings}
     assert tabs == {
-        (tab, f"l4f_{panel}_{tab}_carrier")
-        for tab in ("img2img", "extras")
-        for panel in ("generate", "swap", "segment")
+        (tab, f"l4f_{panel}_{tab}_carrier") for tab in ("img2img", "extras") for panel in ("generate", "swap", "photos")
     }
 
 
@@ -81,7 +79,7 @@ def test_what_arrives_goes_behind_a_subject_or_is_segmented(host):  # noqa: F811
     update = answer(host, "l4f_host_use_as_background", path)
     assert update["l4f_swap_kind"] == "picture" and update["l4f_swap_picture"] == path
     update = answer(host, "l4f_host_segment", path)
-    assert update["l4f_segment_source"] == "picture" and update["l4f_segment_picture"]["value"] == path
+    assert update["l4f_photos_files"]["value"] == [path] and update["l4f_photos_codes"]["value"] is None
 
 
 @pytest.mark.parametrize("background", [None, "seed:9"])

@@ -57,7 +57,7 @@ def test_a_spherical_way_keeps_its_distance_from_the_mean(keys):
 @pytest.fixture(scope="module")
 def frames(tiny_bundle_folder) -> list[Image.Image]:
     pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
-    return list(draw_motion(pipeline, [1, 2, 3], 12, loop=True))
+    return list(draw_motion(pipeline, pipeline.codes([1, 2, 3], pipeline.config.truncation_psi), 12, loop=True))
 
 
 def test_frames_are_the_cutouts_of_their_seeds(frames, tiny_bundle_folder):
@@ -71,7 +71,7 @@ def test_frames_are_the_cutouts_of_their_seeds(frames, tiny_bundle_folder):
         assert max(steps[4 * stretch : 4 * stretch + 4]) < 0.6 * whole, "it jumps"
     token = CancelToken()
     with pytest.raises(Cancelled):
-        for _ in draw_motion(pipeline, [1, 2], 50, cancel=token, progress=lambda *_: token.cancel()):
+        for _ in draw_motion(pipeline, pipeline.codes([1, 2]), 50, cancel=token, progress=lambda *_: token.cancel()):
             pass
 
 
@@ -164,7 +164,7 @@ def test_motion_answers_programs(capsys, tiny_bundle_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--seeds 1", "number of seeds"),
+        ("--seeds 1", "number of subjects"),
         ("--seeds 1,x", "not a seed"),
         ("--frames 1", "number of frames"),
         ("--frames 9999", "number of frames"),

@@ -17,7 +17,6 @@ from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
 from .photos_panel import PhotosPanel
-from .segment_panel import SegmentPanel
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
@@ -26,7 +25,6 @@ from .train_panel import TrainPanel
 PANELS = {
     "generate": GeneratePanel,
     "swap": SwapPanel,
-    "segment": SegmentPanel,
     "photos": PhotosPanel,
     "export": ExportPanel,
     "train": TrainPanel,
@@ -114,7 +112,6 @@ class Page:
         self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
         self.swap.open_on(opened["swap"])
         self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
-        self.segment.open_with_codes(recovery.to_segment.click, recovery.stage.results, tabs)
         self.models.open_on(opened["models"])
         self.export.open_on(opened["export"])
         self.train.open_on(opened["train"])

@@ -128,6 +128,12 @@ def uploaded_file(*endings: str, count: str = "single", **arguments: Any) -> gr.
     return _make(gr.File, type=kind, file_count=count, file_types=list(endings), interactive=True, **arguments)
 
 
+def folder_button(label: str, *, elem_id: str) -> gr.UploadButton:
+    """A button that uploads a folder; handlers of its `upload` get what `file_paths` reads."""
+    kind = "filepath" if MAJOR >= 4 else "file"
+    return _make(gr.UploadButton, label=label, file_count="directory", type=kind, size="sm", elem_id=elem_id)
+
+
 def file_paths(uploaded: Any) -> list[Path]:
     """Where uploaded files lie, see `file_path`."""
     return [Path(getattr(file, "name", file)) for file in uploaded or []]

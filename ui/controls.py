@@ -314,16 +314,20 @@ class RestoreChoice:
             note("restore.note")
         self.dropped = self.picture.upload
 
-    def read(self, picture: str | None) -> tuple[Recipe, float, str]:
+    def read(self, picture: str | None, codes: bool = True) -> tuple[Recipe, float, str]:
         """The recipe in the picture, its psi as far as the slider goes, and what was restored, in words.
 
-        Raises `UserError` where there is no recipe, or none that can be drawn here.
+        Raises `UserError` where there is no recipe, or none that can be drawn here: without `codes` only seeds are.
         """
         recipe = None if picture is None else recipe_of(Path(picture).read_bytes())
         if recipe is None:
             raise UserError(text("restore.none"))
         if not self._service.is_usable(recipe.class_name):
             raise UserError(text("restore.no_class", name=recipe.class_name))
+        if recipe.w_plus is not None:
+            if not codes:
+                raise UserError(text("restore.no_seed"))
+            return recipe, 1.0, text("restore.done_codes")
         style = recipe.style
         psi = min(max(style.truncation_psi, 0.0), LARGEST_PSI)
         words = text("restore.done", seed=recipe.seed, psi=style.truncation_psi)

@@ -35,7 +35,15 @@ class Endpoints:
         self._operations = Operations(service)
         subject = {"class": "avatar", "seed": "0"}
         swap = {**subject, "background": "transparent", "picture": "", "psi": None, "threshold": None}
-        swap |= {"grow": 0, "feather": 0, "largest": False, "placed": "", "flipped": False, "class_size": False}
+        swap |= {
+            "grow": 0,
+            "feather": 0,
+            "largest": False,
+            "placed": "",
+            "flipped": False,
+            "class_size": False,
+            "w_plus": "",
+        }
         segment = {**subject, "psi": None, "picture": "", "w_plus": "", "canvas": "", "margin": "8%", "largest": True}
         endpoints = (
             (self.classes, {}, (), "classes"),
@@ -82,13 +90,19 @@ class Endpoints:
         grow: float,
         feather: float,
         keep_largest: bool,
-        *where: str | bool,
+        placed: str = "",
+        flipped: bool = False,
+        class_size: bool = False,
+        w_plus: str = "",
     ) -> tuple:
-        """The subject before another background, and its mask. A picture takes the place of `background`."""
+        """The subject before another background, and its mask. A picture takes the place of `background`, and W+ codes
+        that of `seed`."""
         edge = EdgeOptions(threshold, _whole(grow), feather, bool(keep_largest))
         behind = file_bytes(picture) if picture else background
         subject = seeds.wanted_seed(seed)
-        result = self._operations.swap(class_name, subject, behind, edge, truncation_psi, CancelToken(), *where)
+        more = {"placed": placed, "flipped": flipped, "class_size": class_size}
+        more["w_plus"] = file_bytes(w_plus) if w_plus else None
+        result = self._operations.swap(class_name, subject, behind, edge, truncation_psi, CancelToken(), **more)
         return *self._write(result, "picture", "mask"), result.details
 
     def segment(

@@ -107,7 +107,7 @@ class GeneratePanel:
     def fill(self, picture: str | None) -> dict:
         """Sets the controls to what a picture says about itself."""
         try:
-            recipe, psi, words = self.restore.read(picture)
+            recipe, psi, words = self.restore.read(picture, codes=False)
         except Exception as error:
             return {self.job.status: complain(error)}
         return {

@@ -58,15 +58,15 @@ class MotionForm:
         seeds = parse_seeds(given[self.seeds].replace("−", "-"))
         check_integer(text("motion.frames"), frames, 2, MOST_FRAMES)
         check_integer(text("motion.count"), len(seeds), 2, MOST_SEEDS)
-        check_motion(seeds, frames, "linear")
+        check_motion(len(seeds), frames, "linear")
         check_animation(kind, frames, fps)
         path = self._path(entry.name, seeds, psi, kind)
         progress = status.now_and_then(running, lambda done, total: text("motion.working", done=done, total=total))
-        how = {"loop": bool(given[self.loop]), "truncation_psi": psi, "progress": progress, "cancel": running.token}
+        how = {"loop": bool(given[self.loop]), "progress": progress, "cancel": running.token}
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         with self._service.drawing(entry.name, running.token, running.on_wait) as pipeline:
             check_animation(kind, frames, fps, pipeline.picture_size)
-            drawn = draw_motion(pipeline, seeds, frames, **how)
+            drawn = draw_motion(pipeline, pipeline.codes(seeds, psi), frames, **how)
             write_animation(path, drawn, kind, fps, motion_infotext(entry.name, seeds))
         words = text("motion.done", frames=frames, seconds=frames / fps, path=shown_path(path))
         yield {**self.stage.show([Result({"result": path})], "result"), self.job.status: status.finished(words)}

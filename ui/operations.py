@@ -107,10 +107,11 @@ class Operations:
         placed: str | None = None,
         flipped: bool = False,
         class_size: bool = False,
+        w_plus: bytes | None = None,
     ) -> Result:
         """The subject `seed` before a background: `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes.
 
-        Where it goes is as `wanted_spot` says.
+        A file of W+ codes takes the place of the seed and of `truncation_psi`. Where it goes is as `wanted_spot` says.
         """
         where = wanted_spot(placed, flipped, class_size, isinstance(background, bytes))
         wanted: Background | bytes
@@ -122,14 +123,17 @@ class Operations:
             wanted, note = Background.parse(background, files=False), None
             label = wanted.label
         name = self._service.entry(class_name).name
-        sample = self._service.sample(name, seed, truncation_psi, token)
+        if w_plus is None:
+            sample = self._service.sample(name, seed, truncation_psi, token)
+        else:
+            sample = self._service.segment(name, _codes(w_plus), token)
         result = self._service.swap(name, sample, wanted, edge, token, where=where)
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
         parts["background"] = result.background
         images = {kind: partial(_same, image) for kind, image in parts.items() if image is not None}
         psi = sample.style.truncation_psi
-        details = {"class": name, "seed": seed, "truncation_psi": psi, "background": label, "note": note}
-        return Result(images, f"{_stem(name, seed)}_swapped", result.infotext, details)
+        details = {"class": name, "seed": sample.seed, "truncation_psi": psi, "background": label, "note": note}
+        return Result(images, f"{_stem(name, sample.seed)}_swapped", result.infotext, details)
 
     def segment(
         self,

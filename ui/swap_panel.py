@@ -76,7 +76,14 @@ class SwapPanel:
             *subject, *self.background.inputs, *self.edge.inputs, self.stage.view, self.wanted, self.restored
         }  # fmt: skip
         self._shown = [*self.stage.outputs, self.wanted, self.seed, self.background.seed]
-        self._restorable = [*subject, *self.background.outputs, *self.edge.inputs, self.job.status, self.restored]
+        self._restorable = [
+            *subject,
+            self.codes_frame,
+            *self.background.outputs,
+            *self.edge.inputs,
+            self.job.status,
+            self.restored,
+        ]
         surprised = compat.on(self.surprise.click, self.surprise_me, [], [*subject, *self.background.outputs])
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
         self.started: list = []
@@ -169,11 +176,14 @@ class SwapPanel:
         if behind.get(self.background.kind) == "picture":
             words += " " + text("restore.drop_background", name=recipe.background)
             behind |= self.background.spot.filled(recipe.where)
+        subject = {self.seed: str(recipe.seed), self.psi: psi, self.w_plus: None}
+        if recipe.w_plus is not None:
+            folder = self._service.outputs.preview_folder()
+            file = write_parts(folder, slug(recipe.class_name), {"w_plus": recipe.w_plus}, "")["w_plus"]
+            subject = {self.w_plus: gr.update(value=str(file)), self.codes_frame: gr.update(open=True)}
         return {
             self.choice.dropdown: recipe.class_name,
-            self.seed: str(recipe.seed),
-            self.w_plus: None,
-            self.psi: psi,
+            **subject,
             **behind,
             **self.edge.filled(recipe.edge),
             self.job.status: status.finished(words),

@@ -171,20 +171,14 @@ def motion(args: argparse.Namespace) -> Answer:
     from ..motion import check_motion, draw_motion, motion_infotext
     from ..provenance import check_may_write
 
-    check_motion(seeds, args.frames, args.interpolation)
+    check_motion(len(seeds), args.frames, args.interpolation)
     make_folder(args.out.parent)
     check_may_write(args.out)
     pipeline = load_pipeline(args)
     check_animation(format_name, args.frames, args.fps, pipeline.picture_size)
-    frames = draw_motion(
-        pipeline,
-        seeds,
-        args.frames,
-        interpolation=args.interpolation,
-        loop=args.loop,
-        truncation_psi=args.truncation_psi,
-        progress=show_progress,
-    )
+    psi = pipeline.config.truncation_psi if args.truncation_psi is None else args.truncation_psi
+    subjects, how = pipeline.codes(seeds, psi), {"interpolation": args.interpolation, "loop": args.loop}
+    frames = draw_motion(pipeline, subjects, args.frames, progress=show_progress, **how)
     check_may_write(args.out)
     name = pipeline.config.name
     write_animation(args.out, frames, format_name, args.fps, motion_infotext(name, seeds))

@@ -69,6 +69,7 @@ class SwapRequest(_Request):
     """One subject before another background."""
 
     seed: Seed = _field("seed", -1)
+    w_plus: File | None = _field("swap_w_plus")
     background: Name = _field("background", "transparent")
     picture: File | None = _field("background_picture")
     threshold: Share | None = _field("threshold")
@@ -144,10 +145,11 @@ class GenerateAnswer(BaseModel):
     samples: list[SampleAnswer] = _told("samples")
 
 
-class SwapAnswer(SampleAnswer):
+class SwapAnswer(_Pictures):
     """What was swapped."""
 
     class_name: str = _told("class", alias="class")
+    seed: int | None = _told("segment_seed", **_NULLABLE)
     truncation_psi: float = _told("truncation_psi")
     background: str = _told("background")
     note: str | None = _told("note", **_NULLABLE)

@@ -194,8 +194,8 @@ def build(service: Service) -> FastAPI:
             background = wish.background if wish.picture is None else wish.picture
             seed, name = wanted_seed(str(wish.seed)), wanted_class(wish.class_name)
             with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
-                where = {name: getattr(wish, name) for name in ("placed", "flipped", "class_size")}
-                result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token, **where)
+                more = {name: getattr(wish, name) for name in ("placed", "flipped", "class_size", "w_plus")}
+                result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token, **more)
                 return job.answer(answers.one(media, result, wish.include))
 
         return await job.answered(work)

@@ -162,4 +162,4 @@ def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Imag
     else:
         cutout = picture.convert("RGB")
         cutout.putalpha(mask)
-    return cutout, mask, f"{slug(name)}_seed{recipe.seed:04d}", picture.info[INFOTEXT_KEY], None
+    return cutout, mask, f"{slug(name)}_{found.stem}", picture.info[INFOTEXT_KEY], None

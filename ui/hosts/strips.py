@@ -25,7 +25,7 @@ from .page_scripts import press, reveal
 from .sending import copy_paste
 
 TAB = ("tabs", "tab_l4f")
-RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_segment_run", "l4f_photos_run")
+RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_photos_run")
 
 
 class Inbox:
@@ -62,7 +62,7 @@ class Inbox:
             compat.on(received.success, None, js=reveal(TAB))
         tabs = page.tabs
         page.swap.open_with_background(self.behind.click, self.path, tabs)
-        page.segment.open_with_picture(self.segment.click, self.path, tabs)
+        page.photos.open_with_picture(self.segment.click, self.path, tabs)
         page.swap.open_with_picture(self.restore_swap.click, self.path, tabs)
         page.generate.open_with_picture(self.restore.click, self.path, tabs)
         for chosen in (self.behind, self.segment, self.restore, self.restore_swap, self.dismiss):
@@ -80,14 +80,16 @@ class Inbox:
             ours = recipe_of(path)
         except Exception as error:
             raise compat.refusal(in_words(error)) from None
-        words = text("host.received_ours", seed=ours.seed) if ours else text("host.received_info")
+        words = text("host.received_info")
+        if ours:
+            words = text("host.received_codes") if ours.w_plus else text("host.received_ours", seed=ours.seed)
         return {
             self.strip: gr.update(visible=True),
             self.picture: str(path),
             self.path: str(path),
             self.words: words,
-            self.restore: gr.update(visible=ours is not None and ours.background is None),
-            self.restore_swap: gr.update(visible=ours is not None and ours.background is not None),
+            self.restore: gr.update(visible=bool(ours and ours.background is None and ours.seed is not None)),
+            self.restore_swap: gr.update(visible=bool(ours and (ours.background is not None or ours.seed is None))),
         }
 
 

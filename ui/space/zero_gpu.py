@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 SECONDS = 60
-_DRAWING = ("generate", "segment", "segment_photo", "swap")
+_DRAWING = ("generate", "draw", "segment", "segment_photo", "swap")
 
 
 @cache
