@@ -144,6 +144,24 @@ def test_the_fit_moves_a_coarse_edge_to_that_of_the_photograph():
     assert matting.refine(picture, np.ones((33, 43), np.float32)).min() == 1
 
 
+def test_a_coarse_mask_follows_the_colours_of_its_picture():
+    """A piece too many goes and a piece too few comes back; a print of the background's colour deep inside stays."""
+    truth = np.zeros((120, 90), bool)
+    truth[20:100, 15:75] = True
+    picture = np.where(truth[..., None], (200, 40, 40), (60, 80, 200)).astype(np.uint8)
+    picture[55:65, 40:50] = (60, 80, 200)
+    coarse = truth.astype(np.float32)
+    coarse[30:40, 75:85] = 1
+    coarse[70:90, 15:25] = 0
+    found = matting.follow_colours(picture, coarse)
+    assert found.dtype == np.float32 and found.shape == (120, 90)
+    assert ((found > 0.5) != truth).mean() < 0.01 < ((coarse > 0.5) != truth).mean()
+    plain = matting.follow_colours(np.full_like(picture, 128), coarse)
+    assert ((plain > 0.5) != (coarse > 0.5)).mean() < 0.03, "colours that tell nothing change little"
+    large = matting.follow_colours(np.repeat(np.repeat(picture, 4, 0), 4, 1), coarse)
+    assert large.shape == (192, 144)
+
+
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 12), st.integers(0, 2**32 - 1))
 def test_box_means_are_means_of_what_lies_inside(height, width, radius, seed):
     values = np.random.default_rng(seed).random((height, width)).astype(np.float32)

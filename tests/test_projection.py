@@ -35,7 +35,7 @@ def test_a_drawn_picture_is_found_again_with_its_mask(pipeline, tmp_path):
     error = np.abs(found.sample.image.astype(int) - drawn.image).mean()
     assert error < np.abs(start.sample.image.astype(int) - drawn.image).mean()
     assert np.abs(found.sample.alpha - drawn.alpha).mean() < np.abs(drawn.alpha.mean() - drawn.alpha).mean()
-    assert seen[-1][:2] == (80, 80) and len(previews) == 3 and previews[0].shape == (32, 32, 3)
+    assert seen[-1][:2] == (80, 80) and len(previews) == 4 and previews[0].shape == (32, 32, 3)
     found.sample.w_plus.save(tmp_path / "found.safetensors")
     again = pipeline.segment(WPlus.load(tmp_path / "found.safetensors"))
     assert_alike(again.image, found.sample.image)

@@ -52,6 +52,17 @@ def published_card(
     return "\n\n".join(parts) + "\n"
 
 
+def trained_card(config: ObjectClass, samples: str, about: str, diary: str) -> str:
+    """The Markdown of a class that was trained here: samples, what it is and how to use it first, the diary folded.
+
+    A publication replaces what tells of the use here.
+    """
+    folded = f"<details><summary>Diary of the training</summary>\n\n```\n{diary}\n```\n\n</details>"
+    use = _section("use", USE.replace("FOLDER_OR_REPOSITORY", config.name))
+    card = write_model_card(config, f"{about}\n\n{folded}").replace(USE, use)
+    return _after_heading(card, _section("samples", f"![{samples}]({SAMPLES_NAME})\n\n{samples}")) + "\n"
+
+
 def front_matter(terms: Terms, *lines: str) -> str:
     """What the Hub reads on top of a page: the licence of the weights, and `lines` of YAML."""
     return metadata(terms.licence, *lines, link=LICENCE_FILE if LICENCE_FILE in terms.files else None)
