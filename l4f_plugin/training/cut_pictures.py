@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import matting
 from ..bundles.files import storage_error
 from ..compositing import composite, estimate_foreground, spread, to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..errors import Cancelled, UserError
 from ..jobs import Progress
 from ..networks import Student
-from ..photos import coarse_alpha
+from ..photos import coarse_alpha, fitted
 from ..pipeline import Labels4FreePipeline
 
 SHARD = 250
@@ -138,7 +137,7 @@ def draw_parts(
             yield _reduced(take_apart(sample.image, sample.required_alpha()), side)
         else:
             picture = _reduced(sample.image, side)
-            found = matting.refine(picture, coarse_alpha(teacher, picture, pipeline.device))
+            found = fitted(picture, coarse_alpha(teacher, picture, pipeline.device))
             yield take_apart(picture, sharpened(found))
 
 
