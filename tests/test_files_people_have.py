@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import os
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import red_finder, tiny_bundle
+from bundles import tiny_bundle
 from PIL import Image
 from shell import run
 from test_photos import disc, photograph
@@ -38,14 +37,6 @@ from l4f_plugin.training.pictures import PictureFolder
 
 LINKS = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 OURS = images.infotext("Labels4Free tiny", {"Class": "tiny", "Photo": "0" * 16, "Version": "Labels4Free 1"})
-
-
-@pytest.fixture(scope="module")
-def red(tmp_path_factory):
-    """The folder of a class that finds red subjects in photographs and draws masks."""
-    folder = tmp_path_factory.mktemp("class") / "red"
-    save_bundle(dataclasses.replace(tiny_bundle(), student=red_finder()), folder)
-    return folder
 
 
 def save(path, size=(48, 32), **options):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
-from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,7 +11,7 @@ from shell import assert_refused, run
 
 from l4f_plugin import Labels4FreePipeline, photo_batch
 from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot, Style
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.compositing import largest_piece, mask_box
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext, read_infotext, timing_of
@@ -23,14 +20,6 @@ from l4f_plugin.provenance import read_recipe
 from l4f_plugin.subject import PhotoOrigin, Subject, place
 
 RED, BLUE, GREEN = (230, 30, 40), (20, 80, 200), (0, 255, 0)
-
-
-@pytest.fixture(scope="module")
-def red(tmp_path_factory):
-    """The folder of a class that finds what is red in photographs."""
-    folder = tmp_path_factory.mktemp("placing") / "red"
-    save_bundle(dataclasses.replace(tiny_bundle(), student=red_finder()), folder)
-    return folder
 
 
 def boxes(*found: tuple[int, int, int, int], width: int = 160, height: int = 120) -> Image.Image:

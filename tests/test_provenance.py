@@ -19,16 +19,10 @@ from safetensors.torch import save_file
 from l4f_plugin.arguments import Background, EdgeOptions, Style
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import write_png
-from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import Recipe, WPlus, read_recipe, recipe_of, required_recipe
 from l4f_plugin.subject import Subject, place
 
 OURS = "Labels4Free tiny\nClass: tiny, Seed: 12, Truncation psi: 0.6, Noise: random, Version: Labels4Free 0.1.0"
-
-
-@pytest.fixture(scope="module")
-def pipeline(tiny_bundle_folder):
-    return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
 
 
 def png(text: str | None, **more) -> bytes:
