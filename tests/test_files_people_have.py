@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from bundles import tiny_bundle
 from PIL import Image
+from sentences import refusal
 from shell import run
 from test_photos import disc, photograph
 
@@ -327,9 +328,8 @@ def test_bombs_and_damaged_archives_are_refused_in_a_sentence(tmp_path):
         archive.writestr("a.png", png())
     (tmp_path / "cut.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-30])
     for name in ("bomb.zip", "bomb.tar.gz", "header.tar", "text.zip", "cut.zip"):
-        with pytest.raises(UserError, match="100 times" if "bomb" in name else "damaged") as refusal:
-            find_pictures(tmp_path / name)
-        assert name in str(refusal.value) and str(refusal.value).count(". ") == 0
+        told = refusal(find_pictures, tmp_path / name)
+        assert name in told and ("100 times" if "bomb" in name else "damaged") in told
 
 
 def test_a_heic_file_names_the_package_that_reads_it(tmp_path):

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from safetensors.torch import save_file
+from sentences import refusal
 
 from l4f_plugin.arguments import Background, EdgeOptions, Style
 from l4f_plugin.errors import UserError
@@ -205,8 +206,6 @@ def test_hostile_files_of_codes_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "lies").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 64)
     (tmp_path / "folder").mkdir()
     for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(UserError) as refused:
-            WPlus.load(path)
-        assert str(refused.value).count(". ") == 0, path
+        assert refusal(WPlus.load, path)
     save_file({"w_plus": good[None].half()}, tmp_path / "one of a batch")
     assert WPlus.load(tmp_path / "one of a batch").codes.shape == (8, 7)
