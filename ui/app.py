@@ -13,6 +13,7 @@ from l4f_plugin import runtime
 
 from . import compat
 from .endpoints import Endpoints
+from .explore_panel import ExplorePanel
 from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
@@ -25,6 +26,7 @@ from .train_panel import TrainPanel
 
 PANELS = {
     "generate": GeneratePanel,
+    "explore": ExplorePanel,
     "swap": SwapPanel,
     "segment": SegmentPanel,
     "photos": PhotosPanel,
@@ -115,6 +117,11 @@ class Page:
         self.swap.open_on(opened["swap"])
         self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
         self.segment.open_with_codes(recovery.to_segment.click, recovery.stage.results, tabs)
+        self.explore.open_on(opened["explore"])
+        self.explore.open_with(
+            self.generate.to_explore.click, self.generate.animate.click, stage.results, stage.picked, tabs
+        )
+        self.explore.send_to(self.swap, self.generate, tabs)
         self.models.open_on(opened["models"])
         self.export.open_on(opened["export"])
         self.train.open_on(opened["train"])
