@@ -16,6 +16,11 @@ from .compositing import CONFIDENT, blurred_background, estimate_foreground, gro
 GUIDE_SIDE = 768  # pixels: the longer side at which the edges are fitted
 EXACT_SIDE = 1024  # pixels: the longer side up to which colours and blurs are computed at full size
 COLOUR_SIDE = 512  # pixels: the longer side at which the colours of larger pictures are spread
+COLOUR_MODEL_SIDE = 192  # pixels: the longer side at which colours are learned
+COLOUR_LEVELS = 16  # a channel
+COLOUR_ROUNDS = 5
+LARGEST_EVIDENCE = 4.0  # of a colour, as a logarithm of odds; a coarse mask has less at its edge, more inside
+DEEP = 0.1  # of the longer side: as far from its edge a coarse mask is believed more than a colour
 EDGE_REACH = 4.0  # pixels of the coarse mask within which its edge may move
 SMOOTHNESS = 3e-4  # of the fit, in squared colour units: larger keeps closer to the coarse mask
 HAZE = 0.06  # what the fit leaves of the background in the subject and the other way round
@@ -50,6 +55,46 @@ def refine(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
         strip = np.clip((strip - HAZE) / (1 - 2 * HAZE), 0, 1)
         refined[rows] = (strip * (1 - sure) + sure) * (1 - none)
     return np.clip(refined, 0, 1, out=refined)
+
+
+def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """The coarse mask float32 `[h, w]` corrected by the colours of the picture uint8 `[H, W, 3]`: float32, at most
+    `COLOUR_MODEL_SIDE` pixels on the longer side.
+
+    As in GrabCut (Rother et al. 2004), colours of subject and background are learned from this picture alone, in turns
+    with the mask. Here they are histograms, the coarse mask stays a witness instead of a rectangle, and a guided filter
+    takes the place of the graph cut, so that masks stay soft.
+    """
+    scale = min(1.0, COLOUR_MODEL_SIDE / max(picture.shape[:2]))
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
+    guide, mask = to_float(small), np.clip(_resized(coarse, size), 0, 1)
+    colours = np.ravel_multi_index(np.moveaxis(small // (256 // COLOUR_LEVELS), 2, 0), (COLOUR_LEVELS,) * 3)
+    witness = _log_odds(mask) + _log_odds(box_mean(mask, round(DEEP * max(size))))
+    for _ in range(COLOUR_ROUNDS):
+        evidence = np.log(_frequencies(colours, mask) / _frequencies(colours, 1 - mask))
+        odds = witness + np.clip(evidence, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+        fitted = guided_coefficients(guide, odds.astype(np.float32), radius=4, smoothness=3e-3)
+        odds = (fitted[..., :3] * guide).sum(axis=2) + fitted[..., 3]
+        mask = 1 / (1 + np.exp(-odds))
+    return mask
+
+
+def _log_odds(mask: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of a mask, at most 2.9 either way: a segmenter is surer than it should be of a photograph."""
+    sure = np.clip(mask, 0.05, 0.95)
+    return np.log(sure / (1 - sure))
+
+
+def _frequencies(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How frequent each pixel's colour is among all pixels, which count by their weight; never 0."""
+    table = np.bincount(colours.ravel(), weights.ravel(), COLOUR_LEVELS**3).reshape((COLOUR_LEVELS,) * 3)
+    for axis in range(3):
+        for _ in range(2):  # near colours are taken for the same by degrees
+            padded = np.pad(table, [(int(i == axis),) * 2 for i in range(3)], mode="edge")
+            first, middle, last = (padded.take(range(i, i + COLOUR_LEVELS), axis) for i in range(3))
+            table = (first + 2 * middle + last) / 4
+    return (table / max(weights.sum(), 1)).ravel()[colours] + 1e-6
 
 
 def guided_coefficients(guide: np.ndarray, mask: np.ndarray, radius: int, smoothness: float) -> np.ndarray:

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 from . import matting
-from .bundles.bundle import Bundle
+from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator, load_student
 from .bundles.config import ObjectClass
 from .bundles.files import open_plain
-from .bundles.likeness import Likeness
+from .bundles.likeness import LIMIT, Likeness
 from .compositing import largest_piece
 from .drawing import crop_of
 from .errors import UserError
@@ -49,14 +49,53 @@ def find_subject(bundle: Bundle, source: Source, device: torch.device, keep_larg
     coarse = coarse_alpha(bundle.student, image, device)
     confidence = None
     if bundle.discriminator is not None and config.likeness is not None:
-        verdict = verdict_of(bundle.discriminator, config, image, coarse)
-        confidence = config.likeness.confidence(verdict, doubt_of(coarse))
-    alpha = matting.refine(image, coarse)
+        confidence = _confidence(bundle.discriminator, config, image, coarse)
+    alpha = fitted(image, coarse)
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
     alpha, dropped = largest_piece(alpha) if keep_largest else (alpha, 0)
     origin = origin_of(source, config)
     return Subject(image, alpha, config.name, photo=origin, confidence=confidence, dropped=dropped)
+
+
+def fitted(image: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """A student's mask float32 `[h, w]` at the size of its picture uint8 `[H, W, 3]`, its edge where colours change."""
+    return matting.refine(image, matting.follow_colours(image, coarse))
+
+
+class Rivals:
+    """Other classes on this computer that may fit a photograph better; their networks are read when first needed."""
+
+    def __init__(self, classes: Iterable[ObjectClass], device: torch.device):
+        self._device, self._networks = device, {}
+        self._classes = [
+            entry
+            for entry in classes
+            if entry.installed and entry.photos and entry.likeness and (entry.folder / DISCRIMINATOR_FILE).is_file()
+        ]
+
+    def best(self, source: Source) -> tuple[ObjectClass, float] | None:
+        """The class that a photograph looks most like, and its confidence; None where it looks like none of them.
+
+        Raises `UserError` for a file that cannot be read, and for a damaged class.
+        """
+        if not self._classes:
+            return None
+        image, _ = load_layers(source)
+        found = max(((entry, self._judged(entry, image)) for entry in self._classes), key=lambda pair: pair[1])
+        return found if found[1] >= LIMIT else None
+
+    def _judged(self, entry: ObjectClass, image: np.ndarray) -> float:
+        if entry.name not in self._networks:
+            discriminator = load_discriminator(entry.folder, device=self._device)
+            self._networks[entry.name] = discriminator, load_student(entry.folder, device=self._device)
+        discriminator, student = self._networks[entry.name]
+        return _confidence(discriminator, entry, image, coarse_alpha(student, image, self._device))
+
+
+def _confidence(discriminator: Discriminator, config: ObjectClass, image: np.ndarray, coarse: np.ndarray) -> float:
+    """See `Subject.confidence`; `config` has a likeness, `coarse` is the student's mask."""
+    return config.likeness.confidence(verdict_of(discriminator, config, image, coarse), doubt_of(coarse))
 
 
 @torch.inference_mode()

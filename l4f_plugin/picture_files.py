@@ -34,6 +34,8 @@ _SYSTEM = {
 }  # fmt: skip
 _ENDING = re.compile(r"\.[a-z][a-z0-9]{0,9}")  # ".5" of "night 22.5" is none
 _HEIC = (".heic", ".heif", ".hif")
+PHOTO_ENDINGS = (*_HEIC, ".avif", ".jfif", ".zip", ".cbz", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+"""What may hold photographs and is not everywhere known as a picture: see `find_photos`."""
 _LABELS = ("masks", "hard_masks")  # folders of an exported set, and endings of its files
 _LABEL_FILES = ("_mask.png", "_hard.png", "sheet.png")
 _RESULT = re.compile("(.+)_(alpha|mask|cutout|composite|projected)", re.IGNORECASE)

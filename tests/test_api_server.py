@@ -16,8 +16,11 @@ from gradio_client import Client
 from pages import run, wait_until
 
 from l4f_plugin import jobs, pipeline
+from l4f_plugin.arguments import Style
 from l4f_plugin.errors import Cancelled
+from l4f_plugin.images import write_png
 from l4f_plugin.pipeline import Labels4FreePipeline
+from l4f_plugin.subject import Subject
 from l4f_ui.api import guard
 
 
@@ -130,26 +133,28 @@ def test_an_open_page_with_a_login_has_no_open_api(models, tmp_path):
 # The queue
 
 
-def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, monkeypatch):
+def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, monkeypatch, tmp_path):
     """Seven requests, seven clicks and six calls of the page's own endpoints, in turn."""
     order, answers, loaded, threads = [], {}, [], []
     segment, load = Labels4FreePipeline.segment, served.service._cache._load
 
     def observed(self, subject, **options):
-        order.append(subject)
+        order.append(getattr(subject, "seed", subject))
         return segment(self, subject, **options)
 
     monkeypatch.setattr(Labels4FreePipeline, "segment", observed)
     monkeypatch.setattr(served.service._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
     served.service.unload()
     base, program = served.address.rstrip("/") + V1, Client(served.address, verbose=False)
-    panel = served.page.segment
+    panel = served.page.photos
 
     def by_request(seed: int) -> float:
         return httpx.post(base + "segment", json={"class": "tiny", "seed": seed}, timeout=120).json()["mask_area"]
 
     def by_click(seed: int) -> float:
-        changed = {panel.choice.dropdown: "tiny", panel.source: "seed", panel.seed: str(seed), panel.psi: 0.6}
+        saved = tmp_path / f"{seed}.png"
+        write_png(saved, np.zeros((4, 4), np.uint8), Subject(None, None, "tiny", seed, Style(0.6)).infotext())
+        changed = {panel.choice.dropdown: "tiny", panel.codes: str(saved)}
         seen = run(panel, panel.segment, changed | {panel.stage.view: "mask"})
         with open(seen[panel.stage.results][0].files["mask"], "rb") as file:
             return float(picture(file.read()).mean()) / 255

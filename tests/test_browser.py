@@ -191,6 +191,7 @@ def open_tab(page, words: str) -> None:
 
 def open_swap(page) -> None:
     open_tab(page, "Swap background")
+    page.locator("#l4f_swap_run").click()
     page.locator("#l4f_swap_image img").wait_for()
 
 
@@ -267,18 +268,6 @@ def test_swapped_backgrounds_are_true_on_disk(page, site, tmp_path):
     assert np.array_equal(pixels(kept), result)
 
 
-@pytest.mark.clicked_path
-def test_a_seed_is_segmented_and_its_mask_downloaded(page, site, tmp_path):
-    open_tab(page, "Segment")
-    page.locator("#l4f_segment_seed input").fill("4")
-    page.locator("#l4f_segment_run").click()
-    page.locator("#l4f_segment_image img").wait_for()
-    cutout = pixels(download(page, "l4f_segment_download_cutout", tmp_path))
-    mask = pixels(download(page, "l4f_segment_download_mask", tmp_path))
-    assert np.array_equal(cutout[..., 3], mask)
-    check_soft(mask, site)
-
-
 def test_own_picture_behind_the_subject(page, tmp_path):
     from l4f_ui import compat
 
@@ -327,17 +316,17 @@ def test_a_slow_answer_to_the_click_loses_nothing(page, site):
         route.fulfill(response=answer)
 
     page.route("**/queue/join*", slow)
-    open_tab(page, "Segment")
-    page.locator("#l4f_segment_seed input").fill("4")
-    page.locator("#l4f_segment_run").click()
-    page.locator("#l4f_segment_status").get_by_text("Waiting").wait_for()
-    page.locator("#l4f_segment_run:disabled").wait_for()
-    page.locator("#l4f_segment_cancel:enabled").wait_for()
+    open_tab(page, "Swap background")
+    assert not page.locator("#l4f_swap_status").get_by_text("Waiting").count(), "to open a tab starts nothing"
+    page.locator("#l4f_swap_run").click()
+    page.locator("#l4f_swap_status").get_by_text("Waiting").wait_for()
+    page.locator("#l4f_swap_run:disabled").wait_for()
+    page.locator("#l4f_swap_cancel:enabled").wait_for()
     site.gate.set()
     open_tab(page, "Generate")
     page.locator("#l4f_generate_cancel").click()
-    open_tab(page, "Segment")
-    page.locator("#l4f_segment_image img").wait_for()
+    open_tab(page, "Swap background")
+    page.locator("#l4f_swap_image img").wait_for()
 
 
 def test_bad_seeds_are_answered_in_words(page):

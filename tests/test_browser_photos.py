@@ -95,7 +95,7 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
 def test_a_subject_is_recovered_and_taken_to_swap(page, photographs):  # noqa: F811
     open_tab(page, "Photographs")
     drop(page, photographs[:1])
-    page.get_by_text("Recover the subject as the class draws it").click()
+    page.get_by_text("Advanced: style codes").click()
     page.locator("#l4f_recover_steps input[type=number]").fill("1000")
     page.locator("#l4f_recover_run").click()
     page.locator("#l4f_recover_image img").wait_for()  # a picture on the way

@@ -16,7 +16,10 @@ from test_learning_chain import TINY, TINY_STUDENT
 
 from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle
+from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub.sharing.card import published_card
+from l4f_plugin.hub.sharing.terms import Terms
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, loop
 from l4f_plugin.training.class_plan import Plan, plan_for
@@ -111,7 +114,14 @@ def test_all_stages_give_a_class_that_draws(pictures, tiny):
     ]  # fmt: skip
     status = run.status()
     assert status.state == "done" and status.done == status.total and not status.problem
-    bundle = load_bundle(class_run.models_folder() / "dogs", with_discriminator=True)
+    folder = class_run.models_folder() / "dogs"
+    card = (folder / "README.md").read_text()
+    parts = ["![Seeds 0 to 7", "l4f generate dogs", "## Training", "Masks, measured", "<details>", "Stage 1 of 5"]
+    assert [card.index(part) for part in parts] == sorted(card.index(part) for part in parts)
+    assert str(run.folder) not in card and Image.open(folder / "samples.png").height > 3 * 24
+    published = published_card(read_config(folder), Terms("cc0-1.0"), "me/dogs", card=card)
+    assert "l4f generate dogs" not in published and published.count("l4f generate me/dogs") == 1
+    bundle = load_bundle(folder, with_discriminator=True)
     assert bundle.alpha is not None and bundle.student is not None and bundle.config.crop == (4, 28, 0, 32)
     [sample] = Labels4FreePipeline.from_pretrained("dogs", device="cpu").generate([1])
     assert sample.image.shape == (24, 32, 3) and sample.alpha.shape == (24, 32)

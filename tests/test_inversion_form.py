@@ -52,8 +52,8 @@ def test_a_subject_is_recovered_shown_and_taken_to_the_other_panels(page, photog
     assert "Saved 5 files" in status_of(form, stage.keep([recovered]))
 
     codes, redrawn = str(recovered.files["w_plus"]), pixels(recovered.files["redrawn"])
-    panel = page.segment
-    source = {panel.choice.dropdown: "tiny", panel.source: "w_plus", panel.w_plus: codes}
+    panel = page.photos
+    source = {panel.choice.dropdown: "tiny", panel.codes: codes}
     segmented = run(panel, panel.segment, source)
     assert_alike(pixels(segmented[panel.stage.results][0].files["picture"]), redrawn)
     panel = page.swap

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import zipfile
 
 import numpy as np
@@ -16,8 +15,9 @@ from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from shell import assert_refused, run
 
-from l4f_plugin import cli, compositing, matting, photo_batch
+from l4f_plugin import compositing, matting, photo_batch
 from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
@@ -142,6 +142,24 @@ def test_the_fit_moves_a_coarse_edge_to_that_of_the_photograph():
     assert np.abs(refined - truth).mean() < 0.3 * np.abs(blown_up - truth).mean()
     assert matting.refine(picture, np.zeros((33, 43), np.float32)).max() == 0
     assert matting.refine(picture, np.ones((33, 43), np.float32)).min() == 1
+
+
+def test_a_coarse_mask_follows_the_colours_of_its_picture():
+    """A piece too many goes and a piece too few comes back; a print of the background's colour deep inside stays."""
+    truth = np.zeros((120, 90), bool)
+    truth[20:100, 15:75] = True
+    picture = np.where(truth[..., None], (200, 40, 40), (60, 80, 200)).astype(np.uint8)
+    picture[55:65, 40:50] = (60, 80, 200)
+    coarse = truth.astype(np.float32)
+    coarse[30:40, 75:85] = 1
+    coarse[70:90, 15:25] = 0
+    found = matting.follow_colours(picture, coarse)
+    assert found.dtype == np.float32 and found.shape == (120, 90)
+    assert ((found > 0.5) != truth).mean() < 0.01 < ((coarse > 0.5) != truth).mean()
+    plain = matting.follow_colours(np.full_like(picture, 128), coarse)
+    assert ((plain > 0.5) != (coarse > 0.5)).mean() < 0.03, "colours that tell nothing change little"
+    large = matting.follow_colours(np.repeat(np.repeat(picture, 4, 0), 4, 1), coarse)
+    assert large.shape == (192, 144)
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 12), st.integers(0, 2**32 - 1))
@@ -364,19 +382,20 @@ def test_the_command_line_segments_files_and_folders(class_folder, tmp_path, cap
     Image.fromarray(photograph(64, 48)).save(tmp_path / "one.png")
     (tmp_path / "two.jpg").write_bytes(b"nothing")
     out = tmp_path / "out"
-    command = ["segment", str(class_folder), str(tmp_path), "--out", str(out), "--device", "cpu", "--json", "--zip"]
-    assert cli.main([*command, "--background", "blur:4"]) == 2
-    printed = capsys.readouterr()
-    answer = json.loads(printed.out)
-    assert "two.jpg: " in printed.err and [bool(photo["problem"]) for photo in answer["photos"]] == [False, True]
+    command = ["segment", class_folder, tmp_path, "--out", out, "--device cpu --json --zip"]
+    said = run(capsys, *command, "--background blur:4")
+    answer = said.data
+    assert (
+        said.code == 2
+        and "two.jpg: " in said.err
+        and [bool(photo["problem"]) for photo in answer["photos"]] == [False, True]
+    )
     assert Image.open(answer["photos"][0]["composite"]).size == (64, 48)
     assert len(zipfile.ZipFile(answer["zip"]).namelist()) == 3
-    one = ["segment", str(class_folder), "--picture", str(tmp_path / "one.png"), "--out", str(out), "--device", "cpu"]
-    assert cli.main(one) == 0
-    assert "1 of 1 photographs" in capsys.readouterr().out
+    one = ["segment", class_folder, "--picture", tmp_path / "one.png", "--out", out, "--device cpu"]
+    assert "1 of 1 photographs" in run(capsys, *one).out
     assert "Photo" in parse_infotext(read_infotext(out / "one_alpha.png"))
-    assert cli.main([*command, "--seed", "3"]) == 2
-    assert "is required" in capsys.readouterr().err
+    assert_refused(run(capsys, *command, "--seed 3"), "is required")
 
 
 def test_a_photo_is_what_it_says(pipeline):

@@ -1,8 +1,9 @@
-"""The panel Photographs and the picture source of Segment: photographs dropped, shown, packed and saved."""
+"""The panel Photographs: photographs dropped, judged, shown, packed and saved."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from bundles import red_finder, tiny_bundle
-from pages import run, status_of
+from pages import pixels, run, status_of
 from PIL import Image
 
+from l4f_plugin import photos
 from l4f_plugin.bundles.bundle import save_bundle
+from l4f_plugin.bundles.likeness import Likeness
 from l4f_plugin.errors import UserError
 from l4f_plugin.subject import Subject
 from l4f_ui.operations import Operations
@@ -46,20 +49,28 @@ def test_photographs_are_segmented_shown_packed_and_saved(photographed):
     seen = segment(page, [str(page.photographs[0]), SimpleNamespace(name=str(page.photographs[1]))])
     shown = seen[stage.results]
     assert [result.name for result in shown] == ["holiday", "garden"] and "2 of 2" in status_of(panel, seen)
-    assert seen[stage.picked]["visible"] and seen[stage.picked]["choices"][0] in ("holiday", ("holiday", "holiday"))
+    small = seen[stage.grid]
+    assert small["visible"] and [caption for _, caption in small["value"]] == ["holiday", "garden"]
+    assert "1 of 2" in seen[stage.about] and seen[stage.steps]["visible"]
     composite = np.asarray(Image.open(shown[0].files["composite"]))
     assert composite.shape == (60, 80, 3)
     assert tuple(composite[2, 2]) == (0, 255, 0) and composite[30, 40, 0] > 200
     assert len(zipfile.ZipFile(shown[0].files["zip"]).namelist()) == 6
-    views = stage.look("mask", shown, "garden")
+    after = stage.step(1, "mask", shown, None)
+    assert after[stage.picked] == 1 and "garden" in after[stage.about]
+    assert stage.step(1, "mask", shown, 1)[stage.picked] == 0 and stage.step(-1, "mask", shown, None)[stage.picked] == 1
+    assert stage.step(1, "mask", [], None) == {}
+    clicked = stage.pick("mask", shown, None, SimpleNamespace(index=1))
+    assert clicked[stage.picked] == 1 and clicked[stage.about] == after[stage.about]
+    views = stage.look("mask", shown, 1)
     assert views[stage.image]["visible"] and Image.open(views[stage.image]["value"]).mode == "L"
-    assert "garden" in views[stage.image]["value"] and stage.look("mask", shown, "gone") == {}
+    assert "garden" in views[stage.image]["value"] and stage.look("mask", shown, 2) == {}
     told = status_of(panel, stage.keep(shown))
     assert "Saved 6 files" in told and len(list(page.outputs.today().glob("*.png"))) == 6
     again = segment(page, [str(page.photographs[0])], kind="transparent", earlier=shown)
     assert "composite" not in again[stage.results][0].files
     assert again[stage.results][0].files["mask"] == shown[0].files["mask"], "the folder of the last time"
-    assert not again[stage.picked]["visible"]
+    assert not again[stage.grid]["visible"] and not again[stage.steps]["visible"]
 
 
 def test_photographs_are_centred_on_a_canvas(photographed):
@@ -83,9 +94,6 @@ def test_pieces_that_were_left_out_are_told(photographed):
     assert "1 smaller piece" in status_of(panel, segment(page, [str(page.photographs[0])]))
     given = {panel.choice.dropdown: "red", panel.files: [str(page.photographs[0])], panel.edge.keep_largest: False}
     assert "smaller piece" not in status_of(panel, run(panel, panel.segment, given))
-    wanted = {page.segment.choice.dropdown: "red", page.segment.source: "picture"}
-    wanted[page.segment.picture] = str(page.photographs[0])
-    assert "1 smaller piece" in status_of(page.segment, run(page.segment, page.segment.segment, wanted))
 
 
 def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(photographed, tmp_path):
@@ -99,14 +107,61 @@ def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(photogr
     assert "no photo segmenter yet" in status_of(panel, segment(page, [str(broken)], class_name="tiny"))
 
 
-def test_segment_takes_a_photograph_for_its_picture(photographed):
-    panel = photographed.segment
-    photograph = str(photographed.photographs[0])
-    wanted = {panel.choice.dropdown: "red", panel.source: "picture", panel.picture: photograph}
-    seen = run(panel, panel.segment, wanted)
-    files = seen[panel.stage.results][0].files
-    assert set(files) == {"picture", "mask", "cutout"} and "photograph" in status_of(panel, seen)
-    assert Image.open(files["mask"]).size == (80, 60)
+def test_folders_and_archives_come_in_and_odd_names_lead_nowhere(photographed, tmp_path):
+    page, panel = photographed, photographed.photos
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for name in ("a/holiday.png", "b/holiday.png", "../evil.png", "notes.txt"):
+            archive.write(page.photographs[0], name)
+    added = panel.add_folder([SimpleNamespace(name=str(page.photographs[1]))], [str(tmp_path / "many.zip")])
+    files = added[panel.files]
+    assert files == [str(tmp_path / "many.zip"), str(page.photographs[1])]
+    seen = segment(page, files)
+    shown, told = seen[panel.stage.results], status_of(panel, seen)
+    assert [result.name for result in shown] == ["holiday", "holiday-2", "garden"]
+    assert "3 of 3" in told and "unsafe names (1)" in told and ".txt (1)" in told
+    assert pixels(shown[1].files["picture"]).shape == (60, 80, 3)
+    assert "/" not in status_of(panel, segment(page, [str(tmp_path / "gone.zip")]))
+
+
+def test_an_example_is_tried_with_its_class_at_one_click(photographed):
+    page, panel = photographed, photographed.photos
+    assert not panel._examples("red")[1]["visible"], "neither class brings any"
+    folder = Path(os.environ["LABELS4FREE_MODELS"]) / "red" / "examples"
+    folder.mkdir()
+    for number in range(8):
+        Image.open(page.photographs[0]).convert("RGB").save(folder / f"{number}.jpg")
+    (folder / "0.jpg").write_bytes(bytes(200_000))
+    name, shown = panel._examples("tiny")
+    assert name == "red" and [Path(file).name[0] for file, _ in shown["value"]] == list("123456"), "bounded"
+    tried = panel.try_example("tiny", SimpleNamespace(index=1))
+    assert tried[panel.choice.dropdown] == "red" and Path(tried[panel.files]["value"][0]).name == "2.jpg"
+    assert not Path(tried[panel.files]["value"][0]).is_relative_to(folder), "served from a folder of results"
+    assert "1 of 1" in status_of(panel, segment(page, tried[panel.files]["value"]))
+    weights = Path(__file__).parent.parent / "weights"
+    for file in weights.glob("*/examples/*.jpg"):
+        assert max(Image.open(file).size) <= 400 and file.stat().st_size <= 25_000
+
+
+def test_a_stranger_is_told_and_the_class_that_fits_is_offered(photographed, monkeypatch):
+    """Two classes with a student: what one of them finds strange, the other knows well."""
+    page, panel, stage = photographed, photographed.photos, photographed.photos.stage
+    judged = {"red": 0.01, "blue": 0.9}
+    bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
+    for name in judged:
+        config = dataclasses.replace(bundle.config, title=f"{name.title()} things", likeness=Likeness(0, 1, 0, 1))
+        save_bundle(dataclasses.replace(bundle, config=config), Path(os.environ["LABELS4FREE_MODELS"]) / name)
+    monkeypatch.setattr(photos, "_confidence", lambda _, config, *rest: judged.get(config.title.split()[0].lower(), 0))
+    seen = segment(page, [str(path) for path in page.photographs])
+    assert [caption for _, caption in seen[stage.grid]["value"]] == [
+        "holiday: does not look like Red things", "garden: does not look like Red things"
+    ]  # fmt: skip
+    assert "does not look like Red things" in seen[stage.about] and "Blue things fits better" in seen[stage.about]
+    assert seen[stage.use_better]["visible"]
+    assert panel.use_better(seen[stage.results], None) == {panel.choice.dropdown: "blue"}
+    seen = segment(page, [str(page.photographs[0])], class_name="blue")
+    assert "does not look like" not in seen[stage.about] and not seen[stage.use_better]["visible"]
+    judged["blue"] = 0.02
+    assert not segment(page, [str(page.photographs[0])])[stage.use_better]["visible"], "none of them fits"
 
 
 def test_programs_may_send_a_photograph(photographed):

@@ -27,33 +27,24 @@ from l4f_ui.service import Service, Settings
 from l4f_ui.stage import Neighbour
 
 
-def segment(page, source: str, *, seed="12", picture=None, w_plus=None, view="mask", class_name="tiny") -> dict:
-    return run(page.segment, page.segment.segment, segmenting(page, source, seed, picture, w_plus, view, class_name))
-
-
-def segmenting(page, source="seed", seed="12", picture=None, w_plus=None, view="mask", class_name="tiny") -> dict:
-    panel = page.segment
-    changed = {panel.choice.dropdown: class_name, panel.source: source, panel.seed: seed}
-    return {**changed, panel.picture: picture, panel.w_plus: w_plus, panel.stage.view: view}
+def segment(page, codes, *, view="mask", class_name="tiny") -> dict:
+    panel = page.photos
+    changed = {panel.choice.dropdown: class_name, panel.codes: codes, panel.stage.view: view}
+    return run(panel, panel.segment, changed)
 
 
 def generated(page, seed="12") -> dict[str, Path]:
     return generate(page, seed)[page.generate.stage.results][0].files
 
 
-# Segment
+# Style codes
 
 
-def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
-    files, stage = generated(page), page.segment.stage
-    seen = segment(page, "seed")
+def test_a_saved_picture_and_codes_give_the_same_mask(page):
+    files, stage = generated(page), page.photos.stage
+    seen = segment(page, SimpleNamespace(name=str(files["cutout"])))
     codes = seen[stage.results][0].files["w_plus"]
-    results = [
-        seen,
-        segment(page, "picture", picture=str(files["cutout"])),
-        segment(page, "w_plus", w_plus=SimpleNamespace(name=str(codes))),
-        segment(page, "w_plus", w_plus=str(codes)),
-    ]
+    results = [seen, segment(page, SimpleNamespace(name=str(codes))), segment(page, str(codes))]
     expected = pixels(files["mask"])
     assert expected.std() > 1
     for result in results:
@@ -63,21 +54,21 @@ def test_a_seed_a_picture_and_codes_give_the_same_mask(page):
         assert cutout.shape == (32, 32, 4) and np.array_equal(cutout[..., 3], pixels(found["mask"]))
         assert result[stage.image]["value"] == str(found["mask"])
         offered = {kind: result[part]["value"] for kind, part in stage.downloads.items()}
-        assert offered == {kind: str(found[kind]) for kind in ("cutout", "mask", "w_plus")}
+        wanted = {"result": "cutout", "mask": "mask", "w_plus": "w_plus"}
+        assert offered == {"zip": None, **{kind: str(found[part]) for kind, part in wanted.items()}}
         assert WPlus.load(found["w_plus"]).digest == WPlus.load(codes).digest
-    assert "seed 12" in status_of(page.segment, results[1]) and "W+ codes" in status_of(page.segment, results[2])
+    assert "seed 12" in status_of(page.photos, results[0]) and "W+ codes" in status_of(page.photos, results[1])
+    told = status_of(page.photos, stage.keep(seen[stage.results]))
+    assert "Saved 2 files" in told and len([*page.outputs.today().glob("*_0001.png")]) == 2
     assert not page.notices
 
 
-@pytest.mark.parametrize(("source", "sentence"), [("picture", "no photo segmenter yet"), ("w_plus", "is a picture")])
-def test_what_cannot_be_segmented_is_told_without_the_path_of_the_server(page, tmp_path, source, sentence):
-    Image.new("RGB", (60, 40)).save(tmp_path / "holiday.jpg")
-    told = status_of(
-        page.segment, segment(page, source, picture=str(tmp_path / "holiday.jpg"), w_plus=str(tmp_path / "holiday.jpg"))
-    )
+@pytest.mark.parametrize(("name", "sentence"), [("a.png", "no photo segmenter yet"), ("a.safetensors", "is a picture")])
+def test_what_draws_nothing_is_told_without_the_path_of_the_server(page, tmp_path, name, sentence):
+    Image.new("RGB", (60, 40)).save(tmp_path / name, "PNG")
+    told = status_of(page.photos, segment(page, str(tmp_path / name)))
     assert sentence in told and str(tmp_path) not in told and page.notices
     assert not page.service.loaded(), "nothing is loaded for what cannot be answered"
-    assert "drop one" in status_of(page.segment, segment(page, source))
 
 
 def test_the_picture_knows_its_class_best(page, monkeypatch):
@@ -85,24 +76,8 @@ def test_the_picture_knows_its_class_best(page, monkeypatch):
     [tiny] = [entry for entry in page.service.classes() if entry.name == "tiny"]
     other = SimpleNamespace(**{**vars(tiny), "name": "other", "title": "Others"})
     monkeypatch.setattr(page.service, "classes", lambda: [other, tiny])
-    seen = segment(page, "picture", picture=str(files["picture"]), class_name="other")
-    assert seen[page.segment.choice.dropdown] == "tiny"
-
-
-def test_a_drawn_seed_is_shown_and_both_results_are_kept(page):
-    seen, stage = segment(page, "seed", seed="-1"), page.segment.stage
-    assert 0 <= int(seen[page.segment.seed]) < 2**32
-    shown = seen[stage.results]
-    told = status_of(page.segment, stage.keep(shown))
-    kept = sorted(path.name for path in page.outputs.today().iterdir())
-    assert len(kept) == 2 and "Saved 2 files" in told
-    assert stage.look("picture", shown)[stage.image]["value"] == str(shown[0].files["picture"])
-
-
-def test_only_the_source_in_need_is_shown(page):
-    for source, count in (("seed", 1), ("picture", 2), ("w_plus", 2)):
-        visible = [update["visible"] for update in page.segment.show_source(source).values()]
-        assert visible.count(True) == count and len(visible) == 5
+    seen = segment(page, str(files["picture"]), class_name="other")
+    assert seen[page.photos.choice.dropdown] == "tiny"
 
 
 # Restoring
@@ -226,7 +201,7 @@ def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     neighbour = Neighbour("img2img", "swap.save", lambda button, handout: met.append((button, handout)))
     parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path), [neighbour])).l4f
     handouts = {handout.panel: handout for _, handout in met}
-    assert set(handouts) == {"generate", "explore", "swap", "segment"}
+    assert set(handouts) == {"generate", "explore", "swap", "photos"}
     assert {button.elem_id for button, _ in met} == {f"l4f_{panel}_to_img2img" for panel in handouts}
     results = generate(parts, "1-2")[parts.generate.stage.results]
     files = handouts["generate"].files
@@ -324,10 +299,10 @@ def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
     order, waits, threads = [], [], []
 
     def click(number: int) -> None:
-        for update in begin(page.segment, page.segment.segment, segmenting(page, seed=str(number))):
-            line = update.get(page.segment.job.status, "")
+        for update in begin(page.generate, page.generate.generate, drawing(page.generate, str(number))):
+            line = update.get(page.generate.job.status, "")
             waits.append("Waiting" in line)
-            if page.segment.stage.results in update and number not in order:
+            if page.generate.stage.results in update and number not in order:
                 order.append(number)
 
     with page.service._cache.turn():  # so that all of them wait
@@ -343,15 +318,15 @@ def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
 
 
 def test_waiting_can_be_cancelled_and_is_told(page):
-    panel = page.segment
+    panel = page.generate
     with page.service._cache.turn():
-        job = begin(panel, panel.segment, segmenting(page, seed="3"))
+        job = begin(panel, panel.generate, drawing(panel, "3"))
         seen = next(job)
         identifier = seen[panel.job.identifier]
         while "Waiting: one job" not in seen.get(panel.job.status, ""):
             seen = next(job)
         panel.job.stop(identifier)
-        assert status_of(panel, merged(job)) == "Stopped."
+        assert status_of(panel, merged(job)) == "Stopped before the first picture."
 
 
 def test_what_a_thread_yields_posts_and_raises_arrives():

@@ -66,6 +66,11 @@ def gallery_update(pictures: Sequence[tuple[str, str]], *, keep: bool = False) -
     return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 and not keep else {}))
 
 
+def selected(event: gr.SelectData) -> int:
+    """The index of the picture that was clicked in a gallery."""
+    return event.index if isinstance(event.index, int) else event.index[0]
+
+
 def _picture(kind: str, **arguments: Any) -> gr.Image:
     """A picture to look at; an RGBA PNG keeps its transparency. Handlers get it as `kind`."""
     mode = None if MAJOR >= 5 else "RGBA"
@@ -126,6 +131,12 @@ def uploaded_file(*endings: str, count: str = "single", **arguments: Any) -> gr.
     """A field for the user's own file, or "multiple", of such an ending; handlers get what `file_path(s)` reads."""
     kind = "filepath" if MAJOR >= 4 else "file"
     return _make(gr.File, type=kind, file_count=count, file_types=list(endings), interactive=True, **arguments)
+
+
+def folder_button(label: str, *, elem_id: str) -> gr.UploadButton:
+    """A button that uploads a folder; handlers of its `upload` get what `file_paths` reads."""
+    kind = "filepath" if MAJOR >= 4 else "file"
+    return _make(gr.UploadButton, label=label, file_count="directory", type=kind, size="sm", elem_id=elem_id)
 
 
 def file_paths(uploaded: Any) -> list[Path]:

@@ -39,23 +39,21 @@ ROOM_FOR_ENDING = 24  # bytes of a name
 class InversionForm:
     """Builds the form inside the current Blocks, with `build_stage` where the result is shown, and then is wired.
 
-    The one `Result` of the stage is named after its class. `to_swap` and `to_segment` are buttons that the page wires
-    to the panels they name.
+    The one `Result` of the stage is named after its class. `to_swap` is a button that the page wires to the panel
+    *Swap background*.
     """
 
     def __init__(self, service: Service):
         self._service = service
-        with gr.Accordion(text("recover.section"), open=False, elem_id="l4f_recover_section"):
-            gr.Markdown(text("recover.note"), elem_classes="l4f-note")
-            self.steps = gr.Slider(50, 1000, PROJECTION_STEPS, step=50, **named("recover.steps"))
-            self.job = RunButtons(service, "recover")
+        gr.Markdown(text("recover.note"), elem_classes="l4f-note")
+        self.steps = gr.Slider(50, 1000, PROJECTION_STEPS, step=50, **named("recover.steps"))
+        self.job = RunButtons(service, "recover")
 
     def build_stage(self) -> None:
         """Builds the place of the result."""
 
         def more() -> None:
             self.to_swap = button("recover.to_swap", size="sm")
-            self.to_segment = button("recover.to_segment", size="sm")
 
         self.stage = Stage(
             self._service,
@@ -80,7 +78,7 @@ class InversionForm:
     def recover(self, running: Running, given: Given) -> Iterator[dict]:
         """Finds the codes of the first photograph, with pictures on the way, and shows what came of it."""
         panel = self._panel
-        photograph = panel.uploads(given)[0]
+        photograph = panel.uploads(given).pictures[0]
         background, edge = panel.background.read(given), panel.edge.read(given)
         entry = self._service.entry(given[panel.choice.dropdown])
         folder = self._service.outputs.preview_folder()
@@ -88,13 +86,19 @@ class InversionForm:
         progress, preview = self._telling(running, photograph.name, folder)
         try:
             found = self._service.project(
-                entry.name, photograph, int(given[self.steps]), running.token, running.on_wait, progress, preview
+                entry.name,
+                photograph.source(),
+                int(given[self.steps]),
+                running.token,
+                running.on_wait,
+                progress,
+                preview,
             )
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
         placed = self._service.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
         words = text("recover.done", name=photograph.name, title=entry.title)
-        if told := first_frame_only(photograph, photograph.name):
+        if told := first_frame_only(photograph.source(), photograph.name):
             words += ". " + told
         result = Result(_write(folder, photograph.stem, found, placed), entry.name)
         yield {

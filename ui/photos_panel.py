@@ -1,63 +1,143 @@
-"""The panel *Photographs*: one or many pictures of a class in, masks, cut-outs and new backgrounds out."""
+"""The panel *Photographs*: pictures of a class, or style codes, in; masks, cut-outs and new backgrounds out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from l4f_plugin.bundles.files import fitted
+from l4f_plugin.bundles.likeness import is_strange
 from l4f_plugin.errors import UserError
 from l4f_plugin.photo_batch import PhotoResult, pack
+from l4f_plugin.picture_files import PHOTO_ENDINGS, PictureFile, PictureSet, find_photos
+from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, required_recipe
+from l4f_plugin.subject import write_parts
 
 from . import compat, status
 from .class_choice import ClassChoice
-from .controls import BackgroundChoice, CanvasChoice, EdgeChoice, Given, controls_column, note, stage_column
+from .controls import BackgroundChoice, CanvasChoice, EdgeChoice, Given, controls_column, named, note, stage_column
 from .inversion_form import InversionForm
+from .outputs import slug
 from .run_buttons import RunButtons, Running
 from .service import Service
-from .stage import Result, Stage, reduced
+from .stage import GridStage, Result, shown_photograph
 from .texts import text
-from .words import without_paths
+from .words import pathless, without_paths
+
+if TYPE_CHECKING:
+    from l4f_plugin.bundles.config import ObjectClass
 
 VIEWS = ("compare", "result", "mask")
-DOWNLOADS = ("result", "mask", "zip")
+DOWNLOADS = ("result", "mask", "w_plus", "zip")
+KEPT = ("mask", "cutout", "composite")
 
 
 class PhotosPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
     Each `Result` of the stage is named after its photograph and holds `picture` (as the page shows it), `mask`,
-    `cutout`, `composite` where a background was chosen, `result` (one of the two) and in the end `zip` of all.
+    `cutout`, `composite` where a background was chosen, `result` (one of the two) and in the end `zip` of all. That of
+    style codes holds `w_plus` instead of `zip`. `started` are the events of jobs; what others bring here adds to them.
     """
 
     def __init__(self, service: Service):
         self._service = service
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
-                self.choice = ClassChoice(service, "photos", photographs=True)
-                with gr.Group():
-                    words = {"label": text("photos.files"), "elem_id": "l4f_photos_files"}
-                    self.files = compat.uploaded_file("image", count="multiple", height=160, **words)
-                    note("photos.files_note")
-                self.background = BackgroundChoice("photos", "transparent")
-                self.canvas = CanvasChoice()
-                self.edge = EdgeChoice("photos", keep_largest=True)
-                self.job = RunButtons(service, "photos")
-                self.inversion = InversionForm(service)
+                self._build_controls()
             with stage_column():
-                given = {"downloads": DOWNLOADS, "kept": ("mask", "cutout", "composite"), "several": True}
-                self.stage = Stage(service, "photos", self.job.status, VIEWS, words="preview", **given)
+                given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True}
+                self.stage = GridStage(service, "photos", self.job.status, VIEWS, words="preview", **given)
                 self.inversion.build_stage()
+        self._wire()
+
+    def _build_controls(self) -> None:
+        self.choice = ClassChoice(self._service, "photos", photographs=True)
+        with gr.Group():
+            words = {"label": text("photos.files"), "elem_id": "l4f_photos_files"}
+            self.files = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=160, **words)
+            note("photos.files_note")
+        self.folder = compat.folder_button(text("photos.folder"), elem_id="l4f_photos_folder")
+        self.examples = compat.gallery(
+            label=text("photos.examples"),
+            columns=6,
+            height="auto",
+            allow_preview=False,
+            elem_id="l4f_photos_examples",
+            elem_classes=["l4f-grid", "l4f-examples"],
+            **self._examples(self.choice.dropdown.value)[1],
+        )
+        self.background = BackgroundChoice("photos", "transparent")
+        self.canvas = CanvasChoice()
+        self.edge = EdgeChoice("photos", keep_largest=True)
+        self.job = RunButtons(self._service, "photos")
+        with gr.Accordion(text("photos.advanced"), open=False, elem_id="l4f_photos_advanced") as self.advanced:
+            self.codes = compat.uploaded_file(*W_PLUS_ENDINGS, ".png", height=120, **named("photos.codes"))
+            note("photos.codes_note")
+            self.inversion = InversionForm(self._service)
+
+    def _wire(self) -> None:
         asked = {self.choice.dropdown, self.files, *self.background.inputs, *self.edge.inputs, *self.canvas.inputs}
-        self.inputs = {*asked, self.stage.view, self.stage.results}
-        outputs = [*self.stage.outputs, self.inversion.stage.frame]
-        self.started = [self.job.on(self.job.run.click, self.segment, self.inputs, outputs)]
+        self.inputs = {*asked, self.codes, self.stage.view, self.stage.results}
+        dropdown, examples = self.choice.dropdown, self.examples
+        compat.on(dropdown.change, lambda name: gr.update(**self._examples(name)[1]), [dropdown], [examples])
+        tried = compat.on(examples.select, self.try_example, [dropdown], [dropdown, self.files, self.codes, examples])
+        compat.on(self.folder.upload, self.add_folder, [self.folder, self.files], [self.files])
+        stage = self.stage
+        used = compat.on(stage.use_better.click, self.use_better, [stage.results, stage.picked], [self.choice.dropdown])
+        self.started: list = []
+        for trigger in (self.job.run.click, self.codes.upload, used.then, tried.then):
+            self._start(trigger)
         self.started += self.inversion.wire(self, asked)
 
+    def _start(self, trigger: Callable) -> None:
+        outputs = [self.choice.dropdown, *self.stage.outputs, self.inversion.stage.frame]
+        self.started.append(self.job.on(trigger, self.segment, self.inputs, outputs))
+
+    def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
+        """Wires an event that brings a picture file to segment."""
+
+        def bring(path: str | None) -> dict:
+            given = {self.files: gr.update(value=[path]), self.codes: gr.update(value=None)}
+            return {} if path is None else {**given, tabs: gr.update(selected="photos")}
+
+        self._start(compat.on(trigger, bring, [picture], [self.files, self.codes, tabs]).then)
+
+    def _examples(self, name: str | None) -> tuple[str | None, dict]:
+        """The class whose examples are shown, and what shows them: that of this name, or else the first with any."""
+        entries = sorted(self._service.classes(), key=lambda entry: entry.name != name)
+        entry = next((entry for entry in entries if entry.photos and entry.examples), None)
+        files = self._service.outputs.served(entry.examples) if entry else []
+        return entry and entry.name, {"value": [(str(file), None) for file in files], "visible": bool(files)}
+
+    def try_example(self, name: str | None, event: gr.SelectData) -> dict:
+        """Chooses an example and its class."""
+        fitting, shown = self._examples(name)
+        file = shown["value"][compat.selected(event)][0]
+        chosen = {self.choice.dropdown: fitting, self.files: gr.update(value=[file]), self.codes: gr.update(value=None)}
+        return {**chosen, self.examples: compat.gallery_update(shown["value"])}
+
+    def add_folder(self, folder: list | None, files: list | None) -> dict:
+        """Adds the files of a folder to those that are there."""
+        return {self.files: [str(path) for path in compat.file_paths([*(files or []), *(folder or [])])]}
+
+    def use_better(self, results: list[Result], picked: int | None) -> dict:
+        """Chooses the class that fits better."""
+        result = self.stage.chosen(results, picked)
+        return {self.choice.dropdown: result.better.name} if result and result.better else {}
+
     def segment(self, running: Running, given: Given) -> Iterator[dict]:
-        """Segments one photograph after another; the first is shown as soon as it is there."""
-        files, earlier = self.uploads(given), given[self.stage.results]
+        """Segments what the style codes draw, or one photograph after another; the first is shown as soon as it is
+        there, and at the end each that does not look like the class is compared with other classes.
+        """
+        if given[self.codes] is not None:
+            yield from self._segment_codes(running, given)
+            return
+        photos, earlier = self.uploads(given), given[self.stage.results]
         background, edge, canvas = self.background.read(given), self.edge.read(given), self.canvas.read(given)
         if background.kind == "transparent":
             background = None  # that is the cut-out, which is written anyway
@@ -66,48 +146,91 @@ class PhotosPanel:
             raise UserError(text("photos.no_student", title=entry.title))
         # The folder of the last time: what is done and asked for in the same way is not done again.
         folder = earlier[0].files["mask"].parent if earlier else self._service.outputs.preview_folder()
-        yield {self.job.status: self._working(files, 0)}
-        results, segmented, problems = [], [], []
+        yield {self.job.status: self._working(photos, 0)}
+        results, segmented, strange, problems = [], [], [], []
         notes = [background.note] if background and background.note else []
+        notes += [photos.in_words()] if photos.passed_over else []
         token, on_wait = running.token, running.on_wait
-        done = self._service.segment_photos(entry.name, files, folder, background, edge, token, on_wait, canvas)
-        for number, found in enumerate(done, start=1):
+        done = self._service.segment_photos(entry.name, photos, folder, background, edge, token, on_wait, canvas)
+        for number, (photo, found) in enumerate(zip(photos, done, strict=True), start=1):
             if found.problem:
-                problems.append(f"{found.source.name} ({without_paths(found.problem)})")
+                problems.append(f"{found.name} ({without_paths(found.problem)})")
             else:
-                which = f"{found.name}: " if len(files) > 1 else ""
-                notes += [which + without_paths(told) for told in found.notes]
+                notes += map(without_paths, found.notes) if len(photos) == 1 else ()  # else beside each
                 segmented.append(found)
-                results.append(_result(found, folder))
-            if number < len(files):
+                results.append(_result(photo, found, folder, entry))
+                strange += [(results[-1], photo)] if is_strange(found.confidence) else []
+            if number < len(photos):
                 first = self._shown(results, given) if len(results) == 1 and not found.problem else {}
-                yield {**first, self.job.status: self._working(files, number)}
+                yield {**first, self.job.status: self._working(photos, number)}
         trouble = text("photos.problems", problems="; ".join(problems))
         if not results:
             raise UserError(trouble)
         archive = pack(segmented, folder / f"{entry.name.replace('/', '-')}_photographs.zip")
         for result in results:
             result.files["zip"] = archive
-        words = [text("photos.done", done=len(results), total=len(files)), *([trouble] if problems else [])]
+        if strange:
+            yield {**self._shown(results, given), self.job.status: status.running(text("photos.comparing"))}
+            fits = self._service.best_fits(entry.name, [photo for _, photo in strange], token)
+            for (result, _), fit in zip(strange, fits, strict=True):
+                if fit is not None:
+                    result.better = fit[0]
+                    result.told += " " + text("photos.better", title=fit[0].title, confidence=fit[1])
+        words = [text("photos.done", done=len(results), total=len(photos)), *([trouble] if problems else [])]
+        if strange and len(results) > 1:
+            words.append(text("photos.strangers", count=len(strange), title=entry.title))
         words += [" ".join(notes)] if notes else []
         yield {**self._shown(results, given), self.job.status: status.finished(". ".join(words))}
 
-    def uploads(self, given: Given) -> list[Path]:
+    def _segment_codes(self, running: Running, given: Given) -> Iterator[dict]:
+        """Draws what a file of style codes, or a picture that was saved here, stands for."""
+        entry, path = self._service.entry(given[self.choice.dropdown]), compat.file_path(given[self.codes])
+        background, canvas = self.background.read(given), self.canvas.read(given)
+        edge = replace(self.edge.read(given), keep_largest=False)  # which is for photographs
+        # Read here: the engine's sentences would name the server's folder.
+        drawn = path.suffix.lower() == ".png"
+        subject = required_recipe(path.read_bytes(), entry.title) if drawn else WPlus.load(path)
+        if isinstance(subject, Recipe) and self._service.is_usable(subject.class_name):
+            entry = self._service.entry(subject.class_name)  # the picture knows best
+        yield {self.job.status: status.running(text("photos.drawing"))}
+        sample = self._service.segment(entry.name, subject, running.token, running.on_wait)
+        placed = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait, canvas)
+        parts = {"mask": placed.alpha, "cutout": placed.cutout}
+        parts |= {} if background.kind == "transparent" else {"composite": placed.composite}
+        stem = f"{slug(entry.name)}_{sample.stem}"
+        files = self._service.outputs.preview(stem, parts, placed.infotext)
+        stem, folder = stem.removesuffix("_w_plus"), files["mask"].parent
+        files |= write_parts(folder, stem, {"picture": sample.picture, "w_plus": sample.w_plus}, sample.infotext())
+        files["result"] = files.get("composite", files["cutout"])
+        name = text("photos.of_codes") if sample.seed is None else text("photos.of_seed", seed=sample.seed)
+        area = 100 * float(sample.required_alpha().mean())
+        yield {
+            self.choice.dropdown: entry.name,
+            **self._shown([Result(files, name)], given),
+            self.job.status: status.finished(text("photos.drawn", title=entry.title, subject=name, area=area)),
+        }
+
+    def uploads(self, given: Given) -> PictureSet:
         """The photographs. Raises `UserError` where there are none."""
         files = compat.file_paths(given[self.files])
         if not files:
             raise UserError(text("photos.missing"))
-        return files
+        try:
+            return find_photos(files)
+        except UserError as error:
+            raise pathless(error) from None
 
     def _shown(self, results: list[Result], given: Given) -> dict:
         return {**self.inversion.stage.appear(False), **self.stage.show(results, given[self.stage.view])}
 
-    def _working(self, files: list[Path], done: int) -> str:
-        words = text("photos.working", done=done + 1, total=len(files), name=files[done].name)
-        return status.running(words, done, len(files))
+    def _working(self, photos: PictureSet, done: int) -> str:
+        words = text("photos.working", done=done + 1, total=len(photos), name=photos.pictures[done].name)
+        return status.running(words, done, len(photos))
 
 
-def _result(found: PhotoResult, folder: Path) -> Result:
-    files = {**found.files, "picture": reduced(found.source, folder)}
-    files["result"] = files.get("composite", files["cutout"])
-    return Result(files, files["mask"].name.removesuffix("_alpha.png"))
+def _result(photo: PictureFile, found: PhotoResult, folder: Path, entry: ObjectClass) -> Result:
+    name = found.files["mask"].name.removesuffix("_alpha.png")
+    picture = shown_photograph(photo.source(), folder / "shown" / fitted(name, "-photograph.png"))
+    files = {**found.files, "picture": picture, "result": found.files.get("composite", found.files["cutout"])}
+    caption = text("photos.strange", name=name, title=entry.title) if is_strange(found.confidence) else name
+    return Result(files, name, caption, " ".join(map(without_paths, found.notes)))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.directions import Directions
     from l4f_plugin.photo_batch import PhotoResult
+    from l4f_plugin.picture_files import PictureFile, PictureSet
     from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
     from l4f_plugin.provenance import Recipe, WPlus
@@ -275,7 +276,7 @@ class Service:
     def segment_photos(
         self,
         name: str,
-        files: Sequence[Path],
+        photos: PictureSet,
         folder: Path,
         background: Background | None,
         edge: EdgeOptions,
@@ -286,13 +287,26 @@ class Service:
         """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
         from l4f_plugin.photo_batch import segment_photos
 
-        with self._admit(name, len(files)), self.drawing(name, token, on_wait) as pipeline:
-            yield from segment_photos(pipeline, files, folder, background, edge, canvas, cancel=token)
+        with self._admit(name, len(photos)), self.drawing(name, token, on_wait) as pipeline:
+            yield from segment_photos(pipeline, photos, folder, background, edge, canvas, cancel=token)
+
+    def best_fits(
+        self, name: str, photos: Sequence[PictureFile], token: CancelToken
+    ) -> Iterator[tuple[ObjectClass, float] | None]:
+        """For each photograph that does not look like the class, the one that fits it best, see `photos.Rivals`."""
+        with self._admit(name, 0), self._cache.turn(cancel=token):
+            from l4f_plugin.photos import Rivals
+
+            device = runtime.choose_device(self._settings().device)
+            rivals = Rivals((entry for entry in self.classes() if entry.name != name), device)
+            for photo in photos:
+                token.check()
+                yield rivals.best(photo.source())
 
     def project(
         self,
         name: str,
-        photograph: Path,
+        photograph: Path | bytes,
         steps: int,
         token: CancelToken,
         on_wait: OnWait | None = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image, ImageOps
 
 from l4f_plugin.bundles.files import fitted
@@ -16,24 +17,37 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.images import has_more_frames, load_picture, write_png
 
 from . import compat, status
-from .controls import button, named, segments
+from .controls import button, segments
 from .outputs import shown_path
 from .run_buttons import complain
 from .texts import text
 
 if TYPE_CHECKING:
+    from l4f_plugin.bundles.config import ObjectClass
+
     from .service import Service
 
 SHOWN_SIDE = 1600
 """Pixels of a picture that a page shows at once; larger ones are shown reduced."""
+SMALL_SIDE, GRID = 240, 48
+"""Pixels of a picture in a grid, and how many of them are shown at once."""
+SQUARES = 48
+"""Along the longer side of a picture whose transparency is shown."""
 
 
 @dataclass
 class Result:
-    """One result: its files by kind, such as `picture`, `mask`, `cutout` and `w_plus`. `name` tells several apart."""
+    """One result: its files by kind, such as `picture`, `mask`, `cutout` and `w_plus`.
+
+    `name` is what it is called, `caption` what stands below it in a grid, `told` are sentences about it, and `better`
+    is the class that fits it better.
+    """
 
     files: dict[str, Path]
     name: str = ""
+    caption: str = ""
+    told: str = ""
+    better: ObjectClass | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,11 @@ class Stage:
 
     `views` are kinds of files to look at, or "compare" for the two kinds `compared` beside each other; `words` is the
     group of texts that names them. `downloads` are kinds too, or "shown" for what is looked at. `kept` are the kinds
-    that Save copies into the output folder. `more` builds further buttons beside those. With `several` results a list
-    picks the one that is shown. With `sends` they go to other tabs of a web UI.
+    that Save copies into the output folder. `more` builds further buttons beside those. With `sends` they go to other
+    tabs of a web UI.
 
-    `results` holds the session's list of `Result`. `outputs` are what `show` updates, `looks` what `look` does and
-    `places` what `appear` does.
+    `results` holds the session's list of `Result`, `picked` the index of the one that is looked at. `outputs` are what
+    `show` updates, `looks` what `look` does and `places` what `appear` does.
     """
 
     def __init__(
@@ -88,18 +102,15 @@ class Stage:
         downloads: tuple[str, ...] = ("shown",),
         kept: tuple[str, ...] = (),
         more: Callable[[], None] | None = None,
-        several: bool = False,
         sends: bool = False,
         note: bool = True,
     ):
         self._service, self._panel, self._status = service, panel, status_line
         self._compared, self._kept = compared, kept
         self.results = gr.State([])
-        self.picked: Any = gr.State(None)
+        self.picked = gr.State(None)
         self._notes = [empty_stage(panel)] if note else []
         with gr.Column(visible=False, elem_classes="l4f-results") as self.frame:
-            if several:
-                self.picked = gr.Dropdown([], visible=False, **named(f"{panel}.pick"))
             if len(views) > 1:
                 self.view = segments(f"{panel}.view", words, views, "l4f-view")
             else:
@@ -118,13 +129,13 @@ class Stage:
         self.looks = [*pictures, *self.downloads.values()]
         self.places = [*self._notes, self.frame]
         self.outputs = [*self.places, self.results, self.picked, *self.looks]
-        looked = [self.view, self.results, self.picked]
-        if len(views) > 1:
+        self._wire([self.view, self.results, self.picked])
+
+    def _wire(self, looked: list) -> None:
+        if isinstance(self.view, gr.Radio):
             compat.on(self.view.input, self.look, looked, self.looks)
-        if several:
-            compat.on(self.picked.input, self.look, looked, self.looks)
         if self.save:
-            compat.on(self.save.click, self.keep, [self.results], [status_line])
+            compat.on(self.save.click, self.keep, [self.results], [self._status])
 
     def _build_pictures(self, comparing: bool) -> list:
         """The picture, and the two that are compared; returns what `look` updates."""
@@ -155,15 +166,9 @@ class Stage:
 
     def show(self, results: Sequence[Any], view: str) -> dict:
         """The update that shows other results, from the first."""
-        shown = {**self.appear(), self.results: list(results)}
-        picked = None
-        if isinstance(self.picked, gr.Dropdown):
-            names = [result.name for result in results]
-            picked = names[0]
-            shown[self.picked] = gr.update(choices=names, value=picked, visible=len(names) > 1)
-        return {**shown, **self.look(view, results, picked)}
+        return {**self.appear(), self.results: list(results), self.picked: None, **self.look(view, results)}
 
-    def look(self, view: str, results: Sequence[Any], picked: Any = None) -> dict:
+    def look(self, view: str, results: Sequence[Any], picked: int | None = None) -> dict:
         """The update that shows the picked result in another view; its downloads follow."""
         result = self.chosen(results, picked)
         if result is None:
@@ -179,7 +184,7 @@ class Stage:
         }
         if self.comparison:
             before, after = (reduced(files[kind], files[kind].parent) for kind in self._compared)
-            pair = _in_shape(before, after) if comparing else before, after
+            pair = (_in_shape(before, after), _on_squares(after)) if comparing else (before, after)
             update |= {self.comparison.frame: gr.update(visible=comparing), **self.comparison.shown(*pair)}
         return update
 
@@ -188,12 +193,11 @@ class Stage:
         wanted = {**files, "shown": shown}
         return {part: compat.download_update(wanted.get(kind)) for kind, part in self.downloads.items()}
 
-    def chosen(self, results: Sequence[Any], picked: Any) -> Any:
-        """The result that is looked at; None where there is none."""
-        found = [result for result in results if picked is None or result.name == picked]
-        return found[0] if found else None
+    def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
+        """The result that is looked at, the first where none is picked; None where there is none."""
+        return results[picked or 0] if 0 <= (picked or 0) < len(results) else None
 
-    def files_to_send(self, results: Sequence[Any], picked: Any, view: str) -> dict[str, Path]:
+    def files_to_send(self, results: Sequence[Any], picked: int | None, view: str) -> dict[str, Path]:
         """See `Handout.files`."""
         result = self.chosen(results, picked)
         if result is None:
@@ -251,11 +255,78 @@ class GalleryStage(Stage):
         return text(f"{self._panel}.caption_codes") if codes else text(f"{self._panel}.caption", seed=result.seed)
 
     def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
-        return results[picked] if picked is not None and 0 <= picked < len(results) else None
+        return None if picked is None else super().chosen(results, picked)
 
     def files_to_send(self, results: Sequence[Any], picked: int | None, view: str) -> dict[str, Path]:
         """Those of the first where none is picked, as the web UIs do."""
         return super().files_to_send(results, picked or 0, view)
+
+
+class GridStage(Stage):
+    """Many results, small in a grid and one of them large, with what is told about it and the class that fits better.
+
+    `use_better` is the button that the panel wires to that class.
+    """
+
+    def _build_pictures(self, comparing: bool) -> list:
+        panel, large = self._panel, super()._build_pictures(comparing)
+        self.about = gr.Markdown("", elem_id=f"l4f_{panel}_about")
+        self.use_better = button(f"{panel}.use_better", size="sm", visible=False)
+        with gr.Row(visible=False) as self.steps:
+            self.previous = button(f"{panel}.previous", size="sm")
+            self.next = button(f"{panel}.next", size="sm")
+        self.grid = compat.gallery(
+            label=text(f"{panel}.grid"),
+            show_label=False,
+            columns=6,
+            height="auto",
+            allow_preview=False,
+            visible=False,
+            elem_id=f"l4f_{panel}_grid",
+            elem_classes=["l4f-checker", "l4f-grid"],
+        )
+        return [*large, self.about, self.use_better, self.steps, self.grid]
+
+    def _wire(self, looked: list) -> None:
+        super()._wire(looked)
+        outputs = [self.picked, *self.looks]
+        compat.on(self.previous.click, lambda *looked: self.step(-1, *looked), looked, outputs)
+        compat.on(self.next.click, lambda *looked: self.step(1, *looked), looked, outputs)
+        compat.on(self.grid.select, self.pick, looked, outputs)
+
+    def step(self, by: int, view: str, results: Sequence[Result], picked: int | None) -> dict:
+        """The update that shows the next result, or the one before; behind the last comes the first."""
+        if not results:
+            return {}
+        index = ((picked or 0) + by) % len(results)
+        return {self.picked: index, **self.look(view, results, index)}
+
+    def pick(self, view: str, results: Sequence[Result], picked: int | None, event: gr.SelectData) -> dict:
+        """The update that shows the result which was clicked in the grid."""
+        index = _first_of_grid(picked) + compat.selected(event)
+        return {self.picked: index, **self.look(view, results, index)}
+
+    def look(self, view: str, results: Sequence[Result], picked: int | None = None) -> dict:
+        result = self.chosen(results, picked)
+        if result is None:
+            return {}
+        first, many = _first_of_grid(picked), len(results) > 1
+        small = [
+            (str(reduced(one.files["result"], one.files["result"].parent, SMALL_SIDE)), one.caption or one.name)
+            for one in results[first : first + GRID]
+        ]
+        about = text(f"{self._panel}.about", name=escape(result.name), number=(picked or 0) + 1, count=len(results))
+        return {
+            **super().look(view, results, picked),
+            self.grid: {**compat.gallery_update(small), "visible": many},
+            self.about: " ".join(filter(None, (about, escape(result.told)))),
+            self.steps: gr.update(visible=many),
+            self.use_better: gr.update(visible=result.better is not None),
+        }
+
+
+def _first_of_grid(picked: int | None) -> int:
+    return (picked or 0) // GRID * GRID
 
 
 def empty_stage(panel: str) -> gr.HTML:
@@ -279,22 +350,41 @@ def _in_shape(before: Path, after: Path) -> Path:
     return target
 
 
-def reduced(file: Path, folder: Path) -> Path:
-    """A PNG of the picture below `folder`, at most `SHOWN_SIDE` pixels wide or high. A file of ours, which lies in
-    `folder`, is taken as it is where it is not larger, or moves.
+def _on_squares(file: Path) -> Path:
+    """The picture with squares for its transparent parts: a slider would show the other picture through them."""
+    with Image.open(file) as picture:
+        if picture.mode != "RGBA" or has_more_frames(file):
+            return file
+        rows, columns = np.indices(picture.size[::-1]) * SQUARES // max(picture.size)
+        squares = Image.fromarray(np.where((rows + columns) % 2, 236, 204).astype(np.uint8)).convert("RGBA")
+        squares.alpha_composite(picture)
+    target = file.parent / "shown" / fitted(file.stem, "-squares.png")
+    write_png(target, squares.convert("RGB"))
+    return target
 
-    Raises `UserError` for what is no picture.
+
+def reduced(file: Path, folder: Path, side: int = SHOWN_SIDE) -> Path:
+    """A PNG of a picture of ours below `folder`, at most `side` pixels wide or high.
+
+    The file itself where it is not larger, or moves and is to be shown large.
     """
-    ours = file.parent == folder
-    if ours and has_more_frames(file):
+    if side == SHOWN_SIDE and has_more_frames(file):
         return file
     state = file.stat()
-    target = folder / "shown" / fitted(file.stem, f"-{state.st_mtime_ns:x}-{state.st_size:x}.png")
+    target = folder / "shown" / fitted(file.stem, f"-{side}-{state.st_mtime_ns:x}-{state.st_size:x}.png")
     if not target.exists():
         with Image.open(file) as opened:
-            if ours and max(opened.size) <= SHOWN_SIDE:
+            if max(opened.size) <= side:
                 return file
-            picture = opened.copy() if ours and opened.mode in ("L", "RGBA") else Image.fromarray(load_picture(file))
-        picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+            picture = opened.convert("RGBA" if opened.mode == "P" else opened.mode)
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         write_png(target, picture)
+    return target
+
+
+def shown_photograph(photograph: Path | bytes, target: Path) -> Path:
+    """Writes a photograph as the page shows it. Raises `UserError` for what is no picture."""
+    picture = Image.fromarray(load_picture(photograph))
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    write_png(target, picture)
     return target

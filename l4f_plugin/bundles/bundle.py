@@ -90,6 +90,11 @@ def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> D
     return _load_network(folder, read_config(folder), "discriminator", device)
 
 
+def load_student(folder: Path, *, device: torch.device | str = "cpu") -> Student | None:
+    """The photo segmenter of a bundle alone, as `load_discriminator`."""
+    return _load_network(folder, read_config(folder), "student", device)
+
+
 def _load_network(folder: Path, config: ObjectClass, name: str, device: torch.device | str) -> nn.Module | None:
     path = folder / f"{name}.safetensors"
     described = name not in ("discriminator", "student") or getattr(config, name) is not None

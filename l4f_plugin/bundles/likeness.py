@@ -44,8 +44,13 @@ class Likeness:
         return math.erfc(strange / math.sqrt(2 * (1 + DOUBT_WEIGHT**2))) / 2
 
 
+def is_strange(confidence: float | None) -> bool:
+    """Whether a photograph does not look like the class; False where nobody judged."""
+    return confidence is not None and confidence < LIMIT
+
+
 def stranger(title: str, confidence: float | None) -> str | None:
     """A sentence for a photograph that does not look like the class, None for one that does or that nobody judged."""
-    if confidence is None or confidence >= LIMIT:
+    if not is_strange(confidence):
         return None
     return f"This does not look like {title} (confidence {confidence:.2f}): the mask may mean nothing."

@@ -130,18 +130,26 @@ def _segment_photos(
     canvas: Canvas | None,
     args: argparse.Namespace,
 ) -> Answer:
+    from ..bundles import catalogue
+    from ..bundles.likeness import is_strange
     from ..photo_batch import pack, segment_photos
+    from ..photos import Rivals
     from ..provenance import free_stem, left_alone
 
     report_passed_over(photos)
     results = []
     options = {"again": args.again, "progress": show_progress}
-    for result in segment_photos(pipeline, photos, folder, background, edge, canvas, **options):
+    rivals = Rivals((e for e in catalogue.classes() if e.name != pipeline.config.name), pipeline.device)
+    for picture, result in zip(
+        photos, segment_photos(pipeline, photos, folder, background, edge, canvas, **options), strict=True
+    ):
         results.append(result)
         if result.problem:
             complain(f"{result.name}: {result.problem}")
         for note in result.notes:
             report(f"{result.name}: {note}")
+        if is_strange(result.confidence) and (fits := rivals.best(picture.source())):
+            report(f"{result.name}: {fits[0].title} fits better (confidence {fits[1]:.2f}): l4f segment {fits[0].name}")
     archive = None
     if args.zip:
         archive = pack(results, folder / f"{free_stem(folder, ZIP_STEM, ['.zip'])}.zip")

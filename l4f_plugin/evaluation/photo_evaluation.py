@@ -18,7 +18,7 @@ from .. import compositing, matting
 from ..errors import UserError
 from ..jobs import Progress
 from ..networks import Student, StudentConfig
-from ..photos import coarse_alpha
+from ..photos import coarse_alpha, fitted
 from ..training.cut_pictures import labelled_pictures
 from ..training.runs import train_ceiling
 from ..training.student import StudentSettings
@@ -93,7 +93,7 @@ def find_masks(
     """Masks float32 `[N, H, W]` of pictures uint8 `[N, H, W, 3]`, as `segment_photo` finds them with all pieces."""
     found = np.empty(pictures.shape[:3], np.float32)
     for number, picture in enumerate(pictures):
-        found[number] = matting.refine(picture, coarse_alpha(student, picture, device))
+        found[number] = fitted(picture, coarse_alpha(student, picture, device))
         if progress:
             progress(number + 1, len(pictures), f"{number + 1} of {len(pictures)} pictures segmented")
     return found
@@ -218,9 +218,8 @@ def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.
 
 def _background_of(data: LabelledPictures, number: int) -> np.ndarray:
     """What is behind the subject of a picture, float32, with the subject painted over."""
-    picture = compositing.to_float(data.pictures[number])
-    alpha = data.masks[number].astype(np.float32) / 255
-    return compositing.composite(compositing.spread(picture, 1 - alpha), picture, np.clip(alpha * 8, 0, 1))
+    picture, alpha = (compositing.to_float(values[number]) for values in (data.pictures, data.masks))
+    return compositing.blurred_background(picture, alpha, 0)
 
 
 def _edge_errors(picture: np.ndarray, exact: np.ndarray, found: np.ndarray, behind: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -28,14 +29,16 @@ from ..bundles.fields import CLASS_NAME
 from ..bundles.files import DiskFull, remove, storage_error, write_atomically, write_text
 from ..bundles.folders import models_folder, trainings_folder
 from ..bundles.locks import lock
-from ..bundles.model_card import write_model_card
 from ..bundles.training_state import load_training_state, unflatten_state
 from ..errors import Cancelled, UserError, printable
 from ..hub.download import held
 from ..hub.own_checkpoints import demand_free_name
+from ..hub.sharing.card import SAMPLES_NAME, trained_card
 from ..jobs import CancelToken
 from ..networks import Discriminator, Generator
+from ..provenance import may_write
 from ..runtime import choose_device, free_memory
+from ..sample_sheet import draw_samples
 from .alpha_training import AlphaTrainer
 from .chain import LEARNED_THRESHOLD, Stage, Watch, enough_memory, go_through, in_words
 from .class_plan import GENERATOR, Plan, generator_settings, mended, stages_of, starting_folder
@@ -48,6 +51,7 @@ PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "
 OUTPUT, INSTALLED, SPARE = "output.txt", "installed", "spare"
 PAUSE, STOP, MEND = "pause", "stop", "mend"
 STARTING, RUNNING, PAUSED, STOPPED, DONE, FAILED = "starting", "running", "paused", "stopped", "done", "failed"
+DIARY_LINES = 200
 INTERRUPTED = "interrupted"
 """What a run is whose process was killed: nobody wrote that down."""
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -353,11 +357,15 @@ class ClassRun:
         plan = self.plan
         started = f"starting from {plan.start}" if plan.start else "from scratch"
         about = (
-            f"Draw with it: `l4f generate {self.name} --seeds 0-7 --out pictures`. Its generator was trained {started} "
-            f"on a folder of pictures at {plan.resolution} px, its masks without any label.\n\n{notes}"
+            f"## Training\n\nIts generator was trained {started} on a folder of pictures at {plan.resolution} px, its "
+            f"masks without any label.\n\n{notes}"
         )
+        sheet, diary = self.folder / SAMPLES_NAME, "\n".join(self.log(DIARY_LINES)).replace(str(self.folder), "...")
+        samples = draw_samples(bundle, sheet, device=plan.device)
         with held(self.name):
-            save_bundle(bundle, target, model_card=write_model_card(bundle.config, about))
+            save_bundle(bundle, target, model_card=trained_card(bundle.config, samples, about, diary))
+            if may_write(target / SAMPLES_NAME):
+                shutil.copyfile(sheet, target / SAMPLES_NAME)
             records.mark_checked(self.name, target)
         (self.folder / INSTALLED).touch()
         return target

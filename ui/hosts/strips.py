@@ -25,7 +25,7 @@ from .page_scripts import press, reveal
 from .sending import copy_paste
 
 TAB = ("tabs", "tab_l4f")
-RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_segment_run", "l4f_photos_run")
+RUN_BUTTONS = ("l4f_generate_run", "l4f_swap_run", "l4f_photos_run")
 
 
 class Inbox:
@@ -62,7 +62,7 @@ class Inbox:
             compat.on(received.success, None, js=reveal(TAB))
         tabs = page.tabs
         page.swap.open_with_background(self.behind.click, self.path, tabs)
-        page.segment.open_with_picture(self.segment.click, self.path, tabs)
+        page.photos.open_with_picture(self.segment.click, self.path, tabs)
         page.swap.open_with_picture(self.restore_swap.click, self.path, tabs)
         page.generate.open_with_picture(self.restore.click, self.path, tabs)
         for chosen in (self.behind, self.segment, self.restore, self.restore_swap, self.dismiss):
