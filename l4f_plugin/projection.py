@@ -30,7 +30,7 @@ from .photos import coarse_alpha, digest_of
 from .pipeline import Labels4FreePipeline
 from .provenance import WPlus
 from .runtime import out_of_memory_in_words
-from .subject import PhotoOrigin, Subject
+from .subject import PhotoOrigin, Subject, no_masks
 
 MOST_STEPS = 10_000
 FIRST_PASS = 0.6  # of the steps, in which the whole picture counts
@@ -91,7 +91,7 @@ def project(
     if pipeline.bundle.discriminator is None:
         raise UserError(f"The class {name} has no discriminator, which measures likeness here; choose another class.")
     if pipeline.bundle.alpha is None:
-        raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+        raise no_masks(name)
     whole, (width, height) = load_picture(source), pipeline.picture_size
     scale = min(whole.shape[1] / width, whole.shape[0] / height)
     picture = cover_fit(whole, max(1, round(width * scale)), max(1, round(height * scale)))

@@ -24,6 +24,11 @@ ENDINGS |= {kind: f"_{kind}.png" for kind in ("cutout", "background", "composite
 Part = Image.Image | Sequence[Image.Image] | WPlus | Callable[[], Image.Image]
 
 
+def no_masks(name: str) -> UserError:
+    """For what needs the masks of the class `name`, which has none yet."""
+    return UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+
+
 @dataclass(frozen=True)
 class PhotoOrigin:
     """Which file was segmented by what: digests of the file and of the class's student."""
@@ -79,8 +84,7 @@ class Subject:
     def required_alpha(self) -> np.ndarray:
         """The mask. Raises `UserError` that says how to get one where the class has none yet."""
         if self.alpha is None:
-            name = self.class_name
-            raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+            raise no_masks(self.class_name)
         return self.alpha
 
     def parts(self) -> dict[str, Callable[[], Image.Image]]:

@@ -26,6 +26,8 @@ from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import shell
+
 LARGE = (".safetensors", ".pt", ".pkl")  # stored elsewhere, and their etag is the sha256
 
 
@@ -124,6 +126,11 @@ class Hub:
             if fault.times is not None:
                 fault.times -= 1
             return fault
+
+
+def stored(hub: Hub) -> list[Request]:
+    """The requests for the bytes of large files."""
+    return [request for request in hub.asked() if request.path.startswith("/storage/")]
 
 
 class _Server(ThreadingHTTPServer):
@@ -324,21 +331,9 @@ def point_at(hub: Hub, monkeypatch, home) -> None:
 
 def environment(hub: Hub, home, **more: str) -> dict[str, str]:
     """The same for other processes."""
-    import os
-    from pathlib import Path
-
-    root = str(Path(__file__).parents[1])
-    return {
-        **os.environ,
-        "HF_ENDPOINT": hub.address,
-        "HF_HOME": str(home / "hf"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "LABELS4FREE_MODELS": str(home / "models"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([root, os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]),
-        **more,
-    }
+    places = {"HF_HOME": "hf", "LABELS4FREE_MODELS": "models", "XDG_CACHE_HOME": "cache"}
+    asked = {"HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return shell.environment(**asked, **{name: str(home / place) for name, place in places.items()}, **more)
 
 
 def catalogue_entry(content: bytes, file: str, **fields) -> dict:

@@ -6,13 +6,13 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from alike import assert_alike
 from PIL import Image
+from shell import assert_refused, ended, run, start, start_l4f
 
 from l4f_plugin import __version__, cli
 from l4f_plugin.errors import Cancelled
@@ -29,23 +29,6 @@ except SystemExit:
     pass
 print(sorted({"torch", "numpy", "gradio", "huggingface_hub"} & set(sys.modules)))
 """
-
-
-def run(capsys, *argv) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command line, whose strings may hold several words."""
-    try:
-        code = cli.main([word for part in argv for word in str(part).split()])
-    except SystemExit as leaving:
-        code = leaving.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def assert_refused(result, sentence):
-    code, out, err = result
-    assert code == 2 and out == ""
-    assert err.startswith("l4f: ") and err.count("\n") == 1, err
-    assert sentence in err
 
 
 def options_of(parser: argparse.ArgumentParser):
@@ -70,10 +53,8 @@ def test_every_option_is_explained(name):
 
 def test_generate_writes_four_files_a_seed(capsys, tiny_bundle_folder, tmp_path):
     out = tmp_path / "new" / "folder"
-    code, said, _ = run(
-        capsys,
-        f"generate {tiny_bundle_folder} --seeds 0-2,12345 --out {out} --device cpu --batch-size 3 --truncation-psi 0.5",
-    )
+    options = "--seeds 0-2,12345 --device cpu --batch-size 3 --truncation-psi 0.5 --out"
+    code, said, _ = run(capsys, "generate", tiny_bundle_folder, options, out)
     assert code == 0
     stems = [
         f"seed{name}{ending}.png"
@@ -103,22 +84,18 @@ def test_generate_writes_four_files_a_seed(capsys, tiny_bundle_folder, tmp_path)
 
 def test_segment_finds_the_subject_by_seed_codes_or_picture(capsys, tiny_bundle_folder, tmp_path):
     drawn, again = tmp_path / "drawn", tmp_path / "again"
-    code, out, _ = run(
-        capsys,
-        f"generate {tiny_bundle_folder} --seeds 12 --truncation-psi 0.8 --out {drawn} --device cpu",
-        "--save-w-plus --no-background --json",
-    )
-    assert code == 0 and json.loads(out)["samples"][0]["w_plus"] == str(drawn / "seed0012_w_plus.safetensors")
+    options = "--seeds 12 --truncation-psi 0.8 --device cpu --save-w-plus --no-background --json --out"
+    said = run(capsys, "generate", tiny_bundle_folder, options, drawn)
+    assert said.code == 0 and said.data["samples"][0]["w_plus"] == str(drawn / "seed0012_w_plus.safetensors")
     sources = [
         (("--seed", 12, "--truncation-psi", 0.8), "seed0012", 12),
         (("--w-plus", drawn / "seed0012_w_plus.safetensors"), "w_plus", None),
         (("--picture", drawn / "seed0012_alpha.png"), "seed0012", 12),
     ]
     for source, stem, seed in sources:
-        code, out, _ = run(capsys, "segment", tiny_bundle_folder, *source, "--out", again, "--json", "--device", "cpu")
-        assert code == 0
-        answer = json.loads(out)
-        assert answer["seed"] == seed and 0 < answer["mask_area"] < 1
+        said = run(capsys, "segment", tiny_bundle_folder, *source, "--out", again, "--json --device cpu")
+        answer = said.data
+        assert said.code == 0 and answer["seed"] == seed and 0 < answer["mask_area"] < 1
         for ending in ("", "_alpha"):
             assert_alike(Image.open(again / f"{stem}{ending}.png"), Image.open(drawn / f"seed0012{ending}.png"))
         assert Image.open(answer["cutout"]).mode == "RGBA"
@@ -133,11 +110,11 @@ def test_segment_says_what_it_cannot_do(capsys, tiny_bundle_folder, tmp_path):
 
 
 def test_generate_answers_programs(capsys, tiny_bundle_folder, tmp_path):
-    code, out, err = run(
-        capsys, "generate", tiny_bundle_folder, "--seeds 5,5,-1 --out", tmp_path, "--json --device cpu --no-background"
+    said = run(
+        capsys, "generate", tiny_bundle_folder, "--seeds 5,5,-1 --json --device cpu --no-background --out", tmp_path
     )
-    answer = json.loads(out)
-    assert code == 0 and err == ""
+    answer = said.data
+    assert said.code == 0 and said.err == ""
     assert (answer["class"], answer["device"], answer["dtype"]) == ("tiny", "cpu", "float32")
     assert len(answer["samples"]) == 2 and answer["samples"][0]["seed"] == 5
     for sample in answer["samples"]:
@@ -194,11 +171,8 @@ def test_swap_writes_one_picture(capsys, tiny_bundle_folder, tmp_path, backgroun
         background = tmp_path / "scenery.jpg"
         Image.new("RGB", (40, 30), "green").save(background)
     out = tmp_path / "deep" / "swapped.png"
-    code, said, _ = run(
-        capsys,
-        f"swap {tiny_bundle_folder} --seed 3 --background {background} --out {out} --device cpu",
-        "--grow -1 --feather 1.5",
-    )
+    options = ["--background", background, "--out", out, "--device", "cpu", "--grow", "-1", "--feather", "1.5"]
+    code, said, _ = run(capsys, "swap", tiny_bundle_folder, "--seed 3", options)
     assert code == 0 and said.startswith("seed 3 before ") and str(out) in said
     assert Image.open(out).mode == mode
     fields = parse_infotext(read_infotext(out))
@@ -210,9 +184,8 @@ def test_swap_takes_the_threshold_of_the_class(capsys, tiny_bundle_folder, tmp_p
     out = tmp_path / "hard.png"
     common = f"swap {tiny_bundle_folder} --seed 3 --background transparent --out {out} --device cpu --json"
     for options, expected in (([], None), (["--threshold"], 0.4), (["--threshold", "0.7"], 0.7)):
-        code, said, _ = run(capsys, common, *options)
-        answer = json.loads(said)
-        assert code == 0 and answer["threshold"] == expected and answer["seed"] == 3
+        said = run(capsys, common, *options)
+        assert said.code == 0 and said.data["threshold"] == expected and said.data["seed"] == 3
         levels = set(np.unique(np.asarray(Image.open(out))[..., 3]))
         assert (levels <= {0, 255}) == (expected is not None)
 
@@ -242,17 +215,9 @@ def test_swap_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, tmp_p
 
 
 def test_help_imports_nothing_slow():
-    for argv in (
-        ["--help"],
-        ["--version"],
-        ["nonsense"],
-        ["generate", "--help"],
-        ["swap", "--help"],
-        ["train", "--help"],
-        ["generate"],
-    ):
-        done = subprocess.run([sys.executable, "-c", SLOW_IMPORTS, *argv], capture_output=True, text=True, check=True)
-        imported = json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"'))
+    for line in ("--help", "--version", "nonsense", "generate --help", "swap --help", "train --help", "generate"):
+        argv = line.split()
+        imported = json.loads(ended(start(SLOW_IMPORTS, *argv)).out.strip().splitlines()[-1].replace("'", '"'))
         assert set(imported) <= ({"numpy"} if argv[0] in cli.COMMANDS else set()), argv
 
 
@@ -272,14 +237,8 @@ def test_no_and_unknown_commands_are_refused(capsys):
 
 
 def test_the_module_is_the_command(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "l4f_plugin", "swap", "x", "--background", "?", "--out", "y.png"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("l4f: The background '?' is not known")
+    done = ended(start_l4f("swap", "x", "--background", "?", "--out", "y.png", cwd=tmp_path))
+    assert_refused(done, "The background '?' is not known")
 
 
 @pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (Cancelled, 130)])
@@ -291,15 +250,9 @@ def test_being_stopped_is_no_failure(capsys, monkeypatch, raised, code):
     assert run(capsys, "classes") == (code, "", "l4f: stopped\n")
 
 
-def drawing(folder, seeds, out, **options) -> subprocess.Popen:
-    """`l4f generate` in a process of its own."""
-    line = f"-u -m l4f_plugin generate {folder} --seeds {seeds} --out {out} --device cpu"
-    return subprocess.Popen([sys.executable, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_while_drawing(tiny_bundle_folder, tmp_path):
-    process = drawing(tiny_bundle_folder, "0-9999", tmp_path, text=True)
+    process = start("-u", "-m", *f"l4f_plugin generate {tiny_bundle_folder} --seeds 0-9999 --out {tmp_path}".split())
     assert process.stdout.readline().startswith("seed 0: ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -311,11 +264,11 @@ def test_ctrl_c_while_drawing(tiny_bundle_folder, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes")
 def test_a_reader_that_leaves_early_is_no_failure(tiny_bundle_folder, tmp_path):
-    process = drawing(tiny_bundle_folder, "0-50", tmp_path)
+    process = start("-u", "-m", *f"l4f_plugin generate {tiny_bundle_folder} --seeds 0-50 --out {tmp_path}".split())
     process.stdout.readline()
     process.stdout.close()
     assert process.wait(60) == 141
-    assert process.stderr.read() == b""
+    assert process.stderr.read() == ""
     process.stderr.close()
 
 

@@ -1,15 +1,15 @@
 """Conversion of published checkpoints: the golden numbers, any architecture, and refusals in words."""
 
 import argparse
-import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bundles import tiny_bundle
+from shell import run
 
-from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.convert import conversion
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
@@ -271,17 +271,12 @@ def test_other_objects_are_refused(save, state):
 
 
 def test_the_wrong_files_are_told_apart(save, tmp_path):
-    assert "--alpha" in refusal(_copy(GOLDENS / "l4f_256_alpha_repro.pt", tmp_path))
-    source = _copy(GOLDENS / "l4f_256_generator.pt", tmp_path)
+    assert "--alpha" in refusal(Path(shutil.copy(GOLDENS / "l4f_256_alpha_repro.pt", tmp_path)))
+    source = Path(shutil.copy(GOLDENS / "l4f_256_generator.pt", tmp_path))
     assert "no alpha network" in refusal(source, alpha=GOLDENS / "l4f_256_generator.pt")
     assert "another generator" in refusal(source, alpha=GOLDENS / "l4f_512_alpha_repro.pt")
     assert "does not exist" in refusal(source, alpha=tmp_path / "none.pt")
     assert "does not exist" in refusal(tmp_path / "none.pt")
-
-
-def _copy(path: Path, folder: Path) -> Path:
-    (folder / path.name).write_bytes(path.read_bytes())
-    return folder / path.name
 
 
 def test_an_alpha_network_can_be_put_into_a_bundle(tmp_path):
@@ -303,15 +298,10 @@ def test_a_learned_background_does_not_outlive_its_alpha_network(save, tmp_path,
     assert set(load_bundle(tmp_path / "new").networks()) == {"generator", "alpha"}
 
 
-def run(*arguments: str) -> int:
-    return cli.main(["convert", *arguments])
-
-
 def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
     target = tmp_path / "cars"
     options = "--name car --title Cars --licence CC0-1.0 --truncation-psi 0.3 --alpha-threshold 0.8 --crop 4 28 0 32"
-    assert run(str(save(tiny())), str(target), *options.split(), "--source-note", "a test", "--half", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
+    answer = run(capsys, "convert", save(tiny()), target, options, ["--source-note", "a test"], "--half --json").data
     config = load_bundle(target).config
     assert answer["folder"] == str(target) and answer["config"]["class_name"] == "car" == config.name
     assert (config.title, config.licence, config.source) == ("Cars", "CC0-1.0", "a test")
@@ -323,19 +313,18 @@ def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--name", "No Such"),
-        ("--truncation-psi", "7"),
-        ("--crop", "9", "3", "0", "32"),
-        ("--licence", "two\nlines"),
-        ("--alpha-threshold", "nan"),
+        ["--name", "No Such"],
+        ["--truncation-psi", "7"],
+        ["--crop", "9", "3", "0", "32"],
+        ["--licence", "two\nlines"],
+        ["--alpha-threshold", "nan"],
     ],
 )
-def test_descriptions_out_of_bounds_are_refused(save, tmp_path, arguments):
-    assert run(str(save(tiny())), str(tmp_path / "bundle"), *arguments) == 2
+def test_descriptions_out_of_bounds_are_refused(save, tmp_path, capsys, arguments):
+    assert run(capsys, "convert", save(tiny()), tmp_path / "bundle", arguments).code == 2
     assert not (tmp_path / "bundle").exists()
 
 
 def test_an_unknown_licence_is_pointed_out(save, tmp_path, capsys):
-    assert run(str(save(tiny())), str(tmp_path / "My Class")) == 0
-    assert "licence is unknown" in capsys.readouterr().out
+    assert "licence is unknown" in run(capsys, "convert", save(tiny()), tmp_path / "My Class").out
     assert load_bundle(tmp_path / "My Class").config.name == "my-class"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
 from bundles import tiny_bundle
-from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
+from hub_server import Hub, catalogue_entry, environment, point_at, stored, write_catalogue
+from shell import assert_refused, ended, start, start_l4f
 
 from l4f_plugin.bundles import catalogue, licences, records
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
@@ -22,6 +21,7 @@ from l4f_plugin.hub import removal
 from l4f_plugin.hub.download import resolve
 from l4f_plugin.hub.repository import Source, cached
 from l4f_plugin.jobs import CancelToken
+from l4f_plugin.networks import AlphaNetwork
 from l4f_plugin.pipeline import Labels4FreePipeline
 
 GOLDENS = Path(__file__).parent / "data/goldens"
@@ -45,46 +45,32 @@ def hub(tmp_path, monkeypatch, bundle):
         server.put_folder(DOGS, bundle)
         faces, things = ROSINALITY.read_bytes(), TENSORFLOW.read_bytes()
         server.put("someone/checkpoints", {"a/faces.pt": faces, "things.pkl": things})
+        said = {"licence": "NC", "terms": "not for sale", "source": "made by somebody"}
         write_catalogue(
             tmp_path,
             things=catalogue_entry(things, "things.pkl", truncation_psi=0.4, alpha_threshold=0.8),
-            faces=catalogue_entry(
-                faces,
-                "a/faces.pt",
-                resolution=256,
-                licence="NC",
-                terms="not for sale",
-                crop=[0, 256, 32, 224],
-                source="made by somebody",
-            ),
+            faces=catalogue_entry(faces, "a/faces.pt", resolution=256, crop=[0, 256, 32, 224], **said),
         )
         yield server
 
 
-class Watch:
-    """A progress callback that remembers."""
-
-    def __init__(self):
-        self.calls: list[tuple[int, int, str]] = []
-
-    def __call__(self, *call):
-        self.calls.append(call)
-
-    def messages(self) -> list[str]:
-        return list(dict.fromkeys(message for _, _, message in self.calls))
+def fetched(home: Path) -> list[Path]:
+    """What lies in huggingface_hub's cache, but for its locks and notes."""
+    files = [path for path in (home / "hf").rglob("*") if path.is_file()]
+    return [path for path in files if path.suffix not in (".lock", ".TAG")]
 
 
 # Bundles
 
 
 def test_a_bundle_by_its_id(hub, bundle, tmp_path):
-    watch = Watch()
-    folder = resolve(DOGS, progress=watch)
+    calls = []
+    folder = resolve(DOGS, progress=lambda *call: calls.append(call))
     assert torch.equal(load_bundle(folder).generator.synthesis.constant, tiny_bundle().generator.synthesis.constant)
     assert (folder / "README.md").read_bytes() == (bundle / "README.md").read_bytes()
     assert not (folder / "discriminator.safetensors").exists()  # only training needs it
     size = (bundle / "generator.safetensors").stat().st_size
-    assert (size, size, "Downloading generator.safetensors") in watch.calls
+    assert (size, size, "Downloading generator.safetensors") in calls
     assert tmp_path / "hf/hub" in folder.parents
 
 
@@ -104,9 +90,7 @@ def test_what_was_fetched_is_listed_verified_and_removed(hub, tmp_path):
     removed = removal.remove(DOGS)
     assert removed.bytes == entry.bytes_on_disk
     assert DOGS not in [item.name for item in catalogue.classes()]
-    assert [
-        path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix not in (".lock", ".TAG")
-    ] == []
+    assert fetched(tmp_path) == []
     assert resolve(DOGS)  # and can be had again
 
 
@@ -114,9 +98,7 @@ def test_the_discriminator_comes_when_it_is_wanted(hub):
     resolve(DOGS)
     hub.requests.clear()
     assert load_bundle(resolve(DOGS, with_discriminator=True), with_discriminator=True).discriminator is not None
-    assert [request.path.rpartition("/")[2] for request in hub.asked() if "storage" in request.path] == [
-        "discriminator.safetensors"
-    ]
+    assert [request.path.rpartition("/")[2] for request in stored(hub)] == ["discriminator.safetensors"]
 
 
 def test_the_cache_is_huggingface_hubs_own(hub):
@@ -124,7 +106,7 @@ def test_the_cache_is_huggingface_hubs_own(hub):
     folder = resolve(DOGS, with_discriminator=True)
     hub.requests.clear()
     theirs = huggingface_hub.snapshot_download(DOGS)
-    assert Path(theirs) == folder and not [request for request in hub.asked() if "storage" in request.path]
+    assert Path(theirs) == folder and not stored(hub)
     removal.remove(DOGS)
     huggingface_hub.snapshot_download(DOGS)
     hub.requests.clear()
@@ -161,7 +143,7 @@ def test_a_bundle_whose_licence_restricts_use(hub, tmp_path):
     hub.put_folder("someone/nc", tmp_path / "nc")
     with pytest.raises(licences.NotAccepted, match="l4f download someone/nc --accept-licence"):
         resolve("someone/nc")
-    assert not [request for request in hub.asked() if "storage" in request.path]
+    assert not stored(hub)
     resolve("someone/nc", accept_licence=True)
     removal.remove("someone/nc")
     resolve("someone/nc")  # once is enough
@@ -185,15 +167,15 @@ def test_a_model_card_is_not_required(hub):
 
 
 def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
-    watch = Watch()
     with pytest.raises(licences.NotAccepted, match="faces is under NC: not for sale"):
-        resolve("faces", progress=watch)
+        resolve("faces")
     assert hub.requests == []
-    folder = resolve("faces", accept_licence=True, progress=watch)
+    calls, size = [], ROSINALITY.stat().st_size
+    folder = resolve("faces", accept_licence=True, progress=lambda *call: calls.append(call))
     assert folder == tmp_path / "models/faces"
-    size = ROSINALITY.stat().st_size
-    assert watch.messages() == ["Downloading faces.pt", "Checking faces.pt", "Converting faces.pt"]
-    assert (size, size, "Downloading faces.pt") in watch.calls
+    messages = dict.fromkeys(message for _, _, message in calls)
+    assert list(messages) == ["Downloading faces.pt", "Checking faces.pt", "Converting faces.pt"]
+    assert (size, size, "Downloading faces.pt") in calls
     hub.requests.clear()
     assert resolve("faces") == folder and hub.requests == []
     config = read_config(folder)
@@ -222,8 +204,7 @@ def test_the_original_is_dropped_or_kept_as_set(hub, tmp_path, monkeypatch, said
     resolve("things", keep_original=True if said == "argument" else None)
     kept = cached(Source("someone/checkpoints"), "things.pkl")
     assert (kept is not None) == (said is not None)
-    files = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix not in (".lock", ".TAG")]
-    assert bool(files) == (said is not None)
+    assert bool(fetched(tmp_path)) == (said is not None)
     if said:
         removal.remove("things")
         assert cached(Source("someone/checkpoints"), "things.pkl") is None
@@ -255,16 +236,10 @@ def test_force_never_costs_learned_masks(hub, tmp_path):
     resolve("things")
     resolve("things", force_download=True)
     bundle = load_bundle(tmp_path / "models/things")
-    bundle.alpha = tiny_alpha(bundle)
+    bundle.alpha = AlphaNetwork(bundle.generator.config.feature_channels)
     save_bundle(bundle, tmp_path / "models/things")
     with pytest.raises(UserError, match="has masks .* would be lost"):
         resolve("things", force_download=True)
-
-
-def tiny_alpha(bundle):
-    from l4f_plugin.networks import AlphaNetwork
-
-    return AlphaNetwork(bundle.generator.config.feature_channels)
 
 
 def test_the_catalogue_may_be_wrong_about_the_size_of_pictures(hub, tmp_path):
@@ -346,53 +321,41 @@ def test_cancel_and_go_on(hub):
     assert not catalogue.look_up("things").installed
     hub.requests.clear()
     resolve("things")
-    [request] = [request for request in hub.asked() if "storage" in request.path]
+    [request] = stored(hub)
     assert request.position > size // 2
 
 
 @pytest.mark.parametrize("name", [DOGS, "things"])
 def test_ten_processes_at_once_end_with_one_good_bundle(hub, tmp_path, name):
     code = f"from l4f_plugin.hub.download import resolve; print(resolve({name!r}))"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env=environment(hub, tmp_path),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(10)
-    ]
-    answers = [process.communicate() for process in processes]
-    assert {process.returncode for process in processes} == {0}, answers
-    [folder] = {answer[0].strip() for answer in answers}
+    processes = [start(code, env=environment(hub, tmp_path)) for _ in range(10)]
+    answers = list(map(ended, processes))
+    assert {answer.code for answer in answers} == {0}, answers
+    [folder] = {answer.out.strip() for answer in answers}
     assert load_bundle(Path(folder))
-    stored = [request.path for request in hub.asked() if "storage" in request.path]
-    assert len(stored) == len(set(stored)), "something was downloaded twice"
+    paths = [request.path for request in stored(hub)]
+    assert len(paths) == len(set(paths)), "something was downloaded twice"
 
 
 def test_the_environment_is_honoured(hub, tmp_path):
     """HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE as a shell sets them."""
     hub.repositories[DOGS].private = True
-    command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
 
-    def run(**more):
-        return subprocess.run(command, env=environment(hub, tmp_path, **more), capture_output=True, text=True)
+    def download(**more):
+        return ended(start_l4f("download", DOGS, env=environment(hub, tmp_path, **more)))
 
-    assert "HF_HUB_OFFLINE is set" in run(HF_HUB_OFFLINE="1").stderr and hub.requests == []
-    refused = run()
-    assert refused.returncode == 2 and refused.stderr.startswith("l4f: The Hub has no repository someone/l4f-dogs")
-    done = run(HF_TOKEN=hub.token)
-    assert done.returncode == 0 and str(tmp_path / "hf/hub") in done.stdout, done.stderr
-    assert "Downloading generator.safetensors" in done.stderr
-    assert run(HF_HUB_OFFLINE="1").stdout == done.stdout
+    assert "HF_HUB_OFFLINE is set" in download(HF_HUB_OFFLINE="1").err and hub.requests == []
+    assert_refused(download(), "The Hub has no repository someone/l4f-dogs")
+    done = download(HF_TOKEN=hub.token)
+    assert done.code == 0 and str(tmp_path / "hf/hub") in done.out, done.err
+    assert "Downloading generator.safetensors" in done.err
+    assert download(HF_HUB_OFFLINE="1").out == done.out
 
 
 def test_a_terminal_sees_a_bar(hub, tmp_path):
     pty = pytest.importorskip("pty", reason="this system has no terminals to open")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
-    with subprocess.Popen(command, env=environment(hub, tmp_path), stdout=subprocess.PIPE, stderr=theirs):
+    with start_l4f("download", DOGS, env=environment(hub, tmp_path), stderr=theirs):
         os.close(theirs)
         seen = b""
         try:

@@ -9,14 +9,14 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 from bundles import tiny_bundle
-from hub_server import Fault, Hub, catalogue_entry, environment, point_at, write_catalogue
+from hub_server import Fault, Hub, catalogue_entry, environment, point_at, stored, write_catalogue
+from shell import ended, start, start_l4f
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
@@ -62,11 +62,6 @@ def refused(name: str) -> str:
     assert ";" in said or "accept" in said, "the sentence does not say what to do: " + said
     assert name not in [entry.name for entry in catalogue.classes() if entry.installed]
     return said
-
-
-def stored(hub) -> list:
-    """The requests for the bytes of large files."""
-    return [request for request in hub.asked() if request.path.startswith("/storage/")]
 
 
 HEAD, GET = ("HEAD",), ("GET",)
@@ -197,15 +192,14 @@ def test_from_https_nothing_leads_to_http(tmp_path, monkeypatch, bundle, certifi
         trusted = {name: certificate for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
 
         def download():
-            command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
-            return subprocess.run(command, env=environment(server, tmp_path, **trusted), capture_output=True, text=True)
+            return ended(start_l4f("download", DOGS, env=environment(server, tmp_path, **trusted)))
 
         server.fault = Fault("downgrade", methods=methods)
         answer = download()
-        assert answer.returncode == 2, answer.stderr
-        assert answer.stderr.splitlines()[-1].startswith("l4f: The download was led from https to http"), answer.stderr
+        assert answer.code == 2, answer.err
+        assert answer.err.splitlines()[-1].startswith("l4f: The download was led from https to http"), answer.err
         server.fault = None
-        assert download().returncode == 0
+        assert download().code == 0
 
 
 # Disks
@@ -225,18 +219,17 @@ def test_a_disk_that_fills_up(hub, tmp_path, limit):
     """A limit on the size of files stands for the disk: writing fails in the middle, as on a full one."""
     pytest.importorskip("resource", reason="this system has no limits on the size of files")
     size = {"downloading": CHECKPOINT.stat().st_size // 2, "converting": 10_000}[limit]
-    code = (
-        "import resource, sys; from l4f_plugin.hub import download; from l4f_plugin import cli\n"
-        f"def small(): resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))\n"
-        "convert = download._convert\n"
-        "def converting(*given): small(); convert(*given)\n"
-        f"{'small()' if limit == 'downloading' else 'download._convert = converting'}\n"
-        "sys.exit(cli.main(['download', 'things']))"
-    )
-    command = [sys.executable, "-c", code]
-    answer = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True)
-    assert answer.returncode == 2, answer.stderr
-    assert answer.stderr.splitlines()[-1].startswith("l4f: The disk is full"), answer.stderr
+    code = f"""
+        import resource, sys; from l4f_plugin.hub import download; from l4f_plugin import cli
+        def small(): resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))
+        convert = download._convert
+        def converting(*given): small(); convert(*given)
+        {"small()" if limit == "downloading" else "download._convert = converting"}
+        sys.exit(cli.main(["download", "things"]))
+    """
+    answer = ended(start(code, env=environment(hub, tmp_path)))
+    assert answer.code == 2, answer.err
+    assert answer.err.splitlines()[-1].startswith("l4f: The disk is full"), answer.err
     assert not catalogue.look_up("things").installed
     assert load_bundle(resolve("things"))
     leftovers = [path.name for path in (tmp_path / "models").iterdir() if "installing" in path.name]
@@ -282,13 +275,7 @@ def kill(process) -> None:
 
 def test_killed_while_downloading(hub, tmp_path):
     hub.pause = 0.005
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l4f_plugin", "download", "things"],
-        text=True,
-        env=environment(hub, tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start_l4f("download", "things", env=environment(hub, tmp_path))
     blobs = Source("someone/checkpoints").cache() / "blobs"
     wait_for(lambda: any(path.stat().st_size > 20_000 for path in blobs.glob("*.incomplete")), process)
     kill(process)
@@ -300,20 +287,14 @@ def test_killed_while_downloading(hub, tmp_path):
 
 
 def test_killed_while_converting(hub, tmp_path):
-    code = (
-        "import time; from l4f_plugin.bundles import bundle\n"
-        "save = bundle.save_tensors\n"
-        "def slow(*given): save(*given); print('written', flush=True); time.sleep(60)\n"
-        "bundle.save_tensors = slow\n"
-        "from l4f_plugin.hub.download import resolve; resolve('things')\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=environment(hub, tmp_path),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    code = """
+        import time; from l4f_plugin.bundles import bundle
+        save = bundle.save_tensors
+        def slow(*given): save(*given); print("written", flush=True); time.sleep(60)
+        bundle.save_tensors = slow
+        from l4f_plugin.hub.download import resolve; resolve("things")
+    """
+    process = start(code, env=environment(hub, tmp_path))
     assert process.stdout.readline() == "written\n"
     assert list((tmp_path / "models").glob("*things.installing-*")), "it did not come to that"
     kill(process)
@@ -326,17 +307,11 @@ def test_killed_while_converting(hub, tmp_path):
 
 def test_a_lock_ends_with_its_holder(tmp_path):
     path = tmp_path / "a.lock"
-    code = (
-        "import sys, time; from pathlib import Path; from l4f_plugin.bundles.locks import lock\n"
-        f"with lock(Path({str(path)!r})): print('held', flush=True); time.sleep(60)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
+    code = """
+        import sys, time; from pathlib import Path; from l4f_plugin.bundles.locks import lock
+        with lock(Path(sys.argv[1])): print("held", flush=True); time.sleep(60)
+    """
+    process = start(code, path)
     assert process.stdout.readline() == "held\n"
     with pytest.raises(UserError, match="busy"), lock(path, refusal="busy"):
         pass

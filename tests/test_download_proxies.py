@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socketserver
-import subprocess
-import sys
 import threading
 
 import pytest
 from hub_server import Hub, environment
+from shell import Said, ended, start_l4f
 from test_download_faults import DOGS, bundle, certificate, prepare  # noqa: F401, fixtures
 
 from l4f_plugin.errors import UserError
@@ -30,17 +29,16 @@ def proxy():
         server.shutdown()
 
 
-def download(hub, home, **variables: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "l4f_plugin", "download", DOGS]
+def download(hub, home, **variables: str) -> Said:
     others = {name: "" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}
     asked = environment(hub, home, **{**others, **variables})
     kept = {name: value for name, value in asked.items() if value or name not in others}
-    return subprocess.run(command, env=kept, capture_output=True, text=True)
+    return ended(start_l4f("download", DOGS, env=kept))
 
 
-def complaint(answer: subprocess.CompletedProcess) -> str:
-    assert answer.returncode == 2 and "Traceback" not in answer.stderr, answer.stderr
-    [sentence] = [line for line in answer.stderr.splitlines() if line.startswith("l4f: ")]
+def complaint(answer: Said) -> str:
+    assert answer.code == 2 and "Traceback" not in answer.err, answer.err
+    [sentence] = [line for line in answer.err.splitlines() if line.startswith("l4f: ")]
     assert sentence.endswith(".") and "secret" not in sentence
     return sentence
 
@@ -59,37 +57,25 @@ def encrypted(tmp_path, monkeypatch, bundle, certificate):  # noqa: F811
         yield server
 
 
-def test_a_socks_proxy_without_its_package_is_one_sentence(plain, tmp_path):
+def test_what_proxies_make_fail_is_one_sentence(plain, tmp_path, proxy):
     sentence = complaint(download(plain, tmp_path, ALL_PROXY="socks5://127.0.0.1:1"))
     assert "SOCKS proxy" in sentence and "pip install" in sentence
-
-
-def test_a_proxy_of_an_unknown_kind_is_one_sentence(plain, tmp_path):
     assert "unknown kind" in complaint(download(plain, tmp_path, ALL_PROXY="socks://127.0.0.1:1"))
-
-
-def test_a_proxy_that_asks_for_a_login_is_one_sentence(plain, tmp_path, proxy):
     assert "proxy asks for a login" in complaint(download(plain, tmp_path, HTTP_PROXY=proxy))
 
 
-def test_so_is_one_that_stands_before_an_encrypted_connection(encrypted, tmp_path, proxy):
+def test_so_is_what_stands_before_an_encrypted_connection(encrypted, tmp_path, proxy):
     assert "proxy asks for a login" in complaint(download(encrypted, tmp_path, HTTPS_PROXY=proxy))
-
-
-def test_a_certificate_that_is_refused_is_one_sentence(encrypted, tmp_path):
     sentence = complaint(download(encrypted, tmp_path))
     assert "SSL_CERT_FILE" in sentence and "REQUESTS_CA_BUNDLE" in sentence
+    sentence = complaint(download(encrypted, tmp_path, SSL_CERT_FILE=str(tmp_path / "gone.pem")))
+    assert "SSL_CERT_FILE names" in sentence and "gone.pem" in sentence
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_either_variable_names_the_certificates(encrypted, tmp_path, certificate, variable):  # noqa: F811
     answer = download(encrypted, tmp_path, **{variable: certificate})
-    assert answer.returncode == 0, answer.stderr
-
-
-def test_certificates_that_are_not_there_are_named(encrypted, tmp_path):
-    sentence = complaint(download(encrypted, tmp_path, SSL_CERT_FILE=str(tmp_path / "gone.pem")))
-    assert "SSL_CERT_FILE names" in sentence and "gone.pem" in sentence
+    assert answer.code == 0, answer.err
 
 
 class ProxyError(OSError):

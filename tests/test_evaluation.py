@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from shell import run
 
-from l4f_plugin import cli
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.class_evaluation import AlphaReport, ClassReport, class_text
 from l4f_plugin.evaluation.frechet import feature_statistics, frechet_distance, gaussian_distance
@@ -210,11 +210,9 @@ def test_the_published_masks_give_the_published_numbers(name):
 def test_the_command_prints_a_table_and_json(tmp_path, capsys):
     write_mask(tmp_path / "p" / "a.png", PREDICTED)
     write_mask(tmp_path / "t" / "a.png", TRUTH)
-    command = ["evaluate", "masks", "--predicted", str(tmp_path / "p"), "--truth", str(tmp_path / "t")]
-    assert cli.main(command) == 0
-    assert "all pixels" in capsys.readouterr().out
-    assert cli.main([*command, "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
+    command = ["evaluate masks --predicted", tmp_path / "p", "--truth", tmp_path / "t"]
+    assert "all pixels" in run(capsys, *command).out
+    answer = run(capsys, *command, "--json").data
     assert answer["images"] == 1
     assert answer["pooled"]["iou_foreground"] == pytest.approx(0.6)
     assert answer["per_image"]["a"] == answer["pooled"]

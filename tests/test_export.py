@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from alike import assert_alike
 from PIL import Image
-from test_cli import assert_refused, run
+from shell import assert_refused, ended, run, start_l4f
 
 from l4f_plugin.datasets import exporting
 from l4f_plugin.datasets.curation import Curation
@@ -267,19 +266,17 @@ def test_kill_9_loses_at_most_a_shard(tiny_bundle_folder, tmp_path):
     options = shlex.split("--count 600 --format webdataset --shard-size 60 --no-curation --device cpu --out")
 
     def start(out):
-        command = [sys.executable, "-m", "l4f_plugin", "export", str(tiny_bundle_folder), *options, str(out)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        return start_l4f("export", tiny_bundle_folder, *options, out)
 
     process, shards = start(tmp_path / "killed"), tmp_path / "killed" / ".labels4free" / "shards"
     while len(list(shards.glob("*.json"))) < 2 and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert ended(process).code == -signal.SIGKILL
     before = {path.name: path.stat().st_mtime_ns for path in shards.glob("*.json")}
     assert 2 <= len(before) < 10 and not (tmp_path / "killed" / "SHA256SUMS").exists()
     for each in [start(tmp_path / "killed"), start(tmp_path / "whole")]:  # the same command: with as many threads
-        assert each.communicate() == (None, "") and each.returncode == 0
+        assert ended(each)[::2] == (0, "")
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
     assert {name: (shards / name).stat().st_mtime_ns for name in before} == before, "a shard was drawn twice"
 
@@ -357,16 +354,15 @@ def test_export_and_merge_answer_programs(capsys, tiny_bundle_folder, tmp_path, 
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        code, out, _ = run(capsys, *command(tiny_bundle_folder, tmp_path / rank, "--shard-size", 3, "--json"))
-        answer = json.loads(out)
-        assert code == 0 and answer["complete"] is False and answer["size"] == [32, 32]
+        said = run(capsys, *command(tiny_bundle_folder, tmp_path / rank, "--shard-size", 3, "--json"))
+        assert said.code == 0 and said.data["complete"] is False and said.data["size"] == [32, 32]
     code, out, _ = run(capsys, "merge-export", tmp_path / "0", tmp_path / "1", "--out", tmp_path / "all")
     assert code == 0 and out == f"9 pictures with masks: {tmp_path / 'all'}\n"
     assert len(labels_of(tmp_path / "all")) == 9
     monkeypatch.delenv("RANK")
     monkeypatch.delenv("WORLD_SIZE")
-    code, out, _ = run(capsys, *command(tiny_bundle_folder, tmp_path / "none", "--estimate", "--json"))
-    assert code == 0 and json.loads(out)["bytes"] > 1000 and not (tmp_path / "none").exists()
+    said = run(capsys, *command(tiny_bundle_folder, tmp_path / "none", "--estimate", "--json"))
+    assert said.code == 0 and said.data["bytes"] > 1000 and not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

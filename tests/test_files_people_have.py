@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import shutil
 import sys
@@ -16,9 +15,10 @@ import numpy as np
 import pytest
 from bundles import red_finder, tiny_bundle
 from PIL import Image
+from shell import run
 from test_photos import disc, photograph
 
-from l4f_plugin import cli, images, photo_batch, picture_archives, provenance
+from l4f_plugin import images, photo_batch, picture_archives, provenance
 from l4f_plugin.animations import write_animation
 from l4f_plugin.arguments import EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
@@ -58,15 +58,9 @@ def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def run(capsys, *words) -> tuple[int, str, str]:
-    code = cli.main([str(word) for word in words])
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
-
-
 def segment(capsys, red, *words):
-    code, out, err = run(capsys, "segment", red, *words, "--device", "cpu", "--json")
-    return code, json.loads(out), err
+    said = run(capsys, "segment", red, *words, "--device", "cpu", "--json")
+    return said.code, said.data, said.err
 
 
 # Nothing of a user's is replaced
@@ -117,7 +111,7 @@ def test_an_archive_of_a_users_own_stays(capsys, red, tmp_path):
 
 def test_generated_pictures_take_a_free_name(capsys, tiny_bundle_folder, tmp_path):
     (tmp_path / "seed0003_cutout.png").write_bytes(b"mine")
-    command = ["generate", tiny_bundle_folder, "--seeds", "3", "--out", tmp_path, "--device", "cpu", "--save-w-plus"]
+    command = ["generate", tiny_bundle_folder, "--seeds 3 --device cpu --save-w-plus --out", tmp_path]
     assert run(capsys, *command)[0] == 0
     made = names(tmp_path)
     assert (tmp_path / "seed0003_cutout.png").read_bytes() == b"mine"
@@ -134,7 +128,7 @@ def test_a_single_file_that_is_not_ours_is_refused_before_anything_is_computed(c
     if kind != "file":
         out.symlink_to(other)
     before, (command, *options) = out.read_bytes() if out.exists() else None, command.split()
-    code, _, err = run(capsys, command, tmp_path / "no such class", *options, out)
+    code, _, err = run(capsys, command, [tmp_path / "no such class", *options, out])
     assert code == 2 and str(out) in err and "left alone" in err and err.count("\n") == 1
     assert (out.read_bytes() if out.exists() else None) == before and out.is_symlink() == (kind != "file")
 
@@ -404,8 +398,7 @@ def export(capsys, class_folder, pictures, out, *options):
     settings = (
         "--count 24 --format folder --shard-size 4 --batch-size 4 --no-curation --backgrounds pictures --device cpu"
     )
-    named = ["--background-pictures", pictures, "--out", out]
-    return run(capsys, "export", class_folder, *settings.split(), "--device", "cpu", *named, *options)
+    return run(capsys, "export", class_folder, settings, "--background-pictures", pictures, "--out", out, *options)
 
 
 def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bundle_folder, tmp_path, monkeypatch):
@@ -414,8 +407,8 @@ def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bun
         save(pictures / f"g{number}.png", (40 + number, 40))
     for name in ("bad.png", "._g0.png"):
         (pictures / name).write_bytes(b"no picture")
-    code, out_text, err = export(capsys, tiny_bundle_folder, pictures, whole, "--json")
-    assert code == 0 and list(json.loads(out_text)["unreadable"]) == ["bad.png"] and "hidden (1)" in err
+    said = export(capsys, tiny_bundle_folder, pictures, whole, "--json")
+    assert said.code == 0 and list(said.data["unreadable"]) == ["bad.png"] and "hidden (1)" in said.err
     card = (whole / "README.md").read_text()
     assert '1 background pictures could not be read and were passed over: "bad.png".' in card
 

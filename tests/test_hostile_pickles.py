@@ -10,8 +10,6 @@ import functools
 import io
 import json
 import os
-import subprocess
-import sys
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -24,6 +22,7 @@ from bundles import tiny_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
+from shell import ended, start
 from test_conversion import tiny
 
 from l4f_plugin.convert.conversion import read_published
@@ -83,16 +82,9 @@ class Outcomes:
             (folder / f"{number:03}.hostile").write_bytes(content)
         self._write_large(folder / f"{len(self.corpus):03}.hostile")
         self.corpus[LARGE_ARRAY] = (b"", "")
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        done = subprocess.run(
-            [sys.executable, "-c", CONVERT_ALL, str(folder), str(MEMORY)],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        answers = json.loads(done.stdout.splitlines()[-1])
+        done = ended(start(CONVERT_ALL, folder, MEMORY, cwd=folder))
+        assert done.code == 0, done.err[-2000:]
+        answers = json.loads(done.out.splitlines()[-1])
         self.by_name = dict(zip(self.corpus, (answers[key] for key in sorted(answers)), strict=True))
 
     @staticmethod

@@ -1,9 +1,6 @@
 """The Hub's three methods over local folders, and its errors in words. Nothing here uses the network."""
 
 import inspect
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +8,7 @@ import pytest
 import torch
 from bundles import tiny_bundle
 from huggingface_hub import HfApi, ModelHubMixin, errors
+from shell import ended, environment, start
 
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
@@ -60,16 +58,9 @@ def test_from_a_name_in_the_models_folder(folder, tmp_path):
 
 
 def test_old_hubs_pass_arguments_that_are_gone(folder):
-    Pipeline._from_pretrained(
-        model_id=str(folder),
-        revision=None,
-        cache_dir=None,
-        force_download=False,
-        proxies={"http": "x"},
-        resume_download=True,
-        local_files_only=False,
-        token=None,
-    )
+    gone = {"proxies": {"http": "x"}, "resume_download": True}
+    same = {"revision": None, "cache_dir": None, "force_download": False, "local_files_only": False, "token": None}
+    Pipeline._from_pretrained(model_id=str(folder), **gone, **same)
 
 
 def test_save_and_load(folder, tmp_path):
@@ -155,28 +146,14 @@ def test_what_is_not_the_hubs_passes(error):
 
 
 def test_offline_says_what_to_do(tmp_path):
-    code = (
-        "from l4f_plugin.hub.hub import HubMixin\n"
-        "from l4f_plugin.errors import UserError\n"
-        "try: HubMixin.from_pretrained('someone/l4f-dogs')\n"
-        "except UserError as error: print(error)\n"
-    )
-    environment = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(tmp_path),
-        "PYTHONPATH": _path(),
-        "LABELS4FREE_MODELS": str(tmp_path / "models"),
-    }
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    places = {"HF_HOME": str(tmp_path), "LABELS4FREE_MODELS": str(tmp_path / "models")}
+    code = "from l4f_plugin.hub.hub import HubMixin; HubMixin.from_pretrained('someone/l4f-dogs')"
+    said = ended(start(code, env=environment(HF_HUB_OFFLINE="1", **places))).err.splitlines()[-1]
     place = tmp_path / "models" / "someone--l4f-dogs"
-    assert result.stdout == (
-        f"someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; go online, or put its files at {place}.\n"
-    ), result.stderr
-
-
-def _path() -> str:
-    return os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    assert said == (
+        "l4f_plugin.errors.UserError: someone/l4f-dogs is not on this computer and HF_HUB_OFFLINE is set; go online, "
+        f"or put its files at {place}."
+    )
 
 
 def test_a_bundle_in_the_hubs_cache_is_found_without_the_network(tmp_path, folder):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from alike import assert_alike
 from PIL import Image
+from shell import assert_refused, run
 
-from l4f_plugin import cli
 from l4f_plugin.bundles.training_state import save_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation import class_evaluation, distortion, judge
@@ -240,36 +240,18 @@ def test_masks_that_do_not_belong_to_the_pictures_are_refused():
 def test_the_command_judges_a_class(tiny_bundle_folder, dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(class_evaluation, "JudgeSettings", lambda resolution: SMALL)
-    command = [
-        "evaluate",
-        "class",
-        str(tiny_bundle_folder),
-        "--data",
-        str(dataset),
-        "--pictures",
-        "6",
-        "--device",
-        "cpu",
-    ]
-    assert cli.main([*command, "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
+    command = ["evaluate class", tiny_bundle_folder, "--data", dataset, "--pictures 6 --device cpu"]
+    answer = run(capsys, *command, "--json").data
     assert len(list((tmp_path / "labels4free" / "judges").glob("*.safetensors"))) == 2
     assert answer["class"] == "tiny" and answer["resolution"] == 32
     assert set(answer["truncation_psi"]) == {"1", "0.7"}
-    assert answer["truncation_psi"]["1"]["pictures"] == 6
-    assert answer["truncation_psi"]["1"]["threshold"] == 0.4
+    assert (answer["truncation_psi"]["1"]["pictures"], answer["truncation_psi"]["1"]["threshold"]) == (6, 0.4)
     assert answer["frechet"]["pictures"] == 5  # of 5 + 6 held-out pictures
     assert answer["frechet"]["generated_against_real"]["1"] > 0 and answer["frechet"]["real_against_real"] > 0
-    assert cli.main(command) == 0
-    assert "second judge" in capsys.readouterr().out
+    assert "second judge" in run(capsys, *command).out
 
 
 def test_a_class_without_labelled_pictures_cannot_be_judged(tiny_bundle_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cli.main(["evaluate", "class", str(tiny_bundle_folder), "--device", "cpu"]) == 2
-    assert "no labelled pictures" in capsys.readouterr().err
-
-
-def test_too_few_pictures_are_refused_at_once(capsys):
-    assert cli.main(["evaluate", "class", "avatar", "--pictures", "1"]) == 2
-    assert "number of pictures" in capsys.readouterr().err
+    assert_refused(run(capsys, "evaluate class", tiny_bundle_folder, "--device cpu"), "no labelled pictures")
+    assert_refused(run(capsys, "evaluate class avatar --pictures 1"), "number of pictures")

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,8 @@ import pytest
 import torch
 from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
+from shell import run, start
 
-from l4f_plugin import cli
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
@@ -48,16 +47,6 @@ def hub(tmp_path, monkeypatch):
             ),
         )
         yield server
-
-
-def run(capsys, *argv) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr)."""
-    try:
-        code = cli.main([str(word) for word in argv])
-    except SystemExit as leaving:
-        code = leaving.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 class Terminal(io.StringIO):
@@ -281,23 +270,17 @@ def test_cancelled_learning_goes_on(hub, tmp_path):
 
 def test_killed_learning_goes_on(hub, tmp_path):
     masks_missing(tmp_path)
-    code = (
-        "import dataclasses, sys; from l4f_plugin.training import chain, loop\n"
-        "from test_models_commands import TINY\n"
-        "save = loop.save\n"
-        "def slow(trainer, folder):\n"
-        "    save(trainer, folder)\n"
-        "    if trainer.rounds: print('saved', flush=True); import time; time.sleep(60)\n"
-        "loop.save = slow\n"
-        "chain.learn_masks('plain', device='cpu', settings=TINY, save_seconds=0, report=lambda m: None)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=environment(hub, tmp_path),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    code = """
+        import time; from l4f_plugin.training import chain, loop
+        from test_models_commands import TINY
+        save = loop.save
+        def slow(trainer, folder):
+            save(trainer, folder)
+            if trainer.rounds: print("saved", flush=True); time.sleep(60)
+        loop.save = slow
+        chain.learn_masks("plain", device="cpu", settings=TINY, save_seconds=0, report=lambda m: None)
+    """
+    process = start(code, env=environment(hub, tmp_path))
     assert process.stdout.readline() == "saved\n", process.communicate()
     with pytest.raises(UserError, match="by another program; wait for it"):
         chain.learn_masks("plain", device="cpu", settings=TINY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageSequence
-from test_cli import assert_refused, run
+from shell import assert_refused, run
 
 from l4f_plugin import animations
 from l4f_plugin.errors import Cancelled, UserError
@@ -92,21 +91,8 @@ def test_decoded_frames_are_what_was_drawn(frames, tmp_path, ending):
 def test_webm_keeps_its_alpha(frames, tmp_path):
     path = tmp_path / "moving.webm"
     animations.write_animation(path, iter(frames), "webm", 24)
-    command = [
-        "ffmpeg",
-        "-loglevel",
-        "error",
-        "-c:v",
-        "libvpx-vp9",
-        "-i",
-        "moving.webm",
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgba",
-        "-",
-    ]
-    raw = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout
+    command = "ffmpeg -loglevel error -c:v libvpx-vp9 -i moving.webm -f rawvideo -pix_fmt rgba -"
+    raw = subprocess.run(command.split(), capture_output=True, check=True, cwd=tmp_path).stdout
     decoded = np.frombuffer(raw, np.uint8).reshape(-1, 32, 32, 4)
     assert len(decoded) == 12
     error = np.abs(decoded[..., 3].astype(int) - np.stack([np.asarray(frame)[..., 3] for frame in frames]))
@@ -141,23 +127,10 @@ def test_what_ffmpeg_complains_of_is_handed_on(frames, tmp_path, monkeypatch, sc
 
 def test_motion_answers_programs(capsys, tiny_bundle_folder, tmp_path):
     out = tmp_path / "new" / "moving.webp"
-    options = [
-        "--seeds",
-        "4,5",
-        "--frames",
-        "6",
-        "--fps",
-        "12",
-        "--json",
-        "--interpolation",
-        "spherical",
-        "--device",
-        "cpu",
-        "--out",
-    ]
-    code, said, _ = run(capsys, "motion", tiny_bundle_folder, *options, out)
-    answer = json.loads(said)
-    assert code == 0 and answer["seeds"] == [4, 5] and answer["seconds"] == 0.5 and answer["file"] == str(out)
+    options = "--seeds 4,5 --frames 6 --fps 12 --json --interpolation spherical --device cpu --out"
+    said = run(capsys, "motion", tiny_bundle_folder, options, out)
+    answer = said.data
+    assert said.code == 0 and answer["seeds"] == [4, 5] and answer["seconds"] == 0.5 and answer["file"] == str(out)
     assert Image.open(out).n_frames == 6
 
 

@@ -1,7 +1,6 @@
 """NVIDIA's StyleGAN2 pickles: the golden numbers, every protocol, refusals in words, memory."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import nvidia_files
 import pytest
 import torch
 from bundles import tiny_bundle
+from shell import ended, run, start
 
-from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import Bundle, load_bundle
 from l4f_plugin.convert import child_process
 from l4f_plugin.convert.child_process import convert_in_child
@@ -313,16 +312,8 @@ def test_memory_stays_below_two_and_a_half_times_the_file(tmp_path, layout):
     root = ROOTS[layout](generator, Discriminator(DiscriminatorConfig(32, channels)))
     source = nvidia_files.write(root, tmp_path / "source.pkl")
     del generator, root
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    found = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(source), str(tmp_path / "bundle")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=True,
-    )
     assert source.stat().st_size > 50 << 20
-    assert int(found.stdout) < 2.5 * source.stat().st_size
+    assert int(ended(start(MEASURE, source, tmp_path / "bundle")).out) < 2.5 * source.stat().st_size
 
 
 @pytest.fixture
@@ -375,8 +366,7 @@ def test_conversion_can_be_cancelled(tmp_path, roots, everything_is_large, monke
 
 def test_the_command_converts_and_adds_masks(tmp_path, capsys):
     source, target = GOLDENS / "stylegan2_tf_tiny.pkl", tmp_path / "tiny"
-    assert cli.main(["convert", str(source), str(target)]) == 0
-    assert "holds discriminator, generator" in capsys.readouterr().out
+    assert "holds discriminator, generator" in run(capsys, "convert", source, target).out
     alpha = AlphaNetwork(load_bundle(target).generator.config.feature_channels)
     names = {f"projections.{index}": f"conv{index + 1}" for index in range(6)}
     names |= {"merges.0": "conv_next", "output": "conv_n"}
@@ -385,10 +375,9 @@ def test_the_command_converts_and_adds_masks(tmp_path, capsys):
         for name, value in alpha.state_dict().items()
     }
     torch.save({"bg_extractor_ema": state}, tmp_path / "alpha.pt")
-    assert cli.main(["convert", str(source), str(target), "--alpha", str(tmp_path / "alpha.pt")]) == 0
-    assert "holds alpha, discriminator, generator" in capsys.readouterr().out
+    said = run(capsys, "convert", source, target, "--alpha", tmp_path / "alpha.pt")
+    assert "holds alpha, discriminator, generator" in said.out
     for name, value in load_bundle(target).alpha.state_dict().items():
         assert torch.equal(value, alpha.state_dict()[name]), name
-    wrong = GOLDENS / "l4f_256_alpha_repro.pt"
-    assert cli.main(["convert", str(source), str(target), "--alpha", str(wrong)]) == 2
-    assert "another generator" in capsys.readouterr().err
+    said = run(capsys, "convert", source, target, "--alpha", GOLDENS / "l4f_256_alpha_repro.pt")
+    assert said.code == 2 and "another generator" in said.err

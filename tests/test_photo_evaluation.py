@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 import torch
 from bundles import red_finder, tiny_bundle
 from PIL import Image
+from shell import assert_refused, run
 
-from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.evaluation.judge import JudgeSettings
 from l4f_plugin.evaluation.labelled import LabelledPictures
@@ -98,12 +97,11 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
 
 def test_the_command_line_measures_and_shows_the_worst(dataset, tmp_path, capsys):
     save_bundle(dataclasses.replace(tiny_bundle(), student=red_finder()), tmp_path / "red")
-    command = ["evaluate", "photos", str(tmp_path / "red"), "--data", str(dataset), "--device", "cpu", "--json"]
-    assert cli.main([*command, "--pictures", "5", "--sheet", str(tmp_path / "worst.png")]) == 0
-    answer = json.loads(capsys.readouterr().out)
+    options = ["--data", dataset, "--device", "cpu"]
+    more = ["--json --pictures 5 --sheet", tmp_path / "worst.png"]
+    answer = run(capsys, "evaluate photos", tmp_path / "red", *options, *more).data
     assert answer["pictures"] == 5 and answer["student"]["alpha_error"] < 0.1 and answer["halo_removed"] > 0
     assert Image.open(tmp_path / "worst.png").size == (6 * 32, 3 * 32)
     save_bundle(tiny_bundle(), tmp_path / "bare")
-    assert cli.main(["evaluate", "photos", str(tmp_path / "bare"), "--data", str(dataset), "--device", "cpu"]) == 2
-    assert "no photo segmenter yet" in capsys.readouterr().err
+    assert_refused(run(capsys, "evaluate photos", tmp_path / "bare", *options), "no photo segmenter yet")
     assert load_bundle(tmp_path / "bare").student is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import zipfile
 
 import numpy as np
@@ -16,8 +15,9 @@ from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from shell import assert_refused, run
 
-from l4f_plugin import cli, compositing, matting, photo_batch
+from l4f_plugin import compositing, matting, photo_batch
 from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.errors import Cancelled, UserError
@@ -382,19 +382,20 @@ def test_the_command_line_segments_files_and_folders(class_folder, tmp_path, cap
     Image.fromarray(photograph(64, 48)).save(tmp_path / "one.png")
     (tmp_path / "two.jpg").write_bytes(b"nothing")
     out = tmp_path / "out"
-    command = ["segment", str(class_folder), str(tmp_path), "--out", str(out), "--device", "cpu", "--json", "--zip"]
-    assert cli.main([*command, "--background", "blur:4"]) == 2
-    printed = capsys.readouterr()
-    answer = json.loads(printed.out)
-    assert "two.jpg: " in printed.err and [bool(photo["problem"]) for photo in answer["photos"]] == [False, True]
+    command = ["segment", class_folder, tmp_path, "--out", out, "--device cpu --json --zip"]
+    said = run(capsys, *command, "--background blur:4")
+    answer = said.data
+    assert (
+        said.code == 2
+        and "two.jpg: " in said.err
+        and [bool(photo["problem"]) for photo in answer["photos"]] == [False, True]
+    )
     assert Image.open(answer["photos"][0]["composite"]).size == (64, 48)
     assert len(zipfile.ZipFile(answer["zip"]).namelist()) == 3
-    one = ["segment", str(class_folder), "--picture", str(tmp_path / "one.png"), "--out", str(out), "--device", "cpu"]
-    assert cli.main(one) == 0
-    assert "1 of 1 photographs" in capsys.readouterr().out
+    one = ["segment", class_folder, "--picture", tmp_path / "one.png", "--out", out, "--device cpu"]
+    assert "1 of 1 photographs" in run(capsys, *one).out
     assert "Photo" in parse_infotext(read_infotext(out / "one_alpha.png"))
-    assert cli.main([*command, "--seed", "3"]) == 2
-    assert "is required" in capsys.readouterr().err
+    assert_refused(run(capsys, *command, "--seed 3"), "is required")
 
 
 def test_a_photo_is_what_it_says(pipeline):

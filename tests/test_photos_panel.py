@@ -123,6 +123,25 @@ def test_folders_and_archives_come_in_and_odd_names_lead_nowhere(photographed, t
     assert "/" not in status_of(panel, segment(page, [str(tmp_path / "gone.zip")]))
 
 
+def test_an_example_is_tried_with_its_class_at_one_click(photographed):
+    page, panel = photographed, photographed.photos
+    assert not panel._examples("red")[1]["visible"], "neither class brings any"
+    folder = Path(os.environ["LABELS4FREE_MODELS"]) / "red" / "examples"
+    folder.mkdir()
+    for number in range(8):
+        Image.open(page.photographs[0]).convert("RGB").save(folder / f"{number}.jpg")
+    (folder / "0.jpg").write_bytes(bytes(200_000))
+    name, shown = panel._examples("tiny")
+    assert name == "red" and [Path(file).name[0] for file, _ in shown["value"]] == list("123456"), "bounded"
+    tried = panel.try_example("tiny", SimpleNamespace(index=1))
+    assert tried[panel.choice.dropdown] == "red" and Path(tried[panel.files]["value"][0]).name == "2.jpg"
+    assert not Path(tried[panel.files]["value"][0]).is_relative_to(folder), "served from a folder of results"
+    assert "1 of 1" in status_of(panel, segment(page, tried[panel.files]["value"]))
+    weights = Path(__file__).parent.parent / "weights"
+    for file in weights.glob("*/examples/*.jpg"):
+        assert max(Image.open(file).size) <= 400 and file.stat().st_size <= 25_000
+
+
 def test_a_stranger_is_told_and_the_class_that_fits_is_offered(photographed, monkeypatch):
     """Two classes with a student: what one of them finds strange, the other knows well."""
     page, panel, stage = photographed, photographed.photos, photographed.photos.stage

@@ -3,11 +3,8 @@
 import argparse
 import collections
 import io
-import os
 import pickle
 import struct
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import hostile_files
 import pytest
 import torch
 from hostile_files import call, named, number, pack, text
+from shell import ended, start
 
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.pickles import Record, read_pickle
@@ -239,15 +237,13 @@ def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path):
 
 def test_the_reader_finds_nothing_by_itself(tmp_path):
     """What would import modules or run a file's code is never asked, and nothing outside the vocabulary is found."""
-    code = (
-        "import builtins, pickle, torch, sys\n"
-        "from l4f_plugin.convert.checkpoint_files import open_checkpoint\n"
-        "def never(*a, **k): raise SystemExit('something was looked up')\n"
-        "pickle.load = pickle.loads = torch.load = builtins.__import__ = never\n"
-        "sys.addaudithook(lambda event, _: never() if event in ('pickle.find_class', 'import', 'exec') else None)\n"
-        "with open_checkpoint(sys.argv[1]) as root: print(sorted(root))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-c", code, str(GOLDENS / "l4f_256_alpha_training.pt")]
-    output = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert "bg_extractor" in output.stdout, output.stderr
+    code = """
+        import builtins, pickle, torch, sys
+        from l4f_plugin.convert.checkpoint_files import open_checkpoint
+        def never(*a, **k): raise SystemExit("something was looked up")
+        pickle.load = pickle.loads = torch.load = builtins.__import__ = never
+        sys.addaudithook(lambda event, _: never() if event in ("pickle.find_class", "import", "exec") else None)
+        with open_checkpoint(sys.argv[1]) as root: print(sorted(root))
+    """
+    said = ended(start(code, GOLDENS / "l4f_256_alpha_training.pt"))
+    assert "bg_extractor" in said.out, said.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from shell import assert_refused, run
 
-from l4f_plugin import Labels4FreePipeline, cli, photo_batch
+from l4f_plugin import Labels4FreePipeline, photo_batch
 from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot, Style
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.compositing import largest_piece, mask_box
@@ -184,16 +184,14 @@ def test_the_largest_piece_of_a_photograph_is_kept_and_the_others_are_told(red, 
     whole = pipeline.segment(photo, keep_largest=False)
     assert whole.dropped == 0 and whole.alpha[40, 130] > 0.9
     photo.save(tmp_path / "photo.png")
-    command = ["segment", str(red), str(tmp_path / "photo.png"), "--device", "cpu", "--json", "--out"]
+    command = ["segment", red, tmp_path / "photo.png", "--device cpu --json --out"]
     for _ in range(2):  # the second time nothing is segmented, and the same is told
-        assert cli.main([*command, str(tmp_path / "out")]) == 0
-        said = capsys.readouterr()
-        [told] = json.loads(said.out)["photos"]
+        said = run(capsys, *command, tmp_path / "out")
+        [told] = said.data["photos"]
         assert told["dropped"] == 1 and "1 smaller piece beside the subject left out" in said.err
     assert told["kept"] and np.asarray(Image.open(told["mask"]))[40, 130] == 0
-    assert cli.main([*command, str(tmp_path / "all"), "--no-keep-largest"]) == 0
-    said = capsys.readouterr()
-    [told] = json.loads(said.out)["photos"]
+    said = run(capsys, *command, tmp_path / "all", "--no-keep-largest")
+    [told] = said.data["photos"]
     assert told["dropped"] == 0 and "left out" not in said.err and np.asarray(Image.open(told["mask"]))[40, 130] > 230
 
 
@@ -202,20 +200,19 @@ def test_the_largest_piece_of_a_photograph_is_kept_and_the_others_are_told(red, 
 
 def test_photographs_are_centred_on_a_canvas(red, tmp_path, capsys):
     boxes((10, 10, 30, 90)).save(tmp_path / "photo.png")
-    command = ["segment", str(red), str(tmp_path / "photo.png"), "--device", "cpu", "--out", str(tmp_path / "shop")]
-    shop = [*command, "--background", "#ffffff", "--canvas", "300x200", "--margin", "10%"]
-    assert cli.main(shop) == 0
+    command = ["segment", red, tmp_path / "photo.png", "--device cpu --out", tmp_path / "shop"]
+    shop = [*command, "--background #ffffff --canvas 300x200 --margin"]
+    assert run(capsys, *shop, "10%").code == 0
     composite = Image.open(tmp_path / "shop" / "photo_composite.png")
     assert composite.size == (300, 200) and composite.getpixel((0, 0)) == (255, 255, 255)
     found = box_of(Image.open(tmp_path / "shop" / "photo_alpha.png"))
     assert np.abs(np.subtract(found, (130, 20, 170, 180))).max() <= 3
     fields = parse_infotext(read_infotext(tmp_path / "shop" / "photo_cutout.png"))
     assert (fields["Canvas"], fields["Margin"], fields["Largest piece only"]) == ("300x200", "10%", "True")
-    capsys.readouterr()
-    assert cli.main(shop) == 0 and "1 of them before" in capsys.readouterr().out
-    assert cli.main([*shop[:-1], "0.2"]) == 0 and "before" not in capsys.readouterr().out
-    for more, sentence in ((["--margin", "8%"], "belongs to a canvas"), (["--canvas", "90000x10"], "from 16 to 6000")):
-        assert cli.main([*command, *more]) == 2 and sentence in capsys.readouterr().err
+    assert "1 of them before" in run(capsys, *shop, "10%").out
+    assert "before" not in run(capsys, *shop, "0.2").out
+    for more, sentence in (("--margin 8%", "belongs to a canvas"), ("--canvas 90000x10", "from 16 to 6000")):
+        assert_refused(run(capsys, *command, more), sentence)
 
 
 def test_what_moves_is_fitted_once(red, tmp_path):
@@ -239,19 +236,18 @@ def test_what_moves_is_fitted_once(red, tmp_path):
 def test_swap_onto_a_picture_has_its_size(tiny_bundle_folder, tmp_path, capsys):
     Image.new("RGB", (90, 70), "green").save(tmp_path / "photo.jpg")
     out = tmp_path / "swapped.png"
-    command = ["swap", str(tiny_bundle_folder), "--seed", "3", "--device", "cpu", "--out", str(out)]
-    picture = [*command, "--background", str(tmp_path / "photo.jpg"), "--threshold", "0"]
+    command = ["swap", tiny_bundle_folder, "--seed 3 --device cpu --out", out]
+    picture = [*command, "--background", tmp_path / "photo.jpg", "--threshold 0"]
 
-    def drawn(*more: str) -> tuple[tuple[int, int], dict[str, str]]:
-        assert cli.main([*picture, *more]) == 0
+    def drawn(more: str = "") -> tuple[tuple[int, int], dict[str, str]]:
+        assert run(capsys, *picture, more).code == 0
         return Image.open(out).size, parse_infotext(read_infotext(out))
 
     size, fields = drawn()
     assert size == (90, 70) and fields["Placed"] == "0.5,1,0.67" and "Flipped" not in fields
-    size, fields = drawn("--placed", "0.2,0.9,0.3", "--flipped")
+    size, fields = drawn("--placed 0.2,0.9,0.3 --flipped")
     assert size == (90, 70) and (fields["Placed"], fields["Flipped"]) == ("0.2,0.9,0.3", "True")
     size, fields = drawn("--class-size")
     assert size == (32, 32) and "Placed" not in fields
-    assert cli.main([*command, "--background", "#fff", "--flipped"]) == 2
-    assert "Only a subject that is placed" in capsys.readouterr().err
-    assert cli.main([*picture, "--placed", "5"]) == 2 and "is no place" in capsys.readouterr().err
+    assert_refused(run(capsys, *command, "--background #fff --flipped"), "Only a subject that is placed")
+    assert_refused(run(capsys, *picture, "--placed 5"), "is no place")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from alike import assert_alike
 from bundles import red_finder, tiny_bundle
 from PIL import Image
+from shell import assert_refused, run
 
-from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.jobs import CancelToken
@@ -37,7 +35,7 @@ def test_a_drawn_picture_is_found_again_with_its_mask(pipeline, tmp_path):
     error = np.abs(found.sample.image.astype(int) - drawn.image).mean()
     assert error < np.abs(start.sample.image.astype(int) - drawn.image).mean()
     assert np.abs(found.sample.alpha - drawn.alpha).mean() < np.abs(drawn.alpha.mean() - drawn.alpha).mean()
-    assert seen[-1][:2] == (80, 80) and len(previews) == 3 and previews[0].shape == (32, 32, 3)
+    assert seen[-1][:2] == (80, 80) and len(previews) == 4 and previews[0].shape == (32, 32, 3)
     found.sample.w_plus.save(tmp_path / "found.safetensors")
     again = pipeline.segment(WPlus.load(tmp_path / "found.safetensors"))
     assert_alike(again.image, found.sample.image)
@@ -93,15 +91,15 @@ def test_the_probe_learns_masks_that_are_a_function_of_the_features():
 def test_the_command_line_writes_codes_that_can_be_drawn_again(tiny_bundle_folder, tmp_path, capsys):
     Image.new("RGB", (40, 40), (200, 90, 30)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"nothing")
-    command = ["project", str(tiny_bundle_folder), str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "3"]
-    assert cli.main([*command, "--device", "cpu", "--json"]) == 2
-    [first, second] = json.loads(capsys.readouterr().out)["pictures"]
-    assert "not a picture" in second["problem"] and first["problem"] is None
+    command = ["project", tiny_bundle_folder, tmp_path, "--device cpu --json --out", tmp_path / "out"]
+    said = run(capsys, *command, "--steps 3")
+    [first, second] = said.data["pictures"]
+    assert said.code == 2 and "not a picture" in second["problem"] and first["problem"] is None
     assert Image.open(first["cutout"]).size == (40, 40) and Image.open(first["projected"]).size == (32, 32)
-    redrawn = ["segment", str(tiny_bundle_folder), "--w-plus", first["w_plus"], "--out", str(tmp_path / "again")]
-    assert cli.main([*redrawn, "--device", "cpu"]) == 0
+    again = ["--w-plus", first["w_plus"], "--out", tmp_path / "again", "--device cpu"]
+    assert run(capsys, "segment", tiny_bundle_folder, *again).code == 0
     assert_alike(Image.open(tmp_path / "again" / "w_plus.png"), Image.open(first["projected"]))
-    assert cli.main([*command[:3], "--out", str(tmp_path), "--steps", "0"]) == 2
+    assert_refused(run(capsys, *command, "--steps 0"), "The number of steps")
 
 
 def test_a_class_whose_pictures_are_cropped_is_projected_within_its_crop():

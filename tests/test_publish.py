@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +10,11 @@ import torch
 from alike import assert_alike_samples
 from bundles import tiny_bundle
 from PIL import Image
+from shell import ended, environment, run, start_l4f
 from upload_server import UploadHub, point_at
 
 from l4f_plugin.bundles.bundle import Bundle, load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
-from l4f_plugin.cli import main
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.hub_errors import hub_errors
 from l4f_plugin.hub.sharing.model_repository import Publication, prepare, publish
@@ -59,10 +55,8 @@ def hub(models, monkeypatch):
 
 def test_dry_run_loads_back_with_equal_outputs(models, capsys):
     source = bundle_at(models / "tiny", card="# Tiny things\n\nMade by hand.\n\n|judge|IoU|\n|---|---|\n|1|0.9|\n")
-    command = ["publish", str(source), "me/l4f-tiny", "--dry-run", str(models / "out"), "--json"]
-    assert main(command) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer == {"repository": "me/l4f-tiny", "address": None, "folder": str(models / "out")}
+    command = ["publish", source, "me/l4f-tiny", "--dry-run", models / "out", "--json"]
+    assert run(capsys, *command).data == {"repository": "me/l4f-tiny", "address": None, "folder": str(models / "out")}
     names = sorted(path.name for path in (models / "out").iterdir())
     networks = [f"{name}.safetensors" for name in ("alpha", "background", "generator")]
     assert names == sorted(["README.md", "config.json", "samples.png", *networks])
@@ -72,7 +66,7 @@ def test_dry_run_loads_back_with_equal_outputs(models, capsys):
     )
     for left, right in zip(before, after, strict=True):
         assert_alike_samples(left, right)
-    assert main(command) == 2  # the folder is not empty any more
+    assert run(capsys, *command).code == 2  # the folder is not empty any more
 
 
 def test_the_card_has_what_the_hub_reads_and_what_the_class_said(models):
@@ -207,7 +201,7 @@ def test_conversion_notes_that_masks_were_imported(models, monkeypatch):
 
 def test_upload_makes_a_repository_and_one_commit(hub, models, monkeypatch, capsys):
     source = bundle_at(models / "tiny")
-    assert main(["publish", str(source), "me/l4f-tiny", "--private"]) == 0
+    said = run(capsys, "publish", source, "me/l4f-tiny --private")
     made = hub.made["me/l4f-tiny"]
     assert (made.kind, made.private, len(made.commits)) == ("model", True, 1)
     back = models / "back"
@@ -215,8 +209,7 @@ def test_upload_makes_a_repository_and_one_commit(hub, models, monkeypatch, caps
     for name, content in made.files.items():
         (back / name).write_bytes(content)
     assert same(load_bundle(back), load_bundle(source))
-    said = capsys.readouterr()
-    assert f"{hub.address}/me/l4f-tiny" in said.out
+    assert said.code == 0 and f"{hub.address}/me/l4f-tiny" in said.out
     assert hub.token not in said.out + said.err
 
 
@@ -263,25 +256,13 @@ def test_refusals_are_one_sentence_without_the_token(hub, models, capsys, status
     assert "\n" not in str(caught.value) and hub.token not in str(caught.value) + said.out + said.err
 
 
-@pytest.mark.parametrize("environment", [{"HF_TOKEN": "hf_wrongwrongwrong"}, {"HF_TOKEN": ""}])
-def test_a_wrong_or_missing_token_never_appears(hub, models, environment):
+@pytest.mark.parametrize("token", [{"HF_TOKEN": "hf_wrongwrongwrong"}, {"HF_TOKEN": ""}])
+def test_a_wrong_or_missing_token_never_appears(hub, models, token):
     source = bundle_at(models / "tiny")
-    inherited = {
-        **os.environ,
-        **hub.environment(models),
-        "LABELS4FREE_MODELS": str(models / "models"),
-        **environment,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-    result = subprocess.run(
-        [sys.executable, "-m", "l4f_plugin", "publish", str(source), "me/l4f-tiny"],
-        capture_output=True,
-        text=True,
-        env=inherited,
-    )
-    assert result.returncode == 2
-    assert "hf auth login" in result.stderr and "Traceback" not in result.stderr
-    assert "hf_wrong" not in result.stdout + result.stderr and not hub.made
+    places = {**hub.environment(models), "LABELS4FREE_MODELS": str(models / "models")}
+    said = ended(start_l4f("publish", source, "me/l4f-tiny", env=environment(**places | token)))
+    assert said.code == 2 and "hf auth login" in said.err and "Traceback" not in said.err
+    assert "hf_wrong" not in said.out + said.err and not hub.made
 
 
 @pytest.mark.parametrize("name", ["tiny", "me/../x", "me/a/b", "", "https://example.org/me/x", "me/a--b"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 import weakref
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from shell import ended, start
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled, UserError
@@ -131,24 +131,15 @@ def test_the_build_is_read_without_importing_torch(monkeypatch, tmp_path, text, 
 
 
 def test_importing_the_runtime_imports_no_torch():
-    program = (
-        "import sys, l4f_plugin, l4f_plugin.runtime, l4f_plugin.images, l4f_plugin.arguments\n"
-        "l4f_plugin.runtime.nvidia_hint()\nprint('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    program = """
+        import sys, l4f_plugin, l4f_plugin.runtime, l4f_plugin.images, l4f_plugin.arguments
+        l4f_plugin.runtime.nvidia_hint()
+        print("torch" in sys.modules)
+    """
+    assert ended(start(program)).out == "False\n"
 
 
 # Turns
-
-
-def test_cancel_token():
-    token = CancelToken()
-    token.check()
-    token.cancel()
-    assert token.cancelled
-    with pytest.raises(Cancelled):
-        token.check()
 
 
 def wait_until(condition):

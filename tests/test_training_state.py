@@ -3,13 +3,10 @@
 import os
 import random
 import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 import torch
+from shell import on_a_full_disk, start
 
 from l4f_plugin.bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from l4f_plugin.errors import UserError
@@ -114,39 +111,18 @@ def test_a_path_under_a_file_is_refused_in_words(tmp_path):
         save_training_state(tmp_path / "file" / "state.safetensors", {"a": torch.ones(1)}, {})
 
 
-def run_python(code: str, *arguments: str, **options) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        **options,
-    )
-
-
 @pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
 def test_a_full_disk_leaves_the_old_state(tmp_path):
     path = tmp_path / "state.safetensors"
     save_training_state(path, {"a": torch.ones(10)}, {"step": 1})
-    process = run_python(
-        """
-        import resource, sys, torch
-        from pathlib import Path
+    code = """
+        import torch
         from l4f_plugin.bundles.training_state import save_training_state
-        from l4f_plugin.errors import UserError
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        try:
-            save_training_state(Path(sys.argv[1]), {"a": torch.zeros(1_000_000)}, {"step": 2})
-        except UserError as error:
-            print(error)
-    """,
-        str(path),
-    )
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "disk is full" in output and output.count("\n") == 1
+        fill_the_disk(100_000)
+        save_training_state(Path(sys.argv[1]), {"a": torch.zeros(1_000_000)}, {"step": 2})
+    """
+    said = on_a_full_disk(code, path).err
+    assert "disk is full" in said and said.count("\n") == 1
     assert load_training_state(path)[1] == {"step": 1}
     assert os.listdir(tmp_path) == ["state.safetensors"]
 
@@ -154,17 +130,15 @@ def test_a_full_disk_leaves_the_old_state(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_a_kill_at_any_moment_leaves_a_whole_state(tmp_path):
     path = tmp_path / "state.safetensors"
-    process = run_python(
-        """
+    code = """
         import sys, torch
         from pathlib import Path
         from l4f_plugin.bundles.training_state import save_training_state
         for step in range(1, 10_000_000):
             save_training_state(Path(sys.argv[1]), {"a": torch.full((300_000,), float(step))}, {"step": step})
             print(step, flush=True)
-    """,
-        str(path),
-    )
+    """
+    process = start(code, path)
     for _ in range(5):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)

@@ -66,6 +66,11 @@ def gallery_update(pictures: Sequence[tuple[str, str]], *, keep: bool = False) -
     return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 and not keep else {}))
 
 
+def selected(event: gr.SelectData) -> int:
+    """The index of the picture that was clicked in a gallery."""
+    return event.index if isinstance(event.index, int) else event.index[0]
+
+
 def _picture(kind: str, **arguments: Any) -> gr.Image:
     """A picture to look at; an RGBA PNG keeps its transparency. Handlers get it as `kind`."""
     mode = None if MAJOR >= 5 else "RGBA"

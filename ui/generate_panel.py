@@ -137,7 +137,7 @@ class GeneratePanel:
 
     def pick(self, view: str, results: list[SavedSample], event: gr.SelectData) -> dict:
         """Tells about the picture that was clicked and offers what can be done with it."""
-        index = event.index if isinstance(event.index, int) else event.index[0]
+        index = compat.selected(event)
         sample = self.stage.chosen(results, index)
         offered = self.stage.offer(sample.files, sample.shown(view)) if sample else self.stage.offer({}, None)
         return {**self._tell(sample), **offered, self.stage.picked: index if sample else None}

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -82,6 +82,15 @@ class Outputs:
     def preview_folder(self) -> Path:
         """A new folder for files that are only shown so far."""
         return self._temporary_folder()
+
+    def served(self, files: Sequence[Path]) -> list[Path]:
+        """Copies of files that lie where the page serves none, for as long as it runs."""
+        folder = self._temporary / "served"
+        copies = [folder / file.parent.parent.name / file.name for file in files]
+        for file, copy in zip(files, copies, strict=True):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        return copies
 
     def keep(self, preview: Path) -> Path:
         """Copies a preview to today's folder under a name that is still free."""

@@ -62,6 +62,15 @@ class PhotosPanel:
             self.files = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=160, **words)
             note("photos.files_note")
         self.folder = compat.folder_button(text("photos.folder"), elem_id="l4f_photos_folder")
+        self.examples = compat.gallery(
+            label=text("photos.examples"),
+            columns=6,
+            height="auto",
+            allow_preview=False,
+            elem_id="l4f_photos_examples",
+            elem_classes=["l4f-grid", "l4f-examples"],
+            **self._examples(self.choice.dropdown.value)[1],
+        )
         self.background = BackgroundChoice("photos", "transparent")
         self.canvas = CanvasChoice()
         self.edge = EdgeChoice("photos", keep_largest=True)
@@ -74,11 +83,14 @@ class PhotosPanel:
     def _wire(self) -> None:
         asked = {self.choice.dropdown, self.files, *self.background.inputs, *self.edge.inputs, *self.canvas.inputs}
         self.inputs = {*asked, self.codes, self.stage.view, self.stage.results}
+        dropdown, examples = self.choice.dropdown, self.examples
+        compat.on(dropdown.change, lambda name: gr.update(**self._examples(name)[1]), [dropdown], [examples])
+        tried = compat.on(examples.select, self.try_example, [dropdown], [dropdown, self.files, self.codes, examples])
         compat.on(self.folder.upload, self.add_folder, [self.folder, self.files], [self.files])
         stage = self.stage
         used = compat.on(stage.use_better.click, self.use_better, [stage.results, stage.picked], [self.choice.dropdown])
         self.started: list = []
-        for trigger in (self.job.run.click, self.codes.upload, used.then):
+        for trigger in (self.job.run.click, self.codes.upload, used.then, tried.then):
             self._start(trigger)
         self.started += self.inversion.wire(self, asked)
 
@@ -94,6 +106,20 @@ class PhotosPanel:
             return {} if path is None else {**given, tabs: gr.update(selected="photos")}
 
         self._start(compat.on(trigger, bring, [picture], [self.files, self.codes, tabs]).then)
+
+    def _examples(self, name: str | None) -> tuple[str | None, dict]:
+        """The class whose examples are shown, and what shows them: that of this name, or else the first with any."""
+        entries = sorted(self._service.classes(), key=lambda entry: entry.name != name)
+        entry = next((entry for entry in entries if entry.photos and entry.examples), None)
+        files = self._service.outputs.served(entry.examples) if entry else []
+        return entry and entry.name, {"value": [(str(file), None) for file in files], "visible": bool(files)}
+
+    def try_example(self, name: str | None, event: gr.SelectData) -> dict:
+        """Chooses an example and its class."""
+        fitting, shown = self._examples(name)
+        file = shown["value"][compat.selected(event)][0]
+        chosen = {self.choice.dropdown: fitting, self.files: gr.update(value=[file]), self.codes: gr.update(value=None)}
+        return {**chosen, self.examples: compat.gallery_update(shown["value"])}
 
     def add_folder(self, folder: list | None, files: list | None) -> dict:
         """Adds the files of a folder to those that are there."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,8 +286,8 @@ class GridStage(Stage):
     def _wire(self, looked: list) -> None:
         super()._wire(looked)
         outputs = [self.picked, *self.looks]
-        compat.on(self.previous.click, partial(self.step, -1), looked, outputs)
-        compat.on(self.next.click, partial(self.step, 1), looked, outputs)
+        compat.on(self.previous.click, lambda *looked: self.step(-1, *looked), looked, outputs)
+        compat.on(self.next.click, lambda *looked: self.step(1, *looked), looked, outputs)
         compat.on(self.grid.select, self.pick, looked, outputs)
 
     def step(self, by: int, view: str, results: Sequence[Result], picked: int | None) -> dict:
@@ -300,7 +299,7 @@ class GridStage(Stage):
 
     def pick(self, view: str, results: Sequence[Result], picked: int | None, event: gr.SelectData) -> dict:
         """The update that shows the result which was clicked in the grid."""
-        index = _first_of_grid(picked) + (event.index if isinstance(event.index, int) else event.index[0])
+        index = _first_of_grid(picked) + compat.selected(event)
         return {self.picked: index, **self.look(view, results, index)}
 
     def look(self, view: str, results: Sequence[Result], picked: int | None = None) -> dict:

@@ -17,7 +17,6 @@ fields from there, and all that says where the weights come from as soon as one 
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -29,7 +28,7 @@ from ..jobs import CancelToken, Progress
 from . import fields, licences, records
 from .config import CONFIG_NAME, ObjectClass, read_config, stand_in
 from .fields import CLASS_NAME, REPOSITORY_ID, REVISION, SHA256, Invalid
-from .files import open_plain
+from .files import read_json
 from .folders import WEIGHTS_FOLDER, models_folder
 
 CATALOGUE_NAME = "catalogue.json"
@@ -174,15 +173,14 @@ def user_catalogue() -> Path:
 
 def _read(path: Path, remedy: str) -> dict[str, dict[str, Any]]:
     try:
-        with open_plain(path) as file:
-            data = json.loads(file.read(LARGEST_CATALOGUE))
+        data = read_json(path, LARGEST_CATALOGUE)
         if data["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema_version is not {SCHEMA_VERSION}")
         if not all(isinstance(given, dict) for given in data["classes"].values()):
             raise ValueError("a class is not an object")
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"The catalogue {path} is damaged; {remedy}.") from error
     return data["classes"]
 

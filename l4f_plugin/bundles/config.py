@@ -28,6 +28,7 @@ SCHEMA_VERSION = 1
 CONFIG_NAME = "config.json"
 CARD_NAME = "README.md"
 MAXIMUM_CONFIG_BYTES = 1 << 22
+MOST_EXAMPLES = 6
 ALPHA_ORIGINS = ("learned", "imported")
 NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
 NETWORK_FILES = tuple(f"{name}.safetensors" for name in NETWORKS)
@@ -153,6 +154,12 @@ class ObjectClass:
     def photos(self) -> bool:
         """Whether it segments photographs."""
         return "student.safetensors" in self.files
+
+    @property
+    def examples(self) -> list[Path]:
+        """Photographs to try it with: JPEG files in the folder `examples` of the bundle, at most six of 100 kB each."""
+        found = [] if self.folder is None else sorted((self.folder / "examples").glob("*.jpg"))
+        return [file for file in found if file.is_file() and file.stat().st_size <= 100_000][:MOST_EXAMPLES]
 
     @property
     def location(self) -> str:

@@ -7,6 +7,7 @@ import errno
 import fnmatch
 import glob
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,9 +15,10 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
@@ -93,6 +95,27 @@ def storage_error(error: BaseException, path: Path) -> UserError:
     return UserError(f"{path} could not be written ({reason}); choose another place and try again.")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Puts what the system refuses while `path` is written into one sentence, see `storage_error`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise storage_error(error, path) from error
+
+
+def read_json(path: Path, most: int) -> Any:
+    """The value in a JSON file. Raises `OSError`, and `ValueError` for what is no JSON or more than `most` bytes."""
+    with open_plain(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError("it is too large")
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits, read in pieces of 4 MiB."""
     digest = hashlib.sha256()
@@ -158,6 +181,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def bytes_in(path: Path) -> int:
+    """The size of a file, or of all files in a folder; 0 for what cannot be read."""
+    try:
+        return sum(item.stat().st_size for item in (path.rglob("*") if path.is_dir() else [path]) if item.is_file())
+    except OSError:
+        return 0
+
+
 def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
     """Lets `writer` fill a new file beside `path`, then puts it in place in one step.
 
@@ -165,7 +196,7 @@ def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
     the new ones. Raises `UserError` when the system refuses.
     """
     path = Path(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # A folder of its own: safetensors makes temporary files beside what it writes.
         temporary = partial_name(path)
@@ -177,8 +208,6 @@ def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
         finally:
             remove(temporary)
         sync_to_disk(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise storage_error(error, path) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -197,7 +226,7 @@ def replace_folder(
     """
     check_replaceable(folder, is_ours)
     folder = Path(folder).resolve()
-    try:
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = partial_name(folder)
         try:
@@ -211,21 +240,16 @@ def replace_folder(
         finally:
             remove(temporary)
         sync_to_disk(folder.parent)
-    except (OSError, SafetensorError) as error:
-        raise storage_error(error, folder) from error
 
 
 def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
     """Raises `UserError` where `replace_folder` would leave `folder` alone; to be asked before any work is done."""
-    try:
+    with writing(folder):
         if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
-            raise UserError(
-                f"{folder} is {'a file' if folder.exists() else 'a link to nothing'}; choose another folder."
-            )
+            kind = "a file" if folder.exists() else "a link to nothing"
+            raise UserError(f"{folder} is {kind}; choose another folder.")
         if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
             raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
-    except OSError as error:
-        raise storage_error(error, folder) from error
 
 
 def _keep_other_files(old: Path, new: Path, ours: Sequence[str]) -> None:

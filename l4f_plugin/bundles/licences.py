@@ -12,11 +12,12 @@ from pathlib import Path
 
 from ..errors import UserError
 from .config import ObjectClass
-from .files import write_atomically, write_text
+from .files import read_json, write_atomically, write_text
 from .folders import models_folder
 from .locks import lock
 
 FILE_NAME = "licences.json"
+_MOST_BYTES = 1 << 20
 _RESTRICTS = re.compile(r"\bnc\b|non-?\s?commercial|research[- ]only|nvidia source code", re.IGNORECASE)
 
 
@@ -66,7 +67,7 @@ def _path() -> Path:
 
 def _accepted() -> dict[str, dict[str, str]]:
     try:
-        data = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = read_json(_path(), _MOST_BYTES)
+    except (OSError, ValueError):
         return {}  # asked again: the worst that a damaged file may do
     return {name: entry for name, entry in data.items() if isinstance(entry, dict)} if isinstance(data, dict) else {}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..jobs import CancelToken
-from .files import storage_error
+from .files import writing
 
 LOOK_AGAIN_SECONDS = 0.1
 # What file systems answer that know no locks: then the atomic renames have to do.
@@ -33,11 +33,9 @@ def lock(
     one process exclude each other too. `on_wait()` is called once if there is waiting. Raises `Cancelled`
     when `cancel` is set meanwhile, `UserError` where the file cannot be made.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise storage_error(error, path) from error
     try:
         waited = False
         while not _take(descriptor):

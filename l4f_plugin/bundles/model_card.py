@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from .config import CARD_NAME, ObjectClass
@@ -13,25 +14,24 @@ USE = "```\nl4f generate FOLDER_OR_REPOSITORY --seeds 0-7 --out pictures\n```"
 HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"}
 
 
+def metadata(licence: str, *lines: str, link: str | None = None) -> str:
+    """What the Hub reads on top of a card (YAML): the licence, a `link` to one that it has no name for, and `lines`."""
+    known = licence.lower() in HUB_LICENCES
+    name = re.sub(r"[^a-z0-9.-]+", "-", licence.lower()).strip("-.") or "other"
+    terms = [f"license: {name}"] if known else ["license: other", f"license_name: {json.dumps(name)}"]
+    terms += [f"license_link: {link}"] if link and not known else []
+    return "\n".join(["---", *terms, *lines, "---"])
+
+
 def write_model_card(config: ObjectClass, notes: str = "") -> str:
     """Markdown with the Hub's metadata on top.
 
     `notes` (Markdown) tells what the class was trained on, how, and what was measured.
     """
-    known, size = config.licence.lower() in HUB_LICENCES, config.generator.resolution
-    # JSON strings are YAML strings, whatever the text holds.
-    licence = json.dumps(config.licence.lower() if known else "other")
-    named = "" if known else f"license_name: {json.dumps(config.licence)}\n"
+    tags = ["tags:", "- labels4free", "- stylegan2", "- image-segmentation"]
+    size = config.generator.resolution
     card = f"""\
----
-license: {licence}
-{named}library_name: labels4free
-pipeline_tag: unconditional-image-generation
-tags:
-- labels4free
-- stylegan2
-- image-segmentation
----
+{metadata(config.licence, "library_name: labels4free", "pipeline_tag: unconditional-image-generation", *tags)}
 
 # {config.title}
 

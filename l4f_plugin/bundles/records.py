@@ -22,9 +22,10 @@ from urllib.parse import quote, unquote
 from ..errors import UserError
 from .config import CONFIG_NAME, WeightFile, read_config
 from .file_kinds import START_BYTES, foreign_kind
-from .files import open_plain, sha256_of, unreadable, write_atomically, write_text
+from .files import open_plain, read_json, sha256_of, unreadable, write_atomically, write_text
 from .folders import cache_folder
 
+_MOST_BYTES = 1 << 20
 _ENTRIES = {"folder", "repository", "revision", "file", "sha256", "cache_dir", "checked"}
 
 
@@ -38,8 +39,8 @@ def remember(name: str, folder: Path, came_from: dict[str, Any]) -> None:
 def recall(name: str, folder: Path | None = None) -> dict[str, Any]:
     """The record of a class; empty where there is none, or it is about another folder."""
     try:
-        record = json.loads(_path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(_path(name), _MOST_BYTES)
+    except (OSError, ValueError):
         return {}
     if not isinstance(record, dict) or not record.keys() <= _ENTRIES or not isinstance(record.get("folder"), str):
         return {}

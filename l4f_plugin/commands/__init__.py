@@ -129,12 +129,10 @@ def confirm(question: str) -> bool:
 
 def make_folder(folder: Path) -> Path:
     """Makes the output folder before any work is done for it. Raises `UserError` where that is impossible."""
-    from ..bundles.files import storage_error
+    from ..bundles.files import writing
 
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, folder) from error
     return folder
 
 

@@ -133,8 +133,5 @@ def measure(alpha: np.ndarray, hard: np.ndarray) -> MaskMeasures:
 
 def box_of(hard: np.ndarray) -> tuple[int, int, int, int]:
     """(left, top, width, height) of a boolean mask; four zeros where it is empty."""
-    rows, columns = np.flatnonzero(hard.any(axis=1)), np.flatnonzero(hard.any(axis=0))
-    if not len(rows):
-        return 0, 0, 0, 0
-    left, top = int(columns[0]), int(rows[0])
-    return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
+    left, top, right, bottom = compositing.mask_box(hard) or (0, 0, 0, 0)
+    return left, top, right - left, bottom - top

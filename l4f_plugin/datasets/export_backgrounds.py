@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import matting
-from ..bundles.files import write_atomically, write_text
+from ..bundles.files import read_json, write_atomically, write_text
 from ..errors import UserError
 from ..images import cover_fit, load_picture
 from ..picture_files import PictureFile, PictureSet, find_pictures
@@ -96,10 +96,9 @@ def _size_of(picture: PictureFile) -> int:
 
 def _read_list(export: Path) -> dict[str, int] | None:
     try:
-        with open(export / STATE_FOLDER / LIST_NAME, "rb") as file:
-            listed = json.loads(file.read(_LARGEST_LIST))
+        listed = read_json(export / STATE_FOLDER / LIST_NAME, _LARGEST_LIST)
         return {str(name): int(size) for name, size in listed.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None  # not begun, or by an older version: then the folder counts as it is
 
 

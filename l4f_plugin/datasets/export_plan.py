@@ -23,7 +23,7 @@ from ..arguments import (
     check_seed,
     check_truncation_psi,
 )
-from ..bundles.files import open_plain
+from ..bundles.files import read_json, unreadable
 from ..errors import UserError
 from ..picture_files import STATE_FOLDER
 from .curation import Curation
@@ -210,8 +210,7 @@ def read_plan(folder: Path) -> Plan | None:
     """The plan of the set in `folder`, None where there is none. Raises `UserError` where it is damaged."""
     path = plan_path(folder)
     try:
-        with open_plain(path) as file:
-            data = json.loads(file.read(_LARGEST_PLAN))
+        data = read_json(path, _LARGEST_PLAN)
         settings = dict(data.pop("settings"))
         curation = settings.pop("curation")
         settings["split"], settings["backgrounds"] = tuple(settings["split"]), tuple(settings["backgrounds"])
@@ -222,8 +221,8 @@ def read_plan(folder: Path) -> Plan | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the folder.") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as error:
+        raise unreadable(error, path) from error
+    except (ValueError, TypeError, KeyError, AttributeError, UserError) as error:
         raise UserError(f"{path} is damaged; export into another folder.") from error
 
 

@@ -22,11 +22,11 @@ from PIL import Image
 
 from .. import compositing
 from ..arguments import LARGEST_SEED, check_integer
-from ..bundles.files import open_plain, remove, sha256_of, write_atomically, write_text
+from ..bundles.files import open_plain, remove, sha256_of, unreadable, write_atomically, write_text
 from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import CancelToken, Progress
-from ..subject import Subject
+from ..subject import Subject, no_masks
 from .curation import MaskMeasures, measure
 from .export_backgrounds import PictureFolder, choose, put_behind
 from .export_plan import STATE_FOLDER, ExportedClass, ExportSettings, Plan, check_same, plan_path, read_plan
@@ -88,8 +88,7 @@ def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures:
     """The plan of a set of that class. Raises `UserError` for a class without masks and settings that do not fit."""
     config = pipeline.config
     if pipeline.bundle.alpha is None:
-        name = config.name
-        raise UserError(f"The class {name} has no masks yet; learn them with: l4f learn-masks {name}.")
+        raise no_masks(config.name)
     if "pictures" in settings.backgrounds and not (pictures and pictures.names):
         raise UserError("Backgrounds of your own need a folder; name it with --background-pictures.")
     if settings.truncation_psi is None:
@@ -362,7 +361,7 @@ def _copy_shard(part: Path, folder: Path, shard: int) -> None:
             with open_plain(part / note.path) as file:
                 content = file.read()
         except OSError as error:
-            raise UserError(f"{part / note.path} cannot be read ({error.strerror}); check the folder.") from error
+            raise unreadable(error, part / note.path) from error
         if hashlib.sha256(content).hexdigest() != note.sha256:
             raise UserError(f"{part / note.path} is damaged; copy that folder again, or draw its shards again.")
         write_file(folder, note.path, content)

@@ -20,7 +20,7 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from ..bundles.files import sha256_of, storage_error, write_atomically
+from ..bundles.files import sha256_of, write_atomically, writing
 from .export_plan import SPLITS, Plan
 from .mask_codes import compressed_runs, polygon
 from .shard_records import FileNote, records, write_file
@@ -290,15 +290,13 @@ for image, mask, labels in webdataset.WebDataset(tars, shardshuffle=False).decod
         split = picture.labels["split"]
         members = {self.ENDINGS[kind]: content for kind, content in picture.files().items()}
         members["json"] = json.dumps(picture.labels).encode()
-        try:
+        with writing(self._folder / self._name(split)):
             if split not in self._tars:
                 self._tars[split] = tarfile.open(self._unfinished(split), "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
             for ending, content in members.items():
                 entry = tarfile.TarInfo(f"{picture.name}.{ending}")  # of no date and nobody: the same bytes every time
                 entry.size = len(content)
                 self._tars[split].addfile(entry, io.BytesIO(content))
-        except OSError as error:
-            raise storage_error(error, self._folder / self._name(split)) from error
         return {**picture.labels, "files": {"tar": self._name(split)}}
 
     def close(self) -> list[FileNote]:
@@ -306,11 +304,9 @@ for image, mask, labels in webdataset.WebDataset(tars, shardshuffle=False).decod
         notes = []
         for split, tar in sorted(self._tars.items()):
             path = self._folder / self._name(split)
-            try:
+            with writing(path):
                 tar.close()
                 os.replace(self._unfinished(split), path)
-            except OSError as error:
-                raise storage_error(error, path) from error
             notes.append(FileNote(self._name(split), path.stat().st_size, sha256_of(path)))
         self._tars = {}
         return notes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from ..bundles.model_card import HUB_LICENCES
+from ..bundles.model_card import metadata
 from ..images import png_bytes
 from ..provenance import sheet_text
 from .curation import REASONS
@@ -62,14 +62,9 @@ def dataset_card(plan: Plan, totals: Totals, use: str) -> str:
 
 
 def _metadata(plan: Plan) -> str:
-    licence, count = plan.source.licence.lower(), plan.settings.count
-    known = licence in HUB_LICENCES
-    lines = [f"license: {json.dumps(licence if known else 'other')}"]
-    if not known:
-        lines.append(f"license_name: {json.dumps(plan.source.licence)}")
-    size = next(words for most, words in _SIZES if count < most or not most)
-    lines += ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
-    return "\n".join(["---", *lines, "tags:", "- synthetic", "- labels4free", "---"])
+    size = next(words for most, words in _SIZES if plan.settings.count < most or not most)
+    kinds = ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
+    return metadata(plan.source.licence, *kinds, "tags:", "- synthetic", "- labels4free")
 
 
 def _contents(totals: Totals) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..bundles.files import open_plain, storage_error, write_atomically, write_text
+from ..bundles.files import read_json, write_atomically, write_text, writing
 from ..errors import UserError
 from .export_plan import STATE_FOLDER, Plan
 
@@ -55,11 +55,9 @@ def write_file(folder: Path, path: str, content: bytes) -> FileNote:
     target = folder / path
     if target.is_symlink():
         raise UserError(f"{target} is a link and is left alone; move it away and give the same command again.")
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    except OSError as error:
-        raise storage_error(error, target) from error
     return FileNote(path, len(content), hashlib.sha256(content).hexdigest())
 
 
@@ -78,8 +76,7 @@ def read_record(folder: Path, shard: int) -> ShardRecord | None:
     """What is known of a shard, None where it is not done. Raises `UserError` where the record is damaged."""
     path = record_path(folder, shard)
     try:
-        with open_plain(path) as file:
-            data = json.loads(file.read(_LARGEST_RECORD))
+        data = read_json(path, _LARGEST_RECORD)
         files = [FileNote(str(one["path"]), int(one["bytes"]), str(one["sha256"])) for one in data["files"]]
         dropped = {str(reason): int(count) for reason, count in data["dropped"].items()}
         pictures, unreadable = [dict(one) for one in data["pictures"]], [str(one) for one in data.get("unreadable", [])]
@@ -87,8 +84,8 @@ def read_record(folder: Path, shard: int) -> ShardRecord | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the folder.") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise unreadable(error, path) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is damaged; delete it and give the same command again.") from error
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..jobs import Progress
+from ..subject import no_masks
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
 from .labelled import join, load_split
@@ -177,7 +178,7 @@ def draw(
 def _check(pipeline: Labels4FreePipeline, settings: JudgeSettings) -> None:
     name, edge = pipeline.config.name, settings.resolution
     if pipeline.bundle.alpha is None:
-        raise UserError(f"The class {name} has no masks yet; train them with `l4f train alpha`.")
+        raise no_masks(name)
     if pipeline.picture_size != (edge, edge):
         width, height = pipeline.picture_size
         raise UserError(f"The class {name} draws {width}x{height}, but only square classes can be judged.")

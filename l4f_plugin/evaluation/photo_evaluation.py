@@ -218,9 +218,8 @@ def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.
 
 def _background_of(data: LabelledPictures, number: int) -> np.ndarray:
     """What is behind the subject of a picture, float32, with the subject painted over."""
-    picture = compositing.to_float(data.pictures[number])
-    alpha = data.masks[number].astype(np.float32) / 255
-    return compositing.composite(compositing.spread(picture, 1 - alpha), picture, np.clip(alpha * 8, 0, 1))
+    picture, alpha = (compositing.to_float(values[number]) for values in (data.pictures, data.masks))
+    return compositing.blurred_background(picture, alpha, 0)
 
 
 def _edge_errors(picture: np.ndarray, exact: np.ndarray, found: np.ndarray, behind: np.ndarray) -> np.ndarray:

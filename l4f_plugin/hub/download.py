@@ -28,7 +28,7 @@ from ..bundles.config import (
     stand_in,
 )
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import remove, sha256_of, storage_error
+from ..bundles.files import remove, sha256_of, writing
 from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import MAXIMUM_CARD_BYTES
@@ -267,11 +267,9 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
 
 def _refuse_to_lose(folder: Path, entry: ObjectClass) -> None:
     """Raises `UserError` before anything is fetched where the class could not be put in place afterwards."""
-    try:
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         occupied = folder.is_dir() and any(folder.iterdir())
-    except OSError as error:
-        raise storage_error(error, folder) from error
     if occupied and not is_written_by_us(folder):
         raise UserError(f"{folder} holds other files and was left alone; move them away and try again.")
     if occupied and not entry.brings_masks and WEIGHTS[1] in read_config(folder).files:

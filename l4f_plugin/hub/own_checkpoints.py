@@ -15,7 +15,7 @@ from ..bundles import records
 from ..bundles.catalogue import classes
 from ..bundles.config import move_bundle, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import partial_name, remove, storage_error
+from ..bundles.files import bytes_in, partial_name, remove, writing
 from ..bundles.folders import models_folder
 from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
@@ -81,13 +81,11 @@ def _converted(
     source: Path, folder: Path, alpha: Path | None, said: dict[str, Any], cancel: CancelToken | None
 ) -> Iterator[Path]:
     """The finished bundle, in a place beside `folder` that is gone afterwards with all that was left there."""
-    demand_space({folder.parent: _bytes(source)}, folder.name)
+    demand_space({folder.parent: bytes_in(source)}, folder.name)
     private = partial_name(folder)
     try:
-        try:
+        with writing(folder):
             private.mkdir(parents=True)
-        except OSError as error:
-            raise storage_error(error, folder) from error
         bundle = private / folder.name
         convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
         if cancel is not None:
@@ -95,11 +93,3 @@ def _converted(
         yield bundle
     finally:
         remove(private)
-
-
-def _bytes(source: Path) -> int:
-    try:
-        files = source.iterdir() if source.is_dir() else [source]
-        return sum(file.stat().st_size for file in files)
-    except OSError:
-        return 0

@@ -14,8 +14,8 @@ from ..bundles import records
 from ..bundles.catalogue import look_up, read_catalogue
 from ..bundles.config import CONFIG_NAME, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
+from ..bundles.files import bytes_in, writing
 from ..bundles.files import remove as delete
-from ..bundles.files import storage_error
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
 from ..errors import UserError
 from .download import by_hand_path, held, original_of
@@ -54,7 +54,7 @@ def removal(name: str) -> Removal:
         kept = by_hand_path(described) if described is not None and described.file else None
         where = f", but for {kept}, which you put there" if kept is not None and kept.is_file() else ""
         raise UserError(f"Nothing of {name} is on this computer{where}; there is nothing to remove.")
-    return Removal(name, tuple(paths), sum(map(_size, paths)))
+    return Removal(name, tuple(paths), sum(map(bytes_in, paths)))
 
 
 def remove(name: str) -> Removal:
@@ -62,13 +62,11 @@ def remove(name: str) -> Removal:
     planned = removal(name)
     with held(_plain(name)):
         for path in planned.paths:
-            try:
-                if path.parent in (models_folder(), masks_folder(), photographs_folder()):
-                    hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
+            if path.parent in (models_folder(), masks_folder(), photographs_folder()):
+                hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
+                with writing(path):
                     os.rename(path, hidden)  # nobody meets half of a bundle
                     delete(hidden)
-            except OSError as error:
-                raise storage_error(error, path) from error
         for source, files in _in_hub_cache(name):
             for file in files:
                 if (path := cached(source, file)) is not None:
@@ -98,11 +96,3 @@ def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:
         files = [item.name for item in folder.iterdir()] if folder.is_dir() else []
         places.append((Source(record["repository"], record.get("revision"), cache_dir=record.get("cache_dir")), files))
     return places
-
-
-def _size(path: Path) -> int:
-    try:
-        items = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
-        return sum(item.stat().st_size for item in items)
-    except OSError:
-        return 0

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from ..bundles.config import WeightFile
 from ..bundles.fields import REPOSITORY_ID, REVISION
-from ..bundles.files import sha256_of, storage_error
+from ..bundles.files import sha256_of, writing
 from ..bundles.folders import existing_parent
 from ..errors import UserError
 from ..jobs import CancelToken, Progress
@@ -321,10 +321,8 @@ def set_reference(source: Source, commit: str) -> None:
     reference = source.cache() / "refs" / (source.revision or "main")
     if source.revision == commit:
         return
-    try:
+    with writing(reference):
         reference.parent.mkdir(parents=True, exist_ok=True)
         new = reference.with_name(f".{uuid.uuid4().hex[:12]}")
         new.write_text(commit)
         os.replace(new, reference)
-    except OSError as error:
-        raise storage_error(error, reference) from error

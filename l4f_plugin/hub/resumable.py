@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles.config import WeightFile
-from ..bundles.files import storage_error, sync_to_disk
+from ..bundles.files import sync_to_disk, writing
 from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import CancelToken, Progress
@@ -66,14 +66,13 @@ def partial_of(source: Source, etag: str) -> Path:
 
 
 def _asked_patiently(source: Source, filename: str, expected: WeightFile, most: int, cancel: CancelToken) -> Any:
-    for seconds in WAITS:
+    for seconds in (*WAITS, None):
         try:
             return look_up(source, filename, expected, most)
         except Exception as error:
-            if not _may_pass(error):
+            if seconds is None or not _may_pass(error):
                 raise
             _wait(_asked_wait(error, seconds), cancel)
-    return look_up(source, filename, expected, most)
 
 
 def _fill(
@@ -81,7 +80,7 @@ def _fill(
 ) -> None:
     """Makes the blob."""
     partial = partial_of(source, blob.name)
-    with _on_disk(blob):
+    with writing(blob):
         blob.parent.mkdir(parents=True, exist_ok=True)
         blob.unlink(missing_ok=True)
     resumed = _size(partial) > 0
@@ -94,7 +93,7 @@ def _fill(
         if not resumed:
             raise other_content(source, filename)
         resumed = False  # what lay there from another day may have been the damaged part
-    with _on_disk(blob):
+    with writing(blob):
         sync_to_disk(partial)
         os.replace(partial, blob)
 
@@ -134,7 +133,7 @@ def _append(
     partial: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
 ) -> None:
     """One connection, from where `partial` ends; stops at most a piece after the file's end."""
-    with _on_disk(partial):
+    with writing(partial):
         file = open(partial, "ab", buffering=0)  # noqa: SIM115, unbuffered: closing on a full disk has nothing to write
     with file, _bytes_from(source, filename, file.tell()) as response:
         begins = response.headers.get("content-range", "").startswith(f"bytes {file.tell()}-")
@@ -147,7 +146,7 @@ def _append(
         for piece in pieces:
             cancel.check()
             rest = memoryview(piece)
-            with _on_disk(partial):
+            with writing(partial):
                 while rest:
                     rest = rest[file.write(rest) :]
             done += len(piece)
@@ -208,11 +207,3 @@ def _wait(seconds: float, cancel: CancelToken) -> None:
     while (left := until - time.monotonic()) > 0:
         cancel.check()
         time.sleep(min(left, 0.2))
-
-
-@contextmanager
-def _on_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, path) from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from ... import __version__
 from ...bundles.config import ObjectClass
-from ...bundles.model_card import HUB_LICENCES, USE, write_model_card
+from ...bundles.model_card import USE, metadata, write_model_card
 from .terms import ATTRIBUTION_FILE, LICENCE_FILE, Terms
 
 LIBRARY = "labels4free-plugin"
@@ -39,7 +38,10 @@ def published_card(
         body = f"# {config.title}\n\n{body}"
     if samples:
         body = _after_heading(body, _section("samples", f"![{samples}]({SAMPLES_NAME})\n\n{samples}"))
-    parts = [metadata(config, terms), body]
+    masks = ["image-segmentation"] if "alpha.safetensors" in config.files else []
+    tags = [f"- {tag}" for tag in ("labels4free", "stylegan2", *masks, *terms.tags)]
+    purpose = "pipeline_tag: unconditional-image-generation"
+    parts = [front_matter(terms, f"library_name: {LIBRARY}", purpose, "tags:", *tags), body]
     if measured and measured.strip():
         parts.append(_section("measured", measured.strip()))
     parts += [
@@ -61,32 +63,9 @@ def trained_card(config: ObjectClass, samples: str, about: str, diary: str) -> s
     return _after_heading(card, _section("samples", f"![{samples}]({SAMPLES_NAME})\n\n{samples}")) + "\n"
 
 
-def metadata(config: ObjectClass, terms: Terms) -> str:
-    """What the Hub reads: licence, library and tags, between dashes."""
-    lines = [
-        *licence_lines(terms),
-        f"library_name: {LIBRARY}",
-        "pipeline_tag: unconditional-image-generation",
-        "tags:",
-        *(f"- {tag}" for tag in tags(config, terms)),
-    ]
-    return "\n".join(["---", *lines, "---"])
-
-
-def licence_lines(terms: Terms) -> list[str]:
-    """`license`, and for one that the Hub has no name for `license_name` and `license_link` (YAML)."""
-    licence = terms.licence.lower()
-    if licence in HUB_LICENCES:
-        return [f"license: {licence}"]
-    name = re.sub(r"[^a-z0-9.-]+", "-", licence).strip("-.") or "other"
-    lines = ["license: other", f"license_name: {json.dumps(name)}"]
-    return lines + ([f"license_link: {LICENCE_FILE}"] if LICENCE_FILE in terms.files else [])
-
-
-def tags(config: ObjectClass, terms: Terms) -> list[str]:
-    """By what the repository is found."""
-    masks = ["image-segmentation"] if "alpha.safetensors" in config.files else []
-    return ["labels4free", "stylegan2", *masks, *terms.tags]
+def front_matter(terms: Terms, *lines: str) -> str:
+    """What the Hub reads on top of a page: the licence of the weights, and `lines` of YAML."""
+    return metadata(terms.licence, *lines, link=LICENCE_FILE if LICENCE_FILE in terms.files else None)
 
 
 def _use(repository: str) -> str:

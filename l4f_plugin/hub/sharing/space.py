@@ -23,10 +23,10 @@ from ...bundles import records
 from ...bundles.catalogue import CATALOGUE_NAME, SCHEMA_VERSION
 from ...bundles.config import ObjectClass, read_config
 from ...bundles.fields import REPOSITORY_ID
-from ...bundles.files import storage_error, write_text
+from ...bundles.files import write_text, writing
 from ...errors import UserError
 from ..download import resolve
-from .card import licence_lines
+from .card import front_matter
 from .model_repository import Publication, Report, new_folder, prepare
 from .terms import Terms, terms_of
 from .upload import Target, upload
@@ -84,7 +84,7 @@ def prepare_space(
             f"{config.name} has no masks that could be shown; learn them with: l4f learn-masks {config.name}."
         )
     pinned = None if publication.copy else _pinned(name, source)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for package in LEFT_OUT:
             _copy_package(package, folder / package)
@@ -99,8 +99,6 @@ def prepare_space(
         write_text(folder / "requirements.txt", "\n".join(REQUIREMENTS) + "\n")
         write_text(folder / "space.json", json.dumps({"class": config.name, "limits": {}}, indent=1) + "\n")
         write_text(folder / "README.md", _readme(config, terms, pinned))
-    except OSError as error:
-        raise storage_error(error, folder) from error
 
 
 def _pinned(name: str | Path, source: Path) -> tuple[str, str] | None:
@@ -168,26 +166,13 @@ def _readme(config: ObjectClass, terms: Terms, pinned: tuple[str, str] | None) -
         if pinned
         else f"in `weights/{config.name}`, where its README tells how they came about"
     )
-    front = "\n".join(
-        [
-            *licence_lines(terms),
-            *["tags:", "- labels4free", *(f"- {tag}" for tag in terms.tags)],
-            *(["models:", f"- {pinned[0]}"] if pinned else []),
-        ]
-    )
+    shown = ["emoji: ✂️", "colorFrom: indigo", "colorTo: gray", "pinned: false"]
+    run = ["sdk: gradio", f"sdk_version: {GRADIO_VERSION}", f'python_version: "{PYTHON_VERSION}"', "app_file: app.py"]
+    tags = ["tags:", "- labels4free", *(f"- {tag}" for tag in terms.tags)]
+    models = ["models:", f"- {pinned[0]}"] if pinned else []
+    title = json.dumps(f"Labels4Free: {config.title}")
     return f"""\
----
-title: {json.dumps(f"Labels4Free: {config.title}")}
-emoji: ✂️
-colorFrom: indigo
-colorTo: gray
-sdk: gradio
-sdk_version: {GRADIO_VERSION}
-python_version: "{PYTHON_VERSION}"
-app_file: app.py
-pinned: false
-{front}
----
+{front_matter(terms, f"title: {title}", *shown, *run, *tags, *models)}
 
 # {config.title}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...bundles.config import ObjectClass
-from ...bundles.files import open_plain
+from ...bundles.files import open_plain, unreadable
 from ...bundles.model_card import read_model_card
 from ...errors import UserError
 
@@ -166,7 +166,7 @@ def _read(path: Path) -> bytes:
         with open_plain(path) as file:
             content = file.read(LARGEST_TEXT + 1)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise unreadable(error, path) from error
     if not content.strip() or len(content) > LARGEST_TEXT:
         raise UserError(f"{path} is no text of a licence or an attribution; choose another file.")
     return content
