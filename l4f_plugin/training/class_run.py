@@ -152,8 +152,9 @@ class ClassRun:
         return max(sheets, default=(0, None))[1]
 
     def curves(self) -> list[dict[str, float]]:
-        """What the generator's training has logged."""
-        return read_metrics(self.folder / GENERATOR / "run")
+        """What the trainings of the generator and, at last, of the masks have logged."""
+        attempts = sorted((self.folder / "masks").glob("attempt*"), key=lambda attempt: attempt.stat().st_mtime)
+        return [line for run in (self.folder / GENERATOR / "run", *attempts[-1:]) for line in read_metrics(run)]
 
     # What others do
 

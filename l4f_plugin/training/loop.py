@@ -31,6 +31,7 @@ from .updates import Diverged, demand_finite
 STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
+SPEED = "pictures_per_second"
 TROUBLE_FILE = "trouble"
 _REMEDIES = {
     "learning_rate": "a lower learning rate (--learning-rate)",
@@ -119,7 +120,7 @@ def train(
         disable=not (bar and together.is_first()),
     )
     sums: dict[str, list[float]] = {}
-    saved_at, trouble = time.monotonic(), None
+    saved_at, trouble, logged = time.monotonic(), None, (trainer.pictures_seen, time.monotonic())
     if not (folder / STATE_FILE).exists():
         save(trainer, folder)  # what the first steps can fall back on
     together.wait()
@@ -152,6 +153,9 @@ def train(
                 noticed(trouble)
             if _crossed(before, trainer.pictures_seen, log_pictures):
                 means = {name: sum(values) / len(values) for name, values in sums.items()}
+                now = time.monotonic()
+                means[SPEED] = (trainer.pictures_seen - logged[0]) / max(now - logged[1], 1e-9)
+                logged = trainer.pictures_seen, now
                 sums.clear()
                 _log(folder, {"pictures": trainer.pictures_seen, **means})
                 shown.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
