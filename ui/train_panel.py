@@ -275,9 +275,9 @@ class TrainPanel:
         told = run.status()
         active = told.state in ACTIVE
         offered = {
-            "pause": told.state == "running",
+            "pause": told.state in ("running", "waiting", "away"),
             "mend": bool(told.trouble) and told.state != "done",
-            "resume": told.state not in ("starting", "running", "done") and not told.trouble,
+            "resume": told.state not in ("starting", "running", "waiting", "away", "done") and not told.trouble,
             "stop": active,
             "use": told.state != "done",
             "delete": not active,

@@ -21,8 +21,8 @@ from .troubles import ALIKE, GONE, MEMORISED
 from .updates import descend, follow
 
 PATH_LENGTH_DECAY = 0.01
-# Of running means over some 20 steps: what no training comes back from by itself. Losses of healthy ones stay near .1. Variety is that of a batch, by what
-# real pictures have of it.
+# Of running means over some 20 steps: what no training comes back from by itself. Losses of healthy ones stay near .1.
+# Variety is that of a batch, by what real pictures have of it.
 LEAST_LOSS, LEAST_VARIETY, TROUBLE_DECAY = 0.03, 0.1, 0.95
 LOOKED_AT = 16  # pixels a side, to which pictures are averaged to tell how they differ
 LOOKS_EVERY = 32  # rounds, whether the pictures are still there
