@@ -126,6 +126,7 @@ def out_of_memory_in_words() -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed work
+    gc.collect()  # only here: networks go without it, and in a web UI it looks at millions of objects
     free_memory()
     raise OutOfMemory(
         "Memory ran out; draw fewer pictures at once (a batch size of 1), close other programs "
@@ -175,7 +176,6 @@ def free_memory() -> None:
     """Returns to the device what torch keeps cached for later, and to the system what nobody uses."""
     import torch
 
-    gc.collect()
     give_memory_back()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

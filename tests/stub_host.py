@@ -291,6 +291,8 @@ class StubHost:
             made = [self._make(gr.Image, type="pil", elem_id=part) for part in PICTURES.get(name, ())]
             if name == "img2img" and self.variant != "SD.Next":
                 self._make(gr.Slider, value=4, elem_id="img2img_mask_blur")
+                self._make(gr.Slider, value=512, elem_id="img2img_width")
+                self._make(gr.Slider, value=512, elem_id="img2img_height")
             self.copy_paste.paste_fields[name] = {"init_img": made[0] if made else None, "fields": None}
             self._make(gr.Gallery, elem_id=f"{name}_gallery")
             if self.variant == "SD.Next":

@@ -191,6 +191,7 @@ def open_tab(page, words: str) -> None:
 
 def open_swap(page) -> None:
     open_tab(page, "Swap background")
+    page.locator("#l4f_swap_run").click()
     page.locator("#l4f_swap_image img").wait_for()
 
 
@@ -316,6 +317,8 @@ def test_a_slow_answer_to_the_click_loses_nothing(page, site):
 
     page.route("**/queue/join*", slow)
     open_tab(page, "Swap background")
+    assert not page.locator("#l4f_swap_status").get_by_text("Waiting").count(), "to open a tab starts nothing"
+    page.locator("#l4f_swap_run").click()
     page.locator("#l4f_swap_status").get_by_text("Waiting").wait_for()
     page.locator("#l4f_swap_run:disabled").wait_for()
     page.locator("#l4f_swap_cancel:enabled").wait_for()

@@ -25,6 +25,7 @@ def test_the_tab_is_there(host):  # noqa: F811
     [(blocks, title, identifier)] = host.tabs
     assert (title, identifier) == ("Labels4Free", "l4f")
     ids = {getattr(block, "elem_id", None) for block in blocks.blocks.values()}
+    assert not any("<h1>" in str(getattr(block, "value", "")) for block in blocks.blocks.values()), "the tab names us"
     assert {"l4f", "l4f_generate_run", "l4f_swap_run", "l4f_photos_run"} <= ids and "l4f_notice" not in ids
     assert all(block.do_not_save_to_config for block in blocks.blocks.values())
 
@@ -55,6 +56,7 @@ def test_settings_have_words_and_are_read_at_each_job(host):  # noqa: F811
     assert all(
         info.label and info.comment and info.section == ("labels4free", "Labels4Free") for info in added.values()
     )
+    assert {info.category_id for info in added.values()} == {"labels4free"}, "under a heading of its own"
     del host.options.data["l4f_release"]
     assert settings.service_settings().release_after == 0
     host.options.data |= {"l4f_release": "when idle", "l4f_idle_seconds": 30, "l4f_device": "cuda:1"}

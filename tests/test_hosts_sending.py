@@ -31,7 +31,8 @@ def result(files: dict[str, Path]) -> list[SavedSample]:
 def test_results_go_to_img2img_flat_and_to_extras_as_they_are(host):  # noqa: F811
     files = saved(host, infotext="Labels4Free picture")
     flat = answer(host, "l4f_generate_to_img2img", result(files), None, "cutout")
-    assert flat.mode == "RGB" and flat.getpixel((0, 0)) == (10, 200, 30) and flat.getpixel((7, 7)) == (255, 255, 255)
+    assert flat.mode == "RGB" and flat.size == (512, 512), "as small as Stable Diffusion can use"
+    assert flat.getpixel((0, 0)) == (10, 200, 30) and flat.getpixel((511, 511)) == (255, 255, 255)
     whole = answer(host, "l4f_generate_to_extras", result(files), None, "picture")
     assert whole.mode == "RGBA" and whole.getpixel((7, 7)) == (10, 200, 30, 0)
     assert whole.info["parameters"] == "Labels4Free picture"
@@ -43,9 +44,11 @@ def test_results_go_to_img2img_flat_and_to_extras_as_they_are(host):  # noqa: F8
 
 
 def test_inpaint_gets_the_mask_of_the_background(host):  # noqa: F811
-    picture, mask, *blur = answer(host, "l4f_generate_to_inpaint", result(saved(host)), None, "picture")
-    assert blur == ([] if host.variant == "SD.Next" else [0]), "a blurred mask would reach into the subject"
-    assert picture.mode == "RGB" and mask.getpixel((0, 0)) == (0, 0, 0) and mask.getpixel((7, 7)) == (255, 255, 255)
+    picture, mask, *rest = answer(host, "l4f_generate_to_inpaint", result(saved(host)), None, "picture")
+    expected = [] if host.variant == "SD.Next" else [0, 512, 512]
+    assert rest == expected, "a blurred mask would reach into the subject; width and height follow the picture"
+    assert picture.size == mask.size == (512, 512) and picture.mode == "RGB"
+    assert mask.getpixel((0, 0)) == (0, 0, 0) and mask.getpixel((511, 511)) == (255, 255, 255)
     files = saved(host)
     del files["mask"]
     with pytest.raises(gr.Error, match="has no mask"):

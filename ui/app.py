@@ -43,12 +43,12 @@ class Header:
     `outputs` are what `refresh` updates.
     """
 
-    def __init__(self, service: Service):
+    def __init__(self, service: Service, titled: bool = True):
         self._service = service
         with gr.Row(elem_classes="l4f-header"):
             with gr.Column(scale=6, min_width=240):
-                title, subtitle = escape(text("app.title")), escape(text("app.subtitle"))
-                gr.HTML(f'<div class="l4f-title"><h1>{title}</h1><p>{subtitle}</p></div>')
+                title = f"<h1>{escape(text('app.title'))}</h1>" if titled else ""
+                gr.HTML(f'<div class="l4f-title">{title}<p>{escape(text("app.subtitle"))}</p></div>')
             with gr.Column(scale=4, min_width=200):
                 self.state = gr.HTML(self._describe(), elem_id="l4f_state")
             self.unload = gr.Button(
@@ -95,13 +95,14 @@ def _megabytes(count: int) -> str:
 class Page:
     """Header and panels, built inside the current Blocks and wired to each other.
 
-    `endpoint_prefix` goes before the names under which programs call it, where it is not alone.
+    `endpoint_prefix` goes before the names under which programs call it, where it is not alone; then what it is in
+    names it already.
     """
 
     def __init__(self, service: Service, endpoint_prefix: str = ""):
         opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
-            self.header = Header(service)
+            self.header = Header(service, titled=not endpoint_prefix)
             with compat.tabs(elem_id="l4f_tabs") as self.tabs:
                 for name, panel in PANELS.items():
                     with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
@@ -110,7 +111,6 @@ class Page:
             self.endpoints = Endpoints(service, endpoint_prefix)
         stage, recovery, tabs = self.generate.stage, self.photos.inversion, self.tabs
         self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
-        self.swap.open_on(opened["swap"])
         self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
         self.models.open_on(opened["models"])
         self.export.open_on(opened["export"])

@@ -151,10 +151,6 @@ class SwapPanel:
 
         self._open(trigger, bring, [picture], [*self.background.outputs, self.background.picture, tabs], self.swap)
 
-    def open_on(self, trigger: Callable) -> None:
-        """Wires an event (the tab being opened) that draws a first subject where none is shown."""
-        self._start(trigger, self.first)
-
     def surprise_me(self) -> dict:
         """The controls set at random: a class with masks, a subject of it, how daring it is, what is behind it."""
         usable = [entry.name for entry in self._service.classes() if not entry.problem]
@@ -195,11 +191,6 @@ class SwapPanel:
         if given[self.restored] is not None and self.background.is_complete(given):
             yield from self.swap(running, given)
             yield {self.job.status: status.finished(given[self.restored])}
-
-    def first(self, running: Running, given: Given) -> Iterator[dict]:
-        """Draws the first subject, unless there is one or there is no class for it."""
-        if not given[self.wanted] and self._service.is_usable(given[self.choice.dropdown]):
-            yield from self.swap(running, given)
 
     def follow(self, running: Running, given: Given) -> Iterator[dict]:
         """Keeps the preview in step with the controls, once there is one and the background can be drawn."""

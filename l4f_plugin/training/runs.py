@@ -19,10 +19,11 @@ from ..errors import Cancelled, UserError
 from ..jobs import Progress
 from ..networks import Discriminator, Generator, Student
 from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
+from ..picture_files import find_pictures
 from ..pipeline import Labels4FreePipeline
 from . import together
 from .alpha_training import AlphaTrainer
-from .cut_pictures import CutPictures, drawn_pictures
+from .cut_pictures import CutPictures, drawn_pictures, photographed_pictures
 from .distance import PICTURES, RandomFeatureDistance
 from .generator_training import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
@@ -264,6 +265,7 @@ def train_student(
     settings: StudentSettings,
     *,
     teacher: str | None = None,
+    photographs: Path | None = None,
     device: torch.device | str = "cpu",
     report: Report = print,
     **loop_options,
@@ -272,8 +274,9 @@ def train_student(
 
     ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
     segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
-    first and kept in ``out``; a run found there goes on. ``loop_options`` are those of ``loop.train``. Returns False
-    when stopped before the end. Raises UserError.
+    first and kept in ``out``; a run found there goes on. ``photographs``, a folder or archive without labels, are
+    learned from too, by the masks that the earlier segmenter finds in them. ``loop_options`` are those of
+    ``loop.train``. Returns False when stopped before the end. Raises UserError.
     """
     bundle = _load(source, out)
     name = bundle.config.name
@@ -282,7 +285,14 @@ def train_student(
     teacher = teacher or ("student" if bundle.student else "alpha")
     if getattr(bundle, teacher) is None:
         raise UserError(f"The class {name} has no segmenter yet that could teach another; leave --teacher out.")
-    settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
+    if photographs and bundle.student is None:
+        raise UserError(
+            f"The class {name} has no segmenter yet to find its subjects; leave --photographs out at first."
+        )
+    files = find_pictures(photographs).pictures if photographs else []
+    digest = networks_digest(bundle, "generator", teacher, *(("student",) if files else ()))
+    told = f" and {len(files)} photographs" if files else ""
+    settings = dataclasses.replace(settings, masks_sha256=digest + told)
     dtype = fastest_dtype(torch.device(device))
     pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
     folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
@@ -294,6 +304,11 @@ def train_student(
             pictures = drawn_pictures(
                 pipeline, folder, settings.pictures, settings.resolution, report, progress, teacher=earlier, **watched
             )
+            if files:
+                real = photographed_pictures(
+                    bundle, files, folder, settings.resolution, pipeline.device, report, progress, **watched
+                )
+                pictures = CutPictures(pictures.parts, real.parts)
     except Cancelled:
         report("Stopped; the same command goes on from there.")
         return False

@@ -9,6 +9,7 @@ from typing import Any
 from ..texts import text
 
 INPAINT_PICTURE, INPAINT_MASK, MASK_BLUR = "img_inpaint_base", "img_inpaint_mask", "img2img_mask_blur"
+SIZE = ("img2img_width", "img2img_height")
 _GALLERY = re.compile(r"(txt2img|img2img|control|extras|gallery)_gallery")
 _PNG_INFO = "pnginfo_image"
 _ARROW = "➠"  # what SD.Next writes for "Send to"
@@ -45,12 +46,18 @@ class HostComponents:
         """The slider that blurs the mask beforehand; empty where there is none."""
         return [self._inpaint[MASK_BLUR]] if MASK_BLUR in self._inpaint else []
 
+    @property
+    def size(self) -> list[Any]:
+        """The sliders for width and height; empty where there are none."""
+        found = [self._inpaint.get(name) for name in SIZE]
+        return [] if None in found else found
+
     def notice(self, component: Any, **arguments: Any) -> None:
         """Looks at a component that the host has just made, and adds a button of ours after "send to extras"."""
         name = arguments.get("elem_id") or getattr(component, "elem_id", None)
         if not isinstance(name, str):
             return
-        if name in (INPAINT_PICTURE, INPAINT_MASK, MASK_BLUR):
+        if name in (INPAINT_PICTURE, INPAINT_MASK, MASK_BLUR, *SIZE):
             self._inpaint[name] = component
         elif name == _PNG_INFO or _GALLERY.fullmatch(name):
             self._source = (name.partition("_")[0], component)

@@ -19,6 +19,9 @@ from . import host
 from .components import COMPONENTS
 from .page_scripts import press, reveal
 
+SHORTEST_SIDE = 512
+"""Of a picture that Stable Diffusion is to go on with."""
+_STEP = 8
 _UPLOAD_A_MASK = ("mode_img2img", "img2img_inpaint_upload_tab")
 
 
@@ -68,17 +71,20 @@ def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callab
 def _to_inpaint(button: gr.Button, handout: Handout) -> None:
     """Sends picture and mask, white where Stable Diffusion is to paint: everything but the subject.
 
-    The blur of the mask is set to 0: the hosts blur it at the picture's own size, at 128 px ten into the subject.
+    The blur of the mask is set to 0: the hosts blur it at the picture's own size, at 128 px ten into the subject. Width
+    and height become those of the picture, which is enlarged where Stable Diffusion would not know what to do with it.
     """
-    places = [*COMPONENTS.inpaint, *COMPONENTS.mask_blur]
+    places = [*COMPONENTS.inpaint, *COMPONENTS.mask_blur, *COMPONENTS.size]
 
     def fetch(*values: Any) -> list[Any]:
         files = _files(handout, values)
         if "mask" not in files:
             raise compat.refusal(text("host.no_mask"))
+        picture = _flat(files["picture"])
         with Image.open(files["mask"]) as mask:
-            background = ImageChops.invert(mask.convert("L"))
-        return [_flat(files["picture"]), background.convert("RGB"), *(0 for _ in COMPONENTS.mask_blur)]
+            background = ImageChops.invert(mask.convert("L").resize(picture.size, Image.Resampling.BICUBIC))
+        blur, size = [0 for _ in COMPONENTS.mask_blur], picture.size if COMPONENTS.size else ()
+        return [picture, background.convert("RGB"), *blur, *size]
 
     sent = compat.on(button.click, fetch, handout.inputs, places)
     compat.on(sent.success, None, js=reveal(_UPLOAD_A_MASK, first="switch_to_img2img", main="img2img"))
@@ -92,8 +98,12 @@ def _files(handout: Handout, values: tuple) -> dict[str, Path]:
 
 
 def _flat(path: Path) -> Image.Image:
-    """RGB over white: some hosts would show what lies under transparent parts."""
-    return Image.fromarray(load_picture(path))
+    """RGB over white: some hosts would show what lies under transparent parts. At least 512 px on the shorter side, and
+    sides that the sliders of the hosts have."""
+    picture = Image.fromarray(load_picture(path))
+    scale = max(1.0, SHORTEST_SIDE / min(picture.size))
+    sides = [max(_STEP, round(side * scale / _STEP) * _STEP) for side in picture.size]
+    return picture if scale == 1 else picture.resize(sides, Image.Resampling.LANCZOS)
 
 
 def _whole(path: Path) -> Image.Image:

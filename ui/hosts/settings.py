@@ -62,6 +62,9 @@ def add_options() -> None:
 
     info_class, options = host.find("shared", "OptionInfo"), host.find("shared", "opts")
     info_class = info_class or host.find("options", "OptionInfo")
+    categories = host.find("options", "categories")
+    if hasattr(categories, "register_category"):  # headings over the sections, of which ours would stand under none
+        categories.register_category(SECTION, text("app.title"))
     if info_class is None or not hasattr(options, "add_option"):
         return
     for option in OPTIONS:
@@ -70,6 +73,7 @@ def add_options() -> None:
         info = info_class(
             option.default, text(words), component, option.arguments or None, section=(SECTION, text("app.title"))
         )
+        info.category_id = SECTION
         if hasattr(info, "info"):
             info = info.info(text(f"{words}_info"))
         options.add_option(option.key, info)

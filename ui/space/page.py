@@ -33,11 +33,10 @@ def build(service: Service, pictures: int) -> gr.Blocks:
         with gr.Tabs(elem_id="l4f_tabs") as tabs:
             with gr.Tab(text("generate.tab"), id="generate", elem_id="l4f_tab_generate"):
                 generate = GeneratePanel(service)
-            with gr.Tab(text("swap.tab"), id="swap", elem_id="l4f_tab_swap") as swap_tab:
+            with gr.Tab(text("swap.tab"), id="swap", elem_id="l4f_tab_swap"):
                 swap = SwapPanel(service)
         generate.count.maximum = pictures
         generate.count.value = min(4, pictures)
         swap.stage.save.visible = False  # it saves where the page runs, which is nobody's computer here
         swap.open_with(generate.to_swap.click, generate.stage.results, generate.stage.picked, tabs)
-        swap.open_on(swap_tab.select)
     return page
