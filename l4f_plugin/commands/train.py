@@ -128,15 +128,15 @@ def train(args: argparse.Namespace) -> Answer:
         return _train_class(args)
     import torch
 
-    from ..runtime import choose_device
+    from ..training.together import team
     from ..training.updates import fastest_dtype
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = choose_device(args.device)
-    args.dtype = args.dtype or fastest_dtype(device)
-    if not args.train(args, device):
-        raise Cancelled
+    with team(args.device) as device:
+        args.dtype = args.dtype or fastest_dtype(device)
+        if not args.train(args, device):
+            raise Cancelled
     return Answer(None)
 
 
