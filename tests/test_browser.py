@@ -181,6 +181,12 @@ def check_soft(alpha: np.ndarray, site) -> None:
         assert alpha.min() < 10 and alpha.max() > 245
 
 
+def pick(page, number: int) -> None:
+    """Clicks a picture below the large one; Gradio 3 has them in a grid at first."""
+    small = page.locator("#l4f_generate_gallery .thumbnails button")
+    (small if small.count() else page.locator("#l4f_generate_gallery .grid-wrap button")).nth(number).click()
+
+
 def open_tab(page, words: str) -> None:
     """Gradio 3 gives its tabs no role."""
     tab = page.get_by_role("tab", name=words, exact=True)
@@ -213,7 +219,7 @@ def test_pictures_masks_and_cutouts_are_shown_and_downloaded(page, site, tmp_pat
             arg=ending,
         )
 
-    page.locator("#l4f_generate_gallery .grid-wrap button").nth(1).click()
+    pick(page, 1)
     page.locator("#l4f_generate_picked").get_by_text("Seed 1").wait_for()
     cutout = pixels(download(page, "l4f_generate_download", tmp_path))
     assert cutout.shape[2] == 4
@@ -229,7 +235,7 @@ def test_pictures_masks_and_cutouts_are_shown_and_downloaded(page, site, tmp_pat
 @pytest.mark.clicked_path
 def test_a_picture_goes_on_to_the_swap_panel(page):
     generate(page, "5,8")
-    page.locator("#l4f_generate_gallery .grid-wrap button").nth(1).click()
+    pick(page, 1)
     page.locator("#l4f_generate_to_swap:enabled").click()
     page.locator("#l4f_swap_image img").wait_for()
     assert page.locator("#l4f_swap_seed input").input_value() == "8"

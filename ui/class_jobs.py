@@ -238,7 +238,7 @@ class ClassJobs:
     def learn(self, name: str, kind: str, quality: str = "quick") -> Job:
         """Teaches a class what it lacks; the next call goes on where this one was stopped. Masks have a `quality`."""
         title = self._title(name)
-        message = text(f"{kind}.{'going_on' if self.has_begun(name, kind) else 'working'}", title=title)
+        message = text(f"{kind}.going_on" if self.has_begun(name, kind) else f"{kind}.working", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import chain
