@@ -87,7 +87,7 @@
         controls.scrollIntoView({ block: "start" });
     });
 
-    if (navigator.clipboard?.write) document.querySelector("#l4f").classList.add("l4f-copies");
+    if (navigator.clipboard?.write) document.querySelector("#l4f")?.classList.add("l4f-copies");
     // Gradio closes the stream of an upload with a method that it has not written.
     const warn = console.warn;
     console.warn = (...said) => said[0] === "Method not implemented." || warn.apply(console, said);
