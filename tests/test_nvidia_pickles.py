@@ -9,7 +9,8 @@ import nvidia_files
 import pytest
 import torch
 from bundles import tiny_bundle
-from shell import ended, run, start
+from shell import ended, start
+from test_conversion import refused
 
 from l4f_plugin.bundles.bundle import Bundle, load_bundle
 from l4f_plugin.convert import child_process
@@ -17,7 +18,7 @@ from l4f_plugin.convert.child_process import convert_in_child
 from l4f_plugin.convert.conversion import convert
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
 TOLERANCE = 1e-4
@@ -48,15 +49,6 @@ def roots():
 def converted(source: Path, **options) -> Bundle:
     convert(source, source.parent / "bundle", **options)
     return load_bundle(source.parent / "bundle", with_discriminator=True)
-
-
-def refusal(source: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        convert(source, source.parent / "bundle")
-    message = str(caught.value)
-    assert message.isprintable() and message.endswith(".") and ". " not in message.replace(f"{source}", "")
-    assert not (source.parent / "bundle").exists()
-    return message
 
 
 # --- the numbers
@@ -208,7 +200,7 @@ def variable(part, name, value=None):
 )
 def test_tensorflow_networks_of_another_kind_are_refused(tmp_path, roots, change, expected):
     change(roots["tensorflow"])
-    assert expected in refusal(nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl"))
+    assert expected in refused(nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl"))
 
 
 def attribute(name, value):
@@ -243,7 +235,7 @@ def alien(root):
 )
 def test_pytorch_networks_of_another_kind_are_refused(tmp_path, roots, change, expected):
     change(roots["pytorch"])
-    assert expected in refusal(nvidia_files.write(roots["pytorch"], tmp_path / "source.pkl"))
+    assert expected in refused(nvidia_files.write(roots["pytorch"], tmp_path / "source.pkl"))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +265,7 @@ def test_a_file_without_a_discriminator_is_read(tmp_path, roots):
 
 @pytest.mark.parametrize("root", [None, 5, [], {}, (), (1, 2, 3), {"G_ema": {}}, "text"])
 def test_harmless_pickles_of_other_things_are_refused(tmp_path, root):
-    assert "no generator" in refusal(nvidia_files.write(root, tmp_path / "source.pkl"))
+    assert "no generator" in refused(nvidia_files.write(root, tmp_path / "source.pkl"))
 
 
 def test_tensors_that_share_memory_cannot_ask_for_more_than_the_file_holds(tmp_path):
@@ -285,7 +277,7 @@ def test_tensors_that_share_memory_cannot_ask_for_more_than_the_file_holds(tmp_p
         part = network.components["synthesis"]
         part.variables = [(name, shared if value.shape == shared.shape else value) for name, value in part.variables]
     source = nvidia_files.write(root, tmp_path / "source.pkl")
-    assert "smaller than the generator it describes" in refusal(source)
+    assert "smaller than the generator it describes" in refused(source)
 
 
 # --- memory, and a process of its own
@@ -326,8 +318,8 @@ def test_another_process_does_the_same(tmp_path, roots, everything_is_large):
     described = {"name": "things", "title": "Th-ings", "licence": "CC0-1.0", "source": "-a test"}
     described |= {"truncation_psi": -0.5, "alpha_threshold": 0.8, "crop": (4, 28, 0, 32)}
     said = []
-    apart = convert_in_child(source, tmp_path / "apart", described=described, dtype=torch.float16, report=said.append)
-    here = convert(source, tmp_path / "here", described=described, dtype=torch.float16)
+    apart = convert_in_child(source, tmp_path / "apart", described=described, report=said.append)
+    here = convert(source, tmp_path / "here", described=described)
     assert apart == here and [line.split()[0] for line in said] == ["Reading", "Writing"]
 
 
@@ -362,22 +354,3 @@ def test_conversion_can_be_cancelled(tmp_path, roots, everything_is_large, monke
         convert_in_child(source, tmp_path / "bundle", report=lambda line: cancel.cancel(), cancel=cancel)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "number").read_text()), 0)
-
-
-def test_the_command_converts_and_adds_masks(tmp_path, capsys):
-    source, target = GOLDENS / "stylegan2_tf_tiny.pkl", tmp_path / "tiny"
-    assert "holds discriminator, generator" in run(capsys, "convert", source, target).out
-    alpha = AlphaNetwork(load_bundle(target).generator.config.feature_channels)
-    names = {f"projections.{index}": f"conv{index + 1}" for index in range(6)}
-    names |= {"merges.0": "conv_next", "output": "conv_n"}
-    state = {
-        f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value
-        for name, value in alpha.state_dict().items()
-    }
-    torch.save({"bg_extractor_ema": state}, tmp_path / "alpha.pt")
-    said = run(capsys, "convert", source, target, "--alpha", tmp_path / "alpha.pt")
-    assert "holds alpha, discriminator, generator" in said.out
-    for name, value in load_bundle(target).alpha.state_dict().items():
-        assert torch.equal(value, alpha.state_dict()[name]), name
-    said = run(capsys, "convert", source, target, "--alpha", GOLDENS / "l4f_256_alpha_repro.pt")
-    assert said.code == 2 and "another generator" in said.err

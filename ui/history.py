@@ -22,7 +22,7 @@ MOST = 200
 """Pictures of the past that are shown."""
 FAVOURITE, HIDDEN = "favourite", "hidden"
 _MARKS = ".labels4free-marks.json"
-_PARTS = {kind: ENDINGS[kind] for kind in ("mask", "cutout", "background")}
+_PARTS = {kind: ENDINGS[kind] for kind in ("mask", "cutout", "background", "w_plus")}
 _DAYS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 
 
@@ -41,11 +41,12 @@ class History:
                 continue
             with suppress(UserError):
                 recipe = recipe_of(path)
-                if recipe is not None and recipe.seed is not None and recipe.background is None:
+                if recipe is not None and recipe.background is None:
                     files = {kind: path.with_name(path.stem + ending) for kind, ending in _PARTS.items()}
                     files = {"picture": path, **{kind: file for kind, file in files.items() if file.is_file()}}
-                    psi = recipe.style.truncation_psi
-                    found.append(SavedSample(recipe.class_name, recipe.class_name, recipe.seed, psi, files))
+                    if recipe.seed is not None or "w_plus" in files:
+                        psi = recipe.style.truncation_psi
+                        found.append(SavedSample(recipe.class_name, recipe.class_name, recipe.seed, psi, files))
             if len(found) == MOST:
                 break
         return found
