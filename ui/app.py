@@ -13,6 +13,7 @@ from l4f_plugin import runtime
 
 from . import compat
 from .endpoints import Endpoints
+from .explore_panel import ExplorePanel
 from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
@@ -24,6 +25,7 @@ from .train_panel import TrainPanel
 
 PANELS = {
     "generate": GeneratePanel,
+    "explore": ExplorePanel,
     "swap": SwapPanel,
     "photos": PhotosPanel,
     "export": ExportPanel,
@@ -112,6 +114,11 @@ class Page:
         stage, recovery, tabs = self.generate.stage, self.photos.inversion, self.tabs
         self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
         self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
+        self.explore.open_on(opened["explore"])
+        self.explore.open_with(
+            self.generate.to_explore.click, self.generate.animate.click, stage.results, stage.picked, tabs
+        )
+        self.explore.send_to(self.swap, self.generate, tabs)
         self.models.open_on(opened["models"])
         self.export.open_on(opened["export"])
         self.train.open_on(opened["train"])

@@ -52,6 +52,8 @@ class GeneratePanel:
 
     def _build_buttons(self) -> None:
         self.to_swap = button("generate.to_swap", size="sm", interactive=False)
+        self.to_explore = button("generate.to_explore", size="sm", interactive=False)
+        self.animate = button("generate.animate", size="sm")
         self.use_seed = button("generate.use_seed", size="sm", interactive=False)
         self.archive = Archive("generate.download_all")
         self.to_models = button("generate.to_models", size="sm", visible=False)
@@ -60,9 +62,10 @@ class GeneratePanel:
         stage, consent = self.stage, self.choice.consent
         self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, stage.view, stage.picked}
         self.inputs |= {consent.accept} if consent else set()
-        self._about = [stage.picked, stage.about_picked, self.to_swap, self.use_seed, *stage.downloads.values()]
-        shown = [*stage.outputs, *self._about, self.field.last, self.to_models, *self.choice.outputs]
-        shown = list(dict.fromkeys(shown))
+        offers = [self.to_swap, self.to_explore, self.use_seed]
+        self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
+        self.shown = list(dict.fromkeys([*stage.outputs, *self._about, self.field.last, self.to_models]))
+        shown = list(dict.fromkeys([*self.shown, *self.choice.outputs]))
         self.started = [
             self.job.on(trigger, self.generate, self.inputs, shown)
             for trigger in (self.job.run.click, self.seeds.submit)
@@ -91,7 +94,7 @@ class GeneratePanel:
                 for sample in batch:
                     saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
-                shown = self._show(saved, view, given[self.stage.picked]) if saved else {}
+                shown = self.show(saved, view, given[self.stage.picked]) if saved else {}
                 if len(saved) > len(batch):  # what was clicked meanwhile stays
                     shown = {part: update for part, update in shown.items() if part not in self._about}
                 yield {**shown, self.job.status: status.running(progress, len(saved), len(wanted))}
@@ -126,12 +129,12 @@ class GeneratePanel:
 
         compat.on(trigger, bring, [picture], [*self._restorable, tabs])
 
-    def _show(self, saved: list[SavedSample], view: str, picked: int | None) -> dict:
+    def show(self, saved: list[SavedSample], view: str, picked: int | None) -> dict:
         """The update that shows the results from the start; a picture that is open may be used as before."""
         return {
             **self.stage.show(saved, view, picked),
             **self._tell(self.stage.chosen(saved, picked)),
-            self.field.last: seeds.as_text([sample.seed for sample in saved]),
+            self.field.last: seeds.as_text([sample.seed for sample in saved if sample.seed is not None]),
             self.to_models: gr.update(visible=self._service.manages_classes and not _have_masks(saved)),
         }
 
@@ -144,12 +147,15 @@ class GeneratePanel:
 
     def _tell(self, sample: SavedSample | None) -> dict:
         about = text("generate.pick")
-        if sample:
+        if sample and sample.seed is None:
+            about = text("generate.picked_codes", title=sample.title)
+        elif sample:
             about = text("generate.picked", seed=sample.seed, psi=sample.truncation_psi, title=sample.title)
         return {
             self.stage.about_picked: about,
+            self.to_explore: gr.update(interactive=sample is not None),
             self.to_swap: gr.update(interactive=sample is not None and _have_masks([sample])),
-            self.use_seed: gr.update(interactive=sample is not None),
+            self.use_seed: gr.update(interactive=sample is not None and sample.seed is not None),
         }
 
     def use_picked_seed(self, results: list[SavedSample], picked: int | None) -> dict:

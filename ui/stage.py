@@ -248,7 +248,11 @@ class GalleryStage(Stage):
         return {self.gallery: gr.update(value=self._pictures(results, view)), **offered}
 
     def _pictures(self, results: Sequence[Any], view: str) -> list[tuple[str, str]]:
-        return [(str(result.shown(view)), text(f"{self._panel}.caption", seed=result.seed)) for result in results]
+        return [(str(result.shown(view)), self._caption(result)) for result in results]
+
+    def _caption(self, result: Any) -> str:
+        codes = result.seed is None
+        return text(f"{self._panel}.caption_codes") if codes else text(f"{self._panel}.caption", seed=result.seed)
 
     def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
         return None if picked is None else super().chosen(results, picked)

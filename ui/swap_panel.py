@@ -109,16 +109,18 @@ class SwapPanel:
             if index is None:
                 return {}
             sample = samples[index]
+            subject = {self.seed: str(sample.seed), self.psi: sample.truncation_psi, self.w_plus: None}
+            if sample.seed is None:
+                codes = gr.update(value=str(sample.files["w_plus"]))
+                subject = {self.w_plus: codes, self.codes_frame: gr.update(open=True)}
             return {
                 self.choice.dropdown: sample.class_name,
-                self.seed: str(sample.seed),
-                self.psi: sample.truncation_psi,
-                self.w_plus: None,
+                **subject,
                 self.wanted: True,
                 tabs: gr.update(selected="swap"),
             }
 
-        outputs = [self.choice.dropdown, self.seed, self.psi, self.w_plus, tabs]
+        outputs = [self.choice.dropdown, self.seed, self.psi, self.codes_frame, self.w_plus, tabs]
         self._open(trigger, bring, [results, picked], outputs, self.swap)
 
     def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
