@@ -11,6 +11,7 @@ from bundles import tiny_bundle
 from sentences import refusal
 from shell import run
 
+from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.convert import conversion
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
@@ -327,3 +328,20 @@ def test_an_unknown_licence_is_pointed_out(save, tmp_path, capsys):
     said = run(capsys, "convert", save(tiny()), tmp_path / "My Class").out
     assert "licence is unknown" in said and "My-class, 32 px, latent 6" in said and "holds generator" in said
     assert load_bundle(tmp_path / "My Class").config.name == "my-class"
+
+
+def test_a_class_becomes_a_file_that_the_programs_it_came_from_load(tmp_path):
+    """Names, shapes and values are those of the file that was converted, which those programs load strictly."""
+    source = GOLDENS / "l4f_256_generator.pt"
+    convert(source, tmp_path / "class")
+    assert cli.main(["convert", str(tmp_path / "class"), str(tmp_path / "again.pt")]) == 0
+    there, again = (torch.load(path, weights_only=True) for path in (source, tmp_path / "again.pt"))
+    assert there.keys() == again.keys()
+    for network in ("g_ema", "d"):
+        assert there[network].keys() == again[network].keys()
+        for name, tensor in there[network].items():
+            assert again[network][name].shape == tensor.shape, name
+            torch.testing.assert_close(again[network][name], tensor, rtol=0, atol=1e-6)
+    convert(tmp_path / "again.pt", tmp_path / "back")
+    first, second = (load_bundle(tmp_path / name).generator.state_dict() for name in ("class", "back"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
