@@ -8,11 +8,22 @@ from pathlib import Path
 
 import gradio as gr
 
+from l4f_plugin.arguments import ENLARGED
 from l4f_plugin.errors import Cancelled, UserError
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
-from .controls import Given, RestoreChoice, SeedField, button, controls_column, named, psi_slider, stage_column
+from .controls import (
+    Given,
+    RestoreChoice,
+    SeedField,
+    button,
+    controls_column,
+    named,
+    psi_slider,
+    segments,
+    stage_column,
+)
 from .outputs import VIEWS, SavedSample, shown_path, slug
 from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
@@ -47,6 +58,7 @@ class GeneratePanel:
         with gr.Group():
             self.psi = psi_slider("generate.psi")
             self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
+            self.times = segments("generate.times", "times", tuple(map(str, ENLARGED)))
         self.restore = RestoreChoice(self._service, "generate")
         self.job = RunButtons(self._service, "generate")
 
@@ -58,7 +70,8 @@ class GeneratePanel:
 
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
-        self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, stage.view, stage.picked}
+        self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, self.times}
+        self.inputs |= {stage.view, stage.picked}
         self.inputs |= {consent.accept} if consent else set()
         self._about = [stage.picked, stage.about_picked, self.to_swap, self.use_seed, *stage.downloads.values()]
         shown = [*stage.outputs, *self._about, self.field.last, self.to_models, *self.choice.outputs]
@@ -88,7 +101,7 @@ class GeneratePanel:
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         try:
             for batch in self._service.generate(entry.name, wanted, given[self.psi], running.token, running.on_wait):
-                for sample in batch:
+                for sample in (one.enlarged(int(given[self.times])) for one in batch):
                     saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
                 shown = self._show(saved, view, given[self.stage.picked]) if saved else {}

@@ -70,7 +70,7 @@ class Outputs:
         Raises `UserError` where it cannot.
         """
         psi, parts, folder = sample.style.truncation_psi, sample.parts(), self.today()
-        wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}"
+        wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}" + (f"_{sample.times}x" if sample.times != 1 else "")
         stem = free_stem(folder, wanted, [ENDINGS[kind] for kind in parts])
         files = write_parts(folder, stem, parts, sample.infotext())
         return SavedSample(class_name, title, sample.seed, psi, files)
