@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -206,6 +206,15 @@ def png_bytes(picture: np.ndarray | Image.Image, infotext: str | None = None) ->
     quickly = 1 if image.width * image.height > LARGE_PIXELS else 6  # a third of the time, a tenth more bytes
     image.save(encoded, "PNG", pnginfo=information, compress_level=quickly)
     return encoded.getvalue()
+
+
+def sheet_of(tiles: Sequence[Image.Image], columns: int, gap: int = 0) -> Image.Image:
+    """Pictures of one size in rows on white, `gap` pixels apart."""
+    width, height = (side + gap for side in tiles[0].size)
+    sheet = Image.new("RGB", (columns * width - gap, -(-len(tiles) // columns) * height - gap), "white")
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % columns * width, number // columns * height))
+    return sheet
 
 
 def infotext(title: str, fields: Mapping[str, object]) -> str:

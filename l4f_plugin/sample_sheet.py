@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from .bundles.bundle import Bundle
-from .images import write_png
+from .images import sheet_of, write_png
 from .pipeline import Labels4FreePipeline
 from .provenance import sheet_text
 from .subject import Subject
@@ -33,17 +33,12 @@ def draw_samples(bundle: Bundle, path: Path, *, device: str | None = None) -> st
     return f"Seeds {SEEDS[0]} to {SEEDS[-1]} at psi {bundle.config.truncation_psi:g}: {shown}, not chosen by hand"
 
 
-def _sheet(rows: list[list[Image.Image]]) -> np.ndarray:
-    """The pictures in rows and columns, uint8 `[H, W, 3]`."""
-    width, height = rows[0][0].size
-    scale = min(1.0, LARGEST_TILE / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    sheet = Image.new("RGB", (len(rows[0]) * (size[0] + _GAP) - _GAP, len(rows) * (size[1] + _GAP) - _GAP), "white")
-    for down, row in enumerate(rows):
-        for across, picture in enumerate(row):
-            tile = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-            sheet.paste(tile, (across * (size[0] + _GAP), down * (size[1] + _GAP)))
-    return np.asarray(sheet)
+def _sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """The pictures in rows and columns, none larger than a tile may be."""
+    tiles = [picture.copy() for row in rows for picture in row]
+    for tile in tiles:
+        tile.thumbnail((LARGEST_TILE, LARGEST_TILE), Image.Resampling.LANCZOS)
+    return sheet_of(tiles, len(rows[0]), _GAP)
 
 
 def _on_checkerboard(sample: Subject) -> Image.Image:

@@ -196,14 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "tree":
             answer = [_tree_entry(path, content) for path, content in sorted(repository.files.items())]
         else:
-            answer = {
-                "id": name,
-                "modelId": name,
-                "sha": repository.commit,
-                "private": repository.private,
-                "siblings": [{"rfilename": path} for path in sorted(repository.files)],
-                "tags": [],
-            }
+            answer = {"id": name, "modelId": name, "sha": repository.commit, "private": repository.private, "tags": []}
+            answer["siblings"] = [{"rfilename": path} for path in sorted(repository.files)]
         body = json.dumps(answer).encode()
         self._send(200, {"Content-Type": "application/json"}, body)
 
@@ -219,16 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         large = path.endswith(LARGE)
         fault = hub.take_fault(self.command, large) if not large or self.command == "HEAD" else None
-        if fault is not None:
-            if isinstance(fault.kind, int):
-                self._send(fault.kind, fault.headers)
-                return
-            if fault.kind == "circle":
-                self._send(302, {"Location": "/circle/start"})
-                return
-            if fault.kind == "no hub":
-                self._send(200, {"ETag": '"x"'})
-                return
+        if self._refused(fault):
+            return
         if not large:
             etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             self._bytes(content, {**headers, "ETag": f'"{etag}"'})
@@ -239,24 +225,25 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "other hash":
             digest = "0" * 64
         storage = hub.storage.replace("https", "http") if fault and fault.kind == "downgrade" else hub.storage
-        self._send(
-            302,
-            {
-                **headers,
-                "X-Linked-Size": str(size),
-                "X-Linked-Etag": f'"{digest}"',
-                "Location": f"{storage}/storage/{name}/{path}",
-            },
-        )
+        linked = {"X-Linked-Size": str(size), "X-Linked-Etag": f'"{digest}"'}
+        self._send(302, {**headers, **linked, "Location": f"{storage}/storage/{name}/{path}"})
+
+    def _refused(self, fault: Fault | None) -> bool:
+        """Whether the fault is all that is answered."""
+        if fault is None or not (isinstance(fault.kind, int) or fault.kind in ("circle", "no hub")):
+            return False
+        if isinstance(fault.kind, int):
+            self._send(fault.kind, fault.headers)
+        elif fault.kind == "circle":
+            self._send(302, {"Location": "/circle/start"})
+        else:
+            self._send(200, {"ETag": '"x"'})
+        return True
 
     def _bytes(self, content: bytes, headers: dict[str, str] | None = None) -> None:
         hub: Hub = self.server.hub
         fault = hub.take_fault("GET", True) if headers is None else None
-        if fault is not None and isinstance(fault.kind, int):
-            self._send(fault.kind, fault.headers)
-            return
-        if fault is not None and fault.kind == "circle":
-            self._send(302, {"Location": "/circle/start"})
+        if self._refused(fault):
             return
         if fault is not None and fault.kind == "downgrade":
             self._send(302, {"Location": f"{hub.storage.replace('https', 'http')}{self.path}"})
@@ -338,16 +325,9 @@ def environment(hub: Hub, home, **more: str) -> dict[str, str]:
 
 def catalogue_entry(content: bytes, file: str, **fields) -> dict:
     """A class of a user's catalogue that is published as the file `content` of someone/checkpoints."""
-    return {
-        "title": "A class",
-        "resolution": 32,
-        "licence": "CC0-1.0",
-        "repository": "someone/checkpoints",
-        "file": file,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        **fields,
-    }
+    told = {"title": "A class", "resolution": 32, "licence": "CC0-1.0", "repository": "someone/checkpoints"}
+    pinned = {"file": file, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {**told, **pinned, **fields}
 
 
 def write_catalogue(home, **classes: dict) -> None:

@@ -326,5 +326,6 @@ def test_descriptions_out_of_bounds_are_refused(save, tmp_path, capsys, argument
 
 
 def test_an_unknown_licence_is_pointed_out(save, tmp_path, capsys):
-    assert "licence is unknown" in run(capsys, "convert", save(tiny()), tmp_path / "My Class").out
+    said = run(capsys, "convert", save(tiny()), tmp_path / "My Class").out
+    assert "licence is unknown" in said and "My-class, 32 px, latent 6" in said and "holds generator" in said
     assert load_bundle(tmp_path / "My Class").config.name == "my-class"

@@ -46,6 +46,16 @@ def test_results_arrive_transparent_on_disk_and_say_how_they_were_drawn(host):  
 
 
 @pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
+def test_a_training_makes_way_while_the_host_works(host):  # noqa: F811
+    engine = service()
+    assert engine.device_use() == ""
+    identifier = host.state.begin("txt2img")
+    assert engine.device_use() == "works"
+    host.state.end(*filter(None, [identifier]))
+    assert engine.device_use() == ""
+
+
+@pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
 def test_the_interrupt_of_the_host_stops_the_job(host):  # noqa: F811
     engine = service()
     batches = engine.generate("tiny", list(range(12)), 0.7, engine.new_token())
@@ -113,6 +123,7 @@ def test_too_little_memory_offers_to_make_room(host, monkeypatch):  # noqa: F811
     with pytest.raises(OutOfMemory):
         list(engine.generate("tiny", [1], 0.7, engine.new_token()))
     assert engine.ran_out and host.freed == []
+    assert engine.device_use() == "needs memory"
     answer(host, "l4f_host_room")
     monkeypatch.setattr(engine._cache, "_load", load)
     host.model_data.sd_model = "a model"

@@ -103,27 +103,6 @@ def test_push_to_hub_uploads_a_whole_bundle(folder, monkeypatch, tmp_path):
     assert same_generator(load_bundle(tmp_path / "named"), pipeline.bundle)
 
 
-def response(status: int):
-    """What an error of the Hub carries, whichever HTTP library the installed release uses."""
-    return SimpleNamespace(status_code=status, headers={}, request=None, url="https://example.org", text="")
-
-
-@pytest.mark.parametrize(
-    ("kind", "status", "expected"),
-    [
-        ("GatedRepoError", 403, "accept its terms"),
-        ("RepositoryNotFoundError", 404, "check the name"),
-        ("RevisionNotFoundError", 404, "check the revision"),
-        ("HfHubHTTPError", 503, "HTTP status 503"),
-    ],
-)
-def test_refusals_of_the_hub_become_one_sentence(kind, status, expected):
-    error = getattr(errors, kind)("long\nmessage", response=response(status))
-    with pytest.raises(UserError) as caught, hub_errors("someone/dogs"):
-        raise error
-    assert expected in str(caught.value) and "someone/dogs" in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

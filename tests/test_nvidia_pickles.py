@@ -9,7 +9,7 @@ import nvidia_files
 import pytest
 import torch
 from bundles import tiny_bundle
-from shell import ended, run, start
+from shell import ended, start
 
 from l4f_plugin.bundles.bundle import Bundle, load_bundle
 from l4f_plugin.convert import child_process
@@ -17,7 +17,7 @@ from l4f_plugin.convert.child_process import convert_in_child
 from l4f_plugin.convert.conversion import convert
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
 TOLERANCE = 1e-4
@@ -326,8 +326,8 @@ def test_another_process_does_the_same(tmp_path, roots, everything_is_large):
     described = {"name": "things", "title": "Th-ings", "licence": "CC0-1.0", "source": "-a test"}
     described |= {"truncation_psi": -0.5, "alpha_threshold": 0.8, "crop": (4, 28, 0, 32)}
     said = []
-    apart = convert_in_child(source, tmp_path / "apart", described=described, dtype=torch.float16, report=said.append)
-    here = convert(source, tmp_path / "here", described=described, dtype=torch.float16)
+    apart = convert_in_child(source, tmp_path / "apart", described=described, report=said.append)
+    here = convert(source, tmp_path / "here", described=described)
     assert apart == here and [line.split()[0] for line in said] == ["Reading", "Writing"]
 
 
@@ -362,22 +362,3 @@ def test_conversion_can_be_cancelled(tmp_path, roots, everything_is_large, monke
         convert_in_child(source, tmp_path / "bundle", report=lambda line: cancel.cancel(), cancel=cancel)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "number").read_text()), 0)
-
-
-def test_the_command_converts_and_adds_masks(tmp_path, capsys):
-    source, target = GOLDENS / "stylegan2_tf_tiny.pkl", tmp_path / "tiny"
-    assert "holds discriminator, generator" in run(capsys, "convert", source, target).out
-    alpha = AlphaNetwork(load_bundle(target).generator.config.feature_channels)
-    names = {f"projections.{index}": f"conv{index + 1}" for index in range(6)}
-    names |= {"merges.0": "conv_next", "output": "conv_n"}
-    state = {
-        f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value
-        for name, value in alpha.state_dict().items()
-    }
-    torch.save({"bg_extractor_ema": state}, tmp_path / "alpha.pt")
-    said = run(capsys, "convert", source, target, "--alpha", tmp_path / "alpha.pt")
-    assert "holds alpha, discriminator, generator" in said.out
-    for name, value in load_bundle(target).alpha.state_dict().items():
-        assert torch.equal(value, alpha.state_dict()[name]), name
-    said = run(capsys, "convert", source, target, "--alpha", GOLDENS / "l4f_256_alpha_repro.pt")
-    assert said.code == 2 and "another generator" in said.err

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from bundles import tiny_bundle
+from shell import run
 from upload_server import UploadHub, point_at
 
 from l4f_plugin.bundles.bundle import save_bundle
@@ -45,16 +46,9 @@ def front_matter(folder: Path) -> dict[str, str]:
 
 def test_the_folder_is_complete_and_pinned(space):
     names = {path.name for path in space.iterdir()}
-    assert names == {
-        "LICENSE",
-        "README.md",
-        "app.py",
-        "l4f_plugin",
-        "l4f_ui",
-        "requirements.txt",
-        "space.json",
-        "weights",
-    }
+    assert names == set(
+        ["LICENSE", "README.md", "app.py", "l4f_plugin", "l4f_ui", "requirements.txt", "space.json", "weights"]
+    )
     front = front_matter(space)
     assert (front["sdk"], front["sdk_version"], front["app_file"]) == ("gradio", GRADIO_VERSION, "app.py")
     assert re.fullmatch(r'"3\.\d+\.\d+"', front["python_version"])
@@ -66,8 +60,7 @@ def test_the_folder_is_complete_and_pinned(space):
 
 def test_programs_read_where_the_folder_is(space, tmp_path, capsys):
     bundle = space.parent / "tiny"
-    assert main(["space", str(bundle), "me/tiny-demo", "--dry-run", str(tmp_path / "out"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = run(capsys, "space", bundle, "me/tiny-demo --json --dry-run", tmp_path / "out").data
     assert told == {"repository": "me/tiny-demo", "address": None, "folder": str(tmp_path / "out")}
 
 

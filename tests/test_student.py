@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import red_finder, tiny_bundle
+from PIL import Image
 
 from l4f_plugin import cli
 from l4f_plugin.arguments import Style
@@ -19,6 +20,7 @@ from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub.download import WEIGHTS
 from l4f_plugin.networks import Student, StudentConfig, UNet
 from l4f_plugin.photos import coarse_alpha
+from l4f_plugin.picture_files import find_pictures
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.subject import Subject
 from l4f_plugin.training import cut_pictures, loop
@@ -210,7 +212,7 @@ def test_drawing_stops_between_pictures_and_says_when_the_disk_is_full(tmp_path,
     with pytest.raises(Cancelled):
         drawn_pictures(Drawer(), tmp_path, 10, 16, print, cancelled=lambda: True)
     monkeypatch.setattr(cut_pictures.os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(UserError, match="could not be written .*No space left"):
+    with pytest.raises(UserError, match="The disk is full: .* could not be written"):
         drawn_pictures(Drawer(), tmp_path, 10, 16, print)
 
 
@@ -289,6 +291,8 @@ def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, tmp_path,
     untaught = ["train", "student", str(tiny_bundle_folder), "--out", str(out), "--teacher", "student"]
     assert cli.main(untaught) == 2
     assert "no segmenter yet that could teach" in capsys.readouterr().err
+    untaught = ["train", "student", str(tiny_bundle_folder), "--out", str(out), "--photographs", str(tmp_path)]
+    assert cli.main(untaught) == 2 and "no segmenter yet to find its subjects" in capsys.readouterr().err
 
 
 def test_an_earlier_student_teaches_the_next():
@@ -302,6 +306,25 @@ def test_an_earlier_student_teaches_the_next():
         sure = np.abs(coarse - 0.5) > 0.45
         agree = (parts[..., 3] > 127) == (coarse > 0.5)
         assert agree[sure].mean() > 0.9 and np.abs(parts[..., 3] / 255 - coarse).mean() < 0.2
+
+
+def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(tmp_path):
+    """Red discs, found by the hand-made finder of red, one of them half hidden from it: cut to the class's shape."""
+    pictures, masks = discs(5, side=64)
+    red = np.where(masks[..., None] > 127, [255, 0, 0], [20, 60, 160]).astype(np.uint8)
+    for number, picture in enumerate(red):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
+    files, folder = find_pictures(tmp_path).pictures, tmp_path / "parts"
+    cpu = torch.device("cpu")
+    found = cut_pictures.photographed_pictures(bundle, files, folder, 32, cpu, report=lambda words: None)
+    assert found.parts.shape == (5, 32, 32, 7)
+    for parts, mask in zip(found.parts, masks, strict=True):
+        truth = np.asarray(Image.fromarray(mask).resize((32, 32), Image.Resampling.BOX))
+        assert ((parts[..., 3] > 127) == (truth > 127)).mean() > 0.97
+    files[0].path.unlink()
+    again = cut_pictures.photographed_pictures(bundle, files, folder, 32, cpu, report=lambda words: None)
+    assert np.array_equal(again.parts, found.parts), "what was found is kept"
 
 
 def test_doubts_are_pushed_to_either_side():

@@ -124,14 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
         if made is None or made.kind != kind:
             self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif part == "preupload":
-            files = [
-                {
-                    "path": file["path"],
-                    "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
-                    "shouldIgnore": False,
-                }
-                for file in json.loads(body)["files"]
-            ]
+            paths = [file["path"] for file in json.loads(body)["files"]]
+            modes = {path: "lfs" if path.endswith(LARGE) else "regular" for path in paths}
+            files = [{"path": path, "uploadMode": modes[path], "shouldIgnore": False} for path in paths]
             self._send(200, {"files": files})
         elif part == "commit":
             self._commit(made, name, body)
@@ -142,17 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._send(200, entries)
         else:
-            self._send(
-                200,
-                {
-                    "id": name,
-                    "modelId": name,
-                    "sha": COMMIT,
-                    "private": made.private,
-                    "tags": [],
-                    "siblings": [{"rfilename": path} for path in made.files],
-                },
-            )
+            answer = {"id": name, "modelId": name, "sha": COMMIT, "private": made.private, "tags": []}
+            self._send(200, {**answer, "siblings": [{"rfilename": path} for path in made.files]})
 
     def _commit(self, made: Made, name: str, body: bytes) -> None:
         hub: UploadHub = self.server.hub
@@ -167,26 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
                 made.files[value["path"]] = hub.stored[value["oid"]]
             elif step["key"] == "deletedFile":
                 made.files.pop(value["path"])
-        self._send(
-            200,
-            {
-                "success": True,
-                "commitOid": COMMIT,
-                "commitUrl": f"{hub.address}/{name}/commit/{COMMIT}",
-                "hookOutput": "",
-            },
-        )
+        url = f"{hub.address}/{name}/commit/{COMMIT}"
+        self._send(200, {"success": True, "commitOid": COMMIT, "commitUrl": url, "hookOutput": ""})
 
     def _batch(self, asked: dict) -> None:
         hub: UploadHub = self.server.hub
-        objects = [
-            {
-                **item,
-                "authenticated": True,
-                "actions": {"upload": {"href": f"{hub.address}/stored/{item['oid']}", "header": {}}},
-            }
-            for item in asked["objects"]
-        ]
+        objects = [{**item, "authenticated": True} for item in asked["objects"]]
+        for item in objects:
+            item["actions"] = {"upload": {"href": f"{hub.address}/stored/{item['oid']}", "header": {}}}
         self._send(200, {"transfer": "basic", "objects": objects})
 
     def _chunks(self) -> bytes:

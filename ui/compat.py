@@ -214,7 +214,7 @@ def line_plot(**arguments: Any) -> Any:
         return None
     width = {"width": 300} if MAJOR < 4 else {}
     axes = {"x": "x", "y": "y", "color": "curve", "color_title": " "}
-    return _make(gr.LinePlot, height=200, visible=False, min_width=240, **axes, **width, **arguments)
+    return _make(gr.LinePlot, height=260, visible=False, min_width=240, **axes, **width, **arguments)
 
 
 def line_plot_update(points: Sequence[tuple[float, float, str]]) -> dict:

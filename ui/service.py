@@ -303,6 +303,10 @@ class Service:
         """Whether a job that starts now would have to wait."""
         return len(QUEUE) > 0
 
+    def device_use(self) -> str:
+        """What keeps a training away from the device now, see `training.courtesy`; empty for nothing."""
+        return "works" if len(QUEUE) else ""
+
     # Device and memory
 
     @property

@@ -33,7 +33,13 @@ LOOK_AGAIN = 1.0
 """Seconds between looks at a training."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 RESOLUTIONS, QUALITIES, FITS = ("32", "64", "128", "256"), ("quick", "good", "long"), ("crop", "letterbox", "squash")
-CURVES = {"losses": ("discriminator_loss", "generator_loss"), "distance": ("random_feature_distance",)}
+CURVES = {
+    "losses": ("discriminator_loss", "generator_loss"),
+    "verdicts": ("real_logits", "fake_logits"),
+    "distance": ("random_feature_distance",),
+    "masks": ("area", "undecided"),
+    "speed": ("pictures_per_second",),
+}
 """The plots, and what the log calls their curves."""
 POINTS = 200  # of a curve
 BUTTONS = ("mend", "pause", "resume", "stop", "use", "delete")
@@ -121,7 +127,7 @@ class TrainPanel:
                 label=text("train.samples"), elem_id="l4f_train_samples", elem_classes="l4f-single"
             )
             with gr.Row(elem_classes="l4f-panel"):
-                axes = {"x_title": text("train.axis"), "y_title": ""}
+                axes = {"x_title": text("train.axis"), "y_title": " "}
                 plots = {name: compat.line_plot(label=text(f"train.{name}"), **axes) for name in CURVES}
             self.plots = {name: plot for name, plot in plots.items() if plot is not None}
             self.log = gr.HTML("", elem_id="l4f_train_log", elem_classes="l4f-flush")
@@ -269,9 +275,9 @@ class TrainPanel:
         told = run.status()
         active = told.state in ACTIVE
         offered = {
-            "pause": told.state == "running",
+            "pause": told.state in ("running", "waiting", "away"),
             "mend": bool(told.trouble) and told.state != "done",
-            "resume": told.state not in ("starting", "running", "done") and not told.trouble,
+            "resume": told.state not in ("starting", "running", "waiting", "away", "done") and not told.trouble,
             "stop": active,
             "use": told.state != "done",
             "delete": not active,
@@ -303,13 +309,7 @@ class TrainPanel:
         logged = run.curves() if self.plots else []
         drawn = (run.name, len(logged))
         if drawn not in visit.curves:
-            kept = logged[:: max(len(logged) // POINTS, 1)]
-            points = {
-                name: [
-                    (line["pictures"], line[key], text(f"train.{key}")) for line in kept for key in keys if key in line
-                ]
-                for name, keys in CURVES.items()
-            }
+            points = {name: _points(logged, keys) for name, keys in CURVES.items()}
             visit.curves = {drawn: {plot: compat.line_plot_update(points[name]) for name, plot in self.plots.items()}}
         return visit.curves[drawn]
 
@@ -359,6 +359,13 @@ class TrainPanel:
 
     def _differs(self, part: Any, old: Any, new: Any) -> bool:
         return old is not new and (part in self.plots.values() or old != new)
+
+
+def _points(logged: list[dict[str, float]], keys: tuple[str, ...]) -> list[tuple[float, float, str]]:
+    """What the log tells of these curves, evenly thinned."""
+    lines = [line for line in logged if any(key in line for key in keys)]
+    kept = lines[:: -(-len(lines) // POINTS) or 1]
+    return [(line["pictures"], line[key], text(f"train.{key}")) for line in kept for key in keys if key in line]
 
 
 def _in_words(told: Any) -> str:

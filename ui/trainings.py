@@ -5,7 +5,9 @@ A training is a process of its own, which goes on without the page. Importing th
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
 
     from .service import Service
 
-ACTIVE = ("starting", "running", "paused")
+ACTIVE = ("starting", "running", "waiting", "away", "paused")
 """States in which a process is there."""
 UPLOADS = ".uploads"  # beside the trainings, as no class is called
+SECONDS_BETWEEN_NOTES = 0.5
 LIFETIME = 86_400.0
 """Seconds after which uploaded pictures that no training uses go."""
 
@@ -42,6 +45,30 @@ class Trainings:
 
     def __init__(self, service: Service):
         self._service = service
+        self._watcher: threading.Thread | None = None
+        if self.names():
+            self.make_way()
+
+    def make_way(self) -> None:
+        """Notes as long as this program lives when it wants the device, so that trainings wait between their steps."""
+
+        def watch() -> None:
+            while True:
+                if (use := self._service.device_use()) and any(map(self._is_active, self.names())):
+                    from l4f_plugin.training.courtesy import note_use
+
+                    note_use(use)
+                time.sleep(SECONDS_BETWEEN_NOTES)
+
+        if self._watcher is None and self._service.manages_classes:
+            self._watcher = threading.Thread(target=watch, name="l4f makes trainings wait", daemon=True)
+            self._watcher.start()
+
+    def _is_active(self, name: str) -> bool:
+        with suppress(OSError, ValueError, AttributeError):
+            status = (trainings_folder() / name / "status.json").read_text(encoding="utf-8")
+            return json.loads(status).get("state") in ACTIVE
+        return False
 
     def demand(self) -> None:
         """Raises `UserError` on a page that others reach without a password."""
@@ -112,6 +139,7 @@ class Trainings:
         self.demand()
         run = ClassRun(plan.name)
         run.begin(plan)
+        self.make_way()
         self._service.unload()
         run.start_process()
         return run

@@ -70,7 +70,7 @@ _BUILDERS: dict[str, Callable[[ObjectClass], nn.Module]] = {
 }
 
 
-def load_bundle(folder: Path, *, with_discriminator: bool = False, device: torch.device | str = "cpu") -> Bundle:
+def load_bundle(folder: Path, *, with_discriminator: bool = False) -> Bundle:
     """Reads a bundle and checks all of it: schema, types, bounds, sizes, hashes, names, shapes, dtypes
     and that every value is finite.
 
@@ -80,14 +80,15 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False, device: torch
     folder = Path(folder)
     config = read_config(folder)
     wanted = [name for name in NETWORKS if with_discriminator or name != "discriminator"]
-    networks = {name: _load_network(folder, config, name, device) for name in wanted}
-    networks["generator"].latent_avg = torch.tensor(config.latent_avg, device=device)
+    networks = {name: _load_network(folder, config, name) for name in wanted}
+    networks["generator"].latent_avg = torch.tensor(config.latent_avg)
     return Bundle(config, **networks, model_card=read_model_card(folder), folder=folder)
 
 
 def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> Discriminator | None:
     """The discriminator of a bundle alone, checked as `load_bundle` does; None where the bundle has none."""
-    return _load_network(folder, read_config(folder), "discriminator", device)
+    found = _load_network(folder, read_config(folder), "discriminator")
+    return found and found.to(device)
 
 
 def load_student(folder: Path, *, device: torch.device | str = "cpu") -> Student | None:
@@ -95,7 +96,7 @@ def load_student(folder: Path, *, device: torch.device | str = "cpu") -> Student
     return _load_network(folder, read_config(folder), "student", device)
 
 
-def _load_network(folder: Path, config: ObjectClass, name: str, device: torch.device | str) -> nn.Module | None:
+def _load_network(folder: Path, config: ObjectClass, name: str) -> nn.Module | None:
     path = folder / f"{name}.safetensors"
     described = name not in ("discriminator", "student") or getattr(config, name) is not None
     if name != "generator" and not (described and path.name in config.files):
@@ -104,7 +105,7 @@ def _load_network(folder: Path, config: ObjectClass, name: str, device: torch.de
     network = without_memory(lambda: _BUILDERS[name](config))
     tensors = _checked_tensors(path, {key: tuple(t.shape) for key, t in network.state_dict().items()})
     network.load_state_dict(tensors, assign=True)
-    return network.eval().to(device)
+    return network.eval()
 
 
 def build_network(build: Callable[[], _Network], tensors: Mapping[str, torch.Tensor]) -> _Network:

@@ -67,6 +67,14 @@ def look_up(name: str) -> ObjectClass:
     return listed[name]
 
 
+def installed(name: str) -> ObjectClass:
+    """The class of that name, which is on this computer. Raises `UserError` as `look_up` does, and where it is not."""
+    found = look_up(name)
+    if not found.installed:
+        raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
+    return found
+
+
 def verify(name: str | Path, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
     """Compares size and hash of every file of a class with what its config says; the folder of the bundle.
 
@@ -76,10 +84,7 @@ def verify(name: str | Path, *, progress: Progress | None = None, cancel: Cancel
     if isinstance(name, Path) or (Path(name) / CONFIG_NAME).is_file():
         folder, listed = Path(name), None
     else:
-        found = look_up(name)
-        if not found.installed:
-            raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
-        folder, listed = found.folder, name
+        folder, listed = installed(name).folder, name
     files = read_config(folder).files
     if not files:
         raise UserError(f"{folder} lists no weight files; fetch or make the bundle again.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..architecture import OBJECT_SWITCHES, DiscriminatorConfig, GeneratorConfig, StudentConfig
 from ..errors import UserError
 from . import fields
-from .fields import CLASS_NAME, SHA256, Invalid
+from .fields import CLASS_NAME, REPOSITORY_ID, SHA256, Invalid
 from .files import open_plain, replace_folder, unreadable
 from .likeness import Likeness
 
@@ -199,8 +199,8 @@ def plain_class_name(text: str) -> str:
 
 
 def stand_in(repository: str) -> str:
-    """The name under which a bundle in the models folder takes the place of a Hub repository."""
-    return plain_class_name(repository.replace("/", "--"))
+    """The name under which a bundle in the models folder takes the place of a Hub repository; other names stay."""
+    return plain_class_name(repository.replace("/", "--")) if REPOSITORY_ID.fullmatch(repository) else repository
 
 
 def is_written_by_us(folder: Path) -> bool:

@@ -30,8 +30,12 @@ _ENTRIES = {"folder", "repository", "revision", "file", "sha256", "cache_dir", "
 
 
 def remember(name: str, folder: Path, came_from: dict[str, Any]) -> None:
-    """Writes the record of a class; a disk that refuses is no reason to fail what has succeeded."""
-    text = json.dumps({**came_from, "folder": str(folder)}, indent=1, sort_keys=True) + "\n"
+    """Writes the record of a class that has just been found whole.
+
+    A disk that refuses is no reason to fail what has succeeded.
+    """
+    record = {**came_from, "folder": str(folder), "checked": _present(folder)}
+    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     with suppress(UserError):
         write_atomically(_path(name), lambda path: write_text(path, text))
 
@@ -60,12 +64,12 @@ def names() -> list[str]:
 
 def move(name: str, target: str, folder: Path) -> None:
     """Notes that the class `target` in `folder` was made of the class `name` just now, and is whole."""
-    remember(target, folder, {**recall(name), "checked": _present(folder)})
+    remember(target, folder, recall(name))
 
 
 def mark_checked(name: str, folder: Path) -> None:
     """Notes that every file of the bundle has just been found right."""
-    remember(name, folder, {**recall(name, folder), "checked": _present(folder)})
+    remember(name, folder, recall(name, folder))
 
 
 def is_checked(name: str, folder: Path) -> bool:

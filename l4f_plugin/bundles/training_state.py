@@ -54,15 +54,14 @@ def load_training_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, 
     return tensors, metadata
 
 
-def flatten_state(state: Any, prefix: str = "") -> tuple[dict[str, torch.Tensor], Any]:
+def flatten_state(state: Any) -> tuple[dict[str, torch.Tensor], Any]:
     """Splits a nested state into tensors by name and a structure that JSON can hold.
 
     `state` may nest dictionaries (keys: str, int), lists, tuples, tensors, str, int, float, bool and
-    None; anything else raises `TypeError`. Names are the path through the nest, joined by "/", so two
-    states flattened under different prefixes can share one file.
+    None; anything else raises `TypeError`. Names are the path through the nest, joined by "/".
     """
     tensors: dict[str, torch.Tensor] = {}
-    return tensors, _flatten(state, prefix, tensors)
+    return tensors, _flatten(state, "", tensors)
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -128,15 +128,15 @@ def train(args: argparse.Namespace) -> Answer:
         return _train_class(args)
     import torch
 
-    from ..runtime import choose_device
+    from ..training.together import team
     from ..training.updates import fastest_dtype
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = choose_device(args.device)
-    args.dtype = args.dtype or fastest_dtype(device)
-    if not args.train(args, device):
-        raise Cancelled
+    with team(args.device) as device:
+        args.dtype = args.dtype or fastest_dtype(device)
+        if not args.train(args, device):
+            raise Cancelled
     return Answer(None)
 
 
@@ -307,6 +307,8 @@ def _add_student(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
     text = "whose masks to learn from; by default the class's earlier student where it has one"
     parser.add_argument("--teacher", choices=["alpha", "student"], help=text)
+    text = "folder or archive of photographs without labels, to learn from too by the masks of the earlier student"
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
 
 
 def _train_student(args: argparse.Namespace, device: torch.device) -> bool:
@@ -318,7 +320,15 @@ def _train_student(args: argparse.Namespace, device: torch.device) -> bool:
     side = student_resolution(read_config(source).generator.resolution)
     given = _given(args, "batch_size", "learning_rate", "steps", "pictures", "seed")
     settings, seconds = StudentSettings(resolution=side, **given), args.save_minutes * 60
-    return train_student(source, args.out, settings, teacher=args.teacher, device=device, save_seconds=seconds)
+    return train_student(
+        source,
+        args.out,
+        settings,
+        teacher=args.teacher,
+        photographs=args.photographs,
+        device=device,
+        save_seconds=seconds,
+    )
 
 
 def _add_refine(parser: argparse.ArgumentParser) -> None:

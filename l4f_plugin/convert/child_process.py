@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..bundles.config import ObjectClass, read_config
 from ..errors import UserError, printable
 from ..jobs import CancelToken
@@ -30,7 +28,6 @@ def convert_in_child(
     *,
     alpha: Path | None = None,
     described: Mapping[str, Any] | None = None,
-    dtype: torch.dtype = torch.float32,
     report: Callable[[str], None] | None = None,
     cancel: CancelToken | None = None,
     least_bytes: int | None = None,
@@ -47,12 +44,12 @@ def convert_in_child(
     least_bytes = LARGE_BYTES if least_bytes is None else least_bytes
     small = source.stat().st_size < least_bytes if source.is_file() else least_bytes > 0
     if small or not sys.executable:
-        return convert(source, destination, alpha=alpha, described=described, dtype=dtype, report=report)
+        return convert(source, destination, alpha=alpha, described=described, report=report)
     # The package may be on this process's path only: web UIs load extensions from wherever they lie.
     search = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     last = ""
     with subprocess.Popen(
-        [sys.executable, "-m", _PACKAGE.name, *_arguments(source, destination, alpha, described or {}, dtype)],
+        [sys.executable, "-m", _PACKAGE.name, *_arguments(source, destination, alpha, described or {})],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -87,9 +84,7 @@ def _end_when_cancelled(process: subprocess.Popen[str], cancel: CancelToken) -> 
         time.sleep(_LOOK_AGAIN)
 
 
-def _arguments(
-    source: Path, destination: Path, alpha: Path | None, said: Mapping[str, Any], dtype: torch.dtype
-) -> list[str]:
+def _arguments(source: Path, destination: Path, alpha: Path | None, said: Mapping[str, Any]) -> list[str]:
     """The command line of `l4f convert` that says the same. Values stand behind `=`, as they may begin with -."""
     words = ["convert"]
     for field, value in {**said, "alpha": alpha and alpha.resolve()}.items():
@@ -98,6 +93,4 @@ def _arguments(
             words += [option, *map(str, value)] if value else []
         elif value is not None:
             words.append(f"{option}={value}")
-    if dtype == torch.float16:
-        words.append("--half")
     return [*words, "--", str(source.resolve()), str(destination.resolve())]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..arguments import (
@@ -92,6 +93,11 @@ class ExportSettings:
                 f"The backgrounds {','.join(map(str, kinds))[:60]!r} are not known; name one or more of "
                 f"{', '.join(BACKGROUNDS)}, with commas between."
             )
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """How pictures look, as `Labels4FreePipeline.stream` takes it."""
+        return {name: getattr(self, name) for name in ("truncation_psi", "truncation_cutoff", "noise_mode")}
 
     @property
     def draws_backgrounds(self) -> bool:

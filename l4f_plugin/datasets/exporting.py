@@ -225,29 +225,9 @@ def _with_limits(plan: Plan, drawing: Drawing, cancel: CancelToken) -> Plan:
     count = min(max(settings.count, FEWEST_MEASURED), MOST_MEASURED)
     seeds = [(settings.first_seed + place) % (LARGEST_SEED + 1) for place in range(count)]
     with drawing() as pipeline:
-        found = []
-        for start in range(0, count, settings.batch_size):
-            samples = _draw(plan, pipeline, seeds[start : start + settings.batch_size], cancel, with_background=False)
-            found += [_labels(plan, sample)[2] for sample in samples]
+        options = {**settings.style, "batch_size": settings.batch_size, "with_background": False, "cancel": cancel}
+        found = [_labels(plan, sample)[2] for sample in pipeline.stream(seeds, **options)]
     return replace(plan, settings=replace(settings, curation=settings.curation.completed(found)))
-
-
-def _draw(
-    plan: Plan, pipeline: Labels4FreePipeline, seeds: list[int], cancel: CancelToken, with_background: bool
-) -> list[Subject]:
-    """Those seeds in one batch."""
-    settings = plan.settings
-    return list(
-        pipeline.stream(
-            seeds,
-            settings.truncation_psi,
-            settings.truncation_cutoff,
-            settings.noise_mode,
-            batch_size=len(seeds),
-            with_background=with_background,
-            cancel=cancel,
-        )
-    )
 
 
 def _labels(plan: Plan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMeasures]:
@@ -298,7 +278,8 @@ class _Shard:
         """The pictures of the next batch that pass curation, `wanted` at most."""
         settings = self.plan.settings
         seeds = list(islice(self._seeds, settings.batch_size))
-        samples = _draw(self.plan, pipeline, seeds, cancel, settings.draws_backgrounds)
+        options = {"batch_size": len(seeds), "with_background": settings.draws_backgrounds, "cancel": cancel}
+        samples = list(pipeline.stream(seeds, **settings.style, **options))
         made: list[LabelledPicture] = []
         for place, sample in enumerate(samples):
             if wanted is not None and len(made) == wanted:

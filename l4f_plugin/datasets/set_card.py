@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-import numpy as np
 from PIL import Image
 
 from ..bundles.model_card import metadata
-from ..images import png_bytes
+from ..images import png_bytes, sheet_of
 from ..provenance import sheet_text
 from .curation import REASONS
 from .export_plan import SPLITS, Plan
@@ -130,21 +129,18 @@ class ContactSheet:
     SIDE, ROWS, COLUMNS = 128, 6, 4
 
     def __init__(self) -> None:
-        self._tiles: list[np.ndarray] = []
+        self._tiles: list[Image.Image] = []  # a picture and its mask by turns
 
     def add(self, picture: LabelledPicture) -> bool:
         """Puts a picture on the sheet where there is room; whether there was."""
-        room = len(self._tiles) < self.ROWS * self.COLUMNS
+        room = len(self._tiles) < 2 * self.ROWS * self.COLUMNS
         if room:
-            both = [Image.fromarray(part) for part in (picture.image, np.dstack([picture.mask] * 3))]
+            both = [Image.fromarray(part) for part in (picture.image, picture.mask)]
             for part in both:
                 part.thumbnail((self.SIDE, self.SIDE), Image.Resampling.BOX)
-            self._tiles.append(np.concatenate([np.asarray(part) for part in both], axis=1))
+            self._tiles += both
         return room
 
     def file(self) -> bytes:
         """The sheet as a PNG file; what is not filled is white."""
-        unfilled = -len(self._tiles) % self.COLUMNS
-        tiles = [*self._tiles, *[np.full_like(self._tiles[0], 255)] * unfilled]
-        rows = [np.concatenate(tiles[i : i + self.COLUMNS], axis=1) for i in range(0, len(tiles), self.COLUMNS)]
-        return png_bytes(np.concatenate(rows), sheet_text("pictures of a set"))
+        return png_bytes(sheet_of(self._tiles, 2 * self.COLUMNS), sheet_text("pictures of a set"))

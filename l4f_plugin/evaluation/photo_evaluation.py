@@ -16,6 +16,7 @@ from PIL import Image
 
 from .. import compositing, matting
 from ..errors import UserError
+from ..images import sheet_of
 from ..jobs import Progress
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha, fitted
@@ -207,13 +208,8 @@ def _worst(found: np.ndarray, data: LabelledPictures) -> list[int]:
 
 def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.Image:
     """Picture, mask found and true mask side by side, two pictures a row."""
-    shown = []
-    for row in rows:
-        masks = [compositing.to_bytes(found[row]), data.masks[row]]
-        shown.append(np.concatenate([data.pictures[row], *(np.dstack([mask] * 3) for mask in masks)], axis=1))
-    if len(shown) % 2:
-        shown.append(np.full_like(shown[0], 255))
-    return Image.fromarray(np.concatenate([np.concatenate(shown[i : i + 2], axis=1) for i in range(0, len(shown), 2)]))
+    shown = ((data.pictures[row], compositing.to_bytes(found[row]), data.masks[row]) for row in rows)
+    return sheet_of([Image.fromarray(part) for parts in shown for part in parts], 6)
 
 
 def _background_of(data: LabelledPictures, number: int) -> np.ndarray:

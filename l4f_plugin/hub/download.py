@@ -88,7 +88,7 @@ def resolve(name: str | Path, *, with_discriminator: bool = False, **options: An
     `UserError`, or `Cancelled`.
     """
     chosen, text = Options(**options), str(name)
-    own = models_folder() / (stand_in(text) if REPOSITORY_ID.fullmatch(text) else text)
+    own = models_folder() / stand_in(text)
     if CLASS_NAME.fullmatch(text):
         described = read_catalogue().get(text) if chosen.force_download or not is_bundle(own) else None
         if described is not None and (described.repository or not is_bundle(own)):
@@ -156,7 +156,6 @@ def fetch_bundle(
     set_reference(source, pinned.revision)
     cache = None if options.cache_dir is None else str(Path(options.cache_dir).expanduser().absolute())
     records.remember(name, folder, {"repository": repository, "revision": pinned.revision, "cache_dir": cache})
-    records.mark_checked(name, folder)
     return folder
 
 
@@ -258,7 +257,6 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
         remove(staging)
     came_from = {"repository": entry.repository, "revision": commit, "file": entry.file, "sha256": digest}
     records.remember(entry.name, folder, came_from)
-    records.mark_checked(entry.name, folder)
     if not was_here and not options.keeps_original:
         forget(source, original)
     elif commit:

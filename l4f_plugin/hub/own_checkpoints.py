@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles import records
-from ..bundles.catalogue import classes
+from ..bundles.catalogue import classes, installed
 from ..bundles.config import move_bundle, stand_in
-from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
+from ..bundles.fields import CLASS_NAME
 from ..bundles.files import bytes_in, partial_name, remove, writing
 from ..bundles.folders import models_folder
 from ..convert.child_process import convert_in_child
@@ -62,12 +62,8 @@ def import_masks(name: str, alpha: Path, *, cancel: CancelToken | None = None) -
     A class that is not in the models folder gets a bundle of its own there, which then stands before it. Raises
     `UserError`, or `Cancelled`.
     """
-    found = next((entry for entry in classes() if entry.name == name), None)
-    if found is None or not found.installed:
-        raise UserError(
-            found.problem if found and found.problem else f"{printable(name)} is not on this computer; fetch it first."
-        )
-    plain = stand_in(name) if REPOSITORY_ID.fullmatch(name) else name
+    installed(name)
+    plain = stand_in(name)
     # What a bundle came with is kept in it, so what was fetched must be complete.
     source, folder = resolve(name, with_discriminator=True), models_folder() / plain
     with _converted(source, folder, alpha, {}, cancel) as bundle, held(plain):

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..bundles import records
 from ..bundles.catalogue import look_up, read_catalogue
 from ..bundles.config import CONFIG_NAME, stand_in
-from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
+from ..bundles.fields import CLASS_NAME
 from ..bundles.files import bytes_in, writing
 from ..bundles.files import remove as delete
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
@@ -37,9 +37,9 @@ def removal(name: str) -> Removal:
 
     Raises `UserError` where there is nothing to remove, or the class is a part of Labels4Free.
     """
-    if not CLASS_NAME.fullmatch(_plain(name)):
+    if not CLASS_NAME.fullmatch(stand_in(name)):
         look_up(name)  # complains: a path is never a name
-    paths = [folder for folder in (models_folder() / _plain(name),) if (folder / CONFIG_NAME).is_file()]
+    paths = [folder for folder in (models_folder() / stand_in(name),) if (folder / CONFIG_NAME).is_file()]
     paths += sorted(_runs(name))
     found = look_up(name) if not paths else None
     for source, files in _in_hub_cache(name):
@@ -60,7 +60,7 @@ def removal(name: str) -> Removal:
 def remove(name: str) -> Removal:
     """Deletes what `removal` says, each bundle in one step. Raises `UserError` as it does."""
     planned = removal(name)
-    with held(_plain(name)):
+    with held(stand_in(name)):
         for path in planned.paths:
             if path.parent in (models_folder(), masks_folder(), photographs_folder()):
                 hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
@@ -77,12 +77,8 @@ def remove(name: str) -> Removal:
     return planned
 
 
-def _plain(name: str) -> str:
-    return stand_in(name) if REPOSITORY_ID.fullmatch(name) else name
-
-
 def _runs(name: str) -> list[Path]:
-    return [run for runs in (masks_folder(), photographs_folder()) for run in runs.glob(f"{_plain(name)}.*")]
+    return [run for runs in (masks_folder(), photographs_folder()) for run in runs.glob(f"{stand_in(name)}.*")]
 
 
 def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:

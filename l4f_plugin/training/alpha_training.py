@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import Cancelled
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
+from . import together
 from .grids import picture_grid
 from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, teach_discriminator
@@ -122,7 +123,7 @@ class AlphaTrainer(Trainer):
                 alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
                 descend(optimizer, functional.binary_cross_entropy(alpha, guess))
                 areas.append(guess.mean().item())
-        area = sum(areas) / len(areas)
+        area = together.averaged({"area": sum(areas) / len(areas)})["area"]
         self.area_limits = (0.6 * area, min(1.5 * area, 0.95))
         self.averaged.load_state_dict(self.alpha.state_dict())
 
@@ -193,7 +194,7 @@ class AlphaTrainer(Trainer):
         if len(small) > 1:
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
         seen["inversion"] = inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))
-        for name, value in seen.items():
+        for name, value in together.averaged(seen).items():
             mean = getattr(self, f"mean_{name}")
             setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * value)
 
@@ -219,7 +220,7 @@ class AlphaTrainer(Trainer):
     @torch.no_grad()
     def _draw_subjects(self) -> tuple[SynthesisOutput, Tensor, list[Tensor]]:
         """A batch of pictures with feature maps, their w ``[N, style_dim]`` and noise maps."""
-        count = self.settings.batch_size
+        count = self.batch
         w = self.generator.mapping(self._draw_z(count))
         noise = self.noise_maps(self.generator, count)
         return self.generator.synthesis(self.generator.truncate(w, self.settings.truncation_psi), noise), w, noise
@@ -248,7 +249,7 @@ class AlphaTrainer(Trainer):
     def _real_batch(self) -> Tensor:
         settings = self.settings
         if settings.real_samples == "pictures":
-            return self.pictures.batch(settings.batch_size, self.random).to(self.device)
+            return self.pictures.batch(self.batch, self.random).to(self.device)
         return self._draw_subjects()[0].image
 
     def _draw_z(self, count: int) -> Tensor:
@@ -291,5 +292,6 @@ def shift_at_random(images: Tensor, reach: int, random: torch.Generator) -> Tens
     """Shift each picture by up to ``reach`` pixels on both axes, repeating its border."""
     count, _, height, width = images.shape
     padded = functional.pad(images, (reach,) * 4, mode="replicate")
-    offsets = torch.randint(0, 2 * reach + 1, (count, 2), generator=random).tolist()
+    offsets = torch.randint(0, 2 * reach + 1, (count * together.size(), 2), generator=random)
+    offsets = together.share(offsets).tolist()
     return torch.stack([padded[i, :, top : top + height, left : left + width] for i, (top, left) in enumerate(offsets)])

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from . import together
+
 Crop = tuple[int, int, int, int]
 
 OVERFITTING_TARGET = 0.6
@@ -50,18 +52,19 @@ class _Draws:
 
     def __init__(self, images: Tensor, probability: float, random: torch.Generator):
         self.images, self.probability, self.random = images, probability, random
+        self.count = images.shape[0] * together.size()
 
     def uniform(self, low: float, high: float, neutral: float = 0.0, probability: float | None = None) -> Tensor:
-        draw = torch.rand(self.images.shape[0], generator=self.random) * (high - low) + low
+        draw = torch.rand(self.count, generator=self.random) * (high - low) + low
         return self._if_chosen(draw, neutral, probability)
 
     def normal(self, deviation: float, neutral: float = 0.0) -> Tensor:
-        return self._if_chosen(torch.randn(self.images.shape[0], generator=self.random) * deviation, neutral)
+        return self._if_chosen(torch.randn(self.count, generator=self.random) * deviation, neutral)
 
     def _if_chosen(self, draw: Tensor, neutral: float, probability: float | None = None) -> Tensor:
         probability = self.probability if probability is None else probability
         chosen = torch.rand(draw.shape, generator=self.random) < probability
-        return torch.where(chosen, draw, torch.full_like(draw, neutral)).to(self.images)
+        return together.share(torch.where(chosen, draw, torch.full_like(draw, neutral))).to(self.images)
 
 
 def _warp(images: Tensor, draws: _Draws) -> Tensor:

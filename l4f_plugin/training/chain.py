@@ -21,7 +21,7 @@ import torch
 
 from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.catalogue import look_up
+from ..bundles.catalogue import installed
 from ..bundles.config import CONFIG_NAME, ObjectClass, is_written_by_us, read_config, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
 from ..bundles.files import remove
@@ -416,9 +416,7 @@ def source_of(name: str) -> Path:
     """The bundle to learn for, which must be here: a download is a decision of its own. Raises `UserError`."""
     if not _is_listed(name) or (Path(name) / CONFIG_NAME).is_file():
         return resolve(name)
-    found = look_up(name)
-    if not found.installed:
-        raise UserError(found.problem or f"{name} is not on this computer; fetch it with: l4f download {name}.")
+    installed(name)
     # What a bundle came with is kept in it, so what was fetched must be complete.
     return resolve(name, with_discriminator=True)
 

@@ -42,6 +42,7 @@ from ..sample_sheet import draw_samples
 from .alpha_training import AlphaTrainer
 from .chain import LEARNED_THRESHOLD, Stage, Watch, enough_memory, go_through, in_words
 from .class_plan import GENERATOR, Plan, generator_settings, mended, stages_of, starting_folder
+from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
 from .runs import BEST_FOLDER, STARTS, alpha_trainer, started_from
@@ -50,7 +51,7 @@ from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
 OUTPUT, INSTALLED, SPARE = "output.txt", "installed", "spare"
 PAUSE, STOP, MEND = "pause", "stop", "mend"
-STARTING, RUNNING, PAUSED, STOPPED, DONE, FAILED = "starting", "running", "paused", "stopped", "done", "failed"
+STARTING, PAUSED, STOPPED, DONE, FAILED = "starting", "paused", "stopped", "done", "failed"
 DIARY_LINES = 200
 INTERRUPTED = "interrupted"
 """What a run is whose process was killed: nobody wrote that down."""
@@ -131,7 +132,7 @@ class ClassRun:
         """Where it stands now."""
         status = self._told()
         began = status.state == STARTING and time.time() - (self.folder / STATUS).stat().st_mtime < _STARTS_WITHIN
-        if status.state in (STARTING, RUNNING, PAUSED) and not began and not self.is_alive:
+        if status.state in (STARTING, RUNNING, PAUSED, WAITING, AWAY) and not began and not self.is_alive:
             return dataclasses.replace(status, state=INTERRUPTED)
         return status
 
@@ -152,8 +153,9 @@ class ClassRun:
         return max(sheets, default=(0, None))[1]
 
     def curves(self) -> list[dict[str, float]]:
-        """What the generator's training has logged."""
-        return read_metrics(self.folder / GENERATOR / "run")
+        """What the trainings of the generator and, at last, of the masks have logged."""
+        attempts = sorted((self.folder / "masks").glob("attempt*"), key=lambda attempt: attempt.stat().st_mtime)
+        return [line for run in (self.folder / GENERATOR / "run", *attempts[-1:]) for line in read_metrics(run)]
 
     # What others do
 
@@ -292,13 +294,21 @@ class ClassRun:
         said: set[str] = set()
         device, stages = choose_device(plan.device), stages_of(plan, self.folder)
         clock, cancel = _Clock(self, progress), Wish(self.folder / WISH)
-        watch = Watch(report=say, progress=clock.tell, cancel=cancel, save_seconds=60.0, noticed=notice)
+        others = Courtesy(device, cancel, lambda state: self._change(state=state))
+        watch = Watch(say, clock.tell, cancel, others.turn, save_seconds=60.0, noticed=notice)
         while True:
             self._change(state=RUNNING, problem="", trouble="")
             with enough_memory(f"training {self.name}", plan.batch_size):
                 finished = go_through(stages, device, watch)
             if finished:
                 break
+            if others.gave_way and not self._wished():
+                free_memory()
+                say("Another program needs the memory; it is free, and the training goes on when that one rests.")
+                others.wait()
+                clock = _Clock(self, progress)
+                watch = dataclasses.replace(watch, progress=clock.tell)
+                continue
             if self._wished() == MEND:
                 self.wish("")
                 self.change_plan()

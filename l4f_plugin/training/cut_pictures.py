@@ -17,18 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bundles.bundle import Bundle
 from ..bundles.files import storage_error
 from ..compositing import composite, estimate_foreground, spread, to_bytes, to_float
 from ..datasets.curation import Curation, measure
+from ..drawing import crop_of
 from ..errors import Cancelled, UserError
+from ..images import cover_fit, load_picture
 from ..jobs import Progress
 from ..networks import Student
 from ..photos import coarse_alpha, fitted
+from ..picture_files import PictureFile
 from ..pipeline import Labels4FreePipeline
 
 SHARD = 250
 BATCH = 10
-DRAWING = "Drawing pictures to learn from"  # what progress calls it
+DRAWING, CUTTING = "Drawing pictures to learn from", "Finding subjects in photographs"  # what progress calls it
 # By turns. Beyond 1 pictures grow odd, but show more often what is rare among them, such as long hair: photographs
 # are found better than by a student that saw psi 0.7, which is a judgement of looks.
 TRUNCATION_PSIS = (1.0, 1.3)
@@ -63,8 +67,8 @@ def sharpened(alpha: np.ndarray) -> np.ndarray:
 class CutPictures:
     """Pictures in parts as one array, uint8 ``[N, H, W, 7]`` (``take_apart``)."""
 
-    def __init__(self, parts: np.ndarray):
-        self.parts = parts
+    def __init__(self, *parts: np.ndarray):
+        self.parts = np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -93,23 +97,78 @@ def drawn_pictures(
     picture, so that others may use the device in between.
     Raises ``Cancelled`` between pictures, and ``UserError`` where too few masks are worth learning from.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = []
+
+    def draw(seeds: range) -> Iterator[np.ndarray]:
+        psi = TRUNCATION_PSIS[seeds.start // SHARD % len(TRUNCATION_PSIS)]
+        return draw_parts(pipeline, seeds, psi, side, teacher)
 
     def tell(done: int) -> None:
         if progress:
             progress(done, count, DRAWING)
 
+    return _without_flaws(_in_shards(folder, "seeds", count, draw, tell, cancelled, turn), report)
+
+
+def photographed_pictures(
+    bundle: Bundle,
+    files: Sequence[PictureFile],
+    folder: Path,
+    side: int,
+    device: torch.device,
+    report: Callable[[str], None] = print,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
+) -> CutPictures:
+    """Photographs without labels, in parts, by the masks that the bundle's student finds in them.
+
+    The colours of each photograph correct its mask (``matting.follow_colours``), so the next student learns what this
+    one could not know. They are cut to the shape of the class's pictures, at most ``side`` high or wide. Everything
+    else is as for ``drawn_pictures``.
+    """
+    top, bottom, left, right = crop_of(bundle.config)
+    step = -(-max(bottom - top, right - left) // side)
+    size = ((right - left) // step, (bottom - top) // step)
+
+    def cut(numbers: range) -> Iterator[np.ndarray]:
+        for number in numbers:
+            picture = load_picture(files[number].source())
+            found = sharpened(fitted(picture, coarse_alpha(bundle.student, picture, device)))
+            yield take_apart(cover_fit(picture, *size), to_float(cover_fit(to_bytes(found), *size)))
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(done, len(files), CUTTING)
+
+    return _without_flaws(_in_shards(folder, "photographs", len(files), cut, tell, cancelled, turn), report)
+
+
+def _in_shards(
+    folder: Path,
+    name: str,
+    count: int,
+    make: Callable[[range], Iterator[np.ndarray]],
+    tell: Callable[[int], None],
+    cancelled: Callable[[], bool],
+    turn: Callable[[], AbstractContextManager],
+) -> list[np.ndarray]:
+    """What ``make`` gives for the numbers 0 to ``count`` - 1, in files of ``folder`` that are not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
     for start in range(0, count, SHARD):
         if cancelled():
             raise Cancelled
-        path = folder / f"seeds_{start:06d}_{min(start + SHARD, count):06d}.npy"
+        numbers = range(start, min(start + SHARD, count))
+        path = folder / f"{name}_{start:06d}_{numbers.stop:06d}.npy"
         if not path.exists():
-            seeds = range(start, min(start + SHARD, count))
-            psi = TRUNCATION_PSIS[start // SHARD % len(TRUNCATION_PSIS)]
-            _save(path, _one_by_one(draw_parts(pipeline, seeds, psi, side, teacher), start, tell, cancelled, turn))
+            _save(path, _one_by_one(make(numbers), start, tell, cancelled, turn))
         shards.append(np.load(path, mmap_mode="r"))
-        tell(min(start + SHARD, count))
+        tell(numbers.stop)
+    return shards
+
+
+def _without_flaws(shards: list[np.ndarray], report: Callable[[str], None]) -> CutPictures:
+    count = sum(map(len, shards))
     flaws = flaws_of(to_float(part[..., 3]) for parts in shards for part in parts)
     each = iter(flaws)
     kept = CutPictures(np.concatenate([parts[[next(each) is None for _ in parts]] for parts in shards]))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..networks.generator import mix_styles
+from . import together
 from .augmentation import AdaptiveProbability, augment
 from .grids import picture_grid
 from .losses import as_a_judge, generator_loss, path_length_penalty, teach_discriminator
@@ -20,9 +21,9 @@ from .troubles import ALIKE, GONE, MEMORISED
 from .updates import descend, follow
 
 PATH_LENGTH_DECAY = 0.01
-# Of running means over some 20 steps: what no training comes back from by itself. Variety is that of a batch, by what
-# real pictures have of it.
-LEAST_LOSS, LEAST_VARIETY, TROUBLE_DECAY = 0.01, 0.1, 0.95
+# Of running means over some 20 steps: what no training comes back from by itself. Losses of healthy ones stay near .1.
+# Variety is that of a batch, by what real pictures have of it.
+LEAST_LOSS, LEAST_VARIETY, TROUBLE_DECAY = 0.03, 0.1, 0.95
 LOOKED_AT = 16  # pixels a side, to which pictures are averaged to tell how they differ
 LOOKS_EVERY = 32  # rounds, whether the pictures are still there
 
@@ -147,7 +148,7 @@ class GeneratorTrainer(Trainer):
             "fake_logits": verdict.fake_logits.mean().item(),
         }
         if settings.augmentation == "adaptive":
-            self.adaptive.update(verdict.real_logits)
+            self.adaptive.update(together.gathered(verdict.real_logits))
             metrics["real_sign"] = self.adaptive.overfitting
             metrics["augmentation_probability"] = self.adaptive.probability
         return metrics
@@ -166,7 +167,9 @@ class GeneratorTrainer(Trainer):
             if settings.path_length_weight > 0 and self.rounds % settings.path_length_interval == 0:
                 noise = self.normal(*output.image.shape)
                 penalty, lengths = path_length_penalty(output.image, w_plus, self.mean_path_length, noise)
-                self.mean_path_length.lerp_(lengths.mean().detach(), PATH_LENGTH_DECAY)
+                mean = lengths.mean().detach()
+                together.average([mean])
+                self.mean_path_length.lerp_(mean, PATH_LENGTH_DECAY)
                 loss = loss + penalty * (settings.path_length_weight * settings.path_length_interval)
                 metrics["path_length"] = lengths.mean().item()
             descend(self.generator_optimizer, loss)
@@ -180,19 +183,19 @@ class GeneratorTrainer(Trainer):
 
     def _draw_styles(self) -> Tensor:
         """W+ codes ``[N, num_styles, style_dim]``, some of them mixed from two z."""
-        settings, count = self.settings, self.settings.batch_size
+        settings, count, everyone = self.settings, self.batch, self.settings.batch_size
         z = self.normal(2 * count, settings.latent_dim)
         first, second = self.generator.truncate(self.generator.mapping(z)).chunk(2)
         layers = self.generator.config.num_styles
-        crossover = torch.randint(1, layers, (count,), generator=self.random)
-        mixed = torch.rand(count, generator=self.random) < settings.style_mixing
+        crossover = together.share(torch.randint(1, layers, (everyone,), generator=self.random))
+        mixed = together.share(torch.rand(everyone, generator=self.random)) < settings.style_mixing
         return mix_styles(first, second, torch.where(mixed, crossover, layers).to(self.device))
 
     def _draw_noise(self) -> str | list[Tensor]:
-        return self.noise_maps(self.generator, self.settings.batch_size) if self.settings.noise else "none"
+        return self.noise_maps(self.generator, self.batch) if self.settings.noise else "none"
 
     def _real_batch(self) -> Tensor:
-        return self.pictures.batch(self.settings.batch_size, self.random, self.settings.flip).to(self.device)
+        return self.pictures.batch(self.batch, self.random, self.settings.flip).to(self.device)
 
     def _augment(self, images: Tensor) -> Tensor:
         if self.settings.augmentation == "none":

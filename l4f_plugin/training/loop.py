@@ -23,6 +23,7 @@ from ..bundles.training_state import flatten_state, load_training_state, save_tr
 from ..errors import Cancelled, UserError
 from ..images import write_png
 from ..provenance import free_stem, sheet_text
+from . import together
 from .trainer import Trainer
 from .troubles import DIVERGED, HELPFUL, Trouble
 from .updates import Diverged, demand_finite
@@ -30,6 +31,7 @@ from .updates import Diverged, demand_finite
 STEPPING = "training"  # what progress calls the steps
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
+SPEED = "pictures_per_second"
 TROUBLE_FILE = "trouble"
 _REMEDIES = {
     "learning_rate": "a lower learning rate (--learning-rate)",
@@ -74,7 +76,8 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     trainer.load_state(state)
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = rates.pop(0)  # what is asked for now, not what the state was made with
-    _drop_metrics_after(folder, trainer.pictures_seen)
+    if together.is_first():
+        _drop_metrics_after(folder, trainer.pictures_seen)
     return True
 
 
@@ -114,20 +117,25 @@ def train(
         unit="img",
         smoothing=0.05,
         file=sys.stderr,
-        disable=not bar,
+        disable=not (bar and together.is_first()),
     )
     sums: dict[str, list[float]] = {}
-    saved_at, trouble = time.monotonic(), None
+    saved_at, trouble, logged = time.monotonic(), None, (trainer.pictures_seen, time.monotonic())
     if not (folder / STATE_FILE).exists():
         save(trainer, folder)  # what the first steps can fall back on
+    together.wait()
     with shown, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
-        while trainer.pictures_seen < target_pictures and not (trainer.collapsed or stopped() or cancelled()):
+        while trainer.pictures_seen < target_pictures and not trainer.collapsed:
+            if together.any_of(stopped() or cancelled()):
+                break
             before = trainer.pictures_seen
             try:
                 with turn():
-                    values = trainer.step()
+                    values = together.averaged(trainer.step())
                     if not all(map(math.isfinite, values.values())):
                         raise Diverged
+                    if not together.is_first():
+                        continue  # the first writes it all down
                     if _crossed(before, trainer.pictures_seen, grid_pictures):
                         write_grid(trainer, folder)
                         values |= measure()
@@ -145,6 +153,9 @@ def train(
                 noticed(trouble)
             if _crossed(before, trainer.pictures_seen, log_pictures):
                 means = {name: sum(values) / len(values) for name, values in sums.items()}
+                now = time.monotonic()
+                means[SPEED] = (trainer.pictures_seen - logged[0]) / max(now - logged[1], 1e-9)
+                logged = trainer.pictures_seen, now
                 sums.clear()
                 _log(folder, {"pictures": trainer.pictures_seen, **means})
                 shown.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
@@ -153,6 +164,7 @@ def train(
                 saved_at = time.monotonic()
         save(trainer, folder)
     write_grid(trainer, folder)
+    together.wait()
     return trainer.pictures_seen >= target_pictures
 
 
@@ -174,6 +186,8 @@ def train_steps(trainer: Trainer, folder: Path, report: Callable[[str], None], *
 
 def save(trainer: Trainer, folder: Path) -> None:
     """Write the trainer's state, atomically. Raises ``Diverged``, and keeps the old one, where it is not finite."""
+    if not together.is_first():
+        return
     tensors, structure = flatten_state(trainer.state())
     demand_finite(tensors.values())
     save_training_state(folder / STATE_FILE, tensors, {"state": structure})
@@ -207,6 +221,8 @@ def _saved_state_kept(trainer: Trainer, folder: Path) -> Iterator[None]:
 
 def write_grid(trainer: Trainer, folder: Path) -> None:
     """Write a sheet of samples named by the pictures seen."""
+    if not together.is_first():
+        return
     sheet = Image.fromarray(trainer.sample_grid().numpy())
     stem = free_stem(folder, f"sample_{trainer.pictures_seen:09d}", [".png"])
     write_png(folder / f"{stem}.png", sheet, sheet_text("samples of a training"))

@@ -23,6 +23,7 @@ from ..bundles.files import storage_error, unreadable, write_atomically, write_t
 from ..errors import UserError
 from ..images import load_picture
 from ..picture_files import PictureFile, PictureSet, find_pictures
+from . import together
 
 Crop = tuple[int, int, int, int]
 
@@ -106,9 +107,13 @@ class PictureFolder:
         return not self._first.exists()
 
     def batch(self, size: int, random: torch.Generator, flip: bool = True) -> Tensor:
-        """``[size, 3, R, R]`` float32 in [-1, 1], drawn with replacement; half of them mirrored if ``flip``."""
-        indices = torch.randint(len(self.array), (size,), generator=random)
-        mirrored = torch.rand(size, generator=random) < 0.5
+        """``[size, 3, R, R]`` float32 in [-1, 1], drawn with replacement; half of them mirrored if ``flip``.
+
+        Of several processes, each has ``size`` of its own.
+        """
+        everyone = size * together.size()
+        indices = together.share(torch.randint(len(self.array), (everyone,), generator=random))
+        mirrored = together.share(torch.rand(everyone, generator=random)) < 0.5
         batch = self._pictures(indices.tolist())
         return torch.where(mirrored.view(-1, 1, 1, 1), batch.flip(3), batch) if flip else batch
 

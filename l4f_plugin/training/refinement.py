@@ -87,8 +87,8 @@ class RefinementTrainer(Trainer):
         """One update. Returns what is worth logging."""
         settings = self.settings
         with torch.no_grad():
-            z = self.normal(settings.batch_size, self.generator.config.latent_dim)
-            noise = self.noise_maps(self.generator, settings.batch_size)
+            z = self.normal(self.batch, self.generator.config.latent_dim)
+            noise = self.noise_maps(self.generator, self.batch)
             subject = self._draw(z, settings.truncation_psis[self.rounds % 2], noise)
             wanted = self._wanted(subject.image)
         alpha = self._as_the_student_sees(self.alpha(subject.features)).clamp(LOGIT_LIMIT, 1 - LOGIT_LIMIT)

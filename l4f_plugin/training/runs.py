@@ -19,9 +19,11 @@ from ..errors import Cancelled, UserError
 from ..jobs import Progress
 from ..networks import Discriminator, Generator, Student
 from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
+from ..picture_files import find_pictures
 from ..pipeline import Labels4FreePipeline
+from . import together
 from .alpha_training import AlphaTrainer
-from .cut_pictures import CutPictures, drawn_pictures
+from .cut_pictures import CutPictures, drawn_pictures, photographed_pictures
 from .distance import PICTURES, RandomFeatureDistance
 from .generator_training import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
@@ -75,7 +77,8 @@ def train_generator(
     networks = starting_networks(source, settings) if source else {}
     started = started_from(source)
     name = class_name or Path(folder).resolve().name
-    real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop, squash)
+    with together.first_alone():
+        real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop, squash)
     _tell(real, report)
     trainer = GeneratorTrainer(settings, real, device, **networks)
     if resume(trainer, out):
@@ -113,6 +116,8 @@ def train_generator(
         loop_options = {"measure": measure} | loop_options
     loop_options = {"noticed": lambda kind: kind and report(f"{SENTENCES[kind]} {ADVICE}")} | loop_options
     finished = train(trainer, out, pictures, **loop_options)
+    if not together.is_first():
+        return finished
     write_bundle(out / BUNDLE_FOLDER)
     report(f"The bundle is in {out / BUNDLE_FOLDER}, after {trainer.pictures_seen:,} pictures.")
     if (out / BEST_FOLDER).exists():
@@ -187,7 +192,8 @@ def train_alpha(
         if folder is None:
             raise UserError("This recipe compares with real pictures; name their folder after the bundle.")
         resolution = bundle.generator.config.resolution
-        real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
+        with together.first_alone():
+            real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
         _tell(real, report)
     for attempt, start in enumerate(STARTS):
         own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
@@ -259,6 +265,7 @@ def train_student(
     settings: StudentSettings,
     *,
     teacher: str | None = None,
+    photographs: Path | None = None,
     device: torch.device | str = "cpu",
     report: Report = print,
     **loop_options,
@@ -267,8 +274,9 @@ def train_student(
 
     ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
     segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
-    first and kept in ``out``; a run found there goes on. ``loop_options`` are those of ``loop.train``. Returns False
-    when stopped before the end. Raises UserError.
+    first and kept in ``out``; a run found there goes on. ``photographs``, a folder or archive without labels, are
+    learned from too, by the masks that the earlier segmenter finds in them. ``loop_options`` are those of
+    ``loop.train``. Returns False when stopped before the end. Raises UserError.
     """
     bundle = _load(source, out)
     name = bundle.config.name
@@ -277,7 +285,14 @@ def train_student(
     teacher = teacher or ("student" if bundle.student else "alpha")
     if getattr(bundle, teacher) is None:
         raise UserError(f"The class {name} has no segmenter yet that could teach another; leave --teacher out.")
-    settings = dataclasses.replace(settings, masks_sha256=networks_digest(bundle, "generator", teacher))
+    if photographs and bundle.student is None:
+        raise UserError(
+            f"The class {name} has no segmenter yet to find its subjects; leave --photographs out at first."
+        )
+    files = find_pictures(photographs).pictures if photographs else []
+    digest = networks_digest(bundle, "generator", teacher, *(("student",) if files else ()))
+    told = f" and {len(files)} photographs" if files else ""
+    settings = dataclasses.replace(settings, masks_sha256=digest + told)
     dtype = fastest_dtype(torch.device(device))
     pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
     folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
@@ -285,15 +300,23 @@ def train_student(
     progress = loop_options.get("progress") or _tenths(report)
     earlier = bundle.student if teacher == "student" else None
     try:
-        pictures = drawn_pictures(
-            pipeline, folder, settings.pictures, settings.resolution, report, progress, teacher=earlier, **watched
-        )
+        with together.first_alone():
+            pictures = drawn_pictures(
+                pipeline, folder, settings.pictures, settings.resolution, report, progress, teacher=earlier, **watched
+            )
+            if files:
+                real = photographed_pictures(
+                    bundle, files, folder, settings.resolution, pipeline.device, report, progress, **watched
+                )
+                pictures = CutPictures(pictures.parts, real.parts)
     except Cancelled:
         report("Stopped; the same command goes on from there.")
         return False
     trainer = StudentTrainer(settings, pictures, device)
     if not train_steps(trainer, out, report, **loop_options):
         return False
+    if not together.is_first():
+        return True
     taught = compared(dataclasses.replace(bundle, student=trainer.student()), pictures, device)
     return _save(taught, out, "a photo segmenter", report)
 
@@ -349,6 +372,8 @@ def _load(source: Path, out: Path) -> Bundle:
 
 
 def _save(bundle: Bundle, out: Path, gained: str, report: Report) -> bool:
+    if not together.is_first():
+        return True
     save_bundle(bundle, out / BUNDLE_FOLDER)
     report(f"The bundle with {gained} is in {out / BUNDLE_FOLDER}.")
     return True

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..evaluation.distortion import add_block_artefacts, add_noise, blur, recolour, warp
 from ..networks import Student, UNet
+from . import together
 from .cut_pictures import CutPictures
 from .grids import mask_grid
 from .scenery import chance, draw_scenery, uniform
@@ -71,7 +72,9 @@ class StudentTrainer(Trainer):
         self.pictures = pictures
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.network = self.trained(UNet(settings.channels))
+            self.network = UNet(settings.channels)
+        together.share_statistics(self.network)
+        self.trained(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -83,7 +86,7 @@ class StudentTrainer(Trainer):
         coarse = self.rounds < settings.coarse_share * settings.steps
         if coarse and min(parts.shape[2:]) // 2 >= self.network.stride:
             parts = functional.avg_pool2d(parts, 2)
-        pictures, alpha = put_together(parts, self.random)
+        pictures, alpha = map(together.share, put_together(parts, self.random))
         pictures = pictures.to(self.device, memory_format=torch.channels_last)
         alpha = alpha.to(self.device)
         with autocast(self.device, settings.feature_dtype):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import Generator
+from . import together
 
 
 class Trainer:
@@ -29,6 +30,8 @@ class Trainer:
         self.settings, self.device = settings, torch.device(device)
         self.random = torch.Generator().manual_seed(settings.seed)
         self.rounds = 0
+        self.batch = together.share_of(settings.batch_size)
+        """Pictures a step of this process."""
 
     @property
     def pictures_seen(self) -> int:
@@ -60,8 +63,9 @@ class Trainer:
         self.rounds = state["rounds"]
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal random numbers on the device."""
-        return torch.randn(*shape, generator=self.random).to(self.device)
+        """Standard normal random numbers on the device, rows of this process."""
+        whole = torch.randn(shape[0] * together.size(), *shape[1:], generator=self.random)
+        return together.share(whole).to(self.device)
 
     def noise_maps(self, generator: Generator, count: int) -> list[Tensor]:
         """One noise map for each convolution of a generator."""

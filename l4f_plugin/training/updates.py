@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..processor import bfloat16_is_native
+from . import together
 
 
 class Diverged(Exception):
@@ -33,12 +34,17 @@ def demand_finite(tensors: Iterable[Tensor]) -> None:
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the gradient of ``loss``. Raises ``Diverged`` where that leads out of the finite numbers."""
+    """One step down the gradient of ``loss``, averaged over all processes.
+
+    Raises ``Diverged`` where that leads out of the finite numbers.
+    """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    optimizer.step()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     gradients = [weight.grad for weight in weights if weight.grad is not None]
+    loss = loss.detach().float()
+    together.average([loss, *gradients])
+    optimizer.step()
     demand_finite([loss, *gradients, *weights])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
@@ -17,6 +18,9 @@ from .settings import apply_environment, output_folder, service_settings
 
 if TYPE_CHECKING:
     from l4f_plugin.pipeline import Labels4FreePipeline
+
+MEMORY_SECONDS = 60.0
+"""How long a training stays out of memory after a job found too little: long enough to try again."""
 
 
 @lru_cache(maxsize=1)
@@ -35,7 +39,16 @@ class HostService(Service):
         outputs = Outputs(output_folder)
         super().__init__(service_settings, outputs, manages_classes=private, own_repositories=private, gate=self._gate)
         self.ran_out = False
+        self._ran_out_at = -MEMORY_SECONDS
         self._make_room = False
+
+    def device_use(self) -> str:
+        """What keeps a training away: the host's work and ours, and for a while after one of ours found no memory."""
+        if time.monotonic() - self._ran_out_at < MEMORY_SECONDS:
+            return "needs memory"
+        state = host.find("shared", "state")
+        works = getattr(state, "job", "") or getattr(state, "job_count", 0)
+        return "works" if works or self.is_busy() else ""
 
     def new_token(self) -> CancelToken:
         """A token that the host's Interrupt sets too."""
@@ -58,7 +71,7 @@ class HostService(Service):
             with super().drawing(name, token, on_wait) as pipeline:
                 yield pipeline
         except OutOfMemory:
-            self.ran_out = True
+            self.ran_out, self._ran_out_at = True, time.monotonic()
             raise
         self.ran_out = False
 

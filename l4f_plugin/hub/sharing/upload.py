@@ -30,7 +30,7 @@ class Target:
             raise UserError(f"{printable(self.repository)!r} is no name of a Hub repository; give it as OWNER/NAME.")
 
 
-def upload(folder: Path, target: Target, *, replaced: Sequence[str] = (), message: str | None = None) -> str:
+def upload(folder: Path, target: Target, *, replaced: Sequence[str] = ()) -> str:
     """Makes the repository where there is none and puts the files of `folder` into it.
 
     Files of the repository that match a pattern of `replaced` and are not in `folder` are deleted with it. The
@@ -58,6 +58,6 @@ def upload(folder: Path, target: Target, *, replaced: Sequence[str] = (), messag
             folder_path=str(folder),
             repo_type=target.kind,
             delete_patterns=list(replaced) or None,
-            commit_message=message or "Published with Labels4Free",
+            commit_message="Published with Labels4Free",
         )
     return f"{constants.ENDPOINT}/{'spaces/' if target.kind == 'space' else ''}{repository}"

@@ -1,0 +1,94 @@
+"""Several processes train one network: what two of them come to is what one does with the same whole batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from serving import unused_port
+from test_class_training import pictures  # noqa: F401
+
+from l4f_plugin.bundles.training_state import load_training_state
+from l4f_plugin.errors import UserError
+from l4f_plugin.training import together
+from l4f_plugin.training.loop import STATE_FILE
+
+
+def launch(processes: int, *arguments: object) -> str:
+    """A program in so many processes; what they say."""
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        command += ["--master-port", str(unused_port())]
+    root = str(Path(__file__).parents[1])
+    path = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    command += map(str, arguments)
+    done = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def train(processes: int, *arguments: object) -> str:
+    """`l4f train ...` in so many processes."""
+    return launch(processes, "-m", "l4f_plugin", "train", *arguments, "--device", "cpu", "--dtype", "float32")
+
+
+def assert_alike(one, two) -> None:
+    (states, told), (others, others_told) = (load_training_state(run / STATE_FILE) for run in (one, two))
+    assert states.keys() == others.keys()
+    for name, tensor in states.items():
+        if tensor.is_floating_point() and "optimizer" not in name:
+            assert (others[name] - tensor).abs().max() < 1e-4, name
+    assert told.keys() == others_told.keys()
+
+
+def test_two_processes_train_a_generator_as_one_does_and_one_goes_on(pictures, tmp_path):  # noqa: F811
+    shape = ["--resolution", 32, "--channel-base", 256, "--channel-max", 8, "--batch-size", 8]
+    how = [*shape, "--augmentation", "adaptive", "--path-length-weight", 1, "--name", "dogs"]
+    said = train(2, "generator", pictures, "--out", tmp_path / "two", *how, "--pictures", 40)
+    assert said.count("Training on 12 pictures.") == 1
+    said = train(1, "generator", pictures, "--out", tmp_path / "two", *how, "--pictures", 64)
+    assert said.count("Going on from 40 pictures.") == 1
+    train(1, "generator", pictures, "--out", tmp_path / "one", *how, "--pictures", 64)
+    assert_alike(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two/bundle/generator.safetensors").exists()
+    assert len(list((tmp_path / "two").glob("sample_*.png"))) == 2
+
+
+def test_two_processes_teach_masks_as_one_does(tiny_bundle_folder, tmp_path):
+    for run, processes in (("one", 1), ("two", 2)):
+        how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 4]
+        train(processes, "alpha", tiny_bundle_folder, *how)
+    assert_alike(tmp_path / "one/attempt1", tmp_path / "two/attempt1")
+
+
+TEACHES = """
+import sys
+from pathlib import Path
+import numpy as np
+from l4f_plugin.training import together
+from l4f_plugin.training.cut_pictures import CutPictures
+from l4f_plugin.training.loop import train_steps
+from l4f_plugin.training.student import StudentSettings, StudentTrainer
+settings = StudentSettings(steps=4, batch_size=8, resolution=32, channels=(4, 4), feature_dtype="float32")
+parts = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 7), dtype=np.uint8)
+with together.team("cpu"):
+    train_steps(StudentTrainer(settings, CutPictures(parts)), Path(sys.argv[1]), print)
+"""
+
+
+def test_two_processes_teach_photographs_as_one_does(tmp_path):
+    (tmp_path / "teaches.py").write_text(TEACHES)
+    for run, processes in (("one", 1), ("two", 2)):
+        launch(processes, tmp_path / "teaches.py", tmp_path / run)
+    assert_alike(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_batch_that_cannot_be_shared_is_told(monkeypatch):
+    monkeypatch.setattr(together, "size", lambda: 3)
+    with pytest.raises(UserError, match="multiple of 3"):
+        together.share_of(8)
+    assert together.share_of(9) == 3
