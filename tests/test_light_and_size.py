@@ -8,11 +8,11 @@ from PIL import Image
 
 from l4f_plugin import matting
 from l4f_plugin.arguments import Background, EdgeOptions, Spot
-from l4f_plugin.compositing import blur, to_float
+from l4f_plugin.compositing import blur, brushed, to_float
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext
 from l4f_plugin.provenance import read_recipe
-from l4f_plugin.subject import Subject, Style, place
+from l4f_plugin.subject import Style, Subject, place
 
 
 def disc(side: int, shadow: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -83,3 +83,10 @@ def test_a_shadow_falls_on_the_new_background_where_the_old_one_was_plain():
     assert np.asarray(kept.composite)[120, 120, 0] < 235 and np.asarray(without.composite)[120, 120, 0] == 255
     assert np.array_equal(np.asarray(kept.alpha), np.asarray(without.alpha))
     assert read_recipe(kept.infotext).edge.keep_shadow and not read_recipe(without.infotext).edge.keep_shadow
+
+
+def test_what_is_painted_adds_and_takes_at_any_size():
+    alpha = np.full((6, 9), 0.5, np.float32)
+    strokes = np.array([[1, 0, -1]], np.float32)
+    found = brushed(alpha, strokes)
+    assert (found[:, :3] == 1).all() and (found[:, 3:6] == 0.5).all() and (found[:, 6:] == 0).all()
