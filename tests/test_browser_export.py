@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
 from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
 
 
@@ -55,19 +54,3 @@ def test_a_set_is_measured_made_and_shown_again(page, site):  # noqa: F811
     page.locator("#l4f_export_card").get_by_text("Tiny things: 30 generated pictures").wait_for()
     for name, words in (("run", "Export"), ("measure", "Estimate"), ("cancel", "Cancel")):
         page.locator(f"#l4f_export_{name}").get_by_text(words, exact=True).wait_for()
-
-
-def test_a_motion_is_made_and_moves_in_the_page(page, site, tmp_path):  # noqa: F811
-    open_tab(page, "Export")
-    settle(page)  # after what the opening of the tab asks for
-    page.get_by_text("Transparent motion").click()
-    settle(page)  # Gradio 6 draws what is in an accordion over what is typed in the moment of its opening
-    page.locator("#l4f_motion_frames input[type=number]").fill("8")
-    page.locator("#l4f_motion_run").click()
-    page.locator("#l4f_motion_status").get_by_text("8 frames").wait_for()
-    address = page.locator("#l4f_motion_image img").get_attribute("src")
-    moving = tmp_path / "moving.webp"
-    if address.startswith("http"):
-        moving.write_bytes(page.request.get(address).body())
-        with Image.open(moving) as picture:
-            assert picture.n_frames == 8 and picture.mode == "RGBA"

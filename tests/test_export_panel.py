@@ -10,8 +10,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from pages import asked, pixels, run, status_of
-from PIL import Image
+from pages import asked, pixels
 
 from l4f_plugin import jobs
 from l4f_plugin.datasets.curation import Curation
@@ -209,36 +208,6 @@ def test_settings_are_what_was_asked_for(site):
 
 def test_pages_that_others_reach_make_no_sets(page):
     assert page.export.allowed is False and not hasattr(page.export, "run")
-
-
-def motion(page, kind="webp", seeds="1,2", frames=6, fps=12) -> dict:
-    form = page.export.motion
-    changed = {form.seeds: seeds, form.psi: 0.6, form.frames: frames, form.fps: fps, form.format: kind}
-    return run(form, form.make, {page.export.choice.dropdown: "tiny", **changed})
-
-
-@pytest.mark.parametrize(("kind", "ending"), [("webp", "webp"), ("apng", "png")])
-def test_motion_is_made_and_offered(page, kind, ending):
-    form, seen = page.export.motion, motion(page, kind)
-    [path] = page.outputs.today().iterdir()
-    assert path.name == f"tiny_motion_1-2_psi0.60.{ending}" and seen[form.stage.image]["value"] == str(path)
-    assert status_of(form, seen).startswith("6 frames, 0.5 s · saved as ")
-    with Image.open(path) as moving:
-        assert moving.n_frames == 6
-
-
-@pytest.mark.parametrize(
-    ("changed", "sentence"),
-    [
-        ({"seeds": "1"}, "number of seeds"),
-        ({"seeds": "x"}, "not a seed"),
-        ({"frames": 500}, "Frames"),
-        ({"seeds": "1-9", "frames": 5}, "too few"),
-        ({"fps": 0}, "frames a second"),
-    ],
-)
-def test_motion_that_cannot_be_is_said(page, changed, sentence):
-    assert sentence in status_of(page.export.motion, motion(page, **changed)) and not page.outputs.today().exists()
 
 
 def test_the_page_has_the_panel(site):

@@ -201,7 +201,7 @@ def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     neighbour = Neighbour("img2img", "swap.save", lambda button, handout: met.append((button, handout)))
     parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path), [neighbour])).l4f
     handouts = {handout.panel: handout for _, handout in met}
-    assert set(handouts) == {"generate", "swap", "photos"}
+    assert set(handouts) == {"generate", "explore", "swap", "photos"}
     assert {button.elem_id for button, _ in met} == {f"l4f_{panel}_to_img2img" for panel in handouts}
     results = generate(parts, "1-2")[parts.generate.stage.results]
     files = handouts["generate"].files

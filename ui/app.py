@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import escape
 from pathlib import Path
@@ -13,6 +14,7 @@ from l4f_plugin import runtime
 
 from . import compat
 from .endpoints import Endpoints
+from .explore_panel import ExplorePanel
 from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
@@ -24,12 +26,19 @@ from .train_panel import TrainPanel
 
 PANELS = {
     "generate": GeneratePanel,
+    "explore": ExplorePanel,
     "swap": SwapPanel,
     "photos": PhotosPanel,
     "export": ExportPanel,
     "train": TrainPanel,
     "models": ModelsPanel,
 }
+
+
+def script() -> str:
+    """What the browser does by itself, as a function of JavaScript."""
+    words = json.dumps({"controls": text("page.controls")})
+    return (Path(__file__).parent / "page.js").read_text(encoding="utf-8").replace("WORDS", words)
 
 
 def style() -> str:
@@ -112,6 +121,11 @@ class Page:
         stage, recovery, tabs = self.generate.stage, self.photos.inversion, self.tabs
         self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
         self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
+        self.explore.open_on(opened["explore"])
+        self.explore.open_with(
+            self.generate.to_explore.click, self.generate.animate.click, stage.results, stage.picked, tabs
+        )
+        self.explore.send_to(self.swap, self.generate, tabs)
         self.models.open_on(opened["models"])
         self.export.open_on(opened["export"])
         self.train.open_on(opened["train"])
@@ -137,6 +151,9 @@ def build(service: Service) -> gr.Blocks:
     with compat.blocks(text("app.title"), style()) as page:
         parts = Page(service)
         parts.follow_jobs(parts.header)
+        compat.on(page.load, None, js=script())
+        parts.generate.open_on(page.load)
+        parts.generate.live_in_address(page.load)
         compat.on(page.load, parts.header.refresh, [], parts.header.outputs)
         for choice in parts.choices.values():
             choice.refresh_on(page.load)

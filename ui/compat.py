@@ -61,9 +61,10 @@ def gallery(**arguments: Any) -> gr.Gallery:
     )
 
 
-def gallery_update(pictures: Sequence[tuple[str, str]], *, keep: bool = False) -> dict:
-    """The update that shows other pictures, (file, caption) each; with `keep` the place that is enlarged stays so."""
-    return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 and not keep else {}))
+def gallery_update(pictures: Sequence[tuple[str, str]], opened: int | None = None, *, keep: bool = False) -> dict:
+    """The update that shows other pictures, (file, caption) each, one of them large since Gradio 4; with `keep` the
+    place that is enlarged stays so."""
+    return gr.update(value=pictures, **({"selected_index": opened} if MAJOR >= 4 and not keep else {}))
 
 
 def selected(event: gr.SelectData) -> int:
@@ -274,14 +275,15 @@ def on(
     *,
     queue: bool = False,
     latest: bool = False,
+    every: bool = False,
     js: str | None = None,
 ) -> Any:
     """Wires a handler to an event such as `button.click`; returns what `.then` hangs on.
 
     A handler takes the values of `inputs` one by one; where they are a set it takes `{component: value}`. One that
     answers `{}` changes nothing. `queue` is for what takes longer than a moment; `latest` then drops what came between
-    a running call and the newest one. Calls of one handler may overlap: the engine itself runs one job at a time. None
-    becomes an endpoint of Gradio's own API.
+    a running call and the newest one, and with `every` nothing is dropped. Calls of one handler may overlap: the engine
+    itself runs one job at a time. None becomes an endpoint of Gradio's own API.
     """
     arguments: dict[str, Any] = {
         "fn": handler and wired(handler, outputs),
@@ -293,8 +295,8 @@ def on(
     arguments["_js" if MAJOR < 4 else "js"] = js
     if MAJOR >= 4:
         arguments["concurrency_limit"] = None
-        if latest:
-            arguments["trigger_mode"] = "always_last"
+        if latest or every:
+            arguments["trigger_mode"] = "always_last" if latest else "multiple"
     if MAJOR >= 6:
         arguments["api_visibility"] = "private"
     else:

@@ -1,4 +1,4 @@
-"""The panel *Export*: labelled sets of any size, and motion with transparency."""
+"""The panel *Export*: labelled sets of any size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from . import compat, models_table, status
 from .class_choice import ClassChoice
 from .controls import Given, button, choices, controls_column, named, note, psi_slider, segments, stage_column
 from .exports import KIND, MOST_PICTURES, SHARD, Exports
-from .motion_form import MotionForm
 from .run_buttons import Archive, Running, complain
 from .seeds import wanted_seed
 from .service import Service
@@ -60,9 +59,7 @@ class ExportPanel:
                     self._build_controls()
                 else:
                     note("export.read_only")
-                self.motion = MotionForm(service, self.choice)
             with stage_column():
-                self.motion.build_stage()
                 if self.allowed:
                     self.activity = gr.HTML(
                         status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place"
@@ -74,7 +71,7 @@ class ExportPanel:
                     with gr.Row(visible=False, elem_classes="l4f-actions") as self.downloads:
                         self.archive = Archive("export.download")
                     self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")
-        self.started = self.motion.started
+        self.started: list = []
         if self.allowed:
             self._wire()
 

@@ -1,4 +1,4 @@
-"""The form that makes an animation with transparency, in the panel *Export*."""
+"""The form that makes an animation with transparency, in the panel *Explore*."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import gradio as gr
 
 from l4f_plugin.animations import FORMATS, check_animation
-from l4f_plugin.arguments import check_integer, parse_seeds
+from l4f_plugin.arguments import check_integer
 from l4f_plugin.provenance import free_stem
 
 from . import status
-from .class_choice import ClassChoice
-from .controls import Given, named, psi_slider, segments
+from .controls import Given, named, segments
+from .exploration import Exploration
 from .outputs import shown_path, slug
 from .run_buttons import RunButtons, Running
 from .service import Service
@@ -21,27 +21,28 @@ from .stage import Result, Stage
 from .texts import text
 
 MOST_FRAMES = 240
-MOST_SEEDS = 16
+MOST_SECONDS = 20
+SIDES = ("own", "256", "512", "1024")
 
 
 class MotionForm:
-    """Builds the form inside the current Blocks, and with `build_stage` where the result is shown."""
+    """Builds the form inside the current Blocks; it moves through the chosen subjects of an `Exploration`."""
 
-    def __init__(self, service: Service, choice: ClassChoice):
-        self._service, self._choice = service, choice
-        with gr.Accordion(text("motion.section"), open=not service.manages_classes, elem_id="l4f_motion_section"):
-            self.seeds = gr.Textbox("1,2,3", max_lines=1, **named("motion.seeds"))
-            self.psi = psi_slider("motion.psi")
-            self.frames = gr.Slider(2, MOST_FRAMES, 90, step=1, **named("motion.frames"))
+    def __init__(self, service: Service):
+        self._service = service
+        with gr.Accordion(text("motion.section"), open=False, elem_id="l4f_motion_section") as self.frame:
+            self.seconds = gr.Slider(0.5, MOST_SECONDS, 4, step=0.5, **named("motion.seconds"))
             self.fps = gr.Slider(1, 60, 30, step=1, **named("motion.fps"))
+            self.side = segments("motion.side", "side", SIDES)
             self.format = segments("motion.format", "moving", FORMATS)
             self.loop = gr.Checkbox(True, **named("motion.loop"))
             self.job = RunButtons(service, "motion")
-        self.inputs = {choice.dropdown, self.seeds, self.psi, self.frames, self.fps, self.format, self.loop}
+            self.stage = Stage(service, "motion", self.job.status, ("result",), note=False)
 
-    def build_stage(self) -> None:
-        """Builds the place of the result and wires the form."""
-        self.stage = Stage(self._service, "motion", self.job.status, ("result",), note=False)
+    def wire(self, state: gr.State) -> None:
+        """Wires the form to the exploration in `state`."""
+        self._state = state
+        self.inputs = {state, self.seconds, self.fps, self.side, self.format, self.loop}
         self.started = [self.job.on(self.job.run.click, self.make, self.inputs, self.stage.outputs)]
 
     def make(self, running: Running, given: Given) -> Iterator[dict]:
@@ -49,31 +50,27 @@ class MotionForm:
         from l4f_plugin.animations import write_animation
         from l4f_plugin.motion import check_motion, draw_motion, motion_infotext
 
-        kind, psi = given[self.format], given[self.psi]
-        entry, frames, fps = (
-            self._service.entry(given[self._choice.dropdown]),
-            int(given[self.frames]),
-            int(given[self.fps]),
-        )
-        seeds = parse_seeds(given[self.seeds].replace("−", "-"))
+        explored: Exploration = given[self._state]
+        subjects = explored.picked(2)
+        kind, fps = given[self.format], int(given[self.fps])
+        frames, side = round(given[self.seconds] * fps), None if given[self.side] == "own" else int(given[self.side])
         check_integer(text("motion.frames"), frames, 2, MOST_FRAMES)
-        check_integer(text("motion.count"), len(seeds), 2, MOST_SEEDS)
-        check_motion(len(seeds), frames, "linear")
         check_animation(kind, frames, fps)
-        path = self._path(entry.name, seeds, psi, kind)
         progress = status.now_and_then(running, lambda done, total: text("motion.working", done=done, total=total))
-        how = {"loop": bool(given[self.loop]), "progress": progress, "cancel": running.token}
-        yield {self.job.status: status.running(text("job.loading", title=entry.title))}
-        with self._service.drawing(entry.name, running.token, running.on_wait) as pipeline:
-            check_animation(kind, frames, fps, pipeline.picture_size)
-            drawn = draw_motion(pipeline, pipeline.codes(seeds, psi), frames, **how)
-            write_animation(path, drawn, kind, fps, motion_infotext(entry.name, seeds))
+        yield {self.job.status: status.running(text("job.loading", title=explored.title))}
+        with self._service.moving(explored.class_name, running.token, running.on_wait) as pipeline:
+            size = check_motion(len(subjects), frames, "linear", pipeline.picture_size, side)
+            check_animation(kind, frames, fps, size)
+            path, how = self._path(explored.class_name, kind), {"progress": progress, "cancel": running.token}
+            drawn = draw_motion(pipeline, subjects, frames, loop=bool(given[self.loop]), side=side, **how)
+            write_animation(path, drawn, kind, fps, motion_infotext(explored.class_name, subjects))
         words = text("motion.done", frames=frames, seconds=frames / fps, path=shown_path(path))
         yield {**self.stage.show([Result({"result": path})], "result"), self.job.status: status.finished(words)}
 
-    def _path(self, name: str, seeds: list[int], psi: float, kind: str) -> Path:
-        """Named by what is in it, as single pictures are; with a number where a file of that name is not ours."""
-        folder = self._service.outputs.today()
-        stem = f"{slug(name)}_motion_{'-'.join(map(str, seeds))[:80]}_psi{psi:.2f}"
+    def _path(self, name: str, kind: str) -> Path:
+        """In today's folder, under the first name that is free."""
+        folder, number = self._service.outputs.today(), 1
         ending = ".png" if kind == "apng" else f".{kind}"  # browsers show an APNG by the name of a PNG
-        return folder / (free_stem(folder, stem, [ending]) + ending)
+        while (folder / f"{slug(name)}_motion_{number:04d}{ending}").exists():
+            number += 1
+        return folder / (free_stem(folder, f"{slug(name)}_motion_{number:04d}", [ending]) + ending)

@@ -30,12 +30,12 @@ VIEWS = ("picture", "mask", "cutout")
 class SavedSample:
     """A generated picture on disk. `files` maps picture, mask, cutout and background to their PNG files.
 
-    A class without masks has neither mask nor cutout.
+    A class without masks has neither mask nor cutout. Without a `seed` it has the file of its codes, `w_plus`.
     """
 
     class_name: str
     title: str
-    seed: int
+    seed: int | None
     truncation_psi: float
     files: dict[str, Path]
 
@@ -70,7 +70,10 @@ class Outputs:
         Raises `UserError` where it cannot.
         """
         psi, parts, folder = sample.style.truncation_psi, sample.parts(), self.today()
-        wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}" + (f"_{sample.times}x" if sample.times != 1 else "")
+        wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}"
+        if sample.seed is None:
+            parts["w_plus"], wanted = sample.w_plus, f"{slug(class_name)}_{sample.w_plus.digest}"
+        wanted += f"_{sample.times}x" if sample.times != 1 else ""
         stem = free_stem(folder, wanted, [ENDINGS[kind] for kind in parts])
         files = write_parts(folder, stem, parts, sample.infotext())
         return SavedSample(class_name, title, sample.seed, psi, files)

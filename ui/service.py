@@ -6,7 +6,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot
     from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.directions import Directions
     from l4f_plugin.photo_batch import PhotoResult
     from l4f_plugin.picture_files import PictureFile, PictureSet
     from l4f_plugin.pipeline import Labels4FreePipeline
@@ -166,6 +167,52 @@ class Service:
                     continue
                 done += len(samples)
                 yield samples
+
+    def directions(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> tuple[Directions, np.ndarray]:
+        """The directions of a class, found at their first use, and its mean style `[style_dim]`."""
+        with self._admit(name, 0), self.drawing(name, token, on_wait) as pipeline:
+            return pipeline.directions, pipeline.bundle.generator.latent_avg.float().cpu().numpy()
+
+    def name_direction(self, name: str, key: str, words: str) -> Directions:
+        """Keeps people's words for a direction; none take them away. Raises `UserError` where they may not, see
+        `manages_classes`, and for words that are too long."""
+        if not self.manages_classes:
+            raise UserError(text("explore.names_are_fixed"))
+        with self.drawing(name, self.new_token()) as pipeline:
+            found = pipeline.directions
+            names = {**found.names, key: words.strip()}
+            pipeline.directions = replace(found, names={key: words for key, words in names.items() if words})
+            return pipeline.directions
+
+    def codes(
+        self, name: str, seeds: Sequence[int], truncation_psi: float, token: CancelToken, on_wait: OnWait | None = None
+    ) -> list[WPlus]:
+        """The style codes of seeds. Nothing is drawn."""
+        with self._admit(name, 0), self.drawing(name, token, on_wait) as pipeline:
+            return pipeline.codes(seeds, truncation_psi)
+
+    def draw(
+        self,
+        name: str,
+        codes: Sequence[WPlus],
+        token: CancelToken,
+        on_wait: OnWait | None = None,
+        with_background: bool = False,
+    ) -> list[Subject]:
+        """The subjects of style codes, in one batch."""
+        with self._admit(name, len(codes)), self.drawing(name, token, on_wait) as pipeline:
+            return pipeline.draw(codes, with_background=with_background, cancel=token)
+
+    @contextmanager
+    def moving(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[Labels4FreePipeline]:
+        """A turn with the pipeline for an animation, which counts as one picture."""
+        with self._admit(name, 1), self.drawing(name, token, on_wait) as pipeline:
+            yield pipeline
+
+    @property
+    def follows_drags(self) -> bool:
+        """Whether pictures may follow a slider while it is dragged: not where they are counted."""
+        return self._admit is _anybody
 
     def sample(
         self, name: str, seed: int, truncation_psi: float, token: CancelToken, on_wait: OnWait | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import gradio as gr
 
@@ -33,6 +34,7 @@ from .stage import Result, Stage
 from .texts import text
 
 VIEWS = ("result", "mask", "compare")
+FIRST_SEED = "32"  # one that came out well in the class that comes along
 
 
 class SwapPanel:
@@ -67,17 +69,20 @@ class SwapPanel:
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "swap")
-        self.field = SeedField("swap.seed", "0")
+        self.field = SeedField("swap.seed", FIRST_SEED)
         self.seed = self.field.box
         self.psi = psi_slider("swap.psi")
         section = gr.Accordion(text("swap.w_plus_section"), open=False, elem_id="l4f_swap_w_plus_section")
         with section as self.codes_frame:
             self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=120, **named("swap.w_plus"))
             note("swap.w_plus_note")
-        self.background = BackgroundChoice(places=True)
+        self.samples = self._service.outputs.served(sorted((Path(__file__).parent / "backgrounds").glob("*.webp")))
+        self.background = BackgroundChoice(first="colour", places=True, samples=self.samples)
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._service, "swap")
-        self.surprise = button("swap.surprise", icon="dice", size="sm")
+        with gr.Row():
+            self.example = button("swap.example", size="sm")
+            self.surprise = button("swap.surprise", icon="dice", size="sm")
         self.job = RunButtons(self._service, "swap")
 
     def _wire(self) -> None:
@@ -95,6 +100,8 @@ class SwapPanel:
             self.restored,
         ]
         surprised = compat.on(self.surprise.click, self.surprise_me, [], [*subject, *self.background.outputs])
+        shown = [*subject, *self.background.outputs, self.background.picture]
+        tried = compat.on(self.example.click, self.try_example, [], shown)
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
         self.started: list = []
         changed = [self.seed, self.w_plus, *self.background.outputs, self.background.picture]
@@ -102,6 +109,7 @@ class SwapPanel:
         another = compat.on(self.another.click, self.add_another, given, changed)
         self._start(another.then, self.swap)
         drawing = [self.job.run.click, self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
+        drawing.append(tried.then)
         for trigger in drawing:
             self._start(trigger, self.swap)
         self._start(restored.then, self.draw_restored)
@@ -129,16 +137,18 @@ class SwapPanel:
             if index is None:
                 return {}
             sample = samples[index]
+            subject = {self.seed: str(sample.seed), self.psi: sample.truncation_psi, self.w_plus: None}
+            if sample.seed is None:
+                codes = gr.update(value=str(sample.files["w_plus"]))
+                subject = {self.w_plus: codes, self.codes_frame: gr.update(open=True)}
             return {
                 self.choice.dropdown: sample.class_name,
-                self.seed: str(sample.seed),
-                self.psi: sample.truncation_psi,
-                self.w_plus: None,
+                **subject,
                 self.wanted: True,
                 tabs: gr.update(selected="swap"),
             }
 
-        outputs = [self.choice.dropdown, self.seed, self.psi, self.w_plus, tabs]
+        outputs = [self.choice.dropdown, self.seed, self.psi, self.codes_frame, self.w_plus, tabs]
         self._open(trigger, bring, [results, picked], outputs, self.swap)
 
     def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
@@ -170,6 +180,11 @@ class SwapPanel:
             return {} if path is None else {**self.background.with_picture(path), tabs: gr.update(selected="swap")}
 
         self._open(trigger, bring, [picture], [*self.background.outputs, self.background.picture, tabs], self.swap)
+
+    def try_example(self) -> dict:
+        """A good subject on a picture of ours."""
+        subject = {self.choice.dropdown: self._service.default_class(), self.seed: FIRST_SEED, self.w_plus: None}
+        return {**subject, self.psi: 0.7, **self.background.with_picture(str(self.samples[0]))}
 
     def surprise_me(self) -> dict:
         """The controls set at random: a class with masks, a subject of it, how daring it is, what is behind it."""

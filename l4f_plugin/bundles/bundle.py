@@ -93,7 +93,8 @@ def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> D
 
 def load_student(folder: Path, *, device: torch.device | str = "cpu") -> Student | None:
     """The photo segmenter of a bundle alone, as `load_discriminator`."""
-    return _load_network(folder, read_config(folder), "student", device)
+    found = _load_network(folder, read_config(folder), "student")
+    return found and found.to(device)
 
 
 def _load_network(folder: Path, config: ObjectClass, name: str) -> nn.Module | None:

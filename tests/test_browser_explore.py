@@ -1,0 +1,147 @@
+"""The panel Explore in Chromium: sliders are dragged, subjects mixed, animated and handed on. See `test_browser`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
+
+
+@pytest.fixture(scope="module")
+def site(tiny_bundle_folder, tmp_path_factory):
+    """The page of an owner, over the tiny class, in which names of directions may be kept."""
+    from serving import served
+
+    from l4f_ui.outputs import Outputs
+    from l4f_ui.service import Service, Settings
+
+    models = tmp_path_factory.mktemp("models")
+    shutil.copytree(tiny_bundle_folder, models / "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(models))
+        settings, outputs = Settings(device="cpu", default_class="tiny"), Outputs(tmp_path_factory.mktemp("pictures"))
+        service = Service(lambda: settings, outputs, manages_classes=True)
+        with served(service) as site:
+            yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None))
+
+
+def live(page) -> str:  # noqa: F811
+    return page.locator("#l4f_explore_image img").get_attribute("src")
+
+
+def changed(page, before: str) -> str:  # noqa: F811
+    """The picture, once it is another one."""
+    page.wait_for_function(
+        "before => { const image = document.querySelector('#l4f_explore_image img');"
+        " return image && image.src !== before; }",
+        arg=before,
+    )
+    return live(page)
+
+
+def explore(page) -> None:  # noqa: F811
+    """The tab with a subject and the ends of its directions."""
+    open_tab(page, "Explore")
+    page.locator("#l4f_explore_image img").wait_for()
+    page.wait_for_function(
+        "() => { const end = document.querySelector('.l4f-end');"
+        " return end && getComputedStyle(end).backgroundImage.startsWith('url'); }"
+    )
+    settle(page)
+
+
+def test_nothing_is_drawn_before_the_tab_is_opened(page, site):  # noqa: F811
+    assert page.locator(".l4f-board").count() == 0 and not site.service.loaded()
+
+
+@pytest.mark.clicked_path
+def test_a_slider_is_dragged_and_the_picture_follows(page, site):  # noqa: F811
+    explore(page)
+    first = live(page)
+    slider = page.locator('.l4f-of-all input[type=range][data-key="all-0"]')
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + box["width"] / 3, middle[1], steps=4)
+    dragged = changed(page, first)
+    page.mouse.up()
+    settle(page)
+    page.locator('.l4f-of-all .l4f-end[data-key="all-1"]').first.click()
+    moved = changed(page, dragged)
+    settle(page)
+    assert page.locator('.l4f-of-all input[data-key="all-1"]').input_value() == "-2"
+    page.locator("#l4f_explore_undo").click()
+    changed(page, moved)
+    settle(page)
+    for view in ("Mask", "Cut-out", "Background"):
+        before = live(page)
+        page.locator("#l4f_explore_view").get_by_text(view, exact=True).click()
+        changed(page, before)
+
+
+def test_a_name_is_changed_and_stays(page, site):  # noqa: F811
+    explore(page)
+    page.locator('[value="coarse"][type=radio]').check(force=True)
+    name = page.locator('.l4f-of-coarse [data-name="coarse-1"]')
+    name.fill("Looks away")
+    name.press("Enter")
+    page.locator("#l4f_explore_status").get_by_text("The name is kept").wait_for()
+    settle(page)
+    page.reload()
+    explore(page)
+    assert page.locator('.l4f-board [data-name="coarse-1"]').input_value() == "Looks away"
+
+
+@pytest.mark.clicked_path
+def test_subjects_are_mixed_led_between_and_animated(page, site, tmp_path):  # noqa: F811
+    explore(page)
+    page.locator("#l4f_explore_put").click()
+    page.locator(".l4f-kept").first.wait_for()
+    settle(page)
+    before = live(page)
+    page.locator("#l4f_explore_more").click()
+    page.locator('.l4f-grid [data-do="take"]').nth(7).wait_for()
+    settle(page)
+    page.locator('.l4f-grid [data-do="take"]').nth(2).click()
+    before = changed(page, before)
+    settle(page)
+    page.locator("#l4f_explore_put").click()
+    page.locator('.l4f-between input[type="range"]').wait_for()
+    settle(page)
+    page.locator("#l4f_explore_mix").click()
+    page.wait_for_function("document.querySelectorAll('.l4f-grid [data-do=take]').length === 6")
+    settle(page)
+    page.locator('.l4f-between input[type="range"]').fill("0.3")
+    changed(page, before)
+    settle(page)
+    page.get_by_text("Transparent motion").click()
+    settle(page)  # Gradio 6 draws what is in an accordion over what is typed in the moment of its opening
+    page.locator("#l4f_motion_seconds input[type=number]").fill("1")
+    page.locator("#l4f_motion_fps input[type=number]").fill("8")
+    page.locator("#l4f_motion_run").click()
+    page.locator("#l4f_motion_status").get_by_text("8 frames").wait_for()
+    address = page.locator("#l4f_motion_image img").get_attribute("src")
+    if address.startswith("http"):
+        (tmp_path / "moving.webp").write_bytes(page.request.get(address).body())
+        with Image.open(tmp_path / "moving.webp") as picture:
+            assert picture.n_frames == 8 and picture.mode == "RGBA"
+
+
+def test_a_subject_goes_to_the_gallery_and_to_swap_and_pictures_come_from_there(page, site):  # noqa: F811
+    explore(page)
+    page.locator("#l4f_explore_to_gallery").click()
+    page.locator("#l4f_generate_picked").get_by_text(re.compile("without a seed")).wait_for()
+    settle(page)
+    page.locator("#l4f_generate_to_swap").click()
+    page.locator("#l4f_swap_image img").wait_for()
+    settle(page)
+    open_tab(page, "Generate")
+    page.locator("#l4f_generate_animate").click()
+    page.locator(".l4f-kept").first.wait_for()
+    settle(page)

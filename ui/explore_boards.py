@@ -1,0 +1,191 @@
+"""What the tab *Explore* shows beside Gradio's own components, as HTML, and how that tells the server of clicks.
+
+Sliders, thumbnails and names are plain elements in few components: they appear when the tab is first opened, look the
+same under every Gradio, and send the whole wish each time, so that any but the newest may be dropped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from l4f_plugin.exploring import LARGEST_STRENGTH, RANGES, key
+
+from .exploration import LARGEST_VARIETY, Exploration
+from .texts import text
+
+if TYPE_CHECKING:
+    from l4f_plugin.directions import Directions
+
+WISH, ORDER = "l4f_explore_wish", "l4f_explore_order"
+"""The ids of the hidden fields that carry wishes (sliders, where they are) and orders (what was clicked)."""
+SHOWN = 8
+"""Directions of a range that have a slider."""
+END = 2.0
+"""Standard deviations of the thumbnails at the two ends of a direction."""
+LIVE_SIDE, THUMBNAIL_SIDE = 640, 96
+
+_SCRIPT = f"""const t = event.target, root = this.getRootNode(), all = (s) => [...root.querySelectorAll(s)];
+const put = (id, value) => {{
+    const box = root.querySelector(`#${{id}} textarea, #${{id}} input`);
+    if (!box) return;
+    box.value = JSON.stringify({{...value, now: Date.now()}});
+    box.dispatchEvent(new Event("input", {{bubbles: true}}));
+}};
+const wish = (moved) => {{
+    if (moved.dataset.key === "between") return {{between: +moved.value}};
+    const strengths = {{}};
+    for (const slider of all(".l4f-board [data-key]:not([data-key=variety])[type=range]"))
+        if (+slider.value) strengths[slider.dataset.key] = +slider.value;
+    return {{variety: +root.querySelector(".l4f-board [data-key=variety]").value, strengths}};
+}};
+const settle = (slider) => put("{ORDER}", {{do: "settle", wish: wish(slider)}});
+const tell = (slider) => {{
+    const told = slider.parentElement.querySelector("output");
+    if (told) told.value = (+slider.value).toFixed(+slider.dataset.digits);
+}};"""
+_INPUT = 'if (t.type === "range") { tell(t); put("' + WISH + '", wish(t)); }'
+_CHANGE = f"""if (t.type === "range") settle(t);
+else if (t.type === "radio") put("{ORDER}", {{do: "range", range: t.value}});
+else if (t.dataset.name) put("{ORDER}", {{do: "name", key: t.dataset.name, words: t.value}});"""
+_CLICK = f"""const pressed = t.closest("[data-do]");
+if (pressed && pressed.dataset.do !== "end") put("{ORDER}", {{...pressed.dataset}});
+else if (pressed) {{
+    const slider = root.querySelector(`.l4f-board [type=range][data-key="${{pressed.dataset.key}}"]`);
+    slider.value = pressed.dataset.to;
+    tell(slider);
+    settle(slider);
+}}"""
+
+
+def _listening(inner: str, classes: str) -> str:
+    scripts = {"oninput": _INPUT, "onchange": _CHANGE, "onclick": _CLICK}
+    wired = " ".join(f'{name}="{escape(f"{_SCRIPT} {script}", quote=True)}"' for name, script in scripts.items())
+    return f'<div class="{classes}" {wired}>{inner}</div>'
+
+
+def address(picture: Image.Image, side: int) -> str:
+    """A picture, at most `side` pixels wide and high, as the address of an image."""
+    if max(picture.size) > side:
+        picture = picture.copy()
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    picture.save(written, "WEBP", quality=90, method=0)
+    return "data:image/webp;base64," + base64.b64encode(written.getvalue()).decode()
+
+
+def live(picture: Image.Image) -> str:
+    """The large picture."""
+    about = escape(text("explore.result"), quote=True)
+    return (
+        f'<div class="l4f-live" style="--l4f-shape: {picture.width / picture.height:g}">'
+        f'<img decoding="sync" alt="{about}" src="{address(picture, LIVE_SIDE)}"></div>'
+    )
+
+
+def _slider(name: str, value: float, least: float, most: float, step: float, label: str, digits: int) -> str:
+    """Two digits or one stand beside it; none where it has no place for a number."""
+    return (
+        f'<input type="range" data-key="{name}" data-digits="{digits}" min="{least:g}" max="{most:g}" step="{step:g}"'
+        f' value="{value:g}" aria-label="{escape(label, quote=True)}">'
+    )
+
+
+def board(explored: Exploration, shown: str, renames: bool) -> str:
+    """Variety, and a slider for each direction of each range, of which `shown` is seen."""
+    variety, words = explored.look.variety, text("explore.variety")
+    slider = _slider("variety", variety, 0, LARGEST_VARIETY, 0.05, words, 2)
+    parts = [
+        f'<div class="l4f-variety"><strong>{escape(words)}</strong>{slider}<output>{variety:.2f}</output>'
+        f"<small>{escape(text('explore.variety_info'))}</small></div>"
+    ]
+    choices = "".join(
+        f'<label><input type="radio" name="l4f_explore_range" value="{name}"{" checked" * (name == shown)}>'
+        f"<span>{escape(text(f'range.{name}'))}</span></label>"
+        for name in RANGES
+    )
+    about = escape(text("explore.directions_info" if renames else "explore.directions_info_only"))
+    parts.append(
+        f'<fieldset><legend>{escape(text("explore.directions"))}</legend><div class="l4f-choices">{choices}</div>'
+        f"<small>{about}</small></fieldset>"
+    )
+    for name in RANGES:
+        rows = (_row(explored, key(name, number), renames) for number in range(min(SHOWN, len(explored.directions))))
+        parts.append(f'<div class="l4f-directions l4f-of-{name}">{"".join(rows)}</div>')
+    return _listening("".join(parts), "l4f-board")
+
+
+def direction_name(directions: Directions, written: str) -> str:
+    """A direction's own name, or its number."""
+    return directions.names.get(written) or text("explore.direction", number=int(written.partition("-")[2]) + 1)
+
+
+def _row(explored: Exploration, written: str, renames: bool) -> str:
+    name = direction_name(explored.directions, written)
+    strength, label = explored.look.strengths.get(written, 0), escape(name, quote=True)
+    fixed = "" if renames else " readonly"
+    about = escape(text("explore.name_of", name=name), quote=True)
+    ends = [
+        f'<button type="button" class="l4f-end" data-do="end" data-key="{written}" data-to="{to:g}"'
+        f' aria-label="{escape(text("explore.end_of", name=name, strength=f"{to:+g}"), quote=True)}"></button>'
+        for to in (-END, END)
+    ]
+    slider = _slider(written, strength, -LARGEST_STRENGTH, LARGEST_STRENGTH, 0.1, name, 1)
+    return (
+        f'<div class="l4f-direction">{ends[0]}<div><input class="l4f-name" value="{label}" maxlength="40"'
+        f' data-name="{written}" aria-label="{about}"{fixed}>{slider}</div>{ends[1]}</div>'
+    )
+
+
+def ends_sheet(pictures: Mapping[str, Sequence[Image.Image]]) -> str:
+    """The thumbnails of ranges, lower and upper end of each direction in turn, as a sheet: the board stays as it is."""
+    rules = [
+        f'.l4f .l4f-end[data-key="{key(name, number // 2)}"][data-to="{END if number % 2 else -END:g}"]'
+        f" {{ background-image: url({address(picture, THUMBNAIL_SIDE)}) !important; }}"
+        for name, ends in pictures.items()
+        for number, picture in enumerate(ends)
+    ]
+    return f"<style>{' '.join(rules)}</style>"
+
+
+def grid(heading: str, pictures: Sequence[tuple[Image.Image, str]]) -> str:
+    """Subjects that may be gone on with, (picture, words) each."""
+    cells = "".join(
+        f'<button type="button" data-do="take" data-at="{number}" title="{escape(words, quote=True)}">'
+        f'<img alt="{escape(words, quote=True)}" src="{address(picture, 192)}"></button>'
+        for number, (picture, words) in enumerate(pictures)
+    )
+    return _listening(f"<h3>{escape(heading)}</h3><div>{cells}</div>", "l4f-grid")
+
+
+def shelf(explored: Exploration) -> str:
+    """The subjects that were put aside, and with two of them chosen the slider between these."""
+    about = text("explore.shelf_info" if explored.shelf else "explore.empty_shelf")
+    inner = f"<h3>{escape(text('explore.shelf'))}</h3><p>{escape(about)}</p>"
+    inner += f"<div>{''.join(_kept(explored, at) for at in range(len(explored.shelf)))}</div>"
+    if len(explored.chosen) == 2:
+        slider = _slider("between", 0.5, 0, 1, 0.01, text("explore.between"), 2)
+        inner += f'<div class="l4f-between"><b>A</b>{slider}<b>B</b></div>'
+    return _listening(inner, "l4f-shelf")
+
+
+def _kept(explored: Exploration, at: int) -> str:
+    letter = chr(ord("A") + explored.chosen.index(at)) if at in explored.chosen else ""
+    about = escape(text("explore.on_shelf", number=at + 1), quote=True)
+    pressed = "true" if letter else "false"
+    parts = [
+        f'<button type="button" data-do="choose" data-at="{at}" aria-pressed="{pressed}">'
+        f'<img alt="{about}" src="{explored.shelf[at].picture}"><b>{letter}</b></button>'
+    ]
+    for verb, sign in (("go_on", "↗"), ("drop", "×")):
+        words = escape(text(f"shelf.{verb}"), quote=True)
+        parts.append(
+            f'<button type="button" data-do="{verb}" data-at="{at}" title="{words}"'
+            f' aria-label="{words}">{sign}</button>'
+        )
+    return f'<div class="l4f-kept">{"".join(parts)}</div>'

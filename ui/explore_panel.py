@@ -1,0 +1,375 @@
+"""The panel *Explore*: one subject that follows sliders, and ways from it to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gradio as gr
+from PIL import Image
+
+from l4f_plugin.arguments import draw_seed
+from l4f_plugin.errors import UserError
+from l4f_plugin.exploring import NEIGHBOURS, RANGES, Look, key, mixes, neighbours, parse_key
+from l4f_plugin.images import load_picture
+from l4f_plugin.provenance import WPlus
+from l4f_plugin.subject import write_parts
+
+from . import compat, explore_boards, seeds, status
+from .class_choice import ClassChoice
+from .controls import Given, RestoreChoice, SeedField, button, controls_column, named, stage_column
+from .exploration import Exploration, place, read
+from .motion_form import MotionForm
+from .outputs import SavedSample, slug
+from .run_buttons import RunButtons, Running, complain
+from .service import BATCH, Service
+from .stage import Result, Stage
+from .texts import text
+
+VIEWS = ("picture", "cutout", "mask", "background")
+FIRST_SEED, VARIETY = "2", 0.7
+MOST_ANIMATED = 8
+"""Pictures of Generate that become the subjects of a motion."""
+
+
+class LiveStage(Stage):
+    """The stage with a picture that is drawn into the page itself, so that it may change many times a second."""
+
+    def _build_pictures(self, comparing: bool) -> list:
+        self.live = gr.HTML("", elem_id=f"l4f_{self._panel}_image", elem_classes=["l4f-checker", "l4f-flush"])
+        return [self.live]
+
+    def look(self, view: str, results: Sequence[Any], picked: Any = None) -> dict:
+        result = self.chosen(results, picked)
+        if result is None:
+            return {}
+        with Image.open(result.files[view]) as picture:
+            return {self.live: explore_boards.live(picture), **self.offer(result.files, result.files[view])}
+
+
+class ExplorePanel:
+    """Builds the panel inside the current Blocks and answers its events.
+
+    The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`, and is named after its
+    class. `started` are the events of jobs; what others bring here adds to them. Nothing of the boards is made before
+    the tab is opened.
+    """
+
+    def __init__(self, service: Service):
+        self._service = service
+        self._ends: WeakKeyDictionary = WeakKeyDictionary()  # by directions: range to thumbnails
+        self.state = gr.State(Exploration())
+        with gr.Row(elem_classes=["l4f-panel", "l4f-explore"]):
+            with controls_column():
+                self._build_controls()
+            with stage_column():
+                self.stage = LiveStage(
+                    service, "explore", self.job.status, VIEWS, downloads=("picture", "cutout", "w_plus"),
+                    kept=VIEWS, more=self._build_buttons, sends=True,
+                )  # fmt: skip
+                self.grid, self.shelf = (gr.HTML("", elem_classes="l4f-flush") for _ in range(2))
+                self.mix = button("explore.mix", size="sm", visible=False)
+                self.motion = MotionForm(service)
+        self._wire()
+
+    def _build_controls(self) -> None:
+        self.choice = ClassChoice(self._service, "explore")
+        self.field = SeedField("explore.seed", FIRST_SEED)
+        self.seed = self.field.box
+        self.job = RunButtons(self._service, "explore")
+        self.board = gr.HTML("", elem_id="l4f_explore_board", elem_classes="l4f-flush")
+        self.sheet = gr.HTML("", elem_classes="l4f-hidden")
+        self.restore = RestoreChoice(self._service, "explore")
+        hidden = {"max_lines": 1, "elem_classes": "l4f-hidden"}
+        self.wish, self.order = (gr.Textbox(**hidden, **named(f"explore.{name}")) for name in ("wish", "order"))
+        self.range = gr.State(RANGES[0])
+
+    def _build_buttons(self) -> None:
+        self.undo = button("explore.undo", size="sm")
+        self.more = button("explore.more", size="sm")
+        self.put = button("explore.put", size="sm")
+        self.to_swap = button("explore.to_swap", size="sm")
+        self.to_gallery = button("explore.to_gallery", size="sm")
+
+    def _wire(self) -> None:
+        stage = self.stage
+        self.inputs = {self.state, self.choice.dropdown, self.seed, stage.view, self.order, self.range}
+        self.inputs |= {self.restore.picture}
+        self.outputs = [*stage.outputs, self.board, self.sheet, self.grid, self.shelf, self.mix, self.seed]
+        self.outputs += [self.choice.dropdown, self.range]
+        self.started: list = []
+        for trigger in (self.job.run.click, self.seed.submit, self.field.drawn.then, self.choice.dropdown.input):
+            self._start(trigger, self.begin)
+        for trigger, work in (
+            (self.restore.dropped, self.restored),
+            (self.undo.click, self.step_back),
+            (self.more.click, self.more_like_this),
+            (self.put.click, self.put_aside),
+            (self.mix.click, self.mix_chosen),
+        ):
+            self._start(trigger, work)
+        self._start(self.order.change, self.obey, buttons=False, every=True)
+        if self._service.follows_drags:
+            seen = [stage.live, self.job.status]
+            compat.on(self.wish.change, self.follow, [self.wish, self.state, stage.view], seen, latest=True)
+        self.motion.wire(self.state)
+        self.started += self.motion.started
+
+    def _start(self, trigger: Callable, work: Callable, **wiring: Any) -> None:
+        self.started.append(self.job.on(trigger, work, self.inputs, self.outputs, **wiring))
+
+    # What others bring here, and what goes from here to them
+
+    def open_on(self, trigger: Callable) -> None:
+        """Wires an event (the tab being opened) that draws a first subject where there is none."""
+        self._start(trigger, self.first)
+
+    def open_with(self, one: Callable, several: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
+        """Wires two events of another panel: its picked picture is explored, its pictures are animated."""
+        self.inputs |= {results, picked}
+        for trigger, take in ((one, self._take_picked), (several, self._take_all)):
+
+            def work(running: Running, given: Given, take: Callable = take) -> Iterator[dict]:
+                yield from take(running, given, given[results], given[picked])
+
+            opened = compat.on(trigger, lambda: gr.update(selected="explore"), [], [tabs])
+            self._start(opened.then, work)
+
+    def send_to(self, swap: Any, generate: Any, tabs: gr.Tabs) -> None:
+        """Wires the buttons that hand the subject to those panels."""
+        swap.open_with_codes(self.to_swap.click, self.stage.results, tabs)
+        gallery = generate.stage
+        inputs = [self.state, gallery.results, gallery.view]
+        compat.on(
+            self.to_gallery.click, self._to_gallery(generate, tabs), inputs, [*generate.shown, self.job.status, tabs]
+        )
+
+    def _to_gallery(self, generate: Any, tabs: gr.Tabs) -> Callable:
+        def bring(explored: Exploration, shown: list[SavedSample], view: str) -> dict:
+            if explored.subject is None:
+                return {}
+            try:
+                saved = self._service.outputs.save_sample(explored.subject, explored.class_name, explored.title)
+            except Exception as error:
+                return {self.job.status: complain(error)}
+            return {**generate.show([saved, *shown], view, 0), tabs: gr.update(selected="generate")}
+
+        return bring
+
+    def _take_picked(
+        self, running: Running, given: Given, results: list[SavedSample], at: int | None
+    ) -> Iterator[dict]:
+        if results:
+            sample = results[at or 0]
+            yield from self._enter(running, given[self.state], sample.class_name)
+            codes = self._codes_of(running, given[self.state], sample)
+            given[self.state].settle(codes)
+            yield from self._arrive(running, given)
+
+    def _take_all(self, running: Running, given: Given, results: list[SavedSample], at: int | None) -> Iterator[dict]:
+        explored = given[self.state]
+        for sample in results[:MOST_ANIMATED]:
+            yield from self._enter(running, explored, sample.class_name)
+            codes = explored.codes(self._codes_of(running, explored, sample))
+            thumbnail = Image.fromarray(load_picture(sample.files["picture"]))
+            explored.put_on_shelf(codes, explore_boards.address(thumbnail, explore_boards.THUMBNAIL_SIDE))
+        if results and explored.look is None:
+            explored.settle(explored.at(explored.shelf[-1].codes))
+        if results:
+            yield from self._arrive(running, given)
+
+    def _codes_of(self, running: Running, explored: Exploration, sample: SavedSample) -> Look:
+        if sample.seed is None:
+            return explored.at(WPlus.load(sample.files["w_plus"]))
+        [codes] = self._service.codes(explored.class_name, [sample.seed], 1.0, running.token, running.on_wait)
+        return Look(codes, sample.truncation_psi)
+
+    # Sliders
+
+    def follow(self, written: str, explored: Exploration, view: str) -> dict:
+        """The subject as the sliders stand; nothing for a wish that another has followed."""
+        with explored.live.turn() as newest:
+            if not newest or explored.look is None:
+                return {}
+            try:
+                codes, token = explored.wished(read(written))[1], self._service.new_token()
+                [subject] = self._service.draw(
+                    explored.class_name, [codes], token, with_background=view == "background"
+                )
+            except Exception as error:
+                return {self.job.status: complain(error)}
+        return {self.stage.live: explore_boards.live(subject.parts()[view]())}
+
+    # Jobs
+
+    def first(self, running: Running, given: Given) -> Iterator[dict]:
+        """The first subject, unless there is one or there is no class for it."""
+        if given[self.state].look is None and self._service.is_usable(given[self.choice.dropdown]):
+            yield from self.begin(running, given)
+
+    def begin(self, running: Running, given: Given) -> Iterator[dict]:
+        """The subject of a seed."""
+        explored, seed = given[self.state], seeds.wanted_seed(given[self.seed])
+        yield {self.seed: str(seed)}
+        yield from self._enter(running, explored, given[self.choice.dropdown])
+        [codes] = self._service.codes(explored.class_name, [seed], 1.0, running.token, running.on_wait)
+        explored.settle(Look(codes, explored.look.variety if explored.look else VARIETY))
+        yield from self._arrive(running, given)
+
+    def restored(self, running: Running, given: Given) -> Iterator[dict]:
+        """The subject of a picture that was saved here."""
+        recipe, psi, words = self.restore.read(given[self.restore.picture])
+        explored = given[self.state]
+        yield from self._enter(running, explored, recipe.class_name)
+        if recipe.w_plus is not None:
+            explored.settle(explored.at(recipe.w_plus))
+        else:
+            [codes] = self._service.codes(explored.class_name, [recipe.seed], 1.0, running.token, running.on_wait)
+            explored.settle(Look(codes, psi))
+        yield from self._arrive(running, given)
+        yield {self.job.status: status.finished(words)}
+
+    def step_back(self, running: Running, given: Given) -> Iterator[dict]:
+        """The subject before."""
+        given[self.state].undo()
+        yield from self._arrive(running, given)
+
+    def more_like_this(self, running: Running, given: Given) -> Iterator[dict]:
+        """Eight subjects near this one."""
+        explored = self._explored(given)
+        drawn = [draw_seed() for _ in range(NEIGHBOURS)]
+        others = self._service.codes(
+            explored.class_name, drawn, abs(explored.look.variety), running.token, running.on_wait
+        )
+        near = neighbours(explored.codes(), others, explored.centre)
+        words = [text("explore.neighbour", number=number + 1) for number in range(len(near))]
+        yield from self._offer(running, given, text("explore.neighbours"), near, words)
+
+    def mix_chosen(self, running: Running, given: Given) -> Iterator[dict]:
+        """Every mix of the coarse, middle and fine styles of two or three chosen subjects."""
+        found = mixes(given[self.state].picked(2, 3))
+        words = [
+            text("explore.mixed", **dict(zip(RANGES[1:], ("ABC"[w] for w in who), strict=True))) for who, _ in found
+        ]
+        yield from self._offer(running, given, text("explore.mixes"), [codes for _, codes in found], words)
+
+    def _offer(
+        self, running: Running, given: Given, heading: str, codes: list[WPlus], words: list[str]
+    ) -> Iterator[dict]:
+        """Draws subjects to go on with, a batch at a time."""
+        explored = given[self.state]
+        explored.offers, pictures = [], []
+        for start in range(0, len(codes), BATCH):
+            yield {self.job.status: status.running(text("explore.drawing"), start, len(codes))}
+            drawn = self._service.draw(
+                explored.class_name, codes[start : start + BATCH], running.token, running.on_wait
+            )
+            pictures += [(subject.picture(), words[start + at]) for at, subject in enumerate(drawn)]
+            explored.offers += [subject.w_plus for subject in drawn]
+            yield {self.grid: explore_boards.grid(heading, pictures)}
+        yield {self.job.status: status.finished(text("explore.take_one"))}
+
+    def put_aside(self, running: Running, given: Given) -> Iterator[dict]:
+        """The subject goes onto the shelf."""
+        explored = self._explored(given)
+        thumbnail = explore_boards.address(explored.subject.picture(), explore_boards.THUMBNAIL_SIDE)
+        explored.put_on_shelf(explored.codes(), thumbnail)
+        yield self._shelf(explored)
+
+    def obey(self, running: Running, given: Given) -> Iterator[dict]:
+        """What was clicked on the boards."""
+        order, explored = read(given[self.order]), self._explored(given)
+        do, at = order.get("do"), order.get("at")
+        if do == "range" and order.get("range") in RANGES:
+            yield {self.range: order["range"]}
+            yield from self._draw_ends(running, explored, order["range"])
+        elif do == "name":
+            yield from self._name(explored, str(order.get("key")), str(order.get("words")), given)
+        elif do in ("choose", "drop"):
+            getattr(explored, do)(place(at, explored.shelf))
+            yield self._shelf(explored)
+        elif do in ("settle", "take", "go_on"):
+            if do == "settle":
+                explored.settle(explored.wished(order.get("wish") or {})[0])
+            else:
+                there = explored.offers if do == "take" else [kept.codes for kept in explored.shelf]
+                explored.settle(explored.at(there[place(at, there)]))
+            yield from self._arrive(running, given, moved=do == "settle" and "between" not in order["wish"])
+        else:
+            raise UserError(text("explore.unreadable"))
+
+    def _name(self, explored: Exploration, written: str, words: str, given: Given) -> Iterator[dict]:
+        name, number = parse_key(written, len(explored.directions))
+        ends = self._ends.get(explored.directions, {})
+        explored.directions = self._service.name_direction(explored.class_name, key(name, number), words)
+        self._ends[explored.directions] = ends
+        yield {
+            self.board: self._board(explored, given[self.range]),
+            self.job.status: status.finished(text("explore.named")),
+        }
+
+    # Parts of jobs
+
+    def _explored(self, given: Given) -> Exploration:
+        explored = given[self.state]
+        if explored.look is None:
+            raise UserError(text("explore.nothing_yet"))
+        return explored
+
+    def _enter(self, running: Running, explored: Exploration, name: str | None) -> Iterator[dict]:
+        """Finds the directions of a class that was not explored so far."""
+        entry = self._service.entry(name)
+        if explored.class_name != entry.name:
+            yield {self.job.status: status.running(text("explore.entering", title=entry.title))}
+            found, centre = self._service.directions(entry.name, running.token, running.on_wait)
+            explored.enter(entry.name, entry.title, found, centre)
+            yield {self.choice.dropdown: entry.name, self.grid: "", **self._shelf(explored)}
+
+    def _arrive(self, running: Running, given: Given, moved: bool = False) -> Iterator[dict]:
+        """Draws the subject and writes its files. Where the sliders `moved` it there, they are left alone."""
+        explored, view = given[self.state], given[self.stage.view]
+        if moved:
+            yield {}
+        else:
+            yield {
+                self.job.status: status.running(text("explore.drawing")),
+                self.board: self._board(explored, given[self.range]),
+            }
+        [explored.subject] = self._service.draw(
+            explored.class_name, [explored.codes()], running.token, running.on_wait, with_background=True
+        )
+        subject, stem = explored.subject, f"{slug(explored.class_name)}_explored"
+        files = self._service.outputs.preview(stem, subject.parts(), subject.infotext())
+        files |= write_parts(files["picture"].parent, stem, {"w_plus": subject.w_plus}, "")
+        shown = self.stage.show([Result(files, explored.class_name)], view)
+        yield {**shown, self.job.status: status.finished(text("explore.done", title=explored.title))}
+        if not moved:
+            yield from self._draw_ends(running, explored, given[self.range])
+
+    def _board(self, explored: Exploration, shown: str) -> str:
+        return explore_boards.board(explored, shown, self._service.manages_classes)
+
+    def _shelf(self, explored: Exploration) -> dict:
+        mixable = len(explored.chosen) in (2, 3)
+        return {self.shelf: explore_boards.shelf(explored), self.mix: gr.update(visible=mixable)}
+
+    def _draw_ends(self, running: Running, explored: Exploration, name: str) -> Iterator[dict]:
+        """The two ends of each direction of a range, of the mean subject; drawn once."""
+        drawn = self._ends.setdefault(explored.directions, {})
+        if name not in drawn:
+            count = len(explored.directions)
+            mean = Look(WPlus(explored.centre[None].repeat(explored.look.base.codes.shape[0], axis=0), 0), 1.0)
+            ends = [
+                Look(mean.base, 1.0, {key(name, number): strength})
+                for number in range(min(explore_boards.SHOWN, count))
+                for strength in (-explore_boards.END, explore_boards.END)
+            ]
+            codes, pictures = [explored.codes(look) for look in ends], []
+            for start in range(0, len(codes), BATCH):
+                subjects = self._service.draw(
+                    explored.class_name, codes[start : start + BATCH], running.token, running.on_wait
+                )
+                pictures += [subject.picture() for subject in subjects]
+            drawn[name] = pictures
+        yield {self.sheet: explore_boards.ends_sheet(drawn)}
