@@ -88,6 +88,27 @@ def tiny_bundle_folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def pipeline(tiny_bundle_folder):
+    """The tiny class, ready to draw."""
+    from l4f_plugin.pipeline import Labels4FreePipeline
+
+    return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def red(tmp_path_factory) -> Path:
+    """The folder of a class "tiny" that finds what is red in photographs. Read only: tests share it."""
+    from bundles import red_finder, tiny_bundle
+
+    from l4f_plugin.bundles.bundle import save_bundle
+
+    bundle, folder = tiny_bundle(), tmp_path_factory.mktemp("photographed") / "red"
+    bundle.student = red_finder()
+    save_bundle(bundle, folder)
+    return folder
+
+
 @pytest.fixture
 def page(tiny_bundle_folder, tmp_path, monkeypatch):
     """A page over the tiny class, whose notices are collected in `page.notices`."""

@@ -22,7 +22,6 @@ from starlette.testclient import TestClient
 from l4f_plugin.arguments import Spot
 from l4f_plugin.exploring import mixed
 from l4f_plugin.images import read_infotext, write_png
-from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import read_recipe
 from l4f_ui import api
 from l4f_ui.api import bounds, guard, login
@@ -41,11 +40,6 @@ def served(tiny_bundle_folder, tmp_path_factory):
         assert not list(made.outputs.folder.iterdir()), "the API answers, and writes nothing"
         assert not made.is_busy()
         made.outputs.forget_previews()
-
-
-@pytest.fixture(scope="module")
-def pipeline(tiny_bundle_folder):
-    return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
 
 
 def ask(served, name: str, values: dict, **headers: str):

@@ -181,6 +181,12 @@ def check_soft(alpha: np.ndarray, site) -> None:
         assert alpha.min() < 10 and alpha.max() > 245
 
 
+def pick(page, number: int) -> None:
+    """Clicks a picture below the large one; Gradio 3 has them in a grid at first."""
+    small = page.locator("#l4f_generate_gallery .thumbnails button")
+    (small if small.count() else page.locator("#l4f_generate_gallery .grid-wrap button")).nth(number).click()
+
+
 def open_tab(page, words: str) -> None:
     """Gradio 3 gives its tabs no role."""
     tab = page.get_by_role("tab", name=words, exact=True)
@@ -213,7 +219,7 @@ def test_pictures_masks_and_cutouts_are_shown_and_downloaded(page, site, tmp_pat
             arg=ending,
         )
 
-    page.locator("#l4f_generate_gallery .grid-wrap button").nth(1).click()
+    pick(page, 1)
     page.locator("#l4f_generate_picked").get_by_text("Seed 1").wait_for()
     cutout = pixels(download(page, "l4f_generate_download", tmp_path))
     assert cutout.shape[2] == 4
@@ -229,7 +235,7 @@ def test_pictures_masks_and_cutouts_are_shown_and_downloaded(page, site, tmp_pat
 @pytest.mark.clicked_path
 def test_a_picture_goes_on_to_the_swap_panel(page):
     generate(page, "5,8")
-    page.locator("#l4f_generate_gallery .grid-wrap button").nth(1).click()
+    pick(page, 1)
     page.locator("#l4f_generate_to_swap:enabled").click()
     page.locator("#l4f_swap_image img").wait_for()
     assert page.locator("#l4f_swap_seed input").input_value() == "8"
@@ -352,6 +358,55 @@ def test_keyboard_alone_draws_and_switches_views(page):
     page.locator("#l4f_generate_view input").nth(1).focus()
     page.keyboard.press("Space")
     page.wait_for_function("document.querySelector('#l4f_generate_gallery .grid-wrap img')?.src.endsWith('_alpha.png')")
+
+
+def test_arrow_keys_move_between_tabs_and_pictures_and_keys_do_what_buttons_do(page, site, tmp_path):
+    generate(page, "5-7")
+    tabs = page.locator("#l4f_tabs button").locator("visible=true")
+    tabs.filter(has_text="Generate").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#l4f_swap_run").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#l4f_generate_run").wait_for()
+    pick(page, 1)
+    told = page.locator("#l4f_generate_picked").first
+    told.get_by_text("6", exact=True).wait_for()
+    page.keyboard.press("ArrowRight")
+    told.get_by_text("7", exact=True).wait_for()
+    with page.expect_download() as download:
+        page.keyboard.press("d")
+    assert "0007" in download.value.suggested_filename
+    page.keyboard.press("s")
+    page.wait_for_function("document.querySelector('#l4f_generate_seeds :is(input, textarea)').value == '7'")
+
+
+def test_a_reload_brings_the_settings_back(page):
+    generate(page, "5-7")
+    page.wait_for_function("location.hash.includes('seeds=5-7')")
+    page.reload()
+    page.wait_for_function("document.querySelector('#l4f_generate_seeds :is(input, textarea)')?.value == '5-7'")
+    settle(page)
+
+
+def test_a_result_is_dragged_behind_a_subject(page, site):
+    generate(page, "5")
+    small = page.locator("#l4f_generate_gallery img").locator("visible=true").first
+    start = small.bounding_box()
+    page.mouse.move(start["x"] + 20, start["y"] + 20)
+    page.mouse.down()
+    tab = page.locator("#l4f_tabs button").locator("visible=true").filter(has_text="Swap background").first
+    for place in (
+        tab,
+        page.locator("#l4f_swap_kind label").filter(has_text="Picture"),
+        page.locator("#l4f_swap_picture"),
+    ):
+        place.wait_for()
+        box = place.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+        page.wait_for_timeout(300)
+    page.mouse.up()
+    page.locator("#l4f_swap_picture img").wait_for()
+    settle(page)
 
 
 def test_unload_shows_that_memory_is_free(page, site):

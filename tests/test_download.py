@@ -11,6 +11,7 @@ import pytest
 import torch
 from bundles import tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, stored, write_catalogue
+from sentences import refusal
 from shell import assert_refused, ended, start, start_l4f
 
 from l4f_plugin.bundles import catalogue, licences, records
@@ -255,9 +256,7 @@ def test_the_catalogue_may_be_wrong_about_the_size_of_pictures(hub, tmp_path):
 def test_offline_says_what_to_put_where(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     place = tmp_path / "models/things.pkl"
-    with pytest.raises(UserError) as caught:
-        resolve("things")
-    assert str(caught.value) == (
+    assert refusal(resolve, "things") == (
         f"things.pkl is not on this computer and HF_HUB_OFFLINE is set; go online, or get things.pkl from "
         f"{hub.address}/someone/checkpoints on another computer and put it at {place}."
     )

@@ -16,6 +16,7 @@ import huggingface_hub
 import pytest
 from bundles import tiny_bundle
 from hub_server import Fault, Hub, catalogue_entry, environment, point_at, stored, write_catalogue
+from sentences import refusal
 from shell import ended, start, start_l4f
 
 from l4f_plugin.bundles import catalogue
@@ -55,10 +56,7 @@ def hub(tmp_path, monkeypatch, bundle):
 
 def refused(name: str) -> str:
     """The sentence of a download that fails; nothing of the class may be there afterwards."""
-    with pytest.raises(UserError) as caught:
-        resolve(name)
-    said = str(caught.value)
-    assert said.isprintable() and said.endswith(".") and "Traceback" not in said
+    said = refusal(resolve, name)
     assert ";" in said or "accept" in said, "the sentence does not say what to do: " + said
     assert name not in [entry.name for entry in catalogue.classes() if entry.installed]
     return said

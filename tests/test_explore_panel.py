@@ -297,7 +297,7 @@ def test_a_subject_goes_to_the_gallery_and_from_there_to_swap(site, monkeypatch)
     assert set(seen) <= {*site.generate.shown, site.tabs} and seen[site.tabs]["selected"] == "generate"
     saved = seen[site.generate.stage.results]
     assert [sample.seed for sample in saved] == [None, 3] and saved[0].files["picture"].parent == site.outputs.today()
-    assert "explored" in str(seen[site.generate.stage.gallery]["value"])
+    assert "Explore" in seen[site.generate.stage.about_picked]
     assert seen[site.generate.use_seed]["interactive"] is False and seen[site.generate.to_swap]["interactive"]
     settled(site, strengths={"all-1": 2})
     others = bring(site.explored, saved, "picture")[site.generate.stage.results]

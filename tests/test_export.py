@@ -28,12 +28,6 @@ from l4f_plugin.datasets.exporting import Rank, export, make_plan, merge
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.pipeline import Labels4FreePipeline
-
-
-@pytest.fixture(scope="module")
-def pipeline(tiny_bundle_folder):
-    return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
 
 
 @pytest.fixture

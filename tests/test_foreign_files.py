@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import pickle
+import re
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 from bundles import tiny_bundle
 from safetensors.torch import save
+from sentences import refusal
 from test_conversion import tiny
 
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
@@ -111,10 +113,7 @@ KINDS = {
 def test_what_is_no_checkpoint_says_what_it_is(tmp_path, name):
     content, words = KINDS[name]
     (tmp_path / "file.pkl").write_bytes(content)
-    with pytest.raises(UserError) as told:
-        read_published(tmp_path / "file.pkl")
-    message = str(told.value)
-    assert words in message and message.endswith(".") and message.isprintable() and message.count(". ") == 0
+    assert words in refusal(read_published, tmp_path / "file.pkl")
 
 
 def test_weights_of_a_bundle_may_be_pointers_too(tmp_path):
@@ -254,9 +253,8 @@ def test_other_files_of_codes_are_refused_in_a_sentence_and_run_nothing(tmp_path
     monkeypatch.chdir(tmp_path)
     content, words = REFUSED[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=words) as told:
-        WPlus.load(tmp_path / name)
-    assert str(told.value).count(". ") == 0 and str(tmp_path) not in str(told.value)
+    told = refusal(WPlus.load, tmp_path / name)
+    assert re.search(words, told) and str(tmp_path) not in told
     assert not (tmp_path / "ran").exists()
 
 
@@ -287,9 +285,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path, kind):
         if expected is None:
             assert load_bundle(tmp_path / "class").model_card is None
         else:
-            with pytest.raises(UserError) as told:
-                load_bundle(tmp_path / "class")
-            assert expected in str(told.value) or kind == "lost link"
+            assert expected in refusal(load_bundle, tmp_path / "class") or kind == "lost link"
 
 
 def test_a_disk_that_fails_is_named_and_not_the_file(tmp_path, monkeypatch):

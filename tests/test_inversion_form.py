@@ -65,6 +65,13 @@ def test_a_subject_is_recovered_shown_and_taken_to_the_other_panels(page, photog
     assert "seed" not in files["result"].name and WPlus.load(codes).noise_seed is None
 
 
+def test_the_first_step_is_shown_already(page, photograph):
+    form, shown = page.photos.inversion, []
+    for update in begin(form, form.recover, wanted(page, photograph, steps=5)):
+        shown.append(str(update.get(form.stage.image, {}).get("value")))
+    assert any("on-the-way" in file for file in shown), "a short search shows more than its end"
+
+
 def test_cancel_stops_the_search(page, photograph):
     form = page.photos.inversion
     updates = begin(form, form.recover, wanted(page, photograph, steps=1000))

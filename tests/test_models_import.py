@@ -243,3 +243,10 @@ def test_some_in_a_process_of_their_own_as_on_the_page(page, tmp_path, corpus, m
     monkeypatch.chdir(tmp_path)
     content, words = corpus[case]
     refused(page, tmp_path, content, words, as_alpha=case == CASES[0])
+
+
+def test_a_file_survives_a_refusal_that_is_not_about_it(page, tmp_path, in_this_process):
+    file = upload(tmp_path, "My Faces.pt", GENERATOR)
+    seen, told = bring(page, file, licence="")
+    assert "Say under which licence" in told and page.panel.imports.file not in seen
+    assert "is ready to draw" in bring(page, file)[1] and left(tmp_path / "uploads") == []

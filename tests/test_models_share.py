@@ -9,6 +9,7 @@ from models_page import Page, maskless, plain
 from upload_server import UploadHub, point_at
 
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.hub.sharing import upload
 from l4f_ui import class_jobs
 
 
@@ -169,3 +170,14 @@ def test_what_is_declared_reaches_the_terms(page, hub, tmp_path):
     task = page.class_jobs.publish("cats", class_jobs.Sharing("me/cats", masks="own"))
     task.wait()
     assert task.error is None and "alpha.safetensors" in hub.made["me/cats"].files
+
+
+def test_a_dry_run_writes_the_folder_and_uploads_nothing(hub, page, tmp_path, monkeypatch):
+    put(tmp_path, "dogs")
+    monkeypatch.setattr(upload, "logged_in_as", lambda: "ann")
+    _, told = publish(page, "dogs", dry=True)
+    [folder] = (tmp_path / "out" / "to-publish").iterdir()
+    assert "would go to me/l4f-dogs, as ann" in told and (folder / "config.json").is_file()
+    assert not any("create" in asked for asked in map(str, hub.asked))
+    monkeypatch.setattr(upload, "logged_in_as", lambda: None)
+    assert "nobody is logged in" in publish(page, "dogs", dry=True, kind="space")[1]

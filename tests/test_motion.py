@@ -21,7 +21,6 @@ from l4f_plugin import animations
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.motion import draw_motion, interpolate
-from l4f_plugin.pipeline import Labels4FreePipeline
 
 KEYS = hnp.arrays(np.float32, (3, 2, 4), elements=st.floats(-5, 5, width=32))
 CENTRE = np.float32([0.1, -0.2, 0.3, 0.0])
@@ -54,13 +53,11 @@ def test_a_spherical_way_keeps_its_distance_from_the_mean(keys):
 
 
 @pytest.fixture(scope="module")
-def frames(tiny_bundle_folder) -> list[Image.Image]:
-    pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+def frames(pipeline) -> list[Image.Image]:
     return list(draw_motion(pipeline, pipeline.codes([1, 2, 3], pipeline.config.truncation_psi), 12, loop=True))
 
 
-def test_frames_are_the_cutouts_of_their_seeds(frames, tiny_bundle_folder):
-    pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+def test_frames_are_the_cutouts_of_their_seeds(frames, pipeline):
     assert len(frames) == 12 and {frame.mode for frame in frames} == {"RGBA"}
     alphas = [np.asarray(frame)[..., 3].astype(int) for frame in frames]
     assert_alike(frames[0].getchannel("A"), pipeline.generate([1])[0].mask())

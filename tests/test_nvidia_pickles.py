@@ -10,6 +10,7 @@ import pytest
 import torch
 from bundles import tiny_bundle
 from shell import ended, start
+from test_conversion import refused
 
 from l4f_plugin.bundles.bundle import Bundle, load_bundle
 from l4f_plugin.convert import child_process
@@ -48,15 +49,6 @@ def roots():
 def converted(source: Path, **options) -> Bundle:
     convert(source, source.parent / "bundle", **options)
     return load_bundle(source.parent / "bundle", with_discriminator=True)
-
-
-def refusal(source: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        convert(source, source.parent / "bundle")
-    message = str(caught.value)
-    assert message.isprintable() and message.endswith(".") and ". " not in message.replace(f"{source}", "")
-    assert not (source.parent / "bundle").exists()
-    return message
 
 
 # --- the numbers
@@ -208,7 +200,7 @@ def variable(part, name, value=None):
 )
 def test_tensorflow_networks_of_another_kind_are_refused(tmp_path, roots, change, expected):
     change(roots["tensorflow"])
-    assert expected in refusal(nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl"))
+    assert expected in refused(nvidia_files.write(roots["tensorflow"], tmp_path / "source.pkl"))
 
 
 def attribute(name, value):
@@ -243,7 +235,7 @@ def alien(root):
 )
 def test_pytorch_networks_of_another_kind_are_refused(tmp_path, roots, change, expected):
     change(roots["pytorch"])
-    assert expected in refusal(nvidia_files.write(roots["pytorch"], tmp_path / "source.pkl"))
+    assert expected in refused(nvidia_files.write(roots["pytorch"], tmp_path / "source.pkl"))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +265,7 @@ def test_a_file_without_a_discriminator_is_read(tmp_path, roots):
 
 @pytest.mark.parametrize("root", [None, 5, [], {}, (), (1, 2, 3), {"G_ema": {}}, "text"])
 def test_harmless_pickles_of_other_things_are_refused(tmp_path, root):
-    assert "no generator" in refusal(nvidia_files.write(root, tmp_path / "source.pkl"))
+    assert "no generator" in refused(nvidia_files.write(root, tmp_path / "source.pkl"))
 
 
 def test_tensors_that_share_memory_cannot_ask_for_more_than_the_file_holds(tmp_path):
@@ -285,7 +277,7 @@ def test_tensors_that_share_memory_cannot_ask_for_more_than_the_file_holds(tmp_p
         part = network.components["synthesis"]
         part.variables = [(name, shared if value.shape == shared.shape else value) for name, value in part.variables]
     source = nvidia_files.write(root, tmp_path / "source.pkl")
-    assert "smaller than the generator it describes" in refusal(source)
+    assert "smaller than the generator it describes" in refused(source)
 
 
 # --- memory, and a process of its own

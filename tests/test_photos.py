@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from alike import assert_alike
-from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,7 +18,7 @@ from shell import assert_refused, run
 
 from l4f_plugin import compositing, matting, photo_batch
 from l4f_plugin.arguments import Background, EdgeOptions
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_plugin.jobs import CancelToken
@@ -33,16 +32,8 @@ RED, BLUE = np.array([220, 40, 50]), np.array([30, 90, 200])
 
 
 @pytest.fixture(scope="module")
-def class_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photographed") / "red"
-    bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
-    save_bundle(bundle, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pipeline(class_folder):
-    return Labels4FreePipeline(load_bundle(class_folder), device="cpu")
+def pipeline(red):
+    return Labels4FreePipeline(load_bundle(red), device="cpu")
 
 
 def disc(width: int, height: int, softness: float = 1.0) -> np.ndarray:
@@ -378,11 +369,11 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
         find_photos([tmp_path / "empty"])
 
 
-def test_the_command_line_segments_files_and_folders(class_folder, tmp_path, capsys):
+def test_the_command_line_segments_files_and_folders(red, tmp_path, capsys):
     Image.fromarray(photograph(64, 48)).save(tmp_path / "one.png")
     (tmp_path / "two.jpg").write_bytes(b"nothing")
     out = tmp_path / "out"
-    command = ["segment", class_folder, tmp_path, "--out", out, "--device cpu --json --zip"]
+    command = ["segment", red, tmp_path, "--out", out, "--device cpu --json --zip"]
     said = run(capsys, *command, "--background blur:4")
     answer = said.data
     assert (
@@ -392,7 +383,7 @@ def test_the_command_line_segments_files_and_folders(class_folder, tmp_path, cap
     )
     assert Image.open(answer["photos"][0]["composite"]).size == (64, 48)
     assert len(zipfile.ZipFile(answer["zip"]).namelist()) == 3
-    one = ["segment", class_folder, "--picture", tmp_path / "one.png", "--out", out, "--device cpu"]
+    one = ["segment", red, "--picture", tmp_path / "one.png", "--out", out, "--device cpu"]
     assert "1 of 1 photographs" in run(capsys, *one).out
     assert "Photo" in parse_infotext(read_infotext(out / "one_alpha.png"))
     assert_refused(run(capsys, *command, "--seed 3"), "is required")

@@ -30,11 +30,6 @@ SEEDS = [7, 0, 2**32 - 1, 12, 7]
 
 
 @pytest.fixture(scope="module")
-def pipeline(tiny_bundle_folder):
-    return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def samples(pipeline):
     return pipeline.generate(SEEDS, batch_size=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -483,3 +484,29 @@ def test_a_bundle_is_grown_to_twice_its_resolution(picture_folder, tmp_path):
     other = dataclasses.replace(large, channels={**table, 4: 9})
     with pytest.raises(UserError, match="another shape"):
         train_generator(picture_folder, tmp_path / "other", other, 4, source=bundle)
+
+
+def test_frozen_blocks_of_the_discriminator_stay_as_they_are(picture_folder, tmp_path):
+    pictures = PictureFolder(picture_folder, 32, tmp_path / "cache")
+    trainer = GeneratorTrainer(dataclasses.replace(TINY, frozen_blocks=2), pictures)
+    before = copy.deepcopy(trainer.discriminator.state_dict())
+    for _ in range(2):
+        trainer.step()
+    frozen = ("from_rgb.", "blocks.0.", "blocks.1.")
+    moved = {name for name, value in trainer.discriminator.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and not any(name.startswith(frozen) for name in moved)
+    assert any(name.startswith("blocks.2.") for name in moved)
+
+
+def test_curves_become_event_files(tmp_path):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = tmp_path / "run"
+    (run / "attempt1").mkdir(parents=True)
+    for folder in (run, run / "attempt1"):
+        (folder / loop.METRICS_FILE).write_text('{"pictures": 8, "area": 0.5}\n{"pictures": 16, "area": 0.25}\n{"pic')
+    loop.write_events(run)
+    loop.write_events(run)  # anew, not twice
+    for folder in (run / "curves", run / "curves/attempt1"):
+        found = reading.EventAccumulator(str(folder))
+        found.Reload()
+        assert [(event.step, event.value) for event in found.Scalars("area")] == [(8, 0.5), (16, 0.25)]

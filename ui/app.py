@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import escape
 from pathlib import Path
@@ -32,6 +33,12 @@ PANELS = {
     "train": TrainPanel,
     "models": ModelsPanel,
 }
+
+
+def script() -> str:
+    """What the browser does by itself, as a function of JavaScript."""
+    words = json.dumps({"controls": text("page.controls")})
+    return (Path(__file__).parent / "page.js").read_text(encoding="utf-8").replace("WORDS", words)
 
 
 def style() -> str:
@@ -144,6 +151,9 @@ def build(service: Service) -> gr.Blocks:
     with compat.blocks(text("app.title"), style()) as page:
         parts = Page(service)
         parts.follow_jobs(parts.header)
+        compat.on(page.load, None, js=script())
+        parts.generate.open_on(page.load)
+        parts.generate.live_in_address(page.load)
         compat.on(page.load, parts.header.refresh, [], parts.header.outputs)
         for choice in parts.choices.values():
             choice.refresh_on(page.load)

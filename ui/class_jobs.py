@@ -8,6 +8,8 @@ one turn for all of it would close the page for an hour.
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +20,7 @@ from l4f_plugin.bundles.folders import WORST_MASKS
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job, Jobs
 
+from .outputs import shown_path, slug
 from .texts import text
 from .words import size, without_paths
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from l4f_plugin.bundles.bundle import Bundle
     from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.hub.removal import Removal
+    from l4f_plugin.hub.sharing.model_repository import Publication
 
     from .service import Service
 
@@ -50,7 +54,8 @@ class Import:
 
 @dataclass(frozen=True)
 class Sharing:
-    """How a class is published: the repository OWNER/NAME, as a Space or a model repository, private or not.
+    """How a class is published: the repository OWNER/NAME, as a Space or a model repository, private or not; `dry`
+    writes the folder and uploads nothing.
 
     `licence`, `attribution` and `masks` ("own" or "without") are what the person declares, see `hub.sharing.terms`.
     """
@@ -58,6 +63,7 @@ class Sharing:
     repository: str
     as_space: bool = False
     private: bool = False
+    dry: bool = False
     licence: str | None = None
     attribution: str | None = None
     masks: str | None = None
@@ -191,8 +197,8 @@ class ClassJobs:
         title = self._title(name)
 
         def work(job: Job) -> str:
-            from l4f_plugin.hub.sharing.model_repository import Publication, publish
-            from l4f_plugin.hub.sharing.space import publish_space
+            from l4f_plugin.hub.sharing.model_repository import Publication, prepare, publish
+            from l4f_plugin.hub.sharing.space import prepare_space, publish_space
             from l4f_plugin.hub.sharing.terms import Declared
             from l4f_plugin.sample_sheet import draw_samples
 
@@ -210,11 +216,27 @@ class ClassJobs:
                 without_masks=wanted.masks == "without",
                 own_masks=wanted.masks == "own",
             )
-            send = publish_space if wanted.as_space else publish
             how = Publication(declared, wanted.private, draw=draw)
+            if wanted.dry:
+                return self._tried(name, wanted, prepare_space if wanted.as_space else prepare, how, report)
+            send = publish_space if wanted.as_space else publish
             return text("share.done", title=title, address=send(name, wanted.repository, how, report))
 
         return self.jobs.start("publish", name, text("share.working", title=title), work, title)
+
+    def _tried(self, name: str, wanted: Sharing, prepare: Callable, how: Publication, report: Callable) -> str:
+        """Writes the folder that would be uploaded; what that would be, and in whose name, in words."""
+        from l4f_plugin.hub.sharing.upload import logged_in_as
+
+        place = self._service.outputs.folder / "to-publish"
+        place.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{slug(wanted.repository)}-", dir=place))
+        prepare(name, wanted.repository, folder, how, report)
+        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+        user = logged_in_as()
+        told = {"count": len(sizes), "size": size(sum(sizes)), "repository": wanted.repository}
+        who = text("share.as_user", user=user) if user else text("share.as_nobody")
+        return text("share.tried", folder=shown_path(folder), who=who, **told)
 
     # Learning
 
@@ -238,7 +260,7 @@ class ClassJobs:
     def learn(self, name: str, kind: str, quality: str = "quick") -> Job:
         """Teaches a class what it lacks; the next call goes on where this one was stopped. Masks have a `quality`."""
         title = self._title(name)
-        message = text(f"{kind}.{'going_on' if self.has_begun(name, kind) else 'working'}", title=title)
+        message = text(f"{kind}.going_on" if self.has_begun(name, kind) else f"{kind}.working", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import chain

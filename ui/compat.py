@@ -61,9 +61,10 @@ def gallery(**arguments: Any) -> gr.Gallery:
     )
 
 
-def gallery_update(pictures: Sequence[tuple[str, str]], *, keep: bool = False) -> dict:
-    """The update that shows other pictures, (file, caption) each; with `keep` the place that is enlarged stays so."""
-    return gr.update(value=pictures, **({"selected_index": None} if MAJOR >= 4 and not keep else {}))
+def gallery_update(pictures: Sequence[tuple[str, str]], opened: int | None = None, *, keep: bool = False) -> dict:
+    """The update that shows other pictures, (file, caption) each, one of them large since Gradio 4; with `keep` the
+    place that is enlarged stays so."""
+    return gr.update(value=pictures, **({"selected_index": opened} if MAJOR >= 4 and not keep else {}))
 
 
 def selected(event: gr.SelectData) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,18 +123,31 @@ class BackgroundChoice:
 
     `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with. `inputs` are what `read`
     wants to be given, `outputs` what `filled` and `surprise` update; after an event of `settled` a preview may follow.
-    With `places` the subject is put somewhere on a picture, see `where`.
+    With `places` the subject is put somewhere on a picture, see `where`. `samples` are pictures that are offered.
     """
 
-    def __init__(self, panel: str = "swap", first: str = BACKGROUNDS[0], places: bool = False) -> None:
+    def __init__(
+        self, panel: str = "swap", first: str = BACKGROUNDS[0], places: bool = False, samples: Sequence[Path] = ()
+    ) -> None:
         def shown(kind: str) -> dict:
             return {"visible": kind == first}
 
+        self._samples = [str(file) for file in samples]
         with gr.Group():
             self.kind = segments(f"{panel}.kind", "kind", BACKGROUNDS, value=first)
             self.field = SeedField(f"{panel}.background_seed", "1", **shown("seed"))
             with gr.Column(elem_classes="l4f-tight", **shown("picture")) as self.picture_frame:
                 self.picture = compat.uploaded_image(height=200, **named(f"{panel}.picture"))
+                offered = compat.gallery(
+                    value=[(str(file), None) for file in samples],
+                    visible=bool(samples),
+                    label=text("swap.samples"),
+                    columns=3,
+                    height="auto",
+                    allow_preview=False,
+                    elem_id=element_id(f"{panel}.samples"),
+                    elem_classes=["l4f-grid", "l4f-examples"],
+                )
                 self.spot = SpotChoice() if places else None
             self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))
             self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
@@ -149,6 +162,9 @@ class BackgroundChoice:
         seed_events = [self.seed.submit, self.field.drawn.then, self.field.recycled.then]
         control_events = [self.picture.upload, *map(compat.settled, (self.colour, self.blur))]
         self.settled = [chosen.then, *seed_events, *control_events]
+        if samples:
+            self.settled.append(compat.on(offered.select, self.use_sample, [], [self.picture, offered]).then)
+        self._offered = offered
         if self.spot:
             self.inputs += self.spot.inputs
             self.outputs += self.spot.outputs
@@ -175,6 +191,11 @@ class BackgroundChoice:
     def with_picture(self, path: str) -> dict:
         """The controls as they are for a picture file."""
         return {self.kind: "picture", **self.show_control("picture"), self.picture: path}
+
+    def use_sample(self, event: gr.SelectData) -> dict:
+        """Puts one of the pictures that are offered behind the subject."""
+        shown = compat.gallery_update([(file, None) for file in self._samples])
+        return {self.picture: gr.update(value=self._samples[compat.selected(event)]), self._offered: shown}
 
     def surprise(self) -> dict:
         """The controls set at random to a background that needs nothing from the person."""

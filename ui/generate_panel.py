@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
@@ -12,13 +14,29 @@ from l4f_plugin.errors import Cancelled, UserError
 
 from . import compat, seeds, status
 from .class_choice import ClassChoice
-from .controls import Given, RestoreChoice, SeedField, button, controls_column, named, psi_slider, stage_column
+from .controls import (
+    Given,
+    RestoreChoice,
+    SeedField,
+    button,
+    controls_column,
+    named,
+    psi_slider,
+    segments,
+    stage_column,
+)
+from .history import FAVOURITE, HIDDEN, History
 from .outputs import VIEWS, SavedSample, shown_path, slug
 from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
 from .texts import text
 
+_KEEP = """(...values) => {
+    const named = ["class", "seeds", "psi", "count"].map((name, index) => [name, values[index]]);
+    history.replaceState(null, "", "#" + new URLSearchParams(named));
+}"""
+WHICH = ("now", "earlier", "favourites")
 LONGEST_SEEDS_TOLD = 60
 """Characters of seeds in the status line."""
 
@@ -30,11 +48,15 @@ class GeneratePanel:
     """
 
     def __init__(self, service: Service):
-        self._service = service
+        self._service, self.history = service, History(service.outputs)
+        self._keeps = service.manages_classes  # where others reach the page, nobody sees what somebody else drew
+        self.drawn = gr.State([])
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
                 self._build_controls()
             with stage_column():
+                if self._keeps:
+                    self.which = segments("generate.which", "which", WHICH, "l4f-view")
                 self.stage = GalleryStage(
                     service, "generate", self.job.status, VIEWS, more=self._build_buttons, sends=True
                 )
@@ -57,6 +79,8 @@ class GeneratePanel:
         self.use_seed = button("generate.use_seed", size="sm", interactive=False)
         self.archive = Archive("generate.download_all")
         self.to_models = button("generate.to_models", size="sm", visible=False)
+        if self._keeps:
+            self.marks = {name: button(f"generate.{name}", size="sm") for name in (FAVOURITE, HIDDEN, "delete")}
 
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
@@ -64,7 +88,8 @@ class GeneratePanel:
         self.inputs |= {consent.accept} if consent else set()
         offers = [self.to_swap, self.to_explore, self.use_seed]
         self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
-        self.shown = list(dict.fromkeys([*stage.outputs, *self._about, self.field.last, self.to_models]))
+        which = [self.drawn, *([self.which] if self._keeps else [])]
+        self.shown = list(dict.fromkeys([*stage.outputs, *self._about, self.field.last, self.to_models, *which]))
         shown = list(dict.fromkeys([*self.shown, *self.choice.outputs]))
         self.started = [
             self.job.on(trigger, self.generate, self.inputs, shown)
@@ -76,6 +101,14 @@ class GeneratePanel:
         picked = [stage.results, stage.picked]
         compat.on(self.use_seed.click, self.use_picked_seed, picked, [self.seeds, self.count])
         self.archive.on(self.pack, [stage.results], self.job.status)
+        self._looked = list(dict.fromkeys([*stage.outputs, *self._about]))
+        if self._keeps:
+            given = [self.which, self.drawn, stage.view]
+            compat.on(self.which.input, self.look_at, given, self._looked)
+            for name, marking in self.marks.items():
+                given = [self.which, self.drawn, stage.view, stage.results, stage.picked]
+                outputs = [*self._looked, self.drawn, self.job.status]
+                compat.on(marking.click, self.marking(name), given, outputs)
 
     def generate(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the pictures batch by batch, saves them and shows what is there so far.
@@ -94,8 +127,9 @@ class GeneratePanel:
                 for sample in batch:
                     saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
-                shown = self.show(saved, view, given[self.stage.picked]) if saved else {}
-                if len(saved) > len(batch):  # what was clicked meanwhile stays
+                first = len(saved) == len(batch)
+                shown = self.show(saved, view, given[self.stage.picked] if first else 0) if saved else {}
+                if not first:  # what was clicked meanwhile stays
                     shown = {part: update for part, update in shown.items() if part not in self._about}
                 yield {**shown, self.job.status: status.running(progress, len(saved), len(wanted))}
         except Cancelled:
@@ -131,12 +165,84 @@ class GeneratePanel:
 
     def show(self, saved: list[SavedSample], view: str, picked: int | None) -> dict:
         """The update that shows the results from the start; a picture that is open may be used as before."""
+        shown = self.stage.show(saved, view, picked)
         return {
-            **self.stage.show(saved, view, picked),
-            **self._tell(self.stage.chosen(saved, picked)),
+            **shown,
+            **self._tell(self.stage.chosen(saved, shown[self.stage.picked])),
+            self.drawn: list(saved),
+            **({self.which: "now"} if self._keeps else {}),
             self.field.last: seeds.as_text([sample.seed for sample in saved if sample.seed is not None]),
             self.to_models: gr.update(visible=self._service.manages_classes and not _have_masks(saved)),
         }
+
+    def live_in_address(self, opened: Callable) -> None:
+        """Writes what was asked for last into the address, from which a reload or a link brings it back."""
+        address = gr.Textbox("", elem_classes="l4f-hidden", **named("generate.address"))
+        kept = [self.choice.dropdown, self.seeds, self.psi, self.count]
+        for event in self.started:
+            compat.on(event.then, None, kept, js=_KEEP)
+        compat.on(opened, self.read_address, [address], kept, js="() => location.hash.slice(1)")
+
+    def read_address(self, written: str | None) -> dict:
+        """The controls as the address says; what makes no sense there changes nothing."""
+        said = dict(parse_qsl(written or ""))
+        found: dict = {}
+        if self._service.is_usable(said.get("class")):
+            found[self.choice.dropdown] = said["class"]
+        with suppress(UserError, KeyError):
+            seeds.wanted_seeds(said["seeds"], 1)
+            found[self.seeds] = said["seeds"]
+        for name, part in {"psi": self.psi, "count": self.count}.items():
+            with suppress(ValueError, KeyError):
+                found[part] = max(part.minimum, min(part.maximum, float(said[name])))
+        return found
+
+    def open_on(self, trigger: Callable) -> None:
+        """Wires an event (the page being opened) that shows earlier pictures, or what the class has ready."""
+        outputs = [*self._looked, *([self.which] if self._keeps else [])]
+        compat.on(trigger, self.first, [self.choice.dropdown, self.stage.view], outputs)
+
+    def first(self, name: str | None, view: str) -> dict:
+        """What there is before anything is drawn."""
+        earlier = self.history.recent() if self._keeps else []
+        found = earlier or self.history.ready(next((e for e in self._service.classes() if e.name == name), None))
+        if not found:
+            return {}
+        which = {self.which: "earlier" if earlier else "now"} if self._keeps else {}
+        return {**which, **self._look(found, view)}
+
+    def look_at(self, which: str, drawn: list[SavedSample], view: str) -> dict:
+        """What was drawn now, what lies in the folders, or the favourites among that."""
+        return self._look(drawn if which == "now" else self.history.recent(which == "favourites"), view)
+
+    def _look(self, results: list[SavedSample], view: str, picked: int | None = None) -> dict:
+        shown = self.stage.show(results, view, picked)
+        about = self._tell(self.stage.chosen(results, shown[self.stage.picked]))
+        return {**shown, **(about if results else {**about, self.stage.about_picked: text("generate.none_yet")})}
+
+    def marking(self, name: str) -> Callable[..., dict]:
+        """The handler that makes the picked picture a favourite or none, hides it, or deletes its files."""
+
+        def mark(which: str, drawn: list, view: str, results: list, picked: int | None) -> dict:
+            return self._mark(name, which, drawn, view, results, picked)
+
+        return mark
+
+    def _mark(self, name: str, which: str, drawn: list, view: str, results: list, picked: int | None) -> dict:
+        sample = self.stage.chosen(results, picked)
+        if sample is None:
+            return {}
+        try:
+            marked = self.history.mark(sample, name) if name in (FAVOURITE, HIDDEN) else self.history.delete(sample)
+        except Exception as error:
+            return {self.job.status: complain(error)}
+        words = text("generate.unmarked" if marked is False else f"generate.{name}_done")
+        told = {self.job.status: status.finished(words)}
+        if name == FAVOURITE and which != "favourites":
+            return told
+        left = [other for other in results if other is not sample]
+        drawn = [other for other in drawn if other.files["picture"] != sample.files["picture"]]
+        return {**told, **self._look(left, view), self.drawn: drawn}
 
     def pick(self, view: str, results: list[SavedSample], event: gr.SelectData) -> dict:
         """Tells about the picture that was clicked and offers what can be done with it."""

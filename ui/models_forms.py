@@ -83,15 +83,18 @@ class ImportForm:
         self.job.on(self.job.run.click, self.bring, self.inputs, outputs)
 
     def bring(self, running: Running, given: Given) -> Iterator[dict]:
-        """Converts the files into a class. Whatever comes of it, they are gone from the server afterwards."""
+        """Converts the files into a class; they are gone from the server afterwards, unless nothing was begun."""
         visit = given[self._picking.visit]
         files = [_uploaded(given[part]) for part in (self.file, self.alpha)]
         gone = {self.file: None, self.alpha: None}
         try:
             wanted = self._read(*files, given)
+        except UserError as error:  # the files stay, for the next click
+            raise pathless(error) from None
+        try:
             task = self._service.class_jobs.bring(wanted)
         except Exception as error:
-            for path in filter(None, files):
+            for path in filter(None, (wanted.checkpoint, wanted.alpha)):
                 discard(path)
             yield gone
             raise pathless(error) from None
@@ -117,6 +120,7 @@ class ImportForm:
             raise UserError(text("import.nothing"))
         for path in present:
             if path.stat().st_size > MOST_BYTES:
+                discard(path)
                 raise UserError(text("import.too_large", file=path.name, limit=size(MOST_BYTES)))
         label = ", ".join(path.name for path in present)
         if checkpoint is None:
@@ -180,6 +184,7 @@ class ShareForm:
                     self.kind = segments("share.kind", "share_kind", ("model", "space"))
                     self.repository = gr.Textbox("", max_lines=1, **named("share.repository"))
                     self.private = gr.Checkbox(False, **named("share.private"))
+                    self.dry = gr.Checkbox(False, **named("share.dry"))
                 with gr.Column(scale=5, min_width=260):
                     with gr.Column(visible=False, elem_classes="l4f-confirm", elem_id="l4f_share_asks") as self.asks:
                         self.question = gr.Markdown("")
@@ -191,7 +196,7 @@ class ShareForm:
         self.fields = {"masks": self.masks, "licence": self.licence, "attribution": self.attribution}
         asked = [self.asks, self.question, *self.fields.values()]
         self.outputs = [self.about, *asked]
-        self.inputs = {visit, self.kind, self.repository, self.private, *self.fields.values()}
+        self.inputs = {visit, self.kind, self.repository, self.private, self.dry, *self.fields.values()}
         self.job.on(self.job.run.click, self.publish, self.inputs, asked)
 
     def shown(self, visit: Visit, entry: ObjectClass) -> dict:
@@ -222,7 +227,7 @@ class ShareForm:
         asked = visit.declared if visit.declaring == entry.name else set()
         declared = {what: words or None for what, words in said.items() if what in asked}
         task = self._service.class_jobs.publish(
-            entry.name, Sharing(repository, as_space, bool(given[self.private]), **declared)
+            entry.name, Sharing(repository, as_space, bool(given[self.private]), bool(given[self.dry]), **declared)
         )
         try:
             # The upload itself cannot be stopped: what comes of it is told, also to whoever pressed Cancel.

@@ -121,6 +121,7 @@ class Stage:
                     more()
                 self.downloads = {kind: self._download(kind) for kind in downloads}
                 self.save = button(f"{panel}.save", size="sm") if kept else None
+                button("stage.copy", size="sm", elem_id=f"l4f_{panel}_copy")  # which page.js answers
                 handout = Handout(panel, pictures[0], [self.results, self.picked, self.view], self.files_to_send)
                 for neighbour in service.neighbours if sends else ():
                     neighbour.connect(
@@ -221,7 +222,7 @@ class Stage:
 
 
 class GalleryStage(Stage):
-    """Many results in a gallery; `picked` holds the index of the one that was clicked, None at first."""
+    """Many results in a gallery, one of them large; `picked` holds its index, None where there are no results."""
 
     def _build_pictures(self, comparing: bool) -> list:
         panel = self._panel
@@ -230,6 +231,7 @@ class GalleryStage(Stage):
             show_label=False,
             columns=4,
             height="auto",
+            preview=True,
             elem_id=f"l4f_{panel}_gallery",
             elem_classes=["l4f-checker", "l4f-gallery"],
         )
@@ -237,22 +239,19 @@ class GalleryStage(Stage):
         return [self.gallery]
 
     def show(self, results: Sequence[Any], view: str, picked: int | None = None) -> dict:
-        """As in `Stage`. The gallery keeps what is enlarged at its place, so `picked` stays where that is still one."""
-        picked = picked if self.chosen(results, picked) else None
+        """As in `Stage`. What is picked stays where it is still one, else the first is; that is shown large."""
+        kept = self.chosen(results, picked) is not None
+        picked = picked if kept else 0 if results else None
         shown = {**self.appear(), self.results: list(results), self.picked: picked, **self.look(view, results, picked)}
-        return {**shown, self.gallery: compat.gallery_update(self._pictures(results, view), keep=picked is not None)}
+        return {**shown, self.gallery: compat.gallery_update(self._pictures(results, view), picked, keep=kept)}
 
     def look(self, view: str, results: Sequence[Any], picked: int | None = None) -> dict:
         result = self.chosen(results, picked)
         offered = self.offer(result.files, result.shown(view)) if result else self.offer({}, None)
         return {self.gallery: gr.update(value=self._pictures(results, view)), **offered}
 
-    def _pictures(self, results: Sequence[Any], view: str) -> list[tuple[str, str]]:
-        return [(str(result.shown(view)), self._caption(result)) for result in results]
-
-    def _caption(self, result: Any) -> str:
-        codes = result.seed is None
-        return text(f"{self._panel}.caption_codes") if codes else text(f"{self._panel}.caption", seed=result.seed)
+    def _pictures(self, results: Sequence[Any], view: str) -> list[tuple[str, None]]:
+        return [(str(result.shown(view)), None) for result in results]  # captions would lie on the pictures
 
     def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
         return None if picked is None else super().chosen(results, picked)

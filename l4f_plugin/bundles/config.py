@@ -29,6 +29,7 @@ CONFIG_NAME = "config.json"
 CARD_NAME = "README.md"
 MAXIMUM_CONFIG_BYTES = 1 << 22
 MOST_EXAMPLES = 6
+MOST_READY = 8
 ALPHA_ORIGINS = ("learned", "imported")
 NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
 NETWORK_FILES = tuple(f"{name}.safetensors" for name in NETWORKS)
@@ -160,6 +161,14 @@ class ObjectClass:
         """Photographs to try it with: JPEG files in the folder `examples` of the bundle, at most six of 100 kB each."""
         found = [] if self.folder is None else sorted((self.folder / "examples").glob("*.jpg"))
         return [file for file in found if file.is_file() and file.stat().st_size <= 100_000][:MOST_EXAMPLES]
+
+    @property
+    def ready(self) -> list[tuple[Path, int, float]]:
+        """Pictures that it has drawn, with seeds and truncation psi: small WebP files in the folder `ready` of the
+        bundle, whose transparency is the mask, such as `seed0007_psi0.70.webp`."""
+        files = [] if self.folder is None else sorted((self.folder / "ready").glob("seed*_psi*.webp"))[:MOST_READY]
+        named = [(file, re.fullmatch(r"seed(\d{1,10})_psi(\d\.\d\d)", file.stem)) for file in files]
+        return [(file, int(name[1]), float(name[2])) for file, name in named if name and file.stat().st_size <= 100_000]
 
     @property
     def location(self) -> str:

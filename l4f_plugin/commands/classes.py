@@ -153,7 +153,8 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     """l4f convert SOURCE DEST"""
     text = "StyleGAN2 of rosinality's layout (.pt) or NVIDIA's (.pkl), or a bundle"
     parser.add_argument("source", type=Path, help=text)
-    parser.add_argument("destination", type=Path, help="folder of the bundle to write")
+    text = "folder of the bundle to write; FILE.pt writes a bundle's generator in rosinality's layout instead"
+    parser.add_argument("destination", type=Path, help=text)
     parser.add_argument("--alpha", type=Path, metavar="FILE", help="Labels4Free alpha network (.pt)")
     parser.add_argument("--name", help="class name; the folder's by default")
     parser.add_argument("--title", help="name of the class for people")
@@ -174,6 +175,8 @@ def convert(args: argparse.Namespace) -> Answer:
     from ..convert.conversion import UNKNOWN_LICENCE
     from ..convert.conversion import convert as convert_checkpoint
 
+    if args.destination.suffix == ".pt":
+        return _write_published(args.source, args.destination)
     described = {
         "name": args.name,
         "title": args.title,
@@ -199,3 +202,15 @@ def convert(args: argparse.Namespace) -> Answer:
     if config.licence == UNKNOWN_LICENCE:
         words += "\nThe licence is unknown; say which with --licence before you share this bundle."
     return Answer({"folder": args.destination.resolve(), "config": json.loads(config.to_json())}, words)
+
+
+def _write_published(source: Path, file: Path) -> Answer:
+    from ..bundles.bundle import load_bundle
+    from ..convert.rosinality import write_rosinality
+    from ..hub.download import resolve
+    from ..provenance import check_may_write
+
+    check_may_write(file)
+    bundle = load_bundle(resolve(str(source), with_discriminator=True), with_discriminator=True)
+    write_rosinality(bundle, file)
+    return Answer({"file": file.resolve()}, f"{file}: the generator of {bundle.config.title} in rosinality's layout")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..training.class_run import ClassRun
 
+CURVES = "write the curves as event files for TensorBoard too, which the extra curves brings"
 AGAIN = "The same command goes on where it was stopped by Ctrl-C or a crash."
 
 
@@ -119,6 +120,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
         text = "processor threads; with 1 the same seed repeats a run to the bit on the same machine"
         kind.add_argument("--threads", type=_positive, help=text)
+        kind.add_argument("--curves", action="store_true", help=CURVES)
         kind.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
 
 
@@ -128,14 +130,18 @@ def train(args: argparse.Namespace) -> Answer:
         return _train_class(args)
     import torch
 
-    from ..training.together import team
+    from ..training.loop import write_events
+    from ..training.together import is_first, team
     from ..training.updates import fastest_dtype
 
     if args.threads:
         torch.set_num_threads(args.threads)
     with team(args.device) as device:
         args.dtype = args.dtype or fastest_dtype(device)
-        if not args.train(args, device):
+        finished = args.train(args, device)
+        if args.curves and is_first():
+            report(f"The curves are in {write_events(args.out)}.")
+        if not finished:
             raise Cancelled
     return Answer(None)
 
@@ -160,6 +166,7 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--use-best", action="store_true", help="install what there is of a training as the class")
     text = "go on with what helps against the trouble that was told: augmentation, more R1, smaller steps"
     what.add_argument("--mend", action="store_true", help=text)
+    what.add_argument("--curves", action="store_true", help=CURVES)
     what.add_argument("--delete", action="store_true", help="delete a training; the installed class stays")
     parser.epilog = AGAIN
 
@@ -167,10 +174,14 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
 def _train_class(args: argparse.Namespace) -> Answer:
     """Looks, plans, trains; Ctrl-C stops it after the step."""
     from ..training.class_run import ClassRun
+    from ..training.loop import write_events
 
     run = ClassRun(args.name)
     if args.use_best:
         run.use_best(report)
+    elif args.curves:
+        _ = run.plan
+        report(f"The curves are in {write_events(run.folder)}.")
     elif args.mend:
         run.change_plan()
     elif args.delete:
@@ -179,7 +190,7 @@ def _train_class(args: argparse.Namespace) -> Answer:
         report(f"The training of {args.name} is deleted.")
     elif args.look or not run.exists:
         _plan_class(args, run)
-    if args.look or args.use_best or args.delete:
+    if args.look or args.use_best or args.curves or args.delete:
         return Answer(None)
     plan = run.plan
     if args.folder and args.folder.expanduser().absolute() != Path(plan.folder):
@@ -242,6 +253,8 @@ def _add_generator(parser: argparse.ArgumentParser) -> None:
     text = "share of the pictures with two styles, 0.5 by default"
     parser.add_argument("--style-mixing", type=float, default=0.5, help=text)
     parser.add_argument("--ema-half-life", type=_positive, help="of the averaged weights, in pictures")
+    text = "with --from: so many finest blocks of the discriminator stay as they are (FreezeD, Mo et al. 2020)"
+    parser.add_argument("--freeze-blocks", type=_positive, dest="frozen_blocks", help=text)
     parser.add_argument("--no-noise", action="store_true", help="no per-pixel noise inputs; better for drawings")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
     _add_r1(parser)
@@ -265,7 +278,7 @@ def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
         style_mixing=args.style_mixing,
         noise=not args.no_noise,
         flip=not args.no_flip,
-        **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "seed"),
+        **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "frozen_blocks", "seed"),
     )
     return train_generator(
         args.folder,

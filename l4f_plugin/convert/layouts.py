@@ -18,7 +18,7 @@ from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorC
 
 MAXIMUM_TENSOR_BYTES = 1 << 30
 MAXIMUM_CHANNELS = 8192
-_FILTER = torch.outer(*2 * (torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8,))
+FILTER = torch.outer(*2 * (torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8,))
 _FILTER_NAME = re.compile(r"(blur|upsample|conv2\.0|skip\.0)\.kernel$|(^|\.)resample_filter$")
 
 
@@ -116,7 +116,7 @@ class StateSource:
         """Checks the low-pass filters, which are the same everywhere, and that nothing is left over."""
         for name in [name for name in self.state if _FILTER_NAME.search(name)]:
             kernel = self._read(name).float() if self.shape(name) == (4, 4) else torch.zeros(4, 4)
-            if not torch.allclose(kernel / kernel.sum(), _FILTER, atol=1e-5):
+            if not torch.allclose(kernel / kernel.sum(), FILTER, atol=1e-5):
                 raise UserError(
                     f"{self.label} uses another low-pass filter than StyleGAN2 ({printable(name)}), which is not "
                     "supported."

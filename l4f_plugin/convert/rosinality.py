@@ -7,15 +7,18 @@ names is refused, so that a variant with other arithmetic cannot pass for the ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..bundles.bundle import Bundle
 from ..bundles.file_kinds import kind_of_network
+from ..bundles.files import write_atomically
 from ..errors import UserError
 from ..networks import DiscriminatorConfig, GeneratorConfig
-from .layouts import PublishedNetworks, StateSource, assemble, named, object_switch_for
+from .layouts import FILTER, PublishedNetworks, StateSource, assemble, named, object_switch_for
 from .stored_tensors import StoredTensor
 
 NOISE_SEED = 0
@@ -66,7 +69,7 @@ def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tens
     not fit.
     """
     sizes = source.sizes(source.count("to_rgbs.{}.bias"))
-    convolutions = ["conv1", *(f"convs.{index}" for index in range(2 * len(sizes) - 2))]
+    convolutions = _convolutions(sizes)
     layers = source.count("style.{}.weight", lambda place: place + 1)
     config = GeneratorConfig(
         resolution=sizes[-1],
@@ -79,16 +82,25 @@ def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tens
         style_dim=source.size("style.1.weight", 0),
         object_switch=object_switch_for(sizes[-1]),
     )
-    to_rgbs = ["to_rgb1", *(f"to_rgbs.{index}" for index in range(len(sizes) - 1))]
+    return config, assemble(source, config, _generator_names(config), _take_or_draw)
+
+
+def _convolutions(sizes: Sequence[int]) -> list[str]:
+    return ["conv1", *(f"convs.{index}" for index in range(2 * len(sizes) - 2))]
+
+
+def _generator_names(config: GeneratorConfig) -> dict[str, str]:
+    """Our names of a generator's tensors, and those of the layout."""
+    convolutions = _convolutions(config.resolutions)
+    to_rgbs = ["to_rgb1", *(f"to_rgbs.{index}" for index in range(len(config.resolutions) - 1))]
     styled = {**_MODULATED, "bias": ".activate.bias", "noise_strength": ".noise.weight"}
-    names = {
+    return {
         "synthesis.constant": "input.input",
-        **named("mapping.layers.{}", [f"style.{layer + 1}" for layer in range(layers)], _PLAIN),
+        **named("mapping.layers.{}", [f"style.{layer + 1}" for layer in range(config.mapping_layers)], _PLAIN),
         **named("synthesis.convolutions.{}", convolutions, styled),
         **{f"synthesis.convolutions.{index}.noise": f"noises.noise_{index}" for index in range(len(convolutions))},
         **named("synthesis.to_rgb.{}", to_rgbs, {**_MODULATED, "bias": ".bias"}),
     }
-    return config, assemble(source, config, names, _take_or_draw)
 
 
 def _take_or_draw(source: StateSource, ours: str, theirs: str, shape: Sequence[int]) -> Tensor:
@@ -105,8 +117,12 @@ def read_discriminator(source: StateSource) -> tuple[DiscriminatorConfig, dict[s
     channels = {size: source.size(f"convs.{blocks - place}.conv2.1.weight", 0) for place, size in enumerate(sizes[:-1])}
     channels[sizes[-1]] = source.size("convs.0.0.weight", 0)
     config = DiscriminatorConfig(resolution=sizes[-1], channels=channels)
+    return config, assemble(source, config, _discriminator_names(blocks))
+
+
+def _discriminator_names(blocks: int) -> dict[str, str]:
     theirs = [f"convs.{block + 1}" for block in range(blocks)]
-    names = {
+    return {
         **named("from_rgb", "convs.0", {"weight": ".0.weight", "bias": ".1.bias"}),
         **named("blocks.{}.first", theirs, {"weight": ".conv1.0.weight", "bias": ".conv1.1.bias"}),
         **named("blocks.{}.second", theirs, {"weight": ".conv2.1.weight", "bias": ".conv2.2.bias"}),
@@ -115,7 +131,45 @@ def read_discriminator(source: StateSource) -> tuple[DiscriminatorConfig, dict[s
         **named("hidden", "final_linear.0", _PLAIN),
         **named("output", "final_linear.1", _PLAIN),
     }
-    return config, assemble(source, config, names)
+
+
+def write_rosinality(bundle: Bundle, path: Path) -> None:
+    """Writes generator, discriminator and mean latent as a `.pt` that rosinality's programs load strictly.
+
+    Raises `UserError` for networks that the layout cannot hold, and where the file cannot be written.
+    """
+    config = bundle.generator.config
+    if config.conv_clamp is not None or config.latent_dim != config.style_dim:
+        raise UserError(
+            f"The layout of rosinality has no place for what {bundle.config.name} computes (clamped activations, or a "
+            "latent that is not as wide as the style); choose another class."
+        )
+    state, steps = bundle.generator.state_dict(), len(config.resolutions) - 1
+    generator = {
+        theirs: state[ours].reshape(_shape_there(theirs, state[ours].shape))
+        for ours, theirs in _generator_names(config).items()
+    }
+    for step in range(steps):
+        generator |= {f"convs.{2 * step}.conv.blur.kernel": FILTER * 4, f"to_rgbs.{step}.upsample.kernel": FILTER * 4}
+    written = {"g_ema": generator, "latent_avg": bundle.generator.latent_avg.float()}
+    if bundle.discriminator is not None:
+        blocks, state = len(bundle.discriminator.blocks), bundle.discriminator.state_dict()
+        written["d"] = {theirs: state[ours] for ours, theirs in _discriminator_names(blocks).items()}
+        for block in range(1, blocks + 1):
+            written["d"] |= {f"convs.{block}.{part}.0.kernel": FILTER for part in ("conv2", "skip")}
+    write_atomically(path, lambda target: torch.save(written, target))
+
+
+def _shape_there(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+    if name.endswith(".conv.weight"):
+        return (1, *shape)
+    if name == "input.input":
+        return (1, *shape[-3:])
+    if name.endswith(".noise.weight"):
+        return (1,)
+    if name.startswith("noises."):
+        return (1, 1, *shape[-2:])
+    return (1, 3, 1, 1) if name.startswith("to_rgb") and ".conv." not in name else tuple(shape)
 
 
 def read_alpha(root: Any, label: str, limit: int) -> tuple[tuple[int, ...], int, dict[str, Tensor]]:

@@ -53,6 +53,7 @@ class GeneratorSettings:
     flip: bool = True
     crop: tuple[int, int, int, int] | None = None  # (top, bottom, left, right) that pictures fill; bars are black
     ema_half_life: int = 5_000  # pictures
+    frozen_blocks: int = 0  # of the discriminator, from the finest: what it knows of pictures stays (FreezeD, 2020)
     feature_dtype: str = "bfloat16"
     seed: int = 0
 
@@ -93,6 +94,9 @@ class GeneratorTrainer(Trainer):
             torch.manual_seed(settings.seed)
             self.generator = self.trained(generator or Generator(settings.generator_config()))
             self.discriminator = self.trained(discriminator or Discriminator(settings.discriminator_config()))
+        if settings.frozen_blocks:
+            self.discriminator.from_rgb.requires_grad_(False)
+            self.discriminator.blocks[: settings.frozen_blocks].requires_grad_(False)
         dtype = getattr(torch, settings.feature_dtype)
         self.generator.synthesis.feature_dtype = self.discriminator.feature_dtype = dtype
         if not settings.noise:
@@ -230,8 +234,9 @@ class GeneratorTrainer(Trainer):
 def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:
     """Adam with betas (0, .99), corrected for a regulariser applied every ``interval`` steps (StyleGAN2, app. B)."""
     correction = interval / (interval + 1) if interval else 1.0
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
     return torch.optim.Adam(
-        network.parameters(), lr=learning_rate * correction, betas=(0.0, 0.99**correction), eps=1e-8, foreach=True
+        weights, lr=learning_rate * correction, betas=(0.0, 0.99**correction), eps=1e-8, foreach=True
     )
 
 

@@ -62,7 +62,8 @@ def resume(trainer: Trainer, folder: Path) -> bool:
         ) from None
     state = unflatten_state(tensors, metadata["state"])
     settings = trainer.state()["settings"]
-    different = sorted(name for name in settings if state["settings"].get(name) != settings[name])
+    earlier = {name: value for name, value in state["settings"].items() if name in settings}  # else from before it was
+    different = sorted(name for name in earlier if earlier[name] != settings[name])
     trouble = folder / TROUBLE_FILE
     helpful = HELPFUL.get(trouble.read_text(encoding="ascii"), ()) if trouble.exists() else ()
     different = [name for name in different if not name.endswith(tuple(helpful))]
@@ -269,6 +270,27 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         with suppress(ValueError):
             records.append(json.loads(line))
     return [record for record in records if isinstance(record, dict) and "pictures" in record]
+
+
+def write_events(run: Path) -> Path:
+    """Writes what all trainings in a folder have logged as TensorBoard's event files; the folder, ``run/curves``.
+
+    Raises UserError without the extra "curves".
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("Curves as event files want TensorBoard; install it with: pip install tensorboard") from None
+    curves = run / "curves"
+    for earlier in curves.rglob("events.out.tfevents.*"):
+        earlier.unlink()
+    for metrics in sorted(run.rglob(METRICS_FILE)):
+        with SummaryWriter(str(curves / metrics.parent.relative_to(run))) as writer:
+            for record in read_metrics(metrics.parent):
+                pictures = int(record.pop("pictures"))
+                for name, value in record.items():
+                    writer.add_scalar(name, value, pictures)
+    return curves
 
 
 def _drop_metrics_after(folder: Path, pictures: int) -> None:

@@ -106,8 +106,10 @@ def teach_discriminator(
 @contextmanager
 def as_a_judge(discriminator: Discriminator) -> Iterator[Discriminator]:
     """The discriminator, which only hands gradients on."""
+    learning = [weight for weight in discriminator.parameters() if weight.requires_grad]
     discriminator.requires_grad_(False)
     try:
         yield discriminator
     finally:
-        discriminator.requires_grad_(True)
+        for weight in learning:
+            weight.requires_grad_(True)

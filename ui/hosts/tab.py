@@ -42,7 +42,7 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
         with gr.Column() as place:
             try:
                 with judged_by(_complaint):
-                    _fill()
+                    _fill(blocks)
             except Exception as error:  # the tab of a plug-in that does not work says so
                 traceback.print_exception(error)
                 problem = _explained(error)
@@ -57,10 +57,10 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
     return [(blocks, text("app.title"), TAB_ID)]
 
 
-def _fill() -> None:
+def _fill(blocks: gr.Blocks) -> None:
     import gradio as gr
 
-    from .. import app
+    from .. import app, compat
     from .host_service import service
     from .sending import neighbours
     from .strips import Inbox, RoomOffer
@@ -73,6 +73,7 @@ def _fill() -> None:
     page = app.Page(shared, PREFIX)
     inbox.connect(page)
     page.follow_jobs(page.header, room)
+    compat.on(blocks.load, None, js=app.script())
 
 
 def _complaint(headers: Mapping[str, str]) -> str | None:

@@ -30,6 +30,16 @@ class Target:
             raise UserError(f"{printable(self.repository)!r} is no name of a Hub repository; give it as OWNER/NAME.")
 
 
+def logged_in_as() -> str | None:
+    """What the Hub calls whoever is logged in on this computer; None where nobody is or it cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().whoami()["name"]
+    except Exception:  # without a login, without the network, or with a token that is no longer good
+        return None
+
+
 def upload(folder: Path, target: Target, *, replaced: Sequence[str] = ()) -> str:
     """Makes the repository where there is none and puts the files of `folder` into it.
 

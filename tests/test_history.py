@@ -1,0 +1,94 @@
+"""What was drawn earlier, marks on it, and what a class has ready: on the page Generate, without a browser."""
+
+from __future__ import annotations
+
+import pytest
+from pages import generate, pixels, status_of
+from PIL import Image
+
+from l4f_plugin.bundles import catalogue
+from l4f_plugin.errors import UserError
+from l4f_plugin.provenance import recipe_of
+from l4f_ui import app
+from l4f_ui.history import FAVOURITE, HIDDEN, History
+from l4f_ui.outputs import Outputs
+from l4f_ui.service import Service, Settings
+
+
+@pytest.fixture
+def own(page, tmp_path):
+    """The panel Generate of a page that only its owner reaches."""
+    service = Service(
+        lambda: Settings(device="cpu", default_class="tiny"), Outputs(tmp_path / "own"), manages_classes=True
+    )
+    yield app.build(service).l4f
+    service.outputs.forget_previews()
+
+
+def seeds(results) -> list[int]:
+    return sorted(sample.seed for sample in results)
+
+
+def marked(panel, name, seen, picked, which="now"):
+    results = seen[panel.stage.results]
+    return {**seen, **panel.marking(name)(which, seen.get(panel.drawn, results), "picture", results, picked)}
+
+
+def test_a_reload_shows_what_was_drawn_before(own):
+    panel = own.generate
+    assert panel.first("tiny", "picture") == {}
+    generate(own)
+    seen = panel.first("tiny", "mask")
+    assert seen[panel.which] == "earlier" and seeds(seen[panel.stage.results]) == [3, 4, 5, 6]
+    first = seen[panel.stage.results][0]
+    assert set(first.files) >= {"picture", "mask", "cutout"} and str(first.seed) in seen[panel.stage.about_picked]
+    assert str(first.files["picture"].parent) in own.generate.history._outputs.served_folders
+
+
+def test_favourites_hidden_and_deleted_pictures(own):
+    panel = own.generate
+    seen = generate(own)
+    assert "favourite now" in status_of(panel, marked(panel, FAVOURITE, seen, 2))
+    assert seeds(panel.look_at("favourites", [], "picture")[panel.stage.results]) == [5]
+    left = marked(panel, HIDDEN, seen, 1)
+    assert seeds(left[panel.stage.results]) == seeds(left[panel.drawn]) == [3, 5, 6]
+    assert left[panel.stage.picked] == 0
+    gone = left[panel.stage.results][0].files
+    left = marked(panel, "delete", left, 0)
+    assert not any(file.exists() for file in gone.values()) and seeds(panel.history.recent()) == [5, 6]
+    favourite = panel.look_at("favourites", [], "picture")
+    assert seeds(marked(panel, FAVOURITE, favourite, 0, "favourites")[panel.stage.results]) == []
+    assert panel.look_at("favourites", [], "picture")[panel.stage.results] == []
+
+
+def test_only_results_are_deleted(own, tmp_path):
+    panel, seen = own.generate, generate(own)
+    foreign = tmp_path / "foreign.png"
+    Image.new("RGB", (8, 8)).save(foreign)
+    sample = seen[panel.stage.results][0]
+    sample.files["picture"] = foreign
+    with pytest.raises(UserError, match="left alone"):
+        panel.history.delete(sample)
+    assert foreign.exists()
+
+
+def test_where_others_reach_the_page_nobody_sees_what_somebody_drew(page):
+    generate(page)
+    assert page.generate.first("tiny", "picture") == {} and not hasattr(page.generate, "which")
+
+
+def test_a_class_brings_pictures_that_are_used_as_if_they_were_drawn(tmp_path):
+    entry = next(entry for entry in catalogue.classes() if entry.name == "avatar")
+    ready = History(Outputs(tmp_path)).ready(entry)
+    assert len(ready) == 8 and all(sample.files.keys() >= {"picture", "mask", "cutout"} for sample in ready)
+    assert recipe_of(ready[0].files["picture"]).seed == ready[0].seed
+    mask = pixels(ready[0].files["mask"])
+    assert mask.max() > 250 and mask.min() < 5 and pixels(ready[0].files["cutout"]).shape == (128, 128, 4)
+
+
+def test_the_address_brings_settings_back(page):
+    panel = page.generate
+    told = panel.read_address("class=tiny&seeds=0-7%2C12&psi=0.4&count=9")
+    assert list(told.values()) == ["tiny", "0-7,12", 0.4, 9]
+    assert panel.read_address("class=..%2F..&seeds=x&psi=nan%21&count=999") == {panel.count: panel.count.maximum}
+    assert panel.read_address("") == panel.read_address(None) == {}

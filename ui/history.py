@@ -1,0 +1,108 @@
+"""What was drawn here earlier: read back from the folders of results, the newest first, with what the person marked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l4f_plugin.bundles.files import write_atomically, write_text
+from l4f_plugin.errors import UserError
+from l4f_plugin.provenance import recipe_of
+from l4f_plugin.subject import ENDINGS
+
+from .outputs import Outputs, SavedSample, slug
+
+if TYPE_CHECKING:
+    from l4f_plugin.bundles.config import ObjectClass
+
+MOST = 200
+"""Pictures of the past that are shown."""
+FAVOURITE, HIDDEN = "favourite", "hidden"
+_MARKS = ".labels4free-marks.json"
+_PARTS = {kind: ENDINGS[kind] for kind in ("mask", "cutout", "background", "w_plus")}
+_DAYS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+
+
+class History:
+    """The pictures below the output folder, as `SavedSample`s. Marks lie in a file beside the folders of the days."""
+
+    def __init__(self, outputs: Outputs):
+        self._outputs = outputs
+
+    def recent(self, favourites: bool = False) -> list[SavedSample]:
+        """The newest that are not hidden, or of these the favourites."""
+        marks, found = self._marks(), []
+        for path in self._pictures():
+            mark = marks.get(_name(path))
+            if mark == HIDDEN or (favourites and mark != FAVOURITE):
+                continue
+            with suppress(UserError):
+                recipe = recipe_of(path)
+                if recipe is not None and recipe.background is None:
+                    files = {kind: path.with_name(path.stem + ending) for kind, ending in _PARTS.items()}
+                    files = {"picture": path, **{kind: file for kind, file in files.items() if file.is_file()}}
+                    if recipe.seed is not None or "w_plus" in files:
+                        psi = recipe.style.truncation_psi
+                        found.append(SavedSample(recipe.class_name, recipe.class_name, recipe.seed, psi, files))
+            if len(found) == MOST:
+                break
+        return found
+
+    def ready(self, entry: ObjectClass | None) -> list[SavedSample]:
+        """The pictures that a class brings along, as if it had just drawn them."""
+        import numpy as np
+        from PIL import Image
+
+        from l4f_plugin.arguments import Style
+        from l4f_plugin.subject import Subject
+
+        found = []
+        for file, seed, psi in entry.ready if entry else ():
+            with Image.open(file) as opened:
+                picture = np.array(opened.convert("RGBA"))
+            alpha = picture[..., 3].astype(np.float32) / 255
+            subject = Subject(picture[..., :3], alpha, entry.name, seed, Style(psi))
+            files = self._outputs.preview(f"{slug(entry.name)}_{subject.stem}", subject.parts(), subject.infotext())
+            found.append(SavedSample(entry.name, entry.title, seed, psi, files))
+        return found
+
+    def mark(self, sample: SavedSample, mark: str) -> bool:
+        """Marks a picture, or takes the same mark away; whether it is marked now."""
+        marks, name = self._marks(), _name(sample.files["picture"])
+        marked = marks.pop(name, None) != mark
+        if marked:
+            marks[name] = mark
+        write_atomically(self._outputs.folder / _MARKS, lambda path: write_text(path, json.dumps(marks)))
+        return marked
+
+    def delete(self, sample: SavedSample) -> None:
+        """Deletes the files of a picture. Raises `UserError` for one that is none of the folder's."""
+        if self._outputs.folder not in sample.files["picture"].resolve().parents:
+            raise UserError(f"{sample.files['picture'].name} is not among the results, and was left alone.")
+        for file in sample.files.values():
+            with suppress(FileNotFoundError):
+                file.unlink()
+
+    def _pictures(self) -> Iterator[Path]:
+        """Pictures, not their masks and cut-outs, of the newest day first. Their folders may be served from now on."""
+        for day in sorted(self._outputs.folder.glob(_DAYS), reverse=True):
+            files = [path for path in day.glob("*.png") if not path.stem.endswith(tuple(f"_{kind}" for kind in _NOT))]
+            if files and str(day) not in self._outputs.served_folders:
+                self._outputs.served_folders.append(str(day))
+            yield from sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def _marks(self) -> dict[str, str]:
+        with suppress(OSError, ValueError):
+            marks = json.loads((self._outputs.folder / _MARKS).read_text("utf-8"))
+            return marks if isinstance(marks, dict) else {}
+        return {}
+
+
+_NOT = ("alpha", *ENDINGS)
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"

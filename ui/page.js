@@ -1,0 +1,94 @@
+// What pages of Gradio lack: keys, copying, dragging a result onto a field, controls that fold on a phone. No event of
+// Gradio is needed for it.
+(() => {
+    if (window.l4fPage) return;
+    window.l4fPage = true;
+    const words = WORDS;
+    const seen = (element) => element && element.offsetParent !== null;
+    const TABS = ".l4f .tab-nav > button, .l4f .tab-container > button";
+    const stage = () => [...document.querySelectorAll(".l4f .l4f-results")].find(seen);
+
+    const press = (selector) => {
+        const found = [...(stage()?.querySelectorAll(selector) ?? [])].find((part) => seen(part) && !part.disabled);
+        found?.click();
+        return found;
+    };
+
+    const step = (buttons, current, by) => {
+        const next = buttons[(buttons.indexOf(current) + by + buttons.length) % buttons.length];
+        next?.focus();
+        next?.click();
+    };
+
+    const copy = async () => {
+        const pictures = [...(stage()?.querySelectorAll("img") ?? [])].filter(seen);
+        const largest = pictures.sort((a, b) => b.width - a.width)[0];
+        if (!largest || !navigator.clipboard?.write) return;
+        const blob = await (await fetch(largest.src)).blob();
+        await navigator.clipboard.write([new ClipboardItem({ [blob.type]: blob })]);
+    };
+
+    document.addEventListener("keydown", (event) => {
+        if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey) return;
+        const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        const tab = event.target.closest?.(TABS);
+        if (tab && by) {
+            step([...tab.parentElement.querySelectorAll(":scope > button")].filter(seen), tab, by);
+            event.preventDefault();
+            return;
+        }
+        if (event.target.closest?.("input, textarea, select, [contenteditable], [role=listbox]") || !stage()) return;
+        const thumbnails = [...stage().querySelectorAll(".thumbnails button, .thumbnail-item")].filter(seen);
+        const picked = thumbnails.find((part) => part.matches(".selected, :focus"));
+        if (by && picked) step(thumbnails, picked, by);
+        if (event.key === "Escape") press(".preview [aria-label=Close], .preview [aria-label=Clear]");
+        if (event.key === "d") press('a[href][download], [id$="_download"] a, button[id*="_download"]:not([id$="_all"])');
+        if (event.key === "s") press('[id$="_use_seed"]');
+        if (event.key === "c") copy();
+    });
+
+    // A result is dragged as its file; tabs and choices open while it hovers over them.
+    let dragged = "";
+    const field = (event) => event.target.closest?.(".l4f .block:has(input[type=file])");
+    document.addEventListener("dragstart", (event) => {
+        dragged = event.target.closest?.(".l4f")?.contains(event.target) && event.target.matches("img, :has(> img)")
+            ? (event.target.src ?? event.target.querySelector("img").src) : "";
+    });
+    document.addEventListener("dragover", (event) => {
+        if (!dragged) return;
+        const opened = event.target.closest?.(`${TABS}, .l4f .l4f-segments label`);
+        if (opened && !opened.matches(".selected")) opened.click();
+        if (field(event)) event.preventDefault();
+    });
+    document.addEventListener("drop", async (event) => {
+        const input = dragged && field(event)?.querySelector("input[type=file]");
+        if (!input) return;
+        event.preventDefault();
+        event.stopPropagation();
+        const blob = await (await fetch(dragged)).blob();
+        const files = new DataTransfer();
+        files.items.add(new File([blob], dragged.split("/").pop().split("?")[0], { type: blob.type }));
+        input.files = files.files;
+        input.dispatchEvent(new Event("change", { bubbles: true }));
+    }, true);
+
+    document.addEventListener("click", (event) => {
+        if (event.target.closest?.('.l4f [id$="_copy"]')) copy();
+        const controls = event.target.closest?.('.l4f-controls [id$="_run"]') && event.target.closest(".l4f-controls");
+        if (!controls || window.innerWidth > 640) return;
+        if (!controls.querySelector(".l4f-unfold")) {
+            const unfold = document.createElement("button");
+            unfold.className = "l4f-unfold";
+            unfold.textContent = words.controls;
+            unfold.onclick = () => controls.classList.toggle("l4f-folded");
+            controls.prepend(unfold);
+        }
+        controls.classList.add("l4f-folded");
+        controls.scrollIntoView({ block: "start" });
+    });
+
+    if (navigator.clipboard?.write) document.querySelector("#l4f")?.classList.add("l4f-copies");
+    // Gradio closes the stream of an upload with a method that it has not written.
+    const warn = console.warn;
+    console.warn = (...said) => said[0] === "Method not implemented." || warn.apply(console, said);
+})
