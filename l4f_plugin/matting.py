@@ -19,8 +19,9 @@ COLOUR_SIDE = 512  # pixels: the longer side at which the colours of larger pict
 COLOUR_MODEL_SIDE = 192  # pixels: the longer side at which colours are learned
 COLOUR_LEVELS = 16  # a channel
 COLOUR_ROUNDS = 5
-LARGEST_EVIDENCE = 4.0  # of a colour, as a logarithm of odds; a coarse mask has less at its edge, more inside
-DEEP = 0.1  # of the longer side: as far from its edge a coarse mask is believed more than a colour
+EVIDENCE, LARGEST_EVIDENCE = 2.0, 6.0  # weight of a colour's log odds, and their limit
+SURE, SURE_AROUND = 0.05, 0.1  # a coarse mask counts as at most so sure at a pixel, and around it
+AROUND = 0.1  # of the longer side
 EDGE_REACH = 4.0  # pixels of the coarse mask within which its edge may move
 SMOOTHNESS = 3e-4  # of the fit, in squared colour units: larger keeps closer to the coarse mask
 HAZE = 0.06  # what the fit leaves of the background in the subject and the other way round
@@ -63,27 +64,45 @@ def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
 
     As in GrabCut (Rother et al. 2004), colours of subject and background are learned from this picture alone, in turns
     with the mask. Here they are histograms, the coarse mask stays a witness instead of a rectangle, and a guided filter
-    takes the place of the graph cut, so that masks stay soft.
+    takes the place of the graph cut, so that masks stay soft. A print of the background's colour stays in its subject.
     """
     scale = min(1.0, COLOUR_MODEL_SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
     guide, mask = to_float(small), np.clip(_resized(coarse, size), 0, 1)
+    said = mask
     colours = np.ravel_multi_index(np.moveaxis(small // (256 // COLOUR_LEVELS), 2, 0), (COLOUR_LEVELS,) * 3)
-    witness = _log_odds(mask) + _log_odds(box_mean(mask, round(DEEP * max(size))))
+    witness = _log_odds(said, SURE) + _log_odds(box_mean(said, round(AROUND * max(size))), SURE_AROUND)
     for _ in range(COLOUR_ROUNDS):
-        evidence = np.log(_frequencies(colours, mask) / _frequencies(colours, 1 - mask))
+        evidence = EVIDENCE * np.log(_frequencies(colours, mask) / _frequencies(colours, 1 - mask))
         odds = witness + np.clip(evidence, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
         fitted = guided_coefficients(guide, odds.astype(np.float32), radius=4, smoothness=3e-3)
         odds = (fitted[..., :3] * guide).sum(axis=2) + fitted[..., 3]
         mask = 1 / (1 + np.exp(-odds))
-    return mask
+        background = mask < 0.5
+        holes = background & (said >= 0.5) & ~_reached(background & (said < 0.5), background)
+        mask = np.where(holes, said, mask)
+    return mask.astype(np.float32)
 
 
-def _log_odds(mask: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of a mask, at most 2.9 either way: a segmenter is surer than it should be of a photograph."""
-    sure = np.clip(mask, 0.05, 0.95)
+def _log_odds(mask: np.ndarray, least: float) -> np.ndarray:
+    """log(p / (1 - p)) of a mask, kept that far from 0 and 1: a segmenter is surer of photographs than it should be."""
+    sure = np.clip(mask, least, 1 - least)
     return np.log(sure / (1 - sure))
+
+
+def _reached(start: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """All pixels of ``allowed``, bool `[h, w]`, to which steps to the sides lead from those of ``start``, within it."""
+    while True:
+        grown = start.copy()
+        grown[1:] |= start[:-1]
+        grown[:-1] |= start[1:]
+        grown[:, 1:] |= start[:, :-1]
+        grown[:, :-1] |= start[:, 1:]
+        grown &= allowed
+        if np.array_equal(grown, start):
+            return grown
+        start = grown
 
 
 def _frequencies(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
