@@ -139,7 +139,20 @@ class Labels4FreePipeline(HubMixin):
         seeds = check_seeds(seeds)
         style = self._style(truncation_psi, truncation_cutoff, noise_mode)
         check_integer("The batch size", batch_size, 1, LARGEST_BATCH)
-        return self._stream(seeds, style, batch_size, with_background, progress, cancel or CancelToken())
+        token = cancel or CancelToken()
+
+        def drawn() -> Iterator[Subject]:
+            for start in range(0, len(seeds), batch_size):
+                batch = seeds[start : start + batch_size]
+                samples, backgrounds = self._draw(batch, batch if with_background else [], style, token)
+                for sample, background in zip(samples, backgrounds, strict=False):
+                    sample.background = background
+                if progress:
+                    done = start + len(batch)
+                    progress(done, len(seeds), f"{done} of {len(seeds)} pictures")
+                yield from samples
+
+        return drawn()
 
     @wraps(stream, assigned=())
     def generate(self, *arguments, **options) -> list[Subject]:
@@ -147,25 +160,6 @@ class Labels4FreePipeline(HubMixin):
         return list(self.stream(*arguments, **options))
 
     generate.__signature__ = signature(stream).replace(return_annotation="list[Subject]")
-
-    def _stream(
-        self,
-        seeds: list[int],
-        style: Style,
-        batch_size: int,
-        with_background: bool,
-        progress: Progress | None,
-        cancel: CancelToken,
-    ) -> Iterator[Subject]:
-        for start in range(0, len(seeds), batch_size):
-            batch = seeds[start : start + batch_size]
-            samples, backgrounds = self._draw(batch, batch if with_background else [], style, cancel)
-            for sample, background in zip(samples, backgrounds, strict=False):
-                sample.background = background
-            if progress:
-                done = start + len(batch)
-                progress(done, len(seeds), f"{done} of {len(seeds)} pictures")
-            yield from samples
 
     def swap(
         self,
