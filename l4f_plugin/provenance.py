@@ -26,6 +26,7 @@ import numpy as np
 
 from . import __version__
 from .arguments import Canvas, EdgeOptions, Spot, Style, check_seed
+from .bundles.fields import CLASS_NAME
 from .bundles.files import fitted, longest_name
 from .errors import UserError
 from .images import INFOTEXT_KEY, Source, infotext, open_picture, parse_infotext, read_infotext
@@ -41,7 +42,6 @@ _PNG, _EBML, _END_OF_ZIP = b"\x89PNG\r\n\x1a\n", b"\x1a\x45\xdf\xa3", b"PK\x05\x
 _LONGEST_HEAD = _LONGEST_TAIL = 1 << 16
 _OUR_TEXT = re.compile(r"Labels4Free [^\n]+\n[^\n]*\bVersion: Labels4Free \w[\w.+-]*")
 _OUR_LINE = re.compile(r"\bVersion: Labels4Free \w")
-_CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 # Which files are ours
@@ -160,7 +160,7 @@ def read_recipe(infotext: str | None) -> Recipe | None:
     fields = _fields(infotext)
     label, cutoff = fields.get("Background"), fields.get("Truncation cutoff")
     try:
-        if not _CLASS_NAME.fullmatch(fields["Class"]):
+        if not CLASS_NAME.fullmatch(fields["Class"]):
             return None
         if label is not None and (len(label) > LONGEST_LABEL or not label.isprintable()):
             return None
@@ -174,6 +174,8 @@ def read_recipe(infotext: str | None) -> Recipe | None:
             grow=-_whole(grow[1:]) if grow[:1] == "-" else _whole(grow),
             feather=_number(fields.get("Feather", "0")),
             keep_largest=fields.get("Largest piece only") == "True",
+            match_light=_number(fields.get("Light matched", "0")),
+            keep_shadow=fields.get("Shadow kept") == "True",
         )
         where = None
         if "Canvas" in fields:

@@ -93,7 +93,8 @@ def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> D
 
 def load_student(folder: Path, *, device: torch.device | str = "cpu") -> Student | None:
     """The photo segmenter of a bundle alone, as `load_discriminator`."""
-    return _load_network(folder, read_config(folder), "student", device)
+    found = _load_network(folder, read_config(folder), "student")
+    return found and found.to(device)
 
 
 def _load_network(folder: Path, config: ObjectClass, name: str) -> nn.Module | None:
@@ -138,7 +139,8 @@ def _checked_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[
     """The tensors of a verified weight file as float32, once they are as `shapes` asks and finite."""
     with open_tensors(path, _AGAIN) as file:
         _check_header(path, file, shapes)
-        tensors = {name: _owned_float32(file.get_tensor(name)) for name in shapes}
+        # Copies, which do not point into the mapped file.
+        tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
     for name, values in tensors.items():
         if not is_finite(values):
             raise UserError(f"{path} holds values in {name} that are not finite; {_AGAIN}.")
@@ -163,11 +165,6 @@ def _check_header(path: Path, file: safe_open, shapes: Mapping[str, tuple[int, .
                 f"{path} holds {name} as {piece.get_dtype()}, which is none of "
                 f"{', '.join(STORED_DTYPES)}; convert it again."
             )
-
-
-def _owned_float32(tensor: torch.Tensor) -> torch.Tensor:
-    """A float32 copy that does not point into the mapped file."""
-    return tensor.clone() if tensor.dtype == torch.float32 else tensor.float()
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

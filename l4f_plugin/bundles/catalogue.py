@@ -46,7 +46,10 @@ def classes() -> list[ObjectClass]:
     catalogue itself is damaged.
     """
     offered = read_catalogue()
-    found = {name: _fetched(described) or _offered(described) for name, described in offered.items()}
+    found = {}
+    for name, described in offered.items():
+        terms = None if licences.is_accepted(described) else described.licence_in_words
+        found[name] = _fetched(described) or replace(described, terms=terms)
     for folder in user_bundles():
         own = ObjectClass(folder.name, brings_masks=True)
         found[folder.name] = _here(offered.get(folder.name, own), folder)
@@ -141,10 +144,6 @@ def _fetched(offered: ObjectClass) -> ObjectClass | None:
             return None
         folder = Path(record["folder"])
     return _here(offered, folder) if (folder / CONFIG_NAME).is_file() else None
-
-
-def _offered(described: ObjectClass) -> ObjectClass:
-    return replace(described, terms=None if licences.is_accepted(described) else described.licence_in_words)
 
 
 # The file

@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -192,8 +192,7 @@ def load_or_train_judge(
 
 def save_judge(judge: Judge, path: Path) -> None:
     """Writes a judge atomically. UserError where the disk refuses."""
-    settings = replace(judge.settings, channels=tuple(judge.settings.channels))
-    save_training_state(path, judge.network.state_dict(), {"settings": asdict(settings), "seed": judge.seed})
+    save_training_state(path, judge.network.state_dict(), {"settings": asdict(judge.settings), "seed": judge.seed})
 
 
 def load_judge(path: Path, device: torch.device | str = "cpu") -> Judge:

@@ -251,7 +251,9 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
     staging = folder.with_name(f".{entry.name}.installing-{uuid.uuid4().hex[:12]}")
     try:
         digest = entry.sha256 or sha256_of(original)
-        _convert(entry, original, staging, commit, digest, options, progress)
+        origin = f"{entry.file} of {entry.repository}{f' at {commit}' if commit else ''}, sha256 {digest}"
+        origin += f"; licence: {entry.licence_url}" if entry.licence_url else ""
+        _convert(entry, original, staging, origin, options, progress)
         move_bundle(staging, folder)
     finally:
         remove(staging)
@@ -292,14 +294,9 @@ def _local_original(entry: ObjectClass, source: Source, expected: WeightFile | N
 
 
 def _convert(
-    entry: ObjectClass,
-    original: Path,
-    staging: Path,
-    commit: str | None,
-    digest: str,
-    options: Options,
-    progress: Progress,
+    entry: ObjectClass, original: Path, staging: Path, origin: str, options: Options, progress: Progress
 ) -> None:
+    """Makes the bundle `staging` of the checkpoint `original`; `origin` says where that is from."""
     from ..convert.child_process import convert_in_child
 
     cancel = options.cancel or CancelToken()
@@ -308,25 +305,11 @@ def _convert(
         cancel.check()
         progress(0, 0, f"Converting {_file_name(entry)}")
 
-    where = f"{entry.repository} at {commit}" if commit else entry.repository
-    source = f"{entry.file} of {where}, sha256 {digest}"
-    if entry.licence_url:
-        source += f"; licence: {entry.licence_url}"
-    convert_in_child(
-        original,
-        staging,
-        report=report,
-        cancel=cancel,
-        described={
-            "name": entry.name,
-            "title": entry.title,
-            "licence": entry.licence,
-            "source": f"{entry.source}; {source}" if entry.source else source,
-            "truncation_psi": entry.truncation_psi,
-            "alpha_threshold": entry.alpha_threshold,
-            "crop": entry.crop,
-        },
-    )
+    fields = ("name", "title", "licence", "truncation_psi", "alpha_threshold", "crop")
+    described = {field: getattr(entry, field) for field in fields} | {
+        "source": "; ".join(filter(None, (entry.source, origin)))
+    }
+    convert_in_child(original, staging, report=report, cancel=cancel, described=described)
     made = read_config(staging)
     if made.resolution != entry.resolution:
         raise UserError(

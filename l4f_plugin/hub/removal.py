@@ -40,7 +40,7 @@ def removal(name: str) -> Removal:
     if not CLASS_NAME.fullmatch(stand_in(name)):
         look_up(name)  # complains: a path is never a name
     paths = [folder for folder in (models_folder() / stand_in(name),) if (folder / CONFIG_NAME).is_file()]
-    paths += sorted(_runs(name))
+    paths += sorted(run for runs in (masks_folder(), photographs_folder()) for run in runs.glob(f"{stand_in(name)}.*"))
     found = look_up(name) if not paths else None
     for source, files in _in_hub_cache(name):
         paths += [path for file in files if (path := cached(source, file))]
@@ -75,10 +75,6 @@ def remove(name: str) -> Removal:
             delete(path)  # what is left of downloads
         records.drop(name)
     return planned
-
-
-def _runs(name: str) -> list[Path]:
-    return [run for runs in (masks_folder(), photographs_folder()) for run in runs.glob(f"{stand_in(name)}.*")]
 
 
 def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:

@@ -85,14 +85,16 @@ def terms_of(config: ObjectClass, folder: Path, declared: Declared) -> Terms:
         files[ATTRIBUTION_FILE] = (declared.attribution.strip() + "\n").encode()
     origin = f"{licence}; {config.licence}; {config.source}"
     if _NVIDIA.search(origin):
-        files.setdefault(LICENCE_FILE, _nvidia_text(origin))
+        text = next(name for pattern, name in _NVIDIA_TEXTS if pattern.search(origin))
+        files.setdefault(LICENCE_FILE, (_TEXTS / text).read_bytes())
         if "nvidia" not in licence.lower():
             raise UserError(
                 f"{config.name} comes from weights by NVIDIA, whose terms stay with it: it cannot "
                 f"be published as {licence}; leave the licence of the bundle as it was."
             )
         return Terms(licence, ("non-commercial", "nvidia-source-code-license"), files)
-    if _ATTRIBUTION.search(licence) and ATTRIBUTION_FILE not in files and not _credits(folder):
+    credited = ATTRIBUTION_FILE in files or _MENTIONED.search(read_model_card(folder) or "")
+    if _ATTRIBUTION.search(licence) and not credited:
         raise NotDeclared(
             "attribution",
             f"{licence} asks for attribution and nothing in {config.name} gives it; "
@@ -150,15 +152,6 @@ def _own_files(folder: Path) -> dict[str, bytes]:
     if "LICENSE" in files:
         files.setdefault(LICENCE_FILE, files.pop("LICENSE"))
     return files
-
-
-def _credits(folder: Path) -> bool:
-    return bool(_MENTIONED.search(read_model_card(folder) or ""))
-
-
-def _nvidia_text(origin: str) -> bytes:
-    name = next(name for pattern, name in _NVIDIA_TEXTS if pattern.search(origin))
-    return (_TEXTS / name).read_bytes()
 
 
 def _read(path: Path) -> bytes:
