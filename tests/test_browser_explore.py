@@ -94,6 +94,7 @@ def test_a_name_is_changed_and_stays(page, site):  # noqa: F811
     page.locator("#l4f_explore_status").get_by_text("The name is kept").wait_for()
     settle(page)
     page.reload()
+    page.locator("#l4f_tabs").get_by_text("Explore", exact=True).first.wait_for()
     explore(page)
     assert page.locator('.l4f-board [data-name="coarse-1"]').input_value() == "Looks away"
 
@@ -142,6 +143,7 @@ def test_a_subject_goes_to_the_gallery_and_to_swap_and_pictures_come_from_there(
     page.locator("#l4f_swap_image img").wait_for()
     settle(page)
     open_tab(page, "Generate")
+    settle(page)
     page.locator("#l4f_generate_animate").click()
     page.locator(".l4f-kept").first.wait_for()
     settle(page)

@@ -214,9 +214,7 @@ def test_two_are_mixed_and_led_between(site):
     shelve(site, "5", "6")
     first, second = (kept.codes for kept in site.explored.shelf)
     seen = site.press(panel.mix_chosen)
-    assert (
-        seen[panel.grid].count('data-do="take"') == 6 and "Shape of A, features of A, colours of B" in seen[panel.grid]
-    )
+    assert seen[panel.grid].count('data-do="take"') == 6 and "Coarse of A, middle of A, fine of B" in seen[panel.grid]
     fine = layers("fine", 8)
     assert np.array_equal(site.explored.offers[0].codes[fine], second.codes[fine])
     assert np.array_equal(site.explored.offers[0].codes[: fine.start], first.codes[: fine.start])
@@ -319,6 +317,14 @@ def test_generate_s_pictures_are_explored_and_animated(site):
     assert_alike(pixels(files_of(site, seen)["picture"]), pixels(saved[2].files["picture"]), COLOUR_STEPS)
     run(panel, lambda running, given: panel._take_all(running, given, given[results], given[picked]), given)
     assert [kept.codes.noise_seed for kept in site.explored.shelf] == [3, 4, 5, 6] and len(site.explored.chosen) == 4
+    brought = site.panel._to_gallery(site.generate, site.tabs)(site.explored, saved, "picture")[results]
+    seen = run(
+        panel,
+        lambda running, given: panel._take_all(running, given, given[results], given[picked]),
+        {**given, results: brought[:1]},
+    )
+    assert len(site.explored.chosen) == 1 and seen[panel.shelf].count('class="l4f-kept"') == 5
+    assert site.explored.shelf[-1].codes.digest == site.explored.codes().digest
 
 
 # Motion

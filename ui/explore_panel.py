@@ -28,7 +28,7 @@ from .stage import Result, Stage
 from .texts import text
 
 VIEWS = ("picture", "cutout", "mask", "background")
-FIRST_SEED, VARIETY = "2", 0.7
+FIRST_SEED, VARIETY = "6", 0.7
 MOST_ANIMATED = 8
 """Pictures of Generate that become the subjects of a motion."""
 
@@ -97,7 +97,7 @@ class ExplorePanel:
         self.inputs = {self.state, self.choice.dropdown, self.seed, stage.view, self.order, self.range}
         self.inputs |= {self.restore.picture}
         self.outputs = [*stage.outputs, self.board, self.sheet, self.grid, self.shelf, self.mix, self.seed]
-        self.outputs += [self.choice.dropdown, self.range]
+        self.outputs += [self.choice.dropdown, self.range, self.motion.frame]
         self.started: list = []
         for trigger in (self.job.run.click, self.seed.submit, self.field.drawn.then, self.choice.dropdown.input):
             self._start(trigger, self.begin)
@@ -169,6 +169,7 @@ class ExplorePanel:
 
     def _take_all(self, running: Running, given: Given, results: list[SavedSample], at: int | None) -> Iterator[dict]:
         explored = given[self.state]
+        explored.chosen = []
         for sample in results[:MOST_ANIMATED]:
             yield from self._enter(running, explored, sample.class_name)
             codes = explored.codes(self._codes_of(running, explored, sample))
@@ -177,6 +178,7 @@ class ExplorePanel:
         if results and explored.look is None:
             explored.settle(explored.at(explored.shelf[-1].codes))
         if results:
+            yield {**self._shelf(explored), self.motion.frame: gr.update(open=True)}
             yield from self._arrive(running, given)
 
     def _codes_of(self, running: Running, explored: Exploration, sample: SavedSample) -> Look:
