@@ -28,6 +28,7 @@ LARGEST_RADIUS = 128
 SMALLEST_CANVAS, LARGEST_CANVAS = 16, 6000  # pixels of a side
 MARGIN, LARGEST_MARGIN = 0.08, 0.45
 PROJECTION_STEPS = 200  # of gradient descent, where nothing else is said
+ENLARGED = (1, 2, 4)  # times the size at which a class draws
 NOISE_MODES = ("random", "stored", "none")
 _KINDS = "use seed:7, a picture file, a colour as #3366ff, blur:8 or transparent"
 
@@ -115,18 +116,23 @@ class Style:
 
 @dataclass(frozen=True)
 class EdgeOptions:
-    """How the mask is edited before a swap, see `compositing.edit_alpha`.
+    """How the mask is edited before a swap, see `compositing.edit_alpha`, and the subject fitted to what is behind it.
 
     `threshold` in [0, 1] makes the mask hard, None keeps it soft; `grow` in whole pixels from -128 to 128
     (negative shrinks); `feather` in pixels from 0 to 128; `keep_largest` drops all but the largest piece.
+    `match_light` in [0, 1] is how far the subject takes on light and colour of the background, `keep_shadow` whether
+    its shadow on a plain surface falls on the background, see `matting.match_light` and `matting.shadow`.
     """
 
     threshold: float | None = None
     grow: int = 0
     feather: float = 0.0
     keep_largest: bool = False
+    match_light: float = 0.0
+    keep_shadow: bool = False
 
     def __post_init__(self) -> None:
+        check_number("How far light is matched", self.match_light, 0, 1)
         if self.threshold is not None:
             check_number("The threshold", self.threshold, 0, 1)
         check_integer("The number of pixels to grow by", self.grow, -LARGEST_RADIUS, LARGEST_RADIUS)

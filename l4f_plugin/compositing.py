@@ -181,6 +181,18 @@ def edit_alpha(
     return blur(grow(threshold(alpha, level), pixels), radius)
 
 
+def brushed(alpha: np.ndarray, strokes: np.ndarray) -> np.ndarray:
+    """The mask with what was painted: float32 `[h, w]`, above 0 where it adds, below 0 where it takes away.
+
+    Strokes of another size are enlarged without smoothing.
+    """
+    rows, columns = (
+        np.arange(side) * painted // side for side, painted in zip(alpha.shape, strokes.shape, strict=True)
+    )
+    strokes = strokes[rows[:, None], columns]
+    return np.where(strokes > 0, 1, np.where(strokes < 0, 0, alpha)).astype(np.float32)
+
+
 def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """The subject's own colour at every pixel, freed from the old background that shines through its edge.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from .compositing import CONFIDENT, blurred_background, estimate_foreground, grow, spread, to_bytes, to_float
+from .compositing import CONFIDENT, blur, blurred_background, estimate_foreground, grow, spread, to_bytes, to_float
 
 GUIDE_SIDE = 768  # pixels: the longer side at which the edges are fitted
 EXACT_SIDE = 1024  # pixels: the longer side up to which colours and blurs are computed at full size
@@ -25,6 +25,10 @@ AROUND = 0.1  # of the longer side
 EDGE_REACH = 4.0  # pixels of the coarse mask within which its edge may move
 SMOOTHNESS = 3e-4  # of the fit, in squared colour units: larger keeps closer to the coarse mask
 HAZE = 0.06  # what the fit leaves of the background in the subject and the other way round
+SURE, CONTRAST = 0.02, 0.01  # of an edge that is fitted to colours: in alpha, and in squared colour units
+STEEPEST = 4.0  # times as steep as before an edge is where it is enlarged
+SHADOW_SIDE = 320  # pixels: the longer side at which shadows are looked for
+PLAIN = 0.06  # of a surface: how far, in logarithms, its light usually is from a smooth one
 STRIP_PIXELS = 1 << 20
 
 
@@ -203,10 +207,106 @@ def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> 
     return result
 
 
-def moved(values: np.ndarray, size: tuple[int, int], left: float, top: float, scale: float) -> np.ndarray:
-    """A picture uint8 `[h, w, 3]` or mask float32 `[h, w]`, scaled, its corner at (left, top) of zeros of that `size`.
+def fitted_alpha(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The soft edge of a mask, read off the colours: where those of subject and background differ, it is the share of
+    the first in the picture uint8 `[H, W, 3]`. float32 `[H, W]`; pixels that are sure stay as they are.
+    """
+    colours = to_float(picture)
+    behind = spread(colours, 1 - alpha)
+    difference = spread(colours, alpha) - behind
+    strength = (difference * difference).sum(axis=2)
+    told = ((colours - behind) * difference).sum(axis=2)  # the share times strength
+    soft = np.minimum(alpha, 1 - alpha) > SURE
+    return np.where(soft, np.clip((told + CONTRAST * alpha) / (strength + CONTRAST), 0, 1), alpha)
 
-    Masks are scaled bicubically, pictures by Lanczos' filter. Only what is seen is computed, however large the rest.
+
+def enlarged_alpha(
+    picture: np.ndarray, alpha: np.ndarray, size: tuple[int, int], left: float, top: float, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A mask by whose edge colours are to be cleaned, and the same moved as `moved` does.
+
+    Where it is enlarged, its edge is fitted to the colours of the picture uint8 `[h, w, 3]` and then made as many times
+    as steep as it was made wide. (A guided filter at the final size brings no more than another twentieth, and loses
+    thin parts that have the background's colour.)
+    """
+    fitted = fitted_alpha(picture, alpha) if scale > 1 and max(alpha.shape) <= EXACT_SIDE else alpha
+    wide = moved(fitted, size, left, top, scale)
+    return fitted, np.clip((wide - 0.5) * min(max(scale, 1), STEEPEST) + 0.5, 0, 1)
+
+
+def shadow(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray | None:
+    """How much darker than the plain surface around it a subject makes that surface, float32 `[H, W]` in [0, 1).
+
+    0 is no shadow. The surface's light is a quadratic surface through the logarithms of what is not subject, fitted so
+    that dark parts count little; only near the subject is what lies below it a shadow. None where the surface is not
+    plain: on a carpet, its pattern would be taken for shadows.
+    """
+    step = -(-max(alpha.shape) // SHADOW_SIDE)
+    colours, small = _reduced(picture, alpha, step)
+    side, light = max(small.shape), np.log(colours.mean(axis=2) + 0.02)
+    rows, columns = np.indices(small.shape, np.float32) / side - 0.5
+    terms = np.stack([np.ones_like(rows), rows, columns, rows * rows, rows * columns, columns * columns], axis=2)
+    surface = grow(small, 3) < SURE
+    if surface.sum() < 100:
+        return None
+    weight = np.ones(int(surface.sum()), np.float32)
+    for _ in range(12):
+        fit = np.linalg.lstsq(terms[surface] * weight[:, None], light[surface] * weight, rcond=None)[0]
+        rest = light[surface] - terms[surface] @ fit
+        usual = np.median(np.abs(rest)) + 0.01
+        weight = np.where(rest < -usual, 0.15, 1 / (1 + (rest / (3 * usual)) ** 2)).astype(np.float32)
+    if usual > PLAIN:
+        return None
+    darker = np.minimum(light - terms @ fit + usual, 0)
+    known = (small < 0.05).astype(np.float32)  # under the subject it goes on from outside
+    darker = blur(darker * known, side / 100) / np.maximum(blur(known, side / 100), 1e-3)
+    near = np.clip(2.2 * blur((small > 0.5).astype(np.float32), side * 0.09) - 0.15, 0, 1)
+    return _resized(np.clip(1 - np.exp(darker * near), 0, 0.7).astype(np.float32), alpha.shape[::-1])
+
+
+def match_light(foreground: np.ndarray, alpha: np.ndarray, background: np.ndarray, share: float) -> np.ndarray:
+    """The subject's colours uint8 `[H, W, 3]`, with mean and spread of the background's in Lab (Reinhard et al. 2001).
+
+    `share` in [0, 1] is how far. A spread changes by a third at most, so that neither flat nor loud backgrounds spoil
+    the subject.
+    """
+    step = -(-max(alpha.shape) // COLOUR_SIDE)
+    subject, weight = _reduced(foreground, alpha, step)
+    figures = []
+    for colours, weights in ((subject, weight), (_reduced(background, alpha, step)[0], np.ones_like(weight))):
+        values, weights = _lab(colours).reshape(-1, 3), weights.reshape(-1, 1) + 1e-6
+        mean = (values * weights).sum(axis=0) / weights.sum()
+        figures.append((mean, np.sqrt(((values - mean) ** 2 * weights).sum(axis=0) / weights.sum())))
+    (mean, spread_), (wanted, wanted_spread) = figures
+    gain = 1 + share * (np.clip(wanted_spread / (spread_ + 1e-3), 0.75, 4 / 3) - 1)
+    result = np.empty_like(foreground)
+    for rows, _ in _strips(*alpha.shape, (1, 1)):
+        values = _lab(to_float(foreground[rows]))
+        result[rows] = to_bytes(_rgb((values - mean) * gain + mean + share * (wanted - mean)))
+    return result
+
+
+_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+_XYZ = (_XYZ / _XYZ.sum(axis=1, keepdims=True)).astype(np.float32)  # so that white is (1, 1, 1): D65
+_OPPONENT = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]], np.float32)  # of the roots, without the -16
+
+
+def _lab(colours: np.ndarray) -> np.ndarray:
+    """CIE Lab but for the constant of L, with cube roots all the way down, of sRGB in [0, 1]: `[..., 3]`."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(linear @ _XYZ.T) @ _OPPONENT.T
+
+
+def _rgb(lab: np.ndarray) -> np.ndarray:
+    """sRGB of what `_lab` gives; what no screen can show is clipped."""
+    linear = np.clip((lab @ np.linalg.inv(_OPPONENT).T) ** 3 @ np.linalg.inv(_XYZ).T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def moved(values: np.ndarray, size: tuple[int, int], left: float, top: float, scale: float) -> np.ndarray:
+    """A picture uint8 `[h, w, 3]` or float32 `[h, w]`, scaled, its corner at (left, top) of zeros of that `size`.
+
+    Floats are scaled bicubically, pictures by Lanczos' filter. Only what is seen is computed, however large the rest.
     """
     result = np.zeros((size[1], size[0], *values.shape[2:]), values.dtype)
     ranges, box = [], []  # in the result; in the picture
@@ -221,7 +321,7 @@ def moved(values: np.ndarray, size: tuple[int, int], left: float, top: float, sc
     part = Image.fromarray(np.ascontiguousarray(values)).resize(
         (x.stop - x.start, y.stop - y.start), method, box=(columns[0], rows[0], columns[1], rows[1])
     )
-    result[y, x] = part if values.ndim == 3 else np.clip(part, 0, 1)
+    result[y, x] = part
     return result
 
 

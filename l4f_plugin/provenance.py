@@ -174,6 +174,8 @@ def read_recipe(infotext: str | None) -> Recipe | None:
             grow=-_whole(grow[1:]) if grow[:1] == "-" else _whole(grow),
             feather=_number(fields.get("Feather", "0")),
             keep_largest=fields.get("Largest piece only") == "True",
+            match_light=_number(fields.get("Light matched", "0")),
+            keep_shadow=fields.get("Shadow kept") == "True",
         )
         where = None
         if "Canvas" in fields:

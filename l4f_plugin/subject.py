@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class Subject:
     and its `background` uint8 `[H, W, 3]`, which the generator draws with the object switched off, if asked for. A
     photographed one has `photo`, and `confidence` in [0, 1]: the share of the class's own pictures that look less like
     it, where the class has something to compare with. `dropped` is how many pieces its mask had besides the largest.
+    `times` is how much larger a drawn one is than its class draws.
     """
 
     image: np.ndarray
@@ -64,6 +65,20 @@ class Subject:
     photo: PhotoOrigin | None = None
     confidence: float | None = None
     dropped: int = 0
+    times: int = 1
+
+    def enlarged(self, times: int) -> Subject:
+        """The same `times` as large: pictures by Lanczos' filter, the mask as `matting.enlarged_alpha`."""
+        if times == 1:
+            return self
+        size = times * self.image.shape[1], times * self.image.shape[0]
+        placed, background, alpha = (size, 0, 0, times), self.background, self.alpha
+        if background is not None:
+            background = matting.moved(background, *placed)
+        if alpha is not None:
+            _, alpha = matting.enlarged_alpha(self.image, alpha, *placed)
+        image = matting.moved(self.image, *placed)
+        return replace(self, image=image, alpha=alpha, background=background, times=times * self.times)
 
     def picture(self) -> Image.Image:
         """The picture as RGB."""
@@ -112,6 +127,7 @@ class Subject:
             fields |= self.w_plus.fields
         if self.style.truncation_cutoff is not None:
             fields["Truncation cutoff"] = self.style.truncation_cutoff
+        fields |= {"Enlarged": self.times} if self.times != 1 else {}
         return own_infotext(self.class_name, fields | {"Noise": self.style.noise_mode, **more})
 
 
@@ -150,14 +166,22 @@ def place(
     # Colours are freed from the old background along the soft edge that the user moved outwards, not along
     # one that was thresholded or feathered: that says nothing about what is in a pixel.
     matte = compositing.edit_alpha(soft, pixels=max(edge.grow, 0), keep_largest=edge.keep_largest)
-    foreground = matting.clean_colours(image, matte)
     alpha = compositing.edit_alpha(
         soft, level=edge.threshold, pixels=edge.grow, radius=edge.feather, keep_largest=edge.keep_largest
     )
     own = width, height = alpha.shape[::-1]
-    if where is not None:
+    shadow = matting.shadow(image, matte) if edge.keep_shadow and wanted.kind != "transparent" else None
+    if where is None:
+        foreground = matting.clean_colours(image, matte)
+    else:
         width, height = where.size(own if wanted.picture is None else wanted.picture.shape[1::-1])
-        foreground, alpha = _moved(foreground, alpha, where, (width, height))
+        placed = (width, height), *_fit(alpha, where, (width, height))
+        if (edge.threshold, edge.grow, edge.feather) == (None, 0, 0):
+            matte, alpha = matting.enlarged_alpha(image, matte, *placed)
+        else:
+            alpha = np.clip(matting.moved(alpha, *placed), 0, 1)
+        foreground = matting.moved(matting.clean_colours(image, matte), *placed)
+        shadow = None if shadow is None else matting.moved(shadow, *placed)
         if edge.threshold is not None and not edge.feather:
             alpha = compositing.threshold(alpha, 0.5)  # hard again
     cutout = composite = Image.fromarray(compositing.cutout(foreground, alpha))
@@ -170,21 +194,21 @@ def place(
     elif wanted.kind in ("picture", "seed"):
         behind = cover_fit(wanted.picture if drawn is None else drawn, width, height)
     if behind is not None:
-        composite = Image.fromarray(matting.blend(foreground, behind, alpha))
+        if edge.match_light:
+            foreground = matting.match_light(foreground, alpha, behind, edge.match_light)
+        shaded = behind if shadow is None else matting.blend(np.zeros_like(behind), behind, shadow)
+        composite = Image.fromarray(matting.blend(foreground, shaded, alpha))
     mask, background = Image.fromarray(compositing.to_bytes(alpha)), None if behind is None else Image.fromarray(behind)
     infotext = subject.infotext(**placed_fields(wanted, edge, where))
     return SwapResult(composite, mask, cutout, background, subject, infotext)
 
 
-def _moved(
-    foreground: np.ndarray, alpha: np.ndarray, where: Canvas | Spot, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and mask where they go in a result of that `size` (width, height)."""
+def _fit(alpha: np.ndarray, where: Canvas | Spot, size: tuple[int, int]) -> tuple[float, float, float]:
+    """Left, top and scale of a subject in a result of that `size` (width, height)."""
     box = compositing.mask_box(alpha)
     if box is None:
         raise UserError("The mask is empty, so there is no subject to place; choose another one, or another edge.")
-    placed = where.fit(box, size)
-    return matting.moved(foreground, size, *placed), matting.moved(alpha, size, *placed)
+    return where.fit(box, size)
 
 
 def dropped_in_words(count: int) -> str | None:
@@ -201,6 +225,8 @@ def placed_fields(wanted: Background, edge: EdgeOptions, where: Canvas | Spot | 
         "Grow": edge.grow or None,
         "Feather": edge.feather or None,
         "Largest piece only": edge.keep_largest or None,
+        "Light matched": edge.match_light or None,
+        "Shadow kept": edge.keep_shadow or None,
         **(where.fields if where else {}),
     }
     return {name: value for name, value in fields.items() if value is not None}

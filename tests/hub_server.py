@@ -155,7 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         hub: Hub = self.server.hub
-        path = unquote(urlsplit(self.path).path)
+        # Data sets are repositories like models here, under one name.
+        path = re.sub("^/(api/)?datasets/", lambda kind: "/api/models/" if kind[1] else "/", urlsplit(self.path).path)
+        path = unquote(path)
         found = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
         position = int(found[1]) if found else 0

@@ -390,22 +390,21 @@ def test_a_reload_brings_the_settings_back(page):
 
 def test_a_result_is_dragged_behind_a_subject(page, site):
     generate(page, "5")
-    small = page.locator("#l4f_generate_gallery img").locator("visible=true").first
-    start = small.bounding_box()
-    page.mouse.move(start["x"] + 20, start["y"] + 20)
-    page.mouse.down()
-    tab = page.locator("#l4f_tabs button").locator("visible=true").filter(has_text="Swap background").first
-    for place in (
-        tab,
-        page.locator("#l4f_swap_kind label").filter(has_text="Picture"),
-        page.locator("#l4f_swap_picture"),
+    field = "#l4f_swap_picture :has(> input[type=file])"
+    fire = """([event, places, words]) => {
+        const shown = [...document.querySelectorAll(places)].filter((part) => part.offsetParent);
+        const found = shown.find((part) => part.textContent.includes(words));
+        found?.dispatchEvent(new DragEvent(event, { bubbles: true, cancelable: true }));
+        return Boolean(found);
+    }"""
+    for event, places, words in (
+        ("dragstart", "#l4f_generate_gallery img", ""),
+        ("dragover", ":is(.tab-nav, .tab-container:not(.visually-hidden)) > button", "Swap background"),
+        ("dragover", "#l4f_swap_kind label", "Picture"),
+        ("drop", field, ""),
     ):
-        place.wait_for()
-        box = place.bounding_box()
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-        page.wait_for_timeout(300)
-    page.mouse.up()
-    page.locator("#l4f_swap_picture img").wait_for()
+        page.wait_for_function(fire, arg=[event, places, words])  # tabs and choices open under what is dragged
+    page.locator("#l4f_swap_picture img").first.wait_for()
     settle(page)
 
 

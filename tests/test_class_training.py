@@ -24,7 +24,7 @@ from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, loop
 from l4f_plugin.training.class_plan import Plan, plan_for
 from l4f_plugin.training.class_run import ClassRun
-from l4f_plugin.training.picture_survey import count_twins, survey
+from l4f_plugin.training.picture_survey import ALIGNED, alignment_of, count_twins, survey
 from l4f_plugin.training.refinement import RefinementSettings
 from l4f_plugin.training.runs import train_generator
 
@@ -88,6 +88,21 @@ def test_twins_are_alike_in_shape_and_colour():
     picture = random.integers(0, 200, (16, 16, 3), dtype=np.uint8)
     thumbnails = np.stack([picture, picture + 2, picture + 40, random.integers(0, 255, (16, 16, 3), dtype=np.uint8)])
     assert count_twins(thumbnails) == 1, "the second is brighter by 2, the third by 40"
+
+
+def test_outlines_that_lie_alike_are_told_from_shuffled_crops():
+    random, aligned, shuffled = np.random.default_rng(0), [], []
+    rows, columns = np.mgrid[:48, :48]
+    for _ in range(60):
+        ground, body = random.integers(0, 256, (2, 3))
+        disc = (rows - 24) ** 2 + (columns - 24) ** 2 < random.integers(10, 14) ** 2
+        picture = Image.fromarray(np.where(disc[..., None], body, ground).astype(np.uint8))
+        side = int(random.integers(20, 40))
+        left, top = random.integers(0, 48 - side, 2).tolist()
+        for kept, one in ((aligned, picture), (shuffled, picture.crop((left, top, left + side, top + side)))):
+            kept.append(np.asarray(one.resize((16, 16), Image.Resampling.BOX)))
+    assert alignment_of(np.stack(aligned)) > 3 * ALIGNED
+    assert alignment_of(np.stack(shuffled)) < alignment_of(np.stack(aligned)) / 2
 
 
 def test_a_squashed_picture_is_whole(pictures, tmp_path):

@@ -19,6 +19,7 @@ from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.bundles.likeness import Likeness
 from l4f_plugin.errors import UserError
 from l4f_plugin.subject import Subject
+from l4f_ui import compat
 from l4f_ui.operations import Operations
 
 
@@ -140,6 +141,30 @@ def test_an_example_is_tried_with_its_class_at_one_click(photographed):
     weights = Path(__file__).parent.parent / "weights"
     for file in weights.glob("*/examples/*.jpg"):
         assert max(Image.open(file).size) <= 400 and file.stat().st_size <= 25_000
+
+
+@pytest.mark.skipif(not compat.HAS_EDITOR, reason="this Gradio has no editor")
+def test_what_is_painted_changes_mask_cutout_and_composite(photographed):
+    page, panel, stage, form = photographed, photographed.photos, photographed.photos.stage, photographed.photos.brush
+    shown = segment(page, [str(path) for path in page.photographs])[stage.results]
+    taken = form.show(shown, 1)[form.editor]["value"]
+    assert taken["background"].shape == (60, 80, 3) and taken["background"][2, 2].max() < 80, "what is out is dark"
+    painted = np.zeros((30, 40, 4), np.uint8)
+    painted[:5, :, 1::2] = 255  # green at the top
+    painted[10:, 10:20, 0::3] = 255  # red on the left half of the subject
+    kind = {panel.background.kind: "colour", panel.background.colour: "#00ff00"}
+    given = {panel.choice.dropdown: "red", stage.results: shown, stage.picked: 1, **kind}
+    given |= {form.editor: {"background": None, "layers": [painted], "composite": None}, stage.view: "mask"}
+    mended = run(SimpleNamespace(job=panel.job, inputs=[*panel.inputs, form.editor, stage.picked]), form.mend, given)
+    after = mended[stage.results]
+    assert after[0] is shown[0] and "garden is mended" in status_of(panel, mended)
+    mask, cutout, composite = (pixels(after[1].files[kind]) for kind in ("mask", "cutout", "composite"))
+    assert (mask[:8] == 255).all() and (mask[30, 22:38] == 0).all() and (mask[30, 44:56] > 200).all()
+    assert np.array_equal(cutout[..., 3], mask) and tuple(composite[30, 30]) == (0, 255, 0)
+    assert len(zipfile.ZipFile(after[0].files["zip"]).namelist()) == 6
+    given[form.editor] = {"background": None, "layers": [np.zeros_like(painted)], "composite": None}
+    refused = run(SimpleNamespace(job=panel.job, inputs=panel.inputs), form.mend, given)
+    assert "Nothing is painted" in status_of(panel, refused)
 
 
 def test_a_stranger_is_told_and_the_class_that_fits_is_offered(photographed, monkeypatch):

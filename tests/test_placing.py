@@ -97,7 +97,7 @@ def test_only_what_is_seen_is_computed_and_it_is_the_same():
     assert np.abs(moved(picture, (40, 30), -80, -50, 10) - whole[50:80, 80:120]).max() <= 1
     assert np.array_equal(moved(picture, (30, 20), 5, 4, 1)[4:16, 5:25], picture)
     huge = moved(random.random((12, 20), np.float32), (64, 64), -1e6, -1e6, 1e6)  # 20 million pixels wide
-    assert huge.shape == (64, 64) and 0 <= huge.min() <= huge.max() <= 1
+    assert huge.shape == (64, 64) and np.isfinite(huge).all()
     assert not moved(picture, (30, 20), 31, 0, 1).any()
 
 

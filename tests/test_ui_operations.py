@@ -83,7 +83,7 @@ def test_the_picture_knows_its_class_best(page, monkeypatch):
 # Restoring
 
 
-EDGE = ("hard", 0.4, -2, 1.5, True)
+EDGE = ("hard", 0.4, -2, 1.5, True, 0.25, True)
 
 
 def test_a_picture_restores_the_panel_it_came_from(page):

@@ -128,6 +128,30 @@ def name_of_picture(uploaded: Path) -> str | None:
     return uploaded.name if MAJOR >= 4 else None
 
 
+HAS_EDITOR = hasattr(gr, "ImageEditor")
+"""Whether a picture can be painted on in two colours."""
+
+
+def mask_editor(**arguments: Any) -> Any:
+    """A place to paint on a picture, green for what is added and red for what is taken away; nothing before 4."""
+    if not HAS_EDITOR:
+        return gr.State(None)
+    brush = gr.Brush(default_size=24, colors=["#22c55e", "#ef4444"], default_color="#22c55e", color_mode="fixed")
+    given = {"brush": brush, "type": "numpy", "image_mode": "RGBA", "sources": [], "transforms": [], "layers": False}
+    return _make(gr.ImageEditor, format="png", interactive=True, **given, **arguments)
+
+
+def editor_update(picture: Any) -> dict:
+    """The update that gives an editor another picture, uint8 `[H, W, 3]`, with nothing painted on it."""
+    return gr.update(value={"background": picture, "layers": [], "composite": None})
+
+
+def painted(value: Any) -> Any:
+    """What was painted in an editor, uint8 `[H, W, 4]`; None where nothing was."""
+    layers = [layer for layer in (value or {}).get("layers") or [] if layer is not None and layer[..., 3].any()]
+    return layers[-1] if layers else None
+
+
 def uploaded_file(*endings: str, count: str = "single", **arguments: Any) -> gr.File:
     """A field for the user's own file, or "multiple", of such an ending; handlers get what `file_path(s)` reads."""
     kind = "filepath" if MAJOR >= 4 else "file"

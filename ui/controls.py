@@ -298,7 +298,10 @@ class EdgeChoice:
             self.grow = gr.Slider(-16, 16, 0, step=1, **named(f"{panel}.grow"))
             self.feather = gr.Slider(0, 16, 0, step=0.5, **named(f"{panel}.feather"))
             self.keep_largest = gr.Checkbox(keep_largest, **named(f"{panel}.keep_largest"))
+            self.match_light = gr.Slider(0, 1, 0, step=0.05, **named(f"{panel}.match_light"))
+            self.keep_shadow = gr.Checkbox(False, **named(f"{panel}.keep_shadow"))
         self.inputs = [self.kind, self.threshold, self.grow, self.feather, self.keep_largest]
+        self.inputs += [self.match_light, self.keep_shadow]
         compat.on(self.kind.input, self.show_threshold, [self.kind], [self.threshold])
         self.settled = [compat.settled(control) for control in self.inputs]
 
@@ -315,12 +318,21 @@ class EdgeChoice:
             self.grow: edge.grow,
             self.feather: edge.feather,
             self.keep_largest: edge.keep_largest,
+            self.match_light: edge.match_light,
+            self.keep_shadow: edge.keep_shadow,
         }
 
     def read(self, given: Given) -> EdgeOptions:
         """What the controls ask for. Raises `UserError` where they make no sense."""
         threshold = float(given[self.threshold]) if given[self.kind] == "hard" else None
-        return EdgeOptions(threshold, int(given[self.grow]), float(given[self.feather]), bool(given[self.keep_largest]))
+        return EdgeOptions(
+            threshold,
+            int(given[self.grow]),
+            float(given[self.feather]),
+            bool(given[self.keep_largest]),
+            float(given[self.match_light]),
+            bool(given[self.keep_shadow]),
+        )
 
 
 class RestoreChoice:

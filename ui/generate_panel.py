@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
+from l4f_plugin.arguments import ENLARGED
 from l4f_plugin.errors import Cancelled, UserError
 
 from . import compat, seeds, status
@@ -69,6 +70,7 @@ class GeneratePanel:
         with gr.Group():
             self.psi = psi_slider("generate.psi")
             self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
+            self.times = segments("generate.times", "times", tuple(map(str, ENLARGED)))
         self.restore = RestoreChoice(self._service, "generate")
         self.job = RunButtons(self._service, "generate")
 
@@ -84,7 +86,8 @@ class GeneratePanel:
 
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
-        self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, stage.view, stage.picked}
+        self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, self.times}
+        self.inputs |= {stage.view, stage.picked}
         self.inputs |= {consent.accept} if consent else set()
         offers = [self.to_swap, self.to_explore, self.use_seed]
         self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
@@ -124,7 +127,7 @@ class GeneratePanel:
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         try:
             for batch in self._service.generate(entry.name, wanted, given[self.psi], running.token, running.on_wait):
-                for sample in batch:
+                for sample in (one.enlarged(int(given[self.times])) for one in batch):
                     saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))
                 first = len(saved) == len(batch)

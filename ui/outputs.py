@@ -73,6 +73,7 @@ class Outputs:
         wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}"
         if sample.seed is None:
             parts["w_plus"], wanted = sample.w_plus, f"{slug(class_name)}_{sample.w_plus.digest}"
+        wanted += f"_{sample.times}x" if sample.times != 1 else ""
         stem = free_stem(folder, wanted, [ENDINGS[kind] for kind in parts])
         files = write_parts(folder, stem, parts, sample.infotext())
         return SavedSample(class_name, title, sample.seed, psi, files)

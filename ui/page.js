@@ -5,7 +5,7 @@
     window.l4fPage = true;
     const words = WORDS;
     const seen = (element) => element && element.offsetParent !== null;
-    const TABS = ".l4f .tab-nav > button, .l4f .tab-container > button";
+    const TABS = ".l4f .tab-nav > button, .l4f .tab-container:not(.visually-hidden) > button";
     const stage = () => [...document.querySelectorAll(".l4f .l4f-results")].find(seen);
 
     const press = (selector) => {

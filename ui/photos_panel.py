@@ -18,6 +18,7 @@ from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, required_recipe
 from l4f_plugin.subject import write_parts
 
 from . import compat, status
+from .brush_form import BrushForm
 from .class_choice import ClassChoice
 from .controls import BackgroundChoice, CanvasChoice, EdgeChoice, Given, controls_column, named, note, stage_column
 from .inversion_form import InversionForm
@@ -52,6 +53,7 @@ class PhotosPanel:
             with stage_column():
                 given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True}
                 self.stage = GridStage(service, "photos", self.job.status, VIEWS, words="preview", **given)
+                self.brush = BrushForm(service)
                 self.inversion.build_stage()
         self._wire()
 
@@ -92,7 +94,7 @@ class PhotosPanel:
         self.started: list = []
         for trigger in (self.job.run.click, self.codes.upload, used.then, tried.then):
             self._start(trigger)
-        self.started += self.inversion.wire(self, asked)
+        self.started += [*self.inversion.wire(self, asked), *self.brush.wire(self)]
 
     def _start(self, trigger: Callable) -> None:
         outputs = [self.choice.dropdown, *self.stage.outputs, self.inversion.stage.frame]
@@ -147,7 +149,7 @@ class PhotosPanel:
         # The folder of the last time: what is done and asked for in the same way is not done again.
         folder = earlier[0].files["mask"].parent if earlier else self._service.outputs.preview_folder()
         yield {self.job.status: self._working(photos, 0)}
-        results, segmented, strange, problems = [], [], [], []
+        results, strange, problems = [], [], []
         notes = [background.note] if background and background.note else []
         notes += [photos.in_words()] if photos.passed_over else []
         token, on_wait = running.token, running.on_wait
@@ -157,7 +159,6 @@ class PhotosPanel:
                 problems.append(f"{found.name} ({without_paths(found.problem)})")
             else:
                 notes += map(without_paths, found.notes) if len(photos) == 1 else ()  # else beside each
-                segmented.append(found)
                 results.append(_result(photo, found, folder, entry))
                 strange += [(results[-1], photo)] if is_strange(found.confidence) else []
             if number < len(photos):
@@ -166,9 +167,7 @@ class PhotosPanel:
         trouble = text("photos.problems", problems="; ".join(problems))
         if not results:
             raise UserError(trouble)
-        archive = pack(segmented, folder / f"{entry.name.replace('/', '-')}_photographs.zip")
-        for result in results:
-            result.files["zip"] = archive
+        self.pack(results)
         if strange:
             yield {**self._shown(results, given), self.job.status: status.running(text("photos.comparing"))}
             fits = self._service.best_fits(entry.name, [photo for _, photo in strange], token)
@@ -181,6 +180,17 @@ class PhotosPanel:
             words.append(text("photos.strangers", count=len(strange), title=entry.title))
         words += [" ".join(notes)] if notes else []
         yield {**self._shown(results, given), self.job.status: status.finished(". ".join(words))}
+
+    def pack(self, results: list[Result]) -> None:
+        """Puts the files of all results into a ZIP, which each of them then names."""
+        files = [
+            PhotoResult(result.photo.path, {k: result.files[k] for k in KEPT if k in result.files})
+            for result in results
+        ]
+        name = f"{results[0].class_name.replace('/', '-')}_photographs.zip"
+        archive = pack(files, results[0].files["mask"].parent / name)
+        for result in results:
+            result.files["zip"] = archive
 
     def _segment_codes(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws what a file of style codes, or a picture that was saved here, stands for."""
@@ -233,4 +243,5 @@ def _result(photo: PictureFile, found: PhotoResult, folder: Path, entry: ObjectC
     picture = shown_photograph(photo.source(), folder / "shown" / fitted(name, "-photograph.png"))
     files = {**found.files, "picture": picture, "result": found.files.get("composite", found.files["cutout"])}
     caption = text("photos.strange", name=name, title=entry.title) if is_strange(found.confidence) else name
-    return Result(files, name, caption, " ".join(map(without_paths, found.notes)))
+    told = " ".join(map(without_paths, found.notes))
+    return Result(files, name, caption, told, photo=photo, class_name=entry.name)

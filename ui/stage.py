@@ -24,6 +24,7 @@ from .texts import text
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.picture_files import PictureFile
 
     from .service import Service
 
@@ -40,7 +41,7 @@ class Result:
     """One result: its files by kind, such as `picture`, `mask`, `cutout` and `w_plus`.
 
     `name` is what it is called, `caption` what stands below it in a grid, `told` are sentences about it, and `better`
-    is the class that fits it better.
+    is the class that fits it better. That of a photograph says which one, and the class that segmented it.
     """
 
     files: dict[str, Path]
@@ -48,6 +49,8 @@ class Result:
     caption: str = ""
     told: str = ""
     better: ObjectClass | None = None
+    photo: PictureFile | None = None
+    class_name: str = ""
 
 
 @dataclass(frozen=True)

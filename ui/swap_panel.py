@@ -53,9 +53,19 @@ class SwapPanel:
                 self._build_controls()
             with stage_column():
                 self.stage = Stage(
-                    service, "swap", self.job.status, VIEWS, words="preview", kept=("result",), sends=True
+                    service,
+                    "swap",
+                    self.job.status,
+                    VIEWS,
+                    words="preview",
+                    kept=("result",),
+                    sends=True,
+                    more=self._build_more,
                 )
         self._wire()
+
+    def _build_more(self) -> None:
+        self.another = button("swap.another", size="sm")
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "swap")
@@ -94,6 +104,10 @@ class SwapPanel:
         tried = compat.on(self.example.click, self.try_example, [], shown)
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
         self.started: list = []
+        changed = [self.seed, self.w_plus, *self.background.outputs, self.background.picture]
+        given = [self.stage.results, self.background.spot.centre]
+        another = compat.on(self.another.click, self.add_another, given, changed)
+        self._start(another.then, self.swap)
         drawing = [self.job.run.click, self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
         drawing.append(tried.then)
         for trigger in drawing:
@@ -101,6 +115,12 @@ class SwapPanel:
         self._start(restored.then, self.draw_restored)
         for trigger in (self.field.recycled.then, *self.background.settled, *self.edge.settled):
             self.job.on(trigger, self.follow, self.inputs, self._shown, latest=True, buttons=False)
+
+    def add_another(self, results: list[Result], centre: float) -> dict:
+        """The result becomes the background of a further subject, which stands beside the last one."""
+        beside = {self.background.spot.size: "picture", self.background.spot.centre: round((centre + 0.3) % 1, 2)}
+        chosen = {self.seed: "-1", self.w_plus: None, **beside}
+        return {} if not results else {**chosen, **self.background.with_picture(str(results[0].files["result"]))}
 
     def _start(self, trigger: Callable, work: Callable) -> None:
         self.started.append(self.job.on(trigger, work, self.inputs, self._shown))

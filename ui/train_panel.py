@@ -188,13 +188,13 @@ class TrainPanel:
         uploaded, typed = compat.file_paths(given[self.files]), (given[self.folder] or "").strip()
         if not uploaded and not typed:
             raise UserError(text("train.no_pictures"))
-        folder = self.trainings.keep(uploaded) if uploaded else Path(typed).expanduser()
 
         def progress(done: int, total: int, _: str) -> None:
             if time.monotonic() - told[0] > status.SECONDS_BETWEEN_WORDS:
                 told[0] = time.monotonic()
                 job.post({self.activity: status.running(text("train.looking"), done, total)})
 
+        folder = self.trainings.keep(uploaded) if uploaded else self.trainings.place(typed, progress, job.token)
         found = self.trainings.look(folder, progress, job.token)
         visit.folder, visit.found = folder, found
         starts = [(text("train.nothing"), "")]
@@ -205,7 +205,7 @@ class TrainPanel:
             self.about: gr.update(value="\n".join(f"- {words}" for words in found.in_words()), visible=True),
             self.preview: self._sheet(visit, found.fit),
             self.plan_frame: gr.update(visible=True),
-            self.name: _plain(folder.stem) if typed and not uploaded else given[self.name],
+            self.name: _plain(Path(typed).stem) if typed and not uploaded else given[self.name],
             self.resolution: str(min(found.resolution, 64)),
             self.fit: found.fit,
             self.start: gr.update(choices=compat.options(starts), value=""),

@@ -105,6 +105,13 @@ class Trainings:
             raise pathless(storage_error(error, folder)) from error
         return kept[0] if len(kept) == 1 and kept[0].suffix in (".zip", ".tar", ".gz", ".tgz") else folder
 
+    def place(self, named: str, progress: Progress, token: CancelToken) -> Path:
+        """Where the pictures are that a person names, see `picture_survey.place_of`."""
+        from l4f_plugin.training.picture_survey import place_of
+
+        self.demand()
+        return place_of(named, progress, token)
+
     def look(self, folder: Path, progress: Progress, token: CancelToken) -> Survey:
         """What the pictures are."""
         from l4f_plugin.training.picture_survey import survey

@@ -69,6 +69,10 @@ def add_edge(parser: argparse._ActionsContainer, keep_largest: bool = False) -> 
     parser.add_argument("--feather", type=float, default=0.0, metavar="PIXELS", help="soften the mask's edge")
     text = f"drop all but the largest piece of the mask, or not (default: {'drop' if keep_largest else 'keep all'})"
     parser.add_argument("--keep-largest", action=argparse.BooleanOptionalAction, default=keep_largest, help=text)
+    text = "how far the subject takes on light and colour of the background, from 0 (default) to 1"
+    parser.add_argument("--match-light", type=float, default=0.0, metavar="SHARE", help=text)
+    text = "let the subject's shadow fall on the background, where it lies on a plain surface in its own picture"
+    parser.add_argument("--keep-shadow", action="store_true", help=text)
 
 
 def add_out(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 
 from ..animations import FORMATS, check_animation, format_of
 from ..arguments import (
+    ENLARGED,
     LARGEST_BATCH,
     Background,
     EdgeOptions,
@@ -46,6 +47,8 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     text = "write the style codes too, as seed0000_w_plus.safetensors"
     parser.add_argument("--save-w-plus", action="store_true", help=text)
     parser.add_argument("--batch-size", type=int, default=4, help="pictures drawn at once (default: 4)")
+    text = "write the same pictures at so many times their size"
+    parser.add_argument("--enlarge", type=int, choices=ENLARGED, default=1, help=text)
 
 
 def generate(args: argparse.Namespace) -> Answer:
@@ -65,7 +68,7 @@ def generate(args: argparse.Namespace) -> Answer:
     written = []
     for sample in samples:
         area = None if sample.alpha is None else round(float(sample.alpha.mean()), 4)
-        files = write_subject(sample, folder, with_w_plus=args.save_w_plus)
+        files = write_subject(sample.enlarged(args.enlarge), folder, with_w_plus=args.save_w_plus)
         told = {"seed": sample.seed, "truncation_psi": sample.style.truncation_psi, "mask_area": area}
         written.append({**told, **files})
         if not args.json:
@@ -104,7 +107,8 @@ def swap(args: argparse.Namespace) -> Answer:
     """Draws the subject, puts it before the background and writes one picture."""
     seed = draw_seed() if args.seed == -1 else check_seed(args.seed)
     threshold = None if args.threshold is OF_THE_CLASS else args.threshold
-    EdgeOptions(threshold, args.grow, args.feather)  # mistakes are said before weights are read
+    # Mistakes are said before weights are read.
+    EdgeOptions(threshold, args.grow, args.feather, match_light=args.match_light)
     check_psi(args)
     background = Background.parse(args.background)
     if background.note:
@@ -128,6 +132,8 @@ def swap(args: argparse.Namespace) -> Answer:
         grow=args.grow,
         feather=args.feather,
         keep_largest=args.keep_largest,
+        match_light=args.match_light,
+        keep_shadow=args.keep_shadow,
         where=where,
         **style_of(args),
     )

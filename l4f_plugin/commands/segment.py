@@ -72,7 +72,7 @@ def add_segment(parser: argparse.ArgumentParser) -> None:
 def segment(args: argparse.Namespace) -> Answer:
     """Finds the subject of what was named and writes it; 2 where a photograph could not be read."""
     photos, subject = _sources(args)
-    edge = EdgeOptions(args.threshold, args.grow, args.feather, args.keep_largest)
+    edge = EdgeOptions(args.threshold, args.grow, args.feather, args.keep_largest, args.match_light, args.keep_shadow)
     canvas = _canvas(args)
     background = None if args.background is None else Background.parse(args.background)
     if background and background.note:

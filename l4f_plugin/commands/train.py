@@ -147,7 +147,8 @@ def train(args: argparse.Namespace) -> Answer:
 
 
 def _add_class(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", type=Path, help="pictures, or an archive of them; leave it out to go on")
+    text = "pictures, an archive of them, or a data set of the Hub, OWNER/NAME; leave it out to go on"
+    parser.add_argument("folder", nargs="?", type=Path, help=text)
     parser.add_argument("--name", required=True, help="of the class: small letters, digits, - and _")
     text = "draws 32, 64, 128 or 256 pixels; by default as many as the pictures have, 64 at most"
     parser.add_argument("--resolution", type=int, help=text)
@@ -175,6 +176,7 @@ def _train_class(args: argparse.Namespace) -> Answer:
     """Looks, plans, trains; Ctrl-C stops it after the step."""
     from ..training.class_run import ClassRun
     from ..training.loop import write_events
+    from ..training.picture_survey import place_of
 
     run = ClassRun(args.name)
     if args.use_best:
@@ -193,7 +195,7 @@ def _train_class(args: argparse.Namespace) -> Answer:
     if args.look or args.use_best or args.curves or args.delete:
         return Answer(None)
     plan = run.plan
-    if args.folder and args.folder.expanduser().absolute() != Path(plan.folder):
+    if args.folder and place_of(args.folder, show_progress) != Path(plan.folder):
         raise UserError(
             f"The training {args.name} is of the pictures in {plan.folder}; go on with it without a folder, "
             "or choose another name."
@@ -212,14 +214,15 @@ def _train_class(args: argparse.Namespace) -> Answer:
 def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
     """Says what the pictures are and how long it takes; writes the plan down, unless only a look is wanted."""
     from ..training.class_plan import measured, plan_for
-    from ..training.picture_survey import survey
+    from ..training.picture_survey import place_of, survey
 
     if args.folder is None:
         _ = run.plan  # says that there is none
-    found = survey(args.folder, show_progress)
+    folder = place_of(args.folder, show_progress)
+    found = survey(folder, show_progress)
     report(" ".join(found.in_words()))
     names = ("resolution", "quality", "fit", "start", "licence", "device", "pictures", "batch_size")
-    plan = plan_for(found, run.name, args.folder, **{name: getattr(args, name) for name in names})
+    plan = plan_for(found, run.name, folder, **{name: getattr(args, name) for name in names})
     report(f"Measuring how long that takes at {plan.resolution} px.")
     plan = measured(plan)
     for line in plan.in_words():

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..bundles.fields import REPOSITORY_ID
 from ..errors import UserError
 from ..images import load_picture
-from ..jobs import Progress
+from ..jobs import CancelToken, Progress
 from ..picture_files import PictureFile, find_pictures
 from .pictures import Frame, letterbox
 
@@ -23,6 +24,9 @@ FEW = 1_000  # pictures, below which a discriminator soon knows them by heart
 THUMBNAIL = 16  # pixels a side, by which pictures are compared
 ALIKE_BITS = 10  # of 256, that two thumbnails of one picture may differ in ...
 ALIKE_COLOURS = 6.0  # ... and of 255, their colours in the mean
+# Of 800 drawn portraits: .13 as they are, .01 as crops of other places and sizes; of 800 drawn robots: .07 and .01; of
+# 42 photographs of clothes: .08 and .02.
+ALIGNED, TELLING = 0.03, 20  # the least correlation of pictures alike in place, and of how many it tells anything
 NEARLY_SQUARE = 1.15  # so little is cut off then that nobody minds
 FITS = ("crop", "letterbox", "squash")
 
@@ -34,7 +38,7 @@ class Survey:
     ``usable`` pictures were found; of ``looked_at`` of them ``unreadable`` could not be read, and ``twins`` are nearly
     the same as an earlier one. ``sides`` are the smallest, median and largest short side in pixels; ``aspects`` are
     width / height of the tenth, the middle and the ninetieth of a hundred pictures. ``passed_over`` counts other files
-    by their kind.
+    by their kind. ``alignment`` tells how far their outlines lie in the same places, see ``alignment_of``.
     """
 
     usable: int
@@ -44,6 +48,7 @@ class Survey:
     sides: tuple[int, int, int]
     aspects: tuple[float, float, float]
     passed_over: dict[str, int]
+    alignment: float | None = None
 
     @property
     def few(self) -> bool:
@@ -80,6 +85,10 @@ class Survey:
             words.append("They all have one shape: letter-box keeps the whole of them, between black bars.")
         elif high > low * NEARLY_SQUARE:
             words.append("Their shapes differ: crop takes the middle square of each.")
+        if self.alignment is not None:
+            how = "lie alike in the pictures" if self.alignment >= ALIGNED else "lie elsewhere in each picture"
+            remedy = "" if self.alignment >= ALIGNED else "; cut them out alike first, or expect blurred shapes"
+            words.append(f"Their outlines {how} (mean correlation {self.alignment:.2f}, from {ALIGNED:g} on){remedy}.")
         if self.twins:
             words.append(f"{self.twins:,} are nearly the same as another; they add nothing.")
         if self.few:
@@ -88,6 +97,19 @@ class Survey:
                 "what is drawn varies less. A class of similar pictures to start from helps most."
             )
         return words
+
+
+def place_of(named: str | Path, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
+    """The folder or archive that is named; a data set of the Hub, OWNER/NAME, where nothing here is called so.
+
+    Raises ``Cancelled``, and ``UserError`` where the Hub has none.
+    """
+    place = Path(named).expanduser()
+    if place.exists() or not REPOSITORY_ID.fullmatch(str(named)):
+        return place.absolute()
+    from ..hub.data_sets import fetch_pictures
+
+    return fetch_pictures(str(named), progress, cancel)
 
 
 def survey(folder: Path, progress: Progress | None = None, check: Callable[[], None] = lambda: None) -> Survey:
@@ -112,15 +134,31 @@ def survey(folder: Path, progress: Progress | None = None, check: Callable[[], N
         raise UserError(f"None of the {len(found):,} files in {folder} could be read as a picture; name another one.")
     sizes = np.array(shapes)
     short, aspects = sizes.min(axis=1), sizes[:, 0] / sizes[:, 1]
+    looks = np.stack(thumbnails)
     return Survey(
         len(found) - unreadable,
         len(chosen),
         unreadable,
-        count_twins(np.stack(thumbnails)),
+        count_twins(looks),
         (int(short.min()), int(np.median(short)), int(short.max())),
         tuple(float(np.quantile(aspects, share)) for share in (0.1, 0.5, 0.9)),
         dict(Counter(found.passed_over)),
+        alignment_of(looks) if len(looks) >= TELLING else None,
     )
+
+
+def alignment_of(thumbnails: np.ndarray) -> float:
+    """The mean correlation of two pictures' outlines: near 0 where objects lie elsewhere in each, at most 1.
+
+    ``thumbnails`` are uint8 ``[N, 16, 16, 3]``; an outline is how much neighbouring pixels differ in brightness.
+    """
+    grey = thumbnails.astype(np.float32).mean(axis=3)
+    edges = np.abs(np.diff(grey, axis=1))[:, :, :-1] + np.abs(np.diff(grey, axis=2))[:, :-1]
+    edges = edges.reshape(len(edges), -1)
+    edges -= edges.mean(axis=1, keepdims=True)
+    edges /= np.maximum(np.linalg.norm(edges, axis=1, keepdims=True), 1e-6)
+    count = len(edges)
+    return float((np.square(edges.sum(axis=0)).sum() - count) / (count * (count - 1)))
 
 
 def count_twins(thumbnails: np.ndarray) -> int:

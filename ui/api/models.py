@@ -76,6 +76,8 @@ class SwapRequest(_Request):
     grow: Grow = _field("grow", 0)
     feather: Feather = _field("feather", 0)
     keep_largest: pydantic.StrictBool = _field("keep_largest", False)
+    match_light: Share = _field("match_light", 0)
+    keep_shadow: pydantic.StrictBool = _field("keep_shadow", False)
     placed: Name | None = _field("placed")
     flipped: pydantic.StrictBool = _field("flipped", False)
     class_size: pydantic.StrictBool = _field("class_size", False)
@@ -83,7 +85,8 @@ class SwapRequest(_Request):
 
     def edge(self) -> EdgeOptions:
         """How the mask is edited."""
-        return EdgeOptions(self.threshold, self.grow, self.feather, self.keep_largest)
+        edge = self.threshold, self.grow, self.feather, self.keep_largest
+        return EdgeOptions(*edge, self.match_light, self.keep_shadow)
 
 
 class SegmentRequest(_Request):

@@ -1,0 +1,62 @@
+"""Data sets of the Hub that are pictures in folders, or one archive of them, in huggingface_hub's own cache."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from ..errors import UserError
+from ..jobs import CancelToken, Progress
+from .progress import megabytes
+from .repository import Source, asking, demand_space
+
+MOST_FILES, MOST_BYTES = 100_000, 20 << 30
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
+
+
+def fetch_pictures(repository: str, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
+    """The folder with the pictures of a data set OWNER/NAME, or its one archive; what is in the cache stays there.
+
+    Raises ``Cancelled``, and ``UserError`` for what holds neither, is too large, or cannot be reached.
+    """
+    from huggingface_hub import HfApi, constants, hf_hub_download
+
+    source, cancel = Source(repository), cancel or CancelToken()
+    with asking(source, f"the data set {repository}"):
+        api = HfApi(endpoint=constants.ENDPOINT)
+        commit = api.dataset_info(repository).sha
+        found: dict[str, int] = {}
+        size = 0
+        for entry in api.list_repo_tree(repository, repo_type="dataset", revision=commit, recursive=True):
+            cancel.check()
+            path = PurePosixPath(entry.path)
+            if path.is_absolute() or ".." in path.parts or not entry.path.lower().endswith(PICTURES + ARCHIVES):
+                continue
+            found[entry.path] = getattr(entry, "size", 0)
+            size += found[entry.path]
+            if len(found) > MOST_FILES or size > MOST_BYTES:
+                raise UserError(
+                    f"{repository} holds more than {MOST_FILES:,} pictures or {megabytes(MOST_BYTES)}; fetch a part of "
+                    "it yourself, and name its folder."
+                )
+        wanted = [path for path in found if path.lower().endswith(PICTURES)] or list(found)
+        archive = not wanted[0].lower().endswith(PICTURES) if wanted else True
+        if not wanted or (archive and len(wanted) > 1):
+            raise UserError(
+                f"{repository} holds no folders of pictures and no single archive (Parquet files are not read); fetch "
+                "it yourself, save its pictures as files, and name their folder."
+            )
+        demand_space({source.cache(): sum(found[path] for path in wanted)}, repository)
+        for done, path in enumerate(wanted):
+            cancel.check()
+            if progress:
+                progress(done, len(wanted), f"Fetching {repository}")
+            here = hf_hub_download(
+                repository,
+                path,
+                repo_type="dataset",
+                revision=commit,
+                cache_dir=source.cache().parent,
+                library_name="labels4free",
+            )
+    return Path(here) if archive else Path(here).parents[len(PurePosixPath(wanted[-1]).parts) - 1]

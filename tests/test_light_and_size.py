@@ -1,0 +1,92 @@
+"""Subjects enlarged with a sharp edge, their light matched to a background, their shadow kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_plugin import matting
+from l4f_plugin.arguments import Background, EdgeOptions, Spot
+from l4f_plugin.compositing import blur, brushed, to_float
+from l4f_plugin.errors import UserError
+from l4f_plugin.images import parse_infotext
+from l4f_plugin.provenance import read_recipe
+from l4f_plugin.subject import Style, Subject, place
+
+
+def disc(side: int, shadow: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A dark disc on a light surface, with what shadow it throws to the lower right; picture and exact mask."""
+    rows, columns = np.indices((4 * side, 4 * side)) / (4 * side)
+    inside = ((rows - 0.5) ** 2 + (columns - 0.5) ** 2 < 0.09).astype(np.float32)
+    below = blur(((rows - 0.58) ** 2 + (columns - 0.58) ** 2 < 0.09).astype(np.float32), side / 16)
+    light = (0.8 + 0.1 * columns) * (1 - shadow * below)
+    picture = np.where(inside[..., None] > 0, [0.15, 0.1, 0.2], light[..., None] * [1, 0.98, 0.95])
+    small = picture.reshape(side, 4, side, 4, 3).mean((1, 3)), inside.reshape(side, 4, side, 4).mean((1, 3))
+    return np.rint(small[0] * 255).astype(np.uint8), small[1].astype(np.float32)
+
+
+def drawn(side: int = 64) -> Subject:
+    return Subject(*disc(side), "tiny", 3, Style(0.7), background=disc(side)[0])
+
+
+def test_an_enlarged_subject_has_an_edge_as_sharp_as_before():
+    subject = drawn()
+    large = subject.enlarged(4)
+    exact = disc(256)[1]
+    assert large.image.shape == (256, 256, 3) == large.background.shape and large.alpha.shape == (256, 256)
+    plain = np.asarray(Image.fromarray(subject.alpha).resize((256, 256), Image.Resampling.BICUBIC))
+    assert np.abs(large.alpha - exact).mean() < 0.5 * np.abs(plain - exact).mean()
+    assert parse_infotext(large.infotext())["Enlarged"] == "4" and "Enlarged" not in subject.infotext()
+    assert subject.enlarged(1) is subject and subject.enlarged(2).enlarged(2).times == 4
+    assert read_recipe(large.infotext()).seed == 3
+
+
+def test_a_subject_on_a_large_picture_has_no_pale_rim():
+    subject, room = drawn(), np.full((512, 512, 3), 40, np.uint8)
+    placed = place(subject, Background.parse(room), None, EdgeOptions(), Spot(height=0.6, bottom=0.8))
+    brightest = np.asarray(placed.composite).max()
+    assert brightest < 75, "neither the subject nor the room is brighter than 51: what is, came from the old surface"
+    assert np.array_equal(np.asarray(placed.cutout)[..., 3], np.asarray(placed.alpha))
+
+
+def test_light_is_matched_as_far_as_is_asked():
+    subject, room = drawn(), np.full((64, 64, 3), [200, 160, 90], np.uint8)
+    results = [place(subject, Background.parse(room), None, EdgeOptions(match_light=share)) for share in (0, 0.5, 1)]
+    inside = [to_float(np.asarray(one.composite))[subject.alpha > 0.99].mean(axis=0) for one in results]
+    assert np.all(inside[0] < inside[1]) and np.all(inside[1] < inside[2]), "a dark subject in a bright room"
+    assert np.abs(inside[2] - to_float(room)[0, 0]).max() < 0.08
+    cutouts = [np.asarray(one.cutout) for one in results]
+    assert np.array_equal(cutouts[0], cutouts[2]), "the cut-out keeps its own colours"
+    assert read_recipe(results[1].infotext).edge.match_light == 0.5
+    with pytest.raises(UserError, match="light"):
+        EdgeOptions(match_light=1.5)
+
+
+def test_colours_survive_the_way_to_lab_and_back():
+    colours = np.random.default_rng(0).random((50, 3), np.float32)
+    assert np.abs(matting._rgb(matting._lab(colours)) - colours).max() < 1e-3
+    white, grey = matting._lab(np.array([[1.0, 1, 1], [0.5, 0.5, 0.5]], np.float32))
+    assert np.allclose(white, [116, 0, 0], atol=0.05) and np.allclose(grey, [69.4, 0, 0], atol=0.2)
+
+
+def test_a_shadow_falls_on_the_new_background_where_the_old_one_was_plain():
+    picture, alpha = disc(160, shadow=0.4)
+    darker = matting.shadow(picture, alpha)
+    assert darker[120, 120] > 0.1 and darker[34, 34] < 0.03 and darker[2, 2] < 0.03
+    assert matting.shadow(*disc(160)).max() < 0.06, "there is none"
+    noisy = np.clip(picture + np.random.default_rng(0).normal(0, 40, picture.shape), 0, 255).astype(np.uint8)
+    assert matting.shadow(noisy, alpha) is None, "not on a carpet"
+    assert matting.shadow(picture, np.ones_like(alpha)) is None
+    subject, white = Subject(picture, alpha, "tiny", 3, Style(0.7)), Background.parse("#ffffff")
+    kept, without = (place(subject, white, None, EdgeOptions(keep_shadow=keep)) for keep in (True, False))
+    assert np.asarray(kept.composite)[120, 120, 0] < 235 and np.asarray(without.composite)[120, 120, 0] == 255
+    assert np.array_equal(np.asarray(kept.alpha), np.asarray(without.alpha))
+    assert read_recipe(kept.infotext).edge.keep_shadow and not read_recipe(without.infotext).edge.keep_shadow
+
+
+def test_what_is_painted_adds_and_takes_at_any_size():
+    alpha = np.full((6, 9), 0.5, np.float32)
+    strokes = np.array([[1, 0, -1]], np.float32)
+    found = brushed(alpha, strokes)
+    assert (found[:, :3] == 1).all() and (found[:, 3:6] == 0.5).all() and (found[:, 6:] == 0).all()
