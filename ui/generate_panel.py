@@ -180,7 +180,8 @@ class GeneratePanel:
 
     def live_in_address(self, opened: Callable) -> None:
         """Writes what was asked for last into the address, from which a reload or a link brings it back."""
-        address = gr.Textbox("", elem_classes="l4f-hidden", **named("generate.address"))
+        with gr.Column(elem_classes="l4f"):  # within which the style sheet hides
+            address = gr.Textbox("", elem_classes="l4f-hidden", **named("generate.address"))
         kept = [self.choice.dropdown, self.seeds, self.psi, self.count]
         for event in self.started:
             compat.on(event.then, None, kept, js=_KEEP)

@@ -130,7 +130,7 @@ class TrainPanel:
                 axes = {"x_title": text("train.axis"), "y_title": " "}
                 plots = {name: compat.line_plot(label=text(f"train.{name}"), **axes) for name in CURVES}
             self.plots = {name: plot for name, plot in plots.items() if plot is not None}
-            self.log = gr.HTML("", elem_id="l4f_train_log", elem_classes="l4f-flush")
+            self.log = gr.HTML("", elem_id="l4f_train_log", elem_classes=["l4f-flush", "l4f-log"])
 
     def _wire(self) -> None:
         self.inputs = {self.visit, self.folder, self.files, self.name, self.resolution, self.quality, self.fit}
