@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from alike import assert_alike
+from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,12 +19,14 @@ from shell import assert_refused, run
 
 from l4f_plugin import compositing, matting, photo_batch
 from l4f_plugin.arguments import Background, EdgeOptions
-from l4f_plugin.bundles.bundle import load_bundle
+from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.config import read_config
+from l4f_plugin.bundles.likeness import Likeness
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import StudentConfig
-from l4f_plugin.photos import coarse_alpha, digest_of, origin_of
+from l4f_plugin.photos import Rivals, coarse_alpha, digest_of, origin_of
 from l4f_plugin.picture_files import find_photos
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.subject import PhotoOrigin, Subject, place
@@ -53,6 +56,22 @@ def encoded(picture: np.ndarray | Image.Image, form: str = "PNG", **options) -> 
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def test_of_other_classes_the_one_that_fits_best_is_named(tmp_path):
+    """By their discriminators and segmenters as they lie on disk; nobody where none fits, or none has a likeness."""
+    cpu, source = torch.device("cpu"), encoded(photograph(60, 40))
+    entries = []
+    for name, verdict in (("usual", 0.0), ("fitting", -9.0), ("strange", 9.0), ("silent", None)):
+        likeness = None if verdict is None else Likeness(verdict, 9.0, 0.0, 9.0)
+        bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
+        bundle.config = dataclasses.replace(bundle.config, likeness=likeness)
+        save_bundle(bundle, tmp_path / name)
+        found = read_config(tmp_path / name)
+        entries.append(dataclasses.replace(found, name=name, installed=True, folder=tmp_path / name))
+    best, confidence = Rivals(entries, cpu).best(source)
+    assert best.name == "fitting" and confidence > 0.7
+    assert Rivals(entries[2:], cpu).best(source) is None and Rivals(entries[3:], cpu).best(source) is None
 
 
 @pytest.mark.parametrize("size", [(32, 32), (300, 200), (1300, 900), (20, 16)])

@@ -312,7 +312,7 @@ def _train_alpha(args: argparse.Namespace, device: torch.device) -> bool:
     from ..training.runs import train_alpha
 
     source = _whole_bundle(args)
-    recipe = paper_recipe(read_config(source).class_name) if args.recipe == "paper" else AlphaSettings()
+    recipe = paper_recipe(read_config(source).name) if args.recipe == "paper" else AlphaSettings()
     given = _given(args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "seed")
     settings, seconds = dataclasses.replace(recipe, **given), args.save_minutes * 60
     return train_alpha(source, args.out, settings, folder=args.folder, device=device, save_seconds=seconds)
