@@ -146,7 +146,7 @@ class BackgroundChoice:
                     height="auto",
                     allow_preview=False,
                     elem_id=element_id(f"{panel}.samples"),
-                    elem_classes=["l4f-grid", "l4f-examples"],
+                    elem_classes=["l4f-thumbs", "l4f-examples"],
                 )
                 self.spot = SpotChoice() if places else None
             self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))

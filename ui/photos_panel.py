@@ -70,7 +70,7 @@ class PhotosPanel:
             height="auto",
             allow_preview=False,
             elem_id="l4f_photos_examples",
-            elem_classes=["l4f-grid", "l4f-examples"],
+            elem_classes=["l4f-thumbs", "l4f-examples"],
             **self._examples(self.choice.dropdown.value)[1],
         )
         self.background = BackgroundChoice("photos", "transparent")

@@ -285,7 +285,7 @@ class GridStage(Stage):
             allow_preview=False,
             visible=False,
             elem_id=f"l4f_{panel}_grid",
-            elem_classes=["l4f-checker", "l4f-grid"],
+            elem_classes=["l4f-checker", "l4f-thumbs"],
         )
         return [*large, self.about, self.use_better, self.steps, self.grid]
 
