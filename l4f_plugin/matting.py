@@ -226,8 +226,8 @@ def enlarged_alpha(
     """A mask by whose edge colours are to be cleaned, and the same moved as `moved` does.
 
     Where it is enlarged, its edge is fitted to the colours of the picture uint8 `[h, w, 3]` and then made as many times
-    as steep as it was made wide. (A guided filter at the final size brings no more than another twentieth, and loses
-    thin parts that have the background's colour.)
+    as steep as it was made wide. (A guided filter at the final size took away another 5 to 9 % of the error on 14
+    pictures, but may lose thin parts that have the background's colour.)
     """
     fitted = fitted_alpha(picture, alpha) if scale > 1 and max(alpha.shape) <= EXACT_SIDE else alpha
     wide = moved(fitted, size, left, top, scale)
