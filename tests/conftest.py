@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,14 @@ def page(tiny_bundle_folder, tmp_path, monkeypatch):
     parts = app.build(service).l4f
     yield SimpleNamespace(**vars(parts), notices=notices, service=service, outputs=service.outputs)
     service.outputs.forget_previews()
+
+
+@pytest.fixture
+def no_shipped_class(tmp_path, monkeypatch):
+    """The repository's catalogue without the bundles beside it."""
+    from l4f_plugin.bundles import catalogue
+
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    shutil.copy(catalogue.WEIGHTS_FOLDER / catalogue.CATALOGUE_NAME, weights)
+    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", weights)

@@ -97,7 +97,7 @@ def test_a_class_is_fetched_with_a_bar_and_drawn(page, site):  # noqa: F811
 
 def test_masks_and_photographs_are_learned_by_a_click(page, site):  # noqa: F811
     open_models(page, "plain")
-    page.locator("#l4f_models_learn").get_by_text("minute on this device").wait_for()
+    page.locator("#l4f_learn_masks_quality").get_by_text("minute here").first.wait_for()
     page.locator("#l4f_models_learn:enabled").click()
     told(page, "Plain has masks now")
     page.locator("#l4f_models_learn:enabled").get_by_text("Learn photographs").click()

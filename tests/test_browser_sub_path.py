@@ -44,7 +44,7 @@ def test_one_option_serves_page_files_and_api(browser, site, strips):  # noqa: F
         page.locator("#l4f_generate_seeds input").fill("1-2")
         page.locator("#l4f_generate_run").click()
         page.locator("#l4f_generate_status .l4f-finished").get_by_text("saved in").wait_for()
-        picture = page.locator("#l4f_generate_gallery .grid-wrap img").first
+        picture = page.locator("#l4f_generate_gallery img").locator("visible=true").first
         picture.wait_for()
         page.wait_for_function("() => document.querySelector('#l4f_generate_gallery .grid-wrap img').naturalWidth > 0")
         page.close()

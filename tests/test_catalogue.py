@@ -258,7 +258,7 @@ def test_the_shipped_catalogue_pins_what_nvidia_published(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("LABELS4FREE_CATALOGUE", "/nowhere/catalogue.json")
     known = catalogue.read_catalogue()
-    assert set(known) == {"avatar", *NVIDIA} and known["avatar"].folder.name == "avatar"
+    assert set(known) == {"avatar", "garments", *NVIDIA} and known["avatar"].folder.name == "avatar"
     for name, (size, digest, resolution) in NVIDIA.items():
         described = known[name]
         assert (described.download_bytes, described.sha256, described.resolution) == (size, digest, resolution)

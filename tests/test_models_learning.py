@@ -177,7 +177,7 @@ def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # n
     assert "not yet: can be learned here" in seen[page.panel.card]
     page.panel.answered(page.panel.start_learning)(page.visit)
     seen = page.wait()
-    assert page.told(seen) == "Plain finds its object in photographs now: see Segment and Photographs."
+    assert page.told(seen) == "Plain finds its object in photographs now: see Photographs."
     assert not page.shown(seen, "learn") and not seen[page.panel.about_learning]["visible"]
     assert read_config(folder).student is not None
     assert "nothing left to learn" in page.told(page.press("learning"))

@@ -124,7 +124,7 @@ def test_folders_and_archives_come_in_and_odd_names_lead_nowhere(photographed, t
     assert "/" not in status_of(panel, segment(page, [str(tmp_path / "gone.zip")]))
 
 
-def test_an_example_is_tried_with_its_class_at_one_click(photographed):
+def test_an_example_is_tried_with_its_class_at_one_click(photographed, no_shipped_class):
     page, panel = photographed, photographed.photos
     assert not panel._examples("red")[1]["visible"], "neither class brings any"
     folder = Path(os.environ["LABELS4FREE_MODELS"]) / "red" / "examples"

@@ -44,8 +44,7 @@ class ClassChoice:
     """Builds the dropdown; `panel` keeps labels and ids of several panels apart.
 
     With `fetches` it also offers classes that are yet to be fetched, and those without masks; `outputs` are what
-    `ready` updates. Where it is about `photographs`, a class that cannot segment them says so, and the first that
-    brings examples is chosen.
+    `ready` updates. Where it is about `photographs`, a class that cannot segment them says so.
     """
 
     def __init__(self, service: Service, panel: str, *, fetches: bool = False, photographs: bool = False):
@@ -73,8 +72,7 @@ class ClassChoice:
     def _offer(self, chosen: str | None) -> dict:
         entries = self._entries()
         if chosen not in [entry.name for entry in entries]:
-            bring = (entry.name for entry in entries if self._photographs and entry.photos and entry.examples)
-            chosen = next(bring, None) or self._service.default_class()
+            chosen = self._service.default_class(self._photographs)
         offered = compat.options([(_label(entry), entry.name) for entry in entries])
         return {"choices": offered, "value": chosen, "info": self.describe(chosen)}
 

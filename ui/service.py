@@ -43,6 +43,8 @@ API_MEGAPIXELS, LARGEST_MEGAPIXELS = 24, 64
 """Of a picture that a program sends: how many where nobody has said so, and how many at most."""
 SAMPLES_KEPT = 16
 """Subjects remembered, so that a change of background or edge does not draw them anew."""
+CLASS_OF_PHOTOGRAPHS = "garments"
+"""Where nobody chose a class, *Photographs* begins with this one."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,12 @@ class Service:
         """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
         return [entry for entry in self.all_classes() if entry.problem or (entry.installed and entry.masks)]
 
-    def default_class(self) -> str | None:
-        """The class a page starts with."""
+    def default_class(self, photographs: bool = False) -> str | None:
+        """The class a page starts with, or its photographs, unless somebody chose one for all."""
         entries = self.classes()
         wanted = self._settings().default_class
+        if photographs and wanted == Settings.default_class:
+            wanted = CLASS_OF_PHOTOGRAPHS
         usual = [entry for entry in entries if entry.name == wanted and not entry.problem]
         return next((entry.name for entry in usual + entries), None)
 
