@@ -104,6 +104,7 @@ def test_masks_and_photographs_are_learned_by_a_click(page, site):  # noqa: F811
     told(page, "Plain finds its object in photographs now")
     open_tab(page, "Swap background")
     choose_class(page, "l4f_swap_class", "Plain", "plain")
+    page.locator("#l4f_swap_run:enabled").click()
     page.locator("#l4f_swap_image img").wait_for()
 
 
