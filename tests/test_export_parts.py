@@ -106,7 +106,7 @@ def test_a_record_is_read_back_or_said_to_be_damaged_or_unreadable(tmp_path):
         read_record(tmp_path, 3)
     path.unlink()
     path.mkdir()  # which no system reads as a file
-    with pytest.raises(UserError, match="could not be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_record(tmp_path, 3)
 
 
