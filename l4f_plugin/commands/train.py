@@ -200,7 +200,10 @@ def _train_class(args: argparse.Namespace) -> Answer:
             f"The training {args.name} is of the pictures in {plan.folder}; go on with it without a folder, "
             "or choose another name."
         )
-    report(f"All of it is in {run.folder}; Ctrl-C stops it, and it goes on with: l4f train class --name {args.name}")
+    report(
+        f"Samples and all else come into {run.folder}, the first sheet after a few steps; Ctrl-C stops it, and it goes "
+        f"on with: l4f train class --name {args.name}"
+    )
     try:
         if not run.work(report, show_progress):
             raise Cancelled
@@ -212,7 +215,7 @@ def _train_class(args: argparse.Namespace) -> Answer:
 
 
 def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
-    """Says what the pictures are and how long it takes; writes the plan down, unless only a look is wanted."""
+    """Says what the pictures are, and writes the plan down or, for a look, says how long it takes."""
     from ..training.class_plan import measured, plan_for
     from ..training.picture_survey import place_of, survey
 
@@ -223,12 +226,12 @@ def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
     report(" ".join(found.in_words()))
     names = ("resolution", "quality", "fit", "start", "licence", "device", "pictures", "batch_size")
     plan = plan_for(found, run.name, folder, **{name: getattr(args, name) for name in names})
-    report(f"Measuring how long that takes at {plan.resolution} px.")
-    plan = measured(plan)
-    for line in plan.in_words():
-        report(line)
     if not args.look:
         run.begin(plan)
+        return
+    report(f"Measuring how long that takes at {plan.resolution} px.")
+    for line in measured(plan).in_words():
+        report(line)
 
 
 def _add_r1(parser: argparse.ArgumentParser) -> None:
