@@ -30,7 +30,7 @@ from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
 from .troubles import COLLAPSED, DIVERGED, HELPFUL
 from .updates import fastest_dtype
 
-QUALITIES = {"quick": 30_000, "good": 400_000, "long": 1_500_000}
+QUALITIES = {"quick": 20_000, "good": 400_000, "long": 1_500_000}
 """How many pictures the generator is shown; "quick" learns masks then, the others photographs too."""
 RESOLUTIONS = (32, 64, 128, 256)
 GENERATOR = "generator"
