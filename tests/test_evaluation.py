@@ -1,7 +1,5 @@
 """Masks against masks, the Frechet distance, and how results are shown."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import astuple

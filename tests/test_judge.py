@@ -1,7 +1,5 @@
 """The supervised judge: distortions, training, its cache, and what it says about an object class."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

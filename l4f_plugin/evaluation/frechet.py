@@ -7,8 +7,6 @@ The distance of finite samples is biased upwards, more so the fewer there are: c
 of equal size, and beside them the distance between two disjoint sets of real pictures.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

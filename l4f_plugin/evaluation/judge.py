@@ -7,8 +7,6 @@ pictures are distorted, recoloured, blurred, given noise and block artefacts (`d
 two judges, whose agreement on generated pictures is the best a mask can be expected to reach.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -13,8 +13,6 @@ call always goes the same way. ``python3 -m benchmarks.convolutions`` times ever
   as four small convolutions, one for each parity of the output's row and column. oneDNN has no fast way for them there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
