@@ -1,7 +1,5 @@
 """A class from a folder of pictures: the look at them, the plan, the process, paused, killed and gone on with."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import signal

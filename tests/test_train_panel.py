@@ -1,7 +1,5 @@
 """The panel Train without a browser: handlers called as Gradio calls them."""
 
-from __future__ import annotations
-
 import html
 import re
 from types import SimpleNamespace
