@@ -41,6 +41,7 @@ def test_a_reload_shows_what_was_drawn_before(own):
     seen = panel.first("tiny", "mask")
     assert seen[panel.which] == "earlier" and seeds(seen[panel.stage.results]) == [3, 4, 5, 6]
     first = seen[panel.stage.results][0]
+    assert first.title == own.generate._service.entry("tiny").title != "tiny"
     assert set(first.files) >= {"picture", "mask", "cutout"} and str(first.seed) in seen[panel.stage.about_picked]
     assert str(first.files["picture"].parent) in own.generate.history._outputs.served_folders
 
@@ -79,7 +80,7 @@ def test_where_others_reach_the_page_nobody_sees_what_somebody_drew(page):
 
 def test_a_class_brings_pictures_that_are_used_as_if_they_were_drawn(tmp_path):
     entry = next(entry for entry in catalogue.classes() if entry.name == "avatar")
-    ready = History(Outputs(tmp_path)).ready(entry)
+    ready = History(Service(lambda: Settings(device="cpu"), Outputs(tmp_path))).ready(entry)
     assert len(ready) == 8 and all(sample.files.keys() >= {"picture", "mask", "cutout"} for sample in ready)
     assert recipe_of(ready[0].files["picture"]).seed == ready[0].seed
     mask = pixels(ready[0].files["mask"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -27,7 +26,7 @@ from .controls import (
     stage_column,
 )
 from .history import FAVOURITE, HIDDEN, History
-from .outputs import VIEWS, SavedSample, shown_path, slug
+from .outputs import VIEWS, SavedSample, shown_path
 from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
@@ -49,7 +48,7 @@ class GeneratePanel:
     """
 
     def __init__(self, service: Service):
-        self._service, self.history = service, History(service.outputs)
+        self._service, self.history = service, History(service)
         self._keeps = service.manages_classes  # where others reach the page, nobody sees what somebody else drew
         self.drawn = gr.State([])
         with gr.Row(elem_classes="l4f-panel"):
@@ -103,7 +102,7 @@ class GeneratePanel:
         compat.on(stage.gallery.select, self.pick, [stage.view, stage.results], self._about)
         picked = [stage.results, stage.picked]
         compat.on(self.use_seed.click, self.use_picked_seed, picked, [self.seeds, self.count])
-        self.archive.on(self.pack, [stage.results], self.job.status)
+        self.archive.on(stage.pack, [stage.results], self.job.status)
         self._looked = list(dict.fromkeys([*stage.outputs, *self._about]))
         if self._keeps:
             given = [self.which, self.drawn, stage.view]
@@ -271,13 +270,6 @@ class GeneratePanel:
     def use_picked_seed(self, results: list[SavedSample], picked: int | None) -> dict:
         """Puts the picked seed, and it alone, into the seeds field."""
         return {} if picked is None else {self.seeds: str(results[picked].seed), self.count: 1}
-
-    def pack(self, results: list[SavedSample]) -> Path:
-        """The ZIP of all results. Raises `UserError` where there are none."""
-        if not results:
-            raise UserError(text("generate.nothing_to_pack"))
-        files = {file.name: file for sample in results for file in sample.files.values()}
-        return self._service.outputs.pack(f"{slug(results[0].class_name)}_{len(results)}", files)
 
 
 def _have_masks(saved: list[SavedSample]) -> bool:
