@@ -187,6 +187,9 @@ class BackgroundChoice:
             wanted = Background.parse(background or "transparent", files=False)
         except UserError:  # the name of a file
             wanted = Background("picture", background)
+        ours = [file for file in self._samples if Path(file).name == background]
+        if ours:
+            return self.with_picture(ours[0])
         kind = wanted.kind
         values = {"seed": str(wanted.seed), "colour": wanted.label, "blur": min(max(wanted.radius, 1), LARGEST_BLUR)}
         filled = {self.kind: kind, **self.show_control(kind)}
@@ -395,6 +398,10 @@ class RestoreChoice:
         recipe = None if picture is None else recipe_of(Path(picture).read_bytes())
         if recipe is None:
             raise UserError(text("restore.none"))
+        return self.told(recipe, codes)
+
+    def told(self, recipe: Recipe, codes: bool = True) -> tuple[Recipe, float, str]:
+        """As `read`, for a recipe."""
         if not self._service.is_usable(recipe.class_name):
             raise UserError(text("restore.no_class", name=recipe.class_name))
         if recipe.w_plus is not None:

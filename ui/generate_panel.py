@@ -12,7 +12,7 @@ import gradio as gr
 from l4f_plugin.arguments import ENLARGED
 from l4f_plugin.errors import Cancelled, UserError
 
-from . import compat, seeds, status
+from . import address, compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import (
     Given,
@@ -32,10 +32,6 @@ from .service import Service
 from .stage import GalleryStage
 from .texts import text
 
-_KEEP = """(...values) => {
-    const named = ["class", "seeds", "psi", "count"].map((name, index) => [name, values[index]]);
-    history.replaceState(null, "", "#" + new URLSearchParams(named));
-}"""
 WHICH = ("now", "earlier", "favourites")
 LONGEST_SEEDS_TOLD = 60
 """Characters of seeds in the status line."""
@@ -68,7 +64,7 @@ class GeneratePanel:
         self.seeds = self.field.box
         with gr.Group():
             self.psi = psi_slider("generate.psi")
-            self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
+            self.count = gr.Slider(1, seeds.MOST_PICTURES, 8, step=1, **named("generate.count"))
             self.times = segments("generate.times", "times", tuple(map(str, ENLARGED)))
         self.restore = RestoreChoice(self._service, "generate")
         self.job = RunButtons(self._service, "generate")
@@ -180,11 +176,11 @@ class GeneratePanel:
     def live_in_address(self, opened: Callable) -> None:
         """Writes what was asked for last into the address, from which a reload or a link brings it back."""
         with gr.Column(elem_classes="l4f"):  # within which the style sheet hides
-            address = gr.Textbox("", elem_classes="l4f-hidden", **named("generate.address"))
-        kept = [self.choice.dropdown, self.seeds, self.psi, self.count]
+            carrier = gr.Textbox("", elem_classes="l4f-hidden", **named("generate.address"))
+        kept = {"class": self.choice.dropdown, "seeds": self.seeds, "psi": self.psi, "count": self.count}
         for event in self.started:
-            compat.on(event.then, None, kept, js=_KEEP)
-        compat.on(opened, self.read_address, [address], kept, js="() => location.hash.slice(1)")
+            address.keep(event.then, kept)
+        address.bring(opened, self.read_address, carrier, list(kept.values()))
 
     def read_address(self, written: str | None) -> dict:
         """The controls as the address says; what makes no sense there changes nothing."""

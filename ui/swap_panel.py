@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from l4f_plugin.errors import UserError
-from l4f_plugin.provenance import W_PLUS_ENDINGS, WPlus
+from l4f_plugin.images import read_infotext
+from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, read_recipe
 from l4f_plugin.subject import write_parts
 
-from . import compat, seeds, status
+from . import address, compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import (
     BackgroundChoice,
@@ -53,6 +55,7 @@ class SwapPanel:
     def __init__(self, service: Service):
         self._service = service
         self.restored = gr.State(None)
+        self.kept = gr.Textbox(elem_classes="l4f-hidden", **named("swap.address"))
         self.wanted = gr.State(False)  # whether a preview is there or on its way, which then follows the controls
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
@@ -98,11 +101,12 @@ class SwapPanel:
         self.inputs = {
             *subject, *self.background.inputs, *self.edge.inputs, self.stage.view, self.wanted, self.restored
         }  # fmt: skip
-        self._shown = [*self.stage.outputs, self.wanted, self.seed, self.background.seed]
+        self._shown = [*self.stage.outputs, self.kept, self.wanted, self.seed, self.background.seed]
         self._restorable = [
             *subject,
             self.codes_frame,
             *self.background.outputs,
+            self.background.picture,
             *self.edge.inputs,
             self.job.status,
             self.restored,
@@ -209,15 +213,32 @@ class SwapPanel:
             **self.background.surprise(),
         }
 
+    def live_in_address(self, opened: Callable) -> None:
+        """Writes the text of the first result into the address, from which a reload or a link sets the controls."""
+        address.keep(self.kept.change, {"swap": self.kept})
+        address.bring(opened, self.read_address, self.kept, self._restorable, "swap")
+
+    def read_address(self, written: str | None) -> dict:
+        """The controls as the address says; what makes no sense there changes nothing."""
+        recipe = read_recipe(written or "")
+        with suppress(UserError):
+            if recipe is not None:
+                filled = self._filled(*self.restore.told(recipe))
+                return {part: filled[part] for part in filled if part not in (self.job.status, self.restored)}
+        return {}
+
     def fill(self, picture: str | None) -> dict:
         """Sets the controls to what a picture says about itself."""
         try:
-            recipe, psi, words = self.restore.read(picture)
+            return self._filled(*self.restore.read(picture))
         except Exception as error:
             return {self.job.status: complain(error), self.restored: None}
+
+    def _filled(self, recipe: Recipe, psi: float, words: str) -> dict:
         behind = {} if recipe.background is None else self.background.filled(recipe.background)
         if behind.get(self.background.kind) == "picture":
-            words += " " + text("restore.drop_background", name=recipe.background)
+            if self.background.picture not in behind:
+                words += " " + text("restore.drop_background", name=recipe.background)
             behind |= self.background.spot.filled(recipe.where)
         subject = {self.seed: str(recipe.seed), self.psi: psi, self.w_plus: None}
         if recipe.w_plus is not None:
@@ -290,6 +311,7 @@ class SwapPanel:
         yield {
             **self.stage.show(results, given[self.stage.view]),
             self.wanted: True,
+            self.kept: read_infotext(results[0].files["result"]),
             self.job.status: status.finished(". ".join([words, *trouble])),
         }
 
