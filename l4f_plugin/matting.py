@@ -286,8 +286,8 @@ def match_light(foreground: np.ndarray, alpha: np.ndarray, background: np.ndarra
     return result
 
 
-_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-_XYZ = (_XYZ / _XYZ.sum(axis=1, keepdims=True)).astype(np.float32)  # so that white is (1, 1, 1): D65
+_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+_XYZ = (_SRGB / _SRGB.sum(axis=1, keepdims=True)).astype(np.float32)  # so that white is (1, 1, 1): D65
 _OPPONENT = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]], np.float32)  # of the roots, without the -16
 
 

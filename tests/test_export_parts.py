@@ -1,7 +1,5 @@
 """What an export is made of, without drawing: plan, curation, run lengths, backgrounds, ranks, records."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import islice
 

@@ -4,8 +4,6 @@ A shard counts once its record is there, which is written last and in one step. 
 unfinished shard is overwritten.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
