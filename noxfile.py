@@ -10,8 +10,6 @@ To be run by the Python of `.venv`, whose PyTorch the environments of the page s
 themselves. The tests of `processor` are run by `.venv` itself.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

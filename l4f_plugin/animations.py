@@ -1,7 +1,5 @@
 """Transparent pictures that move, as files: animated WebP, APNG, and WebM where ffmpeg is there."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import itertools

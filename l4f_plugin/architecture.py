@@ -1,7 +1,5 @@
 """What fixes the shape of each network, as a bundle's config holds it. Imports no torch, so that lists are quick."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from itertools import pairwise
 

@@ -4,8 +4,6 @@ Exit codes: 0 done; 2 the user can mend it, said as `l4f: sentence` on stderr; 1
 Only the module of the command that runs is imported, so that `l4f --help` needs no torch.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os

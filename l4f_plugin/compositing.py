@@ -4,8 +4,6 @@ Pictures are float32 `[H, W, 3]`, masks (alpha) float32 `[H, W]`, both in [0, 1]
 Nothing here knows PIL, torch or a file, and nothing changes its arguments.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,8 +4,6 @@ They are the principal components of the styles w of many samples, as in GANSpac
 Paris; NeurIPS 2020), section 2.1. What each of them changes is for people to see and to name.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from contextlib import suppress

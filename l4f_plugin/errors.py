@@ -1,7 +1,5 @@
 """The two exceptions that every face of the plug-in (command line, page, API) turns into words."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -1,7 +1,5 @@
 """Pictures as files: whatever PIL finds in the wild becomes RGB, results become PNG files with infotext."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

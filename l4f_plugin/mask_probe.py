@@ -5,8 +5,6 @@ draws pictures with masks. A least-squares fit of the second from the first (in 
 2021, but with features that any picture has) takes seconds and no training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -20,7 +20,7 @@ COLOUR_MODEL_SIDE = 192  # pixels: the longer side at which colours are learned
 COLOUR_LEVELS = 16  # a channel
 COLOUR_ROUNDS = 5
 EVIDENCE, LARGEST_EVIDENCE = 2.0, 6.0  # weight of a colour's log odds, and their limit
-SURE, SURE_AROUND = 0.05, 0.1  # a coarse mask counts as at most so sure at a pixel, and around it
+SUREST, SUREST_AROUND = 0.05, 0.1  # a coarse mask counts as at most so sure at a pixel, and around it
 AROUND = 0.1  # of the longer side
 EDGE_REACH = 4.0  # pixels of the coarse mask within which its edge may move
 SMOOTHNESS = 3e-4  # of the fit, in squared colour units: larger keeps closer to the coarse mask
@@ -76,7 +76,7 @@ def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     guide, mask = to_float(small), np.clip(_resized(coarse, size), 0, 1)
     said = mask
     colours = np.ravel_multi_index(np.moveaxis(small // (256 // COLOUR_LEVELS), 2, 0), (COLOUR_LEVELS,) * 3)
-    witness = _log_odds(said, SURE) + _log_odds(box_mean(said, round(AROUND * max(size))), SURE_AROUND)
+    witness = _log_odds(said, SUREST) + _log_odds(box_mean(said, round(AROUND * max(size))), SUREST_AROUND)
     for _ in range(COLOUR_ROUNDS):
         evidence = EVIDENCE * np.log(_frequencies(colours, mask) / _frequencies(colours, 1 - mask))
         odds = witness + np.clip(evidence, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
@@ -286,8 +286,8 @@ def match_light(foreground: np.ndarray, alpha: np.ndarray, background: np.ndarra
     return result
 
 
-_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-_XYZ = (_XYZ / _XYZ.sum(axis=1, keepdims=True)).astype(np.float32)  # so that white is (1, 1, 1): D65
+_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+_XYZ = (_SRGB / _SRGB.sum(axis=1, keepdims=True)).astype(np.float32)  # so that white is (1, 1, 1): D65
 _OPPONENT = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]], np.float32)  # of the roots, without the -16
 
 

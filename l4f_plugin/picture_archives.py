@@ -5,8 +5,6 @@ names, with `..` or that are links are passed over. Sizes are looked at before a
 members, of each member, and of all of them together beside the archive's own, by which bombs are told.
 """
 
-from __future__ import annotations
-
 import atexit
 import bz2
 import gzip

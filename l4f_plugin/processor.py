@@ -1,7 +1,5 @@
 """What the processor can do that decides how something is computed."""
 
-from __future__ import annotations
-
 import functools
 import os
 import platform

@@ -8,8 +8,6 @@ looked for in the photograph itself too: by the class's student, or without one 
 random pictures among which the start is looked for. The less the photograph could be drawn, the more that counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

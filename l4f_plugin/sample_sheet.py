@@ -1,7 +1,5 @@
 """A sheet of sample pictures for the card: what the class draws, its masks, its cut-outs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ Sums are rounded in another order with another batch size, number of threads or 
 call to the next. So tests of what a seed draws allow a step of 255; equal bits are for one result, read twice.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

@@ -1,7 +1,5 @@
 """What the tests of the HTTP API share: the API over the tiny class, without a server and behind the real page's."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterator

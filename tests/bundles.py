@@ -1,7 +1,5 @@
 """Tiny object classes for tests, made in memory."""
 
-from __future__ import annotations
-
 import torch
 
 from l4f_plugin.bundles.bundle import Bundle

@@ -1,7 +1,5 @@
 """What several test files share: hypothesis settings and a tiny object class with random weights."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A stub host of each kind with the plug-in loaded, and what tests ask of its page."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Whatever would be run makes a file `ran` in the working folder.
 """
 
-from __future__ import annotations
-
 import builtins
 import importlib
 import io

@@ -1,7 +1,5 @@
 """The panel Models with one page and one visitor, without a browser: handlers called as Gradio calls them."""
 
-from __future__ import annotations
-
 import html
 import re
 from pathlib import Path

@@ -3,8 +3,6 @@
 The programs' classes are stood in for by stubs of the same names, which exist only while a pickle is written.
 """
 
-from __future__ import annotations
-
 import copy
 import pickle
 import sys

@@ -1,7 +1,5 @@
 """The page without a browser: what tests of its handlers share. The fixture `page` is in conftest.py."""
 
-from __future__ import annotations
-
 import html
 import re
 import threading

@@ -1,7 +1,5 @@
 """A reverse proxy that shows a page under a sub-path, as nginx and others do: takes the sub-path off, or leaves it."""
 
-from __future__ import annotations
-
 import re
 import socket
 import threading

@@ -1,7 +1,5 @@
 """What a person is told."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

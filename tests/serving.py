@@ -1,7 +1,5 @@
 """The page as it is served, in this process, and ports that nobody else takes."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """`l4f` and other Python programs as a shell starts them: in this process, or in one of their own."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

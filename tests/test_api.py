@@ -1,7 +1,5 @@
 """The HTTP API without a server: what it answers, whom it lets in, what it refuses."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

@@ -4,8 +4,6 @@
 keep to the description, and so many that do not, for each address.
 """
 
-from __future__ import annotations
-
 import os
 
 import pytest

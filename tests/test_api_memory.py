@@ -1,7 +1,5 @@
 """How much memory requests may take together, and who loses a place first: rooms, floods, slow senders."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import gc

@@ -1,7 +1,5 @@
 """The HTTP API behind the real page on a real server: its place beside Gradio, the login, the queue, hanging up."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import threading

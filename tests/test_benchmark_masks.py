@@ -1,7 +1,5 @@
 """The table of mask recipes: a run is a row, a row is made once, and seeds are summed up."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from bundles import tiny_bundle

@@ -3,8 +3,6 @@
 Skipped where no Chromium or no playwright is installed; with L4F_REQUIRE_BROWSER=1, as in CI, that is a failure.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The panel Explore in Chromium: sliders are dragged, subjects mixed, animated and handed on. See `test_browser`."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The panel Export in Chromium: measured, exported, shown again, moving. See `test_browser`."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

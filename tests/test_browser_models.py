@@ -1,7 +1,5 @@
 """The panel Models in Chromium: fetching, drawing, learning, importing, deleting and publishing. See `test_browser`."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import hostile_files

@@ -1,8 +1,6 @@
 """The panel Photographs in Chromium: segmented, shown, downloaded, refused; and a subject recovered. See
 `test_browser`."""
 
-from __future__ import annotations
-
 import dataclasses
 import zipfile
 from types import SimpleNamespace

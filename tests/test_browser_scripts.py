@@ -1,8 +1,6 @@
 """What runs in the pages of web UIs, in Chromium: `javascript/labels4free.js` on a page that is laid out as SD.Next's
 Modern UI and on one that is not, and the opening of tabs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The page behind a reverse proxy under a sub-path: one option serves page, files and API alike."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """A class from a folder of pictures: the look at them, the plan, the process, paused, killed and gone on with."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import signal
@@ -239,6 +237,19 @@ def test_the_command_says_where_it_is_and_how_to_go_on(pictures, tiny, capfd, mo
     assert ClassRun("dogs").latest_sheet().name.startswith("sample_")
     assert cli.main([*asked, "--delete"]) == 0
     assert not ClassRun("dogs").exists
+
+
+def test_samples_are_there_before_the_later_stages_are_measured(pictures, tiny, monkeypatch):
+    run, seen = begun(pictures), []
+    measured_stages = class_plan.measured_stages
+
+    def looked(*given):
+        seen.append(run.latest_sheet())
+        return measured_stages(*given)
+
+    monkeypatch.setattr(class_plan, "measured_stages", looked)
+    assert run.work(lambda line: None)
+    assert [sheet.name for sheet in seen] == ["sample_000000012.png"] and run.plan.whole_seconds > 0
 
 
 def test_samples_come_at_growing_intervals(monkeypatch):

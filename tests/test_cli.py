@@ -1,7 +1,5 @@
 """`l4f` as people type it: files, answers, sentences and exit codes."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Masks that collapse: seen within 100 steps, told, and learned anew from another start."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

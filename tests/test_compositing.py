@@ -1,7 +1,5 @@
 """Properties that blends, mask edits and foreground colours must have, whatever the picture."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Every way of computing a convolution against PyTorch's own operator, which is the definition."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

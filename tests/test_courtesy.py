@@ -1,7 +1,5 @@
 """A training makes way for the web UI: it waits between steps, gives its memory back, and says so."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

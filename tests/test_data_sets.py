@@ -1,7 +1,5 @@
 """Data sets of the Hub as pictures to train with, from the loopback Hub."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 

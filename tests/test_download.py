@@ -1,7 +1,5 @@
 """Classes from a Hub on the loopback: fetched, checked, converted, found again, removed. See `hub_server`."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Downloads that go wrong: each ends in one sentence, leaves nothing half done, and a later try succeeds."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

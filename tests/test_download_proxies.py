@@ -1,7 +1,5 @@
 """Downloads in the networks that people sit in: proxies that ask, proxies that lack a package, certificates."""
 
-from __future__ import annotations
-
 import socketserver
 import threading
 

@@ -1,7 +1,5 @@
 """The drawn sets: placement, compositing and files, without Node and without any photograph."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

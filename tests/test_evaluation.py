@@ -1,7 +1,5 @@
 """Masks against masks, the Frechet distance, and how results are shown."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import astuple
@@ -72,12 +70,6 @@ def test_inverting_swaps_the_classes_and_exchanging_swaps_precision_and_recall(p
 def test_counts_of_pictures_add_up_to_those_of_their_pixels(first, second):
     counts = [count_pixels(*np.array(pixels).T) for pixels in (first, second)]
     assert sum(counts, PixelCounts()) == count_pixels(*np.array(first + second).T)
-
-
-def test_masks_of_different_shapes_are_refused():
-    for one, other in (((2, 3), (3, 2)), ((3, 2), (2, 3))):
-        with pytest.raises(ValueError, match="can't be compared"):
-            count_pixels(np.zeros(one), np.zeros(other))
 
 
 def test_what_lies_on_the_threshold_is_foreground_in_either_mask():
@@ -250,20 +242,6 @@ def test_frechet_distance_of_samples():
 def test_frechet_distance_of_fewer_samples_than_dimensions_is_finite():
     features = np.random.default_rng(0).normal(size=(5, 20))
     assert frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (np.zeros((1, 3)), np.zeros((4, 3))),
-        (np.zeros((4, 3)), np.zeros((4, 2))),
-        (np.zeros(4), np.zeros((4, 2))),
-        (np.full((4, 3), np.nan), np.zeros((4, 3))),
-    ],
-)
-def test_features_that_cannot_be_compared_are_refused(first, second):
-    with pytest.raises(ValueError, match="features"):
-        frechet_distance(first, second)
 
 
 def class_report() -> ClassReport:

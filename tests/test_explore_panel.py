@@ -1,7 +1,5 @@
 """The panel Explore without a browser: what its sliders and boards send, and what the page then shows."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

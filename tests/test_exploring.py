@@ -1,7 +1,5 @@
 """Directions, mixes and ways between subjects, and the text from which what came of them is drawn again."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 

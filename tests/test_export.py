@@ -1,7 +1,5 @@
 """Labelled sets drawn by a tiny class: every format read back, killed and gone on with, shared by ranks."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The panel Export without a browser: handlers called as Gradio calls them."""
 
-from __future__ import annotations
-
 import html
 import re
 import threading

@@ -1,7 +1,5 @@
 """What an export is made of, without drawing: plan, curation, run lengths, backgrounds, ranks, records."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import islice
 
@@ -27,7 +25,7 @@ from l4f_plugin.datasets.export_backgrounds import PictureFolder, choose, put_be
 from l4f_plugin.datasets.export_plan import ExportedClass, ExportSettings, Plan, check_same, read_plan
 from l4f_plugin.datasets.exporting import Rank
 from l4f_plugin.datasets.mask_codes import run_lengths
-from l4f_plugin.datasets.shard_records import FileNote
+from l4f_plugin.datasets.shard_records import FileNote, ShardRecord, read_record, record_path, write_record
 from l4f_plugin.errors import UserError
 
 SOURCE = ExportedClass("tiny", "Tiny things", "CC0-1.0", "random numbers", "0" * 16, (32, 24), 0.4)
@@ -92,6 +90,22 @@ def test_a_damaged_plan_is_said_to_be(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UserError, match="damaged"):
         read_plan(tmp_path)
+
+
+def test_a_record_is_read_back_or_said_to_be_damaged_or_unreadable(tmp_path):
+    assert read_record(tmp_path, 3) is None
+    record = ShardRecord(3, 7, {"empty": 1}, [FileNote("a.png", 4, "0" * 64)], [{"seed": 5}], ["bad.jpg"])
+    path = record_path(tmp_path, 3)
+    path.parent.mkdir(parents=True)
+    write_record(tmp_path, record)
+    assert read_record(tmp_path, 3) == record
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match="damaged"):
+        read_record(tmp_path, 3)
+    path.unlink()
+    path.mkdir()  # which no system reads as a file
+    with pytest.raises(UserError, match="cannot be read"):
+        read_record(tmp_path, 3)
 
 
 def test_pictures_keep_their_shape_when_they_are_made_smaller():

@@ -1,7 +1,5 @@
 """Files as people have them: nothing of theirs is lost, and every folder of pictures is read in the same way."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What stands before the whole page: whose requests are let in, what answers carry, how much may be uploaded."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

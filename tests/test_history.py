@@ -1,7 +1,5 @@
 """What was drawn earlier, marks on it, and what a class has ready: on the page Generate, without a browser."""
 
-from __future__ import annotations
-
 import pytest
 from pages import generate, pixels, run, status_of, swapping
 from PIL import Image

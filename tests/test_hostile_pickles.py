@@ -4,8 +4,6 @@ One process with little memory to spare converts the whole corpus; a fuzzer chan
 form of the fuzzer runs for L4F_FUZZ_SECONDS seconds.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import json

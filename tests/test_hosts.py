@@ -1,7 +1,5 @@
 """The plug-in within web UIs: the same folder loaded by stub hosts that have and lack what the real ones do."""
 
-from __future__ import annotations
-
 import base64
 import os
 import subprocess

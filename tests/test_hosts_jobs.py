@@ -1,7 +1,5 @@
 """Jobs of ours in the queue of a web UI, and the operation in its tab Extras. See `test_hosts`."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Results of ours in the other tabs of a web UI, and theirs in ours. See `test_hosts`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import gradio as gr

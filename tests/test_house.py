@@ -255,6 +255,17 @@ def nothing_newer_than_the_floors(source: Source) -> Iterator[str]:
             yield f"uses {node.arg}="
 
 
+def constants_are_set_once(source: Source) -> Iterator[str]:
+    named: set[str] = set()
+    for node in source.tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for name in (part for target in targets if target is not None for part in ast.walk(target)):
+            if isinstance(name, ast.Name) and name.id.isupper():
+                if name.id in named:
+                    yield f"sets {name.id} twice"
+                named.add(name.id)
+
+
 RULES: list[Callable[[Source], Iterator[str]]] = [
     arrows_run_one_way,
     engine_knows_no_page_and_no_host,
@@ -265,6 +276,7 @@ RULES: list[Callable[[Source], Iterator[str]]] = [
     only_checkpoints_open_weights,
     only_declared_packages,
     nothing_newer_than_the_floors,
+    constants_are_set_once,
 ]
 
 
@@ -330,6 +342,7 @@ def test_tests_keep(rule):
         (nothing_newer_than_the_floors, "l4f_plugin/runtime.py", "import torch.nn as nn\nnn.RMSNorm(3)"),
         (nothing_newer_than_the_floors, "l4f_plugin/runtime.py", "import torch.nn\ntorch.nn.RMSNorm(3)"),
         (nothing_newer_than_the_floors, "l4f_plugin/images.py", "import numpy as np\nnp.concat([a])"),
+        (constants_are_set_once, "l4f_plugin/matting.py", "RADIUS = 4\nSIDE, RADIUS = 9, 5"),
     ],
 )
 def test_rule_complains(rule, path, text):

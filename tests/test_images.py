@@ -1,7 +1,5 @@
 """Pictures as people have them, and PNG files that are never half-written."""
 
-from __future__ import annotations
-
 import io
 import os
 import struct

@@ -1,7 +1,5 @@
 """The form that recovers a photographed subject: previews, files, and the way to the other panels."""
 
-from __future__ import annotations
-
 import threading
 
 import numpy as np

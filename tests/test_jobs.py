@@ -1,7 +1,5 @@
 """What a job tells its page; the handlers of the panels are tried in test_ui.py and its neighbours."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import traceback

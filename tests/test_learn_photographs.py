@@ -1,7 +1,5 @@
 """`l4f learn-photographs`: a photo segmenter for an installed class, as people and programs ask for it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections import Counter

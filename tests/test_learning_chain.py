@@ -1,7 +1,5 @@
 """The whole chain that a class learns: masks, photographs, refined masks, photographs again; and what is told of it."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

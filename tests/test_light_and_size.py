@@ -1,7 +1,5 @@
 """Subjects enlarged with a sharp edge, their light matched to a background, their shadow kept."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image

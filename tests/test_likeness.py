@@ -1,7 +1,5 @@
 """Whether a photograph looks like its class: the figures, what a bundle keeps of them, and where it is said."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -5,8 +5,6 @@
 Without the variable, which CI sets, this is skipped. `python -m nox` runs all tests of the page under each.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """`l4f classes`, `download`, `verify`, `remove` and `learn-masks` as people and programs use them."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """Classes that are yet to be fetched, and those without masks, picked in the panel Generate."""
 
-from __future__ import annotations
-
 import argparse
 from types import SimpleNamespace
 

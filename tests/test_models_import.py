@@ -1,7 +1,5 @@
 """A user's own files through the form of the panel Models: good ones become classes, hostile ones leave nothing."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

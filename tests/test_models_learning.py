@@ -1,7 +1,5 @@
 """Learning masks and photographs in the panel *Models*, without a browser. See `test_models_panel`."""
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The panel Models without a browser, against a Hub on the loopback: handlers called as Gradio calls them."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

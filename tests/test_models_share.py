@@ -1,7 +1,5 @@
 """Publishing the picked class from the panel Models, against the writing half of a Hub on the loopback."""
 
-from __future__ import annotations
-
 import gradio as gr
 import pytest
 from bundles import tiny_bundle

@@ -1,7 +1,5 @@
 """Transparent motion: the way through style codes, and files whose decoded frames have the right alpha."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The networks' own promises. That they compute the published functions is held in test_conversion.py."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as functional

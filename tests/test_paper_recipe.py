@@ -1,7 +1,5 @@
 """A step of the published recipe beside a plain transcription of its formulas, and section 3.2 on golden networks."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 

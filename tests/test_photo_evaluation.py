@@ -1,7 +1,5 @@
 """The measure of photo segmentation: what is known to be right is found right, and halos are seen."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Photographs: found at their own size, edges fitted, colours cleaned, one after another and not twice."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io

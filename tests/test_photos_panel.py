@@ -1,7 +1,5 @@
 """The panel Photographs: photographs dropped, judged, shown, packed and saved."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import zipfile

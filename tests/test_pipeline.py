@@ -1,7 +1,5 @@
 """Seeds in, pictures with masks out: alike on every run, whatever the batch, and checked at the border."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import weakref

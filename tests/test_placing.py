@@ -1,7 +1,5 @@
 """Where a subject goes: in the middle of a canvas, on a background picture; and the largest piece of its mask alone."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

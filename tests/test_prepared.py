@@ -1,7 +1,5 @@
 """Weights kept in the form in which they are read: never those of before, never longer than the weights."""
 
-from __future__ import annotations
-
 import gc
 
 import pytest

@@ -1,7 +1,5 @@
 """Inversion: a picture that the class drew is found again, with its mask; what cannot be projected is told."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Recipes read from infotext of any origin, and W+ codes read from files of any origin."""
 
-from __future__ import annotations
-
 import io
 import json
 import time

@@ -1,7 +1,5 @@
 """Publishing a class: what the licence allows, what the repository holds, and the way to the Hub."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Masks that learn from the class's photo segmenter."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

@@ -1,7 +1,5 @@
 """Devices, precisions, whose turn it is, and what is in memory."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import weakref

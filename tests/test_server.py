@@ -1,7 +1,5 @@
 """How a page is started: past proxies, on a port that is free, patiently, and in sentences where it cannot."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

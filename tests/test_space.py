@@ -1,7 +1,5 @@
 """A Space made of a class: what its folder holds and lacks, whether it runs, what a visitor may ask of it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

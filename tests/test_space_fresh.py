@@ -6,8 +6,6 @@ DIR becomes a virtual environment with what the folder asks for (several GB with
 brought up to date and used again. Without the variable this is skipped.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The student: a network that any size goes through, its training, and its place in the bundle."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Several processes train one network: what two of them come to is what one does with the same whole batch."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Training on pictures of a few pixels: exact resumption, growing, recipes, collapse, and runs that are killed."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

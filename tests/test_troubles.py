@@ -1,7 +1,5 @@
 """What goes wrong with a training: put in on purpose, noticed within 100 steps, told, and answered by one button."""
 
-from __future__ import annotations
-
 import errno
 import shutil
 import threading

@@ -1,7 +1,5 @@
 """The page without a browser: handlers called as Gradio calls them, files looked at on disk."""
 
-from __future__ import annotations
-
 import gc
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Segment, restoring from a picture, surprise me, memory on demand and the named endpoints, without a browser."""
 
-from __future__ import annotations
-
 import base64
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Winograd's convolution against the plain one, which is the definition."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as functional

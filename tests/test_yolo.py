@@ -1,7 +1,5 @@
 """The YOLO export, read back as its specification says: data.yaml, images/SPLIT, labels/SPLIT, shares of the sides."""
 
-from __future__ import annotations
-
 import json
 from contextlib import nullcontext
 from pathlib import Path

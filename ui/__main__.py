@@ -1,7 +1,5 @@
 """`python3 -m l4f_ui`: serves the stand-alone page on this computer."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -3,8 +3,6 @@
 Handlers of a job take `{component: value}` of all controls of their panel, so a group reads its own part of that.
 """
 
-from __future__ import annotations
-
 import colorsys
 import random
 import re

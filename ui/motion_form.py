@@ -1,7 +1,5 @@
 """The form that makes an animation with transparency, in the panel *Explore*."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Run and Cancel: what every panel with a longer computation shares."""
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The seeds field: what one number alone stands for, and how many pictures a page draws."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

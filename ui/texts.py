@@ -1,7 +1,5 @@
 """Every word that the pages show is in `locales/en.json`: a translation is a second file with the same keys."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The folder of uploads: how much strangers may lay there in sum, and when old files go."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -4,8 +4,6 @@ Two things are kept out: pages of other sites, which make a browser send request
 where a stranger's name is made to point at this computer so that the browser takes both for one site.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import os
 import socket

@@ -1,7 +1,5 @@
 """Sizes, durations, standings and failures in words, and sentences without paths of this computer."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -11,8 +11,6 @@
 Weights may be stored in half precision; networks are always float32 in memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -15,8 +15,6 @@ fields from there, and all that says where the weights come from as soon as one 
     source                                  whose work it is, for the model card
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """Checks of the fields of decoded JSON: by name, with types and bounds. Each raises `Invalid`, in words."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """What a file is that is taken for a checkpoint and is none: told from its first bytes, in words for a person."""
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile

@@ -1,7 +1,5 @@
 """Files on disk: atomic writes, hashes, and the words for what the system refuses. Imports no torch."""
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import fnmatch

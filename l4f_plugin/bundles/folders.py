@@ -1,7 +1,5 @@
 """Where things lie on disk. Imports nothing but the standard library."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 What was accepted stands in `licences.json` of the models folder.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import time

@@ -1,7 +1,5 @@
 """One process at a time: a lock file that the system opens again when its holder ends, however it ends."""
 
-from __future__ import annotations
-
 import errno
 import os
 import time

@@ -1,7 +1,5 @@
 """The README of a bundle: a model card as the Hub reads it, with licence and provenance."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

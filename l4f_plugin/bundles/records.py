@@ -10,8 +10,6 @@ of its entries but `folder` may be absent:
     checked                 size and time of change in ns of each file when its hash was last found right
 """
 
-from __future__ import annotations
-
 import json
 import os
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """safetensors files: the only code that writes tensors to disk or reads them back."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ nest of dictionaries, lists and tuples (the `state_dict` of an optimiser, random
 form and `unflatten_state` back, exactly: integer keys, tuples and float bits survive.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`l4f classes`, `download`, `verify`, `remove` and `convert`: the classes on this computer, and how they come here."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """`l4f generate`, `swap` and `motion`: what a class draws."""
 
-from __future__ import annotations
-
 import argparse
 
 from ..animations import FORMATS, check_animation, format_of

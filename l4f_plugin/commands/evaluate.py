@@ -1,7 +1,5 @@
 """`l4f evaluate masks --predicted DIR --truth DIR`, `l4f evaluate class CLASS` and `l4f evaluate photos CLASS`."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Collection
 from pathlib import Path

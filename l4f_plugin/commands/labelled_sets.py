@@ -1,7 +1,5 @@
 """`l4f export` and `merge-export`: labelled sets of pictures."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """`l4f publish` and `space`: a class becomes a model repository, or a demonstration, on the Hub."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from pathlib import Path

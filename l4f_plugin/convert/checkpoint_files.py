@@ -7,8 +7,6 @@ string each: these are read with what is left of the file's allowance and withou
 further.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

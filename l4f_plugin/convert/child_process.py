@@ -1,7 +1,5 @@
 """Conversion of a large checkpoint in a process of its own, whose memory returns to the system with its end."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

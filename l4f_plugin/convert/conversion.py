@@ -1,7 +1,5 @@
 """Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickles`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What every published layout has in common: our tensors one by one, each taken from where the layout keeps it."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@ tensors lie as ours do, and their learning-rate scales are applied at run time a
 computes is read from the attributes that it recorded, since the defaults of the two programs differ.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What NVIDIA's programs record beside their networks, and which of it our networks can follow."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -6,8 +6,6 @@ kernels [height, width, in, out], kernels of up-sampling convolutions are turned
 convolution is asked for with the kernel flipped), and style biases count from 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

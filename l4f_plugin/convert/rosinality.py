@@ -4,8 +4,6 @@ Everything about an architecture is read from the shapes. Whatever a state dict 
 names is refused, so that a variant with other arithmetic cannot pass for the network it is not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

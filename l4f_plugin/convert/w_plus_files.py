@@ -8,8 +8,6 @@ fitted to one picture, are left behind.
 All come from anywhere: no more than 4 MiB of a file is read as codes.
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Two runs into one folder must agree on all of it: then a shard holds the same pi
 bytes however often one machine draws it with as many threads.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

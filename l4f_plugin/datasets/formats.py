@@ -4,8 +4,6 @@ A format writes the pictures of a shard (`add`, `close`, `discard`), then, once 
 shards together (`finish`). Pictures are PNG files of their own in all formats but one.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

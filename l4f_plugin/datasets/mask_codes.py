@@ -1,7 +1,5 @@
 """A hard mask as label formats write it: one polygon (YOLO), or the lengths of its runs (COCO)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 _MOST_NEAR = 50  # pieces and holes with a bridge of their own from the nearest place

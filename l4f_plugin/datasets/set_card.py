@@ -1,7 +1,5 @@
 """What tells a person about an exported set: its README, and a sheet of its first pictures with their masks."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ A shard counts once its record is there, which is written last and in one step. 
 unfinished shard is overwritten.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -13,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..bundles.files import read_json, write_atomically, write_text, writing
+from ..bundles.files import read_json, unreadable, write_atomically, write_text, writing
 from ..errors import UserError
 from .export_plan import STATE_FOLDER, Plan
 
@@ -79,8 +77,8 @@ def read_record(folder: Path, shard: int) -> ShardRecord | None:
         data = read_json(path, _LARGEST_RECORD)
         files = [FileNote(str(one["path"]), int(one["bytes"]), str(one["sha256"])) for one in data["files"]]
         dropped = {str(reason): int(count) for reason, count in data["dropped"].items()}
-        pictures, unreadable = [dict(one) for one in data["pictures"]], [str(one) for one in data.get("unreadable", [])]
-        return ShardRecord(shard, int(data["tried"]), dropped, files, pictures, unreadable)
+        pictures, unread = [dict(one) for one in data["pictures"]], [str(one) for one in data.get("unreadable", [])]
+        return ShardRecord(shard, int(data["tried"]), dropped, files, pictures, unread)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

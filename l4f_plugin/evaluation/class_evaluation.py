@@ -33,7 +33,7 @@ class AlphaReport:
     """A mask network on generated pictures.
 
     against_judge: its thresholded masks, taking the first judge's for the truth
-    judges_agree: the second judge's masks, taking the first judge's for the truth; None with one judge
+    judges_agree: the second judge's masks, taking the first judge's for the truth
     mask_area: mean alpha; judge_mask_area: fraction of pixels that the first judge calls foreground
     edge_softness: fraction of pixels with alpha in (.05, .95)
     """
@@ -41,7 +41,7 @@ class AlphaReport:
     pictures: int
     threshold: float
     against_judge: MaskMetrics
-    judges_agree: MaskMetrics | None
+    judges_agree: MaskMetrics
     mask_area: float
     judge_mask_area: float
     edge_softness: float
@@ -86,27 +86,18 @@ class ClassReport:
         }
 
 
-def evaluate_alpha(
-    pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Judge], threshold: float = 0.5
-) -> AlphaReport:
-    """Measures masks of pictures by one or two judges.
+def evaluate_alpha(pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Judge], threshold: float) -> AlphaReport:
+    """Measures masks of pictures by two judges.
 
     pictures: uint8 [N, H, W, 3] at the judges' resolution; alphas: float [N, H, W] in [0, 1], foreground from
-    `threshold`. ValueError where shapes disagree, values are not finite or there is no judge.
+    `threshold`.
     """
-    if alphas.shape != pictures.shape[:3]:
-        raise ValueError(f"masks {list(alphas.shape)} don't belong to pictures {list(pictures.shape)}")
-    if not np.isfinite(alphas).all():
-        raise ValueError("the masks hold values that are not finite")
-    if not judges:
-        raise ValueError("there is no judge")
-    verdicts = [judge_masks(judge, pictures) >= 0.5 for judge in judges[:2]]
-    agreement = count_pixels(verdicts[1], verdicts[0]).metrics() if len(verdicts) > 1 else None
+    verdicts = [judge_masks(judge, pictures) >= 0.5 for judge in judges]
     return AlphaReport(
         pictures=len(pictures),
         threshold=threshold,
         against_judge=count_pixels(alphas >= threshold, verdicts[0]).metrics(),
-        judges_agree=agreement,
+        judges_agree=count_pixels(verdicts[1], verdicts[0]).metrics(),
         mask_area=float(alphas.mean()),
         judge_mask_area=float(verdicts[0].mean()),
         edge_softness=float(((alphas > SOFT[0]) & (alphas < SOFT[1])).mean()),
@@ -193,8 +184,7 @@ def class_text(report: ClassReport, markdown: bool = False) -> str:
     ]
     for psi, alpha in report.alpha.items():
         rows.append((f"masks, {alpha.pictures} pictures, psi {psi:g}", alpha.against_judge))
-        if alpha.judges_agree is not None:
-            rows.append((f"second judge, the same pictures, psi {psi:g}", alpha.judges_agree))
+        rows.append((f"second judge, the same pictures, psi {psi:g}", alpha.judges_agree))
     if not markdown:
         judged = (
             f"Judged at {report.resolution}x{report.resolution} by two supervised networks of different seeds; masks "

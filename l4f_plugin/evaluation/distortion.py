@@ -2,8 +2,6 @@
 exact shapes, flat colours, clean backgrounds. Everything is drawn from one generator on the CPU, so a seed
 repeats it."""
 
-from __future__ import annotations
-
 import functools
 import math
 

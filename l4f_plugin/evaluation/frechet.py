@@ -7,32 +7,18 @@ The distance of finite samples is biased upwards, more so the fewer there are: c
 of equal size, and beside them the distance between two disjoint sets of real pictures.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Squared Frechet distance between feature sets [N, D] and [M, D], N and M at least 2, in squared feature
-    units.
-
-    ValueError where the sets are too small, differ in D or hold values that are not finite.
-    """
-    mean_a, covariance_a = feature_statistics(first)
-    mean_b, covariance_b = feature_statistics(second)
-    if mean_a.shape != mean_b.shape:
-        raise ValueError(f"features of {mean_a.shape[0]} and {mean_b.shape[0]} dimensions can't be compared")
-    return gaussian_distance(mean_a, covariance_a, mean_b, covariance_b)
+    """Squared Frechet distance between feature sets [N, D] and [M, D], N and M at least 2, in squared feature units."""
+    return gaussian_distance(*feature_statistics(first), *feature_statistics(second))
 
 
 def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean [D] and unbiased covariance [D, D] of features [N, D], in float64."""
     values = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
-    if values.ndim != 2 or values.shape[0] < 2:
-        raise ValueError(f"features must be [N, D] with at least 2 rows, not {list(values.shape)}")
-    if not bool(torch.isfinite(values).all()):
-        raise ValueError("the features hold values that are not finite")
     mean = values.mean(dim=0)
     centred = values - mean
     return mean, centred.T @ centred / (values.shape[0] - 1)

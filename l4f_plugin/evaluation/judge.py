@@ -7,8 +7,6 @@ pictures are distorted, recoloured, blurred, given noise and block artefacts (`d
 two judges, whose agreement on generated pictures is the best a mask can be expected to reach.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -69,10 +67,9 @@ class Judge:
 
 @torch.no_grad()
 def judge_masks(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Masks float32 [N, H, W] in [0, 1], foreground from .5, of pictures uint8 [N, H, W, 3].
+    """Masks float32 [N, H, W] in [0, 1], foreground from .5, of pictures uint8 [N, H, W, 3] of the judge's size.
 
-    Each is the mean of what the judge sees in the picture and in its mirror image. ValueError where the pictures
-    are of another kind or size than the judge's.
+    Each is the mean of what the judge sees in the picture and in its mirror image.
     """
     masks = np.empty(pictures.shape[:3], dtype=np.float32)
     for rows, batch in _batches(judge, pictures, batch_size):
@@ -91,11 +88,6 @@ def judge_features(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> 
 
 
 def _batches(judge: Judge, pictures: np.ndarray, batch_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
-    edge = judge.settings.resolution
-    if pictures.dtype != np.uint8 or pictures.shape[1:] != (edge, edge, 3):
-        raise ValueError(
-            f"the judge sees uint8 pictures [N, {edge}, {edge}, 3], not {pictures.dtype} {list(pictures.shape)}"
-        )
     for start in range(0, len(pictures), batch_size):
         rows = slice(start, start + batch_size)
         yield rows, _as_batch(pictures[rows], judge.device)

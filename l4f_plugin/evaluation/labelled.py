@@ -4,8 +4,6 @@ Layout: {train,validation,test}/images/NAME.png (RGB) and {train,validation,test
 exact alpha), and dataset.json beside them. Other formats of pictures do as well.
 """
 
-from __future__ import annotations
-
 import glob
 import hashlib
 from dataclasses import dataclass

@@ -73,17 +73,14 @@ def _class_metrics(hits: int, false_alarms: int, misses: int) -> list[float]:
 
 
 def count_pixels(predicted: np.ndarray, truth: np.ndarray) -> PixelCounts:
-    """Compares two boolean masks of one shape, any number of dimensions. ValueError where the shapes differ."""
-    predicted, truth = np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
-    if predicted.shape != truth.shape:
-        raise ValueError(f"masks of shape {predicted.shape} and {truth.shape} can't be compared")
+    """Compares two boolean masks of one shape, any number of dimensions."""
     pairs = ((predicted, truth), (predicted, ~truth), (~predicted, truth), (~predicted, ~truth))
     return PixelCounts(*(int(np.count_nonzero(one & other)) for one, other in pairs))
 
 
-def compare_masks(predicted: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> MaskMetrics:
-    """Metrics of the pooled pixels of two float arrays in [0, 1] of one shape; foreground is `>= threshold`."""
-    return count_pixels(np.asarray(predicted) >= threshold, np.asarray(truth) >= threshold).metrics()
+def compare_masks(predicted: np.ndarray, truth: np.ndarray) -> MaskMetrics:
+    """Metrics of the pooled pixels of two float arrays in [0, 1] of one shape; foreground is from .5 on."""
+    return count_pixels(predicted >= 0.5, truth >= 0.5).metrics()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Data sets of the Hub that are pictures in folders, or one archive of them, in huggingface_hub's own cache."""
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError

@@ -4,8 +4,6 @@ A bundle stays in huggingface_hub's cache, a converted one lies in the models fo
 without asking the Hub, and nobody sees one before all of it is there and right.
 """
 
-from __future__ import annotations
-
 import os
 import uuid
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`from_pretrained`, `save_pretrained` and `push_to_hub` after huggingface_hub's conventions."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, TypeVar
 

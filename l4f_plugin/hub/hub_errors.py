@@ -1,7 +1,5 @@
 """What the Hub refuses and what fails on the way there, each as one sentence that says what to do."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

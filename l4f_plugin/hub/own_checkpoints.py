@@ -4,8 +4,6 @@ Files of unknown origin are read in a process of their own, by the reader that r
 the models folder is as it was before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

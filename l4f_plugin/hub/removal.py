@@ -3,8 +3,6 @@
 It stands here and not beside the list of classes, since a class may lie in huggingface_hub's cache.
 """
 
-from __future__ import annotations
-
 import os
 import uuid
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ With Xet a transfer that runs may not stop at once either. From 2.0 on, what had
 its download is interrupted; such files have some megabytes.
 """
 
-from __future__ import annotations
-
 import inspect
 import io
 import os

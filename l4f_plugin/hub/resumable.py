@@ -6,8 +6,6 @@ blobs of huggingface_hub's cache in `*.l4f.incomplete`. The finished file become
 then gives it its name. No Xet, one connection.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ It has only 1x1 convolutions (section 3.1 of Abdal et al. 2021), about 10,000 pa
 already separate object and background, the network has but to read them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

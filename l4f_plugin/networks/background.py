@@ -5,8 +5,6 @@ briefly has never seen such an input and draws grey texture from it, which no di
 the mask then grows to the most it may. Here the input that stands for "no object" is learned with the alpha network.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

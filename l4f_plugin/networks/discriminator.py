@@ -1,7 +1,5 @@
 """StyleGAN2 discriminator: residual blocks, minibatch deviation, one logit a picture."""
 
-from __future__ import annotations
-
 import math
 
 import torch

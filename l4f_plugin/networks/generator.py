@@ -11,8 +11,6 @@ which is the same sum and several times as fast as one weight per sample. How a 
 ``convolution.py``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ Two habits of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) run through all o
 Feature maps are kept in ``channels_last`` memory format, in which CPU and GPU convolutions are fastest.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

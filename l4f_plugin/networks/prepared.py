@@ -3,8 +3,6 @@
 At batch 1 a third of the time of a large layer goes into bringing its weights into another order or precision.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -14,8 +14,6 @@ B over the tiles, one over the channels for each of the 36 points, A over what c
 ``convolution.py`` decides when.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """How much one visitor may ask of a Space. Knows neither Gradio nor torch."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

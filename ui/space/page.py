@@ -1,7 +1,5 @@
 """What a Space shows: a heading and the panels that draw."""
 
-from __future__ import annotations
-
 from html import escape
 from pathlib import Path
 

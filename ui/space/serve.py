@@ -1,7 +1,5 @@
 """Starts the page of a Space from its folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """The service of a Space: its one class, limits for each visitor, and on ZeroGPU a card that is only lent."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """ZeroGPU: a Space whose graphics card is there only while a decorated function runs, in a process of its own."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Callable, Mapping

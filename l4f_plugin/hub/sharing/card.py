@@ -1,7 +1,5 @@
 """The model card of a published class: what the bundle's own card says, and what the Hub needs on top."""
 
-from __future__ import annotations
-
 import re
 
 from ... import __version__

@@ -1,7 +1,5 @@
 """A model repository on the Hub made of a bundle: the folder as it would be uploaded, and the upload."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -8,8 +8,6 @@ weights             the catalogue with its one class, and the bundle, or the rev
 space.json          the class and the limits of a visitor
 """
 
-from __future__ import annotations
-
 import fnmatch
 import importlib.metadata
 import importlib.util

@@ -1,7 +1,5 @@
 """Whether the weights of a class may be passed on, and what has to go along with them."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from pathlib import Path

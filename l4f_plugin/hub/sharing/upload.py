@@ -1,7 +1,5 @@
 """Uploads a folder to the Hub, as a model repository or a Space; huggingface_hub 0.25 to 2.4."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
