@@ -238,6 +238,19 @@ def test_the_command_says_where_it_is_and_how_to_go_on(pictures, tiny, capfd, mo
     assert not ClassRun("dogs").exists
 
 
+def test_samples_are_there_before_the_later_stages_are_measured(pictures, tiny, monkeypatch):
+    run, seen = begun(pictures), []
+    measured_stages = class_plan.measured_stages
+
+    def looked(*given):
+        seen.append(run.latest_sheet())
+        return measured_stages(*given)
+
+    monkeypatch.setattr(class_plan, "measured_stages", looked)
+    assert run.work(lambda line: None)
+    assert [sheet.name for sheet in seen] == ["sample_000000012.png"] and run.plan.whole_seconds > 0
+
+
 def test_samples_come_at_growing_intervals(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])

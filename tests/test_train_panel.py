@@ -63,8 +63,8 @@ def test_from_a_folder_to_a_training(site, monkeypatch):
     begun = do(site, panel.start_run, **wanted)
     assert site.started == ["dogs"] and begun[panel.run_frame]["visible"]
     run = ClassRun("dogs")
-    assert run.plan.fit == "crop" and run.plan.seconds["generator"] and run.plan.device == "cpu"
-    assert run.work(lambda line: None)
+    assert run.plan.fit == "crop" and not run.plan.seconds and run.plan.device == "cpu"
+    assert run.work(lambda line: None) and run.plan.seconds["generator"]
     shown = panel.show(site.visit)
     assert words(shown[panel.standing]) == "Done; the class is installed"
     assert shown[panel.samples]["value"].endswith(".png")

@@ -249,10 +249,9 @@ class TrainPanel:
         yield {self.about: gr.update(value=words, visible=True), self.activity: status.finished(text("train.measured"))}
 
     def start_run(self, job: Job, given: Given) -> Iterator[dict]:
-        """Measures, which the time left needs, and starts the process."""
+        """Starts the process, which measures and shows samples first."""
         plan, visit = self.plan(given), given[self.visit]
-        yield {self.activity: status.running(text("train.measuring"))}
-        visit.picked = self.trainings.begin(self.trainings.measured(plan, job.token)).name
+        visit.picked = self.trainings.begin(plan).name
         hidden = {part: gr.update(visible=False) for part in (self.preview, self.about)}
         yield {**hidden, **self.show(visit), self.activity: status.finished(text("train.begun", name=plan.name))}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> Answer:
     """Trains, and says where the result is. Raises `Cancelled` when stopped before the end."""
+    # Read when torch is loaded. Threads that wait actively for one whose core is taken made steps nine times longer.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if args.train is None:
         return _train_class(args)
     import torch
@@ -152,7 +155,7 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="of the class: small letters, digits, - and _")
     text = "draws 32, 64, 128 or 256 pixels; by default as many as the pictures have, 64 at most"
     parser.add_argument("--resolution", type=int, help=text)
-    text = "how long the generator trains: 30,000, 400,000 or 1,500,000 pictures; quick learns masks only then"
+    text = "how long the generator trains: 20,000, 400,000 or 1,500,000 pictures; quick learns masks only then"
     parser.add_argument("--quality", choices=["quick", "good", "long"], default="good", help=text)
     parser.add_argument("--pictures", type=_positive, help="another number of pictures to show")
     text = "cut the middle square, keep the whole between black bars, or bend to a square; as the pictures ask for"
@@ -200,7 +203,10 @@ def _train_class(args: argparse.Namespace) -> Answer:
             f"The training {args.name} is of the pictures in {plan.folder}; go on with it without a folder, "
             "or choose another name."
         )
-    report(f"All of it is in {run.folder}; Ctrl-C stops it, and it goes on with: l4f train class --name {args.name}")
+    report(
+        f"Samples and all else come into {run.folder}, the first sheet after a few steps; Ctrl-C stops it, and it goes "
+        f"on with: l4f train class --name {args.name}"
+    )
     try:
         if not run.work(report, show_progress):
             raise Cancelled
@@ -212,7 +218,7 @@ def _train_class(args: argparse.Namespace) -> Answer:
 
 
 def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
-    """Says what the pictures are and how long it takes; writes the plan down, unless only a look is wanted."""
+    """Says what the pictures are, and writes the plan down or, for a look, says how long it takes."""
     from ..training.class_plan import measured, plan_for
     from ..training.picture_survey import place_of, survey
 
@@ -223,12 +229,12 @@ def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
     report(" ".join(found.in_words()))
     names = ("resolution", "quality", "fit", "start", "licence", "device", "pictures", "batch_size")
     plan = plan_for(found, run.name, folder, **{name: getattr(args, name) for name in names})
-    report(f"Measuring how long that takes at {plan.resolution} px.")
-    plan = measured(plan)
-    for line in plan.in_words():
-        report(line)
     if not args.look:
         run.begin(plan)
+        return
+    report(f"Measuring how long that takes at {plan.resolution} px.")
+    for line in measured(plan).in_words():
+        report(line)
 
 
 def _add_r1(parser: argparse.ArgumentParser) -> None:

@@ -23,17 +23,18 @@ from .chain import Stage, Watch, adversarial_seconds, enough_memory, mask_settin
 from .chain import in_words as duration
 from .chain import source_of as class_folder
 from .generator_training import GeneratorSettings, GeneratorTrainer
-from .loop import STEPPING, GrowingIntervals
+from .loop import STEPPING, GrowingIntervals, write_grid
 from .picture_survey import FITS, Survey
 from .pictures import PictureFolder, letterbox
 from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
 from .troubles import COLLAPSED, DIVERGED, HELPFUL
 from .updates import fastest_dtype
 
-QUALITIES = {"quick": 30_000, "good": 400_000, "long": 1_500_000}
+QUALITIES = {"quick": 20_000, "good": 400_000, "long": 1_500_000}
 """How many pictures the generator is shown; "quick" learns masks then, the others photographs too."""
 RESOLUTIONS = (32, 64, 128, 256)
 GENERATOR = "generator"
+GENERATOR_RUN = "generator/run"  # in the folder of a training: states, metrics and samples of that stage
 _CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 16}
 
 
@@ -229,10 +230,12 @@ def nearest_generator(folder: Path, out: Path, settings: GeneratorSettings, **op
     return True
 
 
-def measured(plan: Plan, **watched: Any) -> Plan:
+def measured(plan: Plan, run: Path | None = None, **watched: Any) -> Plan:
     """The plan with time, memory and disk, by a few real steps of each stage that are thrown away.
 
-    ``watched`` are fields of ``Watch``. Raises ``Cancelled``, and ``UserError`` for what cannot be used.
+    The folder ``run`` gets a sheet of samples of the first steps, so that there is one to look at while the later
+    stages are measured. ``watched`` are fields of ``Watch``. Raises ``Cancelled``, and ``UserError`` for what cannot be
+    used.
     """
     watch, device, settings = Watch(**watched), choose_device(plan.device), generator_settings(plan)
     real = PictureFolder(
@@ -246,6 +249,8 @@ def measured(plan: Plan, **watched: Any) -> Plan:
         trainer = GeneratorTrainer(settings, real, device, **networks)
         rounds = plan.shown / settings.batch_size
         seconds = {GENERATOR: {STEPPING: adversarial_seconds(trainer, rounds, watch)}}
+        if run is not None:
+            watch.report(f"The first samples are in {write_grid(trainer, run / GENERATOR_RUN)}.")
         state = sum(tensor.nbytes for tensor in flatten_state(trainer.state())[0].values())
         config = ObjectClass.for_networks(trainer.averaged, trainer.discriminator, name=plan.name, crop=settings.crop)
         bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)

@@ -41,7 +41,7 @@ from ..runtime import choose_device, free_memory
 from ..sample_sheet import draw_samples
 from .alpha_training import AlphaTrainer
 from .chain import LEARNED_THRESHOLD, Stage, Watch, enough_memory, go_through, in_words
-from .class_plan import GENERATOR, Plan, generator_settings, mended, stages_of, starting_folder
+from .class_plan import GENERATOR, GENERATOR_RUN, Plan, generator_settings, measured, mended, stages_of, starting_folder
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
@@ -155,7 +155,7 @@ class ClassRun:
     def curves(self) -> list[dict[str, float]]:
         """What the trainings of the generator and, at last, of the masks have logged."""
         attempts = sorted((self.folder / "masks").glob("attempt*"), key=lambda attempt: attempt.stat().st_mtime)
-        return [line for run in (self.folder / GENERATOR / "run", *attempts[-1:]) for line in read_metrics(run)]
+        return [line for run in (self.folder / GENERATOR_RUN, *attempts[-1:]) for line in read_metrics(run)]
 
     # What others do
 
@@ -298,7 +298,14 @@ class ClassRun:
         watch = Watch(say, clock.tell, cancel, others.turn, save_seconds=60.0, noticed=notice)
         while True:
             self._change(state=RUNNING, problem="", trouble="")
-            with enough_memory(f"training {self.name}", plan.batch_size):
+            finished = False
+            with enough_memory(f"training {self.name}", plan.batch_size), suppress(Cancelled):
+                if not plan.seconds:
+                    plan = measured(plan, self.folder, report=say, cancel=cancel, turn=others.turn)
+                    self._write(PLAN, json.dumps(asdict(plan), indent=1))
+                    for line in plan.in_words():
+                        say(line)
+                    stages = stages_of(plan, self.folder)
                 finished = go_through(stages, device, watch)
             if finished:
                 break
@@ -350,7 +357,7 @@ class ClassRun:
         if finished:
             bundle, words = load_bundle(finished[-1].bundle, with_discriminator=True), "the finished generator"
         else:
-            bundle, words = _generator_so_far(plan, self.folder / GENERATOR / "run")
+            bundle, words = _generator_so_far(plan, self.folder / GENERATOR_RUN)
         learner, how = _masks_so_far(bundle, stages[1], device)
         learned = dataclasses.replace(bundle.config, alpha_origin="learned")
         bundle = dataclasses.replace(

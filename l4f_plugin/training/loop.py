@@ -108,10 +108,7 @@ def train(
 
     A step that leads out of the finite numbers ends the run at once as ``Trouble``; the state from before it stays.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, folder) from error
+    _make(folder)
     shown = tqdm(
         total=target_pictures,
         initial=trainer.pictures_seen,
@@ -220,13 +217,22 @@ def _saved_state_kept(trainer: Trainer, folder: Path) -> Iterator[None]:
         ) from None
 
 
-def write_grid(trainer: Trainer, folder: Path) -> None:
-    """Write a sheet of samples named by the pictures seen."""
+def write_grid(trainer: Trainer, folder: Path) -> Path | None:
+    """Write a sheet of samples named by the pictures seen; its file, from the process that writes."""
     if not together.is_first():
-        return
+        return None
+    _make(folder)
     sheet = Image.fromarray(trainer.sample_grid().numpy())
-    stem = free_stem(folder, f"sample_{trainer.pictures_seen:09d}", [".png"])
-    write_png(folder / f"{stem}.png", sheet, sheet_text("samples of a training"))
+    path = folder / f"{free_stem(folder, f'sample_{trainer.pictures_seen:09d}', ['.png'])}.png"
+    write_png(path, sheet, sheet_text("samples of a training"))
+    return path
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
 
 
 class GrowingIntervals:

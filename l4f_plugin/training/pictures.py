@@ -1,16 +1,15 @@
 """A folder of pictures as one array, decoded once.
 
-Decoding in the training process would compete with it for the processor, and a second thread that makes tensors
-would halve its speed; so pictures are decoded beforehand, by worker processes, into a file that is mapped to memory.
+Decoding between the steps would compete with them for the processor, so pictures are decoded beforehand into a file
+that is mapped to memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -138,11 +137,9 @@ def _fingerprint(files: list[PictureFile], frame: Frame) -> str:
 
 def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Processes are spawned: a forked one would inherit the locks of torch's threads.
-    spawn = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), mp_context=spawn) as workers:
-            decoded = workers.map(_decode, files, [frame] * len(files), chunksize=64)
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as workers:  # Pillow decodes and resizes without the GIL
+            decoded = workers.map(_decode, files, [frame] * len(files))
             pictures = [picture for picture in decoded if picture is not None]
         partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
         nothing = np.zeros((0, frame.resolution, frame.resolution, 3), np.uint8)
