@@ -154,6 +154,7 @@ def build(service: Service) -> gr.Blocks:
         compat.on(page.load, None, js=script())
         parts.generate.open_on(page.load)
         parts.generate.live_in_address(page.load)
+        parts.swap.live_in_address(page.load)
         compat.on(page.load, parts.header.refresh, [], parts.header.outputs)
         for choice in parts.choices.values():
             choice.refresh_on(page.load)

@@ -20,7 +20,17 @@ from l4f_plugin.subject import write_parts
 from . import compat, status
 from .brush_form import BrushForm
 from .class_choice import ClassChoice
-from .controls import BackgroundChoice, CanvasChoice, EdgeChoice, Given, controls_column, named, note, stage_column
+from .controls import (
+    BackgroundChoice,
+    CanvasChoice,
+    EdgeChoice,
+    Given,
+    controls_column,
+    named,
+    note,
+    stage_column,
+    thumbnails,
+)
 from .inversion_form import InversionForm
 from .outputs import slug
 from .run_buttons import RunButtons, Running
@@ -64,15 +74,8 @@ class PhotosPanel:
             self.files = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=160, **words)
             note("photos.files_note")
         self.folder = compat.folder_button(text("photos.folder"), elem_id="l4f_photos_folder")
-        self.examples = compat.gallery(
-            label=text("photos.examples"),
-            columns=6,
-            height="auto",
-            allow_preview=False,
-            elem_id="l4f_photos_examples",
-            elem_classes=["l4f-thumbs", "l4f-examples"],
-            **self._examples(self.choice.dropdown.value)[1],
-        )
+        found = self._examples(self.choice.dropdown.value)[1]
+        self.examples = thumbnails("photos.examples", "l4f-examples", **found)
         self.background = BackgroundChoice("photos", "transparent")
         self.canvas = CanvasChoice()
         self.edge = EdgeChoice("photos", keep_largest=True)
@@ -170,7 +173,7 @@ class PhotosPanel:
         self.pack(results)
         if strange:
             yield {**self._shown(results, given), self.job.status: status.running(text("photos.comparing"))}
-            fits = self._service.best_fits(entry.name, [photo for _, photo in strange], token)
+            fits = self._service.best_fits(entry.name, [photo.source for _, photo in strange], token)
             for (result, _), fit in zip(strange, fits, strict=True):
                 if fit is not None:
                     result.better = fit[0]

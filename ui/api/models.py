@@ -165,6 +165,7 @@ class SegmentAnswer(_Pictures):
     seed: int | None = _told("segment_seed", **_NULLABLE)
     mask_area: float = _told("mask_area")
     confidence: float | None = _told("confidence", **_NULLABLE)
+    better: str | None = _told("better", **_NULLABLE)
     dropped: int = _told("dropped")
     note: str | None = _told("note", **_NULLABLE)
 
