@@ -9,8 +9,6 @@ made again, and one that was cut short goes on. The labelled pictures of a class
 ``datasets/NAME``; for the sets of nearer and farther portraits see ``tools/avatar``.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import dataclasses

@@ -1,7 +1,5 @@
 """What people come for, each in at most five clicks, in Chromium. See `test_browser`."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace

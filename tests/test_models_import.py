@@ -26,9 +26,7 @@ GENERATOR, ALPHA = GOLDENS / "l4f_256_generator.pt", GOLDENS / "l4f_256_alpha_ge
 
 
 @pytest.fixture
-def page(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def page(tmp_path, own_folders, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     made = Page(tmp_path)

@@ -1,7 +1,5 @@
 """What was asked for last, in the page's address, from which a reload or a link brings it back."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

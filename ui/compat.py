@@ -4,8 +4,6 @@ Panels build components and wire events through these functions and otherwise us
 `gr.update`, `gr.State`, `gr.SelectData`, dictionaries returned by handlers.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 import os

@@ -6,8 +6,6 @@ They do what the panels do, in the same queue (see `operations`); every other en
 in as base64, which every client sends alike and which names nothing on the server; results come out as files.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import wraps

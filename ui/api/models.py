@@ -1,7 +1,5 @@
 """What requests and answers hold, with descriptions and bounds, under pydantic 1 and 2."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, Literal
 

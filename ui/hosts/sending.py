@@ -1,7 +1,5 @@
 """Send to: results of ours into the host's own tabs, by the host's own way where it has one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
