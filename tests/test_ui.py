@@ -1,6 +1,7 @@
 """The page without a browser: handlers called as Gradio calls them, files looked at on disk."""
 
 import gc
+import json
 import re
 import subprocess
 import sys
@@ -364,6 +365,19 @@ def test_seeds_can_be_used_again(page):
     assert field.reuse("") == {} and "No seed" in page.notices[0]
     assert page.generate.use_picked_seed(saved, 3) == {page.generate.seeds: "11", page.generate.count: 1}
     assert page.generate.use_picked_seed(saved, None) == {}
+
+
+def test_the_end_of_a_job_tells_what_is_in_memory(page):
+    header = page.header
+    before, after = header.refresh(), generate(page)
+    assert not before[header.unload]["interactive"] and after[header.unload]["interactive"]
+    assert "in memory" in after[header.state]
+
+
+@pytest.mark.skipif(compat.MAJOR >= 4, reason="newer ones keep examples for programs out of the page")
+def test_a_page_carries_no_examples_for_programs(page):
+    config = json.dumps(app.build(page.service).get_config_file(), default=str)
+    assert len(config) < 400_000
 
 
 def test_zip_holds_every_file(page):

@@ -59,7 +59,7 @@ class Endpoints:
                 name = handler.__name__
                 fields = [_input(f"api.{name}_{field}", value) for field, value in inputs.items()]
                 many = {"interactive": False, "file_count": "multiple" if name == "generate" else "single"}
-                outputs = [unsaved(gr.File(label=text(f"api.{name}_{kind}"), **many)) for kind in files]
+                outputs = [unsaved(compat.make(gr.File, label=text(f"api.{name}_{kind}"), **many)) for kind in files]
                 outputs.append(unsaved(gr.JSON(label=text(f"api.{details}"))))
                 compat.endpoint(prefix + name, _in_words(handler), fields, outputs)
 

@@ -53,7 +53,7 @@ class ExplorePanel:
     """Builds the panel inside the current Blocks and answers its events.
 
     The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`, and is named after its
-    class. `started` are the events of jobs; what others bring here adds to them. Nothing of the boards is made before
+    class. Nothing of the boards is made before
     the tab is opened.
     """
 
@@ -100,7 +100,6 @@ class ExplorePanel:
         self.inputs |= {self.restore.picture}
         self.outputs = [*stage.outputs, self.board, self.sheet, self.grid, self.shelf, self.mix, self.seed]
         self.outputs += [self.choice.dropdown, self.range, self.motion.frame]
-        self.started: list = []
         for trigger in (self.job.run.click, self.seed.submit, self.field.drawn.then, self.choice.dropdown.input):
             self._start(trigger, self.begin)
         for trigger, work in (
@@ -117,10 +116,9 @@ class ExplorePanel:
             seen = [stage.live, self.job.status]
             compat.on(self.wish.change, self.follow, [self.wish, self.state, stage.view], seen, latest=True)
         self.motion.wire(self.state)
-        self.started += self.motion.started
 
     def _start(self, trigger: Callable, work: Callable, **wiring: Any) -> None:
-        self.started.append(self.job.on(trigger, work, self.inputs, self.outputs, **wiring))
+        self.job.on(trigger, work, self.inputs, self.outputs, **wiring)
 
     # What others bring here, and what goes from here to them
 

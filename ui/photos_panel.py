@@ -52,7 +52,7 @@ class PhotosPanel:
 
     Each `Result` of the stage is named after its photograph and holds `picture` (as the page shows it), `mask`,
     `cutout`, `composite` where a background was chosen, `result` (one of the two) and in the end `zip` of all. That of
-    style codes holds `w_plus` instead of `zip`. `started` are the events of jobs; what others bring here adds to them.
+    style codes holds `w_plus` instead of `zip`.
     """
 
     def __init__(self, service: Service):
@@ -94,14 +94,14 @@ class PhotosPanel:
         compat.on(self.folder.upload, self.add_folder, [self.folder, self.files], [self.files])
         stage = self.stage
         used = compat.on(stage.use_better.click, self.use_better, [stage.results, stage.picked], [self.choice.dropdown])
-        self.started: list = []
         for trigger in (self.job.run.click, self.codes.upload, used.then, tried.then):
             self._start(trigger)
-        self.started += [*self.inversion.wire(self, asked), *self.brush.wire(self)]
+        self.inversion.wire(self, asked)
+        self.brush.wire(self)
 
     def _start(self, trigger: Callable) -> None:
         outputs = [self.choice.dropdown, *self.stage.outputs, self.inversion.stage.frame]
-        self.started.append(self.job.on(trigger, self.segment, self.inputs, outputs))
+        self.job.on(trigger, self.segment, self.inputs, outputs)
 
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to segment."""

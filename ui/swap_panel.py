@@ -48,8 +48,7 @@ FIRST_SEED = "32"  # one that came out well in the class that comes along
 class SwapPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    Each `Result` of the stage, one a background, holds `picture` (as drawn), `result`, `mask` and `cutout`. `started`
-    are the events of jobs; what others bring here adds to them.
+    Each `Result` of the stage, one a background, holds `picture` (as drawn), `result`, `mask` and `cutout`.
     """
 
     def __init__(self, service: Service):
@@ -118,7 +117,6 @@ class SwapPanel:
         before_all = compat.on(self.all_samples.click, self.background.with_samples, [], behind)
         self.archive.on(self.stage.pack, [self.stage.results], self.job.status)
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
-        self.started: list = []
         changed = [self.seed, self.w_plus, *self.background.outputs, self.background.picture]
         given = [self.stage.results, self.stage.picked, self.background.spot.centre]
         another = compat.on(self.another.click, self.add_another, given, changed)
@@ -139,7 +137,7 @@ class SwapPanel:
         return {} if result is None else {**chosen, **self.background.with_picture(str(result.files["result"]))}
 
     def _start(self, trigger: Callable, work: Callable) -> None:
-        self.started.append(self.job.on(trigger, work, self.inputs, self._shown))
+        self.job.on(trigger, work, self.inputs, self._shown)
 
     def _open(self, trigger: Callable, bring: Callable, given: list, outputs: list, work: Callable) -> None:
         """Wires an event elsewhere that brings something here, opens this tab and draws."""
