@@ -6,8 +6,6 @@ the median seconds a picture over alternating repetitions, the ratio of each pai
 runs only one of them. Then the price of a background and a mask, and what bfloat16 changes.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json

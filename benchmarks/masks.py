@@ -9,8 +9,6 @@ made again, and one that was cut short goes on. The labelled pictures of a class
 ``datasets/NAME``; for the sets of nearer and farther portraits see ``tools/avatar``.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import dataclasses
@@ -123,7 +121,7 @@ def read_table() -> list[Run]:
     """The rows so far."""
     if not TABLE.exists():
         return []
-    kinds = {field.name: {"int": int, "float": float}.get(field.type, str) for field in dataclasses.fields(Run)}
+    kinds = {field.name: field.type for field in dataclasses.fields(Run)}
     with TABLE.open(newline="", encoding="utf-8") as stream:
         return [Run(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(stream)]
 

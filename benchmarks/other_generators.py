@@ -11,8 +11,6 @@ NVIDIA's (NVlabs/stylegan2-ada-pytorch) is no part of this project: its licence 
 holds it is named on the command line and imported from there. Without a GPU it runs in plain PyTorch, float32.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable

@@ -5,8 +5,6 @@ page. Seconds are medians. With another checkout both are run in alternation, an
 Python, with its packages.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import statistics

@@ -88,6 +88,22 @@ def tiny_bundle_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def tiny_models(tiny_bundle_folder) -> Iterator[Path]:
+    """The tiny class, installed, for all tests of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
+        yield tiny_bundle_folder
+
+
+@pytest.fixture
+def own_folders(tmp_path, monkeypatch) -> Path:
+    """Folders of the test's own for classes (`models`) and all that can be made again (`cache`)."""
+    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
 def pipeline(tiny_bundle_folder):
     """The tiny class, ready to draw."""
     from l4f_plugin.pipeline import Labels4FreePipeline

@@ -75,7 +75,7 @@ def listeners(blocks, component, event: str) -> list:
 
 
 def wait_until(condition) -> None:
-    for _ in range(6000):
+    for _ in range(12_000):
         if condition():
             return
         threading.Event().wait(0.01)

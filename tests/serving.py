@@ -3,11 +3,15 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from l4f_ui import app, compat, server
-from l4f_ui.service import Service
+from l4f_ui.outputs import Outputs
+from l4f_ui.service import Service, Settings
 
 
 def unused_port() -> int:
@@ -37,3 +41,13 @@ def served(service: Service, **arguments: Any) -> Iterator[SimpleNamespace]:
         compat.close(page)
         service.class_jobs.close()
         service.outputs.forget_previews()
+
+
+@contextmanager
+def site_of(models: Path, pictures: Path, default_class: str = "tiny", **rights: bool) -> Iterator[SimpleNamespace]:
+    """The page over the classes in `models`, for the fixtures of `test_browser`, none of whose jobs it holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(models))
+        settings = Settings(device="cpu", default_class=default_class)
+        with served(Service(lambda: settings, Outputs(pictures), **rights)) as site:
+            yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None))

@@ -30,14 +30,12 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def served(tiny_bundle_folder, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        made = service(tmp_path_factory.mktemp("out"))
-        yield client(made)
-        assert not list(made.outputs.folder.iterdir()), "the API answers, and writes nothing"
-        assert not made.is_busy()
-        made.outputs.forget_previews()
+def served(tiny_models, tmp_path_factory):
+    made = service(tmp_path_factory.mktemp("out"))
+    yield client(made)
+    assert not list(made.outputs.folder.iterdir()), "the API answers, and writes nothing"
+    assert not made.is_busy()
+    made.outputs.forget_previews()
 
 
 def ask(served, name: str, values: dict, **headers: str):

@@ -30,12 +30,10 @@ def plain(schema):
 
 
 @pytest.fixture(scope="module")
-def described(tiny_bundle_folder, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        made = service(tmp_path_factory.mktemp("out"))
-        yield schemathesis.openapi.from_asgi(V1 + "openapi.json", client(made).app)
-        assert not made.is_busy() and not list(made.outputs.folder.iterdir())
+def described(tiny_models, tmp_path_factory):
+    made = service(tmp_path_factory.mktemp("out"))
+    yield schemathesis.openapi.from_asgi(V1 + "openapi.json", client(made).app)
+    assert not made.is_busy() and not list(made.outputs.folder.iterdir())
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)

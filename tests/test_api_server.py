@@ -23,14 +23,7 @@ from l4f_ui.api import guard
 
 
 @pytest.fixture(scope="module")
-def models(tiny_bundle_folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        yield tiny_bundle_folder
-
-
-@pytest.fixture(scope="module")
-def served(models, tmp_path_factory):
+def served(tiny_models, tmp_path_factory):
     with page_served(tmp_path_factory.mktemp("out")) as server:
         yield server
         assert not server.service.is_busy()
@@ -108,7 +101,7 @@ def test_a_body_as_large_as_may_be_is_taken(served):
     )
 
 
-def test_an_open_page_with_a_login_has_no_open_api(models, tmp_path):
+def test_an_open_page_with_a_login_has_no_open_api(tiny_models, tmp_path):
     with page_served(tmp_path, auth=("anna", "secret")) as server:
         base = server.address.rstrip("/") + V1
         for path in ("classes", "docs", "openapi.json"):

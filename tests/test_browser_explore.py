@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -12,19 +11,12 @@ from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
 @pytest.fixture(scope="module")
 def site(tiny_bundle_folder, tmp_path_factory):
     """The page of an owner, over the tiny class, in which names of directions may be kept."""
-    from serving import served
-
-    from l4f_ui.outputs import Outputs
-    from l4f_ui.service import Service, Settings
+    from serving import site_of
 
     models = tmp_path_factory.mktemp("models")
     shutil.copytree(tiny_bundle_folder, models / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(models))
-        settings, outputs = Settings(device="cpu", default_class="tiny"), Outputs(tmp_path_factory.mktemp("pictures"))
-        service = Service(lambda: settings, outputs, manages_classes=True)
-        with served(service) as site:
-            yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None))
+    with site_of(models, tmp_path_factory.mktemp("pictures"), manages_classes=True) as site:
+        yield site
 
 
 def live(page) -> str:  # noqa: F811

@@ -1,7 +1,5 @@
 """The panel Export in Chromium: measured, exported, shown again, moving. See `test_browser`."""
 
-from types import SimpleNamespace
-
 import pytest
 from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
 
@@ -9,17 +7,10 @@ from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
 @pytest.fixture(scope="module")
 def site(tiny_bundle_folder, tmp_path_factory):
     """The page of an owner, over the tiny class."""
-    from serving import served
+    from serving import site_of
 
-    from l4f_ui.outputs import Outputs
-    from l4f_ui.service import Service, Settings
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        settings, outputs = Settings(device="cpu", default_class="tiny"), Outputs(tmp_path_factory.mktemp("pictures"))
-        service = Service(lambda: settings, outputs, manages_classes=True)
-        with served(service) as site:
-            yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None))
+    with site_of(tiny_bundle_folder.parent, tmp_path_factory.mktemp("pictures"), manages_classes=True) as site:
+        yield site
 
 
 def told(page, words: str) -> None:  # noqa: F811

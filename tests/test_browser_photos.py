@@ -3,7 +3,6 @@
 
 import dataclasses
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,20 +14,14 @@ from test_browser import browser, choose, download, open_tab, page, pixels, sett
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The page over a tiny class that has a student."""
-    from serving import served
+    from serving import site_of
 
     from l4f_plugin.bundles.bundle import save_bundle
-    from l4f_ui.outputs import Outputs
-    from l4f_ui.service import Service, Settings
 
     models = tmp_path_factory.mktemp("models")
     save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "red")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(models))
-        settings, outputs = Settings(device="cpu", default_class="red"), Outputs(tmp_path_factory.mktemp("pictures"))
-        service = Service(lambda: settings, outputs)
-        with served(service) as running:
-            yield SimpleNamespace(**vars(running), gate=SimpleNamespace(set=lambda: None))
+    with site_of(models, tmp_path_factory.mktemp("pictures"), default_class="red") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

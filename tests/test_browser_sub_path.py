@@ -16,11 +16,9 @@ PREFIX = "/studio"
 
 
 @pytest.fixture(scope="module")
-def site(tiny_bundle_folder, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        with page_served(tmp_path_factory.mktemp("out"), root_path=PREFIX) as server:
-            yield server
+def site(tiny_models, tmp_path_factory):
+    with page_served(tmp_path_factory.mktemp("out"), root_path=PREFIX) as server:
+        yield server
 
 
 def ask(address: str, path: str, values: dict | None = None) -> SimpleNamespace:

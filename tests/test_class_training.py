@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from pages import wait_until
 from PIL import Image
 from test_learning_chain import TINY, TINY_STUDENT
 
@@ -30,10 +31,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch):
+def pictures(tmp_path, own_folders):
     """A folder of twelve noisy pictures of 48 x 36 pixels, and folders of the program's own."""
-    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder, random = tmp_path / "pictures", np.random.default_rng(0)
     folder.mkdir()
     for number in range(12):
@@ -284,11 +283,3 @@ def test_samples_come_at_growing_intervals(monkeypatch):
         if due():
             seen.append(second)
     assert seen == [15, 45, 105, 205, 305]
-
-
-def wait_until(condition) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("did not happen")

@@ -20,20 +20,13 @@ OTHER_SITE = {"origin": "https://evil.example"}
 
 
 @pytest.fixture(scope="module")
-def models(tiny_bundle_folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-        yield
-
-
-@pytest.fixture(scope="module")
-def site(models, tmp_path_factory):
+def site(tiny_models, tmp_path_factory):
     with page_served(tmp_path_factory.mktemp("out")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def closed_site(models, tmp_path_factory):
+def closed_site(tiny_models, tmp_path_factory):
     """The page behind a login."""
     with page_served(tmp_path_factory.mktemp("out"), auth=("ann", "secret")) as server:
         yield server
@@ -189,7 +182,7 @@ def test_answers_say_how_browsers_are_to_take_them(site):
     assert "default-src 'none'" in httpx.get(f"{site.address}l4f/v1/docs").headers["content-security-policy"]
 
 
-def test_a_space_may_be_embedded(models, tmp_path):
+def test_a_space_may_be_embedded(tiny_models, tmp_path):
     with served(service(tmp_path), embeddable=True) as site:
         headers = httpx.get(site.address).headers
         assert "x-frame-options" not in headers and "content-security-policy" not in headers
@@ -254,7 +247,7 @@ def upload_folder(tmp_path, monkeypatch):
 
 
 def test_what_strangers_may_upload_is_bounded_in_sum(
-    models, no_shipped_class, upload_folder, tmp_path, monkeypatch
+    tiny_models, no_shipped_class, upload_folder, tmp_path, monkeypatch
 ):  # whose examples would lie there too
     with served(service(tmp_path), uploads=250_000) as site:
         assert sent(site, 100_000).status_code == 200 and len(files_in(upload_folder)) == 1

@@ -1,13 +1,13 @@
 """What was drawn earlier, marks on it, and what a class has ready: on the page Generate, without a browser."""
 
 import pytest
-from pages import generate, pixels, status_of
+from pages import generate, pixels, run, status_of, swapping
 from PIL import Image
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import recipe_of
-from l4f_ui import app
+from l4f_ui import app, compat
 from l4f_ui.history import FAVOURITE, HIDDEN, History
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
@@ -39,6 +39,7 @@ def test_a_reload_shows_what_was_drawn_before(own):
     seen = panel.first("tiny", "mask")
     assert seen[panel.which] == "earlier" and seeds(seen[panel.stage.results]) == [3, 4, 5, 6]
     first = seen[panel.stage.results][0]
+    assert first.title == own.generate._service.entry("tiny").title != "tiny"
     assert set(first.files) >= {"picture", "mask", "cutout"} and str(first.seed) in seen[panel.stage.about_picked]
     assert str(first.files["picture"].parent) in own.generate.history._outputs.served_folders
 
@@ -77,7 +78,7 @@ def test_where_others_reach_the_page_nobody_sees_what_somebody_drew(page):
 
 def test_a_class_brings_pictures_that_are_used_as_if_they_were_drawn(tmp_path):
     entry = next(entry for entry in catalogue.classes() if entry.name == "avatar")
-    ready = History(Outputs(tmp_path)).ready(entry)
+    ready = History(Service(lambda: Settings(device="cpu"), Outputs(tmp_path))).ready(entry)
     assert len(ready) == 8 and all(sample.files.keys() >= {"picture", "mask", "cutout"} for sample in ready)
     assert recipe_of(ready[0].files["picture"]).seed == ready[0].seed
     mask = pixels(ready[0].files["mask"])
@@ -90,3 +91,19 @@ def test_the_address_brings_settings_back(page):
     assert list(told.values()) == ["tiny", "0-7,12", 0.4, 9]
     assert panel.read_address("class=..%2F..&seeds=x&psi=nan%21&count=999") == {panel.count: panel.count.maximum}
     assert panel.read_address("") == panel.read_address(None) == {}
+
+
+def test_the_address_brings_the_settings_of_swap_back(page):
+    panel = page.swap
+    given = swapping(panel, "picture", picture=str(panel.samples[1]), seed="7", edge=("hard", 0.2, 2))
+    given |= {panel.background.spot.flipped: True, panel.background.spot.height: 0.4}
+    told = panel.read_address(run(panel, panel.swap, given)[panel.kept])
+    assert told[panel.seed] == "7" and told[panel.choice.dropdown] == "tiny" and panel.job.status not in told
+    spot, edge = panel.background.spot, panel.edge
+    assert (
+        told[spot.flipped] is True and told[spot.height] == 0.4 and told[edge.kind] == "hard" and told[edge.grow] == 2
+    )
+    assert told[panel.background.kind] == "picture"
+    if compat.MAJOR >= 4:  # Gradio 3 does not tell what a picture is called
+        assert told[panel.background.picture] == str(panel.samples[1])
+    assert panel.read_address("") == panel.read_address("Seed: x") == {}

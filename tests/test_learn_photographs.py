@@ -23,10 +23,8 @@ from l4f_plugin.training.loop import STEPPING
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, own_folders, monkeypatch):
     """The installed class "plain", whose masks nobody finds too bad."""
-    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(chain, "photograph_settings", lambda config, device: TINY)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     bundle = tiny_bundle(title="Plain")

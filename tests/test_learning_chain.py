@@ -20,10 +20,8 @@ from l4f_plugin.training.refinement import RefinementSettings
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, own_folders, monkeypatch):
     """The installed class "plain", which has no masks, and recipes of six steps."""
-    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     refinement = RefinementSettings(steps=4, batch_size=2, feature_dtype="float32")
     monkeypatch.setattr(chain, "mask_settings", lambda *_: TINY)
     monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)

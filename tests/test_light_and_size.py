@@ -73,6 +73,9 @@ def test_a_shadow_falls_on_the_new_background_where_the_old_one_was_plain():
     darker = matting.shadow(picture, alpha)
     assert darker[120, 120] > 0.1 and darker[34, 34] < 0.03 and darker[2, 2] < 0.03
     assert matting.shadow(*disc(160)).max() < 0.06, "there is none"
+    far = picture.copy()
+    far[:12, :12] //= 2
+    assert matting.shadow(far, alpha)[:8, :8].max() == 0, "what is dark far from the subject is not its shadow"
     noisy = np.clip(picture + np.random.default_rng(0).normal(0, 40, picture.shape), 0, 255).astype(np.uint8)
     assert matting.shadow(noisy, alpha) is None, "not on a carpet"
     assert matting.shadow(picture, np.ones_like(alpha)) is None

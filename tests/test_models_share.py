@@ -12,9 +12,7 @@ from l4f_ui import class_jobs
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def hub(tmp_path, own_folders, monkeypatch):
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     with UploadHub() as server:
         point_at(server, monkeypatch, tmp_path)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from pages import wait_until
 from shell import ended, start
 
 from l4f_plugin import runtime
@@ -138,14 +139,6 @@ def test_importing_the_runtime_imports_no_torch():
 
 
 # Turns
-
-
-def wait_until(condition):
-    for _ in range(2000):
-        if condition():
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError("did not happen")
 
 
 def test_jobs_run_one_at_a_time_in_the_order_of_their_coming():

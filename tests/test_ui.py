@@ -1,6 +1,7 @@
 """The page without a browser: handlers called as Gradio calls them, files looked at on disk."""
 
 import gc
+import json
 import re
 import subprocess
 import sys
@@ -366,14 +367,27 @@ def test_seeds_can_be_used_again(page):
     assert page.generate.use_picked_seed(saved, None) == {}
 
 
+def test_the_end_of_a_job_tells_what_is_in_memory(page):
+    header = page.header
+    before, after = header.refresh(), generate(page)
+    assert not before[header.unload]["interactive"] and after[header.unload]["interactive"]
+    assert "in memory" in after[header.state]
+
+
+@pytest.mark.skipif(compat.MAJOR >= 4, reason="newer ones keep examples for programs out of the page")
+def test_a_page_carries_no_examples_for_programs(page):
+    config = json.dumps(app.build(page.service).get_config_file(), default=str)
+    assert len(config) < 400_000
+
+
 def test_zip_holds_every_file(page):
     saved = generate(page)[page.generate.stage.results]
-    with zipfile.ZipFile(page.generate.pack(saved)) as packed:
+    with zipfile.ZipFile(page.generate.stage.pack(saved)) as packed:
         assert packed.testzip() is None
         assert len(packed.namelist()) == 16
         assert packed.read(saved[0].files["cutout"].name) == saved[0].files["cutout"].read_bytes()
     with pytest.raises(UserError, match="no pictures to pack"):
-        page.generate.pack([])
+        page.generate.stage.pack([])
 
 
 def test_output_folder_under_a_file_is_told(page, tmp_path):
@@ -384,6 +398,39 @@ def test_output_folder_under_a_file_is_told(page, tmp_path):
 
 
 # ---- swap
+
+
+def test_one_subject_before_many_pictures_gives_a_result_each(page, tmp_path):
+    """Files, archives and what cannot be read among them; the same subject in each, at the size of each picture."""
+    for number, size in enumerate([(40, 60), (70, 30)]):
+        Image.new("RGB", size, (10, 200, 30 * number)).save(tmp_path / f"{number}.png")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as packed:
+        packed.write(tmp_path / "1.png", "inside.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    panel, stage = page.swap, page.swap.stage
+    files = [str(tmp_path / name) for name in ("1.png", "more.zip", "broken.png")]
+    given = swapping(panel, "picture", picture=str(tmp_path / "0.png")) | {panel.background.several: files}
+    seen = run(page.swap, page.swap.swap, given)
+    results = seen[stage.results]
+    assert [pixels(result.files["result"]).shape[:2] for result in results] == [(60, 40), (30, 70), (30, 70)]
+    assert "3 of 4 backgrounds" in status_of(panel, seen) and "broken.png (" in status_of(panel, seen)
+    assert seen[stage.steps]["visible"] and len(seen[stage.grid]["value"]) == 3
+    with zipfile.ZipFile(stage.pack(results)) as packed:
+        assert sum("swapped" in name and "_alpha" in name for name in packed.namelist()) == 3
+    behind = panel.add_another(results, 1, 0.5)
+    assert behind[panel.background.picture] == str(results[1].files["result"])
+    assert behind[panel.background.several] is None
+
+
+def test_one_subject_before_our_pictures_and_before_several_seeds(page):
+    panel, stage = page.swap, page.swap.stage
+    chosen = panel.background.with_samples()
+    given = swapping(panel, "picture", picture=chosen[panel.background.picture])
+    seen = run(panel, panel.swap, given | {panel.background.several: chosen[panel.background.several]["value"]})
+    assert len(seen[stage.results]) == len(panel.samples) > 1
+    seen = run(panel, panel.swap, swapping(panel, "seed", behind="1-3"))
+    assert len(seen[stage.results]) == 3 and seen.get(panel.background.seed, "1-3") == "1-3"
+    assert not seen[stage.results][0].better and stage.use_better is None
 
 
 @pytest.mark.parametrize(

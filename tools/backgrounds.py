@@ -3,8 +3,6 @@
 Every function returns float32 [S, S, 3] in [0, 1] and draws all its chances from the generator it is given.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -9,8 +9,6 @@ A picture depends on the seed, its split and its number only, so an interrupted 
 splits share neither objects nor background photographs.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -6,8 +6,6 @@
 The photographs are CC0 1.0. Those of the held-out senders are kept to measure with, and are never trained on.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import shutil

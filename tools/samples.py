@@ -4,8 +4,6 @@ python3 -m tools.samples weights/avatar 6,7,9,11,21,28,31,32
 python3 -m tools.samples backgrounds
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

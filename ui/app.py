@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -19,6 +19,7 @@ from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
 from .photos_panel import PhotosPanel
+from .run_buttons import Watcher, seen_by
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
@@ -102,16 +103,18 @@ def _megabytes(count: int) -> str:
 
 
 class Page:
-    """Header and panels, built inside the current Blocks and wired to each other.
+    """Header and panels, built inside the current Blocks and wired to each other. At the end of what runs the header
+    and the `watchers` look at the engine anew.
 
     `endpoint_prefix` goes before the names under which programs call it, where it is not alone; then what it is in
     names it already.
     """
 
-    def __init__(self, service: Service, endpoint_prefix: str = ""):
+    def __init__(self, service: Service, endpoint_prefix: str = "", watchers: Sequence[Watcher] = ()):
         opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
             self.header = Header(service, titled=not endpoint_prefix)
+            service.watchers = [self.header, *watchers]
             with compat.tabs(elem_id="l4f_tabs") as self.tabs:
                 for name, panel in PANELS.items():
                     with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
@@ -134,26 +137,19 @@ class Page:
         self.choices = {name: getattr(self, name).choice for name in PANELS if name not in ("train", "models")}
         for name, choice in self.choices.items():
             choice.refresh_on(opened[name])
-
-    def follow_jobs(self, *watchers: Any) -> None:
-        """Wires the events after which something else may be in memory to the `refresh` of the watchers."""
-
-        def refresh() -> dict:
-            return {part: update for watcher in watchers for part, update in watcher.refresh().items()}
-
-        outputs = [part for watcher in watchers for part in watcher.outputs]
-        for event in [event for name in PANELS for event in getattr(self, name).started]:
-            compat.on(event.then, refresh, [], outputs)
+        outputs = [part for watcher in service.watchers for part in watcher.outputs]
+        for event in [*self.export.started, *self.train.started, *self.models.started]:
+            compat.on(event.then, lambda: seen_by(service.watchers), [], outputs)
 
 
 def build(service: Service) -> gr.Blocks:
     """The stand-alone page, not yet served."""
     with compat.blocks(text("app.title"), style()) as page:
         parts = Page(service)
-        parts.follow_jobs(parts.header)
         compat.on(page.load, None, js=script())
         parts.generate.open_on(page.load)
         parts.generate.live_in_address(page.load)
+        parts.swap.live_in_address(page.load)
         compat.on(page.load, parts.header.refresh, [], parts.header.outputs)
         for choice in parts.choices.values():
             choice.refresh_on(page.load)

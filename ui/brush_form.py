@@ -38,16 +38,16 @@ class BrushForm:
             self.editor = compat.mask_editor(label=text("brush.editor"), height=520, elem_id="l4f_brush_editor")
             self.apply = button("brush.apply", size="sm")
 
-    def wire(self, panel: PhotosPanel) -> list:
-        """Wires the form to the panel that it is in; returns the events of its jobs."""
+    def wire(self, panel: PhotosPanel) -> None:
+        """Wires the form to the panel that it is in."""
         if not compat.HAS_EDITOR:
-            return []
+            return
         self._panel, stage = panel, panel.stage
         compat.on(
             self.open.click, self.show, [stage.results, stage.picked], [self.editor, panel.job.status], queue=True
         )
         inputs = {*panel.inputs, self.editor, stage.picked}
-        return [panel.job.on(self.apply.click, self.mend, inputs, [stage.results, *stage.looks])]
+        panel.job.on(self.apply.click, self.mend, inputs, [stage.results, *stage.looks])
 
     def show(self, results: list, picked: int | None) -> dict:
         """Puts the photograph that is looked at into the editor, what is not subject darkened."""

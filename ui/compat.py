@@ -4,8 +4,6 @@ Panels build components and wire events through these functions and otherwise us
 `gr.update`, `gr.State`, `gr.SelectData`, dictionaries returned by handlers.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 import os
@@ -28,12 +26,16 @@ SENDS_DIFFERENCES = MAJOR >= 4
 """Whether a page gets what changed between two updates of a job; else each whole."""
 
 
-def _make(component: type, **arguments: Any) -> Any:
+def make(component: type, **arguments: Any) -> Any:
     """A component with those of the arguments that its version knows (4 and later refuse unknown ones)."""
     known = inspect.signature(component).parameters
-    if all(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in known.values()):
-        return component(**arguments)  # wrapped by a host (reForge's Image), which takes what its Gradio does not know
-    return component(**{name: value for name, value in arguments.items() if name in known})
+    # One wrapped by a host (reForge's Image) takes what its Gradio does not know.
+    if any(parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in known.values()):
+        arguments = {name: value for name, value in arguments.items() if name in known}
+    made = component(**arguments)
+    if MAJOR < 4:  # the page would bring 15 KB with each file field, as an example for programs, which none of ours is
+        made.example_inputs = lambda: {"raw": None, "serialized": None}
+    return made
 
 
 def _image_tools(*names: str) -> dict[str, Any]:
@@ -45,12 +47,12 @@ def _image_tools(*names: str) -> dict[str, Any]:
 
 def tabs(**arguments: Any) -> gr.Tabs:
     """A row of tabs that goes on in a second row where it is too narrow, instead of behind three dots."""
-    return _make(gr.Tabs, overflow_behavior="wrap", **arguments)
+    return make(gr.Tabs, overflow_behavior="wrap", **arguments)
 
 
 def gallery(**arguments: Any) -> gr.Gallery:
     """A gallery that shows PNG files as they are and lets each be downloaded."""
-    return _make(
+    return make(
         gr.Gallery,
         format="png",
         type="filepath",
@@ -75,7 +77,7 @@ def selected(event: gr.SelectData) -> int:
 def _picture(kind: str, **arguments: Any) -> gr.Image:
     """A picture to look at; an RGBA PNG keeps its transparency. Handlers get it as `kind`."""
     mode = None if MAJOR >= 5 else "RGBA"
-    return _make(gr.Image, format="png", image_mode=mode, type=kind, interactive=False, **arguments)
+    return make(gr.Image, format="png", image_mode=mode, type=kind, interactive=False, **arguments)
 
 
 def shown_image(**arguments: Any) -> gr.Image:
@@ -110,7 +112,7 @@ def uploaded_image(**arguments: Any) -> gr.Image:
         # By the metaclass's parent: the metaclass itself writes a stub file next to the source of a subclass.
         parts = {"preprocess": lambda _, payload: _untouched(payload), "is_template": True}
         kind = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), parts)
-    return _make(
+    return make(
         kind,
         format="png",
         type="filepath",
@@ -138,7 +140,7 @@ def mask_editor(**arguments: Any) -> Any:
         return gr.State(None)
     brush = gr.Brush(default_size=24, colors=["#22c55e", "#ef4444"], default_color="#22c55e", color_mode="fixed")
     given = {"brush": brush, "type": "numpy", "image_mode": "RGBA", "sources": [], "transforms": [], "layers": False}
-    return _make(gr.ImageEditor, format="png", interactive=True, **given, **arguments)
+    return make(gr.ImageEditor, format="png", interactive=True, **given, **arguments)
 
 
 def editor_update(picture: Any) -> dict:
@@ -155,13 +157,13 @@ def painted(value: Any) -> Any:
 def uploaded_file(*endings: str, count: str = "single", **arguments: Any) -> gr.File:
     """A field for the user's own file, or "multiple", of such an ending; handlers get what `file_path(s)` reads."""
     kind = "filepath" if MAJOR >= 4 else "file"
-    return _make(gr.File, type=kind, file_count=count, file_types=list(endings), interactive=True, **arguments)
+    return make(gr.File, type=kind, file_count=count, file_types=list(endings), interactive=True, **arguments)
 
 
 def folder_button(label: str, *, elem_id: str) -> gr.UploadButton:
     """A button that uploads a folder; handlers of its `upload` get what `file_paths` reads."""
     kind = "filepath" if MAJOR >= 4 else "file"
-    return _make(gr.UploadButton, label=label, file_count="directory", type=kind, size="sm", elem_id=elem_id)
+    return make(gr.UploadButton, label=label, file_count="directory", type=kind, size="sm", elem_id=elem_id)
 
 
 def file_paths(uploaded: Any) -> list[Path]:
@@ -205,7 +207,7 @@ class Comparison:
             if MAJOR >= 5:
                 tools = _image_tools("fullscreen")
                 self._parts = [
-                    _make(
+                    make(
                         gr.ImageSlider,
                         label=label,
                         format="png",
@@ -239,7 +241,7 @@ def line_plot(**arguments: Any) -> Any:
         return None
     width = {"width": 300} if MAJOR < 4 else {}
     axes = {"x": "x", "y": "y", "color": "curve", "color_title": " "}
-    return _make(gr.LinePlot, height=260, visible=False, min_width=240, **axes, **width, **arguments)
+    return make(gr.LinePlot, height=260, visible=False, min_width=240, **axes, **width, **arguments)
 
 
 def line_plot_update(points: Sequence[tuple[float, float, str]]) -> dict:
@@ -254,9 +256,9 @@ def download_button(label: str, *, elem_id: str, **arguments: Any) -> Any:
     """A button that downloads the file which is its value; where Gradio has none, a file that looks like one."""
     arguments.update(label=label, elem_id=elem_id, interactive=False)
     if hasattr(gr, "DownloadButton"):
-        return _make(gr.DownloadButton, **arguments)
+        return make(gr.DownloadButton, **arguments)
     arguments.setdefault("elem_classes", "l4f-file")
-    return _make(gr.File, visible=False, **arguments)
+    return make(gr.File, visible=False, **arguments)
 
 
 def download_update(file: Path | None) -> dict:
@@ -365,7 +367,7 @@ def blocks(title: str, css: str) -> gr.Blocks:
     """An empty stand-alone page; hand `launch` the same css."""
     looks = {} if MAJOR >= 6 else {"theme": _theme(), "css": css}
     tidy = {"fill_width": True, "delete_cache": (3600, 86400)}  # files of yesterday, looked for every hour
-    return _make(gr.Blocks, title=title, analytics_enabled=False, **looks, **tidy)
+    return make(gr.Blocks, title=title, analytics_enabled=False, **looks, **tidy)
 
 
 def launch(page: gr.Blocks, css: str, *, most_waiting: int | None = None, **arguments: Any) -> tuple[str, str | None]:

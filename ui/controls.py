@@ -6,8 +6,9 @@ Handlers of a job take `{component: value}` of all controls of their panel, so a
 import colorsys
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import gradio as gr
 
 from l4f_plugin.arguments import MARGIN, Background, Canvas, EdgeOptions, Spot, draw_seed
 from l4f_plugin.errors import UserError
+from l4f_plugin.picture_files import PHOTO_ENDINGS, find_photos
 from l4f_plugin.provenance import Recipe, recipe_of
 
 from . import compat
-from .seeds import wanted_seed
+from .seeds import MOST_PICTURES, wanted_seed, wanted_seeds
 from .service import Service
 from .texts import has, text
+from .words import pathless
 
 LARGEST_PSI = 1.5
 LARGEST_BLUR = 64
@@ -67,6 +70,12 @@ def segments(key: str, group: str, keys: tuple[str, ...], *classes: str, **argum
 def psi_slider(key: str) -> gr.Slider:
     """How far from the typical a subject may be."""
     return gr.Slider(0, LARGEST_PSI, 0.7, step=0.05, **named(key))
+
+
+def thumbnails(key: str, *classes: str, **arguments: Any) -> gr.Gallery:
+    """Small pictures, of which one is picked by a click."""
+    looks = {"height": "auto", "allow_preview": False, "columns": 6, **arguments}
+    return compat.gallery(elem_classes=["l4f-thumbs", *classes], **looks, **named(key))
 
 
 def note(key: str, **arguments: Any) -> gr.Markdown:
@@ -136,17 +145,14 @@ class BackgroundChoice:
             self.field = SeedField(f"{panel}.background_seed", "1", **shown("seed"))
             with gr.Column(elem_classes="l4f-tight", **shown("picture")) as self.picture_frame:
                 self.picture = compat.uploaded_image(height=200, **named(f"{panel}.picture"))
-                offered = compat.gallery(
-                    value=[(str(file), None) for file in samples],
-                    visible=bool(samples),
-                    label=text("swap.samples"),
-                    columns=3,
-                    height="auto",
-                    allow_preview=False,
-                    elem_id=element_id(f"{panel}.samples"),
-                    elem_classes=["l4f-thumbs", "l4f-examples"],
-                )
-                self.spot = SpotChoice() if places else None
+                if samples:
+                    offered = [(str(file), None) for file in samples]
+                    self.offered = thumbnails(f"{panel}.samples", "l4f-examples", value=offered, columns=3)
+                self.several = self.spot = None
+                if places:
+                    words = named("swap.several")
+                    self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=110, **words)
+                    self.spot = SpotChoice()
             self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))
             self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
             self.note = note("swap.transparent", **shown("transparent"))
@@ -156,15 +162,16 @@ class BackgroundChoice:
         self._control = dict(zip(BACKGROUNDS, controls, strict=True))
         self.inputs = [self.kind, self.seed, self.picture, self.colour, self.blur]
         self.outputs = [self.kind, self.seed, *controls]
+        self.outputs += [self.several] if self.several else []
         chosen = compat.on(self.kind.input, self.show_control, [self.kind], controls)
         seed_events = [self.seed.submit, self.field.drawn.then, self.field.recycled.then]
         control_events = [self.picture.upload, *map(compat.settled, (self.colour, self.blur))]
         self.settled = [chosen.then, *seed_events, *control_events]
         if samples:
-            self.settled.append(compat.on(offered.select, self.use_sample, [], [self.picture, offered]).then)
-        self._offered = offered
+            self.settled.append(compat.on(self.offered.select, self.use_sample, [], [self.picture, self.offered]).then)
         if self.spot:
-            self.inputs += self.spot.inputs
+            self.settled.append(self.several.upload)
+            self.inputs += [self.several, *self.spot.inputs]
             self.outputs += self.spot.outputs
             self.settled += self.spot.settled
 
@@ -178,6 +185,9 @@ class BackgroundChoice:
             wanted = Background.parse(background or "transparent", files=False)
         except UserError:  # the name of a file
             wanted = Background("picture", background)
+        ours = [file for file in self._samples if Path(file).name == background]
+        if ours:
+            return self.with_picture(ours[0])
         kind = wanted.kind
         values = {"seed": str(wanted.seed), "colour": wanted.label, "blur": min(max(wanted.radius, 1), LARGEST_BLUR)}
         filled = {self.kind: kind, **self.show_control(kind)}
@@ -187,13 +197,18 @@ class BackgroundChoice:
         return filled
 
     def with_picture(self, path: str) -> dict:
-        """The controls as they are for a picture file."""
-        return {self.kind: "picture", **self.show_control("picture"), self.picture: path}
+        """The controls as they are for a picture file, and no other."""
+        others = {self.several: None} if self.several else {}
+        return {self.kind: "picture", **self.show_control("picture"), self.picture: path, **others}
+
+    def with_samples(self) -> dict:
+        """The controls as they are for all pictures that are offered."""
+        return {**self.with_picture(self._samples[0]), self.several: gr.update(value=self._samples[1:])}
 
     def use_sample(self, event: gr.SelectData) -> dict:
         """Puts one of the pictures that are offered behind the subject."""
         shown = compat.gallery_update([(file, None) for file in self._samples])
-        return {self.picture: gr.update(value=self._samples[compat.selected(event)]), self._offered: shown}
+        return {self.picture: gr.update(value=self._samples[compat.selected(event)]), self.offered: shown}
 
     def surprise(self) -> dict:
         """The controls set at random to a background that needs nothing from the person."""
@@ -207,22 +222,50 @@ class BackgroundChoice:
 
     def is_complete(self, given: Given) -> bool:
         """Whether nothing is missing to draw it."""
-        return given[self.kind] != "picture" or given[self.picture] is not None
+        several = self.several and given[self.several]
+        return given[self.kind] != "picture" or bool(given[self.picture] or several)
+
+    def read_all(self, given: Given) -> list[tuple[str, Callable[[], Background]]]:
+        """What the controls ask for: name and background of each, of which pictures are read one at a time, when they
+        are called for. Raises `UserError` where they make no sense."""
+        if given[self.kind] == "seed":
+            wanted = [Background.parse(f"seed:{seed}") for seed in wanted_seeds(given[self.seed], 1)]
+            return [(described(background), partial(_itself, background)) for background in wanted]
+        if given[self.kind] == "picture" and given[self.several]:
+            first = [Path(given[self.picture])] if given[self.picture] else []
+            try:
+                found = find_photos([*first, *compat.file_paths(given[self.several])])
+            except UserError as error:
+                raise pathless(error) from None
+            if len(found) > MOST_PICTURES:
+                raise UserError(text("problem.too_many", count=len(found), limit=MOST_PICTURES))
+            return [(photo.name, partial(_picture, photo.source, photo.name)) for photo in found.pictures]
+        background = self.read(given)
+        return [(background.label, partial(_itself, background))]
 
     def read(self, given: Given) -> Background:
-        """What the controls ask for. Raises `UserError` where they make no sense."""
+        """As `read_all`, of which there may be one only."""
         kind = given[self.kind]
         if kind == "picture":
             if given[self.picture] is None:
                 raise UserError(text("swap.picture_missing"))
-            uploaded = Path(given[self.picture])  # read here: the engine's sentences would name the server's folder
-            name = compat.name_of_picture(uploaded) or text("swap.unnamed")
-            return replace(Background.parse(uploaded.read_bytes()), label=name)
+            uploaded = Path(given[self.picture])
+            return _picture(lambda: uploaded, compat.name_of_picture(uploaded) or text("swap.unnamed"))
         if kind == "seed":
             return Background.parse(f"seed:{wanted_seed(given[self.seed])}")
         if kind == "colour":
             return Background.parse(colour_as_hex(given[self.colour]))
         return Background.parse(f"blur:{given[self.blur]:g}" if kind == "blur" else "transparent")
+
+
+def _itself(background: Background) -> Background:
+    return background
+
+
+def _picture(source: Callable[[], Path | bytes], name: str) -> Background:
+    """A picture file as a background, read here: the engine's sentences would name the server's folder."""
+    found = source()
+    return replace(Background.parse(found if isinstance(found, bytes) else found.read_bytes()), label=name)
 
 
 class SpotChoice:
@@ -353,6 +396,10 @@ class RestoreChoice:
         recipe = None if picture is None else recipe_of(Path(picture).read_bytes())
         if recipe is None:
             raise UserError(text("restore.none"))
+        return self.told(recipe, codes)
+
+    def told(self, recipe: Recipe, codes: bool = True) -> tuple[Recipe, float, str]:
+        """As `read`, for a recipe."""
         if not self._service.is_usable(recipe.class_name):
             raise UserError(text("restore.no_class", name=recipe.class_name))
         if recipe.w_plus is not None:

@@ -6,8 +6,6 @@ They do what the panels do, in the same queue (see `operations`); every other en
 in as base64, which every client sends alike and which names nothing on the server; results come out as files.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import wraps
@@ -61,7 +59,7 @@ class Endpoints:
                 name = handler.__name__
                 fields = [_input(f"api.{name}_{field}", value) for field, value in inputs.items()]
                 many = {"interactive": False, "file_count": "multiple" if name == "generate" else "single"}
-                outputs = [unsaved(gr.File(label=text(f"api.{name}_{kind}"), **many)) for kind in files]
+                outputs = [unsaved(compat.make(gr.File, label=text(f"api.{name}_{kind}"), **many)) for kind in files]
                 outputs.append(unsaved(gr.JSON(label=text(f"api.{details}"))))
                 compat.endpoint(prefix + name, _in_words(handler), fields, outputs)
 

@@ -29,6 +29,7 @@ from .texts import text
 
 VIEWS = ("picture", "cutout", "mask", "background")
 FIRST_SEED, VARIETY = "6", 0.7
+EXAMPLE_SEEDS = (6, 9, 32)
 MOST_ANIMATED = 8
 """Pictures of Generate that become the subjects of a motion."""
 
@@ -52,7 +53,7 @@ class ExplorePanel:
     """Builds the panel inside the current Blocks and answers its events.
 
     The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`, and is named after its
-    class. `started` are the events of jobs; what others bring here adds to them. Nothing of the boards is made before
+    class. Nothing of the boards is made before
     the tab is opened.
     """
 
@@ -78,6 +79,7 @@ class ExplorePanel:
         self.field = SeedField("explore.seed", FIRST_SEED)
         self.seed = self.field.box
         self.job = RunButtons(self._service, "explore")
+        self.example = button("explore.example", size="sm")
         self.board = gr.HTML("", elem_id="l4f_explore_board", elem_classes="l4f-flush")
         self.sheet = gr.HTML("", elem_classes="l4f-hidden")
         self.restore = RestoreChoice(self._service, "explore")
@@ -98,7 +100,6 @@ class ExplorePanel:
         self.inputs |= {self.restore.picture}
         self.outputs = [*stage.outputs, self.board, self.sheet, self.grid, self.shelf, self.mix, self.seed]
         self.outputs += [self.choice.dropdown, self.range, self.motion.frame]
-        self.started: list = []
         for trigger in (self.job.run.click, self.seed.submit, self.field.drawn.then, self.choice.dropdown.input):
             self._start(trigger, self.begin)
         for trigger, work in (
@@ -107,6 +108,7 @@ class ExplorePanel:
             (self.more.click, self.more_like_this),
             (self.put.click, self.put_aside),
             (self.mix.click, self.mix_chosen),
+            (self.example.click, self.try_example),
         ):
             self._start(trigger, work)
         self._start(self.order.change, self.obey, buttons=False, every=True)
@@ -114,10 +116,9 @@ class ExplorePanel:
             seen = [stage.live, self.job.status]
             compat.on(self.wish.change, self.follow, [self.wish, self.state, stage.view], seen, latest=True)
         self.motion.wire(self.state)
-        self.started += self.motion.started
 
     def _start(self, trigger: Callable, work: Callable, **wiring: Any) -> None:
-        self.started.append(self.job.on(trigger, work, self.inputs, self.outputs, **wiring))
+        self.job.on(trigger, work, self.inputs, self.outputs, **wiring)
 
     # What others bring here, and what goes from here to them
 
@@ -255,6 +256,21 @@ class ExplorePanel:
             text("explore.mixed", **dict(zip(RANGES[1:], ("ABC"[w] for w in who), strict=True))) for who, _ in found
         ]
         yield from self._offer(running, given, text("explore.mixes"), [codes for _, codes in found], words)
+
+    def try_example(self, running: Running, given: Given) -> Iterator[dict]:
+        """Three subjects on the shelf, and every mix of them."""
+        explored, job = given[self.state], (running.token, running.on_wait)
+        yield from self._enter(running, explored, given[self.choice.dropdown])
+        found = self._service.codes(explored.class_name, EXAMPLE_SEEDS, 1.0, *job)
+        looks, explored.chosen = [Look(codes, VARIETY) for codes in found], []
+        for subject in self._service.draw(explored.class_name, [explored.codes(look) for look in looks], *job):
+            thumbnail = explore_boards.address(subject.picture(), explore_boards.THUMBNAIL_SIDE)
+            explored.put_on_shelf(subject.w_plus, thumbnail)
+        if explored.look is None:
+            explored.settle(looks[0])
+            yield from self._arrive(running, given)
+        yield self._shelf(explored)
+        yield from self.mix_chosen(running, given)
 
     def _offer(
         self, running: Running, given: Given, heading: str, codes: list[WPlus], words: list[str]

@@ -28,6 +28,8 @@ from .words import pathless
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running exports."""
+EXAMPLE = 24
+"""Pictures of the set that comes of one click."""
 BACKGROUNDS = ("own", "seeds", "colours")
 """Kinds that a page may put behind subjects: folders of pictures are for the command line."""
 CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_piece": 0}
@@ -95,6 +97,7 @@ class ExportPanel:
             self.run = button("export.run", variant="primary", scale=3)
             self.measure = button("export.measure", scale=2, min_width=120)
             self.cancel = button("export.cancel", scale=1, min_width=90, interactive=False)
+        self.example = button("export.example", size="sm")
         with gr.Row(visible=False, elem_classes="l4f-run-row", elem_id="l4f_export_resume") as self.resume:
             self.unfinished = gr.Dropdown([], scale=3, **named("export.unfinished"))
             self.go_on = button("export.go_on", scale=1, min_width=90)
@@ -105,8 +108,10 @@ class ExportPanel:
         self._outputs = [self.activity, self.empty, self.sheet, self.downloads, self.card, self.run, self.cancel]
         self._outputs += [self.resume, self.unfinished]
         self.archive.on(self.exports.pack, [], self.activity)
+        chosen = compat.on(self.example.click, lambda: EXAMPLE, [], [self.count])
         for trigger, handler, given in (
             (self.run.click, self.start, self.inputs),
+            (chosen.then, self.start, self.inputs),
             (self.go_on.click, self.start_again, {self.unfinished}),
         ):
             event = compat.on(trigger, self.answered(handler), {self.visit, *given}, self._outputs)

@@ -1,7 +1,5 @@
 """What stands before the whole page, as one piece of ASGI: who is let in, and what every answer carries."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from urllib.parse import urlsplit

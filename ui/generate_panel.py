@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -13,7 +12,7 @@ import gradio as gr
 from l4f_plugin.arguments import ENLARGED
 from l4f_plugin.errors import Cancelled, UserError
 
-from . import compat, seeds, status
+from . import address, compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import (
     Given,
@@ -27,16 +26,12 @@ from .controls import (
     stage_column,
 )
 from .history import FAVOURITE, HIDDEN, History
-from .outputs import VIEWS, SavedSample, shown_path, slug
+from .outputs import VIEWS, SavedSample, shown_path
 from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
 from .texts import text
 
-_KEEP = """(...values) => {
-    const named = ["class", "seeds", "psi", "count"].map((name, index) => [name, values[index]]);
-    history.replaceState(null, "", "#" + new URLSearchParams(named));
-}"""
 WHICH = ("now", "earlier", "favourites")
 LONGEST_SEEDS_TOLD = 60
 """Characters of seeds in the status line."""
@@ -49,7 +44,7 @@ class GeneratePanel:
     """
 
     def __init__(self, service: Service):
-        self._service, self.history = service, History(service.outputs)
+        self._service, self.history = service, History(service)
         self._keeps = service.manages_classes  # where others reach the page, nobody sees what somebody else drew
         self.drawn = gr.State([])
         with gr.Row(elem_classes="l4f-panel"):
@@ -69,7 +64,7 @@ class GeneratePanel:
         self.seeds = self.field.box
         with gr.Group():
             self.psi = psi_slider("generate.psi")
-            self.count = gr.Slider(1, seeds.MOST_PICTURES, 4, step=1, **named("generate.count"))
+            self.count = gr.Slider(1, seeds.MOST_PICTURES, 8, step=1, **named("generate.count"))
             self.times = segments("generate.times", "times", tuple(map(str, ENLARGED)))
         self.restore = RestoreChoice(self._service, "generate")
         self.job = RunButtons(self._service, "generate")
@@ -103,7 +98,7 @@ class GeneratePanel:
         compat.on(stage.gallery.select, self.pick, [stage.view, stage.results], self._about)
         picked = [stage.results, stage.picked]
         compat.on(self.use_seed.click, self.use_picked_seed, picked, [self.seeds, self.count])
-        self.archive.on(self.pack, [stage.results], self.job.status)
+        self.archive.on(stage.pack, [stage.results], self.job.status)
         self._looked = list(dict.fromkeys([*stage.outputs, *self._about]))
         if self._keeps:
             given = [self.which, self.drawn, stage.view]
@@ -181,11 +176,11 @@ class GeneratePanel:
     def live_in_address(self, opened: Callable) -> None:
         """Writes what was asked for last into the address, from which a reload or a link brings it back."""
         with gr.Column(elem_classes="l4f"):  # within which the style sheet hides
-            address = gr.Textbox("", elem_classes="l4f-hidden", **named("generate.address"))
-        kept = [self.choice.dropdown, self.seeds, self.psi, self.count]
+            carrier = gr.Textbox("", elem_classes="l4f-hidden", **named("generate.address"))
+        kept = {"class": self.choice.dropdown, "seeds": self.seeds, "psi": self.psi, "count": self.count}
         for event in self.started:
-            compat.on(event.then, None, kept, js=_KEEP)
-        compat.on(opened, self.read_address, [address], kept, js="() => location.hash.slice(1)")
+            address.keep(event.then, kept)
+        address.bring(opened, self.read_address, carrier, list(kept.values()))
 
     def read_address(self, written: str | None) -> dict:
         """The controls as the address says; what makes no sense there changes nothing."""
@@ -271,13 +266,6 @@ class GeneratePanel:
     def use_picked_seed(self, results: list[SavedSample], picked: int | None) -> dict:
         """Puts the picked seed, and it alone, into the seeds field."""
         return {} if picked is None else {self.seeds: str(results[picked].seed), self.count: 1}
-
-    def pack(self, results: list[SavedSample]) -> Path:
-        """The ZIP of all results. Raises `UserError` where there are none."""
-        if not results:
-            raise UserError(text("generate.nothing_to_pack"))
-        files = {file.name: file for sample in results for file in sample.files.values()}
-        return self._service.outputs.pack(f"{slug(results[0].class_name)}_{len(results)}", files)
 
 
 def _have_masks(saved: list[SavedSample]) -> bool:

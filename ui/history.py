@@ -13,10 +13,12 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import recipe_of
 from l4f_plugin.subject import ENDINGS
 
-from .outputs import Outputs, SavedSample, slug
+from .outputs import SavedSample, slug
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
+
+    from .service import Service
 
 MOST = 200
 """Pictures of the past that are shown."""
@@ -29,12 +31,13 @@ _DAYS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 class History:
     """The pictures below the output folder, as `SavedSample`s. Marks lie in a file beside the folders of the days."""
 
-    def __init__(self, outputs: Outputs):
-        self._outputs = outputs
+    def __init__(self, service: Service):
+        self._service, self._outputs = service, service.outputs
 
     def recent(self, favourites: bool = False) -> list[SavedSample]:
         """The newest that are not hidden, or of these the favourites."""
         marks, found = self._marks(), []
+        titles = {entry.name: entry.title for entry in self._service.classes()}
         for path in self._pictures():
             mark = marks.get(_name(path))
             if mark == HIDDEN or (favourites and mark != FAVOURITE):
@@ -46,7 +49,8 @@ class History:
                     files = {"picture": path, **{kind: file for kind, file in files.items() if file.is_file()}}
                     if recipe.seed is not None or "w_plus" in files:
                         psi = recipe.style.truncation_psi
-                        found.append(SavedSample(recipe.class_name, recipe.class_name, recipe.seed, psi, files))
+                        name = recipe.class_name
+                        found.append(SavedSample(name, titles.get(name, name), recipe.seed, psi, files))
             if len(found) == MOST:
                 break
         return found

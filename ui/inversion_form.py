@@ -68,12 +68,12 @@ class InversionForm:
             note=False,
         )
 
-    def wire(self, panel: PhotosPanel, inputs: set) -> list:
-        """Wires the form to the panel that it is in; returns the events of its jobs."""
+    def wire(self, panel: PhotosPanel, inputs: set) -> None:
+        """Wires the form to the panel that it is in."""
         self._panel = panel
         self.inputs = {*inputs, self.steps, self.stage.view}
         outputs = [*panel.stage.places, *self.stage.outputs]
-        return [self.job.on(self.job.run.click, self.recover, self.inputs, outputs)]
+        self.job.on(self.job.run.click, self.recover, self.inputs, outputs)
 
     def recover(self, running: Running, given: Given) -> Iterator[dict]:
         """Finds the codes of the first photograph, with pictures on the way, and shows what came of it."""

@@ -1,7 +1,5 @@
 """Handlers as Gradio gets them. In a host each looks first at who asks, as nothing of ours stands before a host."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence

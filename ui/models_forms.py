@@ -109,8 +109,10 @@ class ImportForm:
         yield {**gone, self.name: "", self.title: "", **picked, self.job.status: status.finished(task.outcome)}
 
     def _read(self, checkpoint: Path | None, alpha: Path | None, given: Given) -> Import:
-        """What the form asks for. Raises `UserError` where something is missing or too large."""
+        """What the form asks for. Raises `UserError` where something is missing, too large or under a wrong name."""
+        from l4f_plugin.bundles.catalogue import installed
         from l4f_plugin.bundles.config import plain_class_name
+        from l4f_plugin.hub.own_checkpoints import demand_free_name
 
         _demand(self._service.manages_classes)
         name, title = given[self.name].strip(), given[self.title].strip()
@@ -124,12 +126,15 @@ class ImportForm:
                 raise UserError(text("import.too_large", file=path.name, limit=size(MOST_BYTES)))
         label = ", ".join(path.name for path in present)
         if checkpoint is None:
-            return Import(name or given[self._picking.visit].picked or "", None, _short(alpha), label=label)
+            name = name or given[self._picking.visit].picked or ""
+            installed(name)
+            return Import(name, None, _short(alpha), label=label)
         if not licence:
             raise UserError(text("import.no_licence"))
         if not (_is_line(licence) and _is_line(title)):
             raise UserError(text("import.long_words"))
         name = name or plain_class_name(checkpoint.stem)
+        demand_free_name(name)  # here already, since the files stay then
         return Import(name, _short(checkpoint), alpha and _short(alpha), licence, title or None, label)
 
 

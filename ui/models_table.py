@@ -41,6 +41,7 @@ def table(entries: Sequence[ObjectClass], selected: str | None, damaged: set[str
     rows = "".join(_row(entry, entry.name == selected, entry.name in damaged) for entry in entries)
     caption = escape(text("models.caption"))
     return (
+        f'<p class="l4f-aside">{escape(text("models.first"))}</p>'
         f'<div class="l4f-table-place"><table class="l4f-table"><caption>{caption}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -41,7 +41,7 @@ class MotionForm:
         """Wires the form to the exploration in `state`."""
         self._state = state
         self.inputs = {state, self.seconds, self.fps, self.side, self.format, self.loop}
-        self.started = [self.job.on(self.job.run.click, self.make, self.inputs, self.stage.outputs)]
+        self.job.on(self.job.run.click, self.make, self.inputs, self.stage.outputs)
 
     def make(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the frames, writes the file and shows it; a WebM is only offered for download."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from l4f_plugin.arguments import Background, Canvas, EdgeOptions, wanted_spot
-from l4f_plugin.bundles.likeness import stranger
+from l4f_plugin.bundles.likeness import is_strange, stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, picture_size
 from l4f_plugin.provenance import WPlus
@@ -160,11 +160,14 @@ class Operations:
             subject = seed
         options = {"truncation_psi": truncation_psi, "keep_largest": keep_largest}
         sample = self._service.segment(entry.name, subject, token, **options)
-        area, confidence = float(sample.required_alpha().mean()), sample.confidence
-        sentences = note, stranger(entry.title, confidence), dropped_in_words(sample.dropped)
+        area, confidence, fits = float(sample.required_alpha().mean()), sample.confidence, None
+        if is_strange(confidence):
+            [fits] = self._service.best_fits(entry.name, [lambda: picture], token)
+        better = fits and text("photos.better", title=fits[0].title, confidence=fits[1])
+        sentences = note, stranger(entry.title, confidence), better, dropped_in_words(sample.dropped)
         notes = [sentence for sentence in sentences if sentence]
         details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "confidence": confidence}
-        details |= {"dropped": sample.dropped, "note": " ".join(notes) or None}
+        details |= {"better": fits and fits[0].name, "dropped": sample.dropped, "note": " ".join(notes) or None}
         parts, infotext = sample.parts(), sample.infotext()
         if canvas is not None:
             alone = Background.parse("transparent")

@@ -44,6 +44,7 @@
         if (event.key === "Escape") press(".preview [aria-label=Close], .preview [aria-label=Clear]");
         if (event.key === "d") press('a[href][download], [id$="_download"] a, button[id*="_download"]:not([id$="_all"])');
         if (event.key === "s") press('[id$="_use_seed"]');
+        if (event.key === "f") press('[id$="_favourite"]');
         if (event.key === "c") copy();
     });
 

@@ -20,7 +20,17 @@ from l4f_plugin.subject import write_parts
 from . import compat, status
 from .brush_form import BrushForm
 from .class_choice import ClassChoice
-from .controls import BackgroundChoice, CanvasChoice, EdgeChoice, Given, controls_column, named, note, stage_column
+from .controls import (
+    BackgroundChoice,
+    CanvasChoice,
+    EdgeChoice,
+    Given,
+    controls_column,
+    named,
+    note,
+    stage_column,
+    thumbnails,
+)
 from .inversion_form import InversionForm
 from .outputs import slug
 from .run_buttons import RunButtons, Running
@@ -42,7 +52,7 @@ class PhotosPanel:
 
     Each `Result` of the stage is named after its photograph and holds `picture` (as the page shows it), `mask`,
     `cutout`, `composite` where a background was chosen, `result` (one of the two) and in the end `zip` of all. That of
-    style codes holds `w_plus` instead of `zip`. `started` are the events of jobs; what others bring here adds to them.
+    style codes holds `w_plus` instead of `zip`.
     """
 
     def __init__(self, service: Service):
@@ -64,15 +74,8 @@ class PhotosPanel:
             self.files = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=160, **words)
             note("photos.files_note")
         self.folder = compat.folder_button(text("photos.folder"), elem_id="l4f_photos_folder")
-        self.examples = compat.gallery(
-            label=text("photos.examples"),
-            columns=6,
-            height="auto",
-            allow_preview=False,
-            elem_id="l4f_photos_examples",
-            elem_classes=["l4f-thumbs", "l4f-examples"],
-            **self._examples(self.choice.dropdown.value)[1],
-        )
+        found = self._examples(self.choice.dropdown.value)[1]
+        self.examples = thumbnails("photos.examples", "l4f-examples", **found)
         self.background = BackgroundChoice("photos", "transparent")
         self.canvas = CanvasChoice()
         self.edge = EdgeChoice("photos", keep_largest=True)
@@ -91,14 +94,14 @@ class PhotosPanel:
         compat.on(self.folder.upload, self.add_folder, [self.folder, self.files], [self.files])
         stage = self.stage
         used = compat.on(stage.use_better.click, self.use_better, [stage.results, stage.picked], [self.choice.dropdown])
-        self.started: list = []
         for trigger in (self.job.run.click, self.codes.upload, used.then, tried.then):
             self._start(trigger)
-        self.started += [*self.inversion.wire(self, asked), *self.brush.wire(self)]
+        self.inversion.wire(self, asked)
+        self.brush.wire(self)
 
     def _start(self, trigger: Callable) -> None:
         outputs = [self.choice.dropdown, *self.stage.outputs, self.inversion.stage.frame]
-        self.started.append(self.job.on(trigger, self.segment, self.inputs, outputs))
+        self.job.on(trigger, self.segment, self.inputs, outputs)
 
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to segment."""
@@ -170,7 +173,7 @@ class PhotosPanel:
         self.pack(results)
         if strange:
             yield {**self._shown(results, given), self.job.status: status.running(text("photos.comparing"))}
-            fits = self._service.best_fits(entry.name, [photo for _, photo in strange], token)
+            fits = self._service.best_fits(entry.name, [photo.source for _, photo in strange], token)
             for (result, _), fit in zip(strange, fits, strict=True):
                 if fit is not None:
                     result.better = fit[0]

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -49,10 +49,25 @@ REPEATED_SECONDS = 1.0
 """How long each further update of a job repeats one: see `RecentUpdates`."""
 
 
+class Watcher(Protocol):
+    """A part of a page that shows how the engine stands: `outputs` are what `refresh` updates."""
+
+    outputs: Sequence[Any]
+
+    def refresh(self) -> dict:
+        """What it shows now."""
+
+
+def seen_by(watchers: Sequence[Watcher]) -> dict:
+    """What all of them show now."""
+    return {part: update for watcher in watchers for part, update in watcher.refresh().items()}
+
+
 class RunButtons:
     """A run button, a cancel button and a status line around one handler at a time.
 
-    A running job is known to its session by an identifier, so that Cancel stops the session's own job only.
+    A running job is known to its session by an identifier, so that Cancel stops the session's own job only. At its end
+    the service's watchers look at the engine anew, in the same answer.
     """
 
     def __init__(self, service: Service, panel: str):
@@ -70,6 +85,7 @@ class RunButtons:
     ) -> Any:
         """Wires `work` to an event, within `guarded`."""
         everything = [*outputs, self.identifier, self.run, self.cancel, self.status]
+        everything += [part for watcher in self._service.watchers for part in watcher.outputs]
         return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
 
     def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
@@ -95,7 +111,7 @@ class RunButtons:
                     yield said.repeated({self.status: status.finished(text("job.stopped"))})
                 except Exception as error:  # the border to the person: nothing may end as a traceback on the page
                     yield said.repeated({self.status: complain(error)})
-                yield {**said.repeated({}), self.identifier: None, **idle}
+                yield {**said.repeated({}), self.identifier: None, **idle, **seen_by(self._service.watchers)}
             finally:
                 token.cancel()  # where Gradio gives up in the middle, because the page was closed
                 del self._tokens[identifier]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.directions import Directions
     from l4f_plugin.photo_batch import PhotoResult
-    from l4f_plugin.picture_files import PictureFile, PictureSet
+    from l4f_plugin.picture_files import PictureSet
     from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
     from l4f_plugin.provenance import Recipe, WPlus
     from l4f_plugin.subject import Subject, SwapResult
 
+    from .run_buttons import Watcher
     from .stage import Neighbour
 
 BATCH = 4
@@ -78,6 +79,7 @@ class Service:
         settings: asked at each job, as a host's options may change.
         outputs: where results go.
         neighbours: tabs of a host that take results.
+        watchers: parts of the page that is being built which show how the engine stands.
         manages_classes: whoever sees the page may download, import, complete and delete classes, and export sets. For
             a page that only its owner reaches.
         own_repositories: any repository of the Hub may be named.
@@ -102,6 +104,7 @@ class Service:
     ):
         self._settings, self._admit, self._lend, self._only = settings, admit, lend, only
         self.outputs, self.neighbours = outputs or Outputs(), neighbours
+        self.watchers: Sequence[Watcher] = ()
         self.manages_classes, self.own_repositories = manages_classes, own_repositories
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
@@ -295,9 +298,12 @@ class Service:
             yield from segment_photos(pipeline, photos, folder, background, edge, canvas, cancel=token)
 
     def best_fits(
-        self, name: str, photos: Sequence[PictureFile], token: CancelToken
+        self, name: str, photos: Iterable[Callable[[], Path | bytes]], token: CancelToken
     ) -> Iterator[tuple[ObjectClass, float] | None]:
-        """For each photograph that does not look like the class, the one that fits it best, see `photos.Rivals`."""
+        """For each photograph that does not look like the class, given by what reads it, the one that fits it best.
+
+        See `photos.Rivals`.
+        """
         with self._admit(name, 0), self._cache.turn(cancel=token):
             from l4f_plugin.photos import Rivals
 
@@ -305,7 +311,7 @@ class Service:
             rivals = Rivals((entry for entry in self.classes() if entry.name != name), device)
             for photo in photos:
                 token.check()
-                yield rivals.best(photo.source())
+                yield rivals.best(photo())
 
     def project(
         self,

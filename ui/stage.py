@@ -17,10 +17,10 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.images import has_more_frames, load_picture, write_png
 
 from . import compat, status
-from .controls import button, segments
-from .outputs import shown_path
+from .controls import button, segments, thumbnails
+from .outputs import shown_path, slug
 from .run_buttons import complain
-from .texts import text
+from .texts import has, text
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
@@ -209,6 +209,13 @@ class Stage:
         files = {**result.files, "picture": result.files.get("result", result.files["picture"])}
         return {**files, "shown": files.get(view, files["picture"])}
 
+    def pack(self, results: Sequence[Any]) -> Path:
+        """The ZIP of all files of the results. Raises `UserError` where there are none."""
+        if not results:
+            raise UserError(text("stage.nothing_to_pack"))
+        files = {file.name: file for result in results for file in result.files.values()}
+        return self._service.outputs.pack(f"{slug(results[0].class_name)}_{len(results)}", files)
+
     def keep(self, results: Sequence[Any]) -> dict:
         """Copies the results into today's folder."""
         try:
@@ -229,15 +236,8 @@ class GalleryStage(Stage):
 
     def _build_pictures(self, comparing: bool) -> list:
         panel = self._panel
-        self.gallery = compat.gallery(
-            label=text(f"{panel}.gallery"),
-            show_label=False,
-            columns=4,
-            height="auto",
-            preview=True,
-            elem_id=f"l4f_{panel}_gallery",
-            elem_classes=["l4f-checker", "l4f-gallery"],
-        )
+        large = {"show_label": False, "allow_preview": True, "preview": True}
+        self.gallery = thumbnails(f"{panel}.gallery", "l4f-checker", "l4f-gallery", columns=4, **large)
         self.about_picked = gr.Markdown(text(f"{panel}.pick"), elem_id=f"l4f_{panel}_picked")
         return [self.gallery]
 
@@ -267,27 +267,20 @@ class GalleryStage(Stage):
 class GridStage(Stage):
     """Many results, small in a grid and one of them large, with what is told about it and the class that fits better.
 
-    `use_better` is the button that the panel wires to that class.
+    `use_better` is the button that the panel wires to that class, None where it has no words for one.
     """
 
     def _build_pictures(self, comparing: bool) -> list:
         panel, large = self._panel, super()._build_pictures(comparing)
         self.about = gr.Markdown("", elem_id=f"l4f_{panel}_about")
-        self.use_better = button(f"{panel}.use_better", size="sm", visible=False)
+        key = f"{panel}.use_better"
+        self.use_better = button(key, size="sm", visible=False) if has(key) else None
         with gr.Row(visible=False) as self.steps:
-            self.previous = button(f"{panel}.previous", size="sm")
-            self.next = button(f"{panel}.next", size="sm")
-        self.grid = compat.gallery(
-            label=text(f"{panel}.grid"),
-            show_label=False,
-            columns=6,
-            height="auto",
-            allow_preview=False,
-            visible=False,
-            elem_id=f"l4f_{panel}_grid",
-            elem_classes=["l4f-checker", "l4f-thumbs"],
-        )
-        return [*large, self.about, self.use_better, self.steps, self.grid]
+            self.previous, self.next = (
+                button(f"stage.{way}", size="sm", elem_id=f"l4f_{panel}_{way}") for way in ("previous", "next")
+            )
+        self.grid = thumbnails(f"{panel}.grid", "l4f-checker", show_label=False, visible=False)
+        return [*large, self.about, *filter(None, [self.use_better]), self.steps, self.grid]
 
     def _wire(self, looked: list) -> None:
         super()._wire(looked)
@@ -306,6 +299,8 @@ class GridStage(Stage):
     def pick(self, view: str, results: Sequence[Result], picked: int | None, event: gr.SelectData) -> dict:
         """The update that shows the result which was clicked in the grid."""
         index = _first_of_grid(picked) + compat.selected(event)
+        if index == picked:  # newer Gradios tell of a place that was set here as of a click
+            return {}
         return {self.picked: index, **self.look(view, results, index)}
 
     def look(self, view: str, results: Sequence[Result], picked: int | None = None) -> dict:
@@ -317,13 +312,15 @@ class GridStage(Stage):
             (str(reduced(one.files["result"], one.files["result"].parent, SMALL_SIDE)), one.caption or one.name)
             for one in results[first : first + GRID]
         ]
-        about = text(f"{self._panel}.about", name=escape(result.name), number=(picked or 0) + 1, count=len(results))
+        told = {"name": escape(result.name), "number": (picked or 0) + 1, "count": len(results)}
+        about = text("stage.about", **told) if result.name else ""
+        better = {self.use_better: gr.update(visible=result.better is not None)} if self.use_better else {}
         return {
             **super().look(view, results, picked),
-            self.grid: {**compat.gallery_update(small), "visible": many},
+            self.grid: {**compat.gallery_update(small, (picked or 0) - first), "visible": many},
             self.about: " ".join(filter(None, (about, escape(result.told)))),
             self.steps: gr.update(visible=many),
-            self.use_better: gr.update(visible=result.better is not None),
+            **better,
         }
 
 

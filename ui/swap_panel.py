@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from l4f_plugin.provenance import W_PLUS_ENDINGS, WPlus
+from l4f_plugin.errors import UserError
+from l4f_plugin.images import read_infotext
+from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, read_recipe
 from l4f_plugin.subject import write_parts
 
-from . import compat, seeds, status
+from . import address, compat, seeds, status
 from .class_choice import ClassChoice
 from .controls import (
     BackgroundChoice,
@@ -28,10 +32,14 @@ from .controls import (
     stage_column,
 )
 from .outputs import SavedSample, slug
-from .run_buttons import RunButtons, Running, complain
+from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
-from .stage import Result, Stage
+from .stage import GridStage, Result
 from .texts import text
+from .words import without_paths
+
+if TYPE_CHECKING:
+    from l4f_plugin.subject import SwapResult
 
 VIEWS = ("result", "mask", "compare")
 FIRST_SEED = "32"  # one that came out well in the class that comes along
@@ -40,19 +48,19 @@ FIRST_SEED = "32"  # one that came out well in the class that comes along
 class SwapPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
-    The one `Result` of the stage holds `picture` (as drawn), `result`, `mask` and `cutout`. `started` are the events
-    of jobs; what others bring here adds to them.
+    Each `Result` of the stage, one a background, holds `picture` (as drawn), `result`, `mask` and `cutout`.
     """
 
     def __init__(self, service: Service):
         self._service = service
         self.restored = gr.State(None)
+        self.kept = gr.Textbox(elem_classes="l4f-hidden", **named("swap.address"))
         self.wanted = gr.State(False)  # whether a preview is there or on its way, which then follows the controls
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
                 self._build_controls()
             with stage_column():
-                self.stage = Stage(
+                self.stage = GridStage(
                     service,
                     "swap",
                     self.job.status,
@@ -66,6 +74,7 @@ class SwapPanel:
 
     def _build_more(self) -> None:
         self.another = button("swap.another", size="sm")
+        self.archive = Archive("swap.download_all")
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "swap")
@@ -82,6 +91,7 @@ class SwapPanel:
         self.restore = RestoreChoice(self._service, "swap")
         with gr.Row():
             self.example = button("swap.example", size="sm")
+            self.all_samples = button("swap.all_samples", size="sm")
             self.surprise = button("swap.surprise", icon="dice", size="sm")
         self.job = RunButtons(self._service, "swap")
 
@@ -90,11 +100,12 @@ class SwapPanel:
         self.inputs = {
             *subject, *self.background.inputs, *self.edge.inputs, self.stage.view, self.wanted, self.restored
         }  # fmt: skip
-        self._shown = [*self.stage.outputs, self.wanted, self.seed, self.background.seed]
+        self._shown = [*self.stage.outputs, self.kept, self.wanted, self.seed, self.background.seed]
         self._restorable = [
             *subject,
             self.codes_frame,
             *self.background.outputs,
+            self.background.picture,
             *self.edge.inputs,
             self.job.status,
             self.restored,
@@ -102,28 +113,31 @@ class SwapPanel:
         surprised = compat.on(self.surprise.click, self.surprise_me, [], [*subject, *self.background.outputs])
         shown = [*subject, *self.background.outputs, self.background.picture]
         tried = compat.on(self.example.click, self.try_example, [], shown)
+        behind = [*self.background.outputs, self.background.picture]
+        before_all = compat.on(self.all_samples.click, self.background.with_samples, [], behind)
+        self.archive.on(self.stage.pack, [self.stage.results], self.job.status)
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
-        self.started: list = []
         changed = [self.seed, self.w_plus, *self.background.outputs, self.background.picture]
-        given = [self.stage.results, self.background.spot.centre]
+        given = [self.stage.results, self.stage.picked, self.background.spot.centre]
         another = compat.on(self.another.click, self.add_another, given, changed)
         self._start(another.then, self.swap)
         drawing = [self.job.run.click, self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
-        drawing.append(tried.then)
+        drawing += [tried.then, before_all.then]
         for trigger in drawing:
             self._start(trigger, self.swap)
         self._start(restored.then, self.draw_restored)
         for trigger in (self.field.recycled.then, *self.background.settled, *self.edge.settled):
             self.job.on(trigger, self.follow, self.inputs, self._shown, latest=True, buttons=False)
 
-    def add_another(self, results: list[Result], centre: float) -> dict:
+    def add_another(self, results: list[Result], picked: int | None, centre: float) -> dict:
         """The result becomes the background of a further subject, which stands beside the last one."""
         beside = {self.background.spot.size: "picture", self.background.spot.centre: round((centre + 0.3) % 1, 2)}
         chosen = {self.seed: "-1", self.w_plus: None, **beside}
-        return {} if not results else {**chosen, **self.background.with_picture(str(results[0].files["result"]))}
+        result = self.stage.chosen(results, picked)
+        return {} if result is None else {**chosen, **self.background.with_picture(str(result.files["result"]))}
 
     def _start(self, trigger: Callable, work: Callable) -> None:
-        self.started.append(self.job.on(trigger, work, self.inputs, self._shown))
+        self.job.on(trigger, work, self.inputs, self._shown)
 
     def _open(self, trigger: Callable, bring: Callable, given: list, outputs: list, work: Callable) -> None:
         """Wires an event elsewhere that brings something here, opens this tab and draws."""
@@ -197,15 +211,32 @@ class SwapPanel:
             **self.background.surprise(),
         }
 
+    def live_in_address(self, opened: Callable) -> None:
+        """Writes the text of the first result into the address, from which a reload or a link sets the controls."""
+        address.keep(self.kept.change, {"swap": self.kept})
+        address.bring(opened, self.read_address, self.kept, self._restorable, "swap")
+
+    def read_address(self, written: str | None) -> dict:
+        """The controls as the address says; what makes no sense there changes nothing."""
+        recipe = read_recipe(written or "")
+        with suppress(UserError):
+            if recipe is not None:
+                filled = self._filled(*self.restore.told(recipe))
+                return {part: filled[part] for part in filled if part not in (self.job.status, self.restored)}
+        return {}
+
     def fill(self, picture: str | None) -> dict:
         """Sets the controls to what a picture says about itself."""
         try:
-            recipe, psi, words = self.restore.read(picture)
+            return self._filled(*self.restore.read(picture))
         except Exception as error:
             return {self.job.status: complain(error), self.restored: None}
+
+    def _filled(self, recipe: Recipe, psi: float, words: str) -> dict:
         behind = {} if recipe.background is None else self.background.filled(recipe.background)
         if behind.get(self.background.kind) == "picture":
-            words += " " + text("restore.drop_background", name=recipe.background)
+            if self.background.picture not in behind:
+                words += " " + text("restore.drop_background", name=recipe.background)
             behind |= self.background.spot.filled(recipe.where)
         subject = {self.seed: str(recipe.seed), self.psi: psi, self.w_plus: None}
         if recipe.w_plus is not None:
@@ -233,12 +264,13 @@ class SwapPanel:
             yield from self.swap(running, given)
 
     def swap(self, running: Running, given: Given) -> Iterator[dict]:
-        """Draws the subject where it is not at hand, puts the background behind it and shows both."""
-        background, edge = self.background.read(given), self.edge.read(given)
+        """Draws the subject where it is not at hand, and puts one background after the other behind it; the first
+        result is shown as soon as it is there."""
+        wanted, edge, where = self.background.read_all(given), self.edge.read(given), self.background.where(given)
         codes = compat.file_path(given[self.w_plus])
         entry, drawn = self._service.entry(given[self.choice.dropdown]), {}
-        if background.kind == "seed":
-            drawn[self.background.seed] = str(background.seed)
+        if given[self.background.kind] == "seed":
+            drawn[self.background.seed] = seeds.as_text([read().seed for _, read in wanted])
         if codes is None:
             seed = seeds.wanted_seed(given[self.seed])
             drawn[self.seed] = str(seed)
@@ -251,15 +283,39 @@ class SwapPanel:
             sample = self._service.sample(entry.name, seed, given[self.psi], running.token, running.on_wait)
         else:
             sample = self._service.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
-        token, on_wait, where = running.token, running.on_wait, self.background.where(given)
-        result = self._service.swap(entry.name, sample, background, edge, token, on_wait, where)
+        results, problems = [], []
+        for number, (name, read) in enumerate(wanted, start=1):
+            try:
+                background = read()
+                result = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait, where)
+            except UserError as error:
+                if len(wanted) == 1:
+                    raise
+                problems.append(f"{name} ({without_paths(str(error))})")
+                continue
+            own, behind = (stem, "") if len(wanted) == 1 else (f"{stem}_{number:02d}", name)
+            results.append(self._written(entry.name, own, behind, result))
+            if number < len(wanted):
+                first = self.stage.show(results, given[self.stage.view]) if len(results) == 1 else {}
+                words = text("swap.working_many", subject=subject, done=number, total=len(wanted), name=name)
+                yield {**first, self.job.status: status.running(words, number, len(wanted))}
+        trouble = [text("swap.problems", problems="; ".join(problems))] if problems else []
+        if not results:
+            raise UserError(trouble[0])
+        words = text("swap.done_many", subject=subject, done=len(results), total=len(wanted))
+        if len(wanted) == 1:
+            words = text("swap.done", subject=subject, background=described(background))
+            trouble = [background.note] if background.note else []
+        yield {
+            **self.stage.show(results, given[self.stage.view]),
+            self.wanted: True,
+            self.kept: read_infotext(results[0].files["result"]),
+            self.job.status: status.finished(". ".join([words, *trouble])),
+        }
+
+    def _written(self, class_name: str, stem: str, name: str, result: SwapResult) -> Result:
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
         files = self._service.outputs.preview(f"{stem}_swapped", parts, result.infotext)
         files["result"], drawn = files["picture"], {"picture": result.subject.picture}
         files |= write_parts(files["mask"].parent, stem, drawn, result.subject.infotext())
-        words = text("swap.done", subject=subject, background=described(background))
-        yield {
-            **self.stage.show([Result(files)], given[self.stage.view]),
-            self.wanted: True,
-            self.job.status: status.finished(f"{words}. {background.note}" if background.note else words),
-        }
+        return Result(files, name, class_name=class_name)

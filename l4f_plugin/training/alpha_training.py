@@ -4,8 +4,6 @@ One trainer serves both recipes: composites I = alpha * subject + (1 - alpha) * 
 discriminator, while the mask is kept decided and of a sensible area. They differ in settings only (``recipes.py``).
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -4,8 +4,6 @@ A corner of 16 x 16 pixels, enlarged, is what the picture would be without its o
 it has a large gradient, the generator draws the object.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

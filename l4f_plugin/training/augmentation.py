@@ -5,8 +5,6 @@ generated alike. Here are the paper's pixel, geometric and colour transformation
 with bilinear sampling in place of its wavelet filters, and the control of their probability (section 3).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ That program notes now and then that it works, in a file beside the trainings. A
 nothing, so a program that ended keeps nobody waiting.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

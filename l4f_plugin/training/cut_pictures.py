@@ -4,8 +4,6 @@ They are drawn once by the class itself and kept as files of a few hundred in th
 draws no picture twice.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections import Counter

@@ -5,8 +5,6 @@ orders the states of one run. It is no FID, whose features come from a network t
 beside other data sets or resolutions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np

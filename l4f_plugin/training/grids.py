@@ -1,7 +1,5 @@
 """Sheets of pictures that a training writes, so that a person can look at it."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

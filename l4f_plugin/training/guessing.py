@@ -1,7 +1,5 @@
 """What a picture's own corners tell of subject and background, without any label."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as functional
 from torch import Tensor

@@ -3,8 +3,6 @@
 Logits are ``[N, 1]``; higher means more real.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What learned masks are like, told without true ones: areas, doubt, what curation drops, how far two seeds agree."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass

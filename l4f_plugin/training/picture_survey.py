@@ -1,7 +1,5 @@
 """A look at a folder of pictures before a training: what can be used, of which shape, and what is there twice."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

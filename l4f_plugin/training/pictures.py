@@ -4,8 +4,6 @@ Decoding between the steps would compete with them for the processor, so picture
 that is mapped to memory.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ stop improving once they fool it. Its backgrounds stay near the colours at the c
 may start black, which gives every composite away, or learn to draw subjects.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..networks import DiscriminatorConfig, GeneratorConfig

@@ -6,8 +6,6 @@ subject itself: of generated pictures it finds better masks than those that it w
 learns them here, from pictures that the class draws. Still no label takes part.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from dataclasses import dataclass

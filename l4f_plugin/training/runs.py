@@ -1,7 +1,5 @@
 """Whole trainings: a run folder in, a bundle out. The command line and the page call these functions."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -4,8 +4,6 @@ A segmenter that has seen its class before anything at all does not mind what a 
 is drawn from one generator on the CPU, so a seed repeats it.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ Each picture it sees is put together anew from a generated subject and some back
 whatever the subject's cut-out holds; colours, outlines, focus, noise, size and compression are changed at random.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

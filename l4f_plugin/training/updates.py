@@ -4,8 +4,6 @@ The moment a training leaves the finite numbers is noticed in the step where it 
 anything back, and what is written then is lost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 

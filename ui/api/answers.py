@@ -1,7 +1,5 @@
 """What comes back: JSON with pictures in base64, a ZIP of PNG files, or one PNG, as the client's Accept asks."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import io

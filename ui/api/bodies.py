@@ -4,8 +4,6 @@ Only one text of a field may be long in JSON, and is taken out first: read as a 
 take a gigabyte of memory.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import secrets

@@ -1,7 +1,5 @@
 """The door of the API: who may come in, from where, and with how much. Nothing of a body is read before."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from urllib.parse import urlsplit

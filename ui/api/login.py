@@ -1,7 +1,5 @@
 """Who may call the API: the accounts of the page, as HTTP Basic or by the cookie of whoever has logged in there."""
 
-from __future__ import annotations
-
 import base64
 import hmac
 import inspect

@@ -1,7 +1,5 @@
 """What requests and answers hold, with descriptions and bounds, under pydantic 1 and 2."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, Literal
 
@@ -165,6 +163,7 @@ class SegmentAnswer(_Pictures):
     seed: int | None = _told("segment_seed", **_NULLABLE)
     mask_area: float = _told("mask_area")
     confidence: float | None = _told("confidence", **_NULLABLE)
+    better: str | None = _told("better", **_NULLABLE)
     dropped: int = _told("dropped")
     note: str | None = _told("note", **_NULLABLE)
 

@@ -1,7 +1,5 @@
 """Failures as answers: `{"error": {"code", "message"}}`, with one sentence that says what to do."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The routes of the API. FastAPI checks and describes them; a body is read only once there is room for it."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

@@ -4,8 +4,6 @@ AUTOMATIC1111, Forge, reForge and SD.Next share one contract and differ in what 
 a host may be missing: then a feature is lost, not the tab. Importing this package imports no Gradio and no torch.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -1,7 +1,5 @@
 """The host's own components, noticed as the host makes them: where to send to, and what to send from."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What is asked of a host, each time anew and with an answer for what it lacks."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Memory that the host's own model takes, lent to one of our jobs."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

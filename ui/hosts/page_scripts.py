@@ -1,7 +1,5 @@
 """JavaScript for the host's page."""
 
-from __future__ import annotations
-
 
 def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
     """Opens tabs, from the outside in: each is the id of the tabs and the id of the pane.

@@ -5,8 +5,6 @@ the host asks of us while it holds its queue (an operation in Extras) passes by 
 circle.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,7 +1,5 @@
 """Tells a host what there is. Called at each load of the scripts; the host has forgotten everything before then."""
 
-from __future__ import annotations
-
 import threading
 import traceback
 from collections.abc import Callable

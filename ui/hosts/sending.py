@@ -1,7 +1,5 @@
 """Send to: results of ours into the host's own tabs, by the host's own way where it has one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,8 @@ def copy_paste() -> Any:
 
 
 def neighbours() -> list[Neighbour]:
-    """The tabs of this host that take results. To be asked when the host has built them."""
+    """The tabs of this host that take results. To be asked when the host has built them, within the Blocks of the page:
+    what carries results there is built once, for all panels."""
     known = getattr(copy_paste(), "paste_fields", {})
     found = []
     if "img2img" in known:
@@ -49,21 +48,19 @@ def neighbours() -> list[Neighbour]:
 
 def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Handout], None]:
     """Sends such a file through the host's paste buttons: a hidden one, pressed once a hidden picture is there."""
+    name, module = f"l4f_{tab}", copy_paste()
+    carrier = unsaved(compat.carried_image(label=name, elem_id=f"{name}_carrier", elem_classes="l4f-hidden"))
+    paste = gr.Button(name, elem_id=f"{name}_paste", elem_classes="l4f-hidden")
+    module.register_paste_params_button(
+        module.ParamBinding(paste_button=paste, tabname=tab, source_image_component=carrier)
+    )
 
     def connect(button: gr.Button, handout: Handout) -> None:
-        name = f"l4f_{handout.panel}_{tab}"
-        carrier = unsaved(compat.carried_image(label=name, elem_id=f"{name}_carrier", elem_classes="l4f-hidden"))
-        paste = gr.Button(name, elem_id=f"{name}_paste", elem_classes="l4f-hidden")
-
         def fetch(*values: Any) -> Image.Image:
             return read(_files(handout, values)[kind])
 
         fetched = compat.on(button.click, fetch, handout.inputs, [carrier])
         compat.on(fetched.success, None, js=press(f"{name}_paste", main=tab))
-        module = copy_paste()
-        module.register_paste_params_button(
-            module.ParamBinding(paste_button=paste, tabname=tab, source_image_component=carrier)
-        )
 
     return connect
 

@@ -1,7 +1,5 @@
 """The plug-in's section in the host's settings, and what they say to the engine. Read whenever a job begins."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The strips above the panels: what other tabs send here, and the offer of room after memory has run out."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

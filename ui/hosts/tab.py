@@ -66,13 +66,13 @@ def _fill(blocks: gr.Blocks) -> None:
     from .strips import Inbox, RoomOffer
 
     shared = service()
-    shared.neighbours = neighbours()
     with gr.Column(elem_classes="l4f l4f-strips"):
+        shared.neighbours = neighbours()
         gr.HTML(f"<style>{app.style()}</style>", elem_classes="l4f-hidden")  # hosts read no sheet of a page in theirs
         inbox, room = Inbox(shared.outputs), RoomOffer(shared)
-    page = app.Page(shared, PREFIX)
+    page = app.Page(shared, PREFIX, [room])
     inbox.connect(page)
-    page.follow_jobs(page.header, room)
+    page.generate.open_on(blocks.load)
     compat.on(blocks.load, None, js=app.script())
 
 

@@ -37,9 +37,8 @@ def start(folder: Path):
 
     server.own_upload_folder()
     with server.past_proxies():  # imports Gradio
-        from .space_service import space_service
+        from .page import SpaceOutputs, build, space_service, style
     from .limits import Doorkeeper, Limits
-    from .page import SpaceOutputs, build, style
 
     described = json.loads((folder / "space.json").read_text(encoding="utf-8"))
     name, limits = described["class"], Limits(**described["limits"])

@@ -1,0 +1,156 @@
+"""What people come for, each in at most five clicks, in Chromium. See `test_browser`."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from bundles import red_finder, tiny_bundle
+from PIL import Image
+from test_browser import browser, download, open_tab, page, pixels, settle  # noqa: F401, fixtures
+
+MOST_CLICKS = 5
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The page of an owner, over a tiny class that has a student. Sets are cut short once they have been asked for."""
+    from serving import served
+
+    from l4f_plugin.bundles.bundle import save_bundle
+    from l4f_ui.exports import Exports
+    from l4f_ui.outputs import Outputs
+    from l4f_ui.service import Service, Settings
+
+    models, asked, start = tmp_path_factory.mktemp("models"), [], Exports.start
+    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "red")
+
+    def short(exports, name, settings):
+        asked.append(settings)
+        return start(exports, name, dataclasses.replace(settings, count=12, curation=None))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELS4FREE_MODELS", str(models))
+        patch.setattr(Exports, "start", short)
+        settings, outputs = Settings(device="cpu", default_class="red"), Outputs(tmp_path_factory.mktemp("pictures"))
+        with served(Service(lambda: settings, outputs, manages_classes=True)) as running:
+            yield SimpleNamespace(**vars(running), gate=SimpleNamespace(set=lambda: None), asked=asked)
+
+
+class Clicks:
+    """Counts what a person clicks."""
+
+    def __init__(self, page):  # noqa: F811
+        self.page, self.count = page, 0
+
+    def __call__(self, selector: str) -> None:
+        self.count += 1
+        self.page.locator(selector).first.click()
+
+    def tab(self, words: str) -> None:
+        self.count += 1
+        open_tab(self.page, words)
+        settle(self.page)
+
+    def upload(self, selector: str, files: list[Path]) -> None:
+        """A click on the field, and files chosen in the window that opens."""
+        self.count += 1
+        self.page.locator(f"{selector} input[type=file]").first.set_input_files([str(file) for file in files])
+
+    def download(self, button: str, folder: Path) -> Path:
+        self.count += 1
+        return download(self.page, button, folder)
+
+
+@pytest.fixture
+def clicks(page):  # noqa: F811
+    counted = Clicks(page)
+    yield counted
+    assert counted.count <= MOST_CLICKS
+
+
+def photographs(folder: Path, count: int) -> list[Path]:
+    picture = np.zeros((60, 90, 3), np.uint8) + np.array([20, 80, 200], np.uint8)
+    picture[15:45, 20:60] = [230, 30, 40]
+    for number in range(count):
+        Image.fromarray(picture).save(folder / f"photo{number:02d}.png")
+    return sorted(folder.glob("photo*.png"))
+
+
+def test_eight_portraits_and_one_before_a_photograph_at_its_own_size(page, clicks, tmp_path):  # noqa: F811
+    clicks("#l4f_generate_run")
+    page.locator("#l4f_generate_status .l4f-finished").get_by_text("8 pictures").wait_for()
+    settle(page)
+    small = "#l4f_generate_gallery .thumbnails button"
+    clicks(f"{small if page.locator(small).count() else '#l4f_generate_gallery .grid-wrap button'} >> nth=3")
+    settle(page)
+    clicks("#l4f_generate_to_swap:enabled")
+    page.locator("#l4f_swap_image img").wait_for()
+    settle(page)
+    clicks("#l4f_swap_kind label:has-text('Picture')")
+    clicks.upload("#l4f_swap_picture", photographs(tmp_path, 1))
+    page.locator("#l4f_swap_status .l4f-finished").get_by_text("behind it").wait_for()
+    settle(page)
+    counted = clicks.count
+    assert pixels(clicks.download("l4f_swap_download", tmp_path)).shape[:2] == (60, 90)
+    clicks.count = counted  # which the task does not ask for
+
+
+def test_twenty_photographs(page, clicks, tmp_path):  # noqa: F811
+    clicks.tab("Photographs")
+    clicks.upload("#l4f_photos_files", photographs(tmp_path, 20))
+    page.locator("#l4f_photos_files").get_by_text("photo19").first.wait_for()
+    clicks("#l4f_photos_run")
+    page.locator("#l4f_photos_status .l4f-finished").get_by_text("20 of 20 photographs").wait_for()
+    settle(page)
+    assert clicks.download("l4f_photos_download_zip", tmp_path).stat().st_size > 1000
+
+
+def test_a_thousand_as_coco_downloaded(page, clicks, site, tmp_path):  # noqa: F811
+    clicks.tab("Export")
+    clicks("#l4f_export_format label:has-text('COCO')")
+    clicks("#l4f_export_run")
+    page.locator("#l4f_export_card").get_by_text("generated pictures").wait_for()
+    settle(page)
+    [asked] = site.asked
+    assert (asked.count, asked.format) == (1000, "coco")
+    assert clicks.download("l4f_export_download", tmp_path).suffix == ".zip"
+
+
+def test_a_loop_from_three_favourites(page, clicks, site, tmp_path):  # noqa: F811
+    from l4f_ui.history import FAVOURITE, History
+
+    history, token = History(site.service), site.service.new_token()
+    for drawn in [one for batch in site.service.generate("red", [1, 2, 3], 0.7, token) for one in batch]:
+        history.mark(site.outputs.save_sample(drawn, "red", "Red things"), FAVOURITE)
+    clicks("#l4f_generate_which label:has-text('Favourites')")
+    settle(page)
+    clicks("#l4f_generate_animate")
+    page.locator("#l4f_motion_run").wait_for()
+    settle(page)
+    clicks("#l4f_motion_run")
+    page.locator("#l4f_motion_status .l4f-finished").wait_for()
+    settle(page)
+    moving = clicks.download("l4f_motion_download", tmp_path)
+    with Image.open(moving) as picture:
+        assert picture.n_frames > 30
+
+
+def test_an_example_is_one_click_in_explore_and_export(page, site):  # noqa: F811
+    before = len(site.asked)
+    open_tab(page, "Explore")
+    settle(page)
+    page.locator("#l4f_explore_example").click()
+    page.locator(".l4f-grid button").nth(5).wait_for()
+    assert page.locator(".l4f-kept").count() == 3
+    open_tab(page, "Export")
+    settle(page)
+    page.locator("#l4f_export_example").click()
+    page.wait_for_function("document.querySelector('#l4f_export_count input').value == '24'")
+    page.locator("#l4f_export_card").get_by_text("generated pictures").wait_for()
+    settle(page)
+    assert [settings.count for settings in site.asked[before:]] == [24]
+    open_tab(page, "Models")
+    page.get_by_text("Click a class to see what it is").wait_for()
+    settle(page)
