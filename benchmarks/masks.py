@@ -121,7 +121,7 @@ def read_table() -> list[Run]:
     """The rows so far."""
     if not TABLE.exists():
         return []
-    kinds = {field.name: {"int": int, "float": float}.get(field.type, str) for field in dataclasses.fields(Run)}
+    kinds = {field.name: field.type for field in dataclasses.fields(Run)}
     with TABLE.open(newline="", encoding="utf-8") as stream:
         return [Run(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(stream)]
 

@@ -212,6 +212,7 @@ def test_masks_are_measured_against_the_first_judge():
     assert report.mask_area == pytest.approx(alphas.mean())
     assert report.judge_mask_area == pytest.approx((verdicts[0] >= 0.5).mean())
     assert report.edge_softness == pytest.approx(np.mean((alphas > 0.05) & (alphas < 0.95)))
+    assert class_evaluation.evaluate_alpha(pictures, alphas, judges[:1], 0.5).judges_agree is None
 
 
 def test_the_command_judges_a_class(tiny_bundle_folder, dataset, tmp_path, monkeypatch, capsys):

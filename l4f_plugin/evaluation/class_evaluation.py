@@ -33,7 +33,7 @@ class AlphaReport:
     """A mask network on generated pictures.
 
     against_judge: its thresholded masks, taking the first judge's for the truth
-    judges_agree: the second judge's masks, taking the first judge's for the truth
+    judges_agree: the second judge's masks, taking the first judge's for the truth; None with one judge
     mask_area: mean alpha; judge_mask_area: fraction of pixels that the first judge calls foreground
     edge_softness: fraction of pixels with alpha in (.05, .95)
     """
@@ -41,7 +41,7 @@ class AlphaReport:
     pictures: int
     threshold: float
     against_judge: MaskMetrics
-    judges_agree: MaskMetrics
+    judges_agree: MaskMetrics | None
     mask_area: float
     judge_mask_area: float
     edge_softness: float
@@ -87,7 +87,7 @@ class ClassReport:
 
 
 def evaluate_alpha(pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Judge], threshold: float) -> AlphaReport:
-    """Measures masks of pictures by two judges.
+    """Measures masks of pictures by one or two judges.
 
     pictures: uint8 [N, H, W, 3] at the judges' resolution; alphas: float [N, H, W] in [0, 1], foreground from
     `threshold`.
@@ -97,7 +97,7 @@ def evaluate_alpha(pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Ju
         pictures=len(pictures),
         threshold=threshold,
         against_judge=count_pixels(alphas >= threshold, verdicts[0]).metrics(),
-        judges_agree=count_pixels(verdicts[1], verdicts[0]).metrics(),
+        judges_agree=count_pixels(verdicts[1], verdicts[0]).metrics() if len(verdicts) > 1 else None,
         mask_area=float(alphas.mean()),
         judge_mask_area=float(verdicts[0].mean()),
         edge_softness=float(((alphas > SOFT[0]) & (alphas < SOFT[1])).mean()),
