@@ -151,6 +151,22 @@ def test_the_plan_measures_every_stage(pictures, tiny):
     assert any("In all" in line for line in whole.in_words())
 
 
+def test_a_plan_takes_less_memory_where_it_runs_out(pictures, tiny, monkeypatch):
+    step = class_plan.GeneratorTrainer.step
+
+    def short(trainer):
+        if trainer.batch > 4:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory")
+        return step(trainer)
+
+    monkeypatch.setattr(class_plan.GeneratorTrainer, "step", short)
+    made = class_plan.measured(plan(pictures, batch_size=8))
+    assert made.accumulate == 2 and class_plan.generator_settings(made).accumulate == 2
+    assert "each batch in 2 parts" in made.in_words()[0]
+    with pytest.raises(UserError, match="Memory ran out while training dogs"):
+        class_plan.measured(plan(pictures, batch_size=6))
+
+
 def test_a_run_starts_from_a_class_of_half_the_resolution(pictures, tiny):
     small = begun(pictures)
     assert small.work(lambda line: None)
@@ -161,6 +177,13 @@ def test_a_run_starts_from_a_class_of_half_the_resolution(pictures, tiny):
     assert class_plan.measured(grown).seconds["generator"]
     with pytest.raises(UserError, match="draws 32 pixels"):
         class_plan.generator_settings(dataclasses.replace(grown, resolution=128))
+    frozen = dataclasses.replace(grown, frozen_blocks=2)
+    with pytest.raises(UserError, match="must have learned something"):
+        class_plan.generator_settings(frozen)
+    same = class_plan.generator_settings(dataclasses.replace(frozen, resolution=32))
+    assert same.frozen_blocks == 2 and "2 blocks of its discriminator frozen" in frozen.in_words()[0]
+    with pytest.raises(UserError, match="class to start from"):
+        class_plan.generator_settings(dataclasses.replace(frozen, start=""))
     large = ClassRun("big")
     large.begin(grown)
     run, settings = large.folder / "generator/run", class_plan.generator_settings(grown)

@@ -56,6 +56,22 @@ def test_two_processes_train_a_generator_as_one_does_and_one_goes_on(pictures, t
     assert len(list((tmp_path / "two").glob("sample_*.png"))) == 2
 
 
+def test_a_batch_in_parts_trains_a_generator_as_a_whole_one_does(pictures, tmp_path):  # noqa: F811
+    shape = ["--resolution", 32, "--channel-base", 256, "--channel-max", 8, "--batch-size", 8, "--name", "dogs"]
+    how = [*shape, "--augmentation", "adaptive", "--path-length-weight", 1]
+    train(1, "generator", pictures, "--out", tmp_path / "parts", *how, "--pictures", 40, "--accumulate", 2)
+    train(1, "generator", pictures, "--out", tmp_path / "parts", *how, "--pictures", 64)
+    train(1, "generator", pictures, "--out", tmp_path / "whole", *how, "--pictures", 64)
+    assert_alike(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_batch_in_parts_teaches_masks_as_a_whole_one_does(tiny_bundle_folder, tmp_path):
+    for run, parts in (("whole", 1), ("parts", 2)):
+        how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 40, "--accumulate", parts]
+        train(1, "alpha", tiny_bundle_folder, *how)
+    assert_alike(tmp_path / "whole/attempt1", tmp_path / "parts/attempt1")
+
+
 def test_two_processes_teach_masks_as_one_does(tiny_bundle_folder, tmp_path):
     for run, processes in (("one", 1), ("two", 2)):
         how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 4]
@@ -89,4 +105,6 @@ def test_a_batch_that_cannot_be_shared_is_told(monkeypatch):
     monkeypatch.setattr(together, "size", lambda: 3)
     with pytest.raises(UserError, match="multiple of 3"):
         together.share_of(8)
+    with pytest.raises(UserError, match="multiple of 6"):
+        together.share_of(9, 2)
     assert together.share_of(9) == 3

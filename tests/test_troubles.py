@@ -39,13 +39,13 @@ def test_a_healthy_training_has_no_trouble(trainer):
 
 
 def test_a_discriminator_that_knows_everything_is_noticed(trainer, monkeypatch):
-    teach = generator_training.teach_discriminator
+    verdict_on = generator_training.verdict_on
 
     def knowing(*given, **options):
-        verdict = teach(*given, **options)
+        verdict = verdict_on(*given, **options)
         return verdict._replace(metrics=verdict.metrics | {"discriminator_loss": 1e-3})
 
-    monkeypatch.setattr(generator_training, "teach_discriminator", knowing)
+    monkeypatch.setattr(generator_training, "verdict_on", knowing)
     assert steps_until_noticed(trainer) and trainer.trouble == "memorised"
 
 

@@ -42,6 +42,7 @@ CURVES = {
 }
 """The plots, and what the log calls their curves."""
 POINTS = 200  # of a curve
+FROZEN = 2  # finest blocks of a discriminator, where a person wants FreezeD
 BUTTONS = ("mend", "pause", "resume", "stop", "use", "delete")
 
 
@@ -104,6 +105,7 @@ class TrainPanel:
                 self.quality = segments("train.quality", "train_quality", QUALITIES)
                 self.fit = segments("train.fit", "train_fit", FITS)
                 self.start = gr.Dropdown([], **named("train.start"))
+                self.freeze = gr.Checkbox(False, **named("train.freeze"))
                 self.licence = gr.Dropdown(
                     list(LICENCES), value="unknown", allow_custom_value=True, **named("train.licence")
                 )
@@ -134,7 +136,7 @@ class TrainPanel:
 
     def _wire(self) -> None:
         self.inputs = {self.visit, self.folder, self.files, self.name, self.resolution, self.quality, self.fit}
-        self.inputs |= {self.start, self.licence}
+        self.inputs |= {self.start, self.freeze, self.licence}
         planned = [self.activity, self.empty, self.about, self.preview, self.plan_frame, self.name]
         planned += [self.resolution, self.fit, self.start]
         shown = [self.activity, self.empty, self.run_frame, self.choice, self.standing, *self.buttons.values()]
@@ -234,6 +236,7 @@ class TrainPanel:
         if start is not None and start not in [entry.name for entry in self._service.all_classes()]:
             start = None  # "nothing", as Gradio 3 calls it
         chosen = {"resolution": int(given[self.resolution]), "quality": given[self.quality], "fit": given[self.fit]}
+        chosen["frozen_blocks"] = FROZEN if start and given[self.freeze] else 0
         licence = (given[self.licence] or "unknown")[:200]
         return self.trainings.plan(
             visit.found, (given[self.name] or "").strip(), visit.folder, start=start, licence=licence, **chosen

@@ -164,6 +164,8 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="start", metavar="CLASS", help=text)
     parser.add_argument("--licence", default="unknown", help="of the resulting weights, for the model card")
     parser.add_argument("--batch-size", type=_positive, help="pictures a step of the generator, 8 by default")
+    _add_accumulate(parser)
+    _add_freeze(parser)
     add_device(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--look", action="store_true", help="only say what was found, and how long it would take")
@@ -228,6 +230,7 @@ def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
     found = survey(folder, show_progress)
     report(" ".join(found.in_words()))
     names = ("resolution", "quality", "fit", "start", "licence", "device", "pictures", "batch_size")
+    names += ("accumulate", "frozen_blocks")
     plan = plan_for(found, run.name, folder, **{name: getattr(args, name) for name in names})
     if not args.look:
         run.begin(plan)
@@ -240,6 +243,16 @@ def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
 def _add_r1(parser: argparse.ArgumentParser) -> None:
     text = "of the discriminator's gradient penalty; more is steadier and slower, as the recipe says by default"
     parser.add_argument("--r1-weight", type=float, help=text)
+
+
+def _add_freeze(parser: argparse.ArgumentParser) -> None:
+    text = "with --from: so many finest blocks of the discriminator stay as they are (FreezeD, Mo et al. 2020)"
+    parser.add_argument("--freeze-blocks", type=_positive, dest="frozen_blocks", help=text)
+
+
+def _add_accumulate(parser: argparse.ArgumentParser) -> None:
+    text = "compute each batch in so many parts, for less memory; parts of four pictures or more change no weight"
+    parser.add_argument("--accumulate", type=_positive, metavar="PARTS", help=text)
 
 
 def _add_generator(parser: argparse.ArgumentParser) -> None:
@@ -262,11 +275,11 @@ def _add_generator(parser: argparse.ArgumentParser) -> None:
     text = "share of the pictures with two styles, 0.5 by default"
     parser.add_argument("--style-mixing", type=float, default=0.5, help=text)
     parser.add_argument("--ema-half-life", type=_positive, help="of the averaged weights, in pictures")
-    text = "with --from: so many finest blocks of the discriminator stay as they are (FreezeD, Mo et al. 2020)"
-    parser.add_argument("--freeze-blocks", type=_positive, dest="frozen_blocks", help=text)
+    _add_freeze(parser)
     parser.add_argument("--no-noise", action="store_true", help="no per-pixel noise inputs; better for drawings")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
     _add_r1(parser)
+    _add_accumulate(parser)
 
 
 def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
@@ -287,7 +300,9 @@ def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
         style_mixing=args.style_mixing,
         noise=not args.no_noise,
         flip=not args.no_flip,
-        **_given(args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "frozen_blocks", "seed"),
+        **_given(
+            args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "frozen_blocks", "accumulate", "seed"
+        ),
     )
     return train_generator(
         args.folder,
@@ -310,6 +325,7 @@ def _add_alpha(parser: argparse.ArgumentParser) -> None:
     text = "of the pictures to learn from; as the recipe says by default"
     parser.add_argument("--truncation-psi", type=float, help=text)
     _add_r1(parser)
+    _add_accumulate(parser)
 
 
 def _train_alpha(args: argparse.Namespace, device: torch.device) -> bool:
@@ -319,7 +335,7 @@ def _train_alpha(args: argparse.Namespace, device: torch.device) -> bool:
 
     source = _whole_bundle(args)
     recipe = paper_recipe(read_config(source).name) if args.recipe == "paper" else AlphaSettings()
-    given = _given(args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "seed")
+    given = _given(args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "accumulate", "seed")
     settings, seconds = dataclasses.replace(recipe, **given), args.save_minutes * 60
     return train_alpha(source, args.out, settings, folder=args.folder, device=device, save_seconds=seconds)
 

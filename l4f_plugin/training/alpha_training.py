@@ -18,11 +18,11 @@ from ..networks.generator import SynthesisOutput
 from . import together
 from .grids import picture_grid
 from .guessing import blended_corners, guess_masks, inversion
-from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, teach_discriminator
+from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
 from .pictures import Crop, PictureFolder
 from .recipes import AlphaSettings
 from .trainer import Trainer
-from .updates import descend, follow, warmed_up
+from .updates import follow, warmed_up
 
 # Of the running means below: beyond these, masks have stopped telling subject from background.
 COLLAPSED_ABOVE, COLLAPSED_BELOW = 0.97, 0.01
@@ -114,16 +114,18 @@ class AlphaTrainer(Trainer):
             if cancelled():
                 raise Cancelled
             with turn():
-                subject, w, noise = self._draw_subjects()
-                with torch.no_grad():
-                    off = draw_backgrounds(self.generator, None, w, noise) if cue == "switch" else None
-                    guess = guess_masks(self._cropped(subject.image), self._cropped(off))
-                alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
-                descend(optimizer, functional.binary_cross_entropy(alpha, guess))
-                areas.append(guess.mean().item())
+                areas.append(self.descend(optimizer, lambda: self._distance_from_guess(cue))["area"])
         area = together.averaged({"area": sum(areas) / len(areas)})["area"]
         self.area_limits = (0.6 * area, min(1.5 * area, 0.95))
         self.averaged.load_state_dict(self.alpha.state_dict())
+
+    def _distance_from_guess(self, cue: str) -> tuple[Tensor, dict[str, float]]:
+        subject, w, noise = self._draw_subjects()
+        with torch.no_grad():
+            off = draw_backgrounds(self.generator, None, w, noise) if cue == "switch" else None
+            guess = guess_masks(self._cropped(subject.image), self._cropped(off))
+        alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
+        return functional.binary_cross_entropy(alpha, guess), {"area": guess.mean().item()}
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the masks. Returns what is worth logging."""
@@ -137,9 +139,11 @@ class AlphaTrainer(Trainer):
         return metrics
 
     def _start_background(self) -> dict[str, float]:
-        error = self._background_error()
-        descend(self.alpha_optimizer, error)
-        return {"background_error": error.item()}
+        def loss_of() -> tuple[Tensor, dict[str, float]]:
+            error = self._background_error()
+            return error, {"background_error": error.item()}
+
+        return self.descend(self.alpha_optimizer, loss_of)
 
     def _background_error(self) -> Tensor:
         """How far learned backgrounds are from the colours of their pictures' corners, blended from one to the other.
@@ -154,24 +158,23 @@ class AlphaTrainer(Trainer):
 
     def _update_discriminator(self) -> dict[str, float]:
         settings = self.settings
-        with torch.no_grad():
-            fake, _, _ = self._composite()
-            real = self._real_batch()
-        return teach_discriminator(
-            self.discriminator,
-            self.discriminator_optimizer,
-            real,
-            fake,
-            r1_weight=settings.r1_weight,
-            r1_interval=settings.r1_interval,
-            rounds=self.rounds,
-        ).metrics
+        lazy = {"r1_weight": settings.r1_weight, "r1_interval": settings.r1_interval, "rounds": self.rounds}
+
+        def loss_of() -> tuple[Tensor, dict[str, float]]:
+            with torch.no_grad():
+                fake, _, _ = self._composite()
+                real = self._real_batch()
+            verdict = verdict_on(real, fake, self.discriminator, **lazy)
+            return verdict.loss, verdict.metrics
+
+        return self.descend(self.discriminator_optimizer, loss_of)
 
     def _update_alpha(self) -> dict[str, float]:
         settings = self.settings
-        composite, alpha, image = self._composite()
-        undecided = binarisation(alpha)
-        with as_a_judge(self.discriminator) as judge:
+
+        def loss_of() -> tuple[Tensor, dict[str, float]]:
+            composite, alpha, image = self._composite()
+            undecided = binarisation(alpha)
             adversarial = generator_loss(judge(composite))
             loss = (
                 adversarial * settings.adversarial_weight
@@ -180,21 +183,23 @@ class AlphaTrainer(Trainer):
             )
             if self.background is not None and self.rounds % settings.corners_interval == 0:
                 loss = loss + self._background_error() * (settings.corners_weight * settings.corners_interval)
-            descend(self.alpha_optimizer, loss)
-        area, doubt = alpha.mean().item(), undecided.item()
-        self._look(alpha.detach(), image, area, doubt)
-        return {"alpha_loss": adversarial.item(), "area": area, "undecided": doubt}
+            seen = {"area": alpha.mean().item(), "undecided": undecided.item()} | self._look(alpha.detach(), image)
+            return loss, {"alpha_loss": adversarial.item()} | seen
 
-    def _look(self, alpha: Tensor, images: Tensor, area: float, undecided: float) -> None:
-        """Follows what tells a collapse: area, doubt, how masks differ between pictures, which side they hold."""
+        with as_a_judge(self.discriminator) as judge:
+            metrics = together.averaged(self.descend(self.alpha_optimizer, loss_of))
+        for name in {"area", "undecided", "variation", "inversion"} & metrics.keys():
+            mean = getattr(self, f"mean_{name}")
+            setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * metrics[name])
+        return metrics
+
+    def _look(self, alpha: Tensor, images: Tensor) -> dict[str, float]:
+        """What tells a collapse, beside area and doubt: how masks differ between pictures, which side they hold."""
         small = functional.adaptive_avg_pool2d(alpha, LOOKED_AT)
-        seen = {"area": area, "undecided": undecided}
+        seen = {"inversion": inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))}
         if len(small) > 1:
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
-        seen["inversion"] = inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))
-        for name, value in together.averaged(seen).items():
-            mean = getattr(self, f"mean_{name}")
-            setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * value)
+        return seen
 
     def _area_loss(self, alpha: Tensor) -> Tensor:
         settings = self.settings
@@ -290,6 +295,6 @@ def shift_at_random(images: Tensor, reach: int, random: torch.Generator) -> Tens
     """Shift each picture by up to ``reach`` pixels on both axes, repeating its border."""
     count, _, height, width = images.shape
     padded = functional.pad(images, (reach,) * 4, mode="replicate")
-    offsets = torch.randint(0, 2 * reach + 1, (count * together.size(), 2), generator=random)
+    offsets = torch.randint(0, 2 * reach + 1, (count * together.shares(), 2), generator=random)
     offsets = together.share(offsets).tolist()
     return torch.stack([padded[i, :, top : top + height, left : left + width] for i, (top, left) in enumerate(offsets)])

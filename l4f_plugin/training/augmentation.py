@@ -50,7 +50,7 @@ class _Draws:
 
     def __init__(self, images: Tensor, probability: float, random: torch.Generator):
         self.images, self.probability, self.random = images, probability, random
-        self.count = images.shape[0] * together.size()
+        self.count = images.shape[0] * together.shares()
 
     def uniform(self, low: float, high: float, neutral: float = 0.0, probability: float | None = None) -> Tensor:
         draw = torch.rand(self.count, generator=self.random) * (high - low) + low

@@ -18,7 +18,7 @@ from ..bundles.folders import cache_folder
 from ..bundles.training_state import flatten_state
 from ..errors import UserError
 from ..networks import Discriminator, Generator
-from ..runtime import choose_device, resident_memory
+from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words, resident_memory
 from .chain import Stage, Watch, adversarial_seconds, enough_memory, mask_settings, mask_stages, measured_stages
 from .chain import in_words as duration
 from .chain import source_of as class_folder
@@ -45,7 +45,8 @@ class Plan:
     ``fit`` is one of ``FITS``, ``aspect`` the width / height that a letter-box keeps. ``start`` names the class whose
     generator the training goes on from, of the same resolution or half of it; empty for none. ``seconds`` were measured
     on this device: of each stage, by the parts of its progress. ``memory`` and ``disk`` are bytes, 0 where not
-    measured. ``calmed`` tells how often a stage was made calmer after a trouble, by its title.
+    measured. ``calmed`` tells how often a stage was made calmer after a trouble, by its title. A batch is computed in
+    ``accumulate`` parts; ``frozen_blocks`` of the discriminator of ``start`` stay as they are (FreezeD).
     """
 
     name: str
@@ -64,6 +65,8 @@ class Plan:
     memory: int = 0
     disk: int = 0
     calmed: dict[str, int] = field(default_factory=dict)
+    accumulate: int = 1
+    frozen_blocks: int = 0
 
     def __post_init__(self) -> None:
         if self.resolution not in RESOLUTIONS:
@@ -88,7 +91,9 @@ class Plan:
         words = [
             f"{self.name}: {self.resolution} px, {shape}, {self.shown:,} pictures shown"
             + (", adaptive augmentation" if self.augmentation == "adaptive" else "")
-            + (f", starting from {self.start}." if self.start else ", starting from nothing.")
+            + (f", each batch in {self.accumulate} parts" if self.accumulate > 1 else "")
+            + (f", starting from {self.start or 'nothing'}")
+            + (f", {self.frozen_blocks} blocks of its discriminator frozen." if self.frozen_blocks else ".")
         ]
         for title, parts in self.seconds.items():
             words.append(f"  {title}: {duration(sum(parts.values()))}")
@@ -125,14 +130,22 @@ def generator_settings(plan: Plan) -> GeneratorSettings:
         augmentation=plan.augmentation,
         crop=crop,
         feature_dtype=fastest_dtype(choose_device(plan.device)),
+        accumulate=plan.accumulate,
+        frozen_blocks=plan.frozen_blocks,
     )
     if not plan.start:
+        if plan.frozen_blocks:
+            raise UserError("Only blocks of a class to start from can be frozen; choose one, or freeze none.")
         return settings
     config = read_config(class_folder(plan.start))
     if config.resolution not in (plan.resolution, plan.resolution // 2):
         raise UserError(
             f"{plan.start} draws {config.resolution} pixels; start from it with the resolution {config.resolution} "
             f"or {2 * config.resolution}, or start from nothing."
+        )
+    if plan.frozen_blocks and not (config.discriminator and config.resolution == plan.resolution):
+        raise UserError(
+            f"Frozen blocks must have learned something: {plan.start} has no discriminator, or is grown; freeze none."
         )
     shape = config.generator
     judged = config.discriminator.channels if config.discriminator else _CHANNELS
@@ -207,7 +220,10 @@ def mended(plan: Plan, trouble: str, stage: str) -> Plan:
 def _later_stages(plan: Plan, config: ObjectClass, source: Path, run: Path) -> list[Stage]:
     device = choose_device(plan.device)
     quality = "quick" if plan.quality == "quick" else "full"
-    stages = mask_stages(quality, config, source, run, mask_settings(config, device), device)
+    masks = mask_settings(config, device)
+    if masks.batch_size % (4 * plan.accumulate) == 0:
+        masks = dataclasses.replace(masks, accumulate=plan.accumulate)
+    stages = mask_stages(quality, config, source, run, masks, device)
     return [stage for stage in stages if "second seed" not in stage.title]  # which only compares
 
 
@@ -233,11 +249,22 @@ def nearest_generator(folder: Path, out: Path, settings: GeneratorSettings, **op
 def measured(plan: Plan, run: Path | None = None, **watched: Any) -> Plan:
     """The plan with time, memory and disk, by a few real steps of each stage that are thrown away.
 
-    The folder ``run`` gets a sheet of samples of the first steps, so that there is one to look at while the later
-    stages are measured. ``watched`` are fields of ``Watch``. Raises ``Cancelled``, and ``UserError`` for what cannot be
-    used.
+    Where memory runs out, a batch is computed in more parts, of four pictures at least. The folder ``run`` gets a sheet
+    of samples of the first steps, so that there is one to look at while the later stages are measured. ``watched`` are
+    fields of ``Watch``. Raises ``Cancelled``, and ``UserError`` for what cannot be used.
     """
-    watch, device, settings = Watch(**watched), choose_device(plan.device), generator_settings(plan)
+    with enough_memory(f"training {plan.name}", plan.batch_size):
+        try:
+            with out_of_memory_in_words():
+                return _measured(plan, run, Watch(**watched))
+        except OutOfMemory:
+            if plan.batch_size % (8 * plan.accumulate):
+                raise
+    return measured(dataclasses.replace(plan, accumulate=2 * plan.accumulate), run, **watched)
+
+
+def _measured(plan: Plan, run: Path | None, watch: Watch) -> Plan:
+    device, settings = choose_device(plan.device), generator_settings(plan)
     real = PictureFolder(
         Path(plan.folder), plan.resolution, cache_folder() / "pictures", settings.crop, plan.fit == "squash"
     )
@@ -245,17 +272,16 @@ def measured(plan: Plan, run: Path | None = None, **watched: Any) -> Plan:
     networks: dict[str, Generator | Discriminator] = starting_networks(start, settings) if start else {}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with enough_memory(f"training {plan.name}", settings.batch_size):
-        trainer = GeneratorTrainer(settings, real, device, **networks)
-        rounds = plan.shown / settings.batch_size
-        seconds = {GENERATOR: {STEPPING: adversarial_seconds(trainer, rounds, watch)}}
-        if run is not None:
-            watch.report(f"The first samples are in {write_grid(trainer, run / GENERATOR_RUN)}.")
-        state = sum(tensor.nbytes for tensor in flatten_state(trainer.state())[0].values())
-        config = ObjectClass.for_networks(trainer.averaged, trainer.discriminator, name=plan.name, crop=settings.crop)
-        bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)
-        later = measured_stages(_later_stages(plan, config, Path(), Path()), bundle, device, watch)
-        seconds |= {stage.title: stage.seconds for stage in later}
+    trainer = GeneratorTrainer(settings, real, device, **networks)
+    rounds = plan.shown / settings.batch_size
+    seconds = {GENERATOR: {STEPPING: adversarial_seconds(trainer, rounds, watch)}}
+    if run is not None:
+        watch.report(f"The first samples are in {write_grid(trainer, run / GENERATOR_RUN)}.")
+    state = sum(tensor.nbytes for tensor in flatten_state(trainer.state())[0].values())
+    config = ObjectClass.for_networks(trainer.averaged, trainer.discriminator, name=plan.name, crop=settings.crop)
+    bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)
+    later = measured_stages(_later_stages(plan, config, Path(), Path()), bundle, device, watch)
+    seconds |= {stage.title: stage.seconds for stage in later}
     drawn = sum(
         stage.settings.pictures * stage.settings.resolution**2 * 7
         for stage in later

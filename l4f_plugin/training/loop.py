@@ -66,7 +66,7 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     different = sorted(name for name in earlier if earlier[name] != settings[name])
     trouble = folder / TROUBLE_FILE
     helpful = HELPFUL.get(trouble.read_text(encoding="ascii"), ()) if trouble.exists() else ()
-    different = [name for name in different if not name.endswith(tuple(helpful))]
+    different = [name for name in different if not name.endswith((*helpful, "accumulate"))]  # which changes no weight
     if different:
         raise UserError(
             f"{folder} holds a run with another {', '.join(different)}; give the same settings to resume it, "

@@ -13,7 +13,6 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..networks import Discriminator
-from .updates import descend
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -67,24 +66,17 @@ def area_above(alpha: Tensor, most: float) -> Tensor:
 
 
 class Verdict(NamedTuple):
-    """What a discriminator said ``[N, 1]`` of real and made pictures, and what is worth logging."""
+    """The loss of a discriminator, what it said ``[N, 1]`` of real pictures, and what is worth logging."""
 
+    loss: Tensor
     real_logits: Tensor
-    fake_logits: Tensor
     metrics: dict[str, float]
 
 
-def teach_discriminator(
-    discriminator: Discriminator,
-    optimizer: torch.optim.Optimizer,
-    real: Tensor,
-    fake: Tensor,
-    *,
-    r1_weight: float,
-    r1_interval: int,
-    rounds: int,
+def verdict_on(
+    real: Tensor, fake: Tensor, discriminator: Discriminator, *, r1_weight: float, r1_interval: int, rounds: int
 ) -> Verdict:
-    """One update on pictures ``[N, 3, R, R]`` in [-1, 1].
+    """The discriminator's half of a round on pictures ``[N, 3, R, R]`` in [-1, 1].
 
     R1 is lazy: taken every ``r1_interval`` rounds and weighed as much more (StyleGAN2, appendix B).
     """
@@ -92,13 +84,16 @@ def teach_discriminator(
     real = real.detach().requires_grad_(with_penalty)
     real_logits, fake_logits = discriminator(real), discriminator(fake)
     loss = discriminator_loss(real_logits, fake_logits)
-    metrics = {"discriminator_loss": loss.item()}
+    metrics = {
+        "discriminator_loss": loss.item(),
+        "real_logits": real_logits.mean().item(),
+        "fake_logits": fake_logits.mean().item(),
+    }
     if with_penalty:
         penalty = r1_penalty(real_logits, real)
         loss = loss + penalty * (r1_weight / 2 * r1_interval)
         metrics["r1_penalty"] = penalty.item()
-    descend(optimizer, loss)
-    return Verdict(real_logits.detach(), fake_logits.detach(), metrics)
+    return Verdict(loss, real_logits.detach(), metrics)
 
 
 @contextmanager

@@ -106,9 +106,9 @@ class PictureFolder:
     def batch(self, size: int, random: torch.Generator, flip: bool = True) -> Tensor:
         """``[size, 3, R, R]`` float32 in [-1, 1], drawn with replacement; half of them mirrored if ``flip``.
 
-        Of several processes, each has ``size`` of its own.
+        Of several processes or parts of a batch, each has ``size`` of its own.
         """
-        everyone = size * together.size()
+        everyone = size * together.shares()
         indices = together.share(torch.randint(len(self.array), (everyone,), generator=random))
         mirrored = together.share(torch.rand(everyone, generator=random)) < 0.5
         batch = self._pictures(indices.tolist())

@@ -55,6 +55,7 @@ class AlphaSettings:
     floor_weight: float = 8.0
     ema_decay: float = 0.99
     feature_dtype: str = "bfloat16"
+    accumulate: int = 1  # parts in which a batch is computed, for less memory
     seed: int = 0
     generator_sha256: str = ""
 

@@ -95,7 +95,7 @@ class RefinementTrainer(Trainer):
         error = (alpha - wanted).abs().mean()
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(self.rounds)
-        descend(self.optimizer, entropy + error + binarisation(alpha) * settings.binarisation_weight)
+        descend(self.optimizer, [entropy + error + binarisation(alpha) * settings.binarisation_weight])
         follow(self.averaged, self.alpha, warmed_up(settings.ema_decay, self.rounds))
         self.rounds += 1
         return {"cross_entropy": entropy.item(), "alpha_error": error.item()}

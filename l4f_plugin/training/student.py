@@ -94,7 +94,7 @@ class StudentTrainer(Trainer):
         error = (torch.sigmoid(logits) - alpha).abs().mean()
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(self.rounds)
-        descend(self.optimizer, entropy + error)
+        descend(self.optimizer, [entropy + error])
         self.rounds += 1
         return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
 

@@ -4,6 +4,8 @@ All of them draw the random numbers of the whole batch from one state and keep e
 a step, and the state to go on from, are the same for any number of processes. Gradients are averaged. Two processes
 give the weights of one with the same whole batch where each has a multiple of four pictures: the discriminator's
 minibatch deviation has groups of four. A process that is alone computes as if nothing of this were here.
+
+Where memory is short, a process computes its share in parts, one after the other, by the same rule.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ..errors import UserError
 from ..runtime import choose_device
 
 _PATIENCE = timedelta(days=1)  # the first process draws pictures while the others wait
+_part, _parts = 0, 1  # which part of its share this process computes now, of how many
 
 
 @contextmanager
@@ -76,19 +79,36 @@ def wait() -> None:
         distributed.barrier()
 
 
-def share_of(count: int) -> int:
-    """How many of ``count`` pictures each process has. Raises ``UserError`` where that is not even."""
-    if count % size():
+def share_of(count: int, parts: int = 1) -> int:
+    """How many of ``count`` pictures each process has at a time. Raises ``UserError`` where that is not even."""
+    if count % (size() * parts):
+        into = f"computed in {parts} parts" if size() == 1 else f"shared among {size()} processes"
         raise UserError(
-            f"A batch of {count} pictures cannot be shared among {size()} processes; "
-            f"give a multiple of {size()} with --batch-size."
+            f"A batch of {count} pictures cannot be {into}; give a multiple of {size() * parts} with --batch-size."
         )
-    return count // size()
+    return count // (size() * parts)
+
+
+@contextmanager
+def part(number: int, parts: int) -> Iterator[None]:
+    """Computes one of so many parts of this process's share, whose rows ``share`` gives then."""
+    global _part, _parts
+    _part, _parts = number, parts
+    try:
+        yield
+    finally:
+        _part, _parts = 0, 1
+
+
+def shares() -> int:
+    """How many shares like the one that is computed now the whole batch has."""
+    return size() * _parts
 
 
 def share(whole: Tensor) -> Tensor:
-    """The rows of the whole batch that are this process's."""
-    return whole if size() == 1 else whole[distributed.get_rank() :: size()]
+    """The rows of the whole batch that are computed here and now."""
+    first = _part * size() + (distributed.get_rank() if size() > 1 else 0)
+    return whole if shares() == 1 else whole[first :: shares()]
 
 
 def averaged(values: Mapping[str, float]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ..networks import Generator
 from . import together
+from .updates import descend
 
 
 class Trainer:
@@ -30,8 +32,9 @@ class Trainer:
         self.settings, self.device = settings, torch.device(device)
         self.random = torch.Generator().manual_seed(settings.seed)
         self.rounds = 0
-        self.batch = together.share_of(settings.batch_size)
-        """Pictures a step of this process."""
+        self.parts = getattr(settings, "accumulate", 1)
+        self.batch = together.share_of(settings.batch_size, self.parts)
+        """Pictures that this process computes at a time."""
 
     @property
     def pictures_seen(self) -> int:
@@ -62,9 +65,30 @@ class Trainer:
         self.random.set_state(state["random"])
         self.rounds = state["rounds"]
 
+    def descend(
+        self, optimizer: torch.optim.Optimizer, loss_of: Callable[[], tuple[Tensor, dict[str, float]]]
+    ) -> dict[str, float]:
+        """One step down the gradient of what ``loss_of`` gives for each part of the batch; the means of its numbers.
+
+        All parts draw the same random numbers, those of the whole batch, and keep their rows.
+        """
+        random, told = self.random.get_state(), []
+
+        def losses() -> Iterator[Tensor]:
+            for number in range(self.parts):
+                self.random.set_state(random)
+                with together.part(number, self.parts):
+                    loss, metrics = loss_of()
+                    told.append(metrics)
+                    yield loss
+                    del loss
+
+        descend(optimizer, losses(), self.parts)
+        return {name: sum(metrics[name] for metrics in told) / len(told) for name in told[0]}
+
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal random numbers on the device, rows of this process."""
-        whole = torch.randn(shape[0] * together.size(), *shape[1:], generator=self.random)
+        """Standard normal random numbers on the device, rows of what is computed now."""
+        whole = torch.randn(shape[0] * together.shares(), *shape[1:], generator=self.random)
         return together.share(whole).to(self.device)
 
     def noise_maps(self, generator: Generator, count: int) -> list[Tensor]:

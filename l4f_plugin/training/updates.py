@@ -31,19 +31,22 @@ def demand_finite(tensors: Iterable[Tensor]) -> None:
             raise Diverged
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the gradient of ``loss``, averaged over all processes.
+def descend(optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], parts: int = 1) -> None:
+    """One step down the gradient of the mean of ``losses``, of so many parts of a batch, and over all processes.
 
-    Raises ``Diverged`` where that leads out of the finite numbers.
+    Each loss is computed when the graph of the one before is gone. Raises ``Diverged`` where the step leads out of the
+    finite numbers.
     """
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    for loss in losses:
+        (loss / parts if parts > 1 else loss).backward()
+        seen = loss.detach().float()
+        del loss
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    loss = loss.detach().float()
-    together.average([loss, *gradients])
+    together.average([seen, *gradients])
     optimizer.step()
-    demand_finite([loss, *gradients, *weights])
+    demand_finite([seen, *gradients, *weights])
 
 
 def warmed_up(decay: float, step: int) -> float:
