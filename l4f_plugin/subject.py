@@ -189,8 +189,7 @@ def place(
     cutout = composite = Image.fromarray(compositing.cutout(foreground, alpha))
     behind = None
     if wanted.kind == "blur":
-        behind = matting.blurred_behind(image, matte, wanted.radius)
-        behind = behind if (width, height) == own else cover_fit(behind, width, height)
+        behind = cover_fit(matting.blurred_behind(image, matte, wanted.radius), width, height)
     elif wanted.kind == "colour":
         behind = np.full((height, width, 3), wanted.colour, np.uint8)
     elif wanted.kind in ("picture", "seed"):

@@ -24,7 +24,7 @@ def site(tmp_path_factory):
     from l4f_ui.service import Service, Settings
 
     models, asked, start = tmp_path_factory.mktemp("models"), [], Exports.start
-    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "red")
+    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "tiny")
 
     def short(exports, name, settings):
         asked.append(settings)
@@ -33,7 +33,7 @@ def site(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELS4FREE_MODELS", str(models))
         patch.setattr(Exports, "start", short)
-        settings, outputs = Settings(device="cpu", default_class="red"), Outputs(tmp_path_factory.mktemp("pictures"))
+        settings, outputs = Settings(device="cpu", default_class="tiny"), Outputs(tmp_path_factory.mktemp("pictures"))
         with served(Service(lambda: settings, outputs, manages_classes=True)) as running:
             yield SimpleNamespace(**vars(running), gate=SimpleNamespace(set=lambda: None), asked=asked)
 
@@ -122,8 +122,8 @@ def test_a_loop_from_three_favourites(page, clicks, site, tmp_path):  # noqa: F8
     from l4f_ui.history import FAVOURITE, History
 
     history, token = History(site.service), site.service.new_token()
-    for drawn in [one for batch in site.service.generate("red", [1, 2, 3], 0.7, token) for one in batch]:
-        history.mark(site.outputs.save_sample(drawn, "red", "Red things"), FAVOURITE)
+    for drawn in [one for batch in site.service.generate("tiny", [1, 2, 3], 0.7, token) for one in batch]:
+        history.mark(site.outputs.save_sample(drawn, "tiny", "Red things"), FAVOURITE)
     clicks("#l4f_generate_which label:has-text('Favourites')")
     settle(page)
     clicks("#l4f_generate_animate")

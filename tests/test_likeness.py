@@ -57,12 +57,13 @@ def test_the_discriminator_sees_the_part_around_the_subject_in_the_class_s_shape
     config = dataclasses.replace(tiny_bundle().config, crop=(0, 32, 4, 28))
     image = np.zeros((64, 200, 3), np.uint8)
     image[:, 140:188] = 255  # 48 x 64, as the class's 24 x 32
+    image[20:30, 146:154] = 248  # which is not where its mirror image is
     alpha = np.zeros((64, 200), np.float32)
     alpha[10:50, 154:174] = 1
     assert photos.verdict_of(Watcher(), config, image, alpha) == 1.5
     first, mirrored = seen
     assert (first[:, :, :4] == -1).all() and (first[:, :, 28:] == -1).all() and (first[:, :, 4:28] > 0.85).all()
-    assert torch.equal(mirrored[:, :, 4:28], first[:, :, 4:28].flip(2))
+    assert torch.equal(mirrored[:, :, 4:28], first[:, :, 4:28].flip(2)) and not torch.equal(mirrored, first)
 
 
 def test_a_bundle_keeps_its_likeness_and_refuses_a_damaged_one(tmp_path):

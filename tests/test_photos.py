@@ -164,6 +164,7 @@ def test_a_coarse_mask_follows_the_colours_of_its_picture():
     found = matting.follow_colours(picture, coarse)
     assert found.dtype == np.float32 and found.shape == (120, 90)
     assert ((found > 0.5) != truth).mean() < 0.01 < ((coarse > 0.5) != truth).mean()
+    assert found[55:65, 40:50].min() > 0.5
     plain = matting.follow_colours(np.full_like(picture, 128), coarse)
     assert ((plain > 0.5) != (coarse > 0.5)).mean() < 0.03, "colours that tell nothing change little"
     large = matting.follow_colours(np.repeat(np.repeat(picture, 4, 0), 4, 1), coarse)

@@ -144,6 +144,7 @@ def test_an_example_is_tried_with_its_class_at_one_click(photographed, no_shippe
 @pytest.mark.skipif(not compat.HAS_EDITOR, reason="this Gradio has no editor")
 def test_what_is_painted_changes_mask_cutout_and_composite(photographed):
     page, panel, stage, form = photographed, photographed.photos, photographed.photos.stage, photographed.photos.brush
+    assert form.editor.visible is False, "an editor that nobody has opened would take a core, as it draws itself anew"
     shown = segment(page, [str(path) for path in page.photographs])[stage.results]
     taken = form.show(shown, 1)[form.editor]["value"]
     assert taken["background"].shape == (60, 80, 3) and taken["background"][2, 2].max() < 80, "what is out is dark"

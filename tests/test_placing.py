@@ -82,6 +82,8 @@ def test_a_subject_stands_where_it_was_put_on_a_picture_of_its_own_size():
     assert not np.asarray(off.alpha).any() and np.array_equal(np.asarray(off.composite), behind.picture)
     own = place(subject(), Background.parse("blur:3"), None, EdgeOptions(), Spot(0.5, 1, 0.5))
     assert own.composite.size == (160, 120) and abs(box_of(own.alpha)[1] - 60) <= 1
+    canvas = place(subject(), Background.parse("blur:3"), None, EdgeOptions(), Canvas(300, 200, 0.1))
+    assert canvas.composite.size == canvas.background.size == (300, 200)
     assert place(subject(), behind, None, EdgeOptions()).composite.size == (160, 120), (
         "as before, where nothing is said"
     )

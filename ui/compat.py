@@ -130,22 +130,26 @@ def name_of_picture(uploaded: Path) -> str | None:
     return uploaded.name if MAJOR >= 4 else None
 
 
-HAS_EDITOR = hasattr(gr, "ImageEditor")
-"""Whether a picture can be painted on in two colours."""
+HAS_EDITOR = MAJOR >= 5
+"""Whether a picture can be painted on in two colours. That of 4 takes half a core or more even while it is hidden."""
 
 
 def mask_editor(**arguments: Any) -> Any:
-    """A place to paint on a picture, green for what is added and red for what is taken away; nothing before 4."""
+    """A place to paint on a picture, green for what is added and red for what is taken away; nothing before 5.
+
+    Hidden until `editor_update`: it draws itself anew 60 times a second, whether anybody looks or not.
+    """
     if not HAS_EDITOR:
         return gr.State(None)
     brush = gr.Brush(default_size=24, colors=["#22c55e", "#ef4444"], default_color="#22c55e", color_mode="fixed")
     given = {"brush": brush, "type": "numpy", "image_mode": "RGBA", "sources": [], "transforms": [], "layers": False}
+    given["visible"] = False
     return make(gr.ImageEditor, format="png", interactive=True, **given, **arguments)
 
 
 def editor_update(picture: Any) -> dict:
     """The update that gives an editor another picture, uint8 `[H, W, 3]`, with nothing painted on it."""
-    return gr.update(value={"background": picture, "layers": [], "composite": None})
+    return gr.update(value={"background": picture, "layers": [], "composite": None}, visible=True)
 
 
 def painted(value: Any) -> Any:
