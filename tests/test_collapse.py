@@ -58,7 +58,7 @@ def test_each_collapse_is_seen_within_100_steps(draws_discs, collapse):
         images = trainer._draw_subjects()[0].image
         trainer.rounds = step
         mask = WANTED[collapse](images)
-        trainer._look(mask, images, mask.mean().item(), 0.0)
+        trainer._follow({"area": mask.mean().item(), "undecided": 0.0} | trainer._look(mask, images))
         if trainer.collapsed:
             break
     assert trainer.collapsed == collapse
@@ -71,7 +71,9 @@ def test_right_masks_are_no_collapse(draws_discs, background):
     near = functional.max_pool2d(masks, 15, stride=1, padding=7)  # an object that all but fills the picture
     for wanted in (masks, near, masks * 0.6 + 0.2):
         for _ in range(150):
-            trainer._look(wanted, images, wanted.mean().item(), torch.minimum(wanted, 1 - wanted).mean().item())
+            undecided = torch.minimum(wanted, 1 - wanted).mean().item()
+            seen = {"area": wanted.mean().item(), "undecided": undecided}
+            trainer._follow(seen | trainer._look(wanted, images))
         assert trainer.collapsed is None
     assert inversion(masks, images) == 0 and inversion(1 - masks, images) > 0.5
 

@@ -107,7 +107,7 @@ def test_a_class_without_masks_draws_and_offers_to_learn_them(page, tmp_path):
     assert panel.stage.look("mask", seen[panel.stage.results], 0)[panel.stage.downloads["shown"]]["value"] == str(
         first.files["picture"]
     )
-    assert panel.pack(seen[panel.stage.results]).suffix == ".zip"
+    assert panel.stage.pack(seen[panel.stage.results]).suffix == ".zip"
     again = generate(page, "tiny")
     assert not again[panel.to_models]["visible"] and "mask" in again[panel.stage.results][0].files
 

@@ -77,7 +77,7 @@ def test_what_a_running_training_does_not_recover_from_is_told_and_mended(
     shown = site.panel.show(site.visit)
     assert run.status().problem in words(shown[site.panel.standing]) and shown[site.panel.buttons["pause"]]["visible"]
     assert shown[site.panel.buttons["mend"]]["visible"] and "R1" in shown[site.panel.buttons["mend"]]["value"]
-    assert any("--mend" in line for line in run.log())
+    wait_until(lambda: any("--mend" in line for line in run.log()))
     before = generator_settings(run.plan)
     site.panel.pressed("mend")(site.visit)
     wait_until(lambda: run.plan.augmentation == "adaptive" and run.status().state == "running")

@@ -188,10 +188,14 @@ class AlphaTrainer(Trainer):
 
         with as_a_judge(self.discriminator) as judge:
             metrics = together.averaged(self.descend(self.alpha_optimizer, loss_of))
+        self._follow(metrics)
+        return metrics
+
+    def _follow(self, metrics: dict[str, float]) -> None:
+        """Running means of what tells a collapse."""
         for name in {"area", "undecided", "variation", "inversion"} & metrics.keys():
             mean = getattr(self, f"mean_{name}")
             setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * metrics[name])
-        return metrics
 
     def _look(self, alpha: Tensor, images: Tensor) -> dict[str, float]:
         """What tells a collapse, beside area and doubt: how masks differ between pictures, which side they hold."""
