@@ -53,8 +53,7 @@ class ExplorePanel:
     """Builds the panel inside the current Blocks and answers its events.
 
     The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`, and is named after its
-    class. Nothing of the boards is made before
-    the tab is opened.
+    class. Nothing of the boards is made before the tab is opened.
     """
 
     def __init__(self, service: Service):

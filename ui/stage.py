@@ -17,7 +17,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.images import has_more_frames, load_picture, write_png
 
 from . import compat, status
-from .controls import button, segments, thumbnails
+from .controls import button, named, segments, thumbnails
 from .outputs import shown_path, slug
 from .run_buttons import complain
 from .texts import has, text
@@ -236,8 +236,8 @@ class GalleryStage(Stage):
 
     def _build_pictures(self, comparing: bool) -> list:
         panel = self._panel
-        large = {"show_label": False, "allow_preview": True, "preview": True}
-        self.gallery = thumbnails(f"{panel}.gallery", "l4f-checker", "l4f-gallery", columns=4, **large)
+        looks = {"columns": 4, "height": "auto", "show_label": False, "preview": True}
+        self.gallery = compat.gallery(elem_classes=["l4f-checker", "l4f-gallery"], **looks, **named(f"{panel}.gallery"))
         self.about_picked = gr.Markdown(text(f"{panel}.pick"), elem_id=f"l4f_{panel}_picked")
         return [self.gallery]
 
