@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
+from importlib import import_module
 
 import torch
 import torch.distributed as distributed
@@ -39,6 +40,8 @@ def team(device: str | None) -> Iterator[torch.device]:
     if place.type == "cuda":
         place = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(place)
+    # Imported later, its default arguments would hold the group. Threads of gloo then outlive it and crash at the end.
+    import_module("torch.distributed.nn.functional")
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
     with ExitStack() as silent:
         if not is_first():
@@ -162,11 +165,9 @@ class _SharedNormalisation(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         wide = x.float()
         sums = torch.stack([wide.mean(dim=(0, 2, 3)), wide.square().mean(dim=(0, 2, 3))])
-        mean, square = all_reduce(sums) / size()
+        mean, square = distributed.nn.functional.all_reduce(sums) / size()
         variance = square - mean.square()
         count = wide.numel() // wide.shape[1] * size()
         with torch.no_grad():
