@@ -19,7 +19,7 @@ from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
 from .photos_panel import PhotosPanel
-from .run_buttons import Watcher, seen_by
+from .run_buttons import Watcher, seen_by, watched_by
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
@@ -114,8 +114,8 @@ class Page:
         opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
             self.header = Header(service, titled=not endpoint_prefix)
-            service.watchers = [self.header, *watchers]
-            with compat.tabs(elem_id="l4f_tabs") as self.tabs:
+            watchers = [self.header, *watchers]
+            with watched_by(watchers), compat.tabs(elem_id="l4f_tabs") as self.tabs:
                 for name, panel in PANELS.items():
                     with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
                         setattr(self, name, panel(service))
@@ -137,9 +137,9 @@ class Page:
         self.choices = {name: getattr(self, name).choice for name in PANELS if name not in ("train", "models")}
         for name, choice in self.choices.items():
             choice.refresh_on(opened[name])
-        outputs = [part for watcher in service.watchers for part in watcher.outputs]
+        outputs = [part for watcher in watchers for part in watcher.outputs]
         for event in [*self.export.started, *self.train.started, *self.models.started]:
-            compat.on(event.then, lambda: seen_by(service.watchers), [], outputs)
+            compat.on(event.then, lambda: seen_by(watchers), [], outputs)
 
 
 def build(service: Service) -> gr.Blocks:

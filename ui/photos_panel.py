@@ -61,7 +61,7 @@ class PhotosPanel:
             with controls_column():
                 self._build_controls()
             with stage_column():
-                given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True}
+                given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True, "offers_better": True}
                 self.stage = GridStage(service, "photos", self.job.status, VIEWS, words="preview", **given)
                 self.brush = BrushForm(service)
                 self.inversion.build_stage()

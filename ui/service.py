@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from l4f_plugin.provenance import Recipe, WPlus
     from l4f_plugin.subject import Subject, SwapResult
 
-    from .run_buttons import Watcher
     from .stage import Neighbour
 
 BATCH = 4
@@ -79,7 +78,6 @@ class Service:
         settings: asked at each job, as a host's options may change.
         outputs: where results go.
         neighbours: tabs of a host that take results.
-        watchers: parts of the page that is being built which show how the engine stands.
         manages_classes: whoever sees the page may download, import, complete and delete classes, and export sets. For
             a page that only its owner reaches.
         own_repositories: any repository of the Hub may be named.
@@ -104,7 +102,6 @@ class Service:
     ):
         self._settings, self._admit, self._lend, self._only = settings, admit, lend, only
         self.outputs, self.neighbours = outputs or Outputs(), neighbours
-        self.watchers: Sequence[Watcher] = ()
         self.manages_classes, self.own_repositories = manages_classes, own_repositories
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)

@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
-from importlib import import_module
 
 import torch
 import torch.distributed as distributed
@@ -40,8 +39,9 @@ def team(device: str | None) -> Iterator[torch.device]:
     if place.type == "cuda":
         place = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(place)
-    # Imported later, its default arguments would hold the group. Threads of gloo then outlive it and crash at the end.
-    import_module("torch.distributed.nn.functional")
+    # Read later, the module of all_reduce would hold the group: gloo's threads then outlive it and crash at the end.
+    from torch.distributed.nn.functional import all_reduce  # noqa: F401
+
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
     with ExitStack() as silent:
         if not is_first():
