@@ -62,7 +62,6 @@ class Run:
 
 
 def main() -> None:
-    """Train and judge what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("classes", nargs="*", metavar="NAME=BUNDLE", help="classes and the folders of their bundles")
     parser.add_argument("--recipes", default=",".join(RECIPES), help="of %(default)s")

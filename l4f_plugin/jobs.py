@@ -41,11 +41,9 @@ class CancelToken:
 
     @property
     def cancelled(self) -> bool:
-        """Whether `cancel` has been called."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Asks the job to stop."""
         self._cancelled.set()
 
     def check(self) -> None:
@@ -155,7 +153,6 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the job is over, one way or another."""
         return self._ended.is_set()
 
     @property
@@ -276,7 +273,6 @@ class Jobs:
             return job.start()
 
     def of(self, name: str | None) -> Job | None:
-        """The latest job of that name."""
         return self._jobs.get(name) if name else None
 
     def ended(self, kind: str | None = None) -> list[Job]:

@@ -583,7 +583,7 @@ def test_the_status_line_tells_what_the_server_takes(page, monkeypatch):
 
 
 def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(Service, "nvidia_hint", lambda self: "A card is idle; do `this <now>`.")
+    monkeypatch.setattr(runtime, "nvidia_hint", lambda: "A card is idle; do `this <now>`.")
     header = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path))).l4f.header
     assert header.hint.visible and "<code>this &lt;now&gt;</code>" in header.hint.value
     assert not page.header.hint.visible

@@ -43,7 +43,6 @@ def script() -> str:
 
 
 def style() -> str:
-    """The style sheet; every rule in it is confined to our own classes."""
     return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
@@ -65,7 +64,7 @@ class Header:
                 text("header.unload"), size="sm", scale=0, min_width=90, interactive=False, elem_id="l4f_unload"
             )
         # What stands between backticks is a command to copy.
-        hint = re.sub("`([^`]*)`", r"<code>\1</code>", escape(self._service.nvidia_hint() or ""))
+        hint = re.sub("`([^`]*)`", r"<code>\1</code>", escape(runtime.nvidia_hint() or ""))
         shown = {"visible": bool(hint), "elem_id": "l4f_hint", "elem_classes": "l4f-flush"}
         self.hint = gr.HTML(hint and f'<div class="l4f-hint">{hint}</div>', **shown)
         self.outputs = [self.state, self.unload]

@@ -39,7 +39,6 @@ class BrushForm:
             self.apply = button("brush.apply", size="sm")
 
     def wire(self, panel: PhotosPanel) -> None:
-        """Wires the form to the panel that it is in."""
         if not compat.HAS_EDITOR:
             return
         self._panel, stage = panel, panel.stage

@@ -50,8 +50,6 @@ class InversionForm:
         self.job = RunButtons(service, "recover")
 
     def build_stage(self) -> None:
-        """Builds the place of the result."""
-
         def more() -> None:
             self.to_swap = button("recover.to_swap", size="sm")
 
@@ -69,7 +67,6 @@ class InversionForm:
         )
 
     def wire(self, panel: PhotosPanel, inputs: set) -> None:
-        """Wires the form to the panel that it is in."""
         self._panel = panel
         self.inputs = {*inputs, self.steps, self.stage.view}
         outputs = [*panel.stage.places, *self.stage.outputs]

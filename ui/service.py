@@ -335,7 +335,7 @@ class Service:
 
     def device_use(self) -> str:
         """What keeps a training away from the device now, see `training.courtesy`; empty for nothing."""
-        return "works" if len(QUEUE) else ""
+        return "works" if self.is_busy() else ""
 
     # Device and memory
 
@@ -356,10 +356,6 @@ class Service:
             return runtime.describe_device(runtime.choose_device(self._settings().device))
         except UserError as error:  # the device that is set is not there: said again at the first job
             return str(error)
-
-    def nvidia_hint(self) -> str | None:
-        """The remedy where an NVIDIA card lies idle."""
-        return runtime.nvidia_hint()
 
     def warm_up(self) -> None:
         """Imports what the first job needs, so that its click is answered sooner. Reads no weight."""

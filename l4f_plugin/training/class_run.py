@@ -102,7 +102,6 @@ class ClassRun:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a plan."""
         return (self.folder / PLAN).is_file()
 
     @property

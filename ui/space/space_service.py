@@ -21,7 +21,7 @@ class SpaceOutputs(Outputs):
 
     def today(self) -> Path:
         """A folder of its own for each picture; nobody else can guess its name."""
-        return self._temporary_folder()
+        return self.preview_folder()
 
 
 def space_service(name: str, doorkeeper: Doorkeeper, outputs: Outputs) -> Service:
