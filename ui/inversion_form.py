@@ -86,17 +86,11 @@ class InversionForm:
         progress, preview = self._telling(running, photograph.name, folder)
         try:
             found = self._service.project(
-                entry.name,
-                photograph.source(),
-                int(given[self.steps]),
-                running.token,
-                running.on_wait,
-                progress,
-                preview,
+                entry.name, photograph.source(), int(given[self.steps]), running.token, progress, preview
             )
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
-        placed = self._service.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
+        placed = self._service.swap(entry.name, found.photo, background, edge, running.token)
         words = text("recover.done", name=photograph.name, title=entry.title)
         if told := first_frame_only(photograph.source(), photograph.name):
             words += ". " + told

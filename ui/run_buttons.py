@@ -33,8 +33,9 @@ class Running(Job):
         super().__init__(work, *inputs, token=token)
         self.status = status_place
         self.waited_until = 0.0
+        token.on_wait = self._tell_of_wait
 
-    def on_wait(self, ahead: int) -> None:
+    def _tell_of_wait(self, ahead: int) -> None:
         """Tells how many jobs come first."""
         self.waited_until = time.monotonic()
         if ahead == 0:
