@@ -69,14 +69,14 @@ def test_a_batch_in_parts_teaches_masks_as_a_whole_one_does(tiny_bundle_folder, 
     for run, parts in (("whole", 1), ("parts", 2)):
         how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 40, "--accumulate", parts]
         train(1, "alpha", tiny_bundle_folder, *how)
-    assert_alike(tmp_path / "whole/attempt1", tmp_path / "parts/attempt1")
+    assert_alike(tmp_path / "whole/attempt1-corners", tmp_path / "parts/attempt1-corners")
 
 
 def test_two_processes_teach_masks_as_one_does(tiny_bundle_folder, tmp_path):
     for run, processes in (("one", 1), ("two", 2)):
         how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 4]
         train(processes, "alpha", tiny_bundle_folder, *how)
-    assert_alike(tmp_path / "one/attempt1", tmp_path / "two/attempt1")
+    assert_alike(tmp_path / "one/attempt1-corners", tmp_path / "two/attempt1-corners")
 
 
 TEACHES = """
