@@ -27,7 +27,6 @@ WAYS = {"library": Bfloat16.VECTORS, "parities": Bfloat16.MATRICES, "in float32"
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     args = parser.parse_args()

@@ -30,7 +30,6 @@ BATCH_SIZES = (1, 4)
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--repetitions", type=int, default=5)

@@ -32,7 +32,9 @@ PSIS = (0.7, 1.0)
 
 RECIPES: dict[str, Callable[[str], AlphaSettings]] = {
     "default": lambda class_name: AlphaSettings(),
-    "held": lambda class_name: AlphaSettings(limits_until=1.0),  # the limits on the area stay to the end
+    "plain": lambda class_name: AlphaSettings(start="", decay_share=0.0),  # from nothing, at a constant rate
+    # As "plain", and the limits on the area stay to the end.
+    "held": lambda class_name: AlphaSettings(start="", decay_share=0.0, limits_until=1.0),
     "paper": paper_recipe,
 }
 
@@ -62,7 +64,6 @@ class Run:
 
 
 def main() -> None:
-    """Train and judge what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("classes", nargs="*", metavar="NAME=BUNDLE", help="classes and the folders of their bundles")
     parser.add_argument("--recipes", default=",".join(RECIPES), help="of %(default)s")

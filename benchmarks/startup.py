@@ -25,7 +25,6 @@ SECONDS_TO_START = 120
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, metavar="CHECKOUT")
     parser.add_argument("--repetitions", type=int, default=5)

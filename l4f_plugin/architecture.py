@@ -45,7 +45,6 @@ class GeneratorConfig:
 
     @property
     def resolutions(self) -> list[int]:
-        """4, 8, ... up to ``resolution``."""
         return resolutions_up_to(self.resolution)
 
     @property
@@ -97,7 +96,6 @@ class DiscriminatorConfig:
 
     @property
     def resolutions(self) -> list[int]:
-        """4, 8, ... up to ``resolution``."""
         return resolutions_up_to(self.resolution)
 
 

@@ -20,8 +20,6 @@ from .errors import Cancelled, UserError
 
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much (0 where there is nothing to count), and a message."""
-OnWait = Callable[[int], None]
-"""Called with the number of jobs ahead whenever it changes, and with 0 when the turn has come; never without a wait."""
 
 REMEMBERED_SECONDS = 900.0
 """How long the outcome of a job is shown to whoever opens the page."""
@@ -32,18 +30,20 @@ _SETTLED = 1.0  # seconds of progress before the time left is estimated
 
 
 class CancelToken:
-    """Handed to a job when it starts, which looks at it wherever it can stop. For use from any thread."""
+    """Handed to a job when it starts, which looks at it wherever it can stop. For use from any thread.
 
-    def __init__(self) -> None:
-        self._cancelled = threading.Event()
+    `on_wait` is called with the number of jobs ahead whenever that changes, and with 0 when the turn has come; never
+    without a wait.
+    """
+
+    def __init__(self, on_wait: Callable[[int], None] = lambda ahead: None) -> None:
+        self.on_wait, self._cancelled = on_wait, threading.Event()
 
     @property
     def cancelled(self) -> bool:
-        """Whether `cancel` has been called."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Asks the job to stop."""
         self._cancelled.set()
 
     def check(self) -> None:
@@ -67,7 +67,7 @@ class JobQueue:
         return len(self._tickets)
 
     @contextmanager
-    def turn(self, cancel: CancelToken | None = None, on_wait: OnWait | None = None) -> Iterator[None]:
+    def turn(self, cancel: CancelToken | None = None) -> Iterator[None]:
         """Waits until the jobs before this one have ended; the body of the `with` is the job.
 
         A turn within a turn would wait for itself. Raises `Cancelled` when `cancel` is set while waiting.
@@ -76,14 +76,14 @@ class JobQueue:
         with self._changed:
             self._tickets.append(ticket)
         try:
-            self._wait(ticket, cancel or CancelToken(), on_wait)
+            self._wait(ticket, cancel or CancelToken())
             yield
         finally:
             with self._changed:
                 self._tickets.remove(ticket)
                 self._changed.notify_all()
 
-    def _wait(self, ticket: object, cancel: CancelToken, on_wait: OnWait | None) -> None:
+    def _wait(self, ticket: object, cancel: CancelToken) -> None:
         reported = 0
         while True:
             cancel.check()
@@ -92,8 +92,8 @@ class JobQueue:
                 if ahead and ahead == reported:
                     self._changed.wait(_LOOK_AGAIN)
                     continue
-            if ahead != reported and on_wait is not None:
-                on_wait(ahead)  # outside the lock: it may take its time
+            if ahead != reported:
+                cancel.on_wait(ahead)  # outside the lock: it may take its time
             if ahead == 0:
                 return
             reported = ahead
@@ -153,7 +153,6 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the job is over, one way or another."""
         return self._ended.is_set()
 
     @property
@@ -274,7 +273,6 @@ class Jobs:
             return job.start()
 
     def of(self, name: str | None) -> Job | None:
-        """The latest job of that name."""
         return self._jobs.get(name) if name else None
 
     def ended(self, kind: str | None = None) -> list[Job]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from .jobs import QUEUE, CancelToken, JobQueue, OnWait
+from .jobs import QUEUE, CancelToken, JobQueue
 from .runtime import OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
 
 if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
-Gate = Callable[["CancelToken | None", "OnWait | None"], AbstractContextManager]
+Gate = Callable[[CancelToken], AbstractContextManager]
 
 
 class MemoryReport(NamedTuple):
@@ -27,9 +27,9 @@ class ModelCache:
     """At most one pipeline in memory, loaded when a job first needs it.
 
     `load(name, device=..., dtype=...)` makes a pipeline; by default `Labels4FreePipeline.from_pretrained`.
-    `gate(cancel, on_wait)` is entered around the turn of each job: the queue of a web UI that owns the device. It is
-    handed the job's token and whom to tell about waiting, both of which may be None. Never within the turn: a web UI
-    that holds its own queue may ask for one of our jobs, which must not wait for one that waits for that queue.
+    `gate(cancel)` is entered around the turn of each job, with its token: the queue of a web UI that owns the device.
+    Never within the turn: a web UI that holds its own queue may ask for one of our jobs, which must not wait for one
+    that waits for that queue.
     `on_release` is called after the pipeline has left memory because nobody used it.
     """
 
@@ -37,7 +37,7 @@ class ModelCache:
         self,
         load: Callable[..., Labels4FreePipeline] | None = None,
         queue: JobQueue = QUEUE,
-        gate: Gate = lambda cancel, on_wait: nullcontext(),
+        gate: Gate = lambda cancel: nullcontext(),
         on_release: Callable[[], None] = lambda: None,
     ):
         self._load = load or _from_pretrained
@@ -49,9 +49,10 @@ class ModelCache:
         self._timer: threading.Timer | None = None
 
     @contextmanager
-    def turn(self, *, cancel: CancelToken | None = None, on_wait: OnWait | None = None) -> Iterator[None]:
+    def turn(self, *, cancel: CancelToken | None = None) -> Iterator[None]:
         """A turn for work that needs no pipeline. See `JobQueue.turn`."""
-        with self._gate(cancel, on_wait), self._queue.turn(cancel, on_wait):
+        cancel = cancel or CancelToken()
+        with self._gate(cancel), self._queue.turn(cancel):
             yield
 
     @contextmanager
@@ -62,16 +63,15 @@ class ModelCache:
         device: str | None = None,
         dtype: str | None = None,
         cancel: CancelToken | None = None,
-        on_wait: OnWait | None = None,
         release_after: float | None = None,
     ) -> Iterator[Labels4FreePipeline]:
         """Waits for its turn, then gives the pipeline of that class: `with cache.job("avatar") as pipeline:`.
 
         A pipeline of another class, device or precision makes room first. Running out of memory, in loading
-        or in the body, empties the cache and is raised as `UserError`. `release_after` seconds of idleness the
-        pipeline leaves memory: 0 at the end of the job, None never. Raises `Cancelled` as `JobQueue.turn`.
+        or in the body, empties the cache and is raised as `UserError`. The pipeline leaves memory when nobody has used
+        it for `release_after` seconds: 0 at the end of the job, None never. Raises `Cancelled` as `JobQueue.turn`.
         """
-        with self.turn(cancel=cancel, on_wait=on_wait):
+        with self.turn(cancel=cancel):
             try:
                 with out_of_memory_in_words():
                     yield self._get(name, device, dtype)

@@ -81,8 +81,8 @@ def site(tiny_bundle_folder, tmp_path_factory):
     gate.set()
 
     class GatedService(Service):
-        def generate(self, name, seeds, truncation_psi, token, on_wait=None):
-            for batch in super().generate(name, seeds, truncation_psi, token, on_wait):
+        def generate(self, name, seeds, truncation_psi, token):
+            for batch in super().generate(name, seeds, truncation_psi, token):
                 yield batch
                 while batch and not gate.is_set() and not token.cancelled:
                     time.sleep(0.01)

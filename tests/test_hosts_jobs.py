@@ -68,12 +68,13 @@ def test_the_interrupt_of_the_host_stops_the_job(host):  # noqa: F811
 @pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
 def test_a_job_that_waits_for_the_host_can_be_cancelled(host):  # noqa: F811
     engine, token, heard = service(), service().new_token(), []
+    token.on_wait = heard.append
     host.state.interrupted = True  # the host's own job is: ours has not begun
     ended = []
 
     def draw():
         try:
-            list(engine.generate("tiny", [1], 0.7, token, heard.append))
+            list(engine.generate("tiny", [1], 0.7, token))
         except Cancelled:
             ended.append("cancelled")
 

@@ -166,11 +166,12 @@ def test_jobs_run_one_at_a_time_in_the_order_of_their_coming():
 
 
 def test_waiting_is_reported_and_can_be_cancelled():
-    jobs, token, ahead, outcome = JobQueue(), CancelToken(), [], []
+    jobs, ahead, outcome = JobQueue(), [], []
+    token = CancelToken(ahead.append)
 
     def wait():
         try:
-            with jobs.turn(token, ahead.append):
+            with jobs.turn(token):
                 outcome.append("ran")
         except Cancelled:
             outcome.append("cancelled")
@@ -191,7 +192,7 @@ def test_the_end_of_a_wait_is_reported_too():
     jobs, ahead = JobQueue(), []
 
     def wait():
-        with jobs.turn(None, ahead.append):
+        with jobs.turn(CancelToken(ahead.append)):
             ahead.append("ran")
 
     threads = [threading.Thread(target=wait) for _ in range(2)]
@@ -204,7 +205,7 @@ def test_the_end_of_a_wait_is_reported_too():
     assert ahead.count("ran") == 2 and ahead[-1] == "ran"
     assert ahead.count(0) == 2 and ahead.index(0) < ahead.index("ran")
     told = []
-    with jobs.turn(None, told.append):
+    with jobs.turn(CancelToken(told.append)):
         assert told == [], "nobody waited"
 
 
@@ -278,7 +279,7 @@ def test_the_gate_stands_around_the_turn_of_each_job(cache):
     steps = []
 
     @contextmanager
-    def gate(cancel, on_wait):
+    def gate(cancel):
         steps.append(("in", len(cache._queue)))
         yield
         steps.append(("out", cache.loaded))

@@ -282,7 +282,7 @@ def test_a_job_knows_whose_request_it_is():
 
     from l4f_ui.run_buttons import RunButtons
     from l4f_ui.service import Service
-    from l4f_ui.space.page import visitor
+    from l4f_ui.space.space_service import visitor
 
     def work(*_inputs):
         seen.append(visitor())

@@ -456,6 +456,19 @@ def test_learned_backgrounds_start_and_stay_near_the_colours_of_the_corners():
     assert "alpha_loss" in trainer.step()
 
 
+def test_learning_rates_of_masks_fall_in_the_second_half():
+    settings = AlphaSettings(steps=100, batch_size=2, discriminator_channel_max=8, feature_dtype="float32")
+    trainer = AlphaTrainer(settings, Generator(TINY.generator_config()))
+    optimizers, seen = (trainer.alpha_optimizer, trainer.discriminator_optimizer), {}
+    for rounds in (50, 75, 99):
+        trainer.rounds = rounds
+        trainer.step()
+        seen[rounds] = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    assert seen[50] == [settings.learning_rate, settings.background_learning_rate, settings.discriminator_learning_rate]
+    assert seen[75] == pytest.approx([rate / 2 for rate in seen[50]]) and max(seen[99]) < 0.01 * min(seen[50])
+    assert {paper_recipe("cat").learning_rate_share_at(step) for step in (0, 1000, 1999)} == {1.0}
+
+
 def test_limits_on_the_area_are_let_go_once_masks_have_formed():
     generator = Generator(TINY.generator_config())
     trainer = AlphaTrainer(AlphaSettings(steps=100, feature_dtype="float32"), generator)

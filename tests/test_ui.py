@@ -246,10 +246,10 @@ def test_many_seeds_are_told_by_the_first_of_them(page):
 def test_time_spent_waiting_is_not_told_as_drawing(page, monkeypatch):
     clock, draw = [1000.0], page.service.generate
 
-    def after_a_minute(name, seeds, psi, token, on_wait):
-        on_wait(1)
+    def after_a_minute(name, seeds, psi, token):
+        token.on_wait(1)
         clock[0] += 60.0
-        on_wait(0)
+        token.on_wait(0)
         clock[0] += 2.0
         yield from draw(name, seeds, psi, token)
 
@@ -290,8 +290,8 @@ def held(page, monkeypatch):
     """Lets a job of Generate go on after a batch only as far as `held.go` allows."""
     go, draw = threading.Semaphore(0), page.service.generate
 
-    def generate(name, seeds, psi, token, on_wait=None):
-        for batch in draw(name, seeds, psi, token, on_wait):
+    def generate(name, seeds, psi, token):
+        for batch in draw(name, seeds, psi, token):
             yield batch
             while batch and not token.cancelled and not go.acquire(timeout=0.01):
                 continue
@@ -583,7 +583,7 @@ def test_the_status_line_tells_what_the_server_takes(page, monkeypatch):
 
 
 def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(Service, "nvidia_hint", lambda self: "A card is idle; do `this <now>`.")
+    monkeypatch.setattr(runtime, "nvidia_hint", lambda: "A card is idle; do `this <now>`.")
     header = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path))).l4f.header
     assert header.hint.visible and "<code>this &lt;now&gt;</code>" in header.hint.value
     assert not page.header.hint.visible

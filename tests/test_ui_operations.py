@@ -243,7 +243,7 @@ def test_the_gate_of_a_host_is_entered_and_left_in_one_thread(page):
     lock, threads = threading.RLock(), []
 
     class Gate:
-        def __init__(self, cancel, on_wait):
+        def __init__(self, cancel):
             pass
 
         def __enter__(self):

@@ -23,7 +23,6 @@ LONGEST_IDLENESS = 86_400
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the page."""
     folder = shown_path(default_output_folder())
     options = argparse.ArgumentParser(prog="l4f app", description=text("server.help"))
 
@@ -105,7 +104,6 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    """What the options say about devices and memory."""
     if options.release_after is not None and not 0 <= options.release_after <= LONGEST_IDLENESS:
         raise UserError(text("server.bad_release", most=LONGEST_IDLENESS))
     if not 1 <= options.api_megapixels <= LARGEST_MEGAPIXELS:

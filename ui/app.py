@@ -19,7 +19,7 @@ from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
 from .photos_panel import PhotosPanel
-from .run_buttons import Watcher, seen_by
+from .run_buttons import Watcher, seen_by, watched_by
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
@@ -43,7 +43,6 @@ def script() -> str:
 
 
 def style() -> str:
-    """The style sheet; every rule in it is confined to our own classes."""
     return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
@@ -65,7 +64,7 @@ class Header:
                 text("header.unload"), size="sm", scale=0, min_width=90, interactive=False, elem_id="l4f_unload"
             )
         # What stands between backticks is a command to copy.
-        hint = re.sub("`([^`]*)`", r"<code>\1</code>", escape(self._service.nvidia_hint() or ""))
+        hint = re.sub("`([^`]*)`", r"<code>\1</code>", escape(runtime.nvidia_hint() or ""))
         shown = {"visible": bool(hint), "elem_id": "l4f_hint", "elem_classes": "l4f-flush"}
         self.hint = gr.HTML(hint and f'<div class="l4f-hint">{hint}</div>', **shown)
         self.outputs = [self.state, self.unload]
@@ -114,8 +113,8 @@ class Page:
         opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
             self.header = Header(service, titled=not endpoint_prefix)
-            service.watchers = [self.header, *watchers]
-            with compat.tabs(elem_id="l4f_tabs") as self.tabs:
+            watchers = [self.header, *watchers]
+            with watched_by(watchers), compat.tabs(elem_id="l4f_tabs") as self.tabs:
                 for name, panel in PANELS.items():
                     with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
                         setattr(self, name, panel(service))
@@ -137,9 +136,9 @@ class Page:
         self.choices = {name: getattr(self, name).choice for name in PANELS if name not in ("train", "models")}
         for name, choice in self.choices.items():
             choice.refresh_on(opened[name])
-        outputs = [part for watcher in service.watchers for part in watcher.outputs]
+        outputs = [part for watcher in watchers for part in watcher.outputs]
         for event in [*self.export.started, *self.train.started, *self.models.started]:
-            compat.on(event.then, lambda: seen_by(service.watchers), [], outputs)
+            compat.on(event.then, lambda: seen_by(watchers), [], outputs)
 
 
 def build(service: Service) -> gr.Blocks:

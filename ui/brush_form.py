@@ -39,7 +39,6 @@ class BrushForm:
             self.apply = button("brush.apply", size="sm")
 
     def wire(self, panel: PhotosPanel) -> None:
-        """Wires the form to the panel that it is in."""
         if not compat.HAS_EDITOR:
             return
         self._panel, stage = panel, panel.stage
@@ -77,11 +76,11 @@ class BrushForm:
         source = result.photo.source()
         content = source.read_bytes() if isinstance(source, Path) else source
         options = {"keep_largest": edge.keep_largest}
-        found = self._service.segment(result.class_name, content, running.token, running.on_wait, **options)
+        found = self._service.segment(result.class_name, content, running.token, **options)
         strokes = np.where(painted[..., 3] > 64, np.sign(painted[..., 1].astype(int) - painted[..., 0]), 0)
         found = replace(found, alpha=brushed(found.required_alpha(), strokes.astype(np.float32)))
         edge = replace(edge, keep_largest=False)  # done by now, and what was added stays
-        placed = self._service.swap(result.class_name, found, background, edge, running.token, running.on_wait, canvas)
+        placed = self._service.swap(result.class_name, found, background, edge, running.token, canvas)
         parts = {"mask": placed.alpha, "cutout": placed.cutout}
         parts |= {} if background.kind == "transparent" else {"composite": placed.composite}
         infotext = found.infotext(**placed_fields(background, edge, canvas), Brushed=True)

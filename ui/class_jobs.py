@@ -117,7 +117,6 @@ class ClassJobs:
     # Looking after what is here
 
     def is_damaged(self, name: str) -> bool:
-        """Whether the files were found not to be what they should be."""
         return name in self._damaged
 
     def verify(self, name: str) -> Job:
@@ -145,10 +144,9 @@ class ClassJobs:
 
     def can_remove(self, entry: ObjectClass) -> bool:
         """Whether anything of the class is here that may be deleted."""
-        try:
+        with suppress(UserError):
             return bool(self.removal(entry.name).paths)
-        except UserError:
-            return False
+        return False
 
     def remove(self, name: str) -> Job:
         """Deletes a class from this computer, after the jobs that draw with it."""
@@ -325,7 +323,6 @@ class ClassJobs:
     # All of them
 
     def is_busy(self) -> bool:
-        """Whether anything runs."""
         return bool(self.jobs.running() or self.estimates.running())
 
     def ended(self) -> list[Job]:

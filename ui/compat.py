@@ -96,11 +96,6 @@ def picture_update(file: Path) -> dict:
     return gr.update(value=str(file))
 
 
-def _untouched(payload: Any) -> str | None:
-    """The path of an uploaded file, which Gradio has checked to be one."""
-    return None if payload is None else payload.path
-
-
 def uploaded_image(**arguments: Any) -> gr.Image:
     """A field for the user's own picture; handlers get the path of the file as it was uploaded.
 
@@ -110,7 +105,7 @@ def uploaded_image(**arguments: Any) -> gr.Image:
     kind = gr.Image
     if MAJOR >= 4:
         # By the metaclass's parent: the metaclass itself writes a stub file next to the source of a subclass.
-        parts = {"preprocess": lambda _, payload: _untouched(payload), "is_template": True}
+        parts = {"preprocess": lambda _, payload: payload and payload.path, "is_template": True}
         kind = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), parts)
     return make(
         kind,

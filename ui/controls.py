@@ -230,7 +230,7 @@ class BackgroundChoice:
         are called for. Raises `UserError` where they make no sense."""
         if given[self.kind] == "seed":
             wanted = [Background.parse(f"seed:{seed}") for seed in wanted_seeds(given[self.seed], 1)]
-            return [(described(background), partial(_itself, background)) for background in wanted]
+            return [(described(one), lambda one=one: one) for one in wanted]
         if given[self.kind] == "picture" and given[self.several]:
             first = [Path(given[self.picture])] if given[self.picture] else []
             try:
@@ -241,7 +241,7 @@ class BackgroundChoice:
                 raise UserError(text("problem.too_many", count=len(found), limit=MOST_PICTURES))
             return [(photo.name, partial(_picture, photo.source, photo.name)) for photo in found.pictures]
         background = self.read(given)
-        return [(background.label, partial(_itself, background))]
+        return [(background.label, lambda: background)]
 
     def read(self, given: Given) -> Background:
         """As `read_all`, of which there may be one only."""
@@ -256,10 +256,6 @@ class BackgroundChoice:
         if kind == "colour":
             return Background.parse(colour_as_hex(given[self.colour]))
         return Background.parse(f"blur:{given[self.blur]:g}" if kind == "blur" else "transparent")
-
-
-def _itself(background: Background) -> Background:
-    return background
 
 
 def _picture(source: Callable[[], Path | bytes], name: str) -> Background:

@@ -95,7 +95,7 @@ class Exploration:
     def wished(self, wish: Mapping[str, Any]) -> tuple[Look, WPlus]:
         """What the sliders ask for, and its codes. Raises `UserError` for what they cannot say."""
         if "between" in wish:
-            codes = between(*self.pair(), _number(wish["between"], 0, 1))
+            codes = between(*self.picked(2, 2), _number(wish["between"], 0, 1))
             return self.at(codes), codes
         strengths, asked = {}, wish.get("strengths")
         for key, strength in (asked if isinstance(asked, dict) else {}).items():
@@ -128,7 +128,6 @@ class Exploration:
         self.chosen = [other for other in self.chosen if other != at] if at in self.chosen else [*self.chosen, at]
 
     def drop(self, at: int) -> None:
-        """Takes a subject off the shelf."""
         del self.shelf[at]
         self.chosen = [other - (other > at) for other in self.chosen if other != at]
 
@@ -137,10 +136,6 @@ class Exploration:
         if not least <= len(self.chosen) <= most:
             raise UserError(text("explore.choose_some", least=least, most=most))
         return [self.shelf[at].codes for at in self.chosen]
-
-    def pair(self) -> list[WPlus]:
-        """The two subjects that the slider leads between."""
-        return self.picked(2, 2)
 
 
 def place(value: object, things: list) -> int:

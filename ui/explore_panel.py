@@ -184,7 +184,7 @@ class ExplorePanel:
     def _codes_of(self, running: Running, explored: Exploration, sample: SavedSample) -> Look:
         if sample.seed is None:
             return explored.at(WPlus.load(sample.files["w_plus"]))
-        [codes] = self._service.codes(explored.class_name, [sample.seed], 1.0, running.token, running.on_wait)
+        [codes] = self._service.codes(explored.class_name, [sample.seed], 1.0, running.token)
         return Look(codes, sample.truncation_psi)
 
     # Sliders
@@ -215,7 +215,7 @@ class ExplorePanel:
         explored, seed = given[self.state], seeds.wanted_seed(given[self.seed])
         yield {self.seed: str(seed)}
         yield from self._enter(running, explored, given[self.choice.dropdown])
-        [codes] = self._service.codes(explored.class_name, [seed], 1.0, running.token, running.on_wait)
+        [codes] = self._service.codes(explored.class_name, [seed], 1.0, running.token)
         explored.settle(Look(codes, explored.look.variety if explored.look else VARIETY))
         yield from self._arrive(running, given)
 
@@ -227,7 +227,7 @@ class ExplorePanel:
         if recipe.w_plus is not None:
             explored.settle(explored.at(recipe.w_plus))
         else:
-            [codes] = self._service.codes(explored.class_name, [recipe.seed], 1.0, running.token, running.on_wait)
+            [codes] = self._service.codes(explored.class_name, [recipe.seed], 1.0, running.token)
             explored.settle(Look(codes, psi))
         yield from self._arrive(running, given)
         yield {self.job.status: status.finished(words)}
@@ -241,9 +241,7 @@ class ExplorePanel:
         """Eight subjects near this one."""
         explored = self._explored(given)
         drawn = [draw_seed() for _ in range(NEIGHBOURS)]
-        others = self._service.codes(
-            explored.class_name, drawn, abs(explored.look.variety), running.token, running.on_wait
-        )
+        others = self._service.codes(explored.class_name, drawn, abs(explored.look.variety), running.token)
         near = neighbours(explored.codes(), others, explored.centre)
         words = [text("explore.neighbour", number=number + 1) for number in range(len(near))]
         yield from self._offer(running, given, text("explore.neighbours"), near, words)
@@ -258,11 +256,11 @@ class ExplorePanel:
 
     def try_example(self, running: Running, given: Given) -> Iterator[dict]:
         """Three subjects on the shelf, and every mix of them."""
-        explored, job = given[self.state], (running.token, running.on_wait)
+        explored = given[self.state]
         yield from self._enter(running, explored, given[self.choice.dropdown])
-        found = self._service.codes(explored.class_name, EXAMPLE_SEEDS, 1.0, *job)
+        found = self._service.codes(explored.class_name, EXAMPLE_SEEDS, 1.0, running.token)
         looks, explored.chosen = [Look(codes, VARIETY) for codes in found], []
-        for subject in self._service.draw(explored.class_name, [explored.codes(look) for look in looks], *job):
+        for subject in self._service.draw(explored.class_name, [explored.codes(look) for look in looks], running.token):
             thumbnail = explore_boards.address(subject.picture(), explore_boards.THUMBNAIL_SIDE)
             explored.put_on_shelf(subject.w_plus, thumbnail)
         if explored.look is None:
@@ -279,9 +277,7 @@ class ExplorePanel:
         explored.offers, pictures = [], []
         for start in range(0, len(codes), BATCH):
             yield {self.job.status: status.running(text("explore.drawing"), start, len(codes))}
-            drawn = self._service.draw(
-                explored.class_name, codes[start : start + BATCH], running.token, running.on_wait
-            )
+            drawn = self._service.draw(explored.class_name, codes[start : start + BATCH], running.token)
             pictures += [(subject.picture(), words[start + at]) for at, subject in enumerate(drawn)]
             explored.offers += [subject.w_plus for subject in drawn]
             yield {self.grid: explore_boards.grid(heading, pictures)}
@@ -339,7 +335,7 @@ class ExplorePanel:
         entry = self._service.entry(name)
         if explored.class_name != entry.name:
             yield {self.job.status: status.running(text("explore.entering", title=entry.title))}
-            found, centre = self._service.directions(entry.name, running.token, running.on_wait)
+            found, centre = self._service.directions(entry.name, running.token)
             explored.enter(entry.name, entry.title, found, centre)
             yield {self.choice.dropdown: entry.name, self.grid: "", **self._shelf(explored)}
 
@@ -354,7 +350,7 @@ class ExplorePanel:
                 self.board: self._board(explored, given[self.range]),
             }
         [explored.subject] = self._service.draw(
-            explored.class_name, [explored.codes()], running.token, running.on_wait, with_background=True
+            explored.class_name, [explored.codes()], running.token, with_background=True
         )
         subject, stem = explored.subject, f"{slug(explored.class_name)}_explored"
         files = self._service.outputs.preview(stem, subject.parts(), subject.infotext())
@@ -384,9 +380,7 @@ class ExplorePanel:
             ]
             codes, pictures = [explored.codes(look) for look in ends], []
             for start in range(0, len(codes), BATCH):
-                subjects = self._service.draw(
-                    explored.class_name, codes[start : start + BATCH], running.token, running.on_wait
-                )
+                subjects = self._service.draw(explored.class_name, codes[start : start + BATCH], running.token)
                 pictures += [subject.picture() for subject in subjects]
             drawn[name] = pictures
         yield {self.sheet: explore_boards.ends_sheet(drawn)}

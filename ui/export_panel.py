@@ -183,7 +183,7 @@ class ExportPanel:
         def work(running: Running) -> Iterator[dict]:
             settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
             yield {self.activity: status.running(text("export.measuring"))}
-            visit.estimate = status.finished(self.exports.estimate(name, settings, running.token, running.on_wait))
+            visit.estimate = status.finished(self.exports.estimate(name, settings, running.token))
             yield {self.activity: visit.estimate}
 
         visit.estimate = ""

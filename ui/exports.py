@@ -22,7 +22,7 @@ from .texts import text
 from .words import duration, size
 
 if TYPE_CHECKING:
-    from l4f_plugin.jobs import CancelToken, Job, OnWait
+    from l4f_plugin.jobs import CancelToken, Job
 
     from .service import Service
 
@@ -88,13 +88,13 @@ class Exports:
 
         return self.jobs.start(KIND, name, message, work, title)
 
-    def estimate(self, name: str, settings: ExportSettings, token: CancelToken, on_wait: OnWait | None = None) -> str:
+    def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
         """How long the set would take and how large it would be, in words."""
         from l4f_plugin.datasets.exporting import estimate, make_plan
 
-        with self._service.drawing(name, token, on_wait) as pipeline:
+        with self._service.drawing(name, token) as pipeline:
             plan = make_plan(pipeline, settings)
-        found = estimate(plan, lambda: self._service.drawing(name, token, on_wait))
+        found = estimate(plan, lambda: self._service.drawing(name, token))
         return text("export.estimated", time=duration(found.seconds), size=size(found.bytes))
 
     def latest(self) -> Path | None:

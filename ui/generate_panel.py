@@ -121,7 +121,7 @@ class GeneratePanel:
         saved: list[SavedSample] = []
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         try:
-            for batch in self._service.generate(entry.name, wanted, given[self.psi], running.token, running.on_wait):
+            for batch in self._service.generate(entry.name, wanted, given[self.psi], running.token):
                 for sample in (one.enlarged(int(given[self.times])) for one in batch):
                     saved.append(self._service.outputs.save_sample(sample, entry.name, entry.title))
                 progress = text("generate.drawing", done=len(saved), total=len(wanted))

@@ -50,8 +50,6 @@ class InversionForm:
         self.job = RunButtons(service, "recover")
 
     def build_stage(self) -> None:
-        """Builds the place of the result."""
-
         def more() -> None:
             self.to_swap = button("recover.to_swap", size="sm")
 
@@ -69,7 +67,6 @@ class InversionForm:
         )
 
     def wire(self, panel: PhotosPanel, inputs: set) -> None:
-        """Wires the form to the panel that it is in."""
         self._panel = panel
         self.inputs = {*inputs, self.steps, self.stage.view}
         outputs = [*panel.stage.places, *self.stage.outputs]
@@ -86,17 +83,11 @@ class InversionForm:
         progress, preview = self._telling(running, photograph.name, folder)
         try:
             found = self._service.project(
-                entry.name,
-                photograph.source(),
-                int(given[self.steps]),
-                running.token,
-                running.on_wait,
-                progress,
-                preview,
+                entry.name, photograph.source(), int(given[self.steps]), running.token, progress, preview
             )
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
-        placed = self._service.swap(entry.name, found.photo, background, edge, running.token, running.on_wait)
+        placed = self._service.swap(entry.name, found.photo, background, edge, running.token)
         words = text("recover.done", name=photograph.name, title=entry.title)
         if told := first_frame_only(photograph.source(), photograph.name):
             words += ". " + told

@@ -11,7 +11,7 @@ from l4f_plugin.jobs import Job
 
 from . import status
 from .texts import text
-from .words import failure, shown_place, size, standing, without_paths
+from .words import failure, size, standing, without_paths
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
@@ -96,7 +96,7 @@ def card(entry: ObjectClass, damaged: bool) -> str:
             f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><p class="l4f-problem">'
             f"{escape(without_paths(entry.problem))}</p></div>"
         )
-    where = entry.location.removeprefix("hub: ") if entry.location.startswith("hub: ") else shown_place(entry.location)
+    repository = entry.location.partition("hub: ")[2]
     facts = {
         "state": state(entry, damaged),
         "picture": text("models.picture", resolution=entry.resolution),
@@ -105,7 +105,7 @@ def card(entry: ObjectClass, damaged: bool) -> str:
         "size": _size(entry),
         "memory": text("models.memory", size=size(entry.memory_bytes)),
         "licence": entry.licence,
-        "where": "" if entry.shipped else where,
+        "where": "" if entry.shipped else repository or without_paths(entry.location),
         "revision": entry.revision or "",
     }
     told = [(text(f"fact.{key}"), words) for key, words in facts.items() if words]

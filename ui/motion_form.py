@@ -56,7 +56,7 @@ class MotionForm:
         check_animation(kind, frames, fps)
         progress = status.now_and_then(running, lambda done, total: text("motion.working", done=done, total=total))
         yield {self.job.status: status.running(text("job.loading", title=explored.title))}
-        with self._service.moving(explored.class_name, running.token, running.on_wait) as pipeline:
+        with self._service.moving(explored.class_name, running.token) as pipeline:
             size = check_motion(len(subjects), frames, "linear", pipeline.picture_size, side)
             check_animation(kind, frames, fps, size)
             path, how = self._path(explored.class_name, kind), {"progress": progress, "cancel": running.token}

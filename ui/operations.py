@@ -11,7 +11,6 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,6 @@ class Result:
     details: dict[str, Any]
 
     def file_name(self, kind: str) -> str:
-        """What the picture of that kind is called as a file."""
         return f"{self.stem}{ENDINGS[kind]}"
 
 
@@ -130,7 +128,7 @@ class Operations:
         result = self._service.swap(name, sample, wanted, edge, token, where=where)
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
         parts["background"] = result.background
-        images = {kind: partial(_same, image) for kind, image in parts.items() if image is not None}
+        images = {kind: lambda image=image: image for kind, image in parts.items() if image is not None}
         psi = sample.style.truncation_psi
         details = {"class": name, "seed": sample.seed, "truncation_psi": psi, "background": label, "note": note}
         return Result(images, f"{_stem(name, sample.seed)}_swapped", result.infotext, details)
@@ -172,7 +170,7 @@ class Operations:
         if canvas is not None:
             alone = Background.parse("transparent")
             result = self._service.swap(entry.name, sample, alone, EdgeOptions(), token, where=canvas)
-            parts |= {"mask": partial(_same, result.alpha), "cutout": partial(_same, result.cutout)}
+            parts |= {"mask": lambda: result.alpha, "cutout": lambda: result.cutout}
             infotext = result.infotext
         return Result(parts, _stem(entry.name, sample.seed), infotext, details)
 
@@ -188,10 +186,6 @@ def file_bytes(written: str) -> bytes:
 def _generated(name: str, sample: Subject) -> Result:
     details = {"class": name, "seed": sample.seed, "truncation_psi": sample.style.truncation_psi}
     return Result(sample.parts(), _stem(name, sample.seed), sample.infotext(), details)
-
-
-def _same(image: Image.Image) -> Image.Image:
-    return image
 
 
 def _stem(name: str, seed: int | None) -> str:

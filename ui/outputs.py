@@ -80,11 +80,7 @@ class Outputs:
 
     def preview(self, stem: str, parts: Mapping[str, Part], infotext: str) -> dict[str, Path]:
         """Writes the parts of a result that is only shown so far, see `subject.write_parts`."""
-        return write_parts(self._temporary_folder(), stem, parts, infotext)
-
-    def preview_folder(self) -> Path:
-        """A new folder for files that are only shown so far."""
-        return self._temporary_folder()
+        return write_parts(self.preview_folder(), stem, parts, infotext)
 
     def served(self, files: Sequence[Path]) -> list[Path]:
         """Copies of files that lie where the page serves none, for as long as it runs."""
@@ -111,7 +107,7 @@ class Outputs:
 
     def pack(self, name: str, files: Mapping[str, Path]) -> Path:
         """A ZIP of that name, of files by their names in it, stored as they are because PNG is compressed already."""
-        path = self._temporary_folder() / f"{name}.zip"
+        path = self.preview_folder() / f"{name}.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for inside, file in sorted(files.items()):
                 archive.write(file, inside)
@@ -125,11 +121,10 @@ class Outputs:
         return folder
 
     def forget_previews(self) -> None:
-        """Removes what was only shown."""
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _temporary_folder(self) -> Path:
-        """A new folder; the oldest ones make room."""
+    def preview_folder(self) -> Path:
+        """A new folder for files that are only shown so far; the oldest ones make room."""
         folder = Path(tempfile.mkdtemp(dir=self._temporary))
         self._recent.append(folder)
         while len(self._recent) > FOLDERS_KEPT:

@@ -61,7 +61,7 @@ class PhotosPanel:
             with controls_column():
                 self._build_controls()
             with stage_column():
-                given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True}
+                given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True, "offers_better": True}
                 self.stage = GridStage(service, "photos", self.job.status, VIEWS, words="preview", **given)
                 with self.stage.frame:
                     self.brush = BrushForm(service)
@@ -156,8 +156,7 @@ class PhotosPanel:
         results, strange, problems = [], [], []
         notes = [background.note] if background and background.note else []
         notes += [photos.in_words()] if photos.passed_over else []
-        token, on_wait = running.token, running.on_wait
-        done = self._service.segment_photos(entry.name, photos, folder, background, edge, token, on_wait, canvas)
+        done = self._service.segment_photos(entry.name, photos, folder, background, edge, running.token, canvas)
         for number, (photo, found) in enumerate(zip(photos, done, strict=True), start=1):
             if found.problem:
                 problems.append(f"{found.name} ({without_paths(found.problem)})")
@@ -174,7 +173,7 @@ class PhotosPanel:
         self.pack(results)
         if strange:
             yield {**self._shown(results, given), self.job.status: status.running(text("photos.comparing"))}
-            fits = self._service.best_fits(entry.name, [photo.source for _, photo in strange], token)
+            fits = self._service.best_fits(entry.name, [photo.source for _, photo in strange], running.token)
             for (result, _), fit in zip(strange, fits, strict=True):
                 if fit is not None:
                     result.better = fit[0]
@@ -207,8 +206,8 @@ class PhotosPanel:
         if isinstance(subject, Recipe) and self._service.is_usable(subject.class_name):
             entry = self._service.entry(subject.class_name)  # the picture knows best
         yield {self.job.status: status.running(text("photos.drawing"))}
-        sample = self._service.segment(entry.name, subject, running.token, running.on_wait)
-        placed = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait, canvas)
+        sample = self._service.segment(entry.name, subject, running.token)
+        placed = self._service.swap(entry.name, sample, background, edge, running.token, canvas)
         parts = {"mask": placed.alpha, "cutout": placed.cutout}
         parts |= {} if background.kind == "transparent" else {"composite": placed.composite}
         stem = f"{slug(entry.name)}_{sample.stem}"

@@ -3,6 +3,8 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,8 +33,9 @@ class Running(Job):
         super().__init__(work, *inputs, token=token)
         self.status = status_place
         self.waited_until = 0.0
+        token.on_wait = self._tell_of_wait
 
-    def on_wait(self, ahead: int) -> None:
+    def _tell_of_wait(self, ahead: int) -> None:
         """Tells how many jobs come first."""
         self.waited_until = time.monotonic()
         if ahead == 0:
@@ -63,15 +66,28 @@ def seen_by(watchers: Sequence[Watcher]) -> dict:
     return {part: update for watcher in watchers for part, update in watcher.refresh().items()}
 
 
+_WATCHERS: ContextVar[Sequence[Watcher]] = ContextVar("watchers", default=())
+
+
+@contextmanager
+def watched_by(watchers: Sequence[Watcher]) -> Iterator[None]:
+    """The run buttons that are built within look at these watchers anew after each job."""
+    before = _WATCHERS.set(watchers)
+    try:
+        yield
+    finally:
+        _WATCHERS.reset(before)
+
+
 class RunButtons:
     """A run button, a cancel button and a status line around one handler at a time.
 
     A running job is known to its session by an identifier, so that Cancel stops the session's own job only. At its end
-    the service's watchers look at the engine anew, in the same answer.
+    the page's watchers look at the engine anew, in the same answer: see `watched_by`.
     """
 
     def __init__(self, service: Service, panel: str):
-        self._service = service
+        self._service, self._watchers = service, _WATCHERS.get()
         self._tokens: dict[str, CancelToken] = {}
         self.identifier = gr.State(None)
         with gr.Row(elem_classes="l4f-run-row"):
@@ -85,7 +101,7 @@ class RunButtons:
     ) -> Any:
         """Wires `work` to an event, within `guarded`."""
         everything = [*outputs, self.identifier, self.run, self.cancel, self.status]
-        everything += [part for watcher in self._service.watchers for part in watcher.outputs]
+        everything += [part for watcher in self._watchers for part in watcher.outputs]
         return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
 
     def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
@@ -111,7 +127,7 @@ class RunButtons:
                     yield said.repeated({self.status: status.finished(text("job.stopped"))})
                 except Exception as error:  # the border to the person: nothing may end as a traceback on the page
                     yield said.repeated({self.status: complain(error)})
-                yield {**said.repeated({}), self.identifier: None, **idle, **seen_by(self._service.watchers)}
+                yield {**said.repeated({}), self.identifier: None, **idle, **seen_by(self._watchers)}
             finally:
                 token.cancel()  # where Gradio gives up in the middle, because the page was closed
                 del self._tokens[identifier]

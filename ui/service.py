@@ -13,7 +13,7 @@ from PIL import Image
 
 from l4f_plugin import model_cache, runtime
 from l4f_plugin.errors import UserError
-from l4f_plugin.jobs import QUEUE, CancelToken, OnWait
+from l4f_plugin.jobs import QUEUE, CancelToken
 from l4f_plugin.provenance import required_recipe
 
 from .class_jobs import ClassJobs
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from l4f_plugin.provenance import Recipe, WPlus
     from l4f_plugin.subject import Subject, SwapResult
 
-    from .run_buttons import Watcher
     from .stage import Neighbour
 
 BATCH = 4
@@ -71,15 +70,13 @@ def _anybody(name: str, pictures: int) -> AbstractContextManager:
 class Service:
     """What a page and its programs ask for work; one for each page.
 
-    One job computes at a time over all services of the process. Computing methods take a cancel token and, as
-    `on_wait`, whom to tell the number of jobs ahead. They raise `Cancelled` when the token says so, and `UserError`
-    for what a person can mend.
+    One job computes at a time over all services of the process. Computing methods take a token, which also tells of
+    the wait. They raise `Cancelled` when it says so, and `UserError` for what a person can mend.
 
     Args:
         settings: asked at each job, as a host's options may change.
         outputs: where results go.
         neighbours: tabs of a host that take results.
-        watchers: parts of the page that is being built which show how the engine stands.
         manages_classes: whoever sees the page may download, import, complete and delete classes, and export sets. For
             a page that only its owner reaches.
         own_repositories: any repository of the Hub may be named.
@@ -97,14 +94,13 @@ class Service:
         *,
         manages_classes: bool = False,
         own_repositories: bool = False,
-        gate: model_cache.Gate = lambda cancel, on_wait: nullcontext(),
+        gate: model_cache.Gate = lambda cancel: nullcontext(),
         admit: Callable[[str, int], AbstractContextManager] = _anybody,
         lend: Callable[[Labels4FreePipeline], Any] = lambda pipeline: pipeline,
         only: str | None = None,
     ):
         self._settings, self._admit, self._lend, self._only = settings, admit, lend, only
         self.outputs, self.neighbours = outputs or Outputs(), neighbours
-        self.watchers: Sequence[Watcher] = ()
         self.manages_classes, self.own_repositories = manages_classes, own_repositories
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
@@ -148,18 +144,13 @@ class Service:
     # Drawing
 
     def generate(
-        self,
-        name: str,
-        seeds: Sequence[int],
-        truncation_psi: float | None,
-        token: CancelToken,
-        on_wait: OnWait | None = None,
+        self, name: str, seeds: Sequence[int], truncation_psi: float | None, token: CancelToken
     ) -> Iterator[list[Subject]]:
         """An empty list once the class is in memory, then the samples, at most `BATCH` at a time.
 
         Where memory runs out the rest is drawn one at a time.
         """
-        with self._admit(name, len(seeds)), self.drawing(name, token, on_wait) as pipeline:
+        with self._admit(name, len(seeds)), self.drawing(name, token) as pipeline:
             yield []
             batch, done = BATCH, 0
             while done < len(seeds):
@@ -175,9 +166,9 @@ class Service:
                 done += len(samples)
                 yield samples
 
-    def directions(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> tuple[Directions, np.ndarray]:
+    def directions(self, name: str, token: CancelToken) -> tuple[Directions, np.ndarray]:
         """The directions of a class, found at their first use, and its mean style `[style_dim]`."""
-        with self._admit(name, 0), self.drawing(name, token, on_wait) as pipeline:
+        with self._admit(name, 0), self.drawing(name, token) as pipeline:
             return pipeline.directions, pipeline.bundle.generator.latent_avg.float().cpu().numpy()
 
     def name_direction(self, name: str, key: str, words: str) -> Directions:
@@ -191,29 +182,22 @@ class Service:
             pipeline.directions = replace(found, names={key: words for key, words in names.items() if words})
             return pipeline.directions
 
-    def codes(
-        self, name: str, seeds: Sequence[int], truncation_psi: float, token: CancelToken, on_wait: OnWait | None = None
-    ) -> list[WPlus]:
+    def codes(self, name: str, seeds: Sequence[int], truncation_psi: float, token: CancelToken) -> list[WPlus]:
         """The style codes of seeds. Nothing is drawn."""
-        with self._admit(name, 0), self.drawing(name, token, on_wait) as pipeline:
+        with self._admit(name, 0), self.drawing(name, token) as pipeline:
             return pipeline.codes(seeds, truncation_psi)
 
     def draw(
-        self,
-        name: str,
-        codes: Sequence[WPlus],
-        token: CancelToken,
-        on_wait: OnWait | None = None,
-        with_background: bool = False,
+        self, name: str, codes: Sequence[WPlus], token: CancelToken, with_background: bool = False
     ) -> list[Subject]:
         """The subjects of style codes, in one batch."""
-        with self._admit(name, len(codes)), self.drawing(name, token, on_wait) as pipeline:
+        with self._admit(name, len(codes)), self.drawing(name, token) as pipeline:
             return pipeline.draw(codes, with_background=with_background, cancel=token)
 
     @contextmanager
-    def moving(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[Labels4FreePipeline]:
+    def moving(self, name: str, token: CancelToken) -> Iterator[Labels4FreePipeline]:
         """A turn with the pipeline for an animation, which counts as one picture."""
-        with self._admit(name, 1), self.drawing(name, token, on_wait) as pipeline:
+        with self._admit(name, 1), self.drawing(name, token) as pipeline:
             yield pipeline
 
     @property
@@ -221,15 +205,13 @@ class Service:
         """Whether pictures may follow a slider while it is dragged: not where they are counted."""
         return self._admit is _anybody
 
-    def sample(
-        self, name: str, seed: int, truncation_psi: float, token: CancelToken, on_wait: OnWait | None = None
-    ) -> Subject:
+    def sample(self, name: str, seed: int, truncation_psi: float, token: CancelToken) -> Subject:
         """One subject, from memory where it was drawn lately."""
         key = (name, seed, truncation_psi)
         with self._admit(name, 1):
             found = self._samples.get(key)
             if found is None:
-                with self.drawing(name, token, on_wait) as pipeline:
+                with self.drawing(name, token) as pipeline:
                     [found] = pipeline.generate([seed], truncation_psi=truncation_psi, cancel=token)
         self._samples[key] = found
         self._samples.move_to_end(key)
@@ -244,7 +226,6 @@ class Service:
         background: Background | bytes,
         edge: EdgeOptions,
         token: CancelToken,
-        on_wait: OnWait | None = None,
         where: Canvas | Spot | None = None,
     ) -> SwapResult:
         """The sample before another background, see `subject.place`; bytes are a picture file, decoded in its turn."""
@@ -254,9 +235,9 @@ class Service:
                 from l4f_plugin.arguments import Background
                 from l4f_plugin.subject import place
 
-                with self._cache.turn(cancel=token, on_wait=on_wait):
+                with self._cache.turn(cancel=token):
                     return place(sample, Background.parse(background), None, edge, where)
-            with self.drawing(name, token, on_wait) as pipeline:
+            with self.drawing(name, token) as pipeline:
                 return pipeline.swap(sample, background, cancel=token, where=where, **asdict(edge))
 
     def segment(
@@ -264,7 +245,6 @@ class Service:
         name: str,
         source: int | np.ndarray | WPlus | Recipe | bytes | Image.Image,
         token: CancelToken,
-        on_wait: OnWait | None = None,
         truncation_psi: float | None = None,
         keep_largest: bool = True,
     ) -> Subject:
@@ -277,7 +257,7 @@ class Service:
         with self._admit(name, 1):
             if isinstance(source, bytes | Image.Image) and not self.entry(name).photos:
                 source = required_recipe(source, self.entry(name).title)  # loads nothing for what cannot be answered
-            with self.drawing(name, token, on_wait) as pipeline:
+            with self.drawing(name, token) as pipeline:
                 return pipeline.segment(source, truncation_psi=truncation_psi, keep_largest=keep_largest, cancel=token)
 
     def segment_photos(
@@ -288,13 +268,12 @@ class Service:
         background: Background | None,
         edge: EdgeOptions,
         token: CancelToken,
-        on_wait: OnWait | None = None,
         canvas: Canvas | None = None,
     ) -> Iterator[PhotoResult]:
         """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
         from l4f_plugin.photo_batch import segment_photos
 
-        with self._admit(name, len(photos)), self.drawing(name, token, on_wait) as pipeline:
+        with self._admit(name, len(photos)), self.drawing(name, token) as pipeline:
             yield from segment_photos(pipeline, photos, folder, background, edge, canvas, cancel=token)
 
     def best_fits(
@@ -319,7 +298,6 @@ class Service:
         photograph: Path | bytes,
         steps: int,
         token: CancelToken,
-        on_wait: OnWait | None = None,
         progress: Callable[[int, int, str], None] | None = None,
         preview: Callable[[np.ndarray], None] | None = None,
     ) -> Projection:
@@ -329,28 +307,23 @@ class Service:
         from l4f_plugin.projection import project
 
         folder = resolve(name, with_discriminator=True)
-        with self._admit(name, 1), self.drawing(name, token, on_wait) as pipeline:
+        with self._admit(name, 1), self.drawing(name, token) as pipeline:
             if pipeline.bundle.discriminator is None:
                 pipeline.bundle.discriminator = load_discriminator(folder)
             return project(pipeline, photograph, steps=steps, progress=progress, preview=preview, cancel=token)
 
     @contextmanager
-    def drawing(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[Labels4FreePipeline]:
+    def drawing(self, name: str, token: CancelToken) -> Iterator[Labels4FreePipeline]:
         """A turn with the pipeline of a class."""
         settings = self._settings()
         with self._cache.job(
-            name,
-            device=settings.device,
-            dtype=settings.dtype,
-            cancel=token,
-            on_wait=on_wait,
-            release_after=settings.release_after,
+            name, device=settings.device, dtype=settings.dtype, cancel=token, release_after=settings.release_after
         ) as pipeline:
             yield self._lend(pipeline)
 
-    def turn(self, token: CancelToken, on_wait: OnWait | None = None) -> AbstractContextManager:
+    def turn(self, token: CancelToken) -> AbstractContextManager:
         """A turn in the queue for work of another kind, such as a step of a training."""
-        return self._cache.turn(cancel=token, on_wait=on_wait)
+        return self._cache.turn(cancel=token)
 
     def new_token(self) -> CancelToken:
         """A token for a job that may be cancelled."""
@@ -362,7 +335,7 @@ class Service:
 
     def device_use(self) -> str:
         """What keeps a training away from the device now, see `training.courtesy`; empty for nothing."""
-        return "works" if len(QUEUE) else ""
+        return "works" if self.is_busy() else ""
 
     # Device and memory
 
@@ -383,10 +356,6 @@ class Service:
             return runtime.describe_device(runtime.choose_device(self._settings().device))
         except UserError as error:  # the device that is set is not there: said again at the first job
             return str(error)
-
-    def nvidia_hint(self) -> str | None:
-        """The remedy where an NVIDIA card lies idle."""
-        return runtime.nvidia_hint()
 
     def warm_up(self) -> None:
         """Imports what the first job needs, so that its click is answered sooner. Reads no weight."""

@@ -20,7 +20,7 @@ from . import compat, status
 from .controls import button, named, segments, thumbnails
 from .outputs import shown_path, slug
 from .run_buttons import complain
-from .texts import has, text
+from .texts import text
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
@@ -268,22 +268,26 @@ class GalleryStage(Stage):
 
 
 class GridStage(Stage):
-    """Many results, small in a grid and one of them large, with what is told about it and the class that fits better.
+    """Many results, small in a grid and one of them large, with what is told about it.
 
-    `use_better` is the button that the panel wires to that class, None where it has no words for one.
+    With `offers_better` there is the button `use_better`, which the panel wires to the class that fits it better.
     """
+
+    def __init__(self, *given: Any, offers_better: bool = False, **options: Any):
+        self._offers_better = offers_better
+        super().__init__(*given, **options)
 
     def _build_pictures(self, comparing: bool) -> list:
         panel, large = self._panel, super()._build_pictures(comparing)
         self.about = gr.Markdown("", elem_id=f"l4f_{panel}_about")
-        key = f"{panel}.use_better"
-        self.use_better = button(key, size="sm", visible=False) if has(key) else None
+        better = [button(f"{panel}.use_better", size="sm", visible=False)] if self._offers_better else []
+        self.use_better = better[0] if better else None
         with gr.Row(visible=False) as self.steps:
             self.previous, self.next = (
                 button(f"stage.{way}", size="sm", elem_id=f"l4f_{panel}_{way}") for way in ("previous", "next")
             )
         self.grid = thumbnails(f"{panel}.grid", "l4f-checker", show_label=False, visible=False)
-        return [*large, self.about, *filter(None, [self.use_better]), self.steps, self.grid]
+        return [*large, self.about, *better, self.steps, self.grid]
 
     def _wire(self, looked: list) -> None:
         super()._wire(looked)

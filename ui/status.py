@@ -31,12 +31,10 @@ def running(message: str, done: int = 0, total: int = 0) -> str:
 
 
 def finished(message: str) -> str:
-    """What came of it."""
     return _line("finished", linked(message))
 
 
 def problem(message: str) -> str:
-    """What went wrong and what to do."""
     return _line("problem", escape(message))
 
 

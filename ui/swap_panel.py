@@ -280,14 +280,14 @@ class SwapPanel:
         drawn = {field: written for field, written in drawn.items() if written != given[field]}
         yield {**drawn, self.job.status: status.running(text("swap.working", subject=subject))}
         if codes is None:
-            sample = self._service.sample(entry.name, seed, given[self.psi], running.token, running.on_wait)
+            sample = self._service.sample(entry.name, seed, given[self.psi], running.token)
         else:
-            sample = self._service.segment(entry.name, WPlus.load(codes), running.token, running.on_wait)
+            sample = self._service.segment(entry.name, WPlus.load(codes), running.token)
         results, problems = [], []
         for number, (name, read) in enumerate(wanted, start=1):
             try:
                 background = read()
-                result = self._service.swap(entry.name, sample, background, edge, running.token, running.on_wait, where)
+                result = self._service.swap(entry.name, sample, background, edge, running.token, where)
             except UserError as error:
                 if len(wanted) == 1:
                     raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from l4f_plugin.bundles.config import plain_class_name
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job
 
@@ -151,7 +152,11 @@ class TrainPanel:
         compat.on(self.fit.input, self.show_fit, self.inputs, [self.preview, self.activity], queue=True)
         compat.on(self.measure.click, self.follow(self.estimate), self.inputs, [self.activity, self.about], queue=True)
         begun = compat.on(
-            self.begin.click, self.follow(self.start_run), self.inputs, self._once(shown, planned), queue=True
+            self.begin.click,
+            self.follow(self.start_run),
+            self.inputs,
+            list(dict.fromkeys([*shown, *planned])),
+            queue=True,
         )
         self._watch(begun)
         self._watch(compat.on(self.choice.input, self.pick, [self.visit, self.choice], shown))
@@ -162,9 +167,6 @@ class TrainPanel:
         compat.on(self.buttons["delete"].click, lambda: gr.update(visible=True), [], [self.confirm])
         compat.on(self.keep.click, lambda: gr.update(visible=False), [], [self.confirm])
         compat.on(self.really.click, self.pressed("delete"), [self.visit], shown, queue=True)
-
-    def _once(self, *lists: list) -> list:
-        return list({id(part): part for parts in lists for part in parts}.values())
 
     def _watch(self, event: Any) -> None:
         """Wires the watcher behind an event that may have started something."""
@@ -213,7 +215,7 @@ class TrainPanel:
             self.about: gr.update(value="\n".join(f"- {words}" for words in found.in_words()), visible=True),
             self.preview: self._sheet(visit, found.fit),
             self.plan_frame: gr.update(visible=True),
-            self.name: _plain(Path(typed).stem) if typed and not uploaded else given[self.name],
+            self.name: plain_class_name(Path(typed).stem) if typed and not uploaded else given[self.name],
             self.resolution: str(min(found.resolution, 64)),
             self.fit: found.fit,
             self.start: gr.update(choices=compat.options(starts), value=""),
@@ -393,9 +395,3 @@ def _in_words(told: Any) -> str:
     if told.seconds_left is not None:
         parts.append(text("models.left", time=duration(told.seconds_left)))
     return status.running(" · ".join(parts), told.done, told.total) + (status.problem(problem) if problem else "")
-
-
-def _plain(name: str) -> str:
-    from l4f_plugin.bundles.config import plain_class_name
-
-    return plain_class_name(name)

@@ -83,7 +83,6 @@ class Trainings:
         return [plan.parent.name for plan in sorted(plans, key=_changed, reverse=True)]
 
     def run(self, name: str | None) -> ClassRun:
-        """The training of that name."""
         from l4f_plugin.training.class_run import ClassRun
 
         self.demand()
@@ -113,7 +112,6 @@ class Trainings:
         return place_of(named, progress, token)
 
     def look(self, folder: Path, progress: Progress, token: CancelToken) -> Survey:
-        """What the pictures are."""
         from l4f_plugin.training.picture_survey import survey
 
         self.demand()
@@ -126,7 +124,6 @@ class Trainings:
         return contact_sheet(folder, fit, aspect)
 
     def plan(self, found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
-        """What is going to be done, not yet measured."""
         from l4f_plugin.training.class_plan import plan_for
 
         self.demand()

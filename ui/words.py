@@ -89,11 +89,6 @@ def without_paths(sentence: str, names: Mapping[Path, str] | None = None) -> str
     return _ABSOLUTE.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], sentence)
 
 
-def shown_place(folder: Path | str) -> str:
-    """A folder as the page names it."""
-    return without_paths(str(folder))
-
-
 def _below_home(folder: Path) -> bool:
     home = Path.home()
     return len(home.parts) > 1 and home in folder.parents

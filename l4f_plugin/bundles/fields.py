@@ -26,7 +26,6 @@ class Invalid(ValueError):
 
 
 def value(data: Fields, name: str) -> Any:
-    """Whatever stands there."""
     if name not in data:
         raise Invalid(f"'{name}' is missing")
     return data[name]
@@ -38,7 +37,6 @@ def optional(check: Callable[..., _Value], data: Fields, name: str, *bounds: Any
 
 
 def table(data: Fields, name: str) -> Fields:
-    """A JSON object."""
     found = value(data, name)
     if not isinstance(found, dict):
         raise Invalid(f"'{name}' must be an object")
@@ -61,7 +59,6 @@ def is_integer(found: Any, least: int, most: int) -> bool:
 
 
 def integer(data: Fields, name: str, least: int, most: int) -> int:
-    """A whole number."""
     found = value(data, name)
     if not is_integer(found, least, most):
         raise Invalid(f"'{name}' must be a whole number from {least} to {most}")
@@ -77,7 +74,6 @@ def number(data: Fields, name: str, least: float, most: float) -> float:
 
 
 def choice(data: Fields, name: str, choices: tuple[str, ...]) -> str:
-    """One of some words."""
     found = value(data, name)
     if found not in choices:
         raise Invalid(f"'{name}' must be one of {', '.join(choices)}")

@@ -36,7 +36,6 @@ class Answer(NamedTuple):
 
 
 def add_class(parser: argparse.ArgumentParser) -> None:
-    """Which object class."""
     text = "a name that `l4f classes` lists, the folder of a bundle, or a Hugging Face repository as owner/name"
     parser.add_argument("class_name", metavar="CLASS", help=text)
 
@@ -76,17 +75,14 @@ def add_edge(parser: argparse._ActionsContainer, keep_largest: bool = False) -> 
 
 
 def add_out(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
-    """Where results go: DIR or FILE."""
     parser.add_argument("--out", type=Path, required=True, metavar=metavar, help=text)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where to compute."""
     parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """For programs that read the answer."""
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 

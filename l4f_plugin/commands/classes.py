@@ -10,12 +10,10 @@ from . import Answer, add_json, complain, confirm, report, show_progress
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:
-    """l4f classes"""
     add_json(parser)
 
 
 def classes(args: argparse.Namespace) -> Answer:
-    """What each class is and where it is."""
     from ..bundles import catalogue
 
     entries = catalogue.classes()
@@ -55,7 +53,6 @@ def _about(entry) -> list[str]:
 
 
 def add_download(parser: argparse.ArgumentParser) -> None:
-    """l4f download CLASS"""
     text = "a name that `l4f classes` lists, or a Hugging Face repository as owner/name"
     parser.add_argument("class_name", metavar="CLASS", help=text)
     text = "you have read the licence of the weights and accept it"
@@ -68,7 +65,6 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 
 
 def download(args: argparse.Namespace) -> Answer:
-    """Downloads, verifies and, where need be, converts."""
     from ..bundles import catalogue, licences
     from ..hub.download import resolve
 
@@ -93,7 +89,6 @@ def download(args: argparse.Namespace) -> Answer:
 
 
 def add_verify(parser: argparse.ArgumentParser) -> None:
-    """l4f verify [CLASS ...]"""
     text = "names that `l4f classes` lists, or folders of bundles (default: all that are installed)"
     parser.add_argument("class_names", metavar="CLASS", nargs="*", help=text)
     add_json(parser)
@@ -121,14 +116,12 @@ def verify(args: argparse.Namespace) -> Answer:
 
 
 def add_remove(parser: argparse.ArgumentParser) -> None:
-    """l4f remove CLASS"""
     parser.add_argument("class_name", metavar="CLASS", help="a name that `l4f classes` lists")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_json(parser)
 
 
 def remove(args: argparse.Namespace) -> Answer:
-    """Says what will go, asks, deletes."""
     from ..hub import removal
     from ..hub.progress import megabytes
 
@@ -148,7 +141,6 @@ def remove(args: argparse.Namespace) -> Answer:
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
-    """l4f convert SOURCE DEST"""
     text = "StyleGAN2 of rosinality's layout (.pt) or NVIDIA's (.pkl), or a bundle"
     parser.add_argument("source", type=Path, help=text)
     text = "folder of the bundle to write; FILE.pt writes a bundle's generator in rosinality's layout instead"
@@ -167,7 +159,6 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(args: argparse.Namespace) -> Answer:
-    """Makes a bundle of a checkpoint, and says what it holds."""
     import torch
 
     from ..convert.conversion import UNKNOWN_LICENCE

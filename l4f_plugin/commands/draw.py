@@ -33,7 +33,6 @@ OF_THE_CLASS = object()  # what --threshold without a number stands for
 
 
 def add_generate(parser: argparse.ArgumentParser) -> None:
-    """l4f generate CLASS --seeds 0-7 --out DIR"""
     add_drawing(parser, style=True)
     parser.add_argument("--seeds", default="-1", help="numbers and ranges as in 0-7,12; -1 draws one (default)")
     text = (
@@ -79,7 +78,6 @@ def generate(args: argparse.Namespace) -> Answer:
 
 
 def add_swap(parser: argparse.ArgumentParser) -> None:
-    """l4f swap CLASS --seed 3 --background seed:7 --out FILE"""
     add_drawing(parser, style=True)
     parser.add_argument("--seed", type=int, default=-1, help="the subject; -1 draws one (default)")
     text = (
@@ -102,7 +100,6 @@ def add_swap(parser: argparse.ArgumentParser) -> None:
 
 
 def swap(args: argparse.Namespace) -> Answer:
-    """Draws the subject, puts it before the background and writes one picture."""
     seed = draw_seed() if args.seed == -1 else check_seed(args.seed)
     threshold = None if args.threshold is OF_THE_CLASS else args.threshold
     # Mistakes are said before weights are read.
@@ -151,7 +148,6 @@ def swap(args: argparse.Namespace) -> Answer:
 
 
 def add_motion(parser: argparse.ArgumentParser) -> None:
-    """l4f motion CLASS --seeds 1,2,3 --frames 90 --out FILE"""
     add_drawing(parser)
     parser.add_argument("--seeds", required=True, help="two or more, as in 1,2,3: the way leads from one to the next")
     text = "ends in .webp, .apng or .png, or .webm; an earlier result is replaced, other files are left alone"
@@ -165,7 +161,6 @@ def add_motion(parser: argparse.ArgumentParser) -> None:
 
 
 def motion(args: argparse.Namespace) -> Answer:
-    """Draws the frames and writes one file."""
     seeds = parse_seeds(args.seeds)
     format_name = format_of(args.out, args.format)
     check_animation(format_name, args.frames, args.fps)

@@ -12,7 +12,6 @@ MOST_TOLD = 20
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Declares the kinds of evaluation."""
     kinds = parser.add_subparsers(required=True, metavar="masks|class|photos")
     masks = kinds.add_parser("masks", help="compare two folders of masks, paired by file name")
     masks.add_argument("--predicted", type=Path, required=True, metavar="DIR", help="the masks to measure")
@@ -46,7 +45,6 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> Answer:
-    """Measures."""
     return args.evaluate(args)
 
 

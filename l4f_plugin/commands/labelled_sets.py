@@ -24,7 +24,6 @@ MOST_NAMED = 1000  # characters
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
-    """l4f export CLASS --count N --format folder|coco|yolo|webdataset|huggingface --out DIR"""
     add_drawing(parser, style=True)
     text = "pictures in the set; what curation drops is replaced"
     parser.add_argument("--count", type=int, required=True, help=text)
@@ -63,7 +62,6 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> Answer:
-    """Exports, or goes on with it."""
     curation = Curation(args.min_area, args.max_area, args.max_uncertainty, args.min_largest_piece)
     settings = ExportSettings(
         **style_of(args),
@@ -119,7 +117,6 @@ def export(args: argparse.Namespace) -> Answer:
 
 
 def add_merge_export(parser: argparse.ArgumentParser) -> None:
-    """l4f merge-export DIR DIR --out DIR"""
     text = "folders that the same `l4f export` wrote, each with some of the shards"
     parser.add_argument("parts", nargs="+", type=Path, metavar="DIR", help=text)
     add_out(parser, "DIR", "a new folder, or one of the parts, which then gets what it lacks")

@@ -35,7 +35,6 @@ PROJECTED_ENDINGS = ["_projected.png", "_alpha.png", "_cutout.png", "_w_plus.saf
 
 
 def add_segment(parser: argparse.ArgumentParser) -> None:
-    """l4f segment CLASS FILES... --out DIR, or with --seed 3, --w-plus FILE or --picture FILE for the files"""
     add_drawing(parser, style=True)
     text = (
         "photographs of the class, folders with their subfolders, or ZIP and TAR archives; what was segmented before "
@@ -166,7 +165,6 @@ def _segment_photos(
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:
-    """l4f project CLASS FILES... --out DIR"""
     add_drawing(parser, psi=False)
     text = "pictures, folders with their subfolders, or ZIP and TAR archives of them"
     parser.add_argument("pictures", metavar="FILES", type=Path, nargs="+", help=text)

@@ -8,7 +8,6 @@ from . import Answer, add_device, add_json, report
 
 
 def add_publish(parser: argparse.ArgumentParser) -> None:
-    """l4f publish BUNDLE REPO_ID"""
     parser.add_argument("bundle", metavar="BUNDLE", help="a class of `l4f classes`, or the folder of a bundle")
     parser.add_argument("repository", metavar="REPO_ID", help="the repository to make or update, as owner/name")
     text = "Markdown with metrics for the card, as `l4f evaluate class CLASS --markdown` prints"
@@ -18,7 +17,6 @@ def add_publish(parser: argparse.ArgumentParser) -> None:
 
 
 def publish(args: argparse.Namespace) -> Answer:
-    """Publishes, or writes the folder."""
     from ..hub.sharing import model_repository
     from ..sample_sheet import draw_samples
 
@@ -31,7 +29,6 @@ def publish(args: argparse.Namespace) -> Answer:
 
 
 def add_space(parser: argparse.ArgumentParser) -> None:
-    """l4f space BUNDLE_OR_REPO SPACE_ID"""
     text = "a class, the folder of a bundle, or a repository as owner/name, which is pinned by its present revision"
     parser.add_argument("bundle", metavar="BUNDLE_OR_REPO", help=text)
     parser.add_argument("repository", metavar="SPACE_ID", help="the Space to make or update, as owner/name")
@@ -40,7 +37,6 @@ def add_space(parser: argparse.ArgumentParser) -> None:
 
 
 def space(args: argparse.Namespace) -> Answer:
-    """Shares, or writes the folder."""
     from ..hub.sharing.model_repository import Publication
     from ..hub.sharing.space import prepare_space, publish_space
 

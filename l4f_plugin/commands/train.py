@@ -21,7 +21,6 @@ AGAIN = "The same command goes on where it was stopped by Ctrl-C or a crash."
 
 
 def add_learn_masks(parser: argparse.ArgumentParser) -> None:
-    """l4f learn-masks CLASS"""
     _add_installed(parser, "replace masks that are there")
     text = "full also learns photographs, refines the masks by them, and learns from a second seed, to compare"
     parser.add_argument("--quality", choices=("quick", "full"), default="quick", help=text)
@@ -33,7 +32,6 @@ def add_learn_masks(parser: argparse.ArgumentParser) -> None:
 
 
 def learn_masks(args: argparse.Namespace) -> Answer:
-    """Says how long it will take, learns, puts the masks into the bundle."""
     from ..training import chain
 
     if args.estimate:
@@ -47,13 +45,11 @@ def learn_masks(args: argparse.Namespace) -> Answer:
 
 
 def add_learn_photographs(parser: argparse.ArgumentParser) -> None:
-    """l4f learn-photographs CLASS"""
     _add_installed(parser, "replace the segmenter that is there by one that it teaches, which is better")
     parser.epilog = f"It takes about 10 minutes on one processor core for pictures of 128 px. {AGAIN}"
 
 
 def learn_photographs(args: argparse.Namespace) -> Answer:
-    """Draws pictures, learns from them, puts the segmenter into the bundle."""
     from ..training.chain import learn_photographs
 
     folder = learn_photographs(args.class_name, device=args.device, again=args.again, report=report)
@@ -61,7 +57,6 @@ def learn_photographs(args: argparse.Namespace) -> Answer:
 
 
 def add_analyse(parser: argparse.ArgumentParser) -> None:
-    """l4f analyse CLASS"""
     add_class(parser)
     parser.add_argument("--pictures", type=_positive, default=32, help="generated pictures (default: %(default)s)")
     text = "PNG with a figure; an earlier result is replaced, other files are left alone"
@@ -103,7 +98,6 @@ def _learned(args: argparse.Namespace, folder: Path | None, words: str) -> Answe
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
-    """l4f train class FOLDER, or one stage of it: generator FOLDER, alpha BUNDLE [FOLDER], student or refine BUNDLE"""
     kinds = parser.add_subparsers(required=True, metavar="class|generator|alpha|student|refine")
     whole = kinds.add_parser("class", help="make a class from a folder of pictures: all stages, one command")
     _add_class(whole)

@@ -165,7 +165,6 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """How many there are."""
         return -(-self.settings.count // self.settings.shard_size)
 
     def quota(self, shard: int) -> int:
@@ -193,7 +192,6 @@ class Plan:
         return [name for name, share in zip(SPLITS, self.settings.split, strict=True) if share > 0]
 
     def to_json(self) -> str:
-        """The text of `plan.json`."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
 
@@ -206,7 +204,6 @@ def shares(written: str) -> tuple[float, ...]:
 
 
 def plan_path(folder: Path) -> Path:
-    """Where a set keeps its plan."""
     return folder / STATE_FOLDER / PLAN_NAME
 
 

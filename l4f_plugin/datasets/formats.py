@@ -41,7 +41,6 @@ class LabelledPicture:
     labels: dict
 
     def files(self) -> dict[str, bytes]:
-        """The three PNG files."""
         hard = self.hard.astype(np.uint8) * 255
         return {"image": _png(self.image), "mask": _png(self.mask), "hard_mask": _png(hard)}
 
@@ -79,7 +78,6 @@ class PlainFolder:
         return {**picture.labels, "files": paths, **self.labels_of(picture)}
 
     def files_of(self, picture: LabelledPicture) -> dict[str, bytes]:
-        """What is written for a picture."""
         return picture.files()
 
     def labels_of(self, picture: LabelledPicture) -> dict:
@@ -125,7 +123,6 @@ mask = coco.annToMask(coco.loadAnns(coco.getAnnIds())[0])
 ```"""
 
     def labels_of(self, picture: LabelledPicture) -> dict:
-        """The mask as run lengths."""
         return {"segmentation": compressed_runs(picture.hard)}
 
     @staticmethod
@@ -200,12 +197,10 @@ YOLO("yolo11n-seg.pt").train(data="data.yaml")
 ```"""
 
     def files_of(self, picture: LabelledPicture) -> dict[str, bytes]:
-        """The pictures and the file of labels."""
         return {**picture.files(), "label": self.label_of(picture)}
 
     @staticmethod
     def label_of(picture: LabelledPicture) -> bytes:
-        """The file of labels."""
         height, width = picture.hard.shape
         corners = (polygon(picture.hard) / (width, height)).ravel()
         return f"0 {' '.join(f'{value:.6g}' for value in corners)}\n".encode() if len(corners) else b""

@@ -54,7 +54,6 @@ class PixelCounts:
         return PixelCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def metrics(self) -> MaskMetrics:
-        """The fractions that follow from these counts."""
         hits, false_alarms, misses, rest = astuple(self)
         classes = [_class_metrics(hits, false_alarms, misses), _class_metrics(rest, misses, false_alarms)]
         total = hits + false_alarms + misses + rest
@@ -96,7 +95,6 @@ class FolderComparison:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain dictionaries, text and numbers."""
         return {"images": len(self.per_image), **asdict(self)}
 
     def as_text(self) -> str:

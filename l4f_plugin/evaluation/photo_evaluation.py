@@ -84,7 +84,6 @@ class PhotoReport:
     left_out: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
-        """Plain dictionaries, lists, text and numbers."""
         return {**asdict(self), "halo_removed": self.student.halo_removed}
 
 

@@ -259,12 +259,10 @@ def longer(source: Source, filename: str, size: int) -> UserError:
 
 
 def is_right(path: Path, expected: WeightFile) -> bool:
-    """Whether the file has the size and the hash."""
     return path.stat().st_size == expected.bytes and sha256_of(path) == expected.sha256
 
 
 def short(filename: str) -> str:
-    """The name without folders."""
     return filename.rpartition("/")[2]
 
 

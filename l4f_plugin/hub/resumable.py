@@ -76,7 +76,6 @@ def _asked_patiently(source: Source, filename: str, expected: WeightFile, most: 
 def _fill(
     blob: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
 ) -> None:
-    """Makes the blob."""
     partial = partial_of(source, blob.name)
     with writing(blob):
         blob.parent.mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,8 @@ class AlphaTrainer(Trainer):
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=settings.discriminator_learning_rate, betas=settings.discriminator_betas
         )
+        optimizers = (self.alpha_optimizer, self.discriminator_optimizer)
+        self.full_rates = {one: [group["lr"] for group in one.param_groups] for one in optimizers}
         self.mean_area = self.mean_undecided = 0.5
         self.mean_variation, self.mean_inversion = 0.25, 0.0
         self.area_limits = (settings.least_area, settings.most_area)
@@ -129,6 +131,10 @@ class AlphaTrainer(Trainer):
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the masks. Returns what is worth logging."""
+        share = self.settings.learning_rate_share_at(self.rounds)
+        for optimizer, rates in self.full_rates.items():
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * share
         if self.background is not None and self.rounds < self.settings.background_share * self.settings.steps:
             metrics = self._start_background()
         else:

@@ -39,7 +39,6 @@ class Layer:
 
     @property
     def total(self) -> float:
-        """Over all channels."""
         return float(self.channels.sum())
 
     @property
@@ -69,7 +68,6 @@ class Analysis:
         return "\n".join([*lines, f"The gradients speak for the switch {self.chosen}, {same}."])
 
     def as_dict(self) -> dict:
-        """For programs."""
         layers = [
             {
                 "name": layer.name,

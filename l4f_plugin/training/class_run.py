@@ -45,7 +45,7 @@ from .class_plan import GENERATOR, GENERATOR_RUN, Plan, generator_settings, meas
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
-from .runs import BEST_FOLDER, STARTS, alpha_trainer, started_from
+from .runs import BEST_FOLDER, alpha_trainer, started_from
 from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
@@ -102,7 +102,6 @@ class ClassRun:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a plan."""
         return (self.folder / PLAN).is_file()
 
     @property
@@ -461,5 +460,5 @@ def _masks_so_far(bundle: Bundle, stage: Stage, device: torch.device) -> tuple[A
         if state["rounds"] >= stage.settings.steps * stage.settings.limits_until:  # before that they have hardly formed
             trainer.load_state(state)
             return trainer, f"after {trainer.rounds:,} steps"
-    trainer.start_from_difference(next(start for start in STARTS if start))
+    trainer.start_from_difference("corners")
     return trainer, "guessed from the pictures' own corners"

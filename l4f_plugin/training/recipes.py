@@ -4,9 +4,11 @@
 ``default`` needs no data set: the generator's own pictures are the real samples, and the background is learned. Its
 discriminator goes on from the one that taught the generator: a new one sees too little in as many steps, and masks
 stop improving once they fool it. Its backgrounds stay near the colours at the corners of the pictures, or else they
-may start black, which gives every composite away, or learn to draw subjects.
+may start black, which gives every composite away, or learn to draw subjects. Its masks begin as a guess from the
+pictures, which also says about how much the object covers.
 """
 
+import math
 from dataclasses import dataclass
 
 from ..networks import DiscriminatorConfig, GeneratorConfig
@@ -29,7 +31,9 @@ class AlphaSettings:
     truncation_psi: float = 1.0
     steps: int = 800
     batch_size: int = 16
+    start: str = "corners"  # what masks begin as in the first attempt, one of runs.STARTS
     learning_rate: float = 1e-3
+    decay_share: float = 0.5  # of the steps, the last ones: all learning rates fall to 0 along a cosine
     background_learning_rate: float = 5e-3
     discriminator_learning_rate: float = 1e-3
     alpha_betas: tuple[float, float] = (0.0, 0.99)
@@ -43,6 +47,7 @@ class AlphaSettings:
     adversarial_weight: float = 1.0
     binarisation_weight: float = 1.0
     binarisation_ramp: float = 0.5  # of the steps over which the weight rises from 0
+    # Area limits of masks that begin as nothing; a guess brings its own.
     least_area: float = 0.25
     least_area_weight: float = 8.0
     most_area: float = 0.5
@@ -58,6 +63,11 @@ class AlphaSettings:
     accumulate: int = 1  # parts in which a batch is computed, for less memory
     seed: int = 0
     generator_sha256: str = ""
+
+    def learning_rate_share_at(self, step: int) -> float:
+        """What is left of all learning rates. Late steps at full rate move masks that were right already."""
+        done = step / self.steps - (1 - self.decay_share)
+        return (1 + math.cos(math.pi * done / self.decay_share)) / 2 if done > 0 else 1.0
 
     def binarisation_weight_at(self, step: int) -> float:
         """The ramp: an undecided mask must be free to move before it is asked to decide."""
@@ -115,6 +125,8 @@ def paper_recipe(class_name: str) -> AlphaSettings:
         truncation_psi=row.truncation_psi,
         steps=row.steps,
         batch_size=2,
+        start="",
+        decay_share=0.0,
         learning_rate=row.learning_rate * alpha_correction,
         discriminator_learning_rate=row.learning_rate * discriminator_correction,
         alpha_betas=(0.0, 0.99**alpha_correction),

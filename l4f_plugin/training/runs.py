@@ -38,8 +38,12 @@ BEST_FOLDER = "best"
 PICTURES_FOLDER = "pictures"
 DISTANCE = "random_feature_distance"
 COMPARED = 1_000  # pictures, with which photographs are compared
-# What an attempt to learn masks starts from: nothing, then a guess that takes for the background ...
-STARTS = {"": "", "corners": "pictures' own corners", "switch": "pictures with the object switched off"}
+# What an attempt to learn masks starts from, one after the other; a recipe says which comes first.
+STARTS = {
+    "corners": "a guess, which takes the pictures' own corners for the background",
+    "switch": "a guess, which takes the pictures with the object switched off for the background",
+    "": "nothing",
+}
 
 ADVICE = "Stop it, and go on with: --augmentation adaptive, twice the --r1-weight, or half the --learning-rate."
 
@@ -177,9 +181,9 @@ def train_alpha(
 ) -> bool:
     """Learn the masks of the generator in the bundle ``source``; ``out/bundle`` then holds all of it.
 
-    Masks that collapse (see ``AlphaTrainer.collapsed``) are noticed, said, and learned anew from other starts: a guess
-    by the pictures' own corners, then one by the object's switch, each with limits of area around what it covers.
-    ``folder`` holds real pictures, for recipes that want them.
+    Masks begin as a guess, with limits of area around what it covers. Those that collapse, see
+    ``AlphaTrainer.collapsed``, are noticed, said, and learned anew from another of ``STARTS``. ``folder`` holds real
+    pictures, for recipes that want them.
 
     Returns False when stopped before the end. Raises UserError.
     """
@@ -193,18 +197,19 @@ def train_alpha(
         with together.first_alone():
             real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
         _tell(real, report)
-    for attempt, start in enumerate(STARTS):
+    first = "" if (out / "attempt1").exists() else settings.start  # a run from when all began as nothing goes on so
+    for attempt, start in enumerate(sorted(STARTS, key=lambda start: start != first)):
         own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
         trainer = alpha_trainer(bundle, own_seed, device, real)
         attempt_folder = out / (f"attempt{attempt + 1}" + (f"-{start}" if start else ""))
-        if start:
-            report(f"Trying again from a guess, which takes the {STARTS[start]} for the background.")
-            if not (attempt_folder / STATE_FILE).exists():
-                watched = {name: loop_options[name] for name in ("turn", "cancelled") if name in loop_options}
-                try:
-                    trainer.start_from_difference(start, **watched)
-                except Cancelled:
-                    return False
+        if attempt:
+            report(f"Trying again from {STARTS[start]}.")
+        if start and not (attempt_folder / STATE_FILE).exists():
+            watched = {name: loop_options[name] for name in ("turn", "cancelled") if name in loop_options}
+            try:
+                trainer.start_from_difference(start, **watched)
+            except Cancelled:
+                return False
         finished = train_steps(trainer, attempt_folder, report, **loop_options)
         if not trainer.collapsed:
             break

@@ -39,6 +39,9 @@ def team(device: str | None) -> Iterator[torch.device]:
     if place.type == "cuda":
         place = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(place)
+    # Read later, the module of all_reduce would hold the group: gloo's threads then outlive it and crash at the end.
+    from torch.distributed.nn.functional import all_reduce  # noqa: F401
+
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
     with ExitStack() as silent:
         if not is_first():
@@ -162,11 +165,9 @@ class _SharedNormalisation(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         wide = x.float()
         sums = torch.stack([wide.mean(dim=(0, 2, 3)), wide.square().mean(dim=(0, 2, 3))])
-        mean, square = all_reduce(sums) / size()
+        mean, square = distributed.nn.functional.all_reduce(sums) / size()
         variance = square - mean.square()
         count = wide.numel() // wide.shape[1] * size()
         with torch.no_grad():

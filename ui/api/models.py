@@ -82,7 +82,6 @@ class SwapRequest(_Request):
     include: Kinds = _field("include", ["picture", "mask"])
 
     def edge(self) -> EdgeOptions:
-        """How the mask is edited."""
         edge = self.threshold, self.grow, self.feather, self.keep_largest
         return EdgeOptions(*edge, self.match_light, self.keep_shadow)
 
@@ -100,7 +99,6 @@ class SegmentRequest(_Request):
 
 
 def field_names(model: type[BaseModel]) -> list[str]:
-    """The names of a request's fields, as programs write them."""
     fields = model.model_fields if _PYDANTIC_2 else model.__fields__
     return [field.alias or name for name, field in fields.items()]
 

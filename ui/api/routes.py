@@ -140,12 +140,10 @@ class RequestJob:
 
 
 def media_type(accept: str | None = Header(None, include_in_schema=False)) -> str:
-    """What the client wants to be answered with."""
     return answers.wanted(accept)
 
 
 def request_job(request: Request) -> RequestJob:
-    """The job of a request."""
     return RequestJob(request)
 
 

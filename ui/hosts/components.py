@@ -28,7 +28,6 @@ class HostComponents:
         self.forget()
 
     def forget(self) -> None:
-        """Forgets everything: the host builds its page anew."""
         self.offers: list[Offer] = []
         self._inpaint: dict[str, Any] = {}
         self._source: tuple[str, Any] | None = None

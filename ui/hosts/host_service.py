@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from l4f_plugin.jobs import QUEUE, CancelToken, OnWait
+from l4f_plugin.jobs import QUEUE, CancelToken
 from l4f_plugin.runtime import OutOfMemory
 
 from ..outputs import Outputs
@@ -59,16 +59,16 @@ class HostService(Service):
         return len(queueing.DOOR) > 0 or super().is_busy()
 
     @contextmanager
-    def turn(self, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[None]:
+    def turn(self, token: CancelToken) -> Iterator[None]:
         """A turn in both queues. Steps of a training come by the hundred: the host is not told of each."""
-        with queueing.turn(token, on_wait), QUEUE.turn(token, on_wait):
+        with queueing.turn(token), QUEUE.turn(token):
             yield
 
     @contextmanager
-    def drawing(self, name: str, token: CancelToken, on_wait: OnWait | None = None) -> Iterator[Labels4FreePipeline]:
+    def drawing(self, name: str, token: CancelToken) -> Iterator[Labels4FreePipeline]:
         """As of every service; notes whether memory ran out."""
         try:
-            with super().drawing(name, token, on_wait) as pipeline:
+            with super().drawing(name, token) as pipeline:
                 yield pipeline
         except OutOfMemory:
             self.ran_out, self._ran_out_at = True, time.monotonic()
@@ -80,8 +80,8 @@ class HostService(Service):
         self._make_room = True
 
     @contextmanager
-    def _gate(self, cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
-        with queueing.job(cancel, on_wait):
+    def _gate(self, cancel: CancelToken) -> Iterator[None]:
+        with queueing.job(cancel):
             wanted, self._make_room = self._make_room, False
             with host_memory.host_model_away() if wanted else nullcontext():
                 yield

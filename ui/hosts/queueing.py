@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from l4f_plugin.errors import Cancelled
-from l4f_plugin.jobs import CancelToken, JobQueue, OnWait
+from l4f_plugin.jobs import CancelToken, JobQueue
 
 from ..texts import text
 from . import host
@@ -48,17 +48,17 @@ def within_a_job_of_the_host() -> Iterator[None]:
 
 
 @contextmanager
-def turn(cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
+def turn(cancel: CancelToken) -> Iterator[None]:
     """A turn in the host's queue, without a word about it in the host's state. Raises `Cancelled` while waiting."""
     if getattr(_thread, "inside", False):
         yield
         return
     lock = host.find("call_queue", "queue_lock")
-    with DOOR.turn(cancel, on_wait):
+    with DOOR.turn(cancel):
         if lock is None:
             yield
             return
-        _acquire(lock, cancel, on_wait)
+        _acquire(lock, cancel)
         try:
             yield
         finally:
@@ -66,10 +66,10 @@ def turn(cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
 
 
 @contextmanager
-def job(cancel: CancelToken | None, on_wait: OnWait | None) -> Iterator[None]:
+def job(cancel: CancelToken) -> Iterator[None]:
     """A job of ours in the host's queue: the host shows that it is busy, and may interrupt it."""
     inside = getattr(_thread, "inside", False)
-    with turn(cancel, on_wait):
+    with turn(cancel):
         if inside or not isinstance(cancel, HostToken):
             yield
             return
@@ -100,7 +100,7 @@ def _announced() -> Iterator[None]:
                 state.end(identifier)
 
 
-def _acquire(lock: Any, cancel: CancelToken | None, on_wait: OnWait | None) -> None:
+def _acquire(lock: Any, cancel: CancelToken) -> None:
     """Waits for its place in the host's queue, and leaves it when the token says so.
 
     The lock of a host knows no time limit, and asking again and again would lose the place in its queue. So another
@@ -119,13 +119,11 @@ def _acquire(lock: Any, cancel: CancelToken | None, on_wait: OnWait | None) -> N
             acquired.set()
 
     threading.Thread(target=wait, name="l4f waits for the host", daemon=True).start()
-    if on_wait is not None:
-        on_wait(1)
+    cancel.on_wait(1)
     while not acquired.wait(_LOOK_AGAIN):
-        if cancel is not None and cancel.cancelled:
+        if cancel.cancelled:
             with decided:
                 if not acquired.is_set():
                     abandoned.set()
                     raise Cancelled
-    if on_wait is not None:
-        on_wait(0)
+    cancel.on_wait(0)

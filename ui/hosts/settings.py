@@ -31,11 +31,9 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The name in the host's configuration file."""
         return f"l4f_{self.name}"
 
     def read(self) -> Any:
-        """What is set now."""
         return host.option(self.key, self.default)
 
 
