@@ -94,9 +94,12 @@ class ImportForm:
             task = self._service.class_jobs.bring(wanted)
             for progress in task.follow(running.token):
                 yield {self.job.status: status.running(standing(progress, task.kind))}
-        except Exception as error:
+        except UserError as error:
             yield self._left(files, wanted)
             raise pathless(error) from None
+        except Exception:  # such as a click on Cancel, after which the job itself removes them
+            yield {self.file: None, self.alpha: None}
+            raise
         visit.picked = wanted.name
         picked = self._picking.pick(visit, wanted.name)
         yield {
