@@ -154,3 +154,53 @@ def test_an_example_is_one_click_in_explore_and_export(page, site):  # noqa: F81
     open_tab(page, "Models")
     page.get_by_text("Click a class to see what it is").wait_for()
     settle(page)
+
+
+def test_one_subject_before_several_pictures(page, tmp_path):  # noqa: F811
+    open_tab(page, "Swap background")
+    page.locator("#l4f_swap_kind label:has-text('Picture')").click()
+    field = page.locator("#l4f_swap_several input[type=file]").first
+    field.set_input_files([str(file) for file in photographs(tmp_path, 3)])
+    page.locator("#l4f_swap_several").get_by_text("photo02").first.wait_for()
+    settle(page)
+    page.locator("#l4f_swap_run").click()
+    page.locator("#l4f_swap_status .l4f-finished").get_by_text("3 of 3").wait_for()
+    settle(page)
+    page.locator("#l4f_swap_next").click()
+    page.locator("#l4f_swap_about").get_by_text("photo01").wait_for()
+    shown = page.locator("#l4f_swap_image img").bounding_box()
+    assert abs(shown["width"] / shown["height"] - 1.5) < 0.02  # and nothing beside the picture
+    assert shown["y"] >= 0 and shown["y"] + shown["height"] <= 900, "the result is in view"
+
+
+def test_what_a_discriminator_knows_is_kept_from_a_class_to_start_from(page, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    photographs(tmp_path, 12)
+    open_tab(page, "Train")
+    settle(page)
+    page.locator("#l4f_train_folder :is(input, textarea)").fill(str(tmp_path))
+    page.locator("#l4f_train_look").click()
+    page.locator("#l4f_train_activity .l4f-finished").get_by_text("12 pictures").wait_for()
+    settle(page)
+    assert not page.locator("#l4f_train_freeze").is_visible()
+    page.locator("#l4f_train_start input").click()
+    page.locator("[role=option]", has_text="Red things").click()
+    page.locator("#l4f_train_freeze input").check()
+    settle(page)
+    page.locator("#l4f_train_resolution label:has-text('256')").click()
+    page.locator("#l4f_train_begin").click()
+    page.locator("#l4f_train_activity .l4f-problem").get_by_text("draws 32 pixels").wait_for()
+    assert not (tmp_path / "cache").exists(), "nothing was begun"
+    settle(page)
+
+
+def test_a_key_marks_a_favourite(page):  # noqa: F811
+    page.locator("#l4f_generate_run").click()
+    page.locator("#l4f_generate_status .l4f-finished").get_by_text("8 pictures").wait_for()
+    settle(page)
+    page.keyboard.press("f")
+    page.locator("#l4f_generate_status").get_by_text("It is a favourite now").wait_for()
+    settle(page)
+    page.keyboard.press("f")
+    page.locator("#l4f_generate_status").get_by_text("It is no favourite any more").wait_for()
+    settle(page)

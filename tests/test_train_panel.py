@@ -3,10 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
+from bundles import tiny_bundle
 from pages import asked, closed, owned
 from pages import plain as words
 from test_class_training import pictures, plan, tiny, wait_until  # noqa: F401
 
+from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.bundles.config import is_written_by_us
 from l4f_plugin.bundles.folders import trainings_folder
 from l4f_plugin.training import class_plan, class_run
@@ -45,7 +47,7 @@ def test_from_a_folder_to_a_training(site, monkeypatch):
     assert words(seen[panel.activity]) == "12 pictures can be used"
     assert "augmentation is turned on" in seen[panel.about]["value"] and seen[panel.plan_frame]["visible"]
     assert (seen[panel.name], seen[panel.fit], seen[panel.resolution]) == ("pictures", "letterbox", "32")
-    monkeypatch.setattr(class_plan, "QUALITIES", {**class_plan.QUALITIES, "quick": 24})
+    monkeypatch.setattr(class_plan, "QUALITIES", {**class_plan.QUALITIES, "quick": 40})
     wanted = {"name": "dogs", "resolution": "32", "quality": "quick", "fit": "crop", "start": ""}
     told = do(site, panel.estimate, **wanted)
     assert "In all" in told[panel.about]["value"] and site.started == []
@@ -59,9 +61,24 @@ def test_from_a_folder_to_a_training(site, monkeypatch):
     assert shown[panel.samples]["value"].endswith(".png")
     assert shown[panel.buttons["delete"]]["visible"] and not shown[panel.buttons["pause"]]["visible"]
     losses = shown[panel.plots["losses"]]["value"]
-    assert set(losses["curve"]) == {"discriminator", "generator"} and losses["x"].max() == 16
+    assert set(losses["curve"]) == {"discriminator", "generator"} and losses["x"].max() == 32
     assert "Stage 2 of 2: masks." in words(shown[panel.log])
     assert "dogs" in [entry.name for entry in site.service.classes()]
+
+
+def test_what_a_class_to_start_from_knows_is_kept_only_where_it_fits(site):
+    panel = site.panel
+    do(site, panel.look_at, folder=str(site.pictures))
+    assert not panel.choose_start("Nothing")[panel.freeze]["visible"]
+    folder = class_run.models_folder() / "round"
+    save_bundle(tiny_bundle(), folder)
+    chosen = panel.choose_start("round")
+    assert chosen[panel.freeze]["visible"] and chosen[panel.resolution] == "32"
+    wanted = {"name": "dogs", "resolution": "32", "quality": "quick", "fit": "crop", "start": "round", "freeze": True}
+    do(site, panel.start_run, **wanted)
+    assert ClassRun("dogs").plan.frozen_blocks == 2 and site.started == ["dogs"]
+    refused = do(site, panel.start_run, **{**wanted, "name": "cats", "resolution": "128"})
+    assert "draws 32 pixels" in words(refused[panel.activity]) and site.started == ["dogs"]
 
 
 def test_uploaded_pictures_stay_as_long_as_their_training(site, tmp_path, monkeypatch):

@@ -209,6 +209,7 @@ class Comparison:
                     make(
                         gr.ImageSlider,
                         label=label,
+                        show_label=False,
                         format="png",
                         image_mode=None,
                         type="filepath",
@@ -244,11 +245,12 @@ def line_plot(**arguments: Any) -> Any:
 
 
 def line_plot_update(points: Sequence[tuple[float, float, str]]) -> dict:
-    """The update that shows (x, y, name of the curve); a plot without a point is hidden."""
+    """The update that shows (x, y, name of the curve); a plot without two points of a curve is hidden."""
     import pandas
 
-    value = pandas.DataFrame(points, columns=["x", "y", "curve"]) if points else None
-    return gr.update(value=value, visible=bool(points))
+    drawn = len({x for x, _, _ in points}) > 1
+    value = pandas.DataFrame(points, columns=["x", "y", "curve"]) if drawn else None
+    return gr.update(value=value, visible=drawn)
 
 
 def download_button(label: str, *, elem_id: str, **arguments: Any) -> Any:
@@ -364,9 +366,14 @@ def _theme() -> Any:
 
 def blocks(title: str, css: str) -> gr.Blocks:
     """An empty stand-alone page; hand `launch` the same css."""
-    looks = {} if MAJOR >= 6 else {"theme": _theme(), "css": css}
+    looks = {} if MAJOR >= 6 else {"theme": _theme(), "css": _sheet(css)}
     tidy = {"fill_width": True, "delete_cache": (3600, 86400)}  # files of yesterday, looked for every hour
     return make(gr.Blocks, title=title, analytics_enabled=False, **looks, **tidy)
+
+
+def _sheet(css: str) -> str:
+    """What overflows is cut off as Gradio wants it, but in a way that lets parts stick while the page scrolls."""
+    return ".gradio-container { overflow: clip; }\n" + css
 
 
 def launch(page: gr.Blocks, css: str, *, most_waiting: int | None = None, **arguments: Any) -> tuple[str, str | None]:
@@ -375,7 +382,7 @@ def launch(page: gr.Blocks, css: str, *, most_waiting: int | None = None, **argu
     `most_waiting` bounds Gradio's queue; `max_file_size` of an upload is 256 MB where not given.
     """
     if MAJOR >= 6:
-        arguments.update(theme=_theme(), css=css, footer_links=[])
+        arguments.update(theme=_theme(), css=_sheet(css), footer_links=[])
     elif MAJOR == 5:
         arguments.update(show_api=False)
     else:

@@ -48,6 +48,11 @@
         if (event.key === "c") copy();
     });
 
+    document.addEventListener("load", ({ target }) => {
+        if (!target.matches?.(".l4f-single img")) return;
+        target.style.setProperty("--l4f-ratio", target.naturalWidth / target.naturalHeight);
+    }, true);
+
     // A result is dragged as its file; tabs and choices open while it hovers over them.
     let dragged = "";
     const field = (event) => event.target.closest?.(".l4f .block:has(input[type=file])");

@@ -63,7 +63,8 @@ class PhotosPanel:
             with stage_column():
                 given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True, "offers_better": True}
                 self.stage = GridStage(service, "photos", self.job.status, VIEWS, words="preview", **given)
-                self.brush = BrushForm(service)
+                with self.stage.frame:
+                    self.brush = BrushForm(service)
                 self.inversion.build_stage()
         self._wire()
 

@@ -193,9 +193,12 @@ class Stage:
         return update
 
     def offer(self, files: dict[str, Path], shown: Path | None) -> dict:
-        """The update that gives the downloads their files."""
+        """The update that gives the downloads their files; those that a result has no file for are hidden."""
         wanted = {**files, "shown": shown}
-        return {part: compat.download_update(wanted.get(kind)) for kind, part in self.downloads.items()}
+        return {
+            part: {**compat.download_update(wanted.get(kind)), **({"visible": kind in wanted} if files else {})}
+            for kind, part in self.downloads.items()
+        }
 
     def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
         """The result that is looked at, the first where none is picked; None where there is none."""

@@ -26,6 +26,7 @@ from .trainings import ACTIVE, Trainings
 from .words import duration, pathless, without_paths
 
 if TYPE_CHECKING:
+    from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.training.class_plan import Plan
     from l4f_plugin.training.class_run import ClassRun
     from l4f_plugin.training.picture_survey import Survey
@@ -84,7 +85,11 @@ class TrainPanel:
                 self.empty = empty_stage("train")
                 self.about = gr.Markdown("", visible=False, elem_id="l4f_train_about")
                 self.preview = compat.shown_image(
-                    label=text("train.preview"), visible=False, elem_id="l4f_train_preview", elem_classes="l4f-single"
+                    label=text("train.preview"),
+                    show_label=False,
+                    visible=False,
+                    elem_id="l4f_train_preview",
+                    elem_classes="l4f-single",
                 )
                 self._build_run()
         self._wire()
@@ -106,7 +111,7 @@ class TrainPanel:
                 self.quality = segments("train.quality", "train_quality", QUALITIES)
                 self.fit = segments("train.fit", "train_fit", FITS)
                 self.start = gr.Dropdown([], **named("train.start"))
-                self.freeze = gr.Checkbox(False, **named("train.freeze"))
+                self.freeze = gr.Checkbox(False, visible=False, **named("train.freeze"))
                 self.licence = gr.Dropdown(
                     list(LICENCES), value="unknown", allow_custom_value=True, **named("train.licence")
                 )
@@ -127,9 +132,9 @@ class TrainPanel:
                     self.really = button("train.really", variant="stop")
                     self.keep = button("train.keep")
             self.samples = compat.shown_image(
-                label=text("train.samples"), elem_id="l4f_train_samples", elem_classes="l4f-single"
+                label=text("train.samples"), show_label=False, elem_id="l4f_train_samples", elem_classes="l4f-single"
             )
-            with gr.Row(elem_classes="l4f-panel"):
+            with gr.Row(elem_classes=["l4f-panel", "l4f-plots"]):
                 axes = {"x_title": text("train.axis"), "y_title": " "}
                 plots = {name: compat.line_plot(label=text(f"train.{name}"), **axes) for name in CURVES}
             self.plots = {name: plot for name, plot in plots.items() if plot is not None}
@@ -139,10 +144,11 @@ class TrainPanel:
         self.inputs = {self.visit, self.folder, self.files, self.name, self.resolution, self.quality, self.fit}
         self.inputs |= {self.start, self.freeze, self.licence}
         planned = [self.activity, self.empty, self.about, self.preview, self.plan_frame, self.name]
-        planned += [self.resolution, self.fit, self.start]
+        planned += [self.resolution, self.fit, self.start, self.freeze]
         shown = [self.activity, self.empty, self.run_frame, self.choice, self.standing, *self.buttons.values()]
         self.outputs = shown = [*shown, self.confirm, self.samples, *self.plots.values(), self.log]
         compat.on(self.look.click, self.follow(self.look_at), self.inputs, planned, queue=True)
+        compat.on(self.start.input, self.choose_start, [self.start], [self.freeze, self.resolution])
         compat.on(self.fit.input, self.show_fit, self.inputs, [self.preview, self.activity], queue=True)
         compat.on(self.measure.click, self.follow(self.estimate), self.inputs, [self.activity, self.about], queue=True)
         everything = list(dict.fromkeys([*shown, *planned]))
@@ -207,6 +213,7 @@ class TrainPanel:
             self.resolution: str(min(found.resolution, 64)),
             self.fit: found.fit,
             self.start: gr.update(choices=compat.options(starts), value=""),
+            self.freeze: gr.update(value=False, visible=False),
         }
 
     def show_fit(self, given: Given) -> dict:
@@ -226,17 +233,23 @@ class TrainPanel:
 
     def plan(self, given: Given) -> Plan:
         """What the controls ask for. Raises `UserError`."""
-        visit, start = given[self.visit], given[self.start] or None
+        visit, started = given[self.visit], self._started_from(given[self.start])
         if visit.found is None:
             raise UserError(text("train.look_first"))
-        if start is not None and start not in [entry.name for entry in self._service.all_classes()]:
-            start = None  # "nothing", as Gradio 3 calls it
         chosen = {"resolution": int(given[self.resolution]), "quality": given[self.quality], "fit": given[self.fit]}
-        chosen["frozen_blocks"] = FROZEN if start and given[self.freeze] else 0
-        licence = (given[self.licence] or "unknown")[:200]
-        return self.trainings.plan(
-            visit.found, (given[self.name] or "").strip(), visit.folder, start=start, licence=licence, **chosen
-        )
+        chosen["frozen_blocks"] = FROZEN if started and given[self.freeze] else 0
+        chosen |= {"start": started and started.name, "licence": (given[self.licence] or "unknown")[:200]}
+        return self.trainings.plan(visit.found, (given[self.name] or "").strip(), visit.folder, **chosen)
+
+    def _started_from(self, name: str | None) -> ObjectClass | None:
+        """The class of that name; "Nothing", as Gradio 3 calls it, is none."""
+        return next((entry for entry in self._service.all_classes() if entry.name == name), None)
+
+    def choose_start(self, name: str | None) -> dict:
+        """The resolution of a class to start from; what its discriminator knows can be kept where it has one."""
+        start = self._started_from(name)
+        size = {self.resolution: str(start.resolution)} if start and str(start.resolution) in RESOLUTIONS else {}
+        return {**size, self.freeze: gr.update(value=False, visible=bool(start and start.discriminator))}
 
     def estimate(self, job: Job, given: Given) -> Iterator[dict]:
         """Measures how long each stage takes here."""
@@ -277,7 +290,7 @@ class TrainPanel:
             "mend": bool(told.trouble) and told.state != "done",
             "resume": told.state not in ("starting", "running", "waiting", "away", "done") and not told.trouble,
             "stop": active,
-            "use": told.state != "done",
+            "use": told.state != "done" and run.latest_sheet() is not None,
             "delete": not active,
         }
         return {
@@ -295,12 +308,12 @@ class TrainPanel:
         """The newest sheet, as a copy that the page may serve."""
         sheet = run.latest_sheet()
         if sheet is None:
-            return gr.update(value=None)
+            return gr.update(value=None, visible=False)
         if sheet not in visit.sheets:
             copy = self._service.outputs.preview_folder() / sheet.name
             copy.write_bytes(sheet.read_bytes())
             visit.sheets = {sheet: str(copy)}
-        return gr.update(value=visit.sheets[sheet])
+        return gr.update(value=visit.sheets[sheet], visible=True)
 
     def _curves(self, visit: TrainVisit, run: ClassRun) -> dict:
         """The plots; the very same updates as long as nothing was logged, since tables cannot be compared."""

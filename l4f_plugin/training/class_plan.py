@@ -106,7 +106,10 @@ class Plan:
 
 
 def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
-    """The plan that what was found in ``folder`` asks for; what is ``chosen``, and not None, stays as it is."""
+    """The plan that what was found in ``folder`` asks for; what is ``chosen``, and not None, stays as it is.
+
+    Raises ``UserError`` for a class to start from that does not fit.
+    """
     advised = {
         "fit": found.fit,
         "aspect": round(found.aspects[1], 3),
@@ -116,7 +119,9 @@ def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
     given = {key: value for key, value in chosen.items() if value is not None}
     if given.get("start") and "resolution" not in given:
         advised["resolution"] = read_config(class_folder(given["start"])).resolution
-    return Plan(name=name, folder=str(Path(folder).expanduser().absolute()), **advised | given)
+    plan = Plan(name=name, folder=str(Path(folder).expanduser().absolute()), **advised | given)
+    generator_settings(plan)
+    return plan
 
 
 def generator_settings(plan: Plan) -> GeneratorSettings:

@@ -68,15 +68,17 @@ class Survey:
 
     def in_words(self) -> list[str]:
         """What a person wants to know before the plan, sentence by sentence."""
-        words = [f"{self.usable:,} pictures can be used."]
+        words = [f"{self.usable:,} picture{'' if self.usable == 1 else 's'} can be used."]
         if self.looked_at < self.usable:
             words.append(f"{self.looked_at:,} of them, evenly chosen, were looked at.")
         out = dict(self.passed_over) | ({"unreadable": self.unreadable} if self.unreadable else {})
         if out:
             words.append(f"Left out: {', '.join(f'{kind} ({number:,})' for kind, number in sorted(out.items()))}.")
         low, middle, high = self.aspects
+        least, median, most = self.sides
+        span = f"{least:,} to {most:,} pixels, {median:,} in the middle" if least < most else f"{most:,} pixels"
         words.append(
-            f"Their short side has {self.sides[0]:,} to {self.sides[2]:,} pixels, {self.sides[1]:,} in the middle; "
+            f"Their short side has {span}; "
             f"width to height is {middle:.2f}" + (f", mostly {low:.2f} to {high:.2f}." if high > low * 1.02 else ".")
         )
         if self.fit == "letterbox":
@@ -88,7 +90,7 @@ class Survey:
             remedy = "" if self.alignment >= ALIGNED else "; cut them out alike first, or expect blurred shapes"
             words.append(f"Their outlines {how} (mean correlation {self.alignment:.2f}, from {ALIGNED:g} on){remedy}.")
         if self.twins:
-            words.append(f"{self.twins:,} are nearly the same as another; they add nothing.")
+            words.append(f"Nearly the same as another, so that they add nothing: {self.twins:,}.")
         if self.few:
             words.append(
                 f"That is fewer than {FEW:,} different pictures: augmentation is turned on, training takes longer, and "
@@ -128,7 +130,8 @@ def survey(folder: Path, progress: Progress = unseen, check: Callable[[], None] 
             progress(number, len(chosen), "looking at the pictures")
     unreadable = len(chosen) - len(shapes)
     if not shapes:
-        raise UserError(f"None of the {len(found):,} files in {folder} could be read as a picture; name another one.")
+        told = found.in_words(unreadable).partition("; ")[2]
+        raise UserError(f"No file in {folder} could be used as a picture ({told}); name another one.")
     sizes = np.array(shapes)
     short, aspects = sizes.min(axis=1), sizes[:, 0] / sizes[:, 1]
     looks = np.stack(thumbnails)
