@@ -1,8 +1,9 @@
 """What was drawn earlier, marks on it, and what a class has ready: on the page Generate, without a browser."""
 
 import pytest
-from pages import generate, pixels, run, status_of, swapping
+from pages import generate, run, status_of, swapping
 from PIL import Image
+from pixels import pixels
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.errors import UserError
@@ -29,7 +30,7 @@ def seeds(results) -> list[int]:
 
 def marked(panel, name, seen, picked, which="now"):
     results = seen[panel.stage.results]
-    return {**seen, **panel.marking(name)(which, seen.get(panel.drawn, results), "picture", results, picked)}
+    return {**seen, **panel.mark(name, which, seen.get(panel.drawn, results), "picture", results, picked)}
 
 
 def test_a_reload_shows_what_was_drawn_before(own):

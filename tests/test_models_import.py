@@ -4,7 +4,6 @@ import os
 import time
 from pathlib import Path
 
-import gradio as gr
 import hostile_files
 import nvidia_files
 import pytest
@@ -26,14 +25,9 @@ GENERATOR, ALPHA = GOLDENS / "l4f_256_generator.pt", GOLDENS / "l4f_256_alpha_ge
 
 
 @pytest.fixture
-def page(tmp_path, own_folders, monkeypatch):
+def page(tmp_path, own_folders, monkeypatch, notices):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    monkeypatch.setattr(gr, "Warning", lambda words: None)
-    made = Page(tmp_path)
-    made.class_jobs.wants_estimate = lambda entry: False
-    yield made
-    made.class_jobs.close()
-    made.service.outputs.forget_previews()
+    yield from Page.open(tmp_path)
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ class GeneratePanel:
             for name, marking in self.marks.items():
                 given = [self.which, self.drawn, stage.view, stage.results, stage.picked]
                 outputs = [*self._looked, self.drawn, self.job.status]
-                compat.on(marking.click, self.marking(name), given, outputs)
+                compat.on(marking.click, lambda *values, name=name: self.mark(name, *values), given, outputs)
 
     def generate(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the pictures batch by batch, saves them and shows what is there so far.
@@ -236,20 +236,13 @@ class GeneratePanel:
         """What was drawn now, what lies in the folders, or the favourites among that."""
         return self._look(drawn if which == "now" else self.history.recent(which == "favourites"), view)
 
-    def _look(self, results: list[SavedSample], view: str, picked: int | None = None) -> dict:
-        shown = self.stage.show(results, view, picked)
+    def _look(self, results: list[SavedSample], view: str) -> dict:
+        shown = self.stage.show(results, view)
         about = self._tell(self.stage.chosen(results, shown[self.stage.picked]))
         return {**shown, **(about if results else {**about, self.stage.about_picked: text("generate.none_yet")})}
 
-    def marking(self, name: str) -> Callable[..., dict]:
-        """The handler that makes the picked picture a favourite or none, hides it, or deletes its files."""
-
-        def mark(which: str, drawn: list, view: str, results: list, picked: int | None) -> dict:
-            return self._mark(name, which, drawn, view, results, picked)
-
-        return mark
-
-    def _mark(self, name: str, which: str, drawn: list, view: str, results: list, picked: int | None) -> dict:
+    def mark(self, name: str, which: str, drawn: list, view: str, results: list, picked: int | None) -> dict:
+        """Makes the picked picture a favourite or none, hides it, or deletes its files."""
         sample = self.stage.chosen(results, picked)
         if sample is None:
             return {}

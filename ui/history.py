@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l4f_plugin.bundles.files import write_atomically, write_text
+from l4f_plugin.bundles.files import write_atomically
 from l4f_plugin.errors import UserError
 from l4f_plugin.provenance import recipe_of
 from l4f_plugin.subject import ENDINGS
@@ -83,7 +83,7 @@ class History:
         marked = marks.pop(name, None) != mark
         if marked:
             marks[name] = mark
-        write_atomically(self._outputs.folder / _MARKS, lambda path: write_text(path, json.dumps(marks)))
+        write_atomically(self._outputs.folder / _MARKS, json.dumps(marks))
         return marked
 
     def delete(self, sample: SavedSample) -> None:
