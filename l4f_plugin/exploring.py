@@ -25,7 +25,7 @@ RANGES = ("all", *PARTS)
 """Of layers: a direction may act on one of them."""
 LARGEST_STRENGTH = 3.0
 """Standard deviations that a subject may go along a direction, either way."""
-NEIGHBOURS, NEARNESS = 8, 0.8
+NEIGHBOURS, NEARNESS = 8, 0.8  # nearness 1 stays with the subject, 0 leads to the others
 
 
 def layers(name: str, count: int) -> slice:
@@ -105,11 +105,11 @@ def between(first: WPlus, second: WPlus, share: float) -> WPlus:
     return storable(codes if share < 1 else second.codes, (first if share < 1 else second).noise_seed)
 
 
-def neighbours(codes: WPlus, others: Sequence[WPlus], centre: np.ndarray, nearness: float = NEARNESS) -> list[WPlus]:
+def neighbours(codes: WPlus, others: Sequence[WPlus], centre: np.ndarray) -> list[WPlus]:
     """The subject turned towards each of the others about the `centre`, and about as far from it as before.
 
-    Others are as varied as the subject. `nearness` 1 stays, 0 leads to them.
+    Others are as varied as the subject.
     """
-    share = np.float32(nearness), np.float32(np.sqrt(1 - nearness**2))
+    share = np.float32(NEARNESS), np.float32(np.sqrt(1 - NEARNESS**2))
     moved = (share[0] * (codes.codes - centre) + share[1] * (other.codes - centre) for other in others)
     return [storable(centre + offset, codes.noise_seed) for offset in moved]

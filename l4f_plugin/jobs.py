@@ -21,6 +21,11 @@ from .errors import Cancelled, UserError
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much (0 where there is nothing to count), and a message."""
 
+
+def unseen(done: int, total: int, message: str) -> None:
+    """A `Progress` that nobody looks at."""
+
+
 REMEMBERED_SECONDS = 900.0
 """How long the outcome of a job is shown to whoever opens the page."""
 _LOOK_AGAIN = 0.1  # seconds between looks at the token while waiting for a turn
@@ -52,6 +57,10 @@ class CancelToken:
             raise Cancelled
 
 
+NEVER = CancelToken()
+"""What is handed to work that nobody cancels."""
+
+
 class JobQueue:
     """One job at a time, first come first served.
 
@@ -67,7 +76,7 @@ class JobQueue:
         return len(self._tickets)
 
     @contextmanager
-    def turn(self, cancel: CancelToken | None = None) -> Iterator[None]:
+    def turn(self, cancel: CancelToken = NEVER) -> Iterator[None]:
         """Waits until the jobs before this one have ended; the body of the `with` is the job.
 
         A turn within a turn would wait for itself. Raises `Cancelled` when `cancel` is set while waiting.
@@ -76,7 +85,7 @@ class JobQueue:
         with self._changed:
             self._tickets.append(ticket)
         try:
-            self._wait(ticket, cancel or CancelToken())
+            self._wait(ticket, cancel)
             yield
         finally:
             with self._changed:

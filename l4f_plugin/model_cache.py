@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from .jobs import QUEUE, CancelToken, JobQueue
+from .jobs import NEVER, QUEUE, CancelToken, JobQueue
 from .runtime import OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ class ModelCache:
         self._timer: threading.Timer | None = None
 
     @contextmanager
-    def turn(self, *, cancel: CancelToken | None = None) -> Iterator[None]:
+    def turn(self, *, cancel: CancelToken = NEVER) -> Iterator[None]:
         """A turn for work that needs no pipeline. See `JobQueue.turn`."""
-        cancel = cancel or CancelToken()
         with self._gate(cancel), self._queue.turn(cancel):
             yield
 
@@ -62,7 +61,7 @@ class ModelCache:
         *,
         device: str | None = None,
         dtype: str | None = None,
-        cancel: CancelToken | None = None,
+        cancel: CancelToken = NEVER,
         release_after: float | None = None,
     ) -> Iterator[Labels4FreePipeline]:
         """Waits for its turn, then gives the pipeline of that class: `with cache.job("avatar") as pipeline:`.

@@ -11,7 +11,7 @@ from PIL import Image
 
 from .arguments import check_integer
 from .errors import UserError
-from .jobs import CancelToken, Progress
+from .jobs import NEVER, CancelToken, Progress, unseen
 from .provenance import WPlus, own_infotext
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def draw_motion(
     interpolation: str = "linear",
     loop: bool = False,
     side: int | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    progress: Progress = unseen,
+    cancel: CancelToken = NEVER,
 ) -> Iterator[Image.Image]:
     """The cut-outs on the way from subject to subject, RGBA with straight alpha; with `loop` back to the first one.
 
@@ -70,8 +70,7 @@ def draw_motion(
             frame, done = subject.cutout(), done + 1
             if size != own:  # premultiplied, so that no colour of what is hidden shines through
                 frame = frame.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
-            if progress:
-                progress(done, frames, f"{done} of {frames} frames")
+            progress(done, frames, f"{done} of {frames} frames")
             yield frame
 
 

@@ -16,7 +16,7 @@ from .bundles.likeness import stranger
 from .compositing import mask_box
 from .errors import UserError
 from .images import first_frame_only, frames, read_infotext, timing_of
-from .jobs import CancelToken, Progress
+from .jobs import NEVER, CancelToken, Progress, unseen
 from .picture_files import PictureFile, PictureSet
 from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
 from .subject import ENDINGS, dropped_in_words, placed_fields, write_parts
@@ -57,8 +57,8 @@ def segment_photos(
     canvas: Canvas | None = None,
     *,
     again: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    progress: Progress = unseen,
+    cancel: CancelToken = NEVER,
 ) -> Iterator[PhotoResult]:
     """Writes mask, cut-out and, with a `background`, composite of each photograph; a result each, in order.
 
@@ -70,25 +70,24 @@ def segment_photos(
     cannot be read is told in its result and the others go on. `cancel` is looked at before each. Raises `UserError` for
     what concerns all: a class without a photo segmenter, a full disk; `Cancelled`.
     """
-    edge, token, taken = edge or EdgeOptions(keep_largest=True), cancel or CancelToken(), set()
+    edge, taken = edge or EdgeOptions(keep_largest=True), set()
     kinds = ["mask", "cutout"] + ([] if background is None else ["composite"])
     endings = [ENDINGS[kind] for kind in kinds]
     wanted = background or Background.parse("transparent")
     for number, source in enumerate(sources):
-        token.check()
+        cancel.check()
         picture = source if isinstance(source, PictureFile) else PictureFile.of(Path(source))
         stem = free_stem(folder, picture.stem, endings, taken)
         note = left_alone(folder, picture.stem, endings, stem)
         files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in kinds}
         try:
-            result = _segment_one(pipeline, picture, files, wanted, edge, canvas, again, token)
+            result = _segment_one(pipeline, picture, files, wanted, edge, canvas, again, cancel)
         except UserError as error:
             if pipeline.bundle.student is None:
                 raise
             result = PhotoResult(picture.path, problem=str(error), name=picture.name)
         yield replace(result, notes=(note, *result.notes)) if note and result.files else result
-        if progress:
-            progress(number + 1, len(sources), f"{number + 1} of {len(sources)} photographs")
+        progress(number + 1, len(sources), f"{number + 1} of {len(sources)} photographs")
 
 
 def pack(results: Iterable[PhotoResult], path: Path) -> Path:
@@ -115,7 +114,7 @@ def _segment_one(
     edge: EdgeOptions,
     canvas: Canvas | None,
     again: bool,
-    token: CancelToken,
+    cancel: CancelToken,
 ) -> PhotoResult:
     from .photos import origin_of
 
@@ -128,13 +127,13 @@ def _segment_one(
         confidence, dropped = written[1:]
     else:
         subjects = [
-            pipeline.segment_photo(frame, keep_largest=edge.keep_largest, cancel=token)
+            pipeline.segment_photo(frame, keep_largest=edge.keep_largest, cancel=cancel)
             for frame in ([source] if timing is None else frames(source, len(timing.durations)))
         ]
         if canvas is not None and timing is not None:  # what moves must not be fitted anew in each frame
             canvas = replace(canvas, around=mask_box(np.max([subject.alpha for subject in subjects], axis=0)))
         edits = vars(edge) | {"keep_largest": False}  # done by now
-        placed = [pipeline.swap(one, wanted, **edits, where=canvas, cancel=token) for one in subjects]
+        placed = [pipeline.swap(one, wanted, **edits, where=canvas, cancel=cancel) for one in subjects]
         confidences = [subject.confidence for subject in subjects]
         confidence = min(confidences) if None not in confidences else None
         dropped = max(subject.dropped for subject in subjects)

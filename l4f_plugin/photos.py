@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from . import matting
-from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator, load_student
+from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_network
 from .bundles.config import ObjectClass
 from .bundles.files import open_plain
 from .bundles.likeness import LIMIT, Likeness
@@ -87,8 +87,8 @@ class Rivals:
 
     def _judged(self, entry: ObjectClass, image: np.ndarray) -> float:
         if entry.name not in self._networks:
-            discriminator = load_discriminator(entry.folder, device=self._device)
-            self._networks[entry.name] = discriminator, load_student(entry.folder, device=self._device)
+            discriminator = load_network(entry.folder, "discriminator", self._device)
+            self._networks[entry.name] = discriminator, load_network(entry.folder, "student", self._device)
         discriminator, student = self._networks[entry.name]
         return _confidence(discriminator, entry, image, coarse_alpha(student, image, self._device))
 

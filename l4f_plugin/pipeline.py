@@ -24,7 +24,7 @@ from .arguments import (
     check_seed,
     check_seeds,
 )
-from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_discriminator
+from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_network
 from .bundles.config import ObjectClass
 from .directions import Directions, directions_of, keep
 from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
@@ -276,7 +276,7 @@ class Labels4FreePipeline(HubMixin):
             wanted = bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None
             # What tells photographs of something else is read when the first comes; the Hub hands a class without it.
             if wanted and (bundle.folder / DISCRIMINATOR_FILE).is_file():
-                bundle.discriminator = load_discriminator(bundle.folder, device=self.device)
+                bundle.discriminator = load_network(bundle.folder, "discriminator", self.device)
             return find_subject(bundle, source, self.device, keep_largest)
 
     @torch.inference_mode()

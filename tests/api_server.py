@@ -48,12 +48,6 @@ def picture(encoded: str | bytes) -> np.ndarray:
         return np.asarray(image)
 
 
-def png(image: Image.Image) -> bytes:
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG")
-    return encoded.getvalue()
-
-
 def refused(response, status: int, words: str = "") -> str:
     """The message of a refusal, which is one sentence."""
     assert response.status_code == status, (response.status_code, response.text[:300])

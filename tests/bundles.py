@@ -1,8 +1,12 @@
 """Tiny object classes for tests, made in memory."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
-from l4f_plugin.bundles.bundle import Bundle
+from l4f_plugin.bundles.bundle import Bundle, save_bundle
 from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.networks import (
     AlphaNetwork,
@@ -18,8 +22,11 @@ from l4f_plugin.networks import (
 CHANNELS = {4: 8, 8: 6, 16: 5, 32: 4}
 
 
-def tiny_bundle(seed: int = 0, **described) -> Bundle:
-    """A 32 px class with all four networks and random weights."""
+OF_MASKS = ("alpha", "background")
+
+
+def tiny_bundle(seed: int = 0, *, without: Sequence[str] = (), student: Student | None = None, **described) -> Bundle:
+    """A 32 px class with all four networks but those that it is `without`, and random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         shape = GeneratorConfig(32, CHANNELS, latent_dim=6, style_dim=7, mapping_layers=2)
@@ -31,7 +38,14 @@ def tiny_bundle(seed: int = 0, **described) -> Bundle:
         discriminator = Discriminator(DiscriminatorConfig(32, {4: 6, 8: 6, 16: 5, 32: 4})).eval()
     fields = {"title": "Tiny things", "licence": "CC0-1.0", "source": "random numbers", **described}
     config = ObjectClass.for_networks(generator, discriminator, name="tiny", **fields)
-    return Bundle(config, generator, alpha, background, discriminator)
+    made = Bundle(config, generator, alpha, background, discriminator, student)
+    return replace(made, **dict.fromkeys(without))
+
+
+def saved(folder: Path, card: str | None = None, **made) -> Path:
+    """The folder, with the bundle that `tiny_bundle` makes."""
+    save_bundle(tiny_bundle(**made), folder, model_card=card)
+    return folder
 
 
 def red_finder(resolution: int = 32) -> Student:

@@ -114,29 +114,30 @@ def pipeline(tiny_bundle_folder):
 @pytest.fixture(scope="session")
 def red(tmp_path_factory) -> Path:
     """The folder of a class "tiny" that finds what is red in photographs. Read only: tests share it."""
-    from bundles import red_finder, tiny_bundle
+    from bundles import red_finder, saved
 
-    from l4f_plugin.bundles.bundle import save_bundle
-
-    bundle, folder = tiny_bundle(), tmp_path_factory.mktemp("photographed") / "red"
-    bundle.student = red_finder()
-    save_bundle(bundle, folder)
-    return folder
+    return saved(tmp_path_factory.mktemp("photographed") / "red", student=red_finder())
 
 
 @pytest.fixture
-def page(tiny_bundle_folder, tmp_path, monkeypatch):
-    """A page over the tiny class, whose notices are collected in `page.notices`."""
+def notices(monkeypatch) -> list[str]:
+    """What the page tells in notices."""
     import gradio as gr
 
+    told: list[str] = []
+    monkeypatch.setattr(gr, "Warning", told.append)
+    monkeypatch.setattr(gr, "Info", told.append)
+    return told
+
+
+@pytest.fixture
+def page(tiny_bundle_folder, tmp_path, monkeypatch, notices):
+    """A page over the tiny class, whose notices are collected in `page.notices`."""
     from l4f_ui import app
     from l4f_ui.outputs import Outputs
     from l4f_ui.service import Service, Settings
 
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-    notices: list[str] = []
-    monkeypatch.setattr(gr, "Warning", notices.append)
-    monkeypatch.setattr(gr, "Info", notices.append)
     service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"))
     parts = app.build(service).l4f
     yield SimpleNamespace(**vars(parts), notices=notices, service=service, outputs=service.outputs)

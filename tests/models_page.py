@@ -1,29 +1,36 @@
 """The panel Models with one page and one visitor, without a browser: handlers called as Gradio calls them."""
 
-import html
+from __future__ import annotations
+
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from bundles import tiny_bundle
-from pages import run
+from bundles import OF_MASKS, saved
+from pages import closed, owned, plain, run
 
-from l4f_plugin.bundles.bundle import save_bundle
 from l4f_ui import compat
 from l4f_ui.models_forms import Visit
 from l4f_ui.models_panel import ModelsPanel
-from l4f_ui.outputs import Outputs
-from l4f_ui.service import Service, Settings
 
 
 class Page:
     """The panel of one page and one visitor."""
 
     def __init__(self, tmp_path: Path, **rights: bool):
-        rights = {"manages_classes": True, "own_repositories": True, **rights}
-        self.service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), **rights)
+        self.service = owned(tmp_path, **{"own_repositories": True, **rights})
         self.class_jobs, self.visit = self.service.class_jobs, Visit()
         with compat.blocks("page", "") as self.blocks:
             self.panel = ModelsPanel(self.service)
+
+    @classmethod
+    def open(cls, tmp_path: Path, measures: bool = False) -> Iterator[Page]:
+        """For a fixture; to measure costs a second for each class that is looked at."""
+        made = cls(tmp_path)
+        if not measures:
+            made.class_jobs.wants_estimate = lambda entry: False
+        yield made
+        closed(made.service)
 
     def pick(self, name: str) -> dict:
         return self.panel.pick(self.visit, name)
@@ -59,15 +66,8 @@ class Page:
         return seen[getattr(self.panel, name)]["visible"]
 
 
-def plain(markup: str) -> str:
-    return html.unescape(re.sub("<[^>]*>", "", markup))
-
-
-def maskless(tmp_path: Path, name: str = "plain") -> Path:
-    bundle = tiny_bundle(title="Plain")
-    bundle.alpha = bundle.background = None
-    save_bundle(bundle, tmp_path / "models" / name)
-    return tmp_path / "models" / name
+def maskless(tmp_path: Path, **described) -> Path:
+    return saved(tmp_path / "models/plain", without=OF_MASKS, **{"title": "Plain", **described})
 
 
 def row(page: Page, name: str) -> dict[str, str]:

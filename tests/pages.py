@@ -3,10 +3,11 @@
 import html
 import re
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
-from PIL import Image
+from l4f_ui.outputs import Outputs
+from l4f_ui.service import Service, Settings
 
 
 def asked(panel, changed: dict | None = None) -> dict:
@@ -54,13 +55,22 @@ def swapped(page, kind: str, **how) -> dict:
     return swap(page, kind, **how)[page.swap.stage.results][0].files
 
 
+def owned(tmp_path: Path, **options) -> Service:
+    """The service of a page that only its owner reaches; to be `closed`."""
+    return Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), **{"manages_classes": True, **options})
+
+
+def closed(service: Service) -> None:
+    service.class_jobs.close()
+    service.outputs.forget_previews()
+
+
+def plain(markup: str) -> str:
+    return html.unescape(re.sub("<[^>]*>", "", markup))
+
+
 def status_of(panel, seen: dict) -> str:
-    return html.unescape(re.sub("<[^>]*>", "", seen[panel.job.status]))
-
-
-def pixels(path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
+    return plain(seen[panel.job.status])
 
 
 def listeners(blocks, component, event: str) -> list:

@@ -11,10 +11,11 @@ import zlib
 import numpy as np
 import pytest
 from alike import COLOUR_STEPS, assert_alike
-from api_server import V1, client, picture, png, refused, service
+from api_server import V1, client, picture, refused, service
 from fastapi import FastAPI
 from hostile_files import CANARY, corpus
 from PIL import Image
+from pixels import encoded, noise
 from starlette.testclient import TestClient
 
 from l4f_plugin.arguments import Spot
@@ -82,7 +83,7 @@ def test_swapped_pixels_are_those_of_the_library(served, pipeline, background):
     edge = {"threshold": 0.4, "grow": -1, "feather": 1.5, "keep_largest": True}
     values = {"seed": 5, "truncation_psi": 0.9, **edge, "include": ["picture", "mask", "cutout", "background"]}
     if background == "a picture":
-        own = png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)))
+        own = encoded(noise(50, 70, 3))
         in_json = ask(served, "swap", {**values, "picture": base64.b64encode(own).decode()})
         form = {
             name: json.dumps(value) if isinstance(value, bool) else str(value)
@@ -106,7 +107,7 @@ def test_swapped_pixels_are_those_of_the_library(served, pipeline, background):
 
 
 def test_programs_say_where_and_how_large(served, pipeline):
-    own = png(Image.new("RGB", (70, 50), "green"))
+    own = encoded(Image.new("RGB", (70, 50), "green"))
     values = {"seed": 5, "picture": base64.b64encode(own).decode()}
     placed = ask(served, "swap", {**values, "placed": "0.3,0.9,0.5", "flipped": True}).json()
     expected = pipeline.swap(5, own, where=Spot(0.3, 0.9, 0.5, True))
@@ -444,7 +445,7 @@ def test_bombs_and_drawings_are_refused(served, name):
         refused(served.post(V1 + name, files={"picture": content}), 422)
     text = b"iTXtXML\0\x01\0\0\0" + zlib.compress(b"x" * 9_000_000)
     crc = zlib.crc32(text).to_bytes(4, "big")
-    inflated = png(Image.new("RGB", (4, 4)))
+    inflated = encoded(Image.new("RGB", (4, 4)))
     inflated = inflated[:33] + (len(text) - 4).to_bytes(4, "big") + text + crc + inflated[33:]
     refused(served.post(V1 + name, files={"picture": inflated}), 422)
     for content in (b"<svg onload='x'/>", b"%!PS-Adobe", b"%PDF-1.7", b"\x89PNG\r\n\x1a\n", b"\0" * 1000, b""):
@@ -452,7 +453,7 @@ def test_bombs_and_drawings_are_refused(served, name):
 
 
 def test_damage_that_shows_only_in_decoding_is_told(served):
-    whole = png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)))
+    whole = encoded(noise(64, 64, 3))
     refused(served.post(V1 + "swap", files={"picture": whole[:3000]}), 422, "damaged")
 
 

@@ -14,12 +14,12 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import httpx
-import numpy as np
 import pytest
-from api_server import V1, client, page_served, png, refused
-from bundles import red_finder, tiny_bundle
+from api_server import V1, client, page_served, refused
+from bundles import red_finder, saved
 from pages import wait_until
 from PIL import Image
+from pixels import encoded, noise
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
@@ -37,12 +37,8 @@ JSON = {"content-type": "application/json"}
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A tiny class that segments photographs."""
-    import dataclasses
-
-    from l4f_plugin.bundles.bundle import save_bundle
-
     folder = tmp_path_factory.mktemp("models")
-    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), folder / "tiny")
+    saved(folder / "tiny", title="Red things", student=red_finder())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELS4FREE_MODELS", str(folder))
         yield
@@ -57,7 +53,7 @@ def site(models, tmp_path_factory):
 def plain(megapixels: float) -> bytes:
     """A PNG that is small as a file and large in memory."""
     side = int((megapixels * 1e6) ** 0.5)
-    return png(Image.new("RGB", (side, side), (200, 30, 30)))
+    return encoded(Image.new("RGB", (side, side), (200, 30, 30)))
 
 
 # What is refused before it takes memory
@@ -76,9 +72,7 @@ def test_json_may_be_long_in_its_files_only(site):
 
 
 def test_large_files_in_json_are_read_whatever_they_hold(models):
-    picture = base64.b64encode(
-        png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)))
-    ).decode()
+    picture = base64.b64encode(encoded(noise(300, 300, 3))).decode()
     wanted = {"include": ["mask"], "picture": picture, "class": "tiny"}
     escaped = json.dumps(wanted).replace("/", "\\/")  # as some languages write it
     assert bodies.read_json(escaped.encode()) == wanted

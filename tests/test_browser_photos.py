@@ -1,12 +1,11 @@
 """The panel Photographs in Chromium: segmented, shown, downloaded, refused; and a subject recovered. See
 `test_browser`."""
 
-import dataclasses
 import zipfile
 
 import numpy as np
 import pytest
-from bundles import red_finder, tiny_bundle
+from bundles import red_finder, saved
 from PIL import Image
 from test_browser import browser, choose, download, open_tab, page, pixels, settle  # noqa: F401, fixtures
 
@@ -16,10 +15,8 @@ def site(tmp_path_factory):
     """The page over a tiny class that has a student."""
     from serving import site_of
 
-    from l4f_plugin.bundles.bundle import save_bundle
-
     models = tmp_path_factory.mktemp("models")
-    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "red")
+    saved(models / "red", title="Red things", student=red_finder())
     with site_of(models, tmp_path_factory.mktemp("pictures"), default_class="red") as running:
         yield running
 

@@ -74,9 +74,7 @@ def test_a_float32_round_trip_keeps_every_bit(folder):
 
 def test_optional_networks_may_be_absent_and_the_discriminator_is_read_on_request_only(folder, tmp_path):
     assert load_bundle(folder).discriminator is None
-    bundle = tiny_bundle()
-    bundle.alpha = bundle.background = bundle.discriminator = None
-    save_bundle(bundle, tmp_path / "plain")
+    save_bundle(tiny_bundle(without=("alpha", "background", "discriminator")), tmp_path / "plain")
     loaded = load_bundle(tmp_path / "plain", with_discriminator=True)
     assert set(loaded.networks()) == {"generator"} and loaded.config.discriminator is None
 

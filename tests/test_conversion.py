@@ -73,22 +73,6 @@ def test_the_discriminator_agrees_at_the_golden_batch(golden):
     golden.agrees("discriminator_logits", [0, 1], golden.bundles["general"].discriminator(image))
 
 
-def test_a_mixed_gate_equals_two_separate_runs(golden):
-    rows, gate = [0, 1, 0, 1], torch.tensor([1.0, 1.0, 0.0, 0.0])
-    mixed = golden.synthesis(rows, 1.0, gate)
-    subjects = golden.synthesis([0, 1], 1.0)
-    backgrounds = golden.synthesis([0, 1], 1.0, torch.zeros(2))
-    golden.agrees("background", [0, 1], mixed.image[2:])
-    for ours, theirs in zip(
-        [mixed.image, *mixed.features],
-        zip([subjects.image, *subjects.features], [backgrounds.image, *backgrounds.features], strict=True),
-        strict=True,
-    ):
-        both = torch.cat(theirs)
-        assert (ours - both).abs().max() <= 1e-5 * both.abs().max()
-    assert (subjects.image - backgrounds.image).abs().max() > 0.1
-
-
 def test_the_mean_latent_switch_and_defaults_are_kept(golden):
     assert np.array_equal(golden.generator.latent_avg.numpy(), golden.expected["latent_avg"])
     config = golden.bundles["repro"].config

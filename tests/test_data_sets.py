@@ -3,10 +3,9 @@
 import io
 import zipfile
 
-import numpy as np
 import pytest
 from hub_server import Hub, point_at
-from PIL import Image
+from pixels import encoded, noise
 
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub import data_sets
@@ -15,9 +14,7 @@ from l4f_plugin.training.picture_survey import place_of, survey
 
 
 def png(seed: int) -> bytes:
-    picture, file = np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8), io.BytesIO()
-    Image.fromarray(picture).save(file, "png")
-    return file.getvalue()
+    return encoded(noise(40, 40, 3, seed=seed))
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import gradio as gr
 import numpy as np
 import pytest
 from alike import COLOUR_STEPS, assert_alike
-from pages import generate, listeners, pixels, run, status_of, wait_until
+from pages import generate, listeners, run, status_of, wait_until
 from PIL import Image
+from pixels import pixels
 
 from l4f_plugin.errors import UserError
 from l4f_plugin.exploring import layers

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from alike import assert_alike
 from PIL import Image
+from pixels import pixels
 from shell import assert_refused, ended, run, start_l4f
 
 from l4f_plugin.datasets import exporting
@@ -58,11 +59,6 @@ def tree(folder: Path) -> dict[str, str]:
 def labels_of(folder: Path) -> list[dict]:
     with open(folder / "labels.csv", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 # What is in a set

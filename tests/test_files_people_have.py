@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from bundles import tiny_bundle
 from PIL import Image
+from pixels import encoded
 from sentences import refusal
 from shell import run
 from test_photos import disc, photograph
@@ -282,16 +283,13 @@ def test_archives_are_read_as_folders_are(capsys, red, kind, tmp_path):
     assert "bad.jpg" in err and names(tmp_path) == sorted(["cache", "in", "out", f"set.{kind}"])
 
 
-def png() -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(photograph(48, 32)).save(content, "PNG")
-    return content.getvalue()
+PNG = encoded(photograph(48, 32))
 
 
 def test_names_in_archives_lead_nowhere(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in ("/etc/a.png", "../b.png", "x/../../c.png", "C:/d.png", "good.png"):
-            archive.writestr(name, png())
+            archive.writestr(name, PNG)
         link = zipfile.ZipInfo("link.png")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
@@ -303,10 +301,10 @@ def test_names_in_archives_lead_nowhere(tmp_path):
         for name in ("/etc/a.png", "../b.png", ".", *kinds, "good.png"):
             kind, entry = kinds.get(name, tarfile.REGTYPE), tarfile.TarInfo(name)
             entry.type, entry.linkname = kind, "/etc/passwd"
-            entry.size = len(png()) if kind == tarfile.REGTYPE else 0
-            archive.addfile(entry, io.BytesIO(png()))
+            entry.size = len(PNG) if kind == tarfile.REGTYPE else 0
+            archive.addfile(entry, io.BytesIO(PNG))
     found = find_pictures(tmp_path / "a.tar")
-    assert [(picture.name, picture.source()) for picture in found] == [("good.png", png())]
+    assert [(picture.name, picture.source()) for picture in found] == [("good.png", PNG)]
     assert found.passed_over == {picture_archives.UNSAFE: 2, picture_archives.LINK: 3, "without ending": 1}
 
 
@@ -323,7 +321,7 @@ def test_bombs_and_damaged_archives_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "header.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
     (tmp_path / "text.zip").write_text("no archive")
     with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
-        archive.writestr("a.png", png())
+        archive.writestr("a.png", PNG)
     (tmp_path / "cut.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-30])
     for name in ("bomb.zip", "bomb.tar.gz", "header.tar", "text.zip", "cut.zip"):
         told = refusal(find_pictures, tmp_path / name)

@@ -1,8 +1,9 @@
 """What was drawn earlier, marks on it, and what a class has ready: on the page Generate, without a browser."""
 
 import pytest
-from pages import generate, pixels, run, status_of, swapping
+from pages import generate, run, status_of, swapping
 from PIL import Image
+from pixels import pixels
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.errors import UserError
@@ -29,7 +30,7 @@ def seeds(results) -> list[int]:
 
 def marked(panel, name, seen, picked, which="now"):
     results = seen[panel.stage.results]
-    return {**seen, **panel.marking(name)(which, seen.get(panel.drawn, results), "picture", results, picked)}
+    return {**seen, **panel.mark(name, which, seen.get(panel.drawn, results), "picture", results, picked)}
 
 
 def test_a_reload_shows_what_was_drawn_before(own):
@@ -83,6 +84,19 @@ def test_a_class_brings_pictures_that_are_used_as_if_they_were_drawn(tmp_path):
     assert recipe_of(ready[0].files["picture"]).seed == ready[0].seed
     mask = pixels(ready[0].files["mask"])
     assert mask.max() > 250 and mask.min() < 5 and pixels(ready[0].files["cutout"]).shape == (128, 128, 4)
+
+
+def test_a_class_that_is_chosen_shows_what_it_draws(own, page):
+    panel = own.generate
+    seen = run(panel, panel.welcome, {panel.choice.dropdown: "tiny"})
+    assert seeds(seen[panel.stage.results]) == list(range(8)) and panel.history.recent() == []
+    assert seen[panel.which] == "now" and "pictures to begin with" in status_of(panel, seen)
+    drawn = generate(own)[panel.drawn]
+    for chosen in ({panel.drawn: drawn}, {panel.choice.dropdown: "nothing"}):
+        assert panel.stage.results not in run(panel, panel.welcome, {panel.choice.dropdown: "tiny"} | chosen)
+    assert page.generate.stage.results not in run(
+        page.generate, page.generate.welcome, {page.generate.choice.dropdown: "tiny"}
+    )
 
 
 def test_the_address_brings_settings_back(page):

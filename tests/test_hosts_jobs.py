@@ -10,8 +10,9 @@ import pytest
 from alike import assert_alike
 from bundles import red_finder, tiny_bundle
 from host_pages import answer, generate, host, newest, started  # noqa: F401, fixtures
-from pages import pixels, wait_until
+from pages import wait_until
 from PIL import Image
+from pixels import pixels
 from stub_host import VARIANTS
 
 from l4f_plugin.arguments import Background, EdgeOptions, Spot

@@ -3,7 +3,6 @@
 import io
 import os
 import struct
-import sys
 import zlib
 
 import numpy as np
@@ -12,16 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
-from shell import on_a_full_disk
+from pixels import encoded
 
 from l4f_plugin import images
 from l4f_plugin.errors import UserError
-
-
-def encoded(picture: Image.Image, form="PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def gradient(width=6, height=4) -> Image.Image:
@@ -259,19 +252,3 @@ def test_paths_that_cannot_be_written_are_refused_in_words(tmp_path):
         images.write_png(tmp_path, gradient())
     assert blocker.read_text() == "kept"
     assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
-def test_a_full_disk_leaves_the_old_picture(tmp_path):
-    path = tmp_path / "picture.png"
-    images.write_png(path, gradient())
-    before = path.read_bytes()
-    code = """
-        import numpy as np
-        from l4f_plugin import images
-        fill_the_disk(2000)
-        images.write_png(sys.argv[1], np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    """
-    assert "disk is full" in on_a_full_disk(code, path).err
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["picture.png"]

@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import pytest
 from alike import assert_alike
-from pages import begin, pixels, run, status_of, swapping
+from pages import begin, run, status_of, swapping
 from PIL import Image
+from pixels import pixels
 
 from l4f_plugin.provenance import WPlus
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bundles import tiny_bundle
+from bundles import OF_MASKS, saved, tiny_bundle
 from test_student import TINY
 
 from l4f_plugin import cli
@@ -62,9 +62,7 @@ def test_a_segmenter_that_is_there_teaches_a_new_one_only_if_asked(folder, capsy
 
 
 def test_a_class_without_masks_is_told_what_to_do_first(folder, capsys):
-    bundle = tiny_bundle()
-    bundle.alpha = bundle.background = None
-    save_bundle(bundle, folder)
+    saved(folder, without=OF_MASKS)
     assert cli.main(["learn-photographs", "plain"]) == 2
     assert "l4f learn-masks" in capsys.readouterr().err
 

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 import torch
-from bundles import tiny_bundle
+from bundles import OF_MASKS, saved, tiny_bundle
 from PIL import Image
 from test_models_commands import TINY
 from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin import cli
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
@@ -27,10 +27,7 @@ def folder(tmp_path, own_folders, monkeypatch):
     monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
-    bundle = tiny_bundle(title="Plain")
-    bundle.alpha = bundle.background = None
-    save_bundle(bundle, tmp_path / "models/plain")
-    return tmp_path / "models/plain"
+    return saved(tmp_path / "models/plain", without=OF_MASKS, title="Plain")
 
 
 def test_the_full_chain_goes_on_where_it_was_stopped(folder, tmp_path):

@@ -42,7 +42,15 @@ def test_doubt_tells_decided_masks_from_veils_and_from_nothing():
     assert photos.doubt_of(decided) < photos.doubt_of(nothing) < photos.doubt_of(veil)
 
 
-def test_the_discriminator_sees_the_part_around_the_subject_in_the_class_s_shape():
+@pytest.mark.parametrize(
+    ("start", "rows", "columns", "value"),
+    [
+        (140, slice(10, 50), slice(154, 174), 1),
+        (76, slice(0, 0), slice(0, 0), 1),  # nothing, and next to nothing: the part in the middle
+        (76, slice(0, 1), slice(0, 1), 0.9),
+    ],
+)
+def test_the_discriminator_sees_the_part_around_the_subject_in_the_class_s_shape(start, rows, columns, value):
     seen = []
 
     class Watcher(torch.nn.Module):
@@ -56,10 +64,10 @@ def test_the_discriminator_sees_the_part_around_the_subject_in_the_class_s_shape
 
     config = dataclasses.replace(tiny_bundle().config, crop=(0, 32, 4, 28))
     image = np.zeros((64, 200, 3), np.uint8)
-    image[:, 140:188] = 255  # 48 x 64, as the class's 24 x 32
-    image[20:30, 146:154] = 248  # which is not where its mirror image is
+    image[:, start : start + 48] = 255  # 48 x 64, as the class's 24 x 32
+    image[20:30, start + 6 : start + 14] = 248  # which is not where its mirror image is
     alpha = np.zeros((64, 200), np.float32)
-    alpha[10:50, 154:174] = 1
+    alpha[rows, columns] = value
     assert photos.verdict_of(Watcher(), config, image, alpha) == 1.5
     first, mirrored = seen
     assert (first[:, :, :4] == -1).all() and (first[:, :, 28:] == -1).all() and (first[:, :, 4:28] > 0.85).all()
@@ -117,8 +125,7 @@ def test_a_class_without_a_discriminator_has_no_opinion(avatar, tmp_path):
 
 
 def test_what_is_kept_comes_from_the_class_s_own_pictures():
-    bundle = tiny_bundle()
-    bundle.student = red_finder()
+    bundle = tiny_bundle(student=red_finder())
     parts = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 7)).astype(np.uint8)
     kept = compared(bundle, CutPictures(parts), count=20).config.likeness
     samples = Labels4FreePipeline(bundle).generate(range(20), truncation_psi=1.0)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundles import tiny_bundle
+from bundles import OF_MASKS, saved, tiny_bundle
 from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
+from models_page import maskless
 from shell import run, start
 
 from l4f_plugin.bundles import catalogue
@@ -53,19 +54,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def masks_missing(folder: Path, name: str = "plain", **described) -> Path:
-    """A bundle without masks in the models folder."""
-    bundle = tiny_bundle(**described)
-    bundle.alpha = bundle.background = None
-    save_bundle(bundle, folder / "models" / name)
-    return folder / "models" / name
-
-
 # classes
 
 
 def test_classes_tells_people_and_programs(hub, capsys, tmp_path):
-    masks_missing(tmp_path)
+    maskless(tmp_path)
     code, out, _ = run(capsys, "classes")
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -119,7 +112,7 @@ def test_a_first_use_downloads(hub, capsys, tmp_path):
 
 
 def test_a_class_without_masks_draws_pictures(hub, capsys, tmp_path):
-    masks_missing(tmp_path)
+    maskless(tmp_path)
     code, out, err = run(capsys, "generate", "plain", "--seeds", "1", "--out", tmp_path / "out", "--device", "cpu")
     assert code == 0 and "has no masks yet; learn them with: l4f learn-masks" in err
     assert sorted(os.listdir(tmp_path / "out")) == ["seed0001.png", "seed0001_background.png"]
@@ -130,7 +123,7 @@ def test_a_class_without_masks_draws_pictures(hub, capsys, tmp_path):
 
 def test_verify(hub, no_shipped_class, capsys, tmp_path):
     assert run(capsys, "verify") == (0, "No class is installed; `l4f classes` lists what there is.\n", "")
-    folder = masks_missing(tmp_path)
+    folder = maskless(tmp_path)
     assert run(capsys, "verify")[:2] == (0, "plain: verified\n")
     assert catalogue.look_up("plain").verified
     path = folder / "generator.safetensors"
@@ -154,7 +147,7 @@ def test_verify_a_folder(hub, capsys, tmp_path):
 
 
 def test_remove_asks(hub, capsys, tmp_path, monkeypatch):
-    folder = masks_missing(tmp_path)
+    folder = maskless(tmp_path)
     code, _, err = run(capsys, "remove", "plain")
     assert code == 2 and "if that is meant, add --yes" in err and folder.is_dir()
     monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
@@ -166,7 +159,7 @@ def test_remove_asks(hub, capsys, tmp_path, monkeypatch):
 
 
 def test_remove_answers_programs(hub, capsys, tmp_path):
-    folder = masks_missing(tmp_path)
+    folder = maskless(tmp_path)
     size = sum(path.stat().st_size for path in folder.iterdir())
     answer = json.loads(run(capsys, "remove", "plain", "--yes", "--json")[1])
     assert answer == {"class": "plain", "bytes": size, "paths": [str(folder)]}
@@ -206,7 +199,7 @@ def quick(monkeypatch):
 
 
 def test_learn_masks(hub, capsys, tmp_path, quick):
-    folder = masks_missing(tmp_path, truncation_psi=0.4, alpha_threshold=0.9)
+    folder = maskless(tmp_path, truncation_psi=0.4, alpha_threshold=0.9)
     before = generator_of(folder)
     code, out, err = run(capsys, "learn-masks", "plain", "--device", "cpu")
     assert code == 0 and out == f"plain has masks now: {folder}\n", err
@@ -223,7 +216,7 @@ def test_learn_masks(hub, capsys, tmp_path, quick):
 
 
 def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
-    folder = masks_missing(tmp_path)
+    folder = maskless(tmp_path)
     code, out, _ = run(capsys, "learn-masks", "plain", "--estimate", "--device", "cpu")
     assert (code, out) == (0, "Learning masks for plain takes less than a minute on this device.\n")
     assert json.loads(run(capsys, "learn-masks", "plain", "--estimate", "--json", "--device", "cpu")[1])["seconds"] > 0
@@ -239,7 +232,7 @@ def test_durations_in_words(seconds, words):
 
 
 def test_cancelled_learning_goes_on(hub, tmp_path):
-    folder, token, messages = masks_missing(tmp_path), CancelToken(), []
+    folder, token, messages = maskless(tmp_path), CancelToken(), []
 
     def progress(done, total, message):
         messages.append((done, total, message))
@@ -257,7 +250,7 @@ def test_cancelled_learning_goes_on(hub, tmp_path):
 
 
 def test_killed_learning_goes_on(hub, tmp_path):
-    masks_missing(tmp_path)
+    maskless(tmp_path)
     code = """
         import time; from l4f_plugin.training import chain, loop
         from test_models_commands import TINY
@@ -280,10 +273,7 @@ def test_killed_learning_goes_on(hub, tmp_path):
 
 
 def test_a_class_that_is_not_the_users_gets_a_bundle_of_its_own(hub, capsys, tmp_path):
-    bundle = tiny_bundle()
-    bundle.alpha = bundle.background = None
-    save_bundle(bundle, tmp_path / "plain")
-    hub.put_folder("someone/plain", tmp_path / "plain")
+    hub.put_folder("someone/plain", saved(tmp_path / "plain", without=OF_MASKS))
     fetched = resolve("someone/plain")
     folder = chain.learn_masks("someone/plain", device="cpu", settings=TINY)
     assert folder == tmp_path / "models/someone--plain" == resolve("someone/plain")

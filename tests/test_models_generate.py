@@ -3,16 +3,15 @@
 import argparse
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
-from bundles import tiny_bundle
+from bundles import saved
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
-from models_page import maskless, offered, plain
-from pages import begin, drawing, merged, pixels, run, status_of
+from models_page import maskless, offered
+from pages import begin, closed, drawing, merged, owned, plain, run, status_of
+from pixels import pixels
 from test_models_panel import TENSORFLOW
 
 from l4f_plugin.bundles import catalogue
-from l4f_plugin.bundles.bundle import save_bundle
 from l4f_ui import __main__ as command
 from l4f_ui import app, compat
 from l4f_ui.outputs import Outputs
@@ -20,7 +19,7 @@ from l4f_ui.service import Service, Settings
 
 
 @pytest.fixture
-def page(tmp_path, monkeypatch):
+def page(tmp_path, monkeypatch, notices):
     """The whole page of an owner, over a Hub with the class "things", and a class of his own."""
     with Hub() as hub:
         point_at(hub, monkeypatch, tmp_path)
@@ -29,12 +28,8 @@ def page(tmp_path, monkeypatch):
         write_catalogue(
             tmp_path, things=catalogue_entry(content, "things.pkl", title="Things", licence="NC", terms="not for sale")
         )
-        save_bundle(tiny_bundle(title="Tiny things"), tmp_path / "models/tiny")
-        notices: list[str] = []
-        monkeypatch.setattr(gr, "Warning", notices.append)
-        service = Service(
-            lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), manages_classes=True, own_repositories=True
-        )
+        saved(tmp_path / "models/tiny", title="Tiny things")
+        service = owned(tmp_path, own_repositories=True)
         parts = app.build(service).l4f
         yield SimpleNamespace(
             generate=parts.generate,
@@ -46,8 +41,7 @@ def page(tmp_path, monkeypatch):
             service=service,
             notices=notices,
         )
-        service.class_jobs.close()
-        service.outputs.forget_previews()
+        closed(service)
 
 
 def wanted(panel, name: str, accepted: bool = False, view: str = "picture") -> dict:
@@ -175,7 +169,7 @@ def test_who_may_change_classes(monkeypatch, tmp_path, options, owned):
 
     def build(service):
         seen["service"] = service
-        return argparse.Namespace(close=lambda **_: None)
+        return argparse.Namespace(close=lambda **_: None, is_running=False)
 
     def launch(page, style, **arguments):
         seen["arguments"] = arguments

@@ -4,7 +4,6 @@ import os
 import time
 from pathlib import Path
 
-import gradio as gr
 import hostile_files
 import nvidia_files
 import pytest
@@ -26,14 +25,9 @@ GENERATOR, ALPHA = GOLDENS / "l4f_256_generator.pt", GOLDENS / "l4f_256_alpha_ge
 
 
 @pytest.fixture
-def page(tmp_path, own_folders, monkeypatch):
+def page(tmp_path, own_folders, monkeypatch, notices):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    monkeypatch.setattr(gr, "Warning", lambda words: None)
-    made = Page(tmp_path)
-    made.class_jobs.wants_estimate = lambda entry: False
-    yield made
-    made.class_jobs.close()
-    made.service.outputs.forget_previews()
+    yield from Page.open(tmp_path)
 
 
 @pytest.fixture
@@ -148,6 +142,21 @@ def test_what_is_missing_or_wrong_is_said(page, tmp_path, values, words):
     assert words in told and str(tmp_path) not in told
     stays = ["a.pt"] if values else []  # for the next click: nothing is wrong with it
     assert left(tmp_path) == sorted([*before, *stays])
+
+
+def test_an_upload_outlives_a_clash_that_shows_while_it_is_converted(page, tmp_path, in_this_process, monkeypatch):
+    convert = own_checkpoints.convert_in_child
+
+    def overtaken(*given, **options):
+        (tmp_path / "models/faces").mkdir(exist_ok=True)
+        return convert(*given, **options)
+
+    monkeypatch.setattr(own_checkpoints, "convert_in_child", overtaken)
+    file = upload(tmp_path, "faces.pt", GENERATOR)
+    seen, told = bring(page, file)
+    assert "holds other files under the name faces" in told and left(tmp_path) == ["faces.pt"]
+    assert page.panel.imports.file not in seen
+    assert bring(page, file, name="others")[1] == "Others is ready to draw."
 
 
 def test_what_is_too_large_is_not_read(page, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bundles import tiny_bundle
+from bundles import OF_MASKS, saved, tiny_bundle
 from models_page import maskless, row
 from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401, fixtures
 from test_student import TINY as TINY_STUDENT
@@ -84,32 +84,10 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
     assert seen[page.panel.learn]["value"] == "Go on learning masks"
     assert "alpha.safetensors" not in read_config(folder).files
     goes_on.set()
-    said = []
-    monkeypatch.setattr(page.class_jobs.jobs, "start", _listening(page.class_jobs.jobs.start, said))
     page.press("learning")
     assert "alpha.safetensors" in read_config(folder).files
-    assert any("Going on from step 3" in line for line in said)
-    assert all(line.startswith("Going on with learning masks for Plain") for line in said)
+    assert any(line.startswith("Going on with learning masks for Plain") for line in page.running())
     assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
-
-
-def _listening(start, said: list[str]):
-    """`Tasks.start` whose tasks also note every message."""
-
-    def listen(kind, name, message, work, title):
-        def noting(task):
-            report = task.report
-
-            def note(done, total, words):
-                said.append(words)
-                report(done, total, words)
-
-            task.report = note
-            return work(task)
-
-        return start(kind, name, message, noting, title)
-
-    return listen
 
 
 def test_time_is_measured_once_and_not_for_what_has_masks(page, tmp_path, measuring):  # noqa: F811
@@ -137,10 +115,7 @@ def test_masks_are_learned_as_thoroughly_as_chosen(page, tmp_path, monkeypatch):
 
 
 def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page, tmp_path):  # noqa: F811
-    bundle = tiny_bundle(title="Plain")
-    bundle.alpha = bundle.background = None
-    save_bundle(bundle, tmp_path / "source")
-    hub.put_folder("someone/plain", tmp_path / "source")
+    hub.put_folder("someone/plain", saved(tmp_path / "source", without=OF_MASKS, title="Plain"))
     form = page.panel.repository
     page.form(form, form.fetch, name="someone/plain")
     seen = page.press("learning")
@@ -179,22 +154,3 @@ def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # n
     assert not page.shown(seen, "learn") and not seen[page.panel.about_learning]["visible"]
     assert read_config(folder).student is not None
     assert "nothing left to learn" in page.told(page.press("learning"))
-
-
-def test_cancelled_learning_of_photographs_goes_on(page, tmp_path, quick, monkeypatch):  # noqa: F811
-    save_bundle(tiny_bundle(title="Plain"), tmp_path / "models/plain")
-    page.pick("plain")
-    endless = replace(TINY_STUDENT, steps=100_000)
-    monkeypatch.setattr(chain, "photograph_settings", lambda config, device: endless)
-    page.panel.answered(page.panel.start_learning)(page.visit)
-    [task] = page.class_jobs.jobs.running("plain")
-    until = time.monotonic() + 60
-    while task.progress.total != 400_000 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert task.progress.message == "Learning photographs for Plain"
-    page.panel.stop(page.visit)
-    seen = page.wait()
-    assert "press Go on learning photographs" in page.told(seen)
-    assert seen[page.panel.learn]["value"] == "Go on learning photographs" and len(jobs.QUEUE) == 0
-    page.press("deleting")
-    assert not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))

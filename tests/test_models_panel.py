@@ -1,9 +1,6 @@
 """The panel Models without a browser, against a Hub on the loopback: handlers called as Gradio calls them."""
 
-import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -12,14 +9,14 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from bundles import tiny_bundle
+from bundles import saved
 from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
 from pages import run, status_of
 from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin.bundles import catalogue
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
@@ -37,9 +34,8 @@ TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("bundles")
-    save_bundle(tiny_bundle(title="Dogs"), folder / "dogs")
-    save_bundle(tiny_bundle(title="Closed", licence="CC-BY-NC-4.0"), folder / "closed")
-    return SimpleNamespace(dogs=folder / "dogs", closed=folder / "closed")
+    closed = saved(folder / "closed", title="Closed", licence="CC-BY-NC-4.0")
+    return SimpleNamespace(dogs=saved(folder / "dogs", title="Dogs"), closed=closed)
 
 
 @pytest.fixture
@@ -69,18 +65,12 @@ def hub(tmp_path, monkeypatch, bundles):
 
 
 @pytest.fixture
-def page(hub, tmp_path, monkeypatch, request):
-    notices: list[str] = []
-    monkeypatch.setattr(gr, "Warning", notices.append)
+def page(hub, tmp_path, monkeypatch, request, notices):
     monkeypatch.setattr(models_panel, "LOOK_AGAIN", 0.02)
     monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
-    made = Page(tmp_path)
-    made.notices = notices
-    if "measuring" not in request.fixturenames:
-        made.class_jobs.wants_estimate = lambda entry: False  # it costs a second for each class that is looked at
-    yield made
-    made.class_jobs.close()
-    made.service.outputs.forget_previews()
+    for made in Page.open(tmp_path, measures="measuring" in request.fixturenames):
+        made.notices = notices
+        yield made
 
 
 @pytest.fixture
@@ -112,28 +102,8 @@ def test_the_table_tells_of_every_class(page, tmp_path):
     assert {"things", "faces", "dogs", "plain"} <= choices.keys()
 
 
-def test_building_and_listing_import_no_torch(hub, tmp_path):
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from l4f_ui import compat; from l4f_ui.outputs import Outputs; from l4f_ui.service import Service\n"
-        "from l4f_ui.models_panel import ModelsPanel; from l4f_ui.models_forms import Visit\n"
-        f"outputs = Outputs(Path({str(tmp_path)!r}))\n"
-        "service = Service(outputs=outputs, manages_classes=True, own_repositories=True)\n"
-        "with compat.blocks('page', ''):\n    panel = ModelsPanel(service)\n"
-        "list(panel.watch(Visit()))\n"
-        "assert 'torch' not in sys.modules, 'torch was imported'\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", script],
-        check=True,
-        timeout=120,
-        env={**os.environ, "LABELS4FREE_MODELS": str(tmp_path / "models")},
-    )
-
-
 def test_markup_in_a_title_is_shown_not_obeyed(page, tmp_path):
-    bundle = tiny_bundle(title="<img src=x onerror=alert(1)>", licence="<b>")
-    save_bundle(bundle, tmp_path / "models/odd")
+    saved(tmp_path / "models/odd", title="<img src=x onerror=alert(1)>", licence="<b>")
     seen = page.pick("odd")
     assert "<img" not in seen[page.panel.table] + seen[page.panel.card] and "<b>" not in seen[page.panel.card]
 
@@ -210,19 +180,9 @@ def test_a_free_licence_asks_for_nothing(page):
     assert not page.pick("faces")[page.panel.consent.frame]["visible"]
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (Fault("cut"), "cut off after"),
-        (Fault(403), "HTTP status 403"),
-        (Fault(503), "try again later"),
-        (Fault("wrong bytes"), "its sha256 differs"),
-        (Fault("other hash"), "its sha256 differs"),
-    ],
-)
-def test_a_fault_ends_in_a_sentence_and_a_later_click_succeeds(hub, page, tmp_path, fault, words):
+def test_a_fault_ends_in_a_sentence_and_a_later_click_succeeds(hub, page, tmp_path):
     page.pick("faces")
-    hub.fault = fault
+    hub.fault, words = Fault("wrong bytes"), "its sha256 differs"
     seen = page.press("download", False)
     assert words in page.told(seen) and words in page.notices[0]
     assert str(tmp_path) not in page.told(seen) and page.told(seen).endswith(".")

@@ -4,7 +4,6 @@ import itertools
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,10 +137,8 @@ def test_motion_answers_programs(capsys, tiny_bundle_folder, tmp_path):
         ("--frames 9999", "number of frames"),
         ("--seeds 1-9 --frames 5", "too few"),
         ("--fps 0", "frames a second"),
-        ("--format gif", "invalid choice"),
         ("--format apng", "ending: .png or .apng"),
         ("--out moving.gif", "ending: .webp or"),
-        ("--truncation-psi 9", "psi"),
     ],
 )
 def test_motion_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, tmp_path, options, sentence):
@@ -149,14 +146,6 @@ def test_motion_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, tmp
     defaults.update(zip(options.split()[::2], options.split()[1::2], strict=True))
     assert_refused(run(capsys, "motion", tiny_bundle_folder, *itertools.chain(*defaults.items())), sentence)
     assert os.listdir(tmp_path) == []
-
-
-def test_motion_writes_nothing_below_a_file(capsys, tiny_bundle_folder, tmp_path):
-    blocker = tmp_path / "file"
-    blocker.write_text("kept")
-    out = Path(blocker, "a.webp")
-    assert_refused(run(capsys, "motion", tiny_bundle_folder, "--seeds", "1,2", "--out", out), str(blocker))
-    assert blocker.read_text() == "kept"
 
 
 def test_more_than_fits_into_memory_is_refused():

@@ -13,6 +13,7 @@ from bundles import red_finder, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pixels import encoded
 from shell import assert_refused, run
 
 from l4f_plugin import compositing, matting, photo_batch
@@ -47,13 +48,6 @@ def disc(width: int, height: int, softness: float = 1.0) -> np.ndarray:
 def photograph(width: int, height: int, softness: float = 1.0) -> np.ndarray:
     alpha = disc(width, height, softness)[..., None]
     return (alpha * RED + (1 - alpha) * BLUE).round().astype(np.uint8)
-
-
-def encoded(picture: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def test_of_other_classes_the_one_that_fits_best_is_named(tmp_path):

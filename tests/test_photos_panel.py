@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bundles import red_finder, tiny_bundle
-from pages import pixels, run, status_of
+from bundles import red_finder, saved, tiny_bundle
+from pages import run, status_of
 from PIL import Image
+from pixels import pixels
 
 from l4f_plugin import photos
 from l4f_plugin.bundles.bundle import save_bundle
@@ -24,8 +25,8 @@ from l4f_ui.operations import Operations
 @pytest.fixture
 def photographed(page, tmp_path, monkeypatch):
     """The page with one class more, which has a student; and two photographs."""
-    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), tmp_path / "models" / "red")
-    save_bundle(tiny_bundle(), tmp_path / "models" / "tiny")
+    saved(tmp_path / "models/red", title="Red things", student=red_finder())
+    saved(tmp_path / "models/tiny")
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
     (tmp_path / "uploads").mkdir()
     picture = np.zeros((60, 80, 3), np.uint8) + [20, 80, 200]

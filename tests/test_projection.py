@@ -101,8 +101,7 @@ def test_the_command_line_writes_codes_that_can_be_drawn_again(tiny_bundle_folde
 
 
 def test_a_class_whose_pictures_are_cropped_is_projected_within_its_crop():
-    bundle = tiny_bundle(crop=(4, 28, 0, 32))
-    bundle.student = red_finder()
+    bundle = tiny_bundle(crop=(4, 28, 0, 32), student=red_finder())
     picture = Image.new("RGB", (64, 48), (230, 40, 40))
     found = project(Labels4FreePipeline(bundle, device="cpu"), picture, steps=3)
     assert found.target.shape == found.sample.image.shape == (24, 32, 3)

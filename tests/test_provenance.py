@@ -1,6 +1,5 @@
 """Recipes read from infotext of any origin, and W+ codes read from files of any origin."""
 
-import io
 import json
 import time
 import zlib
@@ -12,6 +11,7 @@ from alike import assert_alike, assert_alike_samples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
+from pixels import encoded
 from safetensors.torch import save_file
 from sentences import refusal
 
@@ -28,9 +28,7 @@ def png(text: str | None, **more) -> bytes:
     information = PngImagePlugin.PngInfo()
     if text is not None:
         information.add_text("parameters", text)
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 4)).save(buffer, "PNG", pnginfo=information, **more)
-    return buffer.getvalue()
+    return encoded(Image.new("RGB", (4, 4)), pnginfo=information, **more)
 
 
 # Recipes

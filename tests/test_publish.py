@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from alike import assert_alike_samples
-from bundles import tiny_bundle
+from bundles import saved
 from PIL import Image
 from shell import ended, environment, run, start_l4f
 from upload_server import UploadHub, point_at
 
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.hub_errors import hub_errors
@@ -25,12 +25,8 @@ ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "l4f_plugin/hub/sharing/licence_texts"
 
 
-def bundle_at(folder: Path, card: str | None = None, without: tuple[str, ...] = (), **described) -> Path:
-    bundle = tiny_bundle(**{"alpha_origin": "learned", **described})
-    for name in without:
-        setattr(bundle, name, None)
-    save_bundle(bundle, folder, model_card=card)
-    return folder
+def bundle_at(folder: Path, **made) -> Path:
+    return saved(folder, **{"alpha_origin": "learned", **made})
 
 
 def terms(folder: Path, **declared):

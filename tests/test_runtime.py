@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 import torch
 from pages import wait_until
-from shell import ended, start
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled, UserError
@@ -127,15 +126,6 @@ def test_the_build_is_read_without_importing_torch(monkeypatch, tmp_path, text, 
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "torch")
     assert runtime._torch_is_for_cpu() is expected
-
-
-def test_importing_the_runtime_imports_no_torch():
-    program = """
-        import sys, l4f_plugin, l4f_plugin.runtime, l4f_plugin.images, l4f_plugin.arguments
-        l4f_plugin.runtime.nvidia_hint()
-        print("torch" in sys.modules)
-    """
-    assert ended(start(program)).out == "False\n"
 
 
 # Turns

@@ -1,13 +1,11 @@
 """The panel Train without a browser: handlers called as Gradio calls them."""
 
-import html
-import re
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 from bundles import tiny_bundle
-from pages import asked
+from pages import asked, closed, owned
+from pages import plain as words
 from test_class_training import pictures, plan, tiny, wait_until  # noqa: F401
 
 from l4f_plugin.bundles.bundle import save_bundle
@@ -16,28 +14,23 @@ from l4f_plugin.bundles.folders import trainings_folder
 from l4f_plugin.training import class_plan, class_run
 from l4f_plugin.training.class_run import ClassRun
 from l4f_ui import app, compat, train_panel
-from l4f_ui.outputs import Outputs
-from l4f_ui.service import Service, Settings
 from l4f_ui.train_panel import TrainPanel, TrainVisit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def site(pictures, tiny, tmp_path, monkeypatch):  # noqa: F811
+def site(pictures, tiny, tmp_path, monkeypatch, notices):  # noqa: F811
     """The panel of a page that only its owner reaches; notices are collected, and no process is started."""
-    notices: list[str] = []
-    monkeypatch.setattr(gr, "Warning", notices.append)
     started: list[str] = []
     monkeypatch.setattr(ClassRun, "start_process", lambda run: started.append(run.name))
-    service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), manages_classes=True)
+    service = owned(tmp_path)
     with compat.blocks("page", ""):
         panel = TrainPanel(service)
     yield SimpleNamespace(
         panel=panel, service=service, visit=TrainVisit(), notices=notices, started=started, pictures=pictures
     )
-    service.class_jobs.close()
-    service.outputs.forget_previews()
+    closed(service)
 
 
 def do(site, handler, **changed) -> dict:
@@ -46,10 +39,6 @@ def do(site, handler, **changed) -> dict:
     for update in site.panel.follow(handler)({**asked(site.panel, given), site.panel.visit: site.visit}):
         seen |= update
     return seen
-
-
-def words(markup: str) -> str:
-    return html.unescape(re.sub("<[^>]*>", "", markup))
 
 
 def test_from_a_folder_to_a_training(site, monkeypatch):
@@ -142,7 +131,7 @@ def test_what_cannot_be_looked_at_is_said(site, changed, sentence):
 
 
 def test_a_page_that_others_reach_trains_nothing(pictures, tmp_path):  # noqa: F811
-    service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"))
+    service = owned(tmp_path, manages_classes=False)
     ClassRun("dogs").begin(plan(pictures))
     panel = app.build(service).l4f.train
     assert not hasattr(panel, "begin") and panel.trainings.names() == []

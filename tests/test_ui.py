@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import begin, drawing, generate, pixels, run, status_of, swap, swapped, swapping, wait_until
+from pages import begin, drawing, generate, run, status_of, swap, swapped, swapping, wait_until
 from PIL import Image
+from pixels import pixels
 
 from l4f_plugin import runtime
 from l4f_plugin.bundles import catalogue
@@ -43,11 +45,13 @@ def test_building_the_page_imports_no_torch(tmp_path):
     script = (
         "import sys, l4f_ui; assert 'gradio' not in sys.modules\n"
         "from pathlib import Path\n"
-        "from l4f_ui import app, outputs, service\n"
-        f"app.build(service.Service(outputs=outputs.Outputs(Path({str(tmp_path)!r}))))\n"
+        "from l4f_ui import app, models_forms, outputs, service\n"
+        f"owned = service.Service(outputs=outputs.Outputs(Path({str(tmp_path)!r})), manages_classes=True)\n"
+        "list(app.build(owned).l4f.models.watch(models_forms.Visit()))\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    environment = {**os.environ, "LABELS4FREE_MODELS": str(tmp_path / "models"), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env=environment)
 
 
 def test_page_is_built_where_no_class_is_known(tmp_path, monkeypatch):

@@ -302,14 +302,14 @@ class Service:
         preview: Callable[[np.ndarray], None] | None = None,
     ) -> Projection:
         """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
-        from l4f_plugin.bundles.bundle import load_discriminator
+        from l4f_plugin.bundles.bundle import load_network
         from l4f_plugin.hub.download import resolve
         from l4f_plugin.projection import project
 
         folder = resolve(name, with_discriminator=True)
         with self._admit(name, 1), self.drawing(name, token) as pipeline:
             if pipeline.bundle.discriminator is None:
-                pipeline.bundle.discriminator = load_discriminator(folder)
+                pipeline.bundle.discriminator = load_network(folder, "discriminator")
             return project(pipeline, photograph, steps=steps, progress=progress, preview=preview, cancel=token)
 
     @contextmanager

@@ -151,14 +151,8 @@ class TrainPanel:
         compat.on(self.start.input, self.choose_start, [self.start], [self.freeze, self.resolution])
         compat.on(self.fit.input, self.show_fit, self.inputs, [self.preview, self.activity], queue=True)
         compat.on(self.measure.click, self.follow(self.estimate), self.inputs, [self.activity, self.about], queue=True)
-        begun = compat.on(
-            self.begin.click,
-            self.follow(self.start_run),
-            self.inputs,
-            list(dict.fromkeys([*shown, *planned])),
-            queue=True,
-        )
-        self._watch(begun)
+        everything = list(dict.fromkeys([*shown, *planned]))
+        self._watch(compat.on(self.begin.click, self.follow(self.start_run), self.inputs, everything, queue=True))
         self._watch(compat.on(self.choice.input, self.pick, [self.visit, self.choice], shown))
         for name in ("mend", "pause", "resume", "stop"):
             self._watch(compat.on(self.buttons[name].click, self.pressed(name), [self.visit], shown, queue=True))

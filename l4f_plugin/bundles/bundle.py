@@ -83,15 +83,9 @@ def load_bundle(folder: Path, *, with_discriminator: bool = False) -> Bundle:
     return Bundle(config, **networks, model_card=read_model_card(folder), folder=folder)
 
 
-def load_discriminator(folder: Path, *, device: torch.device | str = "cpu") -> Discriminator | None:
-    """The discriminator of a bundle alone, checked as `load_bundle` does; None where the bundle has none."""
-    found = _load_network(folder, read_config(folder), "discriminator")
-    return found and found.to(device)
-
-
-def load_student(folder: Path, *, device: torch.device | str = "cpu") -> Student | None:
-    """The photo segmenter of a bundle alone, as `load_discriminator`."""
-    found = _load_network(folder, read_config(folder), "student")
+def load_network(folder: Path, name: str, device: torch.device | str = "cpu") -> nn.Module | None:
+    """One network of a bundle alone, such as "student", checked as `load_bundle` does; None where there is none."""
+    found = _load_network(folder, read_config(folder), name)
     return found and found.to(device)
 
 

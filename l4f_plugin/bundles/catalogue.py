@@ -22,7 +22,7 @@ from typing import Any
 
 from ..architecture import GeneratorConfig, published_channels
 from ..errors import UserError, printable
-from ..jobs import CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from . import fields, licences, records
 from .config import CONFIG_NAME, ObjectClass, read_config, stand_in
 from .fields import CLASS_NAME, REPOSITORY_ID, REVISION, SHA256, Invalid
@@ -76,7 +76,7 @@ def installed(name: str) -> ObjectClass:
     return found
 
 
-def verify(name: str | Path, *, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
+def verify(name: str | Path, *, progress: Progress = unseen, cancel: CancelToken = NEVER) -> Path:
     """Compares size and hash of every file of a class with what its config says; the folder of the bundle.
 
     `name` is a class in the list, or the folder of a bundle. Needs no network and, for a class in the list, is
@@ -92,9 +92,8 @@ def verify(name: str | Path, *, progress: Progress | None = None, cancel: Cancel
     # A bundle from the Hub may have been fetched without what only training needs.
     present = [file for file in files if file != "discriminator.safetensors" or (folder / file).exists()]
     for number, file in enumerate(present):
-        (cancel or CancelToken()).check()
-        if progress is not None:
-            progress(number, len(present), f"Checking {file} of {name}")
+        cancel.check()
+        progress(number, len(present), f"Checking {file} of {name}")
         records.verify_file(folder / file, files[file])
     if listed is not None:
         records.mark_checked(listed, folder)

@@ -187,8 +187,8 @@ def bytes_in(path: Path) -> int:
         return 0
 
 
-def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
-    """Lets `writer` fill a new file beside `path`, then puts it in place in one step.
+def write_atomically(path: Path, content: str | Callable[[Path], None]) -> None:
+    """Writes a text, or lets a writer fill a new file beside `path`, then puts it in place in one step.
 
     Whatever happens in between (a kill, a full disk), `path` holds either the old bytes or all of
     the new ones. Raises `UserError` when the system refuses.
@@ -200,9 +200,10 @@ def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
         temporary = partial_name(path)
         try:
             temporary.mkdir()
-            writer(temporary / path.name)
-            sync_to_disk(temporary / path.name)
-            os.replace(temporary / path.name, path)
+            new = temporary / path.name
+            write_text(new, content) if isinstance(content, str) else content(new)
+            sync_to_disk(new)
+            os.replace(new, path)
         finally:
             remove(temporary)
         sync_to_disk(path.parent)

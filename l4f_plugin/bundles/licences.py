@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .config import ObjectClass
-from .files import read_json, write_atomically, write_text
+from .files import read_json, write_atomically
 from .folders import models_folder
 from .locks import lock
 
@@ -48,7 +48,7 @@ def accept(wanted: ObjectClass) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         accepted = {**_accepted(), wanted.name: {"licence": wanted.licence, "accepted": now}}
         text = json.dumps(accepted, indent=1, sort_keys=True) + "\n"
-        write_atomically(_path(), lambda path: write_text(path, text))
+        write_atomically(_path(), text)
 
 
 def demand(wanted: ObjectClass, accepted: bool = False) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
-from ..jobs import CancelToken
+from ..jobs import NEVER, CancelToken
 from .files import writing
 
 LOOK_AGAIN_SECONDS = 0.1
@@ -19,11 +19,7 @@ _TAKEN = {errno.EACCES, errno.EAGAIN, getattr(errno, "EDEADLK", errno.EAGAIN)}
 
 @contextmanager
 def lock(
-    path: Path,
-    *,
-    cancel: CancelToken | None = None,
-    on_wait: Callable[[], None] | None = None,
-    refusal: str | None = None,
+    path: Path, *, cancel: CancelToken = NEVER, on_wait: Callable[[], None] | None = None, refusal: str | None = None
 ) -> Iterator[None]:
     """Holds the lock `path` during the `with`; waits for whoever holds it, or raises `refusal` as `UserError`.
 
@@ -42,7 +38,7 @@ def lock(
             if on_wait is not None and not waited:
                 on_wait()
             waited = True
-            (cancel or CancelToken()).check()
+            cancel.check()
             time.sleep(LOOK_AGAIN_SECONDS)
         yield
     finally:

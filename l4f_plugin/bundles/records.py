@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 from ..errors import UserError
 from .config import CONFIG_NAME, WeightFile, read_config
 from .file_kinds import START_BYTES, foreign_kind
-from .files import open_plain, read_json, sha256_of, unreadable, write_atomically, write_text
+from .files import open_plain, read_json, sha256_of, unreadable, write_atomically
 from .folders import cache_folder
 
 _MOST_BYTES = 1 << 20
@@ -35,7 +35,7 @@ def remember(name: str, folder: Path, came_from: dict[str, Any]) -> None:
     record = {**came_from, "folder": str(folder), "checked": _present(folder)}
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     with suppress(UserError):
-        write_atomically(_path(name), lambda path: write_text(path, text))
+        write_atomically(_path(name), text)
 
 
 def recall(name: str, folder: Path | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,6 +55,12 @@ def add_drawing(parser: argparse.ArgumentParser, *, psi: bool = True, style: boo
         parser.add_argument("--truncation-cutoff", type=int, metavar="LAYER", help=text)
         text = "fine detail: drawn from the seed (random, the default), the same for all (stored), or none"
         parser.add_argument("--noise-mode", choices=NOISE_MODES, default="random", help=text)
+
+
+def given(args: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """The options that were given and are fields of that dataclass; what is left out keeps its default there."""
+    names = {field.name for field in fields(settings)}
+    return {name: value for name, value in vars(args).items() if name in names and value is not None}
 
 
 def style_of(args: argparse.Namespace) -> dict[str, Any]:

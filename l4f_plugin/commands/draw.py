@@ -1,6 +1,7 @@
 """`l4f generate`, `swap` and `motion`: what a class draws."""
 
 import argparse
+from dataclasses import replace
 
 from ..animations import FORMATS, check_animation, format_of
 from ..arguments import (
@@ -21,6 +22,7 @@ from . import (
     add_edge,
     add_out,
     check_psi,
+    given,
     load_pipeline,
     make_folder,
     report,
@@ -102,8 +104,7 @@ def add_swap(parser: argparse.ArgumentParser) -> None:
 def swap(args: argparse.Namespace) -> Answer:
     seed = draw_seed() if args.seed == -1 else check_seed(args.seed)
     threshold = None if args.threshold is OF_THE_CLASS else args.threshold
-    # Mistakes are said before weights are read.
-    EdgeOptions(threshold, args.grow, args.feather, match_light=args.match_light)
+    edge = EdgeOptions(**{**given(args, EdgeOptions), "threshold": threshold})  # mistakes before weights are read
     check_psi(args)
     background = Background.parse(args.background)
     if background.note:
@@ -119,26 +120,15 @@ def swap(args: argparse.Namespace) -> Answer:
     check_may_write(args.out)
     pipeline = load_pipeline(args)
     if args.threshold is OF_THE_CLASS:
-        threshold = pipeline.config.alpha_threshold
-    result = pipeline.swap(
-        seed,
-        background,
-        threshold=threshold,
-        grow=args.grow,
-        feather=args.feather,
-        keep_largest=args.keep_largest,
-        match_light=args.match_light,
-        keep_shadow=args.keep_shadow,
-        where=where,
-        **style_of(args),
-    )
+        edge = replace(edge, threshold=pipeline.config.alpha_threshold)
+    result = pipeline.swap(seed, background, where=where, **vars(edge), **style_of(args))
     check_may_write(args.out)
     write_png(args.out, result.composite, result.infotext)
     data = {
         "class": pipeline.config.name,
         "seed": seed,
         "background": background.label,
-        "threshold": threshold,
+        "threshold": edge.threshold,
         "truncation_psi": result.subject.style.truncation_psi,
         "device": pipeline.device,
         "size": result.composite.size,

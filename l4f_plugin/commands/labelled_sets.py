@@ -3,6 +3,7 @@
 import argparse
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from ..datasets.curation import Curation
@@ -12,12 +13,12 @@ from . import (
     add_drawing,
     add_json,
     add_out,
+    given,
     load_pipeline,
     make_folder,
     report,
     report_passed_over,
     show_progress,
-    style_of,
 )
 
 MOST_NAMED = 1000  # characters
@@ -62,19 +63,11 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> Answer:
-    curation = Curation(args.min_area, args.max_area, args.max_uncertainty, args.min_largest_piece)
-    settings = ExportSettings(
-        **style_of(args),
-        count=args.count,
-        format=args.format,
-        size=args.size,
-        first_seed=args.first_seed,
-        split=shares(args.split),
-        backgrounds=tuple(kind.strip() for kind in args.backgrounds.split(",")),
-        curation=None if args.no_curation else curation,
-        shard_size=args.shard_size,
-        batch_size=args.batch_size,
-    )
+    args.curation = Curation(**given(args, Curation))
+    args.split, args.backgrounds = shares(args.split), tuple(kind.strip() for kind in args.backgrounds.split(","))
+    settings = ExportSettings(**given(args, ExportSettings))
+    if args.no_curation:
+        settings = replace(settings, curation=None)
 
     from ..datasets import exporting
     from ..datasets.export_backgrounds import PictureFolder

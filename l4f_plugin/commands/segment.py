@@ -16,6 +16,7 @@ from . import (
     add_out,
     check_psi,
     complain,
+    given,
     load_pipeline,
     make_folder,
     report,
@@ -71,7 +72,7 @@ def add_segment(parser: argparse.ArgumentParser) -> None:
 def segment(args: argparse.Namespace) -> Answer:
     """Finds the subject of what was named and writes it; 2 where a photograph could not be read."""
     photos, subject = _sources(args)
-    edge = EdgeOptions(args.threshold, args.grow, args.feather, args.keep_largest, args.match_light, args.keep_shadow)
+    edge = EdgeOptions(**given(args, EdgeOptions))
     canvas = _canvas(args)
     background = None if args.background is None else Background.parse(args.background)
     if background and background.note:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, UserError
-from . import Answer, add_class, add_device, add_json, report, show_progress
+from . import Answer, add_class, add_device, add_json, given, report, show_progress
 
 if TYPE_CHECKING:
-    import torch
-
     from ..training.class_run import ClassRun
 
 CURVES = "write the curves as event files for TensorBoard too, which the extra curves brings"
@@ -112,7 +111,9 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--learning-rate", type=float, help="as the recipe says by default")
         kind.add_argument("--seed", type=int, help="of everything random; see --threads")
         add_device(kind)
-        kind.add_argument("--dtype", choices=["float32", "bfloat16"], help="precision of the feature maps")
+        kind.add_argument(
+            "--dtype", dest="feature_dtype", choices=["float32", "bfloat16"], help="precision of the feature maps"
+        )
         text = "processor threads; with 1 the same seed repeats a run to the bit on the same machine"
         kind.add_argument("--threads", type=_positive, help=text)
         kind.add_argument("--curves", action="store_true", help=CURVES)
@@ -134,8 +135,8 @@ def train(args: argparse.Namespace) -> Answer:
     if args.threads:
         torch.set_num_threads(args.threads)
     with team(args.device) as device:
-        args.dtype = args.dtype or fastest_dtype(device)
-        finished = args.train(args, device)
+        args.feature_dtype = args.feature_dtype or fastest_dtype(device)
+        finished = args.train(args, {"device": device, "save_seconds": args.save_minutes * 60})
         if args.curves and is_first():
             report(f"The curves are in {write_events(args.out)}.")
         if not finished:
@@ -158,8 +159,7 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="start", metavar="CLASS", help=text)
     parser.add_argument("--licence", default="unknown", help="of the resulting weights, for the model card")
     parser.add_argument("--batch-size", type=_positive, help="pictures a step of the generator, 8 by default")
-    _add_accumulate(parser)
-    _add_freeze(parser)
+    _add_shared(parser, "--accumulate", "--freeze-blocks")
     add_device(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--look", action="store_true", help="only say what was found, and how long it would take")
@@ -234,19 +234,17 @@ def _plan_class(args: argparse.Namespace, run: ClassRun) -> None:
         report(line)
 
 
-def _add_r1(parser: argparse.ArgumentParser) -> None:
-    text = "of the discriminator's gradient penalty; more is steadier and slower, as the recipe says by default"
-    parser.add_argument("--r1-weight", type=float, help=text)
-
-
-def _add_freeze(parser: argparse.ArgumentParser) -> None:
-    text = "with --from: so many finest blocks of the discriminator stay as they are (FreezeD, Mo et al. 2020)"
-    parser.add_argument("--freeze-blocks", type=_positive, dest="frozen_blocks", help=text)
-
-
-def _add_accumulate(parser: argparse.ArgumentParser) -> None:
-    text = "compute each batch in so many parts, for less memory; parts of four pictures or more change no weight"
-    parser.add_argument("--accumulate", type=_positive, metavar="PARTS", help=text)
+def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    r1 = "of the discriminator's gradient penalty; more is steadier and slower, as the recipe says by default"
+    freeze = "with --from: so many finest blocks of the discriminator stay as they are (FreezeD, Mo et al. 2020)"
+    parts = "compute each batch in so many parts, for less memory; parts of four pictures or more change no weight"
+    known = {
+        "--r1-weight": {"type": float, "help": r1},
+        "--freeze-blocks": {"type": _positive, "dest": "frozen_blocks", "help": freeze},
+        "--accumulate": {"type": _positive, "metavar": "PARTS", "help": parts},
+    }
+    for name in names:
+        parser.add_argument(name, **known[name])
 
 
 def _add_generator(parser: argparse.ArgumentParser) -> None:
@@ -269,14 +267,13 @@ def _add_generator(parser: argparse.ArgumentParser) -> None:
     text = "share of the pictures with two styles, 0.5 by default"
     parser.add_argument("--style-mixing", type=float, default=0.5, help=text)
     parser.add_argument("--ema-half-life", type=_positive, help="of the averaged weights, in pictures")
-    _add_freeze(parser)
-    parser.add_argument("--no-noise", action="store_true", help="no per-pixel noise inputs; better for drawings")
-    parser.add_argument("--no-flip", action="store_true", help="do not mirror pictures")
-    _add_r1(parser)
-    _add_accumulate(parser)
+    text = "no per-pixel noise inputs; better for drawings"
+    parser.add_argument("--no-noise", action="store_false", dest="noise", help=text)
+    parser.add_argument("--no-flip", action="store_false", dest="flip", help="do not mirror pictures")
+    _add_shared(parser, "--freeze-blocks", "--r1-weight", "--accumulate")
 
 
-def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
+def _train_generator(args: argparse.Namespace, common: dict) -> bool:
     from ..hub.download import resolve
     from ..training.generator_training import GeneratorSettings
     from ..training.pictures import letterbox
@@ -285,18 +282,10 @@ def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
     discriminator_base = args.discriminator_channel_base or args.channel_base
     discriminator_max = args.discriminator_channel_max or args.channel_max
     settings = GeneratorSettings(
-        resolution=args.resolution,
         channels=_channel_table(args.resolution, args.channel_base, args.channel_max),
         discriminator_channels=_channel_table(args.resolution, discriminator_base, discriminator_max),
-        augmentation=args.augmentation,
         crop=letterbox(args.resolution, args.letterbox) if args.letterbox else None,
-        path_length_weight=args.path_length_weight,
-        style_mixing=args.style_mixing,
-        noise=not args.no_noise,
-        flip=not args.no_flip,
-        **_given(
-            args, "batch_size", "learning_rate", "r1_weight", "ema_half_life", "frozen_blocks", "accumulate", "seed"
-        ),
+        **given(args, GeneratorSettings),
     )
     return train_generator(
         args.folder,
@@ -306,8 +295,7 @@ def _train_generator(args: argparse.Namespace, device: torch.device) -> bool:
         source=resolve(args.source, with_discriminator=True) if args.source else None,
         class_name=args.name,
         licence=args.licence,
-        device=device,
-        save_seconds=args.save_minutes * 60,
+        **common,
     )
 
 
@@ -318,20 +306,18 @@ def _add_alpha(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=kinds, default="default", help=text)
     text = "of the pictures to learn from; as the recipe says by default"
     parser.add_argument("--truncation-psi", type=float, help=text)
-    _add_r1(parser)
-    _add_accumulate(parser)
+    _add_shared(parser, "--r1-weight", "--accumulate")
 
 
-def _train_alpha(args: argparse.Namespace, device: torch.device) -> bool:
+def _train_alpha(args: argparse.Namespace, common: dict) -> bool:
     from ..bundles.config import read_config
     from ..training.recipes import AlphaSettings, paper_recipe
     from ..training.runs import train_alpha
 
     source = _whole_bundle(args)
     recipe = paper_recipe(read_config(source).name) if args.recipe == "paper" else AlphaSettings()
-    given = _given(args, "batch_size", "learning_rate", "r1_weight", "steps", "truncation_psi", "accumulate", "seed")
-    settings, seconds = dataclasses.replace(recipe, **given), args.save_minutes * 60
-    return train_alpha(source, args.out, settings, folder=args.folder, device=device, save_seconds=seconds)
+    settings = dataclasses.replace(recipe, **given(args, AlphaSettings))
+    return train_alpha(source, args.out, settings, folder=args.folder, **common)
 
 
 def _add_student(parser: argparse.ArgumentParser) -> None:
@@ -343,36 +329,23 @@ def _add_student(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
 
 
-def _train_student(args: argparse.Namespace, device: torch.device) -> bool:
+def _train_student(args: argparse.Namespace, common: dict) -> bool:
     from ..bundles.config import read_config
     from ..training.runs import train_student
     from ..training.student import StudentSettings, student_resolution
 
     source = _whole_bundle(args)
     side = student_resolution(read_config(source).generator.resolution)
-    given = _given(args, "batch_size", "learning_rate", "steps", "pictures", "seed")
-    settings, seconds = StudentSettings(resolution=side, **given), args.save_minutes * 60
-    return train_student(
-        source,
-        args.out,
-        settings,
-        teacher=args.teacher,
-        photographs=args.photographs,
-        device=device,
-        save_seconds=seconds,
-    )
+    settings = StudentSettings(resolution=side, **given(args, StudentSettings))
+    return train_student(source, args.out, settings, teacher=args.teacher, photographs=args.photographs, **common)
 
 
-def _add_refine(parser: argparse.ArgumentParser) -> None:
-    _add_bundle(parser, "600 by default, about 3 minutes on one processor core")
-
-
-def _refine(args: argparse.Namespace, device: torch.device) -> bool:
+def _refine(args: argparse.Namespace, common: dict) -> bool:
     from ..training.refinement import RefinementSettings
     from ..training.runs import refine_alpha
 
-    settings = RefinementSettings(**_given(args, "batch_size", "learning_rate", "steps", "seed"))
-    return refine_alpha(_whole_bundle(args), args.out, settings, device=device, save_seconds=args.save_minutes * 60)
+    settings = RefinementSettings(**given(args, RefinementSettings))
+    return refine_alpha(_whole_bundle(args), args.out, settings, **common)
 
 
 def _add_bundle(parser: argparse.ArgumentParser, steps: str) -> None:
@@ -385,12 +358,6 @@ def _whole_bundle(args: argparse.Namespace) -> Path:
     from ..hub.download import resolve
 
     return resolve(args.class_name, with_discriminator=True)
-
-
-def _given(args: argparse.Namespace, *names: str) -> dict:
-    """The options that were given, by the name of the setting; the others keep the recipe's value."""
-    given = {name: getattr(args, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None} | {"feature_dtype": args.dtype}
 
 
 def _channel_table(resolution: int, base: int, most: int) -> dict[int, int]:
@@ -415,9 +382,10 @@ def _positive(text: str) -> int:
     return value
 
 
+_REFINES = "600 by default, about 3 minutes on one processor core"
 TRAININGS = {
     "generator": (_add_generator, _train_generator, "train a generator from a folder of pictures"),
     "alpha": (_add_alpha, _train_alpha, "train the masks of a bundle; needs no pictures by default"),
     "student": (_add_student, _train_student, "train a segmenter of photographs from a class with masks"),
-    "refine": (_add_refine, _refine, "let the masks learn from the segmenter of photographs"),
+    "refine": (partial(_add_bundle, steps=_REFINES), _refine, "let the masks learn from the segmenter of photographs"),
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..bundles.config import ObjectClass, read_config
 from ..errors import UserError, printable
-from ..jobs import CancelToken
+from ..jobs import NEVER, CancelToken
 from .conversion import convert
 
 LARGE_BYTES = 1 << 26
@@ -27,7 +27,7 @@ def convert_in_child(
     alpha: Path | None = None,
     described: Mapping[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
-    cancel: CancelToken | None = None,
+    cancel: CancelToken = NEVER,
     least_bytes: int | None = None,
 ) -> ObjectClass:
     """Does what `conversion.convert` does, in another process where `source` is a file of 64 MiB or more.
@@ -37,7 +37,6 @@ def convert_in_child(
     `UserError` as `convert` does, and where the process was ended by the system.
     """
     source, destination = Path(source), Path(destination)
-    cancel = cancel or CancelToken()
     cancel.check()
     least_bytes = LARGE_BYTES if least_bytes is None else least_bytes
     small = source.stat().st_size < least_bytes if source.is_file() else least_bytes > 0

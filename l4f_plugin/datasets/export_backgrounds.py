@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import matting
-from ..bundles.files import read_json, write_atomically, write_text
+from ..bundles.files import read_json, write_atomically
 from ..errors import UserError
 from ..images import cover_fit, load_picture
 from ..picture_files import PictureFile, PictureSet, find_pictures
@@ -61,7 +61,7 @@ class PictureFolder:
         path = export / STATE_FOLDER / LIST_NAME
         if self.names and not path.exists():
             text = json.dumps(dict(zip(self.names, self.sizes, strict=True))) + "\n"
-            write_atomically(path, lambda target: write_text(target, text))
+            write_atomically(path, text)
 
     def draw(self, random: np.random.Generator, size: tuple[int, int]) -> tuple[str, np.ndarray]:
         """The name of a random picture that can be read, and it as uint8 `[H, W, 3]`, cropped to cover `size`.

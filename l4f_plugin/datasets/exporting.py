@@ -22,10 +22,10 @@ from PIL import Image
 
 from .. import compositing
 from ..arguments import LARGEST_SEED, check_integer
-from ..bundles.files import open_plain, remove, sha256_of, unreadable, write_atomically, write_text
+from ..bundles.files import open_plain, remove, sha256_of, unreadable, write_atomically
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..jobs import CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from ..subject import Subject, no_masks
 from .curation import MaskMeasures, measure
 from .export_backgrounds import PictureFolder, choose, put_behind
@@ -112,9 +112,9 @@ def estimate(plan: Plan, drawing: Drawing, pictures: PictureFolder | None = None
     """Measures on two batches; the first one, which is slower, does not count. Raises as `export` does."""
     shard = _Shard(plan, 0, pictures or PictureFolder())
     with drawing() as pipeline:
-        shard.draw(pipeline, CancelToken())
+        shard.draw(pipeline, NEVER)
         started = time.monotonic()
-        made = shard.draw(pipeline, CancelToken())
+        made = shard.draw(pipeline, NEVER)
         size = sum(len(content) for picture in made for content in picture.files().values())
         seconds = time.monotonic() - started
     if not made:
@@ -129,8 +129,8 @@ def export(
     *,
     pictures: PictureFolder | None = None,
     rank: Rank | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    progress: Progress = unseen,
+    cancel: CancelToken = NEVER,
 ) -> bool:
     """Draws the shards of this rank that are not there yet; whether the set in `folder` is complete then.
 
@@ -140,7 +140,7 @@ def export(
     Raises `UserError` where the system refuses, where `folder` holds something else or an export with another plan,
     and where curation leaves nothing over; `Cancelled`. What is done stays, and the same call goes on from there.
     """
-    rank, cancel, pictures = rank or Rank(), cancel or CancelToken(), pictures or PictureFolder()
+    rank, pictures = rank or Rank(), pictures or PictureFolder()
     cancel.check()
     plan = _begin(plan, folder, lambda: _with_limits(plan, drawing, cancel))
     if plan.pictures:
@@ -149,8 +149,7 @@ def export(
     ended, total = 0, sum(map(plan.quota, shards))
 
     def tell(done: int) -> None:
-        if progress:
-            progress(ended + done, total, f"{ended + done:,} of {total:,} pictures")
+        progress(ended + done, total, f"{ended + done:,} of {total:,} pictures")
 
     busy = f"Another export writes into {folder}; wait for it, or choose another folder."
     with lock(folder / STATE_FOLDER / f"rank-{rank.rank}-of-{rank.world_size}.lock", refusal=busy):
@@ -166,15 +165,13 @@ def export(
     return True
 
 
-def merge(
-    parts: Sequence[Path], folder: Path, *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> Plan:
+def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen, cancel: CancelToken = NEVER) -> Plan:
     """Copies what `folder` lacks from the parts, checks every hash on the way and puts the set together; its plan.
 
     `folder` may be one of the parts. What a killed merge has copied stays, and the same call goes on from there.
     Raises `UserError` for parts that are none or not of one plan, for damaged files, and where shards are missing.
     """
-    cancel, plans = cancel or CancelToken(), []
+    plans = []
     for part in parts:
         plan = read_plan(part)
         if plan is None:
@@ -191,8 +188,7 @@ def merge(
                 having = [part for part in parts if part.resolve() != folder.resolve() and is_done(part, shard)]
                 if having:
                     _copy_shard(having[0], folder, shard)
-            if progress:
-                progress(shard + 1, plan.shards, f"{shard + 1:,} of {plan.shards:,} shards")
+            progress(shard + 1, plan.shards, f"{shard + 1:,} of {plan.shards:,} shards")
         missing = missing_shards(folder, plan)
         if missing:
             named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
@@ -213,7 +209,7 @@ def _begin(plan: Plan, folder: Path, completed: Callable[[], Plan]) -> Plan:
     if folder.is_dir() and any(entry.name != STATE_FOLDER for entry in folder.iterdir()):
         raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
     plan = completed()
-    write_atomically(plan_path(folder), lambda path: write_text(path, plan.to_json()))
+    write_atomically(plan_path(folder), plan.to_json())
     return plan
 
 
@@ -365,7 +361,7 @@ def _complete(plan: Plan, folder: Path) -> None:
         written = layout.finish(folder, plan)
         card = dataset_card(plan, _totals(plan, folder), layout.USE)
         _check_card(card_path)
-        write_atomically(card_path, lambda path: write_text(path, card))
+        write_atomically(card_path, card)
         write_atomically(checksums, lambda path: _write_checksums(path, folder, plan, written))
 
 

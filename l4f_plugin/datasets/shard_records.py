@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..bundles.files import read_json, unreadable, write_atomically, write_text, writing
+from ..bundles.files import read_json, unreadable, write_atomically, writing
 from ..errors import UserError
 from .export_plan import STATE_FOLDER, Plan
 
@@ -67,7 +67,7 @@ def record_path(folder: Path, shard: int) -> Path:
 def write_record(folder: Path, record: ShardRecord) -> None:
     """Declares a shard done. Raises `UserError` where the system refuses."""
     text = json.dumps(asdict(record), separators=(",", ":"), allow_nan=False) + "\n"
-    write_atomically(record_path(folder, record.shard), lambda path: write_text(path, text))
+    write_atomically(record_path(folder, record.shard), text)
 
 
 def read_record(folder: Path, shard: int) -> ShardRecord | None:

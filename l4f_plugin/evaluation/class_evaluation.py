@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
-from ..jobs import Progress
+from ..jobs import Progress, unseen
 from ..subject import no_masks
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
@@ -110,7 +110,7 @@ def evaluate_class(
     judge_folder: Path,
     pictures: int = 1000,
     settings: JudgeSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> ClassReport:
     """Judges a class whose labelled pictures lie in `dataset` (laid out as `labelled.py` says).
 
@@ -157,7 +157,7 @@ def evaluate_class(
 
 
 def draw(
-    pipeline: Labels4FreePipeline, pictures: int, truncation_psi: float, progress: Progress | None = None
+    pipeline: Labels4FreePipeline, pictures: int, truncation_psi: float, progress: Progress = unseen
 ) -> tuple[np.ndarray, np.ndarray]:
     """Seeds 0 to `pictures` - 1: pictures uint8 [N, H, W, 3] and masks float32 [N, H, W]."""
     samples = pipeline.generate(

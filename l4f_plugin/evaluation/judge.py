@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from ..bundles.training_state import load_training_state, save_training_state
 from ..errors import UserError
-from ..jobs import Progress
+from ..jobs import Progress, unseen
 from ..networks import UNet
 from ..processor import bfloat16_is_native
 from .distortion import distort
@@ -105,7 +105,7 @@ def train_judge(
     seed: int,
     device: torch.device | str = "cpu",
     mixed_precision: bool | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> Judge:
     """Trains a judge on labelled pictures at `settings.resolution`, binary cross-entropy against the soft
     mask.
@@ -138,8 +138,7 @@ def train_judge(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        if progress is not None:
-            progress(step + 1, total, f"judge of seed {seed}: step {step + 1:4} of {total}, loss {loss.item():.3f}")
+        progress(step + 1, total, f"judge of seed {seed}: step {step + 1:4} of {total}, loss {loss.item():.3f}")
     return Judge(network.eval(), settings, seed, device)
 
 
@@ -164,7 +163,7 @@ def load_or_train_judge(
     seed: int,
     folder: Path,
     device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> Judge:
     """The judge kept in `folder`, or, where there is none or its file is damaged, one trained now and kept there.
 

@@ -17,7 +17,7 @@ from PIL import Image
 from .. import compositing, matting
 from ..errors import UserError
 from ..images import sheet_of
-from ..jobs import Progress
+from ..jobs import Progress, unseen
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha, fitted
 from ..training.cut_pictures import labelled_pictures
@@ -87,15 +87,12 @@ class PhotoReport:
         return {**asdict(self), "halo_removed": self.student.halo_removed}
 
 
-def find_masks(
-    student: Student, pictures: np.ndarray, device: torch.device, progress: Progress | None = None
-) -> np.ndarray:
+def find_masks(student: Student, pictures: np.ndarray, device: torch.device, progress: Progress = unseen) -> np.ndarray:
     """Masks float32 `[N, H, W]` of pictures uint8 `[N, H, W, 3]`, as `segment_photo` finds them with all pieces."""
     found = np.empty(pictures.shape[:3], np.float32)
     for number, picture in enumerate(pictures):
         found[number] = fitted(picture, coarse_alpha(student, picture, device))
-        if progress:
-            progress(number + 1, len(pictures), f"{number + 1} of {len(pictures)} pictures segmented")
+        progress(number + 1, len(pictures), f"{number + 1} of {len(pictures)} pictures segmented")
     return found
 
 
@@ -123,7 +120,7 @@ def evaluate_photos(
     settings: StudentSettings | None = None,
     judge_settings: JudgeSettings | None = None,
     report: Callable[[str], None] = print,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> tuple[PhotoReport, Image.Image]:
     """Measures a class's student on the test split of `dataset` (laid out as `labelled.py` says).
 
@@ -185,11 +182,7 @@ def ceiling_student(
 
 
 def _class_masks(
-    pipeline: Labels4FreePipeline,
-    dataset: Path,
-    folder: Path,
-    settings: JudgeSettings | None,
-    progress: Progress | None,
+    pipeline: Labels4FreePipeline, dataset: Path, folder: Path, settings: JudgeSettings | None, progress: Progress
 ) -> MaskMetrics:
     settings = settings or JudgeSettings(resolution=pipeline.resolution)
     judge = load_or_train_judge(dataset, settings, 0, folder, pipeline.device, progress=progress)

@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
-from ..jobs import CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from .progress import megabytes
 from .repository import Source, asking, demand_space
 
@@ -12,14 +12,14 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
-def fetch_pictures(repository: str, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
+def fetch_pictures(repository: str, progress: Progress = unseen, cancel: CancelToken = NEVER) -> Path:
     """The folder with the pictures of a data set OWNER/NAME, or its one archive; what is in the cache stays there.
 
     Raises ``Cancelled``, and ``UserError`` for what holds neither, is too large, or cannot be reached.
     """
     from huggingface_hub import HfApi, constants, hf_hub_download
 
-    source, cancel = Source(repository), cancel or CancelToken()
+    source = Source(repository)
     with asking(source, f"the data set {repository}"):
         api = HfApi(endpoint=constants.ENDPOINT)
         commit = api.dataset_info(repository).sha
@@ -47,8 +47,7 @@ def fetch_pictures(repository: str, progress: Progress | None = None, cancel: Ca
         demand_space({source.cache(): sum(found[path] for path in wanted)}, repository)
         for done, path in enumerate(wanted):
             cancel.check()
-            if progress:
-                progress(done, len(wanted), f"Fetching {repository}")
+            progress(done, len(wanted), f"Fetching {repository}")
             here = hf_hub_download(
                 repository,
                 path,

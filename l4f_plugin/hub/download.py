@@ -31,7 +31,7 @@ from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import MAXIMUM_CARD_BYTES
 from ..errors import UserError, printable
-from ..jobs import CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress
 from .hub_errors import MissingFile, offline, put_by_hand
 from .progress import TerminalProgress
 from .repository import LargeFile, Source, cached, demand_space, fetch, forget, is_right, set_reference
@@ -59,7 +59,7 @@ class Options:
     accept_licence: bool = False
     keep_original: bool | None = None
     progress: Progress | None = None
-    cancel: CancelToken | None = None
+    cancel: CancelToken = NEVER
 
     @property
     def keeps_original(self) -> bool:
@@ -297,7 +297,7 @@ def _convert(
     """Makes the bundle `staging` of the checkpoint `original`; `origin` says where that is from."""
     from ..convert.child_process import convert_in_child
 
-    cancel = options.cancel or CancelToken()
+    cancel = options.cancel
 
     def report(_message: str) -> None:
         cancel.check()

@@ -17,9 +17,13 @@ from ..bundles.files import bytes_in, partial_name, remove, writing
 from ..bundles.folders import models_folder
 from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
-from ..jobs import CancelToken
+from ..jobs import NEVER, CancelToken
 from .download import held, resolve
 from .repository import demand_space
+
+
+class NameTaken(UserError):
+    """A new class must be called something else; with its file nothing is wrong."""
 
 
 def demand_free_name(name: str) -> None:
@@ -27,10 +31,10 @@ def demand_free_name(name: str) -> None:
     if not CLASS_NAME.fullmatch(name):
         raise UserError(f"{printable(name)!r} is no name for a class; use up to 64 small letters, digits, - and _.")
     if any(name in (entry.name, stand_in(entry.name)) for entry in classes()):
-        raise UserError(f"There is a class {name} already; choose another name, or remove that class first.")
+        raise NameTaken(f"There is a class {name} already; choose another name, or remove that class first.")
     folder = models_folder() / name
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"The models folder holds other files under the name {name}; choose another name.")
+        raise NameTaken(f"The models folder holds other files under the name {name}; choose another name.")
 
 
 def import_checkpoint(
@@ -39,7 +43,7 @@ def import_checkpoint(
     *,
     alpha: Path | None = None,
     described: dict[str, Any] | None = None,
-    cancel: CancelToken | None = None,
+    cancel: CancelToken = NEVER,
 ) -> Path:
     """Makes the class `name` from a checkpoint, and an alpha network where there is one; the bundle's folder.
 
@@ -54,7 +58,7 @@ def import_checkpoint(
     return folder
 
 
-def import_masks(name: str, alpha: Path, *, cancel: CancelToken | None = None) -> Path:
+def import_masks(name: str, alpha: Path, *, cancel: CancelToken = NEVER) -> Path:
     """Gives an installed class the masks of a published alpha network; the bundle's folder.
 
     A class that is not in the models folder gets a bundle of its own there, which then stands before it. Raises
@@ -72,7 +76,7 @@ def import_masks(name: str, alpha: Path, *, cancel: CancelToken | None = None) -
 
 @contextmanager
 def _converted(
-    source: Path, folder: Path, alpha: Path | None, said: dict[str, Any], cancel: CancelToken | None
+    source: Path, folder: Path, alpha: Path | None, said: dict[str, Any], cancel: CancelToken
 ) -> Iterator[Path]:
     """The finished bundle, in a place beside `folder` that is gone afterwards with all that was left there."""
     demand_space({folder.parent: bytes_in(source)}, folder.name)
@@ -82,8 +86,7 @@ def _converted(
             private.mkdir(parents=True)
         bundle = private / folder.name
         convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
-        if cancel is not None:
-            cancel.check()
+        cancel.check()
         yield bundle
     finally:
         remove(private)

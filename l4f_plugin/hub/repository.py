@@ -30,7 +30,7 @@ from ..bundles.fields import REPOSITORY_ID, REVISION
 from ..bundles.files import sha256_of, writing
 from ..bundles.folders import existing_parent
 from ..errors import UserError
-from ..jobs import CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from .hub_errors import hub_errors, offline, put_by_hand, why_offline
 from .progress import megabytes
 
@@ -177,15 +177,14 @@ def fetch(
     expected: WeightFile | None = None,
     *,
     most: int,
-    progress: Progress = lambda *_: None,
-    cancel: CancelToken | None = None,
+    progress: Progress = unseen,
+    cancel: CancelToken = NEVER,
 ) -> Path:
     """The file in the cache, `.../snapshots/COMMIT/FILENAME`, downloaded unless it is there and as it should be.
 
     `expected` is compared when it is given, else the Hub's own size and, for large files, hash. Raises `LargeFile`
     above `most` bytes, `UserError`, or `Cancelled`.
     """
-    cancel = cancel or CancelToken()
     cancel.check()
     with asking(source):
         remote = look_up(source, filename, expected, most)

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..bundles.config import WeightFile
 from ..bundles.files import sync_to_disk, writing
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..jobs import CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from .hub_errors import is_of_the_network
 from .progress import megabytes
 from .repository import Source, asking, demand_space, download, is_right, longer, look_up, other_content, short
@@ -34,11 +35,10 @@ def fetch_resumable(
     expected: WeightFile,
     *,
     most: int,
-    progress: Progress = lambda *_: None,
-    cancel: CancelToken | None = None,
+    progress: Progress = unseen,
+    cancel: CancelToken = NEVER,
 ) -> Path:
     """The file in huggingface_hub's cache. Raises `UserError`, or `Cancelled`; what has arrived by then is kept."""
-    cancel = cancel or CancelToken()
     with asking(source, short(filename)):
         remote = _asked_patiently(source, filename, expected, most, cancel)
         blob = source.cache() / "blobs" / remote.etag
@@ -49,8 +49,8 @@ def fetch_resumable(
         ):
             if not (blob.is_file() and is_right(blob, expected)):
                 demand_space({blob: expected.bytes - arrived(source, remote.etag)}, filename)
-                _fill(blob, source, filename, expected, progress, cancel)
-        return download(source, filename, expected.bytes, lambda *_: None, cancel)
+                _Transfer(partial_of(source, remote.etag), source, filename, expected, progress, cancel).fill(blob)
+        return download(source, filename, expected.bytes, unseen, cancel)
 
 
 def arrived(source: Source, etag: str | None) -> int:
@@ -73,83 +73,87 @@ def _asked_patiently(source: Source, filename: str, expected: WeightFile, most: 
             _wait(_asked_wait(error, seconds), cancel)
 
 
-def _fill(
-    blob: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
-) -> None:
-    partial = partial_of(source, blob.name)
-    with writing(blob):
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        blob.unlink(missing_ok=True)
-    resumed = _size(partial) > 0
-    while True:
-        _transfer(partial, source, filename, expected, progress, cancel)
-        progress(0, 0, f"Checking {short(filename)}")
-        if is_right(partial, expected):
-            break
-        partial.unlink(missing_ok=True)
-        if not resumed:
-            raise other_content(source, filename)
-        resumed = False  # what lay there from another day may have been the damaged part
-    with writing(blob):
-        sync_to_disk(partial)
-        os.replace(partial, blob)
+@dataclass(frozen=True)
+class _Transfer:
+    """One file on its way into `partial`."""
 
+    partial: Path
+    source: Source
+    filename: str
+    expected: WeightFile
+    progress: Progress
+    cancel: CancelToken
 
-def _transfer(
-    partial: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
-) -> None:
-    """Appends to `partial` until all has arrived, over as many connections as that takes."""
-    waits, before, refusal = list(WAITS), _size(partial), None
-    while (done := _size(partial)) < expected.bytes:
-        try:
-            _append(partial, source, filename, expected, progress, cancel)
-            refusal = None
-        except Exception as error:
-            if _status(error) == 416:  # what is there is no part of this file
-                partial.unlink(missing_ok=True)
-            elif not (_may_pass(error) or (_status(error) is None and is_of_the_network(error))):
-                raise
-            refusal = error if _status(error) else None
-        if _size(partial) >= expected.bytes:
-            continue
-        if _size(partial) - before >= _MEGABYTE:
-            waits, before = list(WAITS), _size(partial)
-        if not waits:
-            raise refusal or UserError(
-                f"The download of {filename} was cut off after {megabytes(done)} of {megabytes(expected.bytes)}; check "
-                "the connection and try again: it goes on from there."
-            )
-        seconds = waits.pop(0)
-        _wait(_asked_wait(refusal, seconds) if refusal else seconds, cancel)
-    if done > expected.bytes:
-        partial.unlink()
-        raise longer(source, filename, expected.bytes)
+    def fill(self, blob: Path) -> None:
+        with writing(blob):
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            blob.unlink(missing_ok=True)
+        resumed = _size(self.partial) > 0
+        while True:
+            self._gather()
+            self.progress(0, 0, f"Checking {short(self.filename)}")
+            if is_right(self.partial, self.expected):
+                break
+            self.partial.unlink(missing_ok=True)
+            if not resumed:
+                raise other_content(self.source, self.filename)
+            resumed = False  # what lay there from another day may have been the damaged part
+        with writing(blob):
+            sync_to_disk(self.partial)
+            os.replace(self.partial, blob)
 
+    def _gather(self) -> None:
+        """Appends until all has arrived, over as many connections as that takes."""
+        partial, whole = self.partial, self.expected.bytes
+        waits, before, refusal = list(WAITS), _size(partial), None
+        while (done := _size(partial)) < whole:
+            try:
+                self._append()
+                refusal = None
+            except Exception as error:
+                if _status(error) == 416:  # what is there is no part of this file
+                    partial.unlink(missing_ok=True)
+                elif not (_may_pass(error) or (_status(error) is None and is_of_the_network(error))):
+                    raise
+                refusal = error if _status(error) else None
+            if _size(partial) >= whole:
+                continue
+            if _size(partial) - before >= _MEGABYTE:
+                waits, before = list(WAITS), _size(partial)
+            if not waits:
+                raise refusal or UserError(
+                    f"The download of {self.filename} was cut off after {megabytes(done)} of {megabytes(whole)}; check "
+                    "the connection and try again: it goes on from there."
+                )
+            seconds = waits.pop(0)
+            _wait(_asked_wait(refusal, seconds) if refusal else seconds, self.cancel)
+        if done > whole:
+            partial.unlink()
+            raise longer(self.source, self.filename, whole)
 
-def _append(
-    partial: Path, source: Source, filename: str, expected: WeightFile, progress: Progress, cancel: CancelToken
-) -> None:
-    """One connection, from where `partial` ends; stops at most a piece after the file's end."""
-    with writing(partial):
-        file = open(partial, "ab", buffering=0)  # noqa: SIM115, unbuffered: closing on a full disk has nothing to write
-    with file, _bytes_from(source, filename, file.tell()) as response:
-        begins = response.headers.get("content-range", "").startswith(f"bytes {file.tell()}-")
-        if response.status_code != 206 or not begins:
-            file.truncate(0)
-        if response.status_code == 206 and not begins:
-            return
-        done = os.fstat(file.fileno()).st_size
-        pieces = response.iter_bytes() if hasattr(response, "iter_bytes") else response.iter_content(_PIECE_BYTES)
-        for piece in pieces:
-            cancel.check()
-            rest = memoryview(piece)
-            with writing(partial):
-                while rest:
-                    rest = rest[file.write(rest) :]
-            done += len(piece)
-            progress(done, expected.bytes, f"Downloading {short(filename)}")
-            if done > expected.bytes:
+    def _append(self) -> None:
+        """One connection, from where `partial` ends; stops at most a piece after the file's end."""
+        with writing(self.partial):
+            # Unbuffered: closing on a full disk has nothing to write.
+            file = open(self.partial, "ab", buffering=0)  # noqa: SIM115
+        with file, _bytes_from(self.source, self.filename, file.tell()) as response:
+            begins = response.headers.get("content-range", "").startswith(f"bytes {file.tell()}-")
+            if response.status_code != 206 or not begins:
+                file.truncate(0)
+            if response.status_code == 206 and not begins:
                 return
+            done = os.fstat(file.fileno()).st_size
+            pieces = response.iter_bytes() if hasattr(response, "iter_bytes") else response.iter_content(_PIECE_BYTES)
+            for piece in pieces:
+                self.cancel.check()
+                rest = memoryview(piece)
+                with writing(self.partial):
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                done += len(piece)
+                self.progress(done, self.expected.bytes, f"Downloading {short(self.filename)}")
+                if done > self.expected.bytes:
+                    return
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..bundles.config import ObjectClass, is_written_by_us
 from ..bundles.fields import CLASS_NAME
-from ..bundles.files import DiskFull, remove, storage_error, write_atomically, write_text
+from ..bundles.files import DiskFull, remove, storage_error, write_atomically
 from ..bundles.folders import models_folder, trainings_folder
 from ..bundles.locks import lock
 from ..bundles.training_state import load_training_state, unflatten_state
@@ -387,7 +387,7 @@ class ClassRun:
         return target
 
     def _write(self, name: str, words: str) -> None:
-        write_atomically(self.folder / name, lambda target: write_text(target, words))
+        write_atomically(self.folder / name, words)
 
     def _tell(self, status: RunStatus) -> None:
         self._write(STATUS, json.dumps(asdict(status)))

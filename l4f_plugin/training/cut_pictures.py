@@ -22,7 +22,7 @@ from ..datasets.curation import Curation, measure
 from ..drawing import crop_of
 from ..errors import Cancelled, UserError
 from ..images import cover_fit, load_picture
-from ..jobs import Progress
+from ..jobs import Progress, unseen
 from ..networks import Student
 from ..photos import coarse_alpha, fitted
 from ..picture_files import PictureFile
@@ -83,7 +83,7 @@ def drawn_pictures(
     count: int,
     side: int,
     report: Callable[[str], None] = print,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
     cancelled: Callable[[], bool] = lambda: False,
     teacher: Student | None = None,
     turn: Callable[[], AbstractContextManager] = nullcontext,
@@ -101,8 +101,7 @@ def drawn_pictures(
         return draw_parts(pipeline, seeds, psi, side, teacher)
 
     def tell(done: int) -> None:
-        if progress:
-            progress(done, count, DRAWING)
+        progress(done, count, DRAWING)
 
     return _without_flaws(_in_shards(folder, "seeds", count, draw, tell, cancelled, turn), report)
 
@@ -114,7 +113,7 @@ def photographed_pictures(
     side: int,
     device: torch.device,
     report: Callable[[str], None] = print,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
     cancelled: Callable[[], bool] = lambda: False,
     turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> CutPictures:
@@ -135,8 +134,7 @@ def photographed_pictures(
             yield take_apart(cover_fit(picture, *size), to_float(cover_fit(to_bytes(found), *size)))
 
     def tell(done: int) -> None:
-        if progress:
-            progress(done, len(files), CUTTING)
+        progress(done, len(files), CUTTING)
 
     return _without_flaws(_in_shards(folder, "photographs", len(files), cut, tell, cancelled, turn), report)
 

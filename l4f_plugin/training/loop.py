@@ -18,7 +18,7 @@ from PIL import Image
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from ..bundles.files import storage_error, write_atomically, write_text
+from ..bundles.files import storage_error, write_atomically
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
@@ -197,7 +197,7 @@ def save(trainer: Trainer, folder: Path) -> None:
 
 def _note_trouble(folder: Path, kind: str) -> None:
     """So that the run may go on with other settings."""
-    write_atomically(folder / TROUBLE_FILE, lambda target: write_text(target, kind))
+    write_atomically(folder / TROUBLE_FILE, kind)
 
 
 @contextmanager
@@ -304,7 +304,7 @@ def _drop_metrics_after(folder: Path, pictures: int) -> None:
     path = folder / METRICS_FILE
     if path.exists():
         kept = [json.dumps(record) + "\n" for record in read_metrics(folder) if record["pictures"] <= pictures]
-        write_atomically(path, lambda target: write_text(target, "".join(kept)))
+        write_atomically(path, "".join(kept))
 
 
 @contextmanager

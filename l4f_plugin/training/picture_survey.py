@@ -13,7 +13,7 @@ from PIL import Image
 from ..bundles.fields import REPOSITORY_ID
 from ..errors import UserError
 from ..images import load_picture
-from ..jobs import CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from ..picture_files import PictureFile, find_pictures
 from .pictures import Frame, letterbox
 
@@ -99,7 +99,7 @@ class Survey:
         return words
 
 
-def place_of(named: str | Path, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
+def place_of(named: str | Path, progress: Progress = unseen, cancel: CancelToken = NEVER) -> Path:
     """The folder or archive that is named; a data set of the Hub, OWNER/NAME, where nothing here is called so.
 
     Raises ``Cancelled``, and ``UserError`` where the Hub has none.
@@ -112,7 +112,7 @@ def place_of(named: str | Path, progress: Progress | None = None, cancel: Cancel
     return fetch_pictures(str(named), progress, cancel)
 
 
-def survey(folder: Path, progress: Progress | None = None, check: Callable[[], None] = lambda: None) -> Survey:
+def survey(folder: Path, progress: Progress = unseen, check: Callable[[], None] = lambda: None) -> Survey:
     """Looks at the pictures of a folder or an archive.
 
     ``check`` is called between pictures and may raise ``Cancelled``. Raises ``UserError`` where there is nothing to
@@ -127,8 +127,7 @@ def survey(folder: Path, progress: Progress | None = None, check: Callable[[], N
             if looked is not None:
                 shapes.append(looked[0])
                 thumbnails.append(looked[1])
-            if progress:
-                progress(number, len(chosen), "looking at the pictures")
+            progress(number, len(chosen), "looking at the pictures")
     unreadable = len(chosen) - len(shapes)
     if not shapes:
         told = found.in_words(unreadable).partition("; ")[2]

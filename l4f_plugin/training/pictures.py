@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..bundles.files import storage_error, unreadable, write_atomically, write_text
+from ..bundles.files import storage_error, unreadable, write_atomically
 from ..errors import UserError
 from ..images import load_picture
 from ..picture_files import PictureFile, PictureSet, find_pictures
@@ -94,7 +94,7 @@ class PictureFolder:
         self.unreadable = len(self.found) - len(self.array) if self.found else 0
         if not len(self.array):
             raise UserError(f"None of the {len(self.found)} files in {folder} could be read as a picture.")
-        write_atomically(latest, lambda target: write_text(target, array.name))
+        write_atomically(latest, array.name)
 
     def __len__(self) -> int:
         return len(self.array)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...bundles.bundle import Bundle, load_bundle, save_bundle
 from ...bundles.config import CARD_NAME, read_config
-from ...bundles.files import open_plain, write_atomically, write_text
+from ...bundles.files import open_plain, write_atomically
 from ...errors import UserError
 from ..download import resolve
 from .card import SAMPLES_NAME, published_card
@@ -41,15 +41,17 @@ class Publication:
     copy: bool = False
 
 
+USUAL = Publication()
+
+
 def publish(
-    name: str | Path, repository: str, publication: Publication | None = None, report: Report = lambda message: None
+    name: str | Path, repository: str, publication: Publication = USUAL, report: Report = lambda message: None
 ) -> str:
     """Creates or updates the model repository OWNER/NAME with a class; returns the address of its page.
 
     `name` is a class, the folder of a bundle or a repository. Raises `UserError` where the licence does not
     allow it, or the Hub refuses.
     """
-    publication = publication or Publication()
     target = Target(repository, private=publication.private)
     with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
         folder = Path(place) / "repository"
@@ -62,11 +64,10 @@ def prepare(
     name: str | Path,
     repository: str,
     folder: Path,
-    publication: Publication | None = None,
+    publication: Publication = USUAL,
     report: Report = lambda message: None,
 ) -> Terms:
     """Writes into the new or empty `folder` what `publish` would upload. Raises `UserError` as it does."""
-    publication = publication or Publication()
     Target(repository)
     folder = new_folder(folder)
     source = resolve(name)
@@ -82,7 +83,7 @@ def prepare(
         report("Drawing sample pictures")
         shown = publication.draw(bundle, folder / SAMPLES_NAME)
     card = published_card(config, terms, repository, card=bundle.model_card, measured=measured, samples=shown)
-    write_atomically(folder / CARD_NAME, lambda path: write_text(path, card))
+    write_atomically(folder / CARD_NAME, card)
     for file, content in terms.files.items():
         write_atomically(folder / file, lambda path, content=content: path.write_bytes(content) and None)
     return terms

@@ -15,6 +15,7 @@ import json
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ...bundles import records
@@ -25,7 +26,7 @@ from ...bundles.files import write_text, writing
 from ...errors import UserError
 from ..download import resolve
 from .card import front_matter
-from .model_repository import Publication, Report, new_folder, prepare
+from .model_repository import USUAL, Publication, Report, new_folder, prepare
 from .terms import Terms, terms_of
 from .upload import Target, upload
 
@@ -51,10 +52,9 @@ _START = Path("space", "app.txt")  # of the page's package: becomes app.py
 
 
 def publish_space(
-    name: str | Path, space: str, publication: Publication | None = None, report: Report = lambda message: None
+    name: str | Path, space: str, publication: Publication = USUAL, report: Report = lambda message: None
 ) -> str:
     """Creates or updates the Space OWNER/NAME with a class; returns its address. Raises `UserError`."""
-    publication = publication or Publication()
     target = Target(space, "space", publication.private)
     with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
         folder = Path(place) / "space"
@@ -64,14 +64,9 @@ def publish_space(
 
 
 def prepare_space(
-    name: str | Path,
-    space: str,
-    folder: Path,
-    publication: Publication | None = None,
-    report: Report = lambda message: None,
+    name: str | Path, space: str, folder: Path, publication: Publication = USUAL, report: Report = lambda message: None
 ) -> None:
     """Writes into the new or empty `folder` what `publish_space` would upload. Raises `UserError`."""
-    publication = publication or Publication()
     Target(space, "space")
     folder = new_folder(folder)
     source = resolve(name)
@@ -146,13 +141,10 @@ def _write_catalogue(weights: Path, config: ObjectClass, terms: Terms, pinned: t
 
 def _write_licence(folder: Path) -> None:
     """The licence of the program, beside that of the weights."""
-    beside = Path(__file__).resolve().parents[3] / "LICENSE"
-    text = beside.read_text(encoding="utf-8") if beside.is_file() else None
-    if text is None:
-        try:
-            text = importlib.metadata.distribution("labels4free-plugin").read_text("licenses/LICENSE")
-        except importlib.metadata.PackageNotFoundError:
-            text = None
+    beside, text = Path(__file__).resolve().parents[3] / "LICENSE", None
+    with suppress(importlib.metadata.PackageNotFoundError):
+        installed = importlib.metadata.distribution("labels4free-plugin") if not beside.is_file() else None
+        text = installed.read_text("licenses/LICENSE") if installed else beside.read_text(encoding="utf-8")
     if text is None:
         raise UserError("The licence of Labels4Free is missing from its installation; fetch Labels4Free again.")
     write_text(folder / "LICENSE", text)
