@@ -151,7 +151,7 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
             return float(picture(file.read()).mean()) / 255
 
     def by_client(seed: int) -> float:
-        told = program.predict("tiny", str(seed), 0.6, "", "", api_name="/segment")[-1]
+        told = program.predict("tiny", str(seed), 0.6, "", "", "", "8%", True, api_name="/segment")[-1]
         if isinstance(told, str):  # the client of Gradio 3 writes JSON into a file
             told = json.loads(Path(told).read_text("utf-8"))
         return told["mask_area"]

@@ -157,6 +157,8 @@ def test_an_example_is_one_click_in_explore_and_export(page, site):  # noqa: F81
 
 
 def test_one_subject_before_several_pictures(page, tmp_path):  # noqa: F811
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
     open_tab(page, "Swap background")
     page.locator("#l4f_swap_kind label:has-text('Picture')").click()
     field = page.locator("#l4f_swap_several input[type=file]").first
@@ -171,6 +173,19 @@ def test_one_subject_before_several_pictures(page, tmp_path):  # noqa: F811
     shown = page.locator("#l4f_swap_image img").bounding_box()
     assert abs(shown["width"] / shown["height"] - 1.5) < 0.02  # and nothing beside the picture
     assert shown["y"] >= 0 and shown["y"] + shown["height"] <= 900, "the result is in view"
+    assert not [words for words in said if "Method not implemented" in words], "what Gradio complains of after uploads"
+
+
+def test_on_a_phone_controls_fold_and_the_result_comes_into_view(page):  # noqa: F811
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_tab(page, "Swap background")
+    page.locator("#l4f_swap_example").click()
+    page.locator("#l4f_swap_image img").wait_for()
+    settle(page)
+    shown = page.locator("#l4f_swap_image img").bounding_box()
+    assert shown["y"] >= 0 and shown["y"] + shown["height"] <= 844
+    page.locator(".l4f-unfold").locator("visible=true").click()
+    assert page.locator("#l4f_swap_example").is_visible()
 
 
 def test_what_a_discriminator_knows_is_kept_from_a_class_to_start_from(page, tmp_path, monkeypatch):  # noqa: F811

@@ -86,6 +86,19 @@ def test_a_class_brings_pictures_that_are_used_as_if_they_were_drawn(tmp_path):
     assert mask.max() > 250 and mask.min() < 5 and pixels(ready[0].files["cutout"]).shape == (128, 128, 4)
 
 
+def test_a_class_that_is_chosen_shows_what_it_draws(own, page):
+    panel = own.generate
+    seen = run(panel, panel.welcome, {panel.choice.dropdown: "tiny"})
+    assert seeds(seen[panel.stage.results]) == list(range(8)) and panel.history.recent() == []
+    assert seen[panel.which] == "now" and "pictures to begin with" in status_of(panel, seen)
+    drawn = generate(own)[panel.drawn]
+    for chosen in ({panel.drawn: drawn}, {panel.choice.dropdown: "nothing"}):
+        assert panel.stage.results not in run(panel, panel.welcome, {panel.choice.dropdown: "tiny"} | chosen)
+    assert page.generate.stage.results not in run(
+        page.generate, page.generate.welcome, {page.generate.choice.dropdown: "tiny"}
+    )
+
+
 def test_the_address_brings_settings_back(page):
     panel = page.generate
     told = panel.read_address("class=tiny&seeds=0-7%2C12&psi=0.4&count=9")

@@ -169,7 +169,7 @@ def test_who_may_change_classes(monkeypatch, tmp_path, options, owned):
 
     def build(service):
         seen["service"] = service
-        return argparse.Namespace(close=lambda **_: None)
+        return argparse.Namespace(close=lambda **_: None, is_running=False)
 
     def launch(page, style, **arguments):
         seen["arguments"] = arguments

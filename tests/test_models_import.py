@@ -144,6 +144,21 @@ def test_what_is_missing_or_wrong_is_said(page, tmp_path, values, words):
     assert left(tmp_path) == sorted([*before, *stays])
 
 
+def test_an_upload_outlives_a_clash_that_shows_while_it_is_converted(page, tmp_path, in_this_process, monkeypatch):
+    convert = own_checkpoints.convert_in_child
+
+    def overtaken(*given, **options):
+        (tmp_path / "models/faces").mkdir(exist_ok=True)
+        return convert(*given, **options)
+
+    monkeypatch.setattr(own_checkpoints, "convert_in_child", overtaken)
+    file = upload(tmp_path, "faces.pt", GENERATOR)
+    seen, told = bring(page, file)
+    assert "holds other files under the name faces" in told and left(tmp_path) == ["faces.pt"]
+    assert page.panel.imports.file not in seen
+    assert bring(page, file, name="others")[1] == "Others is ready to draw."
+
+
 def test_what_is_too_large_is_not_read(page, tmp_path, monkeypatch):
     monkeypatch.setattr(models_forms, "MOST_BYTES", 1000)
     _, told = bring(page, upload(tmp_path, "a.pt", b"x" * 1001))

@@ -164,7 +164,10 @@ class ClassJobs:
         return self.jobs.start("remove", name, text("models.removing", title=title), work, title)
 
     def bring(self, wanted: Import) -> Job:
-        """Makes a class of a user's own files, or gives a class masks from one. The files are gone afterwards."""
+        """Makes a class of a user's own files, or gives a class masks from one.
+
+        The files are gone afterwards, unless only the name was taken meanwhile.
+        """
         files = {path: wanted.label for path in (wanted.checkpoint, wanted.alpha) if path is not None}
 
         def work(job: Job) -> str:
@@ -172,6 +175,7 @@ class ClassJobs:
 
             source = text("import.source", file=wanted.label)
             said = {"title": wanted.title, "licence": wanted.licence, "source": source}
+            gone = list(files)
             try:
                 if wanted.checkpoint is None:
                     own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=job.token)
@@ -181,10 +185,13 @@ class ClassJobs:
                     )
                 self._changed(wanted.name)
                 return text("import.done", title=self._title(wanted.name))
+            except own_checkpoints.NameTaken:
+                gone = []
+                raise
             except UserError as error:
                 raise UserError(without_paths(str(error), files)) from None
             finally:
-                for path in files:
+                for path in gone:
                     discard(path)
 
         message = text("import.working", file=wanted.label)

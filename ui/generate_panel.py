@@ -33,6 +33,8 @@ from .stage import GalleryStage
 from .texts import text
 
 WHICH = ("now", "earlier", "favourites")
+WELCOME, LARGEST_WELCOME = range(8), 256
+"""Seeds that a class is shown by, and the pixels up to which nobody waits long for them."""
 LONGEST_SEEDS_TOLD = 60
 """Characters of seeds in the status line."""
 
@@ -82,7 +84,7 @@ class GeneratePanel:
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
         self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, self.times}
-        self.inputs |= {stage.view, stage.picked}
+        self.inputs |= {stage.view, stage.picked, self.drawn}
         self.inputs |= {consent.accept} if consent else set()
         offers = [self.to_swap, self.to_explore, self.use_seed]
         self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
@@ -93,6 +95,8 @@ class GeneratePanel:
             self.job.on(trigger, self.generate, self.inputs, shown)
             for trigger in (self.job.run.click, self.seeds.submit)
         ]
+        chosen = self.choice.dropdown.input
+        self.job.on(chosen, self.welcome, self.inputs, shown, buttons=False, latest=True)
         self._restorable = [self.choice.dropdown, self.seeds, self.psi, self.count, self.job.status]
         compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
         compat.on(stage.gallery.select, self.pick, [stage.view, stage.results], self._about)
@@ -138,6 +142,24 @@ class GeneratePanel:
             return
         seconds = time.monotonic() - max(started, running.waited_until)
         yield {self.job.status: status.finished(_done(saved, seconds))}
+
+    def welcome(self, running: Running, given: Given) -> Iterator[dict]:
+        """What a class draws that was chosen before anything was drawn: its ready pictures, or the first seeds.
+
+        Where others reach the page nothing is drawn unasked.
+        """
+        entry = next((one for one in self._service.classes() if one.name == given[self.choice.dropdown]), None)
+        if entry is None or entry.problem or given[self.drawn]:
+            return
+        found = self.history.ready(entry)
+        if not found and self._keeps and entry.resolution <= LARGEST_WELCOME:
+            yield {self.job.status: status.running(text("job.loading", title=entry.title))}
+            drawn = self._service.generate(entry.name, WELCOME, entry.truncation_psi, running.token)
+            found = [self.history.unsaved(entry, subject) for batch in drawn for subject in batch]
+        if found:
+            which = {self.which: "now"} if self._keeps else {}
+            told = status.finished(text("generate.welcome", title=entry.title))
+            yield {**which, **self._look(found, given[self.stage.view]), self.job.status: told}
 
     def fill(self, picture: str | None) -> dict:
         """Sets the controls to what a picture says about itself."""

@@ -17,6 +17,7 @@ from .outputs import SavedSample, slug
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.subject import Subject
 
     from .service import Service
 
@@ -68,10 +69,13 @@ class History:
             with Image.open(file) as opened:
                 picture = np.array(opened.convert("RGBA"))
             alpha = picture[..., 3].astype(np.float32) / 255
-            subject = Subject(picture[..., :3], alpha, entry.name, seed, Style(psi))
-            files = self._outputs.preview(f"{slug(entry.name)}_{subject.stem}", subject.parts(), subject.infotext())
-            found.append(SavedSample(entry.name, entry.title, seed, psi, files))
+            found.append(self.unsaved(entry, Subject(picture[..., :3], alpha, entry.name, seed, Style(psi))))
         return found
+
+    def unsaved(self, entry: ObjectClass, subject: Subject) -> SavedSample:
+        """A subject of a class as if it had been drawn for the person, in the folder of previews."""
+        files = self._outputs.preview(f"{slug(entry.name)}_{subject.stem}", subject.parts(), subject.infotext())
+        return SavedSample(entry.name, entry.title, subject.seed, subject.style.truncation_psi, files)
 
     def mark(self, sample: SavedSample, mark: str) -> bool:
         """Marks a picture, or takes the same mark away; whether it is marked now."""

@@ -83,30 +83,42 @@ class ImportForm:
         self.job.on(self.job.run.click, self.bring, self.inputs, outputs)
 
     def bring(self, running: Running, given: Given) -> Iterator[dict]:
-        """Converts the files into a class; they are gone from the server afterwards, unless nothing was begun."""
+        """Converts the files into a class; they are gone from the server then, unless another click may use them."""
         visit = given[self._picking.visit]
         files = [_uploaded(given[part]) for part in (self.file, self.alpha)]
-        gone = {self.file: None, self.alpha: None}
         try:
             wanted = self._read(*files, given)
         except UserError as error:  # the files stay, for the next click
             raise pathless(error) from None
         try:
             task = self._service.class_jobs.bring(wanted)
-        except Exception as error:
-            for path in filter(None, (wanted.checkpoint, wanted.alpha)):
-                discard(path)
-            yield gone
-            raise pathless(error) from None
-        try:
             for progress in task.follow(running.token):
                 yield {self.job.status: status.running(standing(progress, task.kind))}
-        except Exception:
-            yield gone
+        except UserError as error:
+            yield self._left(files, wanted)
+            raise pathless(error) from None
+        except Exception:  # such as a click on Cancel, after which the job itself removes them
+            yield {self.file: None, self.alpha: None}
             raise
         visit.picked = wanted.name
         picked = self._picking.pick(visit, wanted.name)
-        yield {**gone, self.name: "", self.title: "", **picked, self.job.status: status.finished(task.outcome)}
+        yield {
+            **self._left(files, wanted),
+            self.name: "",
+            self.title: "",
+            **picked,
+            self.job.status: status.finished(task.outcome),
+        }
+
+    def _left(self, files: list[Path | None], wanted: Import) -> dict:
+        """Files that are still there get their names back; the fields of others are emptied."""
+        shown = {}
+        for part, path, now in zip((self.file, self.alpha), files, (wanted.checkpoint, wanted.alpha), strict=True):
+            if path is not None and now is not None and now.exists():
+                now.rename(path)
+            else:
+                shown[part] = None
+        return shown
 
     def _read(self, checkpoint: Path | None, alpha: Path | None, given: Given) -> Import:
         """What the form asks for. Raises `UserError` where something is missing, too large or under a wrong name."""

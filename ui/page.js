@@ -6,6 +6,7 @@
     const words = WORDS;
     const seen = (element) => element && element.offsetParent !== null;
     const TABS = ".l4f .tab-nav > button, .l4f .tab-container:not(.visually-hidden) > button";
+    const DRAWS = ".l4f-controls :is([id$=_run], [id$=_example], [id$=_all_samples], [id$=_surprise], [id$=_examples] button)";
     const stage = () => [...document.querySelectorAll(".l4f .l4f-results")].find(seen);
 
     const press = (selector) => {
@@ -48,9 +49,12 @@
         if (event.key === "c") copy();
     });
 
+    let folded = null; // controls whose result is awaited: before it is there, the page may be too short to scroll
     document.addEventListener("load", ({ target }) => {
-        if (!target.matches?.(".l4f-single img")) return;
+        if (!target.matches?.(".l4f-single img, .l4f-gallery .preview img")) return;
         target.style.setProperty("--l4f-ratio", target.naturalWidth / target.naturalHeight);
+        folded?.scrollIntoView({ block: "start" });
+        folded = null;
     }, true);
 
     // A result is dragged as its file; tabs and choices open while it hovers over them.
@@ -80,7 +84,7 @@
 
     document.addEventListener("click", (event) => {
         if (event.target.closest?.('.l4f [id$="_copy"]')) copy();
-        const controls = event.target.closest?.('.l4f-controls [id$="_run"]') && event.target.closest(".l4f-controls");
+        const controls = event.target.closest?.(DRAWS) && event.target.closest(".l4f-controls");
         if (!controls || window.innerWidth > 640) return;
         if (!controls.querySelector(".l4f-unfold")) {
             const unfold = document.createElement("button");
@@ -91,6 +95,7 @@
         }
         controls.classList.add("l4f-folded");
         controls.scrollIntoView({ block: "start" });
+        folded = controls;
     });
 
     if (navigator.clipboard?.write) document.querySelector("#l4f")?.classList.add("l4f-copies");

@@ -22,15 +22,19 @@ from .download import held, resolve
 from .repository import demand_space
 
 
+class NameTaken(UserError):
+    """A new class must be called something else; with its file nothing is wrong."""
+
+
 def demand_free_name(name: str) -> None:
     """Raises `UserError` unless a new class may be called that."""
     if not CLASS_NAME.fullmatch(name):
         raise UserError(f"{printable(name)!r} is no name for a class; use up to 64 small letters, digits, - and _.")
     if any(name in (entry.name, stand_in(entry.name)) for entry in classes()):
-        raise UserError(f"There is a class {name} already; choose another name, or remove that class first.")
+        raise NameTaken(f"There is a class {name} already; choose another name, or remove that class first.")
     folder = models_folder() / name
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"The models folder holds other files under the name {name}; choose another name.")
+        raise NameTaken(f"The models folder holds other files under the name {name}; choose another name.")
 
 
 def import_checkpoint(

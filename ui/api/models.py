@@ -47,7 +47,17 @@ Psi = _number(-LARGEST_PSI, LARGEST_PSI)
 if _PYDANTIC_2:  # in JSON a file is a text
     File = Annotated[bytes, pydantic.WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
 else:
-    File = bytes
+
+    class File(bytes):
+        """A file, which pydantic 1 would describe as it stands in a form."""
+
+        @classmethod
+        def __get_validators__(cls) -> Any:
+            yield pydantic.validators.bytes_validator
+
+        @classmethod
+        def __modify_schema__(cls, schema: dict) -> None:
+            schema.update(type="string", format="byte")
 
 
 class _Request(BaseModel, extra="forbid"):
