@@ -28,6 +28,16 @@ def test_the_tab_is_there(host):  # noqa: F811
     assert all(block.do_not_save_to_config for block in blocks.blocks.values())
 
 
+def test_opening_the_page_of_the_host_asks_nothing_of_us(host):  # noqa: F811
+    """Each answer makes Gradio 3 draw all of the host's components anew, and a plot is 4.5 MB of scripts."""
+    [(blocks, _, _)] = host.tabs
+    events = blocks.get_config_file()["dependencies"]
+    at_load = [event for event in events if event.get("trigger") == "load" or "'load'" in str(event["targets"])]
+    assert at_load and not any(event["backend_fn"] for event in at_load)
+    kinds = {block.get_block_name() for block in blocks.blocks.values()}
+    assert gr.__version__[0] != "3" or not {"plot", "lineplot"} & kinds
+
+
 def test_reload_ui_registers_nothing_twice(host):  # noqa: F811
     listening = {event: len(answers) for event, answers in host.callbacks.items()}
     engine = service()

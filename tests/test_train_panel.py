@@ -60,8 +60,9 @@ def test_from_a_folder_to_a_training(site, monkeypatch):
     assert words(shown[panel.standing]) == "Done; the class is installed"
     assert shown[panel.samples]["value"].endswith(".png")
     assert shown[panel.buttons["delete"]]["visible"] and not shown[panel.buttons["pause"]]["visible"]
-    losses = shown[panel.plots["losses"]]["value"]
-    assert set(losses["curve"]) == {"discriminator", "generator"} and losses["x"].max() == 32
+    if panel.plots:  # Gradio 3 has none
+        losses = shown[panel.plots["losses"]]["value"]
+        assert set(losses["curve"]) == {"discriminator", "generator"} and losses["x"].max() == 32
     assert "Stage 2 of 2: masks." in words(shown[panel.log])
     assert "dogs" in [entry.name for entry in site.service.classes()]
 
@@ -111,7 +112,8 @@ def test_a_training_is_paused_gone_on_with_and_used(site, monkeypatch):
     monkeypatch.setattr(train_panel, "LOOK_AGAIN", 0)
     site.visit.curves.clear()
     updates = list(panel.watch(site.visit))
-    assert panel.plots["losses"] in updates[1] and panel.plots["losses"] not in updates[-1]
+    for plot in panel.plots.values():  # Gradio 3 has none
+        assert plot in updates[1] and plot not in updates[-1]
     assert words(updates[-1][panel.standing]) == "Interrupted; Resume goes on from the last minute"
     assert words(do(site, panel.use)[panel.activity]).startswith("dogs draws now")
     assert is_written_by_us(class_run.models_folder() / "dogs")

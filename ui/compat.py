@@ -235,13 +235,14 @@ class Comparison:
 
 
 def line_plot(**arguments: Any) -> Any:
-    """A plot of curves over pictures seen, by Gradio's own means; None where what these need is not installed."""
-    needed = ("pandas",) if MAJOR >= 4 else ("pandas", "altair")
-    if not hasattr(gr, "LinePlot") or any(importlib.util.find_spec(name) is None for name in needed):
+    """A plot of curves over pictures seen, by Gradio's own means; None where what these need is not installed.
+
+    None under Gradio 3 too: one plot makes every load of the page, a web UI's included, fetch 4.5 MB of scripts.
+    """
+    if MAJOR < 4 or importlib.util.find_spec("pandas") is None:
         return None
-    width = {"width": 300} if MAJOR < 4 else {}
     axes = {"x": "x", "y": "y", "color": "curve", "color_title": " "}
-    return make(gr.LinePlot, height=260, visible=False, min_width=240, **axes, **width, **arguments)
+    return make(gr.LinePlot, height=260, visible=False, min_width=240, **axes, **arguments)
 
 
 def line_plot_update(points: Sequence[tuple[float, float, str]]) -> dict:

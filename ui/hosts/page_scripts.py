@@ -37,6 +37,18 @@ def press(*identifiers: str, main: str = "") -> str:
     }}"""
 
 
+def when_seen(place: str, identifier: str) -> str:
+    """Presses a button when this part of the page first comes into view."""
+    return f"""() => {{
+        const root = typeof gradioApp === "function" ? gradioApp() : document;
+        new IntersectionObserver((entries, observer) => {{
+            if (!entries.some((entry) => entry.isIntersecting)) return;
+            observer.disconnect();
+            root.querySelector("#{identifier}").click();
+        }}).observe(root.querySelector("#{place}"));
+    }}"""
+
+
 def _modern(tab: str) -> str:
     """SD.Next's Modern UI has buttons of its own for the main tabs, and hides those that everybody else presses."""
     return f"""root.querySelector('.xtabs-tab[tabItemId$="#{tab}_tabitem"]')?.click();""" if tab else ""

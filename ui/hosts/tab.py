@@ -62,6 +62,7 @@ def _fill(blocks: gr.Blocks) -> None:
 
     from .. import app, compat
     from .host_service import service
+    from .page_scripts import when_seen
     from .sending import neighbours
     from .strips import Inbox, RoomOffer
 
@@ -72,7 +73,10 @@ def _fill(blocks: gr.Blocks) -> None:
         inbox, room = Inbox(shared.outputs), RoomOffer(shared)
     page = app.Page(shared, PREFIX, [room])
     inbox.connect(page)
-    page.generate.open_on(blocks.load)
+    # An event when the host's page is loaded would hold up all of it.
+    opened = gr.Button(elem_id="l4f_opened", elem_classes="l4f-hidden")
+    page.generate.open_on(opened.click)
+    compat.on(blocks.load, None, js=when_seen("l4f", "l4f_opened"))
     compat.on(blocks.load, None, js=app.script())
 
 
