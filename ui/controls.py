@@ -151,7 +151,7 @@ class BackgroundChoice:
                 self.several = self.spot = None
                 if places:
                     words = named("swap.several")
-                    self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=110, **words)
+                    self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=150, **words)
                     self.spot = SpotChoice()
             self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))
             self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
