@@ -21,7 +21,7 @@ from l4f_plugin.bundles.training_state import load_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.networks.ops import fir_downsample, fir_upsample
-from l4f_plugin.training import augmentation, loop, losses
+from l4f_plugin.training import augmentation, loop, losses, updates
 from l4f_plugin.training.alpha_training import AlphaTrainer, shift_at_random
 from l4f_plugin.training.augmentation import AdaptiveProbability, augment
 from l4f_plugin.training.distance import RandomFeatureDistance
@@ -236,6 +236,19 @@ def test_losses_have_the_values_of_their_formulas():
     torch.testing.assert_close(image.grad, 9 * image.detach())
 
 
+def test_r1_is_taken_every_few_rounds_and_weighed_as_much_more():
+    pictures, options = [torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, 3, 4, 4)], {"r1_weight": 3.0, "r1_interval": 4}
+
+    def judge(batch):
+        return batch.square().sum(dim=(1, 2, 3)).unsqueeze(1)
+
+    told = [losses.verdict_on(*pictures, judge, **options, rounds=rounds) for rounds in range(10)]
+    assert [number for number, verdict in enumerate(told) if "r1_penalty" in verdict.metrics] == [0, 4, 8]
+    assert told[0].metrics["r1_penalty"] == pytest.approx(48) and told[1].metrics["real_logits"] == pytest.approx(12)
+    assert (told[0].loss - told[1].loss).item() == pytest.approx(48 * 3 / 2 * 4)
+    assert told[1].loss.item() == pytest.approx(np.log1p(np.exp(-12)) + np.log(2))
+
+
 def test_path_lengths_are_those_of_the_gradient_of_a_random_picture():
     """For pictures that are linear in w, picture_n = sum over layers and styles of w A / 2, the gradient is A noise."""
     random = torch.Generator().manual_seed(0)
@@ -249,6 +262,18 @@ def test_path_lengths_are_those_of_the_gradient_of_a_random_picture():
     assert penalty.item() == pytest.approx(((expected - 0.7) ** 2).mean().item(), rel=1e-5)
     penalty.backward()
     assert w_plus.grad.abs().min() > 0
+
+
+def test_parts_of_a_batch_lead_where_the_whole_leads():
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    updates.descend(torch.optim.SGD([weight], lr=1.0), (weight * slope for slope in (1, 3)), parts=2)
+    assert weight.item() == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_convolutions_compute_in_the_precision_that_is_asked_for(dtype):
+    with updates.autocast(torch.device("cpu"), dtype):
+        assert torch.nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2)).dtype == getattr(torch, dtype)
 
 
 @pytest.mark.parametrize("decay", [0.05, 0.9])
@@ -385,7 +410,7 @@ def test_the_published_recipe_is_the_published_one():
     assert (horse.least_area, horse.binarisation_ramp, horse.background_shift) == (0.25, 0, 0)
     assert horse.ema_decay == pytest.approx(0.5 ** (32 / 10_000)) and not horse.background_own_latent
     assert not horse.learned_background and horse.real_samples == "pictures"
-    assert paper_recipe("unheard-of") == horse
+    assert paper_recipe("unheard-of") == paper_recipe("as yet unheard-of") == horse
     for name, steps, psi, rate, mask, adversarial, background, area in [
         ("ffhq", 2000, 1.0, 2e-4, 1.2, 1.0, 3.0, 0.40),
         ("horse", 2000, 1.0, 2e-4, 3.0, 1.0, 6.0, 0.60),
@@ -393,6 +418,7 @@ def test_the_published_recipe_is_the_published_one():
         ("car", 750, 0.3, 8e-4, 20.0, 0.1, 40.0, 0.75),
     ]:
         recipe = paper_recipe(name)
+        assert recipe.discriminator_from_bundle == (name == "car")
         assert (recipe.steps, recipe.truncation_psi, recipe.adversarial_weight) == (steps, psi, adversarial)
         assert recipe.learning_rate == pytest.approx(rate * 4 / 5)
         assert recipe.discriminator_learning_rate == pytest.approx(rate * 16 / 17)
@@ -466,7 +492,7 @@ def test_learning_rates_of_masks_fall_in_the_second_half():
         seen[rounds] = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     assert seen[50] == [settings.learning_rate, settings.background_learning_rate, settings.discriminator_learning_rate]
     assert seen[75] == pytest.approx([rate / 2 for rate in seen[50]]) and max(seen[99]) < 0.01 * min(seen[50])
-    assert {paper_recipe("cat").learning_rate_share_at(step) for step in (0, 1000, 1999)} == {1.0}
+    assert {paper_recipe("cat").learning_rate_share_at(step) for step in (0, 1000, 2000)} == {1.0}
 
 
 def test_limits_on_the_area_are_let_go_once_masks_have_formed():

@@ -151,7 +151,7 @@ class BackgroundChoice:
                 self.several = self.spot = None
                 if places:
                     words = named("swap.several")
-                    self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=110, **words)
+                    self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=150, **words)
                     self.spot = SpotChoice()
             self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))
             self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
@@ -328,6 +328,8 @@ def colour_as_hex(value: object) -> str:
 class EdgeChoice:
     """How the mask's edge is cut: soft or hard, grown or shrunk, feathered. See `BackgroundChoice` for its parts."""
 
+    KINDS = {"grow": int, "feather": float, "keep_largest": bool, "match_light": float, "keep_shadow": bool}
+
     def __init__(self, panel: str = "swap", keep_largest: bool = False) -> None:
         with gr.Accordion(text("swap.edge_section"), open=False, elem_id=f"l4f_{panel}_edge_section"):
             self.kind = segments(f"{panel}.edge", "edge", ("soft", "hard"))
@@ -337,8 +339,7 @@ class EdgeChoice:
             self.keep_largest = gr.Checkbox(keep_largest, **named(f"{panel}.keep_largest"))
             self.match_light = gr.Slider(0, 1, 0, step=0.05, **named(f"{panel}.match_light"))
             self.keep_shadow = gr.Checkbox(False, **named(f"{panel}.keep_shadow"))
-        self.inputs = [self.kind, self.threshold, self.grow, self.feather, self.keep_largest]
-        self.inputs += [self.match_light, self.keep_shadow]
+        self.inputs = [self.kind, self.threshold, *(getattr(self, name) for name in self.KINDS)]
         compat.on(self.kind.input, self.show_threshold, [self.kind], [self.threshold])
         self.settled = [compat.settled(control) for control in self.inputs]
 
@@ -352,24 +353,13 @@ class EdgeChoice:
         return {
             self.kind: "hard" if hard else "soft",
             self.threshold: gr.update(visible=hard, value=edge.threshold or 0.5),
-            self.grow: edge.grow,
-            self.feather: edge.feather,
-            self.keep_largest: edge.keep_largest,
-            self.match_light: edge.match_light,
-            self.keep_shadow: edge.keep_shadow,
+            **{getattr(self, name): getattr(edge, name) for name in self.KINDS},
         }
 
     def read(self, given: Given) -> EdgeOptions:
         """What the controls ask for. Raises `UserError` where they make no sense."""
         threshold = float(given[self.threshold]) if given[self.kind] == "hard" else None
-        return EdgeOptions(
-            threshold,
-            int(given[self.grow]),
-            float(given[self.feather]),
-            bool(given[self.keep_largest]),
-            float(given[self.match_light]),
-            bool(given[self.keep_shadow]),
-        )
+        return EdgeOptions(threshold, **{name: kind(given[getattr(self, name)]) for name, kind in self.KINDS.items()})
 
 
 class RestoreChoice:

@@ -55,16 +55,8 @@ class ModelsPanel:
         gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
         self.sharing = ShareForm(service, self.visit) if own_repositories else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
-        self.outputs += [
-            self.quality,
-            self.about_learning,
-            self.worst,
-            self.cancel,
-            self.verify,
-            self.delete,
-            self.confirm,
-            self.activity,
-        ]
+        self.outputs += [self.quality, self.about_learning, self.worst, self.cancel, self.verify, self.delete]
+        self.outputs += [self.confirm, self.activity]
         self.outputs += self.sharing.outputs if self.sharing else []
         picking = Picking(self.visit, self.outputs, self.pick)
         self.imports = ImportForm(service, picking) if changes else None

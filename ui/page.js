@@ -57,6 +57,10 @@
         folded = null;
     }, true);
 
+    // A stage that is higher than the window sticks when its lower end is seen.
+    const stick = (part) => { part.style.top = `${Math.min(8, innerHeight - part.offsetHeight - 8)}px`; };
+    addEventListener("scroll", () => document.querySelectorAll(".l4f .l4f-stage").forEach(stick), { passive: true });
+
     // A result is dragged as its file; tabs and choices open while it hovers over them.
     let dragged = "";
     const field = (event) => event.target.closest?.(".l4f .block:has(input[type=file])");

@@ -82,7 +82,7 @@ class PhotosPanel:
         self.edge = EdgeChoice("photos", keep_largest=True)
         self.job = RunButtons(self._service, "photos")
         with gr.Accordion(text("photos.advanced"), open=False, elem_id="l4f_photos_advanced") as self.advanced:
-            self.codes = compat.uploaded_file(*W_PLUS_ENDINGS, ".png", height=120, **named("photos.codes"))
+            self.codes = compat.uploaded_file(*W_PLUS_ENDINGS, ".png", height=150, **named("photos.codes"))
             note("photos.codes_note")
             self.inversion = InversionForm(self._service)
 

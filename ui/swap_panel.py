@@ -83,7 +83,7 @@ class SwapPanel:
         self.psi = psi_slider("swap.psi")
         section = gr.Accordion(text("swap.w_plus_section"), open=False, elem_id="l4f_swap_w_plus_section")
         with section as self.codes_frame:
-            self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=120, **named("swap.w_plus"))
+            self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=150, **named("swap.w_plus"))
             note("swap.w_plus_note")
         self.samples = self._service.outputs.served(sorted((Path(__file__).parent / "backgrounds").glob("*.webp")))
         self.background = BackgroundChoice(first="colour", places=True, samples=self.samples)
