@@ -4,7 +4,7 @@ import pytest
 from host_pages import host, started  # noqa: F401, fixtures
 from serving import unused_port
 from stub_host import VARIANTS
-from test_browser import PATIENCE, browser, wait_for_pictures  # noqa: F401, fixture
+from test_browser import PATIENCE, browser, open_tab, wait_for_pictures  # noqa: F401, fixture
 
 from l4f_ui import compat, server
 from l4f_ui.hosts.host_service import service
@@ -19,16 +19,16 @@ def test_a_picture_is_sent_to_img2img_and_extras(browser, host):  # noqa: F811
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(site.address)
-    ours = page.get_by_role("tab", name="Labels4Free", exact=True)
-    ours.click()
+    page.locator("#tabs").wait_for()
+    open_tab(page, "Labels4Free", "tabs")
     page.locator("#l4f_generate_seeds input").fill("0-1")
     page.locator("#l4f_generate_run").click()
     wait_for_pictures(page, 2)
     assert not page.locator("#l4f_opened").is_visible()
     for tab in ("img2img", "extras"):
         page.locator(f"#l4f_generate_to_{tab}").click()
-        page.get_by_role("tab", name=tab, exact=True).click()
+        open_tab(page, tab, "tabs")
         page.locator(f"#{tab}_image img").wait_for()
-        ours.click()
+        open_tab(page, "Labels4Free", "tabs")
     page.close()
     compat.close(host.demo)
