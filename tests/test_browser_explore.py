@@ -81,6 +81,7 @@ def test_a_slider_is_dragged_and_the_picture_follows(page, site):  # noqa: F811
 def test_a_name_is_changed_and_stays(page, site):  # noqa: F811
     explore(page)
     page.locator('[value="coarse"][type=radio]').check(force=True)
+    settle(page)
     name = page.locator('.l4f-of-coarse [data-name="coarse-1"]')
     name.fill("Looks away")
     name.press("Enter")

@@ -16,6 +16,7 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub.download import WEIGHTS
+from l4f_plugin.images import cover_fit
 from l4f_plugin.networks import Student, StudentConfig, UNet
 from l4f_plugin.photos import coarse_alpha
 from l4f_plugin.picture_files import find_pictures
@@ -306,22 +307,25 @@ def test_an_earlier_student_teaches_the_next():
         assert agree[sure].mean() > 0.9 and np.abs(parts[..., 3] / 255 - coarse).mean() < 0.2
 
 
-def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(tmp_path):
+@pytest.mark.parametrize(
+    ("side", "crop", "size"), [(32, None, (32, 32)), (16, None, (16, 16)), (16, (2, 30, 8, 24), (14, 8))]
+)
+def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(tmp_path, side, crop, size):
     """Red discs, found by the hand-made finder of red, one of them half hidden from it: cut to the class's shape."""
     pictures, masks = discs(5, side=64)
     red = np.where(masks[..., None] > 127, [255, 0, 0], [20, 60, 160]).astype(np.uint8)
     for number, picture in enumerate(red):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
-    bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
+    bundle = tiny_bundle(crop=crop, student=red_finder())
     files, folder = find_pictures(tmp_path).pictures, tmp_path / "parts"
     cpu = torch.device("cpu")
-    found = cut_pictures.photographed_pictures(bundle, files, folder, 32, cpu, report=lambda words: None)
-    assert found.parts.shape == (5, 32, 32, 7)
+    found = cut_pictures.photographed_pictures(bundle, files, folder, side, cpu, report=lambda words: None)
+    assert found.parts.shape == (5, *size, 7)
     for parts, mask in zip(found.parts, masks, strict=True):
-        truth = np.asarray(Image.fromarray(mask).resize((32, 32), Image.Resampling.BOX))
+        truth = cover_fit(mask, *size[::-1])
         assert ((parts[..., 3] > 127) == (truth > 127)).mean() > 0.97
     files[0].path.unlink()
-    again = cut_pictures.photographed_pictures(bundle, files, folder, 32, cpu, report=lambda words: None)
+    again = cut_pictures.photographed_pictures(bundle, files, folder, side, cpu, report=lambda words: None)
     assert np.array_equal(again.parts, found.parts), "what was found is kept"
 
 

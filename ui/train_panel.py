@@ -201,7 +201,8 @@ class TrainPanel:
         folder = self.trainings.keep(uploaded) if uploaded else self.trainings.place(typed, progress, job.token)
         found = self.trainings.look(folder, progress, job.token)
         visit.folder, visit.found = folder, found
-        starts = [(text("train.nothing"), "")]
+        nothing = text("train.nothing")  # also its value, which Gradio 3 shows
+        starts = [(nothing, nothing)]
         starts += [(e.title, e.name) for e in self._service.all_classes() if e.installed and not e.problem]
         yield {
             self.activity: status.finished(text("train.looked", count=found.usable)),
@@ -212,7 +213,7 @@ class TrainPanel:
             self.name: plain_class_name(Path(typed).stem) if typed and not uploaded else given[self.name],
             self.resolution: str(min(found.resolution, 64)),
             self.fit: found.fit,
-            self.start: gr.update(choices=compat.options(starts), value=""),
+            self.start: gr.update(choices=compat.options(starts), value=nothing),
             self.freeze: gr.update(value=False, visible=False),
         }
 
@@ -242,7 +243,7 @@ class TrainPanel:
         return self.trainings.plan(visit.found, (given[self.name] or "").strip(), visit.folder, **chosen)
 
     def _started_from(self, name: str | None) -> ObjectClass | None:
-        """The class of that name; "Nothing", as Gradio 3 calls it, is none."""
+        """The class of that name; nothing is none."""
         return next((entry for entry in self._service.all_classes() if entry.name == name), None)
 
     def choose_start(self, name: str | None) -> dict:
