@@ -185,11 +185,11 @@ def pick(page, number: int) -> None:
     (small if small.count() else page.locator("#l4f_generate_gallery .grid-wrap button")).nth(number).click()
 
 
-def open_tab(page, words: str) -> None:
+def open_tab(page, words: str, tabs: str = "l4f_tabs") -> None:
     """Gradio 3 gives its tabs no role."""
     tab = page.get_by_role("tab", name=words, exact=True)
     if not tab.count():
-        tab = page.locator("#l4f_tabs .tab-nav button").filter(has_text=words)
+        tab = page.locator(f"#{tabs} > .tab-nav button").filter(has_text=words)
     tab.click()
 
 

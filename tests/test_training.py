@@ -281,7 +281,7 @@ def test_masks_are_kept_as_their_average_over_the_training(decay):
     settings = AlphaSettings(batch_size=2, feature_dtype="float32", ema_decay=decay)
     trainer = AlphaTrainer(settings, Generator(TINY.generator_config()))
     pairs = [(trainer.averaged, trainer.alpha), (trainer.averaged_background, trainer.background)]
-    for round_number in range(2):
+    for round_number in range(3):
         before = [[value.clone() for value in kept.parameters()] for kept, _ in pairs]
         trainer.step()
         share = 1 - min(decay, (1 + round_number) / (10 + round_number))

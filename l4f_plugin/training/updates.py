@@ -39,7 +39,7 @@ def descend(optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], parts: i
     """
     optimizer.zero_grad(set_to_none=True)
     for loss in losses:
-        (loss / parts if parts > 1 else loss).backward()
+        (loss / parts).backward()
         seen = loss.detach().float()
         del loss
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -24,14 +24,15 @@ def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
 
 
 def press(*identifiers: str, main: str = "") -> str:
-    """Presses the first of these buttons that is on the page and not hidden with its tab.
+    """Presses the first of these buttons that is on the page and not hidden with its tab, or that is never shown.
 
     `main` is the main tab that this opens.
     """
     selector = ", ".join(f"#{identifier}" for identifier in identifiers)
     return f"""() => {{
         const root = typeof gradioApp === "function" ? gradioApp() : document;
-        const found = [...root.querySelectorAll("{selector}")].find((item) => item.offsetParent !== null);
+        const pressable = (item) => item.offsetParent !== null || item.matches(".l4f-hidden");
+        const found = [...root.querySelectorAll("{selector}")].find(pressable);
         if (found) found.click();
         {_modern(main)}
     }}"""

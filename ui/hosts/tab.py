@@ -71,10 +71,10 @@ def _fill(blocks: gr.Blocks) -> None:
         shared.neighbours = neighbours()
         gr.HTML(f"<style>{app.style()}</style>", elem_classes="l4f-hidden")  # hosts read no sheet of a page in theirs
         inbox, room = Inbox(shared.outputs), RoomOffer(shared)
+        opened = gr.Button(elem_id="l4f_opened", elem_classes="l4f-hidden")
     page = app.Page(shared, PREFIX, [room])
     inbox.connect(page)
     # An event when the host's page is loaded would hold up all of it.
-    opened = gr.Button(elem_id="l4f_opened", elem_classes="l4f-hidden")
     page.generate.open_on(opened.click)
     compat.on(blocks.load, None, js=when_seen("l4f", "l4f_opened"))
     compat.on(blocks.load, None, js=app.script())
