@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from l4f_plugin.errors import UserError
 from l4f_plugin.exploring import LARGEST_STRENGTH, Look, between, parse_key
 
 from .texts import text
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from l4f_plugin.directions import Directions
     from l4f_plugin.provenance import WPlus
     from l4f_plugin.subject import Subject
@@ -105,8 +105,10 @@ class Exploration:
         return look, self.codes(look)
 
     def settle(self, look: Look) -> None:
-        """Goes on from there; `undo` comes back."""
+        """Goes on from there; `undo` comes back. What changes nothing is no step: one drag may be told twice."""
         if self.look is not None:
+            if np.array_equal(self.codes(look).codes, self.codes().codes):
+                return
             self.past = [*self.past, self.look][-MOST_PAST:]
         self.look = look
 
