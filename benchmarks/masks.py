@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("classes", nargs="*", metavar="NAME=BUNDLE", help="classes and the folders of their bundles")
     parser.add_argument("--recipes", default=",".join(RECIPES), help="of %(default)s")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--composites", type=int, default=800 * 16, help="to train on (default: %(default)s)")
+    parser.add_argument("--composites", type=int, default=400 * 16, help="to train on (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=1000, help="to judge, for each psi (default: %(default)s)")
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     args = parser.parse_args()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import hostile_files
 import pytest
 import upload_server
-from bundles import tiny_bundle
+from bundles import OF_MASKS, saved, tiny_bundle
 from hub_server import Hub, catalogue_entry, point_at, write_catalogue
 from models_page import maskless
 from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
@@ -124,7 +124,7 @@ def test_a_hostile_upload_is_refused_and_gone(page, site, tmp_path):  # noqa: F8
 
 @pytest.mark.clicked_path
 def test_deleting_asks_first(page, site):  # noqa: F811
-    maskless(site.home, "old")
+    saved(site.home / "models/old", without=OF_MASKS, title="Old")
     open_models(page, "old")
     page.locator("#l4f_models_delete").click()
     page.locator("#l4f_models_keep").click()

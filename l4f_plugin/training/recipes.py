@@ -29,7 +29,7 @@ class AlphaSettings:
     corners_weight: float = 4.0  # of its mean squared distance from them afterwards, in every corners_interval'th step
     corners_interval: int = 4
     truncation_psi: float = 1.0
-    steps: int = 800
+    steps: int = 400
     batch_size: int = 16
     start: str = "corners"  # what masks begin as in the first attempt, one of runs.STARTS
     learning_rate: float = 1e-3
