@@ -15,6 +15,7 @@ from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import chain, cut_pictures
+from l4f_plugin.training.alpha_training import AlphaTrainer
 from l4f_plugin.training.mask_quality import measure_masks
 from l4f_plugin.training.refinement import RefinementSettings
 
@@ -28,6 +29,11 @@ def folder(tmp_path, own_folders, monkeypatch):
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     return saved(tmp_path / "models/plain", without=OF_MASKS, title="Plain")
+
+
+def test_an_estimate_times_steps_that_teach_masks(folder, monkeypatch):
+    monkeypatch.setattr(AlphaTrainer, "_start_background", lambda trainer: pytest.fail("a third of a usual step"))
+    assert cli.main(["learn-masks", "plain", "--quality", "quick", "--estimate", "--device", "cpu"]) == 0
 
 
 def test_the_full_chain_goes_on_where_it_was_stopped(folder, tmp_path):

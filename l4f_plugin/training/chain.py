@@ -311,7 +311,10 @@ def measured_stages(stages: list[Stage], bundle: Bundle, device: torch.device, w
         settings = stage.settings
         if stage.train is train_alpha:
             if "masks" not in known:
-                known["masks"] = adversarial_seconds(alpha_trainer(bundle, settings, device), settings.steps, watch)
+                trainer = alpha_trainer(bundle, settings, device)
+                # The first steps teach the background alone: a later one, of those with the R1 penalty.
+                trainer.rounds = settings.r1_interval * settings.steps
+                known["masks"] = adversarial_seconds(trainer, settings.steps, watch)
             seconds = {STEPPING: known["masks"]}
         elif stage.train is refine_alpha:
             trainer = RefinementTrainer(
