@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from l4f_plugin.errors import UserError
 from l4f_plugin.exploring import LARGEST_STRENGTH, Look, between, parse_key
 
 from .texts import text
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from l4f_plugin.directions import Directions
     from l4f_plugin.provenance import WPlus
     from l4f_plugin.subject import Subject
@@ -65,7 +65,10 @@ class Kept:
 
 @dataclass
 class Exploration:
-    """`chosen` are places on the shelf in the order of clicks, `offers` the subjects of the grid that is shown."""
+    """`chosen` are places on the shelf in the order of clicks, `offers` the subjects of the grid that is shown.
+
+    `obeyed` is when the latest order of the boards was sent: Gradio 5 tells each one twice.
+    """
 
     class_name: str = ""
     title: str = ""
@@ -78,6 +81,7 @@ class Exploration:
     shelf: list[Kept] = field(default_factory=list)
     chosen: list[int] = field(default_factory=list)
     live: Newest = field(default_factory=Newest)
+    obeyed: Any = None
 
     def enter(self, class_name: str, title: str, directions: Directions, centre: np.ndarray) -> None:
         """Another class: nothing that was found in the one before fits it."""
@@ -105,10 +109,8 @@ class Exploration:
         return look, self.codes(look)
 
     def settle(self, look: Look) -> None:
-        """Goes on from there; `undo` comes back. What changes nothing is no step: one drag may be told twice."""
+        """Goes on from there; `undo` comes back."""
         if self.look is not None:
-            if np.array_equal(self.codes(look).codes, self.codes().codes):
-                return
             self.past = [*self.past, self.look][-MOST_PAST:]
         self.look = look
 

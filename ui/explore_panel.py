@@ -293,7 +293,10 @@ class ExplorePanel:
     def obey(self, running: Running, given: Given) -> Iterator[dict]:
         """What was clicked on the boards."""
         order, explored = read(given[self.order]), self._explored(given)
-        do, at = order.get("do"), order.get("at")
+        do, at, sent = order.get("do"), order.get("at"), order.get("now")
+        if sent and sent == explored.obeyed:
+            return
+        explored.obeyed = sent
         if do == "range" and order.get("range") in RANGES:
             yield {self.range: order["range"]}
             yield from self._draw_ends(running, explored, order["range"])
