@@ -89,7 +89,7 @@ def test_a_name_is_changed_and_stays(page, site):  # noqa: F811
     page.locator("#l4f_explore_status").get_by_text("The name is kept").wait_for()
     settle(page)
     page.reload()
-    page.locator("#l4f_tabs").get_by_text("Explore", exact=True).first.wait_for()
+    page.locator("#l4f_generate_run").wait_for()
     explore(page)
     assert page.locator('.l4f-board [data-name="coarse-1"]').input_value() == "Looks away"
 
