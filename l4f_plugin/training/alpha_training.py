@@ -105,6 +105,7 @@ class AlphaTrainer(Trainer):
         cue: str,
         turn: Callable[[], AbstractContextManager] = nullcontext,
         cancelled: Callable[[], bool] = lambda: False,
+        steps: int = START_STEPS,
     ) -> None:
         """Lets the masks begin as a guess (``guess_masks``), around whose area their limits are put.
 
@@ -112,7 +113,7 @@ class AlphaTrainer(Trainer):
         the paper, or "switch", the picture with the object switched off. Raises ``Cancelled``.
         """
         optimizer, areas = torch.optim.Adam(self.alpha.parameters(), lr=START_LEARNING_RATE), []
-        for _ in range(START_STEPS):
+        for _ in range(steps):
             if cancelled():
                 raise Cancelled
             with turn():
