@@ -11,7 +11,7 @@ from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import alpha_training, loop
 from l4f_plugin.training.alpha_training import AlphaTrainer
-from l4f_plugin.training.guessing import guess_masks, inversion
+from l4f_plugin.training.guessing import guess_masks, inversion, spill
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_plugin.training.runs import alpha_trainer, train_alpha
 
@@ -58,7 +58,9 @@ def test_each_collapse_is_seen_within_100_steps(draws_discs, collapse):
         images = trainer._draw_subjects()[0].image
         trainer.rounds = step
         mask = WANTED[collapse](images)
-        trainer._follow({"area": mask.mean().item(), "undecided": 0.0} | trainer._look(mask, images))
+        trainer._follow(
+            {"area": mask.mean().item(), "undecided": 0.0} | trainer._look(mask, guess_masks(images), images)
+        )
         if trainer.collapsed:
             break
     assert trainer.collapsed == collapse
@@ -73,9 +75,10 @@ def test_right_masks_are_no_collapse(draws_discs, background):
         for _ in range(150):
             undecided = torch.minimum(wanted, 1 - wanted).mean().item()
             seen = {"area": wanted.mean().item(), "undecided": undecided}
-            trainer._follow(seen | trainer._look(wanted, images))
+            trainer._follow(seen | trainer._look(wanted, guess_masks(images), images))
         assert trainer.collapsed is None
     assert inversion(masks, images) == 0 and inversion(1 - masks, images) > 0.5
+    assert spill(masks, guess_masks(images)) < 0.2 and spill(near, guess_masks(images)) > 0.5
 
 
 def test_a_guess_by_the_corners_finds_what_lies_before_a_plain_background():
@@ -91,7 +94,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
     """Where earlier attempts want nothing but area, the last keeps the guess it begins with, and limits around it."""
     said = []
 
-    def failing(trainer, alpha):
+    def failing(trainer, alpha, guess):
         return alpha.mean() * (-50 if trainer.settings.seed < fails else 0)
 
     monkeypatch.setattr(AlphaTrainer, "_area_loss", failing)
@@ -112,7 +115,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
 
 
 def test_what_collapses_from_every_start_is_told(tiny_bundle_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha: 50 * alpha.mean())
+    monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha, guess: 50 * alpha.mean())
     monkeypatch.setattr(alpha_training, "START_STEPS", 2)
     said = []
     settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0, background_share=0.0)

@@ -106,5 +106,10 @@ def test_what_is_measured_without_truth():
     quality, sheet = measure_masks(soft, torch.device("cpu"), count=6)
     assert quality.softness == pytest.approx(0.1) and quality.agreement is None
     assert sheet.size == (9 * 32, 2 * 32)
+    assert quality.doubt == "" and quality.spill == pytest.approx(0.1 + 0.8 / 4, abs=0.1)
+    assert (
+        "background"
+        in measure_masks(dataclasses.replace(bundle, alpha=Fixed(32)), torch.device("cpu"), count=2)[0].doubt
+    )
     empty = dataclasses.replace(bundle, alpha=Fixed(0))
     assert measure_masks(empty, torch.device("cpu"), count=2)[0].dropped == 1.0

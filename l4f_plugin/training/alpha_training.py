@@ -17,7 +17,7 @@ from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
 from . import together
 from .grids import picture_grid
-from .guessing import blended_corners, guess_masks, inversion
+from .guessing import blended_corners, guess_masks, inversion, spill
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
 from .pictures import Crop, PictureFolder
 from .recipes import AlphaSettings
@@ -46,7 +46,7 @@ class AlphaTrainer(Trainer):
     """
 
     kept = ("alpha", "averaged", "discriminator", "alpha_optimizer", "discriminator_optimizer")
-    plain = ("mean_area", "mean_undecided", "mean_variation", "mean_inversion", "area_limits")
+    plain = ("mean_area", "mean_undecided", "mean_variation", "mean_inversion", "mean_spill", "area_limits")
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class AlphaTrainer(Trainer):
         optimizers = (self.alpha_optimizer, self.discriminator_optimizer)
         self.full_rates = {one: [group["lr"] for group in one.param_groups] for one in optimizers}
         self.mean_area = self.mean_undecided = 0.5
-        self.mean_variation, self.mean_inversion = 0.25, 0.0
+        self.mean_variation, self.mean_inversion, self.mean_spill = 0.25, 0.0, 0.0
         self.area_limits = (settings.least_area, settings.most_area)
 
     @property
@@ -181,16 +181,18 @@ class AlphaTrainer(Trainer):
 
         def loss_of() -> tuple[Tensor, dict[str, float]]:
             composite, alpha, image = self._composite()
-            undecided = binarisation(alpha)
+            guess, undecided = guess_masks(self._cropped(image)), binarisation(alpha)
             adversarial = generator_loss(judge(composite))
             loss = (
                 adversarial * settings.adversarial_weight
                 + undecided * settings.binarisation_weight_at(self.rounds)
-                + self._area_loss(alpha)
+                + self._area_loss(alpha, guess)
             )
             if self.background is not None and self.rounds % settings.corners_interval == 0:
                 loss = loss + self._background_error() * (settings.corners_weight * settings.corners_interval)
-            seen = {"area": alpha.mean().item(), "undecided": undecided.item()} | self._look(alpha.detach(), image)
+            seen = {"area": alpha.mean().item(), "undecided": undecided.item()} | self._look(
+                alpha.detach(), guess, image
+            )
             return loss, {"alpha_loss": adversarial.item()} | seen
 
         with as_a_judge(self.discriminator) as judge:
@@ -200,26 +202,28 @@ class AlphaTrainer(Trainer):
 
     def _follow(self, metrics: dict[str, float]) -> None:
         """Running means of what tells a collapse."""
-        for name in {"area", "undecided", "variation", "inversion"} & metrics.keys():
+        for name in {"area", "undecided", "variation", "inversion", "spill"} & metrics.keys():
             mean = getattr(self, f"mean_{name}")
             setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * metrics[name])
 
-    def _look(self, alpha: Tensor, images: Tensor) -> dict[str, float]:
+    def _look(self, alpha: Tensor, guess: Tensor, images: Tensor) -> dict[str, float]:
         """What tells a collapse, beside area and doubt: how masks differ between pictures, which side they hold."""
         small = functional.adaptive_avg_pool2d(alpha, LOOKED_AT)
         seen = {"inversion": inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))}
+        seen["spill"] = spill(alpha, guess)
         if len(small) > 1:
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
         return seen
 
-    def _area_loss(self, alpha: Tensor) -> Tensor:
+    def _area_loss(self, alpha: Tensor, guess: Tensor) -> Tensor:
         settings = self.settings
         if settings.limited_at(self.rounds):
             least, most = self.area_limits
             below = area_below(alpha, least) * settings.least_area_weight
             return below + area_above(alpha, most) * settings.most_area_weight
         floor = area_below(alpha, settings.floor_area) * settings.floor_weight
-        return floor + alpha.mean() * settings.area_weight
+        behind = (alpha * (1 - guess)).mean() * settings.background_weight
+        return floor + behind + alpha.mean() * settings.area_weight
 
     def _composite(self) -> tuple[Tensor, Tensor, Tensor]:
         """Composites ``[N, 3, R, R]``, masks ``[N, 1, H, W]`` without letter-box bars, and the subjects' pictures.

@@ -169,6 +169,8 @@ def learn_masks(
             seeds = tuple(load_bundle(stage.bundle).alpha for stage in stages[:2])
         watch.report("Measuring the masks.")
         measured, worst = measure_masks(bundle, place, seeds, **watch.looks)
+        if measured.doubt:
+            watch.report(measured.doubt)
         notes = (
             "The masks were learned on this generator by Labels4Free's default recipe: "
             f"{settings.steps} steps of {settings.batch_size} pictures, without a data set."

@@ -58,5 +58,10 @@ def inversion(alpha: Tensor, images: Tensor) -> float:
     return max(0.0, min(denser_outside, -correlation.mean().item()))
 
 
+def spill(alpha: Tensor, guess: Tensor) -> float:
+    """What share of the background, where ``guess`` (of ``guess_masks``) sees it, the masks cover."""
+    return ((alpha * (1 - guess)).sum() / (1 - guess).sum().clamp_min(1e-6)).item()
+
+
 def _difference(images: Tensor, backgrounds: list[Tensor]) -> Tensor:
     return torch.stack([(images - one).abs().mean(dim=1, keepdim=True) for one in backgrounds]).amin(dim=0)
