@@ -112,4 +112,5 @@ def test_what_is_measured_without_truth():
         in measure_masks(dataclasses.replace(bundle, alpha=Fixed(32)), torch.device("cpu"), count=2)[0].doubt
     )
     empty = dataclasses.replace(bundle, alpha=Fixed(0))
-    assert measure_masks(empty, torch.device("cpu"), count=2)[0].dropped == 1.0
+    nothing, _ = measure_masks(empty, torch.device("cpu"), count=2)
+    assert (nothing.dropped, nothing.spill, nothing.doubt) == (1.0, 0.0, "")

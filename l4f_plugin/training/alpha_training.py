@@ -17,7 +17,7 @@ from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
 from . import together
 from .grids import picture_grid
-from .guessing import blended_corners, guess_masks, inversion, spill
+from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
 from .pictures import Crop, PictureFolder
 from .recipes import AlphaSettings
@@ -46,7 +46,7 @@ class AlphaTrainer(Trainer):
     """
 
     kept = ("alpha", "averaged", "discriminator", "alpha_optimizer", "discriminator_optimizer")
-    plain = ("mean_area", "mean_undecided", "mean_variation", "mean_inversion", "mean_spill", "area_limits")
+    plain = ("mean_area", "mean_undecided", "mean_variation", "mean_inversion", "area_limits")
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class AlphaTrainer(Trainer):
         optimizers = (self.alpha_optimizer, self.discriminator_optimizer)
         self.full_rates = {one: [group["lr"] for group in one.param_groups] for one in optimizers}
         self.mean_area = self.mean_undecided = 0.5
-        self.mean_variation, self.mean_inversion, self.mean_spill = 0.25, 0.0, 0.0
+        self.mean_variation, self.mean_inversion = 0.25, 0.0
         self.area_limits = (settings.least_area, settings.most_area)
 
     @property
@@ -202,15 +202,14 @@ class AlphaTrainer(Trainer):
 
     def _follow(self, metrics: dict[str, float]) -> None:
         """Running means of what tells a collapse."""
-        for name in {"area", "undecided", "variation", "inversion", "spill"} & metrics.keys():
+        for name in {"area", "undecided", "variation", "inversion"} & metrics.keys():
             mean = getattr(self, f"mean_{name}")
             setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * metrics[name])
 
-    def _look(self, alpha: Tensor, guess: Tensor, images: Tensor) -> dict[str, float]:
+    def _look(self, alpha: Tensor, images: Tensor) -> dict[str, float]:
         """What tells a collapse, beside area and doubt: how masks differ between pictures, which side they hold."""
         small = functional.adaptive_avg_pool2d(alpha, LOOKED_AT)
         seen = {"inversion": inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))}
-        seen["spill"] = spill(alpha, guess)
         if len(small) > 1:
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
         return seen

@@ -58,9 +58,10 @@ def inversion(alpha: Tensor, images: Tensor) -> float:
     return max(0.0, min(denser_outside, -correlation.mean().item()))
 
 
-def spill(alpha: Tensor, guess: Tensor) -> float:
-    """What share of the background, where ``guess`` (of ``guess_masks``) sees it, the masks cover."""
-    return ((alpha * (1 - guess)).sum() / (1 - guess).sum().clamp_min(1e-6)).item()
+def spill(alpha: Tensor, images: Tensor) -> float:
+    """What share of the pixels that surely look like their pictures' corners the masks cover."""
+    sure = (guess_masks(images) < 0.1).float()
+    return ((alpha * sure).sum() / sure.sum().clamp_min(1)).item()
 
 
 def _difference(images: Tensor, backgrounds: list[Tensor]) -> Tensor:
