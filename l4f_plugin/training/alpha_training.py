@@ -190,9 +190,7 @@ class AlphaTrainer(Trainer):
             )
             if self.background is not None and self.rounds % settings.corners_interval == 0:
                 loss = loss + self._background_error() * (settings.corners_weight * settings.corners_interval)
-            seen = {"area": alpha.mean().item(), "undecided": undecided.item()} | self._look(
-                alpha.detach(), guess, image
-            )
+            seen = {"area": alpha.mean().item(), "undecided": undecided.item()} | self._look(alpha.detach(), image)
             return loss, {"alpha_loss": adversarial.item()} | seen
 
         with as_a_judge(self.discriminator) as judge:
