@@ -181,13 +181,16 @@ def test_masks_that_collapse_from_every_start_want_a_generator_that_learns_longe
 
 
 def test_masks_that_take_the_background_along_are_told_when_all_is_done(
-    pictures, tiny, monkeypatch, capfd  # noqa: F811
+    pictures, tiny, monkeypatch, site, capfd  # noqa: F811
 ):  # fmt: skip
     run, spilled = begin(pictures, monkeypatch, pictures=24), [0.6, 0.1]
     monkeypatch.setattr(mask_quality, "spill", lambda alpha, guess: spilled[0])
     assert run.work(lambda line: None)
     status, card = run.status(), (models_folder() / "dogs" / "README.md").read_text()
     assert (status.state, status.trouble) == ("done", "spilled") and status.problem in card
+    shown = site.panel.show(site.visit)
+    assert status.problem in words(shown[site.panel.standing]) and shown[site.panel.buttons["mend"]]["visible"]
+    assert "longer" in shown[site.panel.buttons["mend"]]["value"]
     del spilled[0]
     assert cli.main(["train", "class", "--name", "dogs", "--mend"]) == 0
     assert run.plan.pictures == 36 and run.curves()[-1]["pictures"] > 24
