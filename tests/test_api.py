@@ -23,7 +23,7 @@ from l4f_plugin.exploring import mixed
 from l4f_plugin.images import read_infotext, write_png
 from l4f_plugin.provenance import read_recipe
 from l4f_ui import api
-from l4f_ui.api import bounds, guard, login
+from l4f_ui.api import guard, login, routes
 from l4f_ui.api.answers import wanted
 from l4f_ui.visitors import Visitors
 
@@ -471,7 +471,7 @@ def test_hostile_pickles_are_refused_as_files(served, tmp_path, monkeypatch):
 
 
 def test_one_request_too_many_is_told_to_come_back(served, tiny_bundle_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(bounds.Places.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(routes, "MOST_UNDER_WAY", 0)
     answer = client(service(tmp_path)).post(V1 + "generate", json={})
     refused(answer, 503, "try again")
     assert int(answer.headers["retry-after"]) > 0
