@@ -8,7 +8,7 @@ import upload_server
 from bundles import OF_MASKS, saved, tiny_bundle
 from hub_server import Hub, offer_things, point_at
 from models_page import maskless
-from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
+from test_browser import browser, hear, open_tab, page, settle  # noqa: F401, fixtures
 from test_models_panel import TINY
 from test_student import TINY as TINY_STUDENT
 from upload_server import UploadHub
@@ -144,8 +144,7 @@ def test_a_class_is_published_without_masks_that_are_not_ones_own(page, site, mo
         page.locator("#l4f_share_about").get_by_text("Cows").wait_for()
         page.locator("#l4f_share_repository").locator("input, textarea").fill("me/l4f-cows")
         page.locator("#l4f_share_run").click()
-        page.locator("#l4f_share_asks").get_by_text("may not be passed on").wait_for()
-        settle(page)
+        hear(page, "share_asks", "may not be passed on")
         page.locator("#l4f_share_masks label").first.click()
         page.locator("#l4f_share_run:enabled").click()
         page.locator(f"#l4f_share_status a[href='{hub.address}/me/l4f-cows']").wait_for()
