@@ -30,7 +30,6 @@ from .labelled import LabelledPictures, fingerprint, load_split
 # Raised when the network, its training or the distortions change, so that older judges are not taken for new
 # ones.
 REVISION = 2
-JUDGED_AT_ONCE = 32  # pictures
 
 
 @dataclass(frozen=True)
@@ -67,30 +66,30 @@ class Judge:
 
 
 @torch.no_grad()
-def judge_masks(judge: Judge, pictures: np.ndarray) -> np.ndarray:
+def judge_masks(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> np.ndarray:
     """Masks float32 [N, H, W] in [0, 1], foreground from .5, of pictures uint8 [N, H, W, 3] of the judge's size.
 
     Each is the mean of what the judge sees in the picture and in its mirror image.
     """
     masks = np.empty(pictures.shape[:3], dtype=np.float32)
-    for rows, batch in _batches(judge, pictures):
+    for rows, batch in _batches(judge, pictures, batch_size):
         mask, mirrored = torch.sigmoid(judge.network(batch)), torch.sigmoid(judge.network(batch.flip(-1)))
         masks[rows] = ((mask + mirrored.flip(-1)) / 2)[:, 0].cpu().numpy()
     return masks
 
 
 @torch.no_grad()
-def judge_features(judge: Judge, pictures: np.ndarray) -> np.ndarray:
+def judge_features(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> np.ndarray:
     """Features float32 [N, C], for a Frechet distance, of pictures as `judge_masks` takes them."""
     features = np.empty((len(pictures), judge.settings.channels[-1]), dtype=np.float32)
-    for rows, batch in _batches(judge, pictures):
+    for rows, batch in _batches(judge, pictures, batch_size):
         features[rows] = judge.network.features(batch).cpu().numpy()
     return features
 
 
-def _batches(judge: Judge, pictures: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
-    for start in range(0, len(pictures), JUDGED_AT_ONCE):
-        rows = slice(start, start + JUDGED_AT_ONCE)
+def _batches(judge: Judge, pictures: np.ndarray, batch_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    for start in range(0, len(pictures), batch_size):
+        rows = slice(start, start + batch_size)
         yield rows, _as_batch(pictures[rows], judge.device)
 
 
