@@ -30,11 +30,14 @@ from l4f_plugin.training.runs import BUNDLE_FOLDER, train_alpha
 TABLE = Path(__file__).with_name("masks.csv")
 PSIS = (0.7, 1.0)
 
+PLAIN = AlphaSettings(start="", decay_share=0.0, background_weight=0.0, area_weight=0.5)
+
 RECIPES: dict[str, Callable[[str], AlphaSettings]] = {
     "default": lambda class_name: AlphaSettings(),
-    "plain": lambda class_name: AlphaSettings(start="", decay_share=0.0),  # from nothing, at a constant rate
+    # From nothing, at a constant rate, with a pressure on the whole mask.
+    "plain": lambda class_name: PLAIN,
     # As "plain", and the limits on the area stay to the end.
-    "held": lambda class_name: AlphaSettings(start="", decay_share=0.0, limits_until=1.0),
+    "held": lambda class_name: dataclasses.replace(PLAIN, limits_until=1.0),
     "paper": paper_recipe,
 }
 

@@ -180,15 +180,8 @@ def edit_alpha(
 
 
 def brushed(alpha: np.ndarray, strokes: np.ndarray) -> np.ndarray:
-    """The mask with what was painted: float32 `[h, w]`, above 0 where it adds, below 0 where it takes away.
-
-    Strokes of another size are enlarged without smoothing.
-    """
-    rows, columns = (
-        np.arange(side) * painted // side for side, painted in zip(alpha.shape, strokes.shape, strict=True)
-    )
-    strokes = strokes[rows[:, None], columns]
-    return np.where(strokes > 0, 1, np.where(strokes < 0, 0, alpha)).astype(np.float32)
+    """The mask with what was painted: float32 `[H, W]` in [-1, 1], above 0 what is added, below 0 what is taken."""
+    return np.where(strokes > 0, alpha + strokes * (1 - alpha), alpha * (1 + strokes))
 
 
 def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:

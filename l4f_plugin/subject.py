@@ -54,7 +54,7 @@ class Subject:
     and its `background` uint8 `[H, W, 3]`, which the generator draws with the object switched off, if asked for. A
     photographed one has `photo`, and `confidence` in [0, 1]: the share of the class's own pictures that look less like
     it, where the class has something to compare with. `dropped` is how many pieces its mask had besides the largest.
-    `times` is how much larger a drawn one is than its class draws.
+    `times` is how much larger a drawn one is than its class draws. The mask of a `brushed` one was mended by hand.
     """
 
     image: np.ndarray
@@ -68,6 +68,7 @@ class Subject:
     confidence: float | None = None
     dropped: int = 0
     times: int = 1
+    brushed: bool = False
 
     def enlarged(self, times: int) -> Subject:
         """The same `times` as large: pictures by Lanczos' filter, the mask as `matting.enlarged_alpha`."""
@@ -81,6 +82,12 @@ class Subject:
             _, alpha = matting.enlarged_alpha(self.image, alpha, *placed)
         image = matting.moved(self.image, *placed)
         return replace(self, image=image, alpha=alpha, background=background, times=times * self.times)
+
+    def mended(self, strokes: np.ndarray) -> Subject:
+        """The same with what was painted on its mask, float32 `[h, w]` of any size, see `compositing.brushed`."""
+        alpha = self.required_alpha()
+        scaled = Image.fromarray(strokes).resize(alpha.shape[::-1], Image.Resampling.BILINEAR)
+        return replace(self, alpha=compositing.brushed(alpha, np.asarray(scaled)), brushed=True)
 
     def picture(self) -> Image.Image:
         """The picture as RGB."""
@@ -120,6 +127,7 @@ class Subject:
 
     def infotext(self, **more: object) -> str:
         """What it takes to make the picture again, in the web UIs' format; `more` are further fields."""
+        more = {"Brushed": True, **more} if self.brushed else more
         if self.photo is not None:
             return self.photo.infotext(self.class_name, **more)
         fields: dict[str, object] = {"Class": self.class_name}

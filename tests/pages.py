@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 
@@ -53,6 +55,23 @@ def swap(page, kind: str, **how) -> dict:
 def swapped(page, kind: str, **how) -> dict:
     """The files of the result."""
     return swap(page, kind, **how)[page.swap.stage.results][0].files
+
+
+def taken(panel, given: dict) -> dict:
+    """`given`, with the subject that is looked at in the brush's editor."""
+    form = panel.brush
+    seen = run(SimpleNamespace(job=panel.job, inputs=form.inputs), form.show, given)
+    return {**given, form.taken: seen[form.taken], form.editor: seen[form.editor]["value"]}
+
+
+def paint(panel, given: dict, **strokes) -> dict:
+    """What comes of painting: `green` and `red` are places of the editor's picture."""
+    form = panel.brush
+    painted = np.zeros((*given[form.editor]["background"].shape[:2], 4), np.uint8)
+    for colour, where in strokes.items():
+        painted[where] = {"green": (0, 200, 0, 255), "red": (200, 0, 0, 255)}[colour]
+    given = {**given, form.editor: {**given[form.editor], "layers": [painted]}}
+    return run(SimpleNamespace(job=panel.job, inputs=form.inputs), form.mend, given)
 
 
 def owned(tmp_path: Path, **options) -> Service:

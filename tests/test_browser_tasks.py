@@ -181,6 +181,12 @@ def test_on_a_phone_controls_fold_and_the_result_comes_into_view(page):  # noqa:
     assert shown["y"] >= 0 and shown["y"] + shown["height"] <= 844
     page.locator(".l4f-unfold").locator("visible=true").click()
     assert page.locator("#l4f_swap_example").is_visible()
+    page.locator("#l4f_swap_run").scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    above, below = (
+        page.locator(f".l4f-{part}").locator("visible=true").bounding_box() for part in ("controls", "stage")
+    )
+    assert above["y"] + above["height"] <= below["y"], "the result lies below the controls, not over them"
 
 
 def test_what_a_discriminator_knows_is_kept_from_a_class_to_start_from(page, tmp_path, monkeypatch):  # noqa: F811

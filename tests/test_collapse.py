@@ -11,7 +11,7 @@ from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import UserError
 from l4f_plugin.training import alpha_training, loop
 from l4f_plugin.training.alpha_training import AlphaTrainer
-from l4f_plugin.training.guessing import guess_masks, inversion
+from l4f_plugin.training.guessing import guess_masks, inversion, spill
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_plugin.training.runs import alpha_trainer, train_alpha
 
@@ -76,6 +76,7 @@ def test_right_masks_are_no_collapse(draws_discs, background):
             trainer._follow(seen | trainer._look(wanted, images))
         assert trainer.collapsed is None
     assert inversion(masks, images) == 0 and inversion(1 - masks, images) > 0.5
+    assert spill(masks, images) == 0 and spill(near, images) > 0.4 and spill(near * 0 + 1, images) == 1
 
 
 def test_a_guess_by_the_corners_finds_what_lies_before_a_plain_background():
@@ -91,7 +92,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
     """Where earlier attempts want nothing but area, the last keeps the guess it begins with, and limits around it."""
     said = []
 
-    def failing(trainer, alpha):
+    def failing(trainer, alpha, guess):
         return alpha.mean() * (-50 if trainer.settings.seed < fails else 0)
 
     monkeypatch.setattr(AlphaTrainer, "_area_loss", failing)
@@ -112,7 +113,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
 
 
 def test_what_collapses_from_every_start_is_told(tiny_bundle_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha: 50 * alpha.mean())
+    monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha, guess: 50 * alpha.mean())
     monkeypatch.setattr(alpha_training, "START_STEPS", 2)
     said = []
     settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0, background_share=0.0)

@@ -1,6 +1,7 @@
 """The whole chain that a class learns: masks, photographs, refined masks, photographs again; and what is told of it."""
 
 import dataclasses
+from time import sleep
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import chain, cut_pictures
-from l4f_plugin.training.alpha_training import AlphaTrainer
+from l4f_plugin.training.alpha_training import START_STEPS, AlphaTrainer
 from l4f_plugin.training.mask_quality import measure_masks
 from l4f_plugin.training.refinement import RefinementSettings
 
@@ -31,9 +32,14 @@ def folder(tmp_path, own_folders, monkeypatch):
     return saved(tmp_path / "models/plain", without=OF_MASKS, title="Plain")
 
 
-def test_an_estimate_times_steps_that_teach_masks(folder, monkeypatch):
+def test_an_estimate_times_a_step_of_the_guess_and_steps_that_teach_masks(folder, monkeypatch):
+    guessed = []
     monkeypatch.setattr(AlphaTrainer, "_start_background", lambda trainer: pytest.fail("a third of a usual step"))
-    assert cli.main(["learn-masks", "plain", "--quality", "quick", "--estimate", "--device", "cpu"]) == 0
+    monkeypatch.setattr(
+        AlphaTrainer, "start_from_difference", lambda trainer, cue, steps: guessed.append((cue, steps)) or sleep(0.3)
+    )
+    assert chain.estimate_seconds("plain", "cpu")["quick"] > 0.3 * START_STEPS
+    assert guessed == [("corners", 1)]
 
 
 def test_the_full_chain_goes_on_where_it_was_stopped(folder, tmp_path):
@@ -100,5 +106,11 @@ def test_what_is_measured_without_truth():
     quality, sheet = measure_masks(soft, torch.device("cpu"), count=6)
     assert quality.softness == pytest.approx(0.1) and quality.agreement is None
     assert sheet.size == (9 * 32, 2 * 32)
+    assert quality.doubt == "" and quality.spill == pytest.approx(0.1 + 0.8 / 4, abs=0.1)
+    assert (
+        "background"
+        in measure_masks(dataclasses.replace(bundle, alpha=Fixed(32)), torch.device("cpu"), count=2)[0].doubt
+    )
     empty = dataclasses.replace(bundle, alpha=Fixed(0))
-    assert measure_masks(empty, torch.device("cpu"), count=2)[0].dropped == 1.0
+    nothing, _ = measure_masks(empty, torch.device("cpu"), count=2)
+    assert (nothing.dropped, nothing.spill, nothing.doubt) == (1.0, 0.0, "")

@@ -1,12 +1,14 @@
 """Subjects enlarged with a sharp edge, their light matched to a background, their shadow kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from l4f_plugin import matting
 from l4f_plugin.arguments import Background, EdgeOptions, Spot
-from l4f_plugin.compositing import blur, brushed, to_float
+from l4f_plugin.compositing import blur, to_float
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext
 from l4f_plugin.provenance import read_recipe
@@ -87,7 +89,9 @@ def test_a_shadow_falls_on_the_new_background_where_the_old_one_was_plain():
 
 
 def test_what_is_painted_adds_and_takes_at_any_size():
-    alpha = np.full((6, 9), 0.5, np.float32)
-    strokes = np.array([[1, 0, -1]], np.float32)
-    found = brushed(alpha, strokes)
-    assert (found[:, :3] == 1).all() and (found[:, 3:6] == 0.5).all() and (found[:, 6:] == 0).all()
+    subject = replace(drawn(), alpha=np.full((6, 9), 0.5, np.float32))
+    found = subject.mended(np.array([[1, 1, 0, 0, -1, -1]], np.float32))
+    assert (found.alpha[:, :2] == 1).all() and (found.alpha[:, 4] == 0.5).all() and (found.alpha[:, -2:] == 0).all()
+    finer = subject.mended(np.repeat(np.arange(90) < 35, 60).reshape(90, 60).T.astype(np.float32)).alpha
+    assert (finer[:, :3] == 1).all() and 0.55 < finer[0, 3] < 0.95 and (finer[:, 5:] == 0.5).all(), "edges are soft"
+    assert found.brushed and not subject.brushed and parse_infotext(found.infotext())["Brushed"] == "True"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from bundles import red_finder, saved, tiny_bundle
-from pages import run, status_of
+from pages import paint, run, status_of, taken
 from PIL import Image
 from pixels import pixels
 
@@ -147,24 +147,40 @@ def test_what_is_painted_changes_mask_cutout_and_composite(photographed):
     page, panel, stage, form = photographed, photographed.photos, photographed.photos.stage, photographed.photos.brush
     assert form.editor.visible is False, "an editor that nobody has opened would take a core, as it draws itself anew"
     shown = segment(page, [str(path) for path in page.photographs])[stage.results]
-    taken = form.show(shown, 1)[form.editor]["value"]
-    assert taken["background"].shape == (60, 80, 3) and taken["background"][2, 2].max() < 80, "what is out is dark"
-    painted = np.zeros((30, 40, 4), np.uint8)
-    painted[:5, :, 1::2] = 255  # green at the top
-    painted[10:, 10:20, 0::3] = 255  # red on the left half of the subject
     kind = {panel.background.kind: "colour", panel.background.colour: "#00ff00"}
-    given = {panel.choice.dropdown: "red", stage.results: shown, stage.picked: 1, **kind}
-    given |= {form.editor: {"background": None, "layers": [painted], "composite": None}, stage.view: "mask"}
-    mended = run(SimpleNamespace(job=panel.job, inputs=[*panel.inputs, form.editor, stage.picked]), form.mend, given)
+    given = {panel.choice.dropdown: "red", stage.results: shown, stage.picked: 1, stage.view: "mask", **kind}
+    given = taken(panel, given)
+    picture = given[form.editor]["background"]
+    assert picture.shape == (600, 800, 3) and picture[20, 20].max() < 80, "what is out is dark"
+    mended = paint(panel, given, green=np.s_[:100], red=np.s_[200:, 200:400])
     after = mended[stage.results]
     assert after[0] is shown[0] and "garden is mended" in status_of(panel, mended)
     mask, cutout, composite = (pixels(after[1].files[kind]) for kind in ("mask", "cutout", "composite"))
-    assert (mask[:8] == 255).all() and (mask[30, 22:38] == 0).all() and (mask[30, 44:56] > 200).all()
+    assert (mask[:9] == 255).all() and (mask[30, 22:38] == 0).all() and (mask[30, 44:56] > 200).all()
     assert np.array_equal(cutout[..., 3], mask) and tuple(composite[30, 30]) == (0, 255, 0)
     assert len(zipfile.ZipFile(after[0].files["zip"]).namelist()) == 6
-    given[form.editor] = {"background": None, "layers": [np.zeros_like(painted)], "composite": None}
-    refused = run(SimpleNamespace(job=panel.job, inputs=panel.inputs), form.mend, given)
-    assert "Nothing is painted" in status_of(panel, refused)
+    given = taken(panel, {**given, stage.results: after})
+    again = paint(panel, given, green=np.s_[500:])
+    mask = pixels(again[stage.results][1].files["mask"])
+    assert (mask[:9] == 255).all() and (mask[-9:] == 255).all() and (mask[30, 22:38] == 0).all(), "on top of the first"
+    alone = paint(panel, {**given, panel.background.kind: "transparent"}, green=np.s_[500:])[stage.results]
+    assert set(alone[1].files) == {"picture", "mask", "cutout", "result", "mended", "zip"}, "no composite of before"
+    assert "Nothing is painted" in status_of(panel, paint(panel, given))
+    other = {**given, stage.picked: 0, **{form.taken: "Labels4Free another"}}
+    assert "another picture" in status_of(panel, paint(panel, other, green=np.s_[:9]))
+
+
+@pytest.mark.skipif(not compat.HAS_EDITOR, reason="this Gradio has no editor")
+def test_what_style_codes_draw_is_mended_too(photographed):
+    page, panel, stage = photographed, photographed.photos, photographed.photos.stage
+    codes = page.outputs.preview_folder() / "codes.safetensors"
+    page.service.codes("tiny", [3], 1.0, page.service.new_token())[0].save(codes)
+    drawn = run(panel, panel.segment, {panel.choice.dropdown: "tiny", panel.codes: str(codes)})
+    given = {panel.choice.dropdown: "tiny", stage.results: drawn[stage.results], stage.view: "mask"}
+    mended = paint(panel, taken(panel, given), green=np.s_[:])
+    files = mended[stage.results][0].files
+    assert (pixels(files["mask"]) == 255).all() and (pixels(files["cutout"])[..., 3] == 255).all()
+    assert files["w_plus"] == drawn[stage.results][0].files["w_plus"]
 
 
 def test_a_stranger_is_told_and_the_class_that_fits_is_offered(photographed, monkeypatch):

@@ -490,15 +490,16 @@ def test_limits_on_the_area_are_let_go_once_masks_have_formed():
     generator = Generator(TINY.generator_config())
     trainer = AlphaTrainer(AlphaSettings(steps=100, feature_dtype="float32"), generator)
     half, full, none = (torch.full((2, 1, 4, 4), area) for area in (0.4, 0.9, 0.0))
-    assert trainer._area_loss(half) == 0
-    assert trainer._area_loss(full).item() == pytest.approx(8 * 0.4)
+    left = torch.cat([torch.ones(2, 1, 4, 1), torch.zeros(2, 1, 4, 3)], dim=3)  # three quarters look like background
+    assert trainer._area_loss(half, left) == 0
+    assert trainer._area_loss(full, left).item() == pytest.approx(8 * 0.4)
     trainer.rounds = 35
-    assert trainer._area_loss(half).item() == pytest.approx(0.2)
-    assert trainer._area_loss(full).item() == pytest.approx(0.45)
-    assert trainer._area_loss(none).item() == pytest.approx(8 * 0.05)
+    assert trainer._area_loss(half, left).item() == pytest.approx(4 * 0.4 * 3 / 4)
+    assert trainer._area_loss(full * left, left) == 0
+    assert trainer._area_loss(none, left).item() == pytest.approx(8 * 0.05)
     published = AlphaTrainer(paper_recipe("horse"), generator)
     published.rounds = published.settings.steps - 1
-    assert published._area_loss(full).item() == pytest.approx(6 * 0.5)
+    assert published._area_loss(full, left).item() == pytest.approx(6 * 0.5)
 
 
 def test_a_bundle_is_grown_to_twice_its_resolution(picture_folder, tmp_path):

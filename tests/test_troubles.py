@@ -10,9 +10,9 @@ from test_train_panel import site, words  # noqa: F401
 
 from l4f_plugin import cli
 from l4f_plugin.bundles import files
-from l4f_plugin.bundles.folders import cache_folder
+from l4f_plugin.bundles.folders import cache_folder, models_folder
 from l4f_plugin.errors import UserError
-from l4f_plugin.training import class_run, generator_training, loop
+from l4f_plugin.training import class_run, generator_training, loop, mask_quality
 from l4f_plugin.training.alpha_training import AlphaTrainer
 from l4f_plugin.training.class_plan import generator_settings
 from l4f_plugin.training.generator_training import GeneratorTrainer
@@ -178,3 +178,17 @@ def test_masks_that_collapse_from_every_start_want_a_generator_that_learns_longe
     collapsed.clear()
     assert cli.main(["train", "class", "--name", "dogs", "--mend"]) == 0
     assert run.plan.pictures == 36 and run.curves()[-1]["pictures"] > 24 and run.status().state == "done"
+
+
+def test_masks_that_take_the_background_along_are_told_when_all_is_done(
+    pictures, tiny, monkeypatch, capfd  # noqa: F811
+):  # fmt: skip
+    run, spilled = begin(pictures, monkeypatch, pictures=24), [0.6, 0.1]
+    monkeypatch.setattr(mask_quality, "spill", lambda alpha, guess: spilled[0])
+    assert run.work(lambda line: None)
+    status, card = run.status(), (models_folder() / "dogs" / "README.md").read_text()
+    assert (status.state, status.trouble) == ("done", "spilled") and status.problem in card
+    del spilled[0]
+    assert cli.main(["train", "class", "--name", "dogs", "--mend"]) == 0
+    assert run.plan.pictures == 36 and run.curves()[-1]["pictures"] > 24
+    assert (run.status().state, run.status().trouble) == ("done", "")

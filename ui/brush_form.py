@@ -1,92 +1,93 @@
-"""The form that mends the mask of a photograph with a brush, in the panel *Photographs*, where Gradio can edit."""
+"""The form that mends the mask of a subject with a brush, where Gradio can edit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gradio as gr
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from l4f_plugin.compositing import brushed
 from l4f_plugin.errors import UserError
-from l4f_plugin.subject import placed_fields, write_parts
 
 from . import compat, status
 from .controls import Given, button, note
-from .run_buttons import Running, complain
-from .service import Service
+from .run_buttons import RunButtons, Running
 from .texts import text
 
 if TYPE_CHECKING:
-    from .photos_panel import PhotosPanel
+    from l4f_plugin.jobs import CancelToken
+    from l4f_plugin.subject import Subject
+
+    from .stage import Stage
 
 EDITED_SIDE = 800  # pixels of what is painted on
 
 
+class Mendable(Protocol):
+    """A panel whose subjects may be mended. Its `stage` has the form below its buttons."""
+
+    stage: Stage
+    job: RunButtons
+    inputs: set
+
+    def subject(self, given: Given, token: CancelToken) -> Subject | None:
+        """The subject that is looked at, as it was mended before; None where there is none."""
+
+    def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
+        """Shows that subject with another mask; cut-out and composite follow."""
+
+
 class BrushForm:
-    """Builds the form inside the current Blocks, hidden where there is no editor, and then is wired."""
+    """Builds the form below the results of a panel, and then is wired; nothing where there is no editor."""
 
-    def __init__(self, service: Service):
-        self._service = service
-        with gr.Accordion(text("brush.section"), open=False, visible=compat.HAS_EDITOR, elem_id="l4f_brush_section"):
-            note("brush.note")
-            self.open = button("brush.open", size="sm")
-            self.editor = compat.mask_editor(label=text("brush.editor"), height=520, elem_id="l4f_brush_editor")
-            self.apply = button("brush.apply", size="sm")
-
-    def wire(self, panel: PhotosPanel) -> None:
+    def __init__(self, panel: Mendable, name: str):
+        self._panel = panel
         if not compat.HAS_EDITOR:
             return
-        self._panel, stage = panel, panel.stage
-        compat.on(
-            self.open.click, self.show, [stage.results, stage.picked], [self.editor, panel.job.status], queue=True
-        )
-        inputs = {*panel.inputs, self.editor, stage.picked}
-        panel.job.on(self.apply.click, self.mend, inputs, [stage.results, *stage.looks])
+        self.taken = gr.State(None)  # what the editor shows, in the words of its infotext
+        with panel.stage.frame, gr.Accordion(text("brush.section"), open=False, elem_id=f"l4f_{name}_brush_section"):
+            note("brush.note")
+            self.open = button("brush.open", size="sm", elem_id=f"l4f_{name}_brush_open")
+            self.editor = compat.mask_editor(label=text("brush.editor"), height=520, elem_id=f"l4f_{name}_brush_editor")
+            self.apply = button("brush.apply", size="sm", elem_id=f"l4f_{name}_brush_apply")
 
-    def show(self, results: list, picked: int | None) -> dict:
-        """Puts the photograph that is looked at into the editor, what is not subject darkened."""
-        try:
-            result = self._panel.stage.chosen(results, picked)
-            if result is None or result.photo is None:
-                raise UserError(text("brush.nothing"))
-            with Image.open(result.files["picture"]) as picture, Image.open(result.files["mask"]) as mask:
-                # Of other proportions is a mask that was moved to a canvas.
-                if abs(mask.width * picture.height / (mask.height * picture.width) - 1) < 0.01:
-                    shade = mask.convert("L").resize(picture.size).point(lambda value: 80 + value * 175 // 255)
-                    picture = Image.composite(picture.convert("RGB"), Image.new("RGB", picture.size), shade)
-                picture.thumbnail((EDITED_SIDE, EDITED_SIDE), Image.Resampling.LANCZOS)
-                return {self.editor: compat.editor_update(np.asarray(picture.convert("RGB")))}
-        except Exception as error:
-            return {self._panel.job.status: complain(error)}
+    def wire(self, outputs: Sequence[Any]) -> None:
+        """`outputs` are what the panel's `mended` updates."""
+        if compat.HAS_EDITOR:
+            panel, own = self._panel, [self.editor, self.taken]
+            inputs = {*panel.inputs, panel.stage.results, panel.stage.picked}
+            panel.job.on(self.open.click, self.show, inputs, own)
+            self.inputs = {*inputs, *own}
+            panel.job.on(self.apply.click, self.mend, self.inputs, [*outputs, self.editor])
+
+    def show(self, running: Running, given: Given) -> Iterator[dict]:
+        """Puts what is looked at into the editor, what is not subject darkened."""
+        yield {self._panel.job.status: status.running(text("brush.opening"))}
+        subject = self._subject(running, given)
+        shade = subject.mask().point(lambda value: 80 + value * 175 // 255)
+        picture = Image.composite(subject.picture(), Image.new("RGB", shade.size), shade)
+        picture = ImageOps.contain(picture, (EDITED_SIDE, EDITED_SIDE), Image.Resampling.LANCZOS)
+        shown = {self.editor: compat.editor_update(np.asarray(picture)), self.taken: subject.infotext()}
+        yield {**shown, self._panel.job.status: status.quiet()}
 
     def mend(self, running: Running, given: Given) -> Iterator[dict]:
-        """Adds and takes what was painted; mask, cut-out and composite follow."""
-        panel, stage = self._panel, self._panel.stage
-        results, picked = list(given[stage.results]), given[stage.picked]
-        result, painted = stage.chosen(results, picked), compat.painted(given[self.editor])
-        if result is None or result.photo is None or painted is None:
+        """Adds and takes what was painted, and closes the editor, which would go on drawing itself."""
+        painted = compat.painted(given[self.editor])
+        if painted is None:
             raise UserError(text("brush.nothing"))
-        background, edge, canvas = panel.background.read(given), panel.edge.read(given), panel.canvas.read(given)
-        yield {panel.job.status: status.running(text("brush.working"))}
-        source = result.photo.source()
-        content = source.read_bytes() if isinstance(source, Path) else source
-        options = {"keep_largest": edge.keep_largest}
-        found = self._service.segment(result.class_name, content, running.token, **options)
-        strokes = np.where(painted[..., 3] > 64, np.sign(painted[..., 1].astype(int) - painted[..., 0]), 0)
-        found = replace(found, alpha=brushed(found.required_alpha(), strokes.astype(np.float32)))
-        edge = replace(edge, keep_largest=False)  # done by now, and what was added stays
-        placed = self._service.swap(result.class_name, found, background, edge, running.token, canvas)
-        parts = {"mask": placed.alpha, "cutout": placed.cutout}
-        parts |= {} if background.kind == "transparent" else {"composite": placed.composite}
-        infotext = found.infotext(**placed_fields(background, edge, canvas), Brushed=True)
-        files = write_parts(self._service.outputs.preview_folder(), result.name, parts, infotext)
-        files |= {"picture": result.files["picture"], "result": files.get("composite", files["cutout"])}
-        results[picked or 0] = replace(result, files=files)
-        panel.pack(results)
-        shown = {stage.results: results, **stage.look(given[stage.view], results, picked)}
-        yield {**shown, panel.job.status: status.finished(text("brush.done", name=result.name))}
+        yield {self._panel.job.status: status.running(text("brush.working"))}
+        subject = self._subject(running, given)
+        if subject.infotext() != given[self.taken]:
+            raise UserError(text("brush.another"))
+        red, green, _, opacity = np.moveaxis(painted.astype(np.float32), 2, 0)
+        subject = subject.mended(np.sign(green - red) * opacity / 255)
+        for update in self._panel.mended(running, given, subject):
+            yield {**update, self.editor: gr.update(visible=False)}
+
+    def _subject(self, running: Running, given: Given) -> Subject:
+        subject = self._panel.subject(given, running.token)
+        if subject is None:
+            raise UserError(text("brush.nothing"))
+        return subject

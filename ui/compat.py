@@ -130,12 +130,10 @@ HAS_EDITOR = MAJOR >= 5
 
 
 def mask_editor(**arguments: Any) -> Any:
-    """A place to paint on a picture, green for what is added and red for what is taken away; nothing before 5.
+    """A place to paint on a picture, green for what is added and red for what is taken away.
 
     Hidden until `editor_update`: it draws itself anew 60 times a second, whether anybody looks or not.
     """
-    if not HAS_EDITOR:
-        return gr.State(None)
     brush = gr.Brush(default_size=24, colors=["#22c55e", "#ef4444"], default_color="#22c55e", color_mode="fixed")
     given = {"brush": brush, "type": "numpy", "image_mode": "RGBA", "sources": [], "transforms": [], "layers": False}
     given["visible"] = False

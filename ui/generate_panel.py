@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -13,6 +14,7 @@ from l4f_plugin.arguments import ENLARGED
 from l4f_plugin.errors import Cancelled, UserError
 
 from . import address, compat, seeds, status
+from .brush_form import BrushForm
 from .class_choice import ClassChoice
 from .controls import (
     Given,
@@ -31,6 +33,10 @@ from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
 from .texts import text
+
+if TYPE_CHECKING:
+    from l4f_plugin.jobs import CancelToken
+    from l4f_plugin.subject import Subject
 
 WHICH = ("now", "earlier", "favourites")
 WELCOME, LARGEST_WELCOME = range(8), 256
@@ -58,6 +64,7 @@ class GeneratePanel:
                 self.stage = GalleryStage(
                     service, "generate", self.job.status, VIEWS, more=self._build_buttons, sends=True
                 )
+                self.brush = BrushForm(self, "generate")
         self._wire()
 
     def _build_controls(self) -> None:
@@ -104,6 +111,7 @@ class GeneratePanel:
         compat.on(self.use_seed.click, self.use_picked_seed, picked, [self.seeds, self.count])
         self.archive.on(stage.pack, [stage.results], self.job.status)
         self._looked = list(dict.fromkeys([*stage.outputs, *self._about]))
+        self.brush.wire([*self._looked, self.drawn, stage.view])
         if self._keeps:
             given = [self.which, self.drawn, stage.view]
             compat.on(self.which.input, self.look_at, given, self._looked)
@@ -236,8 +244,24 @@ class GeneratePanel:
         """What was drawn now, what lies in the folders, or the favourites among that."""
         return self._look(drawn if which == "now" else self.history.recent(which == "favourites"), view)
 
-    def _look(self, results: list[SavedSample], view: str) -> dict:
-        shown = self.stage.show(results, view)
+    def subject(self, given: Given, token: CancelToken) -> Subject | None:
+        """See `brush_form.Mendable`."""
+        sample = self.stage.chosen(given[self.stage.results], given[self.stage.picked])
+        return sample and sample.subject()
+
+    def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
+        """The picture is saved once more, with another mask, and takes the place of the one that was picked."""
+        sample = self.stage.chosen(given[self.stage.results], given[self.stage.picked])
+        saved = self._service.outputs.save_sample(subject, sample.class_name, sample.title)
+        results, drawn = (
+            [saved if one == sample else one for one in given[part]] for part in (self.stage.results, self.drawn)
+        )
+        view = "cutout" if given[self.stage.view] == "picture" else given[self.stage.view]  # where it shows
+        shown = {**self._look(results, view, given[self.stage.picked]), self.stage.view: view, self.drawn: drawn}
+        yield {**shown, self.job.status: status.finished(text("brush.saved", folder=_folder([saved])))}
+
+    def _look(self, results: list[SavedSample], view: str, picked: int | None = None) -> dict:
+        shown = self.stage.show(results, view, picked)
         about = self._tell(self.stage.chosen(results, shown[self.stage.picked]))
         return {**shown, **(about if results else {**about, self.stage.about_picked: text("generate.none_yet")})}
 

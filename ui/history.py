@@ -8,16 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from l4f_plugin.arguments import Style
 from l4f_plugin.bundles.files import write_atomically
 from l4f_plugin.errors import UserError
+from l4f_plugin.images import load_layers
 from l4f_plugin.provenance import recipe_of
-from l4f_plugin.subject import ENDINGS
+from l4f_plugin.subject import ENDINGS, Subject
 
 from .outputs import SavedSample, slug
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
-    from l4f_plugin.subject import Subject
 
     from .service import Service
 
@@ -58,19 +59,10 @@ class History:
 
     def ready(self, entry: ObjectClass | None) -> list[SavedSample]:
         """The pictures that a class brings along, as if it had just drawn them."""
-        import numpy as np
-        from PIL import Image
-
-        from l4f_plugin.arguments import Style
-        from l4f_plugin.subject import Subject
-
-        found = []
-        for file, seed, psi in entry.ready if entry else ():
-            with Image.open(file) as opened:
-                picture = np.array(opened.convert("RGBA"))
-            alpha = picture[..., 3].astype(np.float32) / 255
-            found.append(self.unsaved(entry, Subject(picture[..., :3], alpha, entry.name, seed, Style(psi))))
-        return found
+        return [
+            self.unsaved(entry, Subject(*load_layers(file), entry.name, seed, Style(psi)))
+            for file, seed, psi in (entry.ready if entry else ())
+        ]
 
     def unsaved(self, entry: ObjectClass, subject: Subject) -> SavedSample:
         """A subject of a class as if it had been drawn for the person, in the folder of previews."""

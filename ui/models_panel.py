@@ -72,7 +72,7 @@ class ModelsPanel:
         self.about_learning = gr.Markdown("", visible=False, elem_classes="l4f-aside")
         with gr.Row(elem_classes="l4f-actions"):
             self.cancel, self.verify, self.delete = (
-                button(f"models.{name}", visible=False) for name in ("cancel", "verify", "delete")
+                button(f"models.{name}", size="sm", visible=False) for name in ("cancel", "verify", "delete")
             )
         with gr.Column(visible=False, elem_classes="l4f-confirm", elem_id="l4f_models_confirm") as self.confirm:
             self.question = gr.Markdown("")
@@ -201,7 +201,7 @@ class ModelsPanel:
         words = {key: text("learn_masks.measuring") if measuring else "" for key in QUALITIES}
         words |= {key: text("learn_masks.time", time=duration(value)) for key, value in seconds.items()}
         options = [(f"{text(f'learn_masks.{key}')} {words[key]}".rstrip(), key) for key in QUALITIES]
-        return gr.update(choices=compat.options(options), visible=True, interactive=free)
+        return gr.update(choices=options, visible=True, interactive=free)
 
     # What is done
 

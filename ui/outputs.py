@@ -14,12 +14,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from l4f_plugin.arguments import Style
 from l4f_plugin.bundles.files import fitted, longest_name
-from l4f_plugin.provenance import free_stem
-from l4f_plugin.subject import ENDINGS, write_parts
+from l4f_plugin.compositing import to_float
+from l4f_plugin.images import load_picture, parse_infotext, read_infotext
+from l4f_plugin.provenance import WPlus, free_stem
+from l4f_plugin.subject import ENDINGS, Subject, write_parts
 
 if TYPE_CHECKING:
-    from l4f_plugin.subject import Part, Subject
+    from l4f_plugin.subject import Part
 
 FOLDERS_KEPT = 256
 """Previews and archives of all sessions that stay on disk while the page runs."""
@@ -42,6 +45,17 @@ class SavedSample:
     def shown(self, view: str) -> Path:
         """The file of that view; the picture where there is no such file."""
         return self.files.get(view, self.files["picture"])
+
+    def subject(self) -> Subject:
+        """What was saved, read back."""
+        told = parse_infotext(read_infotext(self.files["picture"]) or "")
+        image, alpha = load_picture(self.files["picture"]), None
+        if "mask" in self.files:
+            alpha = to_float(load_picture(self.files["mask"])[..., 0])
+        w_plus = WPlus.load(self.files["w_plus"]) if self.seed is None else None
+        style = Style(self.truncation_psi, None, told.get("Noise", "random"))
+        more = {"times": int(told.get("Enlarged", 1)), "brushed": "Brushed" in told}
+        return Subject(image, alpha, self.class_name, self.seed, style, w_plus, **more)
 
 
 class Outputs:
@@ -73,7 +87,7 @@ class Outputs:
         wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}"
         if sample.seed is None:
             parts["w_plus"], wanted = sample.w_plus, f"{slug(class_name)}_{sample.w_plus.digest}"
-        wanted += f"_{sample.times}x" if sample.times != 1 else ""
+        wanted += (f"_{sample.times}x" if sample.times != 1 else "") + ("_brushed" if sample.brushed else "")
         stem = free_stem(folder, wanted, [ENDINGS[kind] for kind in parts])
         files = write_parts(folder, stem, parts, sample.infotext())
         return SavedSample(class_name, title, sample.seed, psi, files)

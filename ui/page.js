@@ -58,7 +58,7 @@
     }, true);
 
     // A stage that is higher than the window sticks when its lower end is seen.
-    const stick = (part) => { part.style.top = `${Math.min(8, innerHeight - part.offsetHeight - 8)}px`; };
+    const stick = (part) => part.style.setProperty("--l4f-top", `${Math.min(8, innerHeight - part.offsetHeight - 8)}px`);
     addEventListener("scroll", () => document.querySelectorAll(".l4f .l4f-stage").forEach(stick), { passive: true });
 
     // A result is dragged as its file; tabs and choices open while it hovers over them.

@@ -11,7 +11,9 @@ import gradio as gr
 
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.bundles.likeness import is_strange
+from l4f_plugin.compositing import to_float
 from l4f_plugin.errors import UserError
+from l4f_plugin.images import load_picture, write_png
 from l4f_plugin.photo_batch import PhotoResult, pack
 from l4f_plugin.picture_files import PHOTO_ENDINGS, PictureFile, PictureSet, find_photos
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, required_recipe
@@ -41,6 +43,8 @@ from .words import pathless, without_paths
 
 if TYPE_CHECKING:
     from l4f_plugin.bundles.config import ObjectClass
+    from l4f_plugin.jobs import CancelToken
+    from l4f_plugin.subject import Subject
 
 VIEWS = ("compare", "result", "mask")
 DOWNLOADS = ("result", "mask", "w_plus", "zip")
@@ -63,8 +67,7 @@ class PhotosPanel:
             with stage_column():
                 given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True, "offers_better": True}
                 self.stage = GridStage(service, "photos", self.job.status, VIEWS, words="preview", **given)
-                with self.stage.frame:
-                    self.brush = BrushForm(service)
+                self.brush = BrushForm(self, "photos")
                 self.inversion.build_stage()
         self._wire()
 
@@ -98,7 +101,7 @@ class PhotosPanel:
         for trigger in (self.job.run.click, self.codes.upload, used.then, tried.then):
             self._start(trigger)
         self.inversion.wire(self, asked)
-        self.brush.wire(self)
+        self.brush.wire([stage.results, *stage.looks])
 
     def _start(self, trigger: Callable) -> None:
         outputs = [self.choice.dropdown, *self.stage.outputs, self.inversion.stage.frame]
@@ -195,11 +198,46 @@ class PhotosPanel:
         for result in results:
             result.files["zip"] = archive
 
+    def subject(self, given: Given, token: CancelToken) -> Subject | None:
+        """See `brush_form.Mendable`."""
+        result = self.stage.chosen(given[self.stage.results], given[self.stage.picked])
+        if result is None:
+            return None
+        source = result.photo.source() if result.photo else WPlus.load(result.files["w_plus"])
+        source = source.read_bytes() if isinstance(source, Path) else source
+        keep_largest = bool(given[self.edge.keep_largest])
+        found = self._service.segment(result.class_name, source, token, keep_largest=keep_largest)
+        if "mended" not in result.files:
+            return found
+        return replace(found, alpha=to_float(load_picture(result.files["mended"])[..., 0]), brushed=True)
+
+    def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
+        """Mask, cut-out and composite follow; so does the ZIP."""
+        results, picked = list(given[self.stage.results]), given[self.stage.picked] or 0
+        result = results[picked]
+        files = self._placed(running, given, subject, result.files["mask"].name.removesuffix("_alpha.png"))
+        files["mended"] = files["mask"].parent / "mended.png"
+        write_png(files["mended"], subject.mask())
+        kept = {kind: file for kind, file in result.files.items() if kind not in KEPT}
+        results[picked] = replace(result, files=kept | files)
+        if result.photo:
+            self.pack(results)
+        shown = {self.stage.results: results, **self.stage.look(given[self.stage.view], results, picked)}
+        yield {**shown, self.job.status: status.finished(text("brush.done", name=result.name))}
+
+    def _placed(self, running: Running, given: Given, subject: Subject, stem: str) -> dict[str, Path]:
+        """The files of one subject, as the controls ask for. Smaller pieces of its mask were left out before."""
+        background, edge = self.background.read(given), replace(self.edge.read(given), keep_largest=False)
+        canvas = self.canvas.read(given)
+        placed = self._service.swap(subject.class_name, subject, background, edge, running.token, canvas)
+        parts = {"mask": placed.alpha, "cutout": placed.cutout}
+        parts |= {} if background.kind == "transparent" else {"composite": placed.composite}
+        files = self._service.outputs.preview(stem, parts, placed.infotext)
+        return files | {"result": files.get("composite", files["cutout"])}
+
     def _segment_codes(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws what a file of style codes, or a picture that was saved here, stands for."""
         entry, path = self._service.entry(given[self.choice.dropdown]), compat.file_path(given[self.codes])
-        background, canvas = self.background.read(given), self.canvas.read(given)
-        edge = replace(self.edge.read(given), keep_largest=False)  # which is for photographs
         # Read here: the engine's sentences would name the server's folder.
         drawn = path.suffix.lower() == ".png"
         subject = required_recipe(path.read_bytes(), entry.title) if drawn else WPlus.load(path)
@@ -207,19 +245,15 @@ class PhotosPanel:
             entry = self._service.entry(subject.class_name)  # the picture knows best
         yield {self.job.status: status.running(text("photos.drawing"))}
         sample = self._service.segment(entry.name, subject, running.token)
-        placed = self._service.swap(entry.name, sample, background, edge, running.token, canvas)
-        parts = {"mask": placed.alpha, "cutout": placed.cutout}
-        parts |= {} if background.kind == "transparent" else {"composite": placed.composite}
         stem = f"{slug(entry.name)}_{sample.stem}"
-        files = self._service.outputs.preview(stem, parts, placed.infotext)
+        files = self._placed(running, given, sample, stem)
         stem, folder = stem.removesuffix("_w_plus"), files["mask"].parent
         files |= write_parts(folder, stem, {"picture": sample.picture, "w_plus": sample.w_plus}, sample.infotext())
-        files["result"] = files.get("composite", files["cutout"])
         name = text("photos.of_codes") if sample.seed is None else text("photos.of_seed", seed=sample.seed)
         area = 100 * float(sample.required_alpha().mean())
         yield {
             self.choice.dropdown: entry.name,
-            **self._shown([Result(files, name)], given),
+            **self._shown([Result(files, name, class_name=entry.name)], given),
             self.job.status: status.finished(text("photos.drawn", title=entry.title, subject=name, area=area)),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, read_recipe
 from l4f_plugin.subject import write_parts
 
 from . import address, compat, seeds, status
+from .brush_form import BrushForm
 from .class_choice import ClassChoice
 from .controls import (
     BackgroundChoice,
@@ -39,7 +41,8 @@ from .texts import text
 from .words import without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.subject import SwapResult
+    from l4f_plugin.jobs import CancelToken
+    from l4f_plugin.subject import Subject, SwapResult
 
 VIEWS = ("result", "mask", "compare")
 FIRST_SEED = "32"  # one that came out well in the class that comes along
@@ -56,6 +59,7 @@ class SwapPanel:
         self.restored = gr.State(None)
         self.kept = gr.Textbox(elem_classes="l4f-hidden", **named("swap.address"))
         self.wanted = gr.State(False)  # whether a preview is there or on its way, which then follows the controls
+        self.drawn = gr.State(None)  # the subject of the preview, whose mask may be mended
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
                 self._build_controls()
@@ -70,6 +74,7 @@ class SwapPanel:
                     sends=True,
                     more=self._build_more,
                 )
+                self.brush = BrushForm(self, "swap")
         self._wire()
 
     def _build_more(self) -> None:
@@ -97,10 +102,10 @@ class SwapPanel:
 
     def _wire(self) -> None:
         subject = [self.choice.dropdown, self.seed, self.psi, self.w_plus]
-        self.inputs = {
-            *subject, *self.background.inputs, *self.edge.inputs, self.stage.view, self.wanted, self.restored
-        }  # fmt: skip
-        self._shown = [*self.stage.outputs, self.kept, self.wanted, self.seed, self.background.seed]
+        self.inputs = {*subject, *self.background.inputs, *self.edge.inputs}
+        self.inputs |= {self.stage.view, self.wanted, self.drawn, self.restored}
+        self._shown = [*self.stage.outputs, self.kept, self.wanted, self.drawn, self.seed, self.background.seed]
+        self.brush.wire(self._shown)
         self._restorable = [
             *subject,
             self.codes_frame,
@@ -121,7 +126,8 @@ class SwapPanel:
         given = [self.stage.results, self.stage.picked, self.background.spot.centre]
         another = compat.on(self.another.click, self.add_another, given, changed)
         self._start(another.then, self.swap)
-        drawing = [self.job.run.click, self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
+        self._start(self.job.run.click, self.draw)
+        drawing = [self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
         drawing += [tried.then, before_all.then]
         for trigger in drawing:
             self._start(trigger, self.swap)
@@ -150,19 +156,22 @@ class SwapPanel:
         def bring(samples: list[SavedSample], index: int | None) -> dict:
             if index is None:
                 return {}
-            sample = samples[index]
+            sample, mended = samples[index], None
+            with suppress(UserError):  # of files that are gone
+                mended = sample.subject()
             subject = {self.seed: str(sample.seed), self.psi: sample.truncation_psi, self.w_plus: None}
             if sample.seed is None:
                 codes = gr.update(value=str(sample.files["w_plus"]))
                 subject = {self.w_plus: codes, self.codes_frame: gr.update(open=True)}
             return {
                 self.choice.dropdown: sample.class_name,
+                self.drawn: mended,
                 **subject,
                 self.wanted: True,
                 tabs: gr.update(selected="swap"),
             }
 
-        outputs = [self.choice.dropdown, self.seed, self.psi, self.codes_frame, self.w_plus, tabs]
+        outputs = [self.choice.dropdown, self.drawn, self.seed, self.psi, self.codes_frame, self.w_plus, tabs]
         self._open(trigger, bring, [results, picked], outputs, self.swap)
 
     def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
@@ -263,9 +272,21 @@ class SwapPanel:
         if given[self.wanted] and self.background.is_complete(given):
             yield from self.swap(running, given)
 
+    def draw(self, running: Running, given: Given) -> Iterator[dict]:
+        """As `swap`, with the mask as it is drawn."""
+        yield from self.swap(running, {**given, self.drawn: None})
+
+    def subject(self, given: Given, token: CancelToken) -> Subject | None:
+        """See `brush_form.Mendable`."""
+        return given[self.drawn]
+
+    def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
+        """Every result follows, and those to come of the same subject."""
+        yield from self.swap(running, {**given, self.drawn: subject})
+
     def swap(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the subject where it is not at hand, and puts one background after the other behind it; the first
-        result is shown as soon as it is there."""
+        result is shown as soon as it is there. A mask of the same subject that was mended is kept."""
         wanted, edge, where = self.background.read_all(given), self.edge.read(given), self.background.where(given)
         codes = compat.file_path(given[self.w_plus])
         entry, drawn = self._service.entry(given[self.choice.dropdown]), {}
@@ -283,6 +304,9 @@ class SwapPanel:
             sample = self._service.sample(entry.name, seed, given[self.psi], running.token)
         else:
             sample = self._service.segment(entry.name, WPlus.load(codes), running.token)
+        before = given[self.drawn]
+        if before is not None and before.brushed and _plain(before) == _plain(sample):
+            sample = before
         results, problems = [], []
         for number, (name, read) in enumerate(wanted, start=1):
             try:
@@ -309,6 +333,7 @@ class SwapPanel:
         yield {
             **self.stage.show(results, given[self.stage.view]),
             self.wanted: True,
+            self.drawn: sample,
             self.kept: read_infotext(results[0].files["result"]),
             self.job.status: status.finished(". ".join([words, *trouble])),
         }
@@ -319,3 +344,8 @@ class SwapPanel:
         files["result"], drawn = files["picture"], {"picture": result.subject.picture}
         files |= write_parts(files["mask"].parent, stem, drawn, result.subject.infotext())
         return Result(files, name, class_name=class_name)
+
+
+def _plain(subject: Subject) -> str:
+    """What it was drawn from, whatever became of its mask and size."""
+    return replace(subject, brushed=False, times=1).infotext()

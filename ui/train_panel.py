@@ -288,7 +288,7 @@ class TrainPanel:
         active = told.state in ACTIVE
         offered = {
             "pause": told.state in ("running", "waiting", "away"),
-            "mend": bool(told.trouble) and told.state != "done",
+            "mend": bool(told.trouble),
             "resume": told.state not in ("starting", "running", "waiting", "away", "done") and not told.trouble,
             "stop": active,
             "use": told.state != "done" and run.latest_sheet() is not None,

@@ -105,6 +105,7 @@ class AlphaTrainer(Trainer):
         cue: str,
         turn: Callable[[], AbstractContextManager] = nullcontext,
         cancelled: Callable[[], bool] = lambda: False,
+        steps: int = START_STEPS,
     ) -> None:
         """Lets the masks begin as a guess (``guess_masks``), around whose area their limits are put.
 
@@ -112,7 +113,7 @@ class AlphaTrainer(Trainer):
         the paper, or "switch", the picture with the object switched off. Raises ``Cancelled``.
         """
         optimizer, areas = torch.optim.Adam(self.alpha.parameters(), lr=START_LEARNING_RATE), []
-        for _ in range(START_STEPS):
+        for _ in range(steps):
             if cancelled():
                 raise Cancelled
             with turn():
@@ -180,12 +181,12 @@ class AlphaTrainer(Trainer):
 
         def loss_of() -> tuple[Tensor, dict[str, float]]:
             composite, alpha, image = self._composite()
-            undecided = binarisation(alpha)
+            guess, undecided = guess_masks(self._cropped(image)), binarisation(alpha)
             adversarial = generator_loss(judge(composite))
             loss = (
                 adversarial * settings.adversarial_weight
                 + undecided * settings.binarisation_weight_at(self.rounds)
-                + self._area_loss(alpha)
+                + self._area_loss(alpha, guess)
             )
             if self.background is not None and self.rounds % settings.corners_interval == 0:
                 loss = loss + self._background_error() * (settings.corners_weight * settings.corners_interval)
@@ -211,14 +212,15 @@ class AlphaTrainer(Trainer):
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
         return seen
 
-    def _area_loss(self, alpha: Tensor) -> Tensor:
+    def _area_loss(self, alpha: Tensor, guess: Tensor) -> Tensor:
         settings = self.settings
         if settings.limited_at(self.rounds):
             least, most = self.area_limits
             below = area_below(alpha, least) * settings.least_area_weight
             return below + area_above(alpha, most) * settings.most_area_weight
         floor = area_below(alpha, settings.floor_area) * settings.floor_weight
-        return floor + alpha.mean() * settings.area_weight
+        behind = (alpha * (1 - guess)).mean() * settings.background_weight
+        return floor + behind + alpha.mean() * settings.area_weight
 
     def _composite(self) -> tuple[Tensor, Tensor, Tensor]:
         """Composites ``[N, 3, R, R]``, masks ``[N, 1, H, W]`` without letter-box bars, and the subjects' pictures.

@@ -7,6 +7,7 @@ replaced in one step when the run is done.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -36,6 +37,7 @@ from ..networks import AlphaNetwork, Student, UNet
 from ..pipeline import Labels4FreePipeline
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
+from .alpha_training import START_STEPS
 from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
 from .loop import STEPPING
 from .mask_quality import measure_masks
@@ -49,6 +51,7 @@ from .updates import fastest_dtype
 ALPHA_FILE, STUDENT_FILE = "alpha.safetensors", "student.safetensors"
 LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
 QUALITIES = ("quick", "full")
+GUESSING = "guessing"  # what is measured of the start of masks
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
 MEASURED_STEPS = 2
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
@@ -166,6 +169,8 @@ def learn_masks(
             seeds = tuple(load_bundle(stage.bundle).alpha for stage in stages[:2])
         watch.report("Measuring the masks.")
         measured, worst = measure_masks(bundle, place, seeds, **watch.looks)
+        if measured.doubt:
+            watch.report(measured.doubt)
         notes = (
             "The masks were learned on this generator by Labels4Free's default recipe: "
             f"{settings.steps} steps of {settings.batch_size} pictures, without a data set."
@@ -312,10 +317,12 @@ def measured_stages(stages: list[Stage], bundle: Bundle, device: torch.device, w
         if stage.train is train_alpha:
             if "masks" not in known:
                 trainer = alpha_trainer(bundle, settings, device)
+                guess = functools.partial(trainer.start_from_difference, settings.start, steps=1)
+                known["guess"] = START_STEPS * _timed(guess, watch) if settings.start else 0.0
                 # The first steps teach the background alone: a later one, of those with the R1 penalty.
                 trainer.rounds = settings.r1_interval * settings.steps
                 known["masks"] = adversarial_seconds(trainer, settings.steps, watch)
-            seconds = {STEPPING: known["masks"]}
+            seconds = {GUESSING: known["guess"], STEPPING: known["masks"]}
         elif stage.train is refine_alpha:
             trainer = RefinementTrainer(
                 settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device

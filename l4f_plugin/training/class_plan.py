@@ -27,7 +27,7 @@ from .loop import STEPPING, GrowingIntervals, write_grid
 from .picture_survey import FITS, Survey
 from .pictures import PictureFolder, letterbox
 from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
-from .troubles import COLLAPSED, DIVERGED, HELPFUL
+from .troubles import COLLAPSED, DIVERGED, HELPFUL, SPILLED
 from .updates import fastest_dtype
 
 QUALITIES = {"quick": 20_000, "good": 400_000, "long": 1_500_000}
@@ -210,7 +210,7 @@ def _calmer(settings: Any, times: int) -> Any:
 
 def mended(plan: Plan, trouble: str, stage: str) -> Plan:
     """The plan with what helps against a trouble of that stage."""
-    if trouble == COLLAPSED:
+    if trouble in (COLLAPSED, SPILLED):
         return dataclasses.replace(plan, pictures=plan.shown * 3 // 2)
     if trouble not in HELPFUL:
         return plan

@@ -46,7 +46,7 @@ from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
 from .runs import BEST_FOLDER, alpha_trainer, started_from
-from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES
+from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES, SPILLED
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
 OUTPUT, INSTALLED, SPARE = "output.txt", "installed", "spare"
@@ -212,8 +212,9 @@ class ClassRun:
         plan, trouble = self.plan, self._told().trouble
         stages = stages_of(plan, self.folder)
         stage = next((stage for stage in stages if not is_written_by_us(stage.bundle)), stages[-1])
-        if trouble == COLLAPSED:  # by masks of a generator that is to learn more
-            remove(stage.folder)
+        if trouble in (COLLAPSED, SPILLED):  # by masks of a generator that is to learn more
+            for later in stages[1:]:
+                remove(later.folder)
             remove(stages[0].bundle)
         self._write(PLAN, json.dumps(asdict(mended(plan, trouble, stage.title)), indent=1))
         self._change(problem="", trouble="")
@@ -288,7 +289,8 @@ class ClassRun:
             self._change(problem=SENTENCES.get(trouble, ""), trouble=trouble or "")
             if trouble and trouble not in said:
                 said.add(trouble)
-                say(f"{SENTENCES[trouble]} Stop it, and go on with: l4f train class --name {self.name} --mend")
+                go = "Go" if trouble == SPILLED else "Stop it, and go"  # at the end, or on the way
+                say(f"{SENTENCES[trouble]} {go} on with: l4f train class --name {self.name} --mend")
 
         said: set[str] = set()
         device, stages = choose_device(plan.device), stages_of(plan, self.folder)
@@ -339,6 +341,7 @@ class ClassRun:
         say("Measuring the masks.")
         quality, _ = measure_masks(bundle, device)
         folder = self._install(bundle, quality.in_markdown())
+        notice(SPILLED if quality.doubt else None)
         self._change(state=DONE, done=self._told().total, seconds_left=None)
         say(f"{self.name} is ready: {folder}")
         return True

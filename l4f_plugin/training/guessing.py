@@ -58,5 +58,11 @@ def inversion(alpha: Tensor, images: Tensor) -> float:
     return max(0.0, min(denser_outside, -correlation.mean().item()))
 
 
+def spill(alpha: Tensor, images: Tensor) -> float:
+    """What share of the pixels that surely look like their pictures' corners the masks cover."""
+    sure = (guess_masks(images) < 0.1).float()
+    return ((alpha * sure).sum() / sure.sum().clamp_min(1)).item()
+
+
 def _difference(images: Tensor, backgrounds: list[Tensor]) -> Tensor:
     return torch.stack([(images - one).abs().mean(dim=1, keepdim=True) for one in backgrounds]).amin(dim=0)

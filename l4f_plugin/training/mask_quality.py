@@ -15,10 +15,13 @@ from ..errors import Cancelled
 from ..networks import AlphaNetwork
 from .cut_pictures import flaws_of
 from .grids import mask_grid
+from .guessing import spill
+from .troubles import SENTENCES, SPILLED
 
 MEASURED = 120  # pictures
 BATCH = 4
 WORST = 12
+MOST_SPILLED = 0.45  # right masks had .16 at most, .35 where subjects fill the picture; wrong ones .54 and more
 LARGEST_SIDE = 256  # of a picture on the sheet
 
 
@@ -27,14 +30,16 @@ class MaskQuality:
     """Figures of one set of masks.
 
     ``area`` is the mean share of the picture that they cover and ``area_spread`` its standard deviation, ``softness``
-    the mean of min(alpha, 1 - alpha), ``dropped`` the share of pictures whose mask is not worth learning from.
-    ``agreement`` is the mean IoU of masks that were learned from two seeds, None where there was one.
+    the mean of min(alpha, 1 - alpha), ``spill`` the share that they cover of what surely looks like the pictures'
+    corners, ``dropped`` the share of pictures whose mask is not worth learning from. ``agreement`` is the mean IoU of
+    masks that were learned from two seeds, None where there was one.
     """
 
     pictures: int
     area: float
     area_spread: float
     softness: float
+    spill: float
     dropped: float
     agreement: float | None
 
@@ -44,13 +49,19 @@ class MaskQuality:
             ("part of the picture that masks cover, mean", f"{self.area:.3f}"),
             ("the same, standard deviation over pictures", f"{self.area_spread:.3f}"),
             ("softness, mean of min(alpha, 1 - alpha)", f"{self.softness:.4f}"),
+            ("part of what surely looks like the pictures' corners that masks cover", f"{self.spill:.3f}"),
             ("pictures whose mask is left out by curation", f"{self.dropped:.1%}"),
         ]
         if self.agreement is not None:
             rows.append(("mean IoU of masks that were learned from two seeds", f"{self.agreement:.3f}"))
         lines = [f"| {name} | {value} |" for name, value in rows]
         title = f"## Masks, measured without true ones on {self.pictures} generated pictures"
-        return "\n".join([title, "", "| | |", "|---|---|", *lines])
+        return "\n".join([title, "", "| | |", "|---|---|", *lines, *(["", doubt] if (doubt := self.doubt) else [])])
+
+    @property
+    def doubt(self) -> str:
+        """A sentence where masks look wrong, else nothing."""
+        return SENTENCES[SPILLED] if self.spill > MOST_SPILLED else ""
 
 
 @torch.no_grad()
@@ -72,7 +83,7 @@ def measure_masks(
     alphas = [network.to(device).eval() for network in (bundle.alpha, *(two_seeds or ()))]
     top, bottom, left, right = crop_of(bundle.config)
     step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
-    pictures, masks, scores = [], [], []
+    pictures, masks, scores, spilled = [], [], [], []
     for start in range(0, count, BATCH):
         if cancelled():
             raise Cancelled
@@ -84,6 +95,7 @@ def measure_masks(
             image = output.image[:, :, top:bottom, left:right].float().cpu()
         pictures.append(image[:, :, ::step, ::step])
         masks.append(found[0])
+        spilled.append(spill(found[0], image))
         scores.append(_iou(*found[1:]) if two_seeds else _decision(found[0]))
     alpha, score = torch.cat(masks), torch.cat(scores)
     areas = alpha.mean(dim=(1, 2, 3))
@@ -93,6 +105,7 @@ def measure_masks(
         areas.mean().item(),
         areas.std(unbiased=False).item(),
         torch.minimum(alpha, 1 - alpha).mean().item(),
+        float(np.mean(spilled)),
         float(np.mean([flaw is not None for flaw in flaws])),
         score.mean().item() if two_seeds else None,
     )

@@ -54,8 +54,9 @@ class AlphaSettings:
     most_area_weight: float = 8.0
     # These limits break the symmetry of subject and background, no more: an object may well cover more or less. Once
     # a mask has formed, the discriminator holds it at the object's edge from either side.
-    limits_until: float = 0.35  # of the steps; then these limits are let go, and the next three hold
-    area_weight: float = 0.5  # of the mean area: a gentle pressure, without which a veil over the background may stay
+    limits_until: float = 0.35  # of the steps; then these limits are let go, and the next four hold
+    background_weight: float = 4.0  # of the mean mask there where pictures look like their own corners
+    area_weight: float = 0.0  # of the mean mask everywhere
     floor_area: float = 0.05  # only against emptiness
     floor_weight: float = 8.0
     ema_decay: float = 0.99

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import UserError
 
-DIVERGED, MEMORISED, ALIKE, COLLAPSED = "diverged", "memorised", "alike", "collapsed"
+DIVERGED, MEMORISED, ALIKE, COLLAPSED, SPILLED = "diverged", "memorised", "alike", "collapsed", "spilled"
 DISK, GONE = "disk", "gone"
 
 SENTENCES = {
@@ -16,6 +16,8 @@ SENTENCES = {
     MEMORISED: "The discriminator tells all pictures from the generator's, which learns nothing from that; "
     "augmentation and more R1 make its task harder.",
     ALIKE: "The samples are nearly all alike; augmentation, more R1 and smaller steps bring variety back.",
+    SPILLED: "Masks cover much of what looks like background. Unless subjects fill these pictures, the generator has "
+    "to learn for longer, and then the masks anew.",
     GONE: "The pictures are no longer where they were; the training goes on with the copy that it made of them.",
 }
 """What is wrong and what helps."""
