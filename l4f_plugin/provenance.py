@@ -140,7 +140,8 @@ class Recipe:
     """How a picture was drawn, as far as its infotext tells: from a `seed`, or from the codes `w_plus`.
 
     `background` is the label of the background that was put behind it (see `Background`), None where the picture
-    has its own; `edge` is how the mask was edited for that, and `where` the subject was put, None where it stayed.
+    has its own; `edge` is how the mask was edited for that, and `where` the subject was put, None where it stayed. What
+    was painted on the mask of a `brushed` one is not told.
     """
 
     class_name: str
@@ -150,6 +151,7 @@ class Recipe:
     edge: EdgeOptions = field(default_factory=EdgeOptions)
     where: Canvas | Spot | None = None
     w_plus: WPlus | None = None
+    brushed: bool = False
 
 
 def read_recipe(infotext: str | None) -> Recipe | None:
@@ -183,7 +185,7 @@ def read_recipe(infotext: str | None) -> Recipe | None:
         elif "Placed" in fields:
             where = Spot.parse(fields["Placed"], fields.get("Flipped") == "True")
         seed = None if w_plus else check_seed(_whole(fields["Seed"]))
-        return Recipe(fields["Class"], seed, style, label, edge, where, w_plus)
+        return Recipe(fields["Class"], seed, style, label, edge, where, w_plus, "Brushed" in fields)
     except (KeyError, ValueError, UserError):
         return None
 

@@ -49,6 +49,8 @@ def test_a_drawn_picture_is_mended_saved_shown_and_remembered(page):
     found = History(page.service).recent()
     assert {one.seed for one in found} == {3, 4, 5, 6} and len(found) == 5
     [read_back] = [one.subject() for one in found if one.files["picture"] == files["picture"]]
+    assert "painted" in panel.fill(str(files["picture"]))[panel.job.status]
+    assert "painted" not in panel.fill(str(before[1].files["picture"]))[panel.job.status]
     assert read_back.brushed and np.array_equal(read_back.mask(), pixels(files["mask"]))
 
 

@@ -163,6 +163,8 @@ def test_what_is_painted_changes_mask_cutout_and_composite(photographed):
     again = paint(panel, given, green=np.s_[500:])
     mask = pixels(again[stage.results][1].files["mask"])
     assert (mask[:9] == 255).all() and (mask[-9:] == 255).all() and (mask[30, 22:38] == 0).all(), "on top of the first"
+    alone = paint(panel, {**given, panel.background.kind: "transparent"}, green=np.s_[500:])[stage.results]
+    assert set(alone[1].files) == {"picture", "mask", "cutout", "result", "mended", "zip"}, "no composite of before"
     assert "Nothing is painted" in status_of(panel, paint(panel, given))
     other = {**given, stage.picked: 0, **{form.taken: "Labels4Free another"}}
     assert "another picture" in status_of(panel, paint(panel, other, green=np.s_[:9]))

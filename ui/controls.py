@@ -388,13 +388,14 @@ class RestoreChoice:
         """As `read`, for a recipe."""
         if not self._service.is_usable(recipe.class_name):
             raise UserError(text("restore.no_class", name=recipe.class_name))
+        brushed = " " + text("restore.brushed") if recipe.brushed else ""
         if recipe.w_plus is not None:
             if not codes:
                 raise UserError(text("restore.no_seed"))
-            return recipe, 1.0, text("restore.done_codes")
+            return recipe, 1.0, text("restore.done_codes") + brushed
         style = recipe.style
         psi = min(max(style.truncation_psi, 0.0), LARGEST_PSI)
-        words = text("restore.done", seed=recipe.seed, psi=style.truncation_psi)
+        words = text("restore.done", seed=recipe.seed, psi=style.truncation_psi) + brushed
         if psi != style.truncation_psi or style.truncation_cutoff is not None or style.noise_mode != "random":
             words += " " + text("restore.partly")
         return recipe, psi, words

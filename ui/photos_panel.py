@@ -215,10 +215,11 @@ class PhotosPanel:
         """Mask, cut-out and composite follow; so does the ZIP."""
         results, picked = list(given[self.stage.results]), given[self.stage.picked] or 0
         result = results[picked]
-        files = self._placed(running, given, subject, result.name)
+        files = self._placed(running, given, subject, result.files["mask"].name.removesuffix("_alpha.png"))
         files["mended"] = files["mask"].parent / "mended.png"
         write_png(files["mended"], subject.mask())
-        results[picked] = replace(result, files=result.files | files)
+        kept = {kind: file for kind, file in result.files.items() if kind not in KEPT}
+        results[picked] = replace(result, files=kept | files)
         if result.photo:
             self.pack(results)
         shown = {self.stage.results: results, **self.stage.look(given[self.stage.view], results, picked)}
