@@ -30,14 +30,15 @@ from l4f_plugin.training.runs import BUNDLE_FOLDER, train_alpha
 TABLE = Path(__file__).with_name("masks.csv")
 PSIS = (0.7, 1.0)
 
-PLAIN = AlphaSettings(start="", decay_share=0.0, background_weight=0.0, area_weight=0.5)
+WHOLE = AlphaSettings(background_weight=0.0, area_weight=0.5)
+PLAIN = dataclasses.replace(WHOLE, start="", decay_share=0.0)
 
 RECIPES: dict[str, Callable[[str], AlphaSettings]] = {
     "default": lambda class_name: AlphaSettings(),
-    # From nothing, at a constant rate, with a pressure on the whole mask.
-    "plain": lambda class_name: PLAIN,
-    # As "plain", and the limits on the area stay to the end.
-    "held": lambda class_name: dataclasses.replace(PLAIN, limits_until=1.0),
+    "half": lambda class_name: AlphaSettings(background_weight=2.0),
+    "whole": lambda class_name: WHOLE,  # the pressure is on the whole mask
+    "plain": lambda class_name: PLAIN,  # and masks begin as nothing, at a constant rate
+    "held": lambda class_name: dataclasses.replace(PLAIN, limits_until=1.0),  # and limits on the area stay to the end
     "paper": paper_recipe,
 }
 
