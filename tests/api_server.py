@@ -34,11 +34,11 @@ def client(made: Service, authorise=None, address: str = ADDRESS) -> TestClient:
 
 @contextmanager
 def page_served(folder, **arguments: Any) -> Iterator[SimpleNamespace]:
-    """The stand-alone page with its API, served as `l4f app` serves it; `address` ends with a slash."""
+    """The stand-alone page with its API, served as `l4f app` serves it; `address` and `api` end with a slash."""
     made = service(folder)
     with served(made, **arguments) as site:
         api.mount(site.app, made, site.authorise, site.visitors, arguments.get("root_path", ""))
-        yield SimpleNamespace(**vars(site), page=site.blocks.l4f)
+        yield SimpleNamespace(**vars(site), page=site.blocks.l4f, api=site.address.rstrip("/") + V1)
 
 
 def picture(encoded: str | bytes) -> np.ndarray:

@@ -33,13 +33,14 @@ def started(request, tmp_path_factory, tiny_bundle_folder):
 @pytest.fixture
 def host(started):
     """The host, with the settings that it began with, but for the networks, which stay: the tests take less time."""
-    options = dict(started.options.data)
+    kept = [(values, dict(values)) for values in (started.options.data, vars(started.cmd_opts))]
     started.options.data["l4f_release"] = settings.NEVER
     yield started
     started.state.log.clear()
     started.freed.clear()
-    started.options.data.clear()
-    started.options.data.update(options)
+    for values, before in kept:
+        values.clear()
+        values.update(before)
 
 
 def answer(host, elem_id: str, *values, event: str = "click"):

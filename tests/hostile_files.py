@@ -22,6 +22,8 @@ CANARY = "ran"
 TOUCH = f"touch {CANARY}"
 PYTHON = f"__import__('pathlib').Path({CANARY!r}).touch()"
 Corpus = dict[str, tuple[bytes, str]]
+P2, P4 = b"\x80\x02", b"\x80\x04"
+"""How pickles of these protocols begin."""
 
 
 class Call:
@@ -76,7 +78,7 @@ def network(state: bytes) -> bytes:
 
 def tensorflow(**state: bytes) -> bytes:
     """A TensorFlow pickle whose three networks have this state."""
-    return b"\x80\x02" + network(table(state)) * 3 + b"\x87."
+    return P2 + network(table(state)) * 3 + b"\x87."
 
 
 def module(state: bytes) -> bytes:
@@ -85,7 +87,7 @@ def module(state: bytes) -> bytes:
 
 
 def pytorch(generator: bytes) -> bytes:
-    return b"\x80\x02" + table({"G_ema": generator}) + b"."
+    return P2 + table({"G_ema": generator}) + b"."
 
 
 def array(kind: str, shape: bytes, content: bytes, state: bytes | None = None) -> bytes:
@@ -100,6 +102,9 @@ def with_variable(value: bytes, name: bytes | None = None) -> bytes:
     """A TensorFlow pickle with one variable of its own in each network."""
     pair = pack(name or text("x"), value)
     return tensorflow(static_kwargs=table({}), components=table({}), variables=listed(pair))
+
+
+EASY_DICT = named("dnnlib.util.EasyDict")
 
 
 def doubled(value: bytes, times: int = 60) -> bytes:
@@ -144,8 +149,8 @@ def functions_by_name() -> Corpus:
     for name in NAMES:
         module_name, _, rest = name.rpartition(".")
         stacked = text(module_name) + text(rest) + b"\x93"
-        corpus[f"{name} on the stack"] = (b"\x80\x04" + stacked + pack(text(TOUCH)) + b"R.", f"names {name}, which")
-        corpus[f"{name} in a line"] = (b"\x80\x02" + call(name, text(TOUCH)) + b".", f"names {name}, which")
+        corpus[f"{name} on the stack"] = (P4 + stacked + pack(text(TOUCH)) + b"R.", f"names {name}, which")
+        corpus[f"{name} in a line"] = (P2 + call(name, text(TOUCH)) + b".", f"names {name}, which")
     return corpus
 
 
@@ -184,7 +189,7 @@ def inner_pickles() -> Corpus:
     load = "torch.storage._load_from_bytes"
 
     def nested(content: bytes) -> bytes:
-        return b"\x80\x02" + call(load, data(content)) + b"."
+        return P2 + call(load, data(content)) + b"."
 
     for protocol in range(6):
         inner = pickle.dumps(FUNCTIONS["system"], protocol)
@@ -197,11 +202,11 @@ def inner_pickles() -> Corpus:
     good = buffer.getvalue()
     corpus["inner pickle of a number"] = (nested(magic + b"K\x01.]."), "storage holds something else")
     corpus["inner pickle cut short"] = (nested(good[:-8]), "cut short")
-    corpus["inner pickle that is text"] = (b"\x80\x02" + call(load, text("x")) + b".", "where bytes belong")
-    corpus["inner pickle without arguments"] = (b"\x80\x02" + call(load) + b".", "in an unknown way")
+    corpus["inner pickle that is text"] = (P2 + call(load, text("x")) + b".", "where bytes belong")
+    corpus["inner pickle without arguments"] = (P2 + call(load) + b".", "in an unknown way")
     again = call(load, b"h\x00") + b"0"
     corpus["the same inner pickle a hundred thousand times"] = (
-        b"\x80\x02" + data(good) + b"q\x00" + again * 100_000 + b"N.",
+        P2 + data(good) + b"q\x00" + again * 100_000 + b"N.",
         "more steps",
     )
     tensor = call(
@@ -237,7 +242,7 @@ def numpy_tricks() -> Corpus:
             call("numpy._core.numeric._frombuffer", data(bytes(4)), b"N", pack(number(1)), text("C")),
             "has no type",
         ),
-        "array of another class": (call(reconstruct, named("dnnlib.util.EasyDict"), b")", b"N"), "unknown kind"),
+        "array of another class": (call(reconstruct, EASY_DICT, b")", b"N"), "unknown kind"),
         "array that was never filled": (call(reconstruct, named("numpy.ndarray"), b")", b"N"), ""),
         "type of a billion laughs": (call("numpy.dtype", doubled(b")")), "than plain numbers"),
         "shape of a billion laughs": (array("f4", doubled(number(1)), data(bytes(4))), "than sizes"),
@@ -252,27 +257,21 @@ def opcodes() -> Corpus:
         "OBJ": (f"(cos\nsystem\nS'{TOUCH}'\no.".encode(), "names os.system"),
         "OBJ of a known name": (b"(cdnnlib.util\nEasyDict\no.", "step OBJ"),
         "INST of a known name": (b"(idnnlib.util\nEasyDict\n.", "step INST"),
-        "NEWOBJ_EX": (b"\x80\x04" + named("dnnlib.util.EasyDict") + b")}\x92.", "step NEWOBJ_EX"),
+        "NEWOBJ_EX": (P4 + EASY_DICT + b")}\x92.", "step NEWOBJ_EX"),
         "EXT1": (b"\x80\x02\x82\x01.", "step EXT1"),
         "EXT2": (b"\x80\x02\x83\x01\x01.", "step EXT2"),
         "EXT4": (b"\x80\x02\x84\x01\x01\x01\x01.", "step EXT4"),
         "NEXT_BUFFER": (b"\x80\x05\x97.", "step NEXT_BUFFER"),
-        "persistent id": (b"\x80\x02" + pack(text("module")) + b"Q.", "outside itself"),
+        "persistent id": (P2 + pack(text("module")) + b"Q.", "outside itself"),
         "persistent id in a line": (b"Pstorage\n.", "outside itself"),
         "a name computed from bytes": (
-            b"\x80\x04" + call("_codecs.encode", text("os"), text("latin1")) + short_system + b"\x93)R.",
+            P4 + call("_codecs.encode", text("os"), text("latin1")) + short_system + b"\x93)R.",
             "hides a name",
         ),
-        "a name through the memo": (
-            b"\x80\x04" + short_system + b"\x94" + short_os + b"h\x00\x93)R.",
-            "names os.system",
-        ),
-        "a name by way of a tuple": (b"\x80\x04" + short_os + short_system + b"\x86\x93.", "hides a name"),
-        "a name moved by dup and pop": (b"\x80\x04" + short_os + short_system + b"20\x93)R.", "hides a name"),
-        "a memo written over": (
-            b"\x80\x04" + short_system + b"q\x00" + short_os + b"q\x00h\x00h\x00\x93)R.",
-            "names os.os",
-        ),
+        "a name through the memo": (P4 + short_system + b"\x94" + short_os + b"h\x00\x93)R.", "names os.system"),
+        "a name by way of a tuple": (P4 + short_os + short_system + b"\x86\x93.", "hides a name"),
+        "a name moved by dup and pop": (P4 + short_os + short_system + b"20\x93)R.", "hides a name"),
+        "a memo written over": (P4 + short_system + b"q\x00" + short_os + b"q\x00h\x00h\x00\x93)R.", "names os.os"),
         "a memo far ahead": (b"\x80\x02Nr\xff\xff\xff\x7f.", "runs ahead"),
         "a memo that is not there": (b"\x80\x02h\x05.", "never stored"),
         "a negative memo": (b"Np-5\n.", "runs ahead"),
@@ -286,26 +285,20 @@ def opcodes() -> Corpus:
         "bad text": (b"\x80\x02X\x02\x00\x00\x00\xff\xff.", "cannot be read"),
         "control characters in a name": (b"cos\x1b[31m\nsys\x07tem\n.", "names os?[31m.sys?tem"),
         "a name of another language": ("cosé\nsystem\n.".encode(), "names osé.system"),
-        "state for a class": (
-            b"\x80\x02" + named("dnnlib.util.EasyDict") + b"}" + text("function") + b"Nsb.",
-            "state of a Builder",
-        ),
+        "state for a class": (P2 + EASY_DICT + b"}" + text("function") + b"Nsb.", "state of a Builder"),
         "state for bytes in the file": (
-            b"\x80\x02" + data(bytes(4)) + b"N}" + text("length") + number(1 << 60) + b"s\x86b.",
+            P2 + data(bytes(4)) + b"N}" + text("length") + number(1 << 60) + b"s\x86b.",
             "state of a FileBytes",
         ),
         "state for a list": (b"\x80\x02]}b.", "fills"),
-        "a call of a constant": (b"\x80\x02" + named("numpy.ndarray") + b")R.", "it calls"),
-        "a call of a call": (b"\x80\x02" + call("dnnlib.util.EasyDict") + b")R.", "it calls"),
-        "a class with arguments": (b"\x80\x02" + call("dnnlib.util.EasyDict", text("x")) + b".", "unknown way"),
+        "a call of a constant": (P2 + named("numpy.ndarray") + b")R.", "it calls"),
+        "a call of a call": (P2 + call("dnnlib.util.EasyDict") + b")R.", "it calls"),
+        "a class with arguments": (P2 + call("dnnlib.util.EasyDict", text("x")) + b".", "unknown way"),
         "an object without a state": (
             pytorch(call("torch_utils.persistence._reconstruct_persistent_obj", b"}")),
             "without a class",
         ),
-        "bytes in another encoding": (
-            b"\x80\x02" + call("_codecs.encode", text("x"), text("rot13")) + b".",
-            "unknown encoding",
-        ),
+        "bytes in another encoding": (P2 + call("_codecs.encode", text("x"), text("rot13")) + b".", "unknown encoding"),
         "protocol 9": (b"\x80\x09N.", "unknown pickle protocol"),
         "no such step": (b"\x80\x02N\xff.", "no pickle has"),
         "text that is no pickle": (b"<!DOCTYPE html><title>Not found</title>", "a web page"),
@@ -351,7 +344,7 @@ def bombs() -> Corpus:
     }
     return {
         "very wide layers": (very_wide(), "style.1.bias is missing"),
-        "billion laughs": (b"\x80\x02" + laughs + b".", "no generator"),
+        "billion laughs": (P2 + laughs + b".", "no generator"),
         "billion laughs as settings": (tensorflow(**settings), "of another kind"),
         "billion laughs as labels": (
             tensorflow(**{**settings, "static_kwargs": table({"label_size": laughs})}),
@@ -359,7 +352,7 @@ def bombs() -> Corpus:
         ),
         "billion laughs as a key": (b"\x80\x02}" + laughs + b"Ns.", "no plain value"),
         "billion laughs in a set": (b"\x80\x04\x8f(" + laughs + b"\x90.", "no generator"),
-        "billion laughs in a set by name": (b"\x80\x02" + call("builtins.set", listed(laughs)) + b".", "no generator"),
+        "billion laughs in a set by name": (P2 + call("builtins.set", listed(laughs)) + b".", "no generator"),
         "billion laughs in a frozen set": (b"\x80\x04(" + laughs + b"\x91.", "no generator"),
         "frozen sets of frozen sets": (b"\x80\x04(\x91" + b"q\x000(h\x00K\x01\x91" * 60 + b".", "no generator"),
         "billion laughs as a variable's name": (with_variable(number(1), laughs), "named arrays"),
@@ -375,10 +368,10 @@ def bombs() -> Corpus:
         "a module within itself": (pytorch(module(looped)), "StyleGAN2 does not"),
         "modules with long names": (b"\x80\x02}" + text("G_ema") + long_names + b"s.", "StyleGAN2 does not"),
         "a list within itself": (b"\x80\x02]q\x00h\x00a.", "no generator"),
-        "fifty thousand lists": (b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", "no generator"),
-        "a hundred thousand lists without an end": (b"\x80\x02" + b"]" * 100_000, "ends in the middle"),
+        "fifty thousand lists": (P2 + b"]" * 50_000 + b"a" * 49_999 + b".", "no generator"),
+        "a hundred thousand lists without an end": (P2 + b"]" * 100_000, "ends in the middle"),
         "networks twenty thousand deep": (
-            b"\x80\x02" + (named("dnnlib.tflib.network.Network") + b")\x81") * 20_000 + b"N" + b"b" * 20_000 + b".",
+            P2 + (named("dnnlib.tflib.network.Network") + b")\x81") * 20_000 + b"N" + b"b" * 20_000 + b".",
             "no generator",
         ),
     }
@@ -409,20 +402,17 @@ def collisions() -> Corpus:
                 b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".",
                 expected,
             ),
-            f"colliding {name} pairs by name": (b"\x80\x02" + made_of + b".", expected),
+            f"colliding {name} pairs by name": (P2 + made_of + b".", expected),
             # sets become lists
             f"colliding {name} members": (b"\x80\x04\x8f(" + members + b"\x90.", "no generator"),
             f"colliding {name} members, frozen": (b"\x80\x04(" + members + b"\x91.", "no generator"),
-            f"colliding {name} members by name": (
-                b"\x80\x02" + call("builtins.set", listed(*keys)) + b".",
-                "no generator",
-            ),
+            f"colliding {name} members by name": (P2 + call("builtins.set", listed(*keys)) + b".", "no generator"),
         }
-    table_of = b"\x80\x02" + named(made) + b"q\x01" + listed(*(text(str(place)) + b"N\x86" for place in range(30_000)))
+    table_of = P2 + named(made) + b"q\x01" + listed(*(text(str(place)) + b"N\x86" for place in range(30_000)))
     again = b"0h\x01h\x02R"
     cases["the same table again and again"] = (table_of + b"\x85q\x020" + b"N" + again * 50_000 + b".", "more steps")
     encoded = named("_codecs.encode") + b"q\x01" + pack(text("x" * 1_000_000), text("latin1")) + b"q\x020N"
-    cases["the same text again and again"] = (b"\x80\x02" + encoded + again * 50_000 + b".", "more steps")
+    cases["the same text again and again"] = (P2 + encoded + again * 50_000 + b".", "more steps")
     return cases
 
 

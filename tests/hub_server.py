@@ -22,12 +22,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import shell
 
+TENSORFLOW = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
 LARGE = (".safetensors", ".pt", ".pkl")  # stored elsewhere, and their etag is the sha256
 
 
@@ -74,8 +76,25 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Hub:
-    """The server, on a port of its own; the storage of large files is the same one under another name."""
+class Loopback:
+    """A server on a port of its own, while the context lasts; its requests' `server.hub` is this."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]):
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self._server.hub = self
+        self.port = self._server.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Hub(Loopback):
+    """The server; the storage of large files is the same one under another name."""
 
     token = "hf_right"
 
@@ -85,25 +104,15 @@ class Hub:
         self.fault: Fault | None = None
         self.pause = 0.0
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.hub = self
-        scheme, port = "http", self._server.server_address[1]
+        super().__init__(_Handler)
+        scheme = "http"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
             scheme = "https"
-        self.address = f"{scheme}://127.0.0.1:{port}"
-        self.storage = f"{scheme}://localhost:{port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Hub:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.address = f"{scheme}://127.0.0.1:{self.port}"
+        self.storage = f"{scheme}://localhost:{self.port}"
 
     def put(self, repository: str, files: dict[str, bytes], **access: bool) -> None:
         """Makes a repository, or a new commit of it, with these files."""
@@ -135,25 +144,21 @@ def stored(hub: Hub) -> list[Request]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    hub: Hub
+    hub: Loopback
 
     def handle_error(self, request, client_address) -> None:
         """Clients that go away in the middle are what these tests are about."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_arguments: object) -> None:
         """Quiet."""
 
-    def do_HEAD(self) -> None:
-        self._answer()
 
+class _Handler(Handler):
     def do_GET(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
         hub: Hub = self.server.hub
         # Data sets are repositories like models here, under one name.
         path = re.sub("^/(api/)?datasets/", lambda kind: "/api/models/" if kind[1] else "/", urlsplit(self.path).path)
@@ -172,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._resolve(match[1], match[2], match[3], token)
         else:
             self._send(404)
+
+    do_HEAD = do_GET
 
     def _repository(self, name: str, revision: str | None, token: str | None) -> Repository | None:
         """The repository, where it may be read; otherwise the refusal has been sent."""
@@ -330,6 +337,13 @@ def catalogue_entry(content: bytes, file: str, **fields) -> dict:
     told = {"title": "A class", "resolution": 32, "licence": "CC0-1.0", "repository": "someone/checkpoints"}
     pinned = {"file": file, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     return {**told, **pinned, **fields}
+
+
+def offer_things(hub: Hub, home, **described) -> None:
+    """Publishes NVIDIA's golden pickle, which a user's catalogue calls "things" and describes so."""
+    content = TENSORFLOW.read_bytes()
+    hub.put("someone/checkpoints", {"things.pkl": content})
+    write_catalogue(home, things=catalogue_entry(content, "things.pkl", **described))
 
 
 def write_catalogue(home, **classes: dict) -> None:

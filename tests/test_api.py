@@ -15,7 +15,7 @@ from api_server import V1, client, picture, refused, service
 from fastapi import FastAPI
 from hostile_files import CANARY, corpus
 from PIL import Image
-from pixels import encoded, noise
+from pixels import chunk, encoded, noise, png_that_claims
 from starlette.testclient import TestClient
 
 from l4f_plugin.arguments import Spot
@@ -23,7 +23,7 @@ from l4f_plugin.exploring import mixed
 from l4f_plugin.images import read_infotext, write_png
 from l4f_plugin.provenance import read_recipe
 from l4f_ui import api
-from l4f_ui.api import bounds, guard, login
+from l4f_ui.api import guard, login, routes
 from l4f_ui.api.answers import wanted
 from l4f_ui.visitors import Visitors
 
@@ -428,25 +428,12 @@ def test_a_body_beyond_the_limit_is_not_read(served, monkeypatch):
         refused(served.post(V1 + "generate", content=b"{}", headers={**JSON, "content-length": length}), 413)
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few kilobytes that claims to be huge, and is."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
-
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
-    rows = zlib.compress(b"\0" * 1_000_000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize("name", ["swap", "segment"])
 def test_bombs_and_drawings_are_refused(served, name):
-    for content in (bomb(30_000, 30_000), bomb(2**31 - 1, 2**31 - 1)):
-        refused(served.post(V1 + name, files={"picture": content}), 422)
-    text = b"iTXtXML\0\x01\0\0\0" + zlib.compress(b"x" * 9_000_000)
-    crc = zlib.crc32(text).to_bytes(4, "big")
-    inflated = encoded(Image.new("RGB", (4, 4)))
-    inflated = inflated[:33] + (len(text) - 4).to_bytes(4, "big") + text + crc + inflated[33:]
+    for side in (30_000, 2**31 - 1):
+        refused(served.post(V1 + name, files={"picture": png_that_claims(side, side, bytes(1_000_000))}), 422)
+    small, text = encoded(Image.new("RGB", (4, 4))), b"XML\0\x01\0\0\0" + zlib.compress(b"x" * 9_000_000)
+    inflated = small[:33] + chunk(b"iTXt", text) + small[33:]
     refused(served.post(V1 + name, files={"picture": inflated}), 422)
     for content in (b"<svg onload='x'/>", b"%!PS-Adobe", b"%PDF-1.7", b"\x89PNG\r\n\x1a\n", b"\0" * 1000, b""):
         refused(served.post(V1 + name, files={"picture": ("x.png", content)}), 422)
@@ -471,7 +458,7 @@ def test_hostile_pickles_are_refused_as_files(served, tmp_path, monkeypatch):
 
 
 def test_one_request_too_many_is_told_to_come_back(served, tiny_bundle_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(bounds.Places.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(routes, "MOST_UNDER_WAY", 0)
     answer = client(service(tmp_path)).post(V1 + "generate", json={})
     refused(answer, 503, "try again")
     assert int(answer.headers["retry-after"]) > 0

@@ -6,7 +6,6 @@ import gc
 import io
 import json
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from bundles import red_finder, saved
 from pages import wait_until
 from PIL import Image
 from pixels import encoded, noise
+from shell import ended, start
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled
@@ -60,7 +60,7 @@ def plain(megapixels: float) -> bytes:
 
 
 def test_json_may_be_long_in_its_files_only(site):
-    address = site.address.rstrip("/") + V1
+    address = site.api
     lists = b'{"seeds": [' + b"[]," * 400_000 + b"[]]}"
     objects, blanks = b'{"class": {' + b'"a":[],' * 300_000 + b'"b": 1}}', b'{"seeds": "1"' + b" " * 1_100_000 + b"}"
     for body in (lists, objects, blanks):
@@ -101,7 +101,7 @@ def test_pictures_of_programs_have_their_own_limit(models, tmp_path, name):
 
 def test_many_large_requests_at_once_take_little_memory(site):
     """In the small: what one request takes while it is worked on, many at once must not take each."""
-    address = site.address.rstrip("/") + V1
+    address = site.api
     picture, lists = plain(6), b'{"seeds": [' + b"[]," * 2_000_000 + b"[]]}"
     assert httpx.post(address + "segment", files={"picture": picture}, timeout=120).status_code == 200
     runtime.free_memory()
@@ -146,8 +146,7 @@ kept.clear()
 runtime.give_memory_back()
 print(full - runtime.resident_memory())
 """
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert int(told) > 150e6
+    assert int(ended(start(script)).out) > 150e6
 
 
 # Who loses a place
@@ -169,7 +168,7 @@ def half_sent(address: str, length: int, count: int) -> list[socket.socket]:
 def test_half_sent_bodies_keep_nobody_waiting(site, length):
     opened = half_sent(site.address, length, 48)
     try:
-        answer = httpx.post(site.address.rstrip("/") + V1 + "segment", json={"seed": 1}, timeout=30)
+        answer = httpx.post(site.api + "segment", json={"seed": 1}, timeout=30)
         assert answer.status_code == 200
     finally:
         for connection in opened:

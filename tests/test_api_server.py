@@ -57,7 +57,7 @@ def connection(served, name: str, values: dict) -> http.client.HTTPConnection:
 def test_gradio_and_the_api_both_answer(served):
     assert httpx.get(served.address).status_code == 200
     assert "Labels4Free" in httpx.get(served.address).text
-    base = served.address.rstrip("/") + V1
+    base = served.api
     listed = httpx.get(base + "classes").json()["classes"]
     assert "tiny" in [entry["name"] for entry in listed]
     assert httpx.get(base, follow_redirects=True).url.path == V1 + "docs"
@@ -67,7 +67,7 @@ def test_gradio_and_the_api_both_answer(served):
 
 
 def test_another_site_gets_nothing_from_it(served):
-    base = served.address.rstrip("/") + V1
+    base = served.api
     origin = {"origin": "https://evil.example"}
     refused(httpx.post(base + "segment", json={"seed": 1}, headers=origin), 403)
     asked = httpx.options(
@@ -82,7 +82,7 @@ def test_a_body_that_hides_its_length_is_cut_off(served, monkeypatch, kind):
     monkeypatch.setattr(guard, "MOST_BYTES", 100_000)
     start = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="x.png"\r\n\r\n'
     parts = (start if number == 0 else b"x" * 10_000 for number in range(20))
-    answer = httpx.post(served.address.rstrip("/") + V1 + "swap", content=parts, headers={"content-type": kind})
+    answer = httpx.post(served.api + "swap", content=parts, headers={"content-type": kind})
     assert answer.request.headers["transfer-encoding"] == "chunked"
     refused(answer, 413, "MB at most")
 
@@ -90,12 +90,7 @@ def test_a_body_that_hides_its_length_is_cut_off(served, monkeypatch, kind):
 def test_a_body_as_large_as_may_be_is_taken(served):
     body = b'{"picture": "' + b"A" * (guard.MOST_BYTES - 100) + b'"}'
     refused(
-        httpx.post(
-            served.address.rstrip("/") + V1 + "swap",
-            content=body,
-            timeout=60,
-            headers={"content-type": "application/json"},
-        ),
+        httpx.post(served.api + "swap", content=body, timeout=60, headers={"content-type": "application/json"}),
         422,
         "not a picture",
     )
@@ -103,7 +98,7 @@ def test_a_body_as_large_as_may_be_is_taken(served):
 
 def test_an_open_page_with_a_login_has_no_open_api(tiny_models, tmp_path):
     with page_served(tmp_path, auth=("anna", "secret")) as server:
-        base = server.address.rstrip("/") + V1
+        base = server.api
         for path in ("classes", "docs", "openapi.json"):
             refused(httpx.get(base + path), 401)
         refused(httpx.post(base + "segment", json={"seed": 1}), 401)
@@ -136,7 +131,7 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
     monkeypatch.setattr(Labels4FreePipeline, "segment", observed)
     monkeypatch.setattr(served.service._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
     served.service.unload()
-    base, program = served.address.rstrip("/") + V1, Client(served.address, verbose=False)
+    base, program = served.api, Client(served.address, verbose=False)
     panel = served.page.photos
 
     def by_request(seed: int) -> float:

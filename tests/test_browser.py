@@ -6,13 +6,8 @@ Skipped where no Chromium or no playwright is installed; with L4F_REQUIRE_BROWSE
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,11 +131,16 @@ def settle(page) -> None:
         quiet = 0 if page.streams else quiet + 1
 
 
+def hear(page, part: str, words: str | re.Pattern) -> None:
+    """Waits until a part of the page says these words, and then as `settle` does."""
+    page.locator(f"#l4f_{part}").get_by_text(words).wait_for()
+    settle(page)
+
+
 def generate(page, seeds: str) -> None:
     page.locator("#l4f_generate_seeds input").fill(seeds)
     page.locator("#l4f_generate_run").click()
-    page.locator("#l4f_generate_status .l4f-finished").get_by_text("saved in").wait_for()
-    settle(page)
+    hear(page, "generate_status .l4f-finished", "saved in")
 
 
 def pictures(page):
@@ -198,8 +198,7 @@ def open_swap(page) -> None:
 
 
 def wait_for_swap(page, words: str) -> None:
-    page.locator("#l4f_swap_status .l4f-finished").get_by_text(words).wait_for()
-    settle(page)
+    hear(page, "swap_status .l4f-finished", words)
 
 
 @pytest.mark.clicked_path
@@ -438,39 +437,6 @@ def test_only_results_can_be_fetched(page, site):
     program = Path(__file__ if compat.MAJOR >= 4 else os.__file__)
     answers = {path: page.request.get(f"{served_under}file={path}").status for path in (result, secret, program)}
     assert list(answers.values()) == [200, 403, 403]
-
-
-def test_command_serves_behind_a_password_until_interrupted(tmp_path):
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "l4f_ui",
-            "--no-browser",
-            "--port",
-            "7980",
-            "--auth",
-            "ann:secret",
-            "--output-dir",
-            str(tmp_path),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        lines = iter(server.stdout.readline, "")
-        # Older versions of Gradio name the address too, without a slash at its end, and before the page waits for
-        # Ctrl-C.
-        address = next(found[0] for found in map(re.compile(r"http://\S+/(?=\s)").search, lines) if found)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{address}config", timeout=60)
-        assert refused.value.code == 401
-        server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=60) == 0
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_a_host_with_buttons_of_its_own_for_its_tabs_shows_where_a_result_went(browser):

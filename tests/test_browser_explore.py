@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from PIL import Image
-from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
+from test_browser import browser, hear, open_tab, page, settle  # noqa: F401, fixtures
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,7 @@ def test_a_name_is_changed_and_stays(page, site):  # noqa: F811
     name = page.locator('.l4f-of-coarse [data-name="coarse-1"]')
     name.fill("Looks away")
     name.press("Enter")
-    page.locator("#l4f_explore_status").get_by_text("The name is kept").wait_for()
-    settle(page)
+    hear(page, "explore_status", "The name is kept")
     page.reload()
     page.locator("#l4f_generate_run").wait_for()
     explore(page)
@@ -132,8 +131,7 @@ def test_subjects_are_mixed_led_between_and_animated(page, site, tmp_path):  # n
 def test_a_subject_goes_to_the_gallery_and_to_swap_and_pictures_come_from_there(page, site):  # noqa: F811
     explore(page)
     page.locator("#l4f_explore_to_gallery").click()
-    page.locator("#l4f_generate_picked").get_by_text(re.compile("without a seed")).wait_for()
-    settle(page)
+    hear(page, "generate_picked", re.compile("without a seed"))
     page.locator("#l4f_generate_to_swap").click()
     page.locator("#l4f_swap_image img").wait_for()
     settle(page)

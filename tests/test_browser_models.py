@@ -6,10 +6,10 @@ import hostile_files
 import pytest
 import upload_server
 from bundles import OF_MASKS, saved, tiny_bundle
-from hub_server import Hub, catalogue_entry, point_at, write_catalogue
+from hub_server import Hub, offer_things, point_at
 from models_page import maskless
-from test_browser import browser, open_tab, page, settle  # noqa: F401, fixtures
-from test_models_panel import TENSORFLOW, TINY
+from test_browser import browser, hear, open_tab, page, settle  # noqa: F401, fixtures
+from test_models_panel import TINY
 from test_student import TINY as TINY_STUDENT
 from upload_server import UploadHub
 
@@ -33,11 +33,7 @@ def site(tmp_path_factory):
         patch.setattr(chain, "mask_settings", lambda config, device: TINY)
         patch.setattr(chain, "photograph_settings", lambda config, device: TINY_STUDENT)
         patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
-        content = TENSORFLOW.read_bytes()
-        hub.put("someone/checkpoints", {"things.pkl": content})
-        write_catalogue(
-            home, things=catalogue_entry(content, "things.pkl", title="Things", licence="NC", terms="not for sale")
-        )
+        offer_things(hub, home, title="Things", licence="NC", terms="not for sale")
         maskless(home)
         service = Service(
             lambda: Settings(device="cpu"), Outputs(home / "pictures"), manages_classes=True, own_repositories=True
@@ -150,8 +146,7 @@ def test_a_class_is_published_without_masks_that_are_not_ones_own(page, site, mo
         page.locator("#l4f_share_about").get_by_text("Cows").wait_for()
         page.locator("#l4f_share_repository").locator("input, textarea").fill("me/l4f-cows")
         page.locator("#l4f_share_run").click()
-        page.locator("#l4f_share_asks").get_by_text("may not be passed on").wait_for()
-        settle(page)
+        hear(page, "share_asks", "may not be passed on")
         page.locator("#l4f_share_masks label").first.click()
         page.locator("#l4f_share_run:enabled").click()
         page.locator(f"#l4f_share_status a[href='{hub.address}/me/l4f-cows']").wait_for()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bundles import red_finder, saved
 from PIL import Image
-from test_browser import browser, choose, download, open_tab, page, pixels, settle  # noqa: F401, fixtures
+from test_browser import browser, choose, download, hear, open_tab, page, pixels, settle  # noqa: F401, fixtures
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +90,10 @@ def test_a_subject_is_recovered_and_taken_to_swap(page, photographs):  # noqa: F
     page.locator("#l4f_recover_run").click()
     page.locator("#l4f_recover_image img").wait_for()  # a picture on the way
     page.locator("#l4f_recover_cancel").click()
-    page.locator("#l4f_recover_status").get_by_text("Stopped").wait_for()
-    settle(page)
+    hear(page, "recover_status", "Stopped")
     page.locator("#l4f_recover_steps input[type=number]").fill("50")
     page.locator("#l4f_recover_run").click()
-    page.locator("#l4f_recover_status").get_by_text("holiday.png, drawn again by Red things").wait_for()
-    settle(page)
+    hear(page, "recover_status", "holiday.png, drawn again by Red things")
     page.locator("#l4f_recover_compare img").first.wait_for()
     page.locator("#l4f_recover_to_swap").click()
     page.locator("#l4f_swap_status").get_by_text("The recovered subject").wait_for()

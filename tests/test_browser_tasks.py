@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bundles import red_finder, tiny_bundle
 from PIL import Image
-from test_browser import browser, download, open_tab, page, pixels, settle  # noqa: F401, fixtures
+from test_browser import browser, download, hear, open_tab, page, pixels, settle  # noqa: F401, fixtures
 
 MOST_CLICKS = 5
 
@@ -81,8 +81,7 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 def test_eight_portraits_and_one_before_a_photograph_at_its_own_size(page, clicks, tmp_path):  # noqa: F811
     clicks("#l4f_generate_run")
-    page.locator("#l4f_generate_status .l4f-finished").get_by_text("8 pictures").wait_for()
-    settle(page)
+    hear(page, "generate_status .l4f-finished", "8 pictures")
     small = "#l4f_generate_gallery .thumbnails button"
     clicks(f"{small if page.locator(small).count() else '#l4f_generate_gallery .grid-wrap button'} >> nth=3")
     settle(page)
@@ -91,8 +90,7 @@ def test_eight_portraits_and_one_before_a_photograph_at_its_own_size(page, click
     settle(page)
     clicks("#l4f_swap_kind label:has-text('Picture')")
     clicks.upload("#l4f_swap_picture", photographs(tmp_path, 1))
-    page.locator("#l4f_swap_status .l4f-finished").get_by_text("behind it").wait_for()
-    settle(page)
+    hear(page, "swap_status .l4f-finished", "behind it")
     counted = clicks.count
     assert pixels(clicks.download("l4f_swap_download", tmp_path)).shape[:2] == (60, 90)
     clicks.count = counted  # which the task does not ask for
@@ -103,8 +101,7 @@ def test_twenty_photographs(page, clicks, tmp_path):  # noqa: F811
     clicks.upload("#l4f_photos_files", photographs(tmp_path, 20))
     page.locator("#l4f_photos_files").get_by_text("photo19").first.wait_for()
     clicks("#l4f_photos_run")
-    page.locator("#l4f_photos_status .l4f-finished").get_by_text("20 of 20 photographs").wait_for()
-    settle(page)
+    hear(page, "photos_status .l4f-finished", "20 of 20 photographs")
     assert clicks.download("l4f_photos_download_zip", tmp_path).stat().st_size > 1000
 
 
@@ -112,8 +109,7 @@ def test_a_thousand_as_coco_downloaded(page, clicks, site, tmp_path):  # noqa: F
     clicks.tab("Export")
     clicks("#l4f_export_format label:has-text('COCO')")
     clicks("#l4f_export_run")
-    page.locator("#l4f_export_card").get_by_text("generated pictures").wait_for()
-    settle(page)
+    hear(page, "export_card", "generated pictures")
     [asked] = site.asked
     assert (asked.count, asked.format) == (1000, "coco")
     assert clicks.download("l4f_export_download", tmp_path).suffix == ".zip"
@@ -149,8 +145,7 @@ def test_an_example_is_one_click_in_explore_and_export(page, site):  # noqa: F81
     settle(page)
     page.locator("#l4f_export_example").click()
     page.wait_for_function("document.querySelector('#l4f_export_count input').value == '24'")
-    page.locator("#l4f_export_card").get_by_text("generated pictures").wait_for()
-    settle(page)
+    hear(page, "export_card", "generated pictures")
     assert [settings.count for settings in site.asked[before:]] == [24]
     open_tab(page, "Models")
     page.get_by_text("Click a class to see what it is").wait_for()
@@ -167,8 +162,7 @@ def test_one_subject_before_several_pictures(page, tmp_path):  # noqa: F811
     page.locator("#l4f_swap_several").get_by_text("photo02").first.wait_for()
     settle(page)
     page.locator("#l4f_swap_run").click()
-    page.locator("#l4f_swap_status .l4f-finished").get_by_text("3 of 3").wait_for()
-    settle(page)
+    hear(page, "swap_status .l4f-finished", "3 of 3")
     page.locator("#l4f_swap_next").click()
     page.locator("#l4f_swap_about").get_by_text("photo01").wait_for()
     shown = page.locator("#l4f_swap_image img").bounding_box()
@@ -203,8 +197,7 @@ def test_what_a_discriminator_knows_is_kept_from_a_class_to_start_from(page, tmp
     settle(page)
     page.locator("#l4f_train_folder :is(input, textarea)").fill(str(tmp_path))
     page.locator("#l4f_train_look").click()
-    page.locator("#l4f_train_activity .l4f-finished").get_by_text("12 pictures").wait_for()
-    settle(page)
+    hear(page, "train_activity .l4f-finished", "12 pictures")
     assert not page.locator("#l4f_train_freeze").is_visible()
     page.locator("#l4f_train_start input").click()
     page.locator(
@@ -221,11 +214,8 @@ def test_what_a_discriminator_knows_is_kept_from_a_class_to_start_from(page, tmp
 
 def test_a_key_marks_a_favourite(page):  # noqa: F811
     page.locator("#l4f_generate_run").click()
-    page.locator("#l4f_generate_status .l4f-finished").get_by_text("8 pictures").wait_for()
-    settle(page)
+    hear(page, "generate_status .l4f-finished", "8 pictures")
     page.keyboard.press("f")
-    page.locator("#l4f_generate_status").get_by_text("It is a favourite now").wait_for()
-    settle(page)
+    hear(page, "generate_status", "It is a favourite now")
     page.keyboard.press("f")
-    page.locator("#l4f_generate_status").get_by_text("It is no favourite any more").wait_for()
-    settle(page)
+    hear(page, "generate_status", "It is no favourite any more")

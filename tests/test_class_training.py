@@ -1,16 +1,15 @@
 """A class from a folder of pictures: the look at them, the plan, the process, paused, killed and gone on with."""
 
 import dataclasses
-import os
 import signal
 import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from pages import wait_until
 from PIL import Image
+from shell import start_l4f
 from test_learning_chain import TINY, TINY_STUDENT
 
 from l4f_plugin import cli
@@ -219,10 +218,9 @@ def test_pause_gives_the_work_a_rest_and_stop_ends_it(pictures, tiny):
 
 def test_a_killed_process_is_found_again_and_goes_on(pictures):
     """kill -9 in the middle: the run says so, is found, and goes on."""
-    command = [sys.executable, "-m", "l4f_plugin", "train", "class", str(pictures), "--name", "dogs"]
-    command += ["--resolution", "32", "--quality", "quick", "--batch-size", "2", "--pictures", "2000"]
+    words = ["train", "class", pictures, "--name", "dogs", "--resolution", 32, "--quality", "quick"]
     run = ClassRun("dogs")
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    with start_l4f(*words, "--batch-size", 2, "--pictures", 2000, stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: len(run.curves()) >= 2)
         assert run.status().state == "running"
         process.kill()

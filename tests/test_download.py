@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 import torch
 from bundles import tiny_bundle
-from hub_server import Hub, catalogue_entry, environment, point_at, stored, write_catalogue
+from hub_server import TENSORFLOW, Hub, catalogue_entry, environment, point_at, stored, write_catalogue
 from sentences import refusal
 from shell import assert_refused, ended, start, start_l4f
 
@@ -23,8 +23,7 @@ from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import AlphaNetwork
 from l4f_plugin.pipeline import Labels4FreePipeline
 
-GOLDENS = Path(__file__).parent / "data/goldens"
-ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
+ROSINALITY = Path(__file__).parent / "data/goldens/l4f_256_generator.pt"
 DOGS = "someone/l4f-dogs"
 
 

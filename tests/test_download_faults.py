@@ -13,7 +13,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from bundles import tiny_bundle
-from hub_server import Fault, Hub, catalogue_entry, environment, point_at, stored, write_catalogue
+from hub_server import TENSORFLOW as CHECKPOINT
+from hub_server import Fault, Hub, catalogue_entry, environment, offer_things, point_at, stored, write_catalogue
 from sentences import refusal
 from shell import ended, start, start_l4f
 
@@ -25,7 +26,6 @@ from l4f_plugin.hub import resumable
 from l4f_plugin.hub.download import resolve
 from l4f_plugin.hub.repository import Source
 
-CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
 DOGS = "someone/l4f-dogs"
 PIECE = 1 << 16
 
@@ -40,9 +40,7 @@ def bundle(tmp_path_factory) -> Path:
 def prepare(server, home, monkeypatch, bundle):
     point_at(server, monkeypatch, home)
     server.put_folder(DOGS, bundle)
-    content = CHECKPOINT.read_bytes()
-    server.put("someone/checkpoints", {"things.pkl": content})
-    write_catalogue(home, things=catalogue_entry(content, "things.pkl"))
+    offer_things(server, home)
 
 
 @pytest.fixture

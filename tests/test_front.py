@@ -32,20 +32,24 @@ def closed_site(tiny_models, tmp_path_factory):
         yield server
 
 
+def inner(site) -> str:
+    """Where Gradio's own addresses begin."""
+    return site.address.rstrip("/") + httpx.get(f"{site.address}config").json().get("api_prefix", "")
+
+
 def addresses(site) -> dict[str, tuple[str, str]]:
     """Method and address of every kind of thing that there is, by what it is."""
-    config = httpx.get(f"{site.address}config").json()
-    inner = site.address.rstrip("/") + config.get("api_prefix", "")
+    below = inner(site)
     saved = site.outputs.today() / "seed.txt"
     saved.parent.mkdir(parents=True, exist_ok=True)
     saved.write_text("a picture")
     return {
         "page": ("GET", site.address),
         "config": ("GET", f"{site.address}config"),
-        "a file": ("GET", f"{inner}/file={saved}"),
-        "upload": ("POST", f"{inner}/upload"),
-        "queue": ("POST", f"{inner}/queue/join"),
-        "run": ("POST", f"{inner}/run/predict"),
+        "a file": ("GET", f"{below}/file={saved}"),
+        "upload": ("POST", f"{below}/upload"),
+        "queue": ("POST", f"{below}/queue/join"),
+        "run": ("POST", f"{below}/run/predict"),
         "classes": ("GET", f"{site.address}l4f/v1/classes"),
         "segment": ("POST", f"{site.address}l4f/v1/segment"),
         "description": ("GET", f"{site.address}l4f/v1/docs"),
@@ -201,19 +205,18 @@ def test_the_login_stays_on_this_site_and_covers_the_description(closed_site):
 
 def test_errors_of_gradio_tell_no_path_of_this_computer(site, monkeypatch):
     """What nobody foresaw is named in the terminal only; what we say ourselves is shown."""
-    config = httpx.get(f"{site.address}config").json()
-    inner = site.address.rstrip("/") + config.get("api_prefix", "")
     secret = f"Cannot move {Path.home()}/private/picture.png to the cache"
 
     def fail(*_, **__):
         raise ValueError(secret)
 
     monkeypatch.setattr(type(site.blocks), "process_api", fail)
+    below = inner(site)
     for path in ("run", "api"):
-        answer = httpx.post(f"{inner}/{path}/classes", json={"data": []}, timeout=60)
+        answer = httpx.post(f"{below}/{path}/classes", json={"data": []}, timeout=60)
         assert answer.status_code in (404, 500) and "private" not in answer.text, answer.text
     for path in ("/etc/passwd", "../../../etc/passwd", str(Path(__file__).resolve().parent / "no" / "such.png")):
-        answer = httpx.get(f"{inner}/file={path}")
+        answer = httpx.get(f"{below}/file={path}")
         assert answer.status_code in (403, 404) and str(Path.cwd()) not in answer.text.replace(path, "")
 
 
@@ -230,9 +233,7 @@ def test_bodies_that_are_no_uploads_are_bounded(site, monkeypatch):
 
 
 def sent(site, size: int, **headers: str) -> httpx.Response:
-    config = httpx.get(f"{site.address}config").json()
-    address = site.address.rstrip("/") + config.get("api_prefix", "") + "/upload"
-    return httpx.post(address, files={"files": ("x.png", b"x" * size)}, headers=headers, timeout=60)
+    return httpx.post(f"{inner(site)}/upload", files={"files": ("x.png", b"x" * size)}, headers=headers, timeout=60)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -263,10 +264,8 @@ def test_what_strangers_may_upload_is_bounded_in_sum(
 
 
 def test_an_upload_that_does_not_say_how_long_it_is_is_refused(site):
-    config = httpx.get(f"{site.address}config").json()
-    address = site.address.rstrip("/") + config.get("api_prefix", "") + "/upload"
-    pieces = iter([b"--x\r\n", b"nothing"])
-    answer = httpx.post(address, content=pieces, headers={"content-type": "multipart/form-data; boundary=x"})
+    pieces, kind = iter([b"--x\r\n", b"nothing"]), {"content-type": "multipart/form-data; boundary=x"}
+    answer = httpx.post(f"{inner(site)}/upload", content=pieces, headers=kind)
     assert answer.status_code == 411 and answer.json()["error"]["code"] == "length_required"
 
 

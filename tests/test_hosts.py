@@ -1,8 +1,6 @@
 """The plug-in within web UIs: the same folder loaded by stub hosts that have and lack what the real ones do."""
 
-import base64
 import os
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from host_pages import host, started  # noqa: F401, fixtures
+from shell import ended, start
 from starlette.testclient import TestClient
 from stub_host import ROOT
 
@@ -80,38 +79,25 @@ def test_the_api_is_there_where_the_host_has_one_and_asks_for_its_credentials(ho
     if host.variant != "SD.Next":
         assert TestClient(host.app).get("/l4f/v1/classes").status_code == 404
     options = vars(host.cmd_opts)
-    before = dict(options)
     login = "auth" if host.variant == "SD.Next" else "gradio_auth"
 
-    def status(**credentials) -> int:
-        headers = (
-            {"Authorization": "Basic " + base64.b64encode(credentials["basic"].encode()).decode()}
-            if credentials
-            else {}
-        )
-        return TestClient(host.app).get("/l4f/v1/classes", headers=headers).status_code
+    def status(credentials: str = "") -> int:
+        login = tuple(credentials.split(":")) if credentials else None
+        return TestClient(host.app).get("/l4f/v1/classes", auth=login).status_code
 
-    try:
-        options["api"] = True
+    options["api"] = True
+    host.serve()
+    assert status() == 200
+    options[login] = "ann:secret"
+    host.serve()
+    assert (status(), status("ann:wrong"), status("ann:secret")) == (401, 401, 200)
+    if host.variant != "SD.Next":
+        options["api_auth"] = "program:key,other:key2"
         host.serve()
-        assert status() == 200
-        options[login] = "ann:secret"
+        assert (status("ann:secret"), status("program:key"), status("other:key2")) == (401, 200, 200)
+        options["api_auth"] = "nonsense"
         host.serve()
-        assert (status(), status(basic="ann:wrong"), status(basic="ann:secret")) == (401, 401, 200)
-        if host.variant != "SD.Next":
-            options["api_auth"] = "program:key,other:key2"
-            host.serve()
-            assert (status(basic="ann:secret"), status(basic="program:key"), status(basic="other:key2")) == (
-                401,
-                200,
-                200,
-            )
-            options["api_auth"] = "nonsense"
-            host.serve()
-            assert (status(), status(basic="nonsense:")) == (401, 401)
-    finally:
-        options.clear()
-        options.update(before)
+        assert (status(), status("nonsense:")) == (401, 401)
 
 
 def asked_by(running, headers: dict[str, str]):
@@ -139,26 +125,17 @@ def test_strangers_names_and_pages_reach_no_handler_of_ours(host):  # noqa: F811
     host.options.data["l4f_allowed_hosts"] = ""
     login = "auth" if host.variant == "SD.Next" else "gradio_auth"
     for flag, value in ((login, "ann:secret"), ("listen", True)):
-        before = getattr(host.cmd_opts, flag)
         setattr(host.cmd_opts, flag, value)
-        try:
-            assert asked_by(host, evil), "a login, or a page that everybody was to reach"
-        finally:
-            setattr(host.cmd_opts, flag, before)
+        assert asked_by(host, evil), "a login, or a page that everybody was to reach"
+        setattr(host.cmd_opts, flag, None)
 
 
 def test_the_api_is_found_under_the_sub_path_of_the_host(host):  # noqa: F811
-    options = vars(host.cmd_opts)
-    before = dict(options)
-    try:
-        options.update(api=True, subpath="/studio/")
-        host.serve()
-        for path in ("/l4f/v1/classes", "/studio/l4f/v1/classes"):
-            assert TestClient(host.app).get(path).status_code == 200, path
-        assert TestClient(host.app).get("/other/l4f/v1/classes").status_code == 404
-    finally:
-        options.clear()
-        options.update(before)
+    vars(host.cmd_opts).update(api=True, subpath="/studio/")
+    host.serve()
+    for path in ("/l4f/v1/classes", "/studio/l4f/v1/classes"):
+        assert TestClient(host.app).get(path).status_code == 200, path
+    assert TestClient(host.app).get("/other/l4f/v1/classes").status_code == 404
 
 
 # ---- what is missing
@@ -220,6 +197,5 @@ with pytest.MonkeyPatch.context() as patch:
     assert host.component("l4f_generate_run")
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    subprocess.run(
-        [sys.executable, "-c", script, "SD.Next", str(tmp_path)], check=True, timeout=200, env=environment, cwd=tmp_path
-    )
+    said = ended(start(script, "SD.Next", tmp_path, env=environment, cwd=tmp_path))
+    assert said.code == 0, said.err

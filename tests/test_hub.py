@@ -56,12 +56,6 @@ def test_from_a_name_in_the_models_folder(folder, tmp_path):
     assert same_generator(Pipeline.from_pretrained("dogs").bundle, tiny_bundle())
 
 
-def test_old_hubs_pass_arguments_that_are_gone(folder):
-    gone = {"proxies": {"http": "x"}, "resume_download": True}
-    same = {"revision": None, "cache_dir": None, "force_download": False, "local_files_only": False, "token": None}
-    Pipeline._from_pretrained(model_id=str(folder), **gone, **same)
-
-
 def test_save_and_load(folder, tmp_path):
     pipeline = Pipeline.from_pretrained(folder)
     assert pipeline.save_pretrained(tmp_path / "saved") is None

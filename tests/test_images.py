@@ -2,8 +2,6 @@
 
 import io
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
-from pixels import encoded
+from pixels import encoded, png_that_claims
 
 from l4f_plugin import images
 from l4f_plugin.errors import UserError
@@ -20,16 +18,6 @@ from l4f_plugin.errors import UserError
 def gradient(width=6, height=4) -> Image.Image:
     values = np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3) * 3
     return Image.fromarray(values)
-
-
-def png_header(width: int, height: int, content: bytes = b"") -> bytes:
-    """A PNG of any size with almost no bytes behind it."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
 
 
 # Reading
@@ -130,9 +118,9 @@ def test_colour_profile_is_applied_and_a_broken_one_ignored():
 
 def test_a_hundred_megapixels_are_refused_from_the_header(recwarn):
     with pytest.raises(UserError, match="10000 x 10000 pixels; at most 64 megapixels"):
-        images.load_picture(png_header(10_000, 10_000))
+        images.load_picture(png_that_claims(10_000, 10_000))
     with pytest.raises(UserError, match="at most 64 megapixels"):
-        images.load_picture(png_header(60_000, 60_000))  # beyond PIL's own limit
+        images.load_picture(png_that_claims(60_000, 60_000))  # beyond PIL's own limit
     assert not recwarn.list
 
 
@@ -142,7 +130,7 @@ def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path):
     cases = {
         "cut.jpg": (jpeg[: len(jpeg) // 2], "damaged or cut short"),
         "cut.png": (png[: len(png) // 2], "damaged or cut short"),
-        "claims.png": (png_header(500, 500, b"few"), "damaged or cut short"),
+        "claims.png": (png_that_claims(500, 500, b"few"), "damaged or cut short"),
         "text.png": (b"hello", "not a picture"),
         "empty.png": (b"", "not a picture"),
         "drawing.svg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing"),

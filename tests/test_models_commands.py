@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from bundles import OF_MASKS, saved, tiny_bundle
-from hub_server import Hub, catalogue_entry, environment, point_at, write_catalogue
+from hub_server import TENSORFLOW as CHECKPOINT
+from hub_server import Hub, environment, offer_things, point_at
 from models_page import maskless
 from shell import run, start
 
@@ -24,7 +25,6 @@ from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 
-CHECKPOINT = Path(__file__).parent / "data/goldens/stylegan2_tf_tiny.pkl"
 DOGS = "someone/l4f-dogs"
 TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0)
 
@@ -34,16 +34,9 @@ def hub(tmp_path, monkeypatch):
     with Hub() as server:
         point_at(server, monkeypatch, tmp_path)
         monkeypatch.chdir(tmp_path)
-        content = CHECKPOINT.read_bytes()
-        server.put("someone/checkpoints", {"things.pkl": content})
+        offer_things(server, tmp_path, licence="NC", terms="not for sale", licence_url="https://example.org/nc")
         save_bundle(tiny_bundle(title="Dogs"), tmp_path / "source")
         server.put_folder(DOGS, tmp_path / "source")
-        write_catalogue(
-            tmp_path,
-            things=catalogue_entry(
-                content, "things.pkl", licence="NC", terms="not for sale", licence_url="https://example.org/nc"
-            ),
-        )
         yield server
 
 

@@ -5,11 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 from bundles import saved
-from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
+from hub_server import Fault, Hub, offer_things, point_at
 from models_page import maskless, offered
 from pages import begin, closed, drawing, merged, owned, plain, run, status_of
 from pixels import pixels
-from test_models_panel import TENSORFLOW
 
 from l4f_plugin.bundles import catalogue
 from l4f_ui import __main__ as command
@@ -23,11 +22,7 @@ def page(tmp_path, monkeypatch, notices):
     """The whole page of an owner, over a Hub with the class "things", and a class of his own."""
     with Hub() as hub:
         point_at(hub, monkeypatch, tmp_path)
-        content = TENSORFLOW.read_bytes()
-        hub.put("someone/checkpoints", {"things.pkl": content})
-        write_catalogue(
-            tmp_path, things=catalogue_entry(content, "things.pkl", title="Things", licence="NC", terms="not for sale")
-        )
+        offer_things(hub, tmp_path, title="Things", licence="NC", terms="not for sale")
         saved(tmp_path / "models/tiny", title="Tiny things")
         service = owned(tmp_path, own_repositories=True)
         parts = app.build(service).l4f

@@ -25,11 +25,13 @@ def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring
     words = [said for said, _ in seen[page.panel.quality]["choices"]]
     assert words == ["Quick (less than a minute here)", "Thorough (less than a minute here)"], "measured by itself"
     assert page.shown(seen, "learn") and seen[page.panel.about_learning]["visible"]
+    before = load_bundle(tmp_path / "models/things").generator.synthesis.constant
     list(page.service.generate("things", [1], 0.7, page.service.new_token()))
     seen = page.press("learning")
     assert page.told(seen) == "Things has masks now: cut-outs and new backgrounds work."
     assert any(said.startswith("Learning masks for Things") for said in page.running())
     assert "alpha.safetensors" in read_config(tmp_path / "models/things").files
+    assert torch.equal(before, load_bundle(tmp_path / "models/things").generator.synthesis.constant)
     assert seen[page.panel.worst]["visible"] and seen[page.panel.worst]["value"].ndim == 3
     assert row(page, "things")["Masks"] == "yes" and seen[page.panel.learn]["value"] == "Learn photographs"
     [sample] = list(page.service.generate("things", [1], 0.7, page.service.new_token()))[-1]
@@ -121,14 +123,6 @@ def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page,
     seen = page.press("learning")
     assert page.visit.picked == "someone--plain" == seen[page.panel.choice]["value"]
     assert row(page, "someone--plain")["Masks"] == "yes"
-
-
-def test_the_recipe_of_a_bundle_from_nvidias_layout_keeps_its_generator(hub, page, tmp_path):  # noqa: F811
-    page.pick("things")
-    page.press("download", True)
-    before = load_bundle(tmp_path / "models/things").generator.synthesis.constant
-    page.press("learning")
-    assert torch.equal(before, load_bundle(tmp_path / "models/things").generator.synthesis.constant)
 
 
 # Photographs

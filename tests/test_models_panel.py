@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from bundles import saved
-from hub_server import Fault, Hub, catalogue_entry, point_at, write_catalogue
+from hub_server import TENSORFLOW, Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
 from pages import run, status_of
 from test_student import TINY as TINY_STUDENT
@@ -25,8 +25,7 @@ from l4f_ui import models_panel
 from l4f_ui import words as in_words
 from l4f_ui.models_forms import Visit
 
-GOLDENS = Path(__file__).parent / "data/goldens"
-ROSINALITY, TENSORFLOW = GOLDENS / "l4f_256_generator.pt", GOLDENS / "stylegan2_tf_tiny.pkl"
+ROSINALITY = Path(__file__).parent / "data/goldens/l4f_256_generator.pt"
 DOGS, CLOSED = "someone/l4f-dogs", "someone/l4f-closed"
 TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0)
 

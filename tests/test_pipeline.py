@@ -409,14 +409,6 @@ def test_written_seeds_are_read(ranges):
     assert parse_seeds(written) == [seed for first, more in ranges for seed in range(first, first + more + 1)]
 
 
-@pytest.mark.parametrize(
-    "written", ["", " ", "x", "3-", "5-2", "-2", "1.5", "0-10000", "4294967296", "1;2", "9" * 9999]
-)
-def test_seeds_that_make_no_sense_are_refused(written):
-    with pytest.raises(UserError):
-        parse_seeds(written)
-
-
 def test_minus_one_draws_a_seed(monkeypatch):
     drawn = parse_seeds("-1,-1 4")
     assert drawn[2] == 4 and drawn[0] != drawn[1]

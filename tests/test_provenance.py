@@ -11,7 +11,7 @@ from alike import assert_alike, assert_alike_samples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
-from pixels import encoded
+from pixels import chunk, encoded
 from safetensors.torch import save_file
 from sentences import refusal
 
@@ -121,11 +121,9 @@ def test_recipes_of_files(tmp_path):
 
 def test_text_that_unpacks_without_end_is_refused():
     bomb = zlib.compress(b"\0" * 300_000_000, 9)
-    chunk = b"zTXt" + b"parameters\0\0" + bomb
     whole = png(None)
-    packed = len(chunk[4:]).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
     with pytest.raises(UserError):
-        recipe_of(whole[:33] + packed + whole[33:])
+        recipe_of(whole[:33] + chunk(b"zTXt", b"parameters\0\0" + bomb) + whole[33:])
 
 
 # W+ codes

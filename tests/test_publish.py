@@ -34,10 +34,8 @@ def terms(folder: Path, **declared):
 
 
 @pytest.fixture
-def models(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
+def models(own_folders) -> Path:
+    return own_folders
 
 
 @pytest.fixture

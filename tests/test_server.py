@@ -2,11 +2,12 @@
 
 import os
 import re
+import signal
 import socket
 import socketserver
 import subprocess
-import sys
 import threading
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 from api_server import page_served, service
 from gradio_client import Client
+from pages import wait_until
 from serving import unused_port
+from shell import start
 
 from l4f_plugin.errors import UserError
 from l4f_ui import app, compat, server
@@ -42,13 +45,8 @@ def dead_proxy():
 @contextmanager
 def command(*arguments: str, **environment: str):
     """The page as a person starts it; gives the process and the address that it names."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l4f_ui", "--no-browser", *arguments],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-    )
+    own = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+    process = start("-m", "l4f_ui", "--no-browser", *arguments, stderr=subprocess.STDOUT, env=own)
     try:
         said = []
         for line in iter(process.stdout.readline, ""):
@@ -101,6 +99,15 @@ def test_the_proxies_of_the_user_are_there_again_after_the_start(models, tmp_pat
         assert os.environ["SSL_CERT_FILE"] == before["SSL_CERT_FILE"]
 
 
+def test_the_page_is_behind_a_password_until_it_is_interrupted(tmp_path):
+    options = ["--port", str(unused_port()), "--auth", "ann:secret", "--output-dir", str(tmp_path)]
+    with command(*options) as (process, address):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            told_alone(address)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
 @pytest.fixture
 def models(tiny_bundle_folder, monkeypatch):
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
@@ -139,19 +146,16 @@ def test_two_pages_started_at_once_on_one_port_both_start(tmp_path):
     started, threads = [], []
     done = threading.Event()
 
-    def start(folder: Path) -> None:
+    def begin(folder: Path) -> None:
         with command("--port", str(port), "--output-dir", str(folder)) as (_, address):
             started.append(address)
             assert told_alone(address) == 200
             done.wait(120)
 
     for name in "ab":
-        threads.append(threading.Thread(target=start, args=(tmp_path / name,)))
+        threads.append(threading.Thread(target=begin, args=(tmp_path / name,)))
         threads[-1].start()
-    for _ in range(12000):
-        if len(started) == 2 or not any(thread.is_alive() for thread in threads):
-            break
-        threading.Event().wait(0.01)
+    wait_until(lambda: len(started) == 2 or not any(thread.is_alive() for thread in threads))
     done.set()
     for thread in threads:
         thread.join()

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from bundles import tiny_bundle
-from shell import run
+from shell import ended, run, start
 from upload_server import UploadHub, point_at
 
 from l4f_plugin.bundles.bundle import save_bundle
@@ -180,8 +180,7 @@ def press(address: str, config: dict, button: str, session: str, **values: objec
 
 def test_the_folder_runs_and_serves_nothing_else(space):
     code = "import l4f_plugin, l4f_ui; print(l4f_plugin.__file__, l4f_ui.__file__)"
-    places = subprocess.run([sys.executable, "-c", code], cwd=space, capture_output=True, text=True).stdout
-    assert places.count(str(space)) == 2
+    assert ended(start(code, cwd=space, env=dict(os.environ))).out.count(str(space)) == 2
     with running(space) as address:
         config = json.loads(get(f"{address}/config"))
         page = json.dumps(config)

@@ -1,12 +1,8 @@
 """Several processes train one network: what two of them come to is what one does with the same whole batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from serving import unused_port
+from shell import ended, start
 from test_class_training import pictures  # noqa: F401
 
 from l4f_plugin.bundles.training_state import load_training_state
@@ -17,16 +13,10 @@ from l4f_plugin.training.loop import STATE_FILE
 
 def launch(processes: int, *arguments: object) -> str:
     """A program in so many processes; what they say."""
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-        command += ["--master-port", str(unused_port())]
-    root = str(Path(__file__).parents[1])
-    path = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    command += map(str, arguments)
-    done = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", processes, "--master-port", unused_port()]
+    done = ended(start(*(launcher if processes > 1 else []), *arguments))
+    assert done.code == 0, done.err
+    return done.out + done.err
 
 
 def train(processes: int, *arguments: object) -> str:

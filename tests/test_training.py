@@ -3,17 +3,16 @@
 import copy
 import dataclasses
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from bundles import tiny_bundle
+from pages import wait_until
 from PIL import Image, ImageOps
+from shell import ended, start_l4f
 
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
@@ -153,30 +152,22 @@ def test_metrics_that_a_kill_left_behind_are_forgotten(picture_folder, tmp_path)
     assert sorted(path.name for path in run.glob("sample_*.png")) == ["sample_000000008.png"]
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "l4f_plugin", *map(str, arguments)]
-
-
 def test_a_killed_command_goes_on_and_ends_alike(picture_folder, tmp_path):
     """kill -9 in the middle, then the same command again: the same bundle as from an undisturbed run."""
     options = "--resolution 32 --pictures 160 --batch-size 4 --channel-max 8 --threads 1 --dtype float32 --device cpu"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def arguments(out):
-        return command("train", "generator", picture_folder, "--out", out, *options.split(), "--save-minutes", 0)
+    def training(out):
+        words = ["train", "generator", picture_folder, "--out", out, *options.split(), "--save-minutes", 0]
+        return start_l4f(*words, stderr=subprocess.DEVNULL)
 
-    process = subprocess.Popen(arguments(tmp_path / "killed"), env=environment, stderr=subprocess.DEVNULL)
+    process = training(tmp_path / "killed")
     state = tmp_path / "killed" / loop.STATE_FILE
-    for _ in range(1200):
-        if state.exists() or process.poll() is not None:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    wait_until(lambda: state.exists() or process.poll() is not None)
+    process.kill()
     process.wait()
     _, metadata = load_training_state(state)  # whole, whenever the kill came
     assert metadata["state"]
-    subprocess.run(arguments(tmp_path / "killed"), env=environment, check=True, capture_output=True)
-    subprocess.run(arguments(tmp_path / "whole"), env=environment, check=True, capture_output=True)
+    assert [ended(training(tmp_path / name)).code for name in ("killed", "whole")] == [0, 0]
     killed, whole = (load_bundle(tmp_path / name / "bundle") for name in ("killed", "whole"))
     assert_equal_weights(killed.generator.state_dict(), whole.generator.state_dict())
 

@@ -294,28 +294,6 @@ def test_memory_that_runs_out_for_four_suffices_for_one(page, monkeypatch):
 # Jobs
 
 
-def test_twenty_clicks_are_answered_in_the_order_of_their_coming(page):
-    order, waits, threads = [], [], []
-
-    def click(number: int) -> None:
-        for update in begin(page.generate, page.generate.generate, drawing(page.generate, str(number))):
-            line = update.get(page.generate.job.status, "")
-            waits.append("Waiting" in line)
-            if page.generate.stage.results in update and number not in order:
-                order.append(number)
-
-    with page.service._cache.turn():  # so that all of them wait
-        for number in range(20):
-            threads.append(threading.Thread(target=click, args=(number,)))
-            threads[-1].start()
-            wait_until(lambda expected=number + 2: len(page.service._cache._queue) == expected)
-        assert not order
-    for thread in threads:
-        thread.join(120)
-    assert sorted(order) == list(range(20))
-    assert any(waits) and not page.service.is_busy() and len(page.service.loaded()) == 1
-
-
 def test_waiting_can_be_cancelled_and_is_told(page):
     panel = page.generate
     with page.service._cache.turn():

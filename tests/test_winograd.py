@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from test_convolution import assert_near
 
 from l4f_plugin.networks import convolution, winograd
 from l4f_plugin.networks.convolution import modulated_convolution
@@ -23,11 +24,6 @@ def operands(samples: int, channels: int, outputs: int, height: int, width: int)
 
 def plain(x: torch.Tensor, style: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(x.double() * style.double()[:, :, None, None], weight.double(), padding=1)
-
-
-def assert_near(y: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
-    assert y.shape == expected.shape
-    assert (y.double() - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 @settings(max_examples=40, deadline=None)

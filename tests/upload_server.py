@@ -12,10 +12,10 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub_server import Handler, Loopback
 
 COMMIT = "c0ffee" + "0" * 34
 LARGE = (".safetensors", ".png")
@@ -32,7 +32,7 @@ class Made:
     commits: list[str] = field(default_factory=list)
 
 
-class UploadHub:
+class UploadHub(Loopback):
     """The server. `refuse` maps a piece of a path to the status that it gets."""
 
     token = "hf_secretsecretsecret"
@@ -42,18 +42,8 @@ class UploadHub:
         self.stored: dict[str, bytes] = {}
         self.refuse: dict[str, int] = {}
         self.asked: list[tuple[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.hub = self
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> UploadHub:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
+        self.address = f"http://127.0.0.1:{self.port}"
 
     def environment(self, home) -> dict[str, str]:
         """What makes huggingface_hub talk to this server and to nobody else."""
@@ -67,12 +57,7 @@ class UploadHub:
         }
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_arguments: object) -> None:
-        """Quiet."""
-
+class _Handler(Handler):
     def _handle(self) -> None:
         hub: UploadHub = self.server.hub
         length = int(self.headers.get("Content-Length") or 0)

@@ -33,24 +33,13 @@ class Endpoints:
         self._operations = Operations(service)
         subject = {"class": "avatar", "seed": "0"}
         swap = {**subject, "background": "transparent", "picture": "", "psi": None, "threshold": None}
-        swap |= {
-            "grow": 0,
-            "feather": 0,
-            "largest": False,
-            "placed": "",
-            "flipped": False,
-            "class_size": False,
-            "w_plus": "",
-        }
+        swap |= {"grow": 0, "feather": 0, "largest": False, "placed": "", "flipped": False}
+        swap |= {"class_size": False, "w_plus": ""}
         segment = {**subject, "psi": None, "picture": "", "w_plus": "", "canvas": "", "margin": "8%", "largest": True}
+        generate = {"class": "avatar", "seeds": "-1", "psi": None, "count": 1}
         endpoints = (
             (self.classes, {}, (), "classes"),
-            (
-                self.generate,
-                {"class": "avatar", "seeds": "-1", "psi": None, "count": 1},
-                ("pictures", "masks", "cutouts"),
-                "generated",
-            ),
+            (self.generate, generate, ("pictures", "masks", "cutouts"), "generated"),
             (self.swap, swap, ("result", "mask"), "swapped"),
             (self.segment, segment, ("mask", "cutout"), "segmented"),
         )

@@ -1,6 +1,5 @@
 """What stands before the whole page, as one piece of ASGI: who is let in, and what every answer carries."""
 
-import inspect
 import re
 from urllib.parse import urlsplit
 
@@ -10,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api.guard import bounded, check_length
+from .api.guard import bounded, check_length, demand_login
 from .api.login import Authorise
 from .api.refusals import Refusal, answer
 from .texts import text
@@ -69,7 +68,7 @@ class Front:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
         if path in _DESCRIPTIONS:
-            await self._demand_login(scope)
+            await demand_login(self._authorise, Request(scope))
         if scope["method"] == "POST" and path.endswith("/upload"):
             await self._take_in(scope, receive, send)
             return
@@ -90,13 +89,6 @@ class Front:
             await self._app(scope, receive, send)
         finally:
             self._uploads.has_come(int(length))
-
-    async def _demand_login(self, scope: Scope) -> None:
-        if self._authorise is None:
-            return
-        allowed = self._authorise(Request(scope))
-        if not (await allowed if inspect.isawaitable(allowed) else allowed):
-            raise Refusal("unauthorised", text("http.unauthorised"))
 
     def _without_root(self, scope: Scope) -> Scope:
         """The request as if a proxy had taken the sub-path off."""

@@ -60,14 +60,15 @@ def past_proxies(*hosts: str) -> Iterator[None]:
     given = [os.environ[name] for name in _NO_PROXY if os.environ.get(name)]
     changed |= dict.fromkeys(_NO_PROXY, ",".join([*given, *hosts]) if hosts else "*")
     before = {name: os.environ.get(name) for name in changed}
-    _set(changed)
+    set_variables(changed)
     try:
         yield
     finally:
-        _set(before)
+        set_variables(before)
 
 
-def _set(variables: Mapping[str, str | None]) -> None:
+def set_variables(variables: Mapping[str, str | None]) -> None:
+    """Sets variables of the environment; None removes one."""
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)

@@ -102,6 +102,13 @@ def writing(path: Path) -> Iterator[None]:
         raise storage_error(error, path) from error
 
 
+def make_folder(folder: Path) -> Path:
+    """Makes a folder, and those above it. Raises `UserError` where that is impossible."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def read_json(path: Path, most: int) -> Any:
     """The value in a JSON file. Raises `OSError`, and `ValueError` for what is no JSON or more than `most` bytes."""
     with open_plain(path) as file:

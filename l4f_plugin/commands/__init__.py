@@ -134,15 +134,6 @@ def confirm(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def make_folder(folder: Path) -> Path:
-    """Makes the output folder before any work is done for it. Raises `UserError` where that is impossible."""
-    from ..bundles.files import writing
-
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def write_subject(subject: Subject, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
     """Writes picture, mask, cut-out and background, as far as the subject has them, with infotext; their paths.
 

@@ -15,6 +15,7 @@ from ..arguments import (
     parse_seeds,
     wanted_spot,
 )
+from ..bundles.files import make_folder
 from ..errors import UserError
 from . import (
     Answer,
@@ -24,7 +25,6 @@ from . import (
     check_psi,
     given,
     load_pipeline,
-    make_folder,
     report,
     show_progress,
     style_of,

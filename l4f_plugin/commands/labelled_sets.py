@@ -6,20 +6,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from ..bundles.files import make_folder
 from ..datasets.curation import Curation
 from ..datasets.export_plan import BACKGROUNDS, DEFAULT_BATCH, DEFAULT_SHARD, FORMATS, ExportSettings, shares
-from . import (
-    Answer,
-    add_drawing,
-    add_json,
-    add_out,
-    given,
-    load_pipeline,
-    make_folder,
-    report,
-    report_passed_over,
-    show_progress,
-)
+from . import Answer, add_drawing, add_json, add_out, given, load_pipeline, report, report_passed_over, show_progress
 
 MOST_NAMED = 1000  # characters
 

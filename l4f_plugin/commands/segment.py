@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import MARGIN, PROJECTION_STEPS, Background, Canvas, EdgeOptions, check_integer, check_seed, draw_seed
+from ..bundles.files import make_folder
 from ..errors import UserError
 from . import (
     Answer,
@@ -18,7 +19,6 @@ from . import (
     complain,
     given,
     load_pipeline,
-    make_folder,
     report,
     report_passed_over,
     show_progress,

@@ -165,7 +165,7 @@ def export(
     return True
 
 
-def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen, cancel: CancelToken = NEVER) -> Plan:
+def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen) -> Plan:
     """Copies what `folder` lacks from the parts, checks every hash on the way and puts the set together; its plan.
 
     `folder` may be one of the parts. What a killed merge has copied stays, and the same call goes on from there.
@@ -183,7 +183,6 @@ def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen, c
     plan = _begin(plans[0], folder, lambda: plans[0])
     with lock(folder / STATE_FOLDER / "merge.lock"):
         for shard in range(plan.shards):
-            cancel.check()
             if not is_done(folder, shard):
                 having = [part for part in parts if part.resolve() != folder.resolve() and is_done(part, shard)]
                 if having:

@@ -105,12 +105,7 @@ def evaluate_alpha(pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Ju
 
 
 def evaluate_class(
-    pipeline: Labels4FreePipeline,
-    dataset: Path,
-    judge_folder: Path,
-    pictures: int = 1000,
-    settings: JudgeSettings | None = None,
-    progress: Progress = unseen,
+    pipeline: Labels4FreePipeline, dataset: Path, judge_folder: Path, pictures: int = 1000, progress: Progress = unseen
 ) -> ClassReport:
     """Judges a class whose labelled pictures lie in `dataset` (laid out as `labelled.py` says).
 
@@ -121,8 +116,12 @@ def evaluate_class(
 
     UserError: the class has no masks or draws no squares, the data set is missing or too small.
     """
-    settings = settings or JudgeSettings(resolution=pipeline.resolution)
-    _check(pipeline, settings)
+    name, settings = pipeline.config.name, JudgeSettings(resolution=pipeline.resolution)
+    if pipeline.bundle.alpha is None:
+        raise no_masks(name)
+    width, height = pipeline.picture_size
+    if width != height:
+        raise UserError(f"The class {name} draws {width}x{height}, but only square classes can be judged.")
     held_out = load_split(dataset, "test", settings.resolution)
     truth = held_out.masks.astype(np.float32) / 255
     labelled = join(load_split(dataset, "validation", settings.resolution), held_out)
@@ -144,7 +143,7 @@ def evaluate_class(
         features = judge_features(judges[0], generated[:compared])
         distances[psi] = frechet_distance(features, real_features)
     return ClassReport(
-        class_name=pipeline.config.name,
+        class_name=name,
         resolution=settings.resolution,
         held_out_pictures=len(held_out),
         left_out=labelled.left_out,
@@ -164,15 +163,6 @@ def draw(
         range(pictures), truncation_psi=truncation_psi, batch_size=BATCH_SIZE, with_background=False, progress=progress
     )
     return np.stack([sample.image for sample in samples]), np.stack([sample.alpha for sample in samples])
-
-
-def _check(pipeline: Labels4FreePipeline, settings: JudgeSettings) -> None:
-    name, edge = pipeline.config.name, settings.resolution
-    if pipeline.bundle.alpha is None:
-        raise no_masks(name)
-    if pipeline.picture_size != (edge, edge):
-        width, height = pipeline.picture_size
-        raise UserError(f"The class {name} draws {width}x{height}, but only square classes can be judged.")
 
 
 def class_text(report: ClassReport, markdown: bool = False) -> str:

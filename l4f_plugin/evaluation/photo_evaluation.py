@@ -115,9 +115,9 @@ def evaluate_photos(
     pipeline: Labels4FreePipeline,
     dataset: Path,
     *,
+    settings: StudentSettings,
     pictures: int | None = None,
     limits_folder: Path | None = None,
-    settings: StudentSettings | None = None,
     judge_settings: JudgeSettings | None = None,
     report: Callable[[str], None] = print,
     progress: Progress = unseen,
@@ -141,7 +141,6 @@ def evaluate_photos(
     worst = _worst(found, data)
     result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
     if limits_folder is not None:
-        settings = settings or limit_settings(pipeline)
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)
         seen = find_masks(ceiling, data.pictures, pipeline.device, progress)
         result = replace(
@@ -152,13 +151,11 @@ def evaluate_photos(
     return result, _sheet(found, data, worst)
 
 
-def limit_settings(pipeline: Labels4FreePipeline, steps: int | None = None) -> StudentSettings:
+def limit_settings(pipeline: Labels4FreePipeline, steps: int) -> StudentSettings:
     """Those of the training that gives the class's student its ceiling: a network of the same size."""
     config = pipeline.bundle.student.config if pipeline.bundle.student else StudentConfig()
-    settings = StudentSettings(
-        resolution=config.resolution, channels=config.channels, feature_dtype=fastest_dtype(pipeline.device)
-    )
-    return replace(settings, steps=steps) if steps else settings
+    dtype = fastest_dtype(pipeline.device)
+    return StudentSettings(resolution=config.resolution, channels=config.channels, steps=steps, feature_dtype=dtype)
 
 
 def ceiling_student(

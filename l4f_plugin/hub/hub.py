@@ -58,13 +58,6 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
         )
         return cls(load_bundle(folder), **options)
 
-    @classmethod
-    def _from_pretrained(
-        cls: type[_Model], *, model_id: str | Path, proxies: Any = None, resume_download: Any = None, **options: Any
-    ) -> _Model:
-        """`proxies` and `resume_download` are what releases before 1.0 pass; the Hub no longer knows them."""
-        return cls.from_pretrained(model_id, **options)
-
     def save_pretrained(
         self,
         save_directory: str | Path,
@@ -82,11 +75,8 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
         Returns the address of the commit, or None. Raises `UserError`.
         """
         folder = Path(save_directory)
-        self._save_pretrained(folder)
+        save_bundle(self.bundle, folder)
         return self.push_to_hub(repo_id or folder.name, **push_to_hub_options) if push_to_hub else None
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        save_bundle(self.bundle, save_directory)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Uploads the bundle to a model repository, made where there is none; `options` as the Hub's own.

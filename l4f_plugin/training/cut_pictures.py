@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..bundles.bundle import Bundle
-from ..bundles.files import storage_error
+from ..bundles.files import writing
 from ..compositing import composite, estimate_foreground, spread, to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..drawing import crop_of
@@ -227,9 +227,7 @@ def _reduced(parts: np.ndarray, side: int) -> np.ndarray:
 
 def _save(path: Path, parts: Iterable[np.ndarray]) -> None:
     partial = path.with_suffix(".partial")
-    try:
+    with writing(path):
         with partial.open("wb") as stream:
             np.save(stream, np.stack(list(parts)))
         os.replace(partial, path)
-    except OSError as error:
-        raise storage_error(error, path) from error

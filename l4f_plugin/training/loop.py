@@ -18,7 +18,7 @@ from PIL import Image
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from ..bundles.files import storage_error, write_atomically
+from ..bundles.files import make_folder, write_atomically, writing
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
@@ -108,7 +108,7 @@ def train(
 
     A step that leads out of the finite numbers ends the run at once as ``Trouble``; the state from before it stays.
     """
-    _make(folder)
+    make_folder(folder)
     shown = tqdm(
         total=target_pictures,
         initial=trainer.pictures_seen,
@@ -190,14 +190,9 @@ def save(trainer: Trainer, folder: Path) -> None:
     demand_finite(tensors.values())
     save_training_state(folder / STATE_FILE, tensors, {"state": structure})
     if trainer.trouble in HELPFUL:
-        _note_trouble(folder, trainer.trouble)
+        write_atomically(folder / TROUBLE_FILE, trainer.trouble)  # so that the run may go on with other settings
     else:
         (folder / TROUBLE_FILE).unlink(missing_ok=True)
-
-
-def _note_trouble(folder: Path, kind: str) -> None:
-    """So that the run may go on with other settings."""
-    write_atomically(folder / TROUBLE_FILE, kind)
 
 
 @contextmanager
@@ -208,7 +203,7 @@ def _saved_state_kept(trainer: Trainer, folder: Path) -> Iterator[None]:
     except Diverged:
         settings = trainer.state()["settings"]
         helpful = [words for name, words in _REMEDIES.items() if name in settings and settings[name] != "float32"]
-        _note_trouble(folder, DIVERGED)
+        write_atomically(folder / TROUBLE_FILE, DIVERGED)
         raise Trouble(
             f"The training diverged after {trainer.pictures_seen:,} pictures (its numbers are no longer finite) and "
             f"was stopped; the last good state is kept in {folder}, and the training goes on from there with "
@@ -221,18 +216,11 @@ def write_grid(trainer: Trainer, folder: Path) -> Path | None:
     """Write a sheet of samples named by the pictures seen; its file, from the process that writes."""
     if not together.is_first():
         return None
-    _make(folder)
+    make_folder(folder)
     sheet = Image.fromarray(trainer.sample_grid().numpy())
     path = folder / f"{free_stem(folder, f'sample_{trainer.pictures_seen:09d}', ['.png'])}.png"
     write_png(path, sheet, sheet_text("samples of a training"))
     return path
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, folder) from error
 
 
 class GrowingIntervals:
@@ -251,11 +239,8 @@ class GrowingIntervals:
 
 
 def _log(folder: Path, record: dict[str, float]) -> None:
-    try:
-        with (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise storage_error(error, folder / METRICS_FILE) from error
+    with writing(folder / METRICS_FILE), (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
 
 
 def _crossed(before: int, after: int, interval: int) -> bool:

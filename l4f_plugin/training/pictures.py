@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..bundles.files import storage_error, unreadable, write_atomically
+from ..bundles.files import unreadable, write_atomically, writing
 from ..errors import UserError
 from ..images import load_picture
 from ..picture_files import PictureFile, PictureSet, find_pictures
@@ -135,7 +135,7 @@ def _fingerprint(files: list[PictureFile], frame: Frame) -> str:
 
 def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with writing(target):
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as workers:  # Pillow decodes and resizes without the GIL
             decoded = workers.map(_decode, files, [frame] * len(files))
             pictures = [picture for picture in decoded if picture is not None]
@@ -143,8 +143,6 @@ def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
         nothing = np.zeros((0, frame.resolution, frame.resolution, 3), np.uint8)
         np.save(partial, np.stack(pictures) if pictures else nothing)
         os.replace(partial, target)
-    except OSError as error:
-        raise storage_error(error, target) from error
 
 
 def _decode(file: PictureFile, frame: Frame) -> np.ndarray | None:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from ..evaluation.distortion import chance, uniform
+
 SHAPES = 3  # drawn over one another, each in half of the pictures
 OCTAVES = (2, 4, 8, 16, 32)
 
@@ -23,16 +25,6 @@ def draw_scenery(count: int, height: int, width: int, random: torch.Generator) -
     for _ in range(SHAPES):
         scenery = torch.lerp(scenery, _colours(count, random), _shape(count, rows, columns, random))
     return _softened(scenery, random).clamp(0, 1)
-
-
-def uniform(shape: int | tuple[int, ...], low: float, high: float, random: torch.Generator) -> Tensor:
-    """Numbers between ``low`` and ``high``."""
-    return low + (high - low) * torch.rand(shape, generator=random)
-
-
-def chance(count: int, probability: float, random: torch.Generator) -> Tensor:
-    """1 with the given probability, otherwise 0: ``[count, 1, 1, 1]``."""
-    return (torch.rand(count, 1, 1, 1, generator=random) < probability).float()
 
 
 def _colours(count: int, random: torch.Generator) -> Tensor:

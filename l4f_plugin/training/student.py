@@ -11,19 +11,18 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..evaluation.distortion import add_block_artefacts, add_noise, blur, recolour, warp
+from ..evaluation.distortion import BLOCK, add_block_artefacts, add_noise, blur, chance, recolour, uniform, warp
 from ..networks import Student, UNet
 from . import together
 from .cut_pictures import CutPictures
 from .grids import mask_grid
-from .scenery import chance, draw_scenery, uniform
+from .scenery import draw_scenery
 from .trainer import Trainer
 from .updates import autocast, descend
 
 LARGEST_SIDE = 256  # of the pictures to learn from: finer edges come from the photograph itself
 LEARNING_RATE_RISE = 0.05  # of the steps
 GRID_PICTURES = 12
-BLOCK = 8  # the compression artefacts work on squares of this side
 
 
 @dataclass(frozen=True)

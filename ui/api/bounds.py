@@ -161,21 +161,15 @@ class Room:
             self._changed.notify_all()
 
 
-class Places:
-    """So many requests at a time; one too many is refused."""
-
-    def __init__(self, most: int = MOST_UNDER_WAY):
-        self._free = threading.Semaphore(most)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """The body of the `with` is one request. Raises `Refusal` where all places are taken."""
-        if not self._free.acquire(blocking=False):
-            raise Refusal("busy", text("http.busy"))
-        try:
-            yield
-        finally:
-            self._free.release()
+@contextmanager
+def place(free: threading.Semaphore) -> Iterator[None]:
+    """The body of the `with` is one request. Raises `Refusal` where no place is free."""
+    if not free.acquire(blocking=False):
+        raise Refusal("busy", text("http.busy"))
+    try:
+        yield
+    finally:
+        free.release()
 
 
 async def answered(request: Request, token: CancelToken, work: Callable[[], Response]) -> Response:

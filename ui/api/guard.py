@@ -40,17 +40,20 @@ class Guard:
         await self._app(scope, bounded(receive, MOST_BYTES), send)
 
     async def _check(self, request: Request) -> None:
-        if self._authorise is not None:
-            allowed = self._authorise(request)
-            if inspect.isawaitable(allowed):
-                allowed = await allowed
-            if not allowed:
-                raise Refusal("unauthorised", text("http.unauthorised"))
+        await demand_login(self._authorise, request)
         reads = request.method in ("GET", "HEAD") and request.scope["path"] in _FOR_READERS
         complaint = None if reads else self._visitors.complaint(request.method, request.headers)
         if complaint:
             raise Refusal("forbidden", text(complaint))
         check_length(request.headers, MOST_BYTES)
+
+
+async def demand_login(authorise: Authorise | None, request: Request) -> None:
+    """Raises `Refusal` for a request without the right credentials; None asks for none."""
+    if authorise is not None:
+        allowed = authorise(request)
+        if not (await allowed if inspect.isawaitable(allowed) else allowed):
+            raise Refusal("unauthorised", text("http.unauthorised"))
 
 
 def _never_guessed(send: Send) -> Send:

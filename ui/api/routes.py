@@ -25,7 +25,7 @@ from ..service import Service
 from ..texts import text
 from . import answers, bodies
 from .answers import Pieces
-from .bounds import Held, Places, Reading, Room, answered
+from .bounds import MOST_UNDER_WAY, Held, Reading, Room, answered, place
 from .guard import MOST_BYTES
 from .models import (
     FILES,
@@ -76,7 +76,7 @@ class BoundedRoute(APIRoute):
             async with reading.seat(size) as seat:
                 body = [await bodies.received(Request(request.scope, seat.receive(request.receive)))]
                 seat.is_read = True
-                with request.app.state.places.place():
+                with place(request.app.state.places):
                     values = await run_in_threadpool(values_of, body, size)  # a large body takes a while to read
                     return await checked(_ReadRequest(request.scope, request.receive, values))
 
@@ -143,11 +143,7 @@ def media_type(accept: str | None = Header(None, include_in_schema=False)) -> st
     return answers.wanted(accept)
 
 
-def request_job(request: Request) -> RequestJob:
-    return RequestJob(request)
-
-
-MEDIA, JOB = Depends(media_type), Depends(request_job)
+MEDIA, JOB = Depends(media_type), Depends(RequestJob)
 
 
 def build(service: Service) -> FastAPI:
@@ -165,7 +161,7 @@ def build(service: Service) -> FastAPI:
     )
     api.router.route_class = BoundedRoute
     api.state.small, api.state.large = Reading(SMALL_BODIES), Reading(LARGE_BODIES)
-    api.state.places, api.state.room = Places(), Room(WORK)
+    api.state.places, api.state.room = threading.Semaphore(MOST_UNDER_WAY), Room(WORK)
     operations = Operations(service)
     _add_documentation(api)
 

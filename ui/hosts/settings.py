@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..server import set_variables
 from ..service import API_MEGAPIXELS, LARGEST_MEGAPIXELS, Settings
 from ..texts import text
 from . import host
@@ -91,8 +92,8 @@ def service_settings() -> Settings:
 
 def apply_environment() -> None:
     """Hands the engine, and processes that it starts, what it reads from the environment."""
-    _set(_MODELS_VARIABLE, str(models_folder() or "") or None)
-    _set(_OFFLINE_VARIABLE, "1" if OFFLINE.read() else _offline_of_the_user)
+    offline = "1" if OFFLINE.read() else _offline_of_the_user
+    set_variables({_MODELS_VARIABLE: str(models_folder() or "") or None, _OFFLINE_VARIABLE: offline})
 
 
 def models_folder() -> Path | None:
@@ -124,10 +125,3 @@ def _number(option: Option, least: float, most: float) -> float:
         return float(min(max(float(option.read()), least), most))
     except (TypeError, ValueError):
         return float(option.default)
-
-
-def _set(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
