@@ -38,6 +38,7 @@ def drop(page, files) -> None:  # noqa: F811
     page.locator("#l4f_photos_files input[type=file]").set_input_files([str(file) for file in files])
     for file in files:
         page.locator("#l4f_photos_files").get_by_text(file.stem).first.wait_for()
+    settle(page)
 
 
 def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_path):  # noqa: F811
@@ -85,6 +86,7 @@ def test_a_subject_is_recovered_and_taken_to_swap(page, photographs):  # noqa: F
     drop(page, photographs[:1])
     page.get_by_text("Advanced: style codes").click()
     page.locator("#l4f_recover_steps input[type=number]").fill("1000")
+    settle(page)
     page.locator("#l4f_recover_run").click()
     page.locator("#l4f_recover_image img").wait_for()  # a picture on the way
     page.locator("#l4f_recover_cancel").click()

@@ -181,8 +181,9 @@ def test_on_a_phone_controls_fold_and_the_result_comes_into_view(page):  # noqa:
     assert shown["y"] >= 0 and shown["y"] + shown["height"] <= 844
     page.locator(".l4f-unfold").locator("visible=true").click()
     assert page.locator("#l4f_swap_example").is_visible()
-    page.locator("#l4f_swap_run").scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
+    page.set_viewport_size({"width": 390, "height": 420})  # lower than the result
+    page.mouse.wheel(0, 500)
+    page.wait_for_timeout(500)
     above, below = (
         page.locator(f".l4f-{part}").locator("visible=true").bounding_box() for part in ("controls", "stage")
     )

@@ -125,8 +125,9 @@ def name_of_picture(uploaded: Path) -> str | None:
     return uploaded.name if MAJOR >= 4 else None
 
 
-HAS_EDITOR = MAJOR >= 5
-"""Whether a picture can be painted on in two colours. That of 4 takes half a core or more even while it is hidden."""
+HAS_EDITOR = MAJOR >= 6
+"""Whether a picture can be painted on in two colours. That of 4 takes half a core or more even while it is hidden, and
+that of 5 fails when it is shown later, after which the page answers no click."""
 
 
 def mask_editor(**arguments: Any) -> Any:
