@@ -19,7 +19,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.hub.sharing.card import published_card
 from l4f_plugin.hub.sharing.terms import Terms
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, loop
+from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, loop, mask_quality
 from l4f_plugin.training.class_plan import Plan, plan_for
 from l4f_plugin.training.class_run import ClassRun
 from l4f_plugin.training.picture_survey import ALIGNED, alignment_of, count_twins, survey
@@ -42,7 +42,7 @@ def pictures(tmp_path, own_folders):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Recipes of a few steps, and networks of a few channels."""
+    """Recipes of a few steps, and networks of a few channels. Masks of noise are neither dropped nor doubtful."""
     refinement = RefinementSettings(steps=4, batch_size=2, feature_dtype="float32")
     monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
@@ -50,6 +50,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(class_plan, "_CHANNELS", {4: 8, 8: 8, 16: 6, 32: 4, 64: 4})
     monkeypatch.setattr(class_plan, "fastest_dtype", lambda device: "float32")
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
+    monkeypatch.setattr(mask_quality, "spill", lambda alpha, images: 0.0)
 
 
 def plan(folder, **chosen) -> Plan:

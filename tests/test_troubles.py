@@ -184,7 +184,7 @@ def test_masks_that_take_the_background_along_are_told_when_all_is_done(
     pictures, tiny, monkeypatch, site, capfd  # noqa: F811
 ):  # fmt: skip
     run, spilled = begin(pictures, monkeypatch, pictures=24), [0.6, 0.1]
-    monkeypatch.setattr(mask_quality, "spill", lambda alpha, guess: spilled[0])
+    monkeypatch.setattr(mask_quality, "spill", lambda alpha, images: spilled[0])
     assert run.work(lambda line: None)
     status, card = run.status(), (models_folder() / "dogs" / "README.md").read_text()
     assert (status.state, status.trouble) == ("done", "spilled") and status.problem in card
