@@ -35,7 +35,7 @@ PLAIN = dataclasses.replace(WHOLE, start="", decay_share=0.0)
 
 RECIPES: dict[str, Callable[[str], AlphaSettings]] = {
     "default": lambda class_name: AlphaSettings(),
-    "half": lambda class_name: AlphaSettings(background_weight=2.0),
+    "half": lambda class_name: AlphaSettings(background_weight=4.0),
     "whole": lambda class_name: WHOLE,  # the pressure is on the whole mask
     "plain": lambda class_name: PLAIN,  # and masks begin as nothing, at a constant rate
     "held": lambda class_name: dataclasses.replace(PLAIN, limits_until=1.0),  # and limits on the area stay to the end

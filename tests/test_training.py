@@ -494,9 +494,11 @@ def test_limits_on_the_area_are_let_go_once_masks_have_formed():
     assert trainer._area_loss(half, left) == 0
     assert trainer._area_loss(full, left).item() == pytest.approx(8 * 0.4)
     trainer.rounds = 35
-    assert trainer._area_loss(half, left).item() == pytest.approx(4 * 0.4 * 3 / 4)
+    assert trainer._area_loss(half, left).item() == pytest.approx(8 * 0.4 * 3 / 4)
     assert trainer._area_loss(full * left, left) == 0
     assert trainer._area_loss(none, left).item() == pytest.approx(8 * 0.05)
+    trainer.rounds = 75  # half way from the middle, where rates begin to fall
+    assert trainer._area_loss(half, left).item() == pytest.approx(4 * 0.4 * 3 / 4)
     published = AlphaTrainer(paper_recipe("horse"), generator)
     published.rounds = published.settings.steps - 1
     assert published._area_loss(full, left).item() == pytest.approx(6 * 0.5)

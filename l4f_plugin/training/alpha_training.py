@@ -219,7 +219,7 @@ class AlphaTrainer(Trainer):
             below = area_below(alpha, least) * settings.least_area_weight
             return below + area_above(alpha, most) * settings.most_area_weight
         floor = area_below(alpha, settings.floor_area) * settings.floor_weight
-        behind = (alpha * (1 - guess)).mean() * settings.background_weight
+        behind = (alpha * (1 - guess)).mean() * settings.background_weight_at(self.rounds)
         return floor + behind + alpha.mean() * settings.area_weight
 
     def _composite(self) -> tuple[Tensor, Tensor, Tensor]:

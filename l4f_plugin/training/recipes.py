@@ -55,7 +55,7 @@ class AlphaSettings:
     # These limits break the symmetry of subject and background, no more: an object may well cover more or less. Once
     # a mask has formed, the discriminator holds it at the object's edge from either side.
     limits_until: float = 0.35  # of the steps; then these limits are let go, and the next four hold
-    background_weight: float = 4.0  # of the mean mask there where pictures look like their own corners
+    background_weight: float = 8.0  # of the mean mask where pictures look like their own corners; falls with the rates
     area_weight: float = 0.0  # of the mean mask everywhere
     floor_area: float = 0.05  # only against emptiness
     floor_weight: float = 8.0
@@ -69,6 +69,10 @@ class AlphaSettings:
         """What is left of all learning rates. Late steps at full rate move masks that were right already."""
         done = step / self.steps - (1 - self.decay_share)
         return (1 + math.cos(math.pi * done / self.decay_share)) / 2 if done > 0 else 1.0
+
+    def background_weight_at(self, step: int) -> float:
+        """At first it keeps background out of masks that still form; at last it would eat into those that are right."""
+        return self.background_weight * self.learning_rate_share_at(step)
 
     def binarisation_weight_at(self, step: int) -> float:
         """The ramp: an undecided mask must be free to move before it is asked to decide."""
