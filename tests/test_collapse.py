@@ -92,7 +92,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
     """Where earlier attempts want nothing but area, the last keeps the guess it begins with, and limits around it."""
     said = []
 
-    def failing(trainer, alpha, guess):
+    def failing(trainer, alpha, images):
         return alpha.mean() * (-50 if trainer.settings.seed < fails else 0)
 
     monkeypatch.setattr(AlphaTrainer, "_area_loss", failing)
@@ -113,7 +113,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
 
 
 def test_what_collapses_from_every_start_is_told(tiny_bundle_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha, guess: 50 * alpha.mean())
+    monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha, images: 50 * alpha.mean())
     monkeypatch.setattr(alpha_training, "START_STEPS", 2)
     said = []
     settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0, background_share=0.0)

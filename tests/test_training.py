@@ -20,7 +20,7 @@ from l4f_plugin.bundles.training_state import load_training_state
 from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.networks.ops import fir_downsample, fir_upsample
-from l4f_plugin.training import augmentation, loop, losses, updates
+from l4f_plugin.training import alpha_training, augmentation, loop, losses, updates
 from l4f_plugin.training.alpha_training import AlphaTrainer, shift_at_random
 from l4f_plugin.training.augmentation import AdaptiveProbability, augment
 from l4f_plugin.training.distance import RandomFeatureDistance
@@ -486,7 +486,9 @@ def test_learning_rates_of_masks_fall_in_the_second_half():
     assert {paper_recipe("cat").learning_rate_share_at(step) for step in (0, 1000, 2000)} == {1.0}
 
 
-def test_limits_on_the_area_are_let_go_once_masks_have_formed():
+def test_limits_on_the_area_are_let_go_once_masks_have_formed(monkeypatch):
+    monkeypatch.setattr(alpha_training, "guess_masks", lambda images: images)
+    monkeypatch.setattr(AlphaTrainer, "_cropped", lambda trainer, images: images)
     generator = Generator(TINY.generator_config())
     trainer = AlphaTrainer(AlphaSettings(steps=100, feature_dtype="float32"), generator)
     half, full, none = (torch.full((2, 1, 4, 4), area) for area in (0.4, 0.9, 0.0))

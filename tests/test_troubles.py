@@ -189,8 +189,8 @@ def test_masks_that_take_the_background_along_are_told_when_all_is_done(
     status, card = run.status(), (models_folder() / "dogs" / "README.md").read_text()
     assert (status.state, status.trouble) == ("done", "spilled") and status.problem in card
     shown = site.panel.show(site.visit)
-    assert status.problem in words(shown[site.panel.standing]) and shown[site.panel.buttons["mend"]]["visible"]
-    assert "longer" in shown[site.panel.buttons["mend"]]["value"]
+    assert f"installed. {status.problem}" in words(shown[site.panel.standing])
+    assert shown[site.panel.buttons["mend"]]["visible"] and "longer" in shown[site.panel.buttons["mend"]]["value"]
     del spilled[0]
     assert cli.main(["train", "class", "--name", "dogs", "--mend"]) == 0
     assert run.plan.pictures == 36 and run.curves()[-1]["pictures"] > 24

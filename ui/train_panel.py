@@ -385,7 +385,7 @@ def _in_words(told: Any) -> str:
     words = text(f"train_state.{told.state}")
     problem = without_paths(told.problem)
     if told.state not in ACTIVE:
-        return status.problem(f"{words} {problem}") if problem else status.finished(words)
+        return status.problem(f"{words}. {problem}") if problem else status.finished(words)
     parts = [words, *([text("train.stage", stage=told.stage)] if told.stage else [])]
     if told.seconds_left is not None:
         parts.append(text("models.left", time=duration(told.seconds_left)))

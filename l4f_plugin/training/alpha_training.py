@@ -181,12 +181,12 @@ class AlphaTrainer(Trainer):
 
         def loss_of() -> tuple[Tensor, dict[str, float]]:
             composite, alpha, image = self._composite()
-            guess, undecided = guess_masks(self._cropped(image)), binarisation(alpha)
+            undecided = binarisation(alpha)
             adversarial = generator_loss(judge(composite))
             loss = (
                 adversarial * settings.adversarial_weight
                 + undecided * settings.binarisation_weight_at(self.rounds)
-                + self._area_loss(alpha, guess)
+                + self._area_loss(alpha, image)
             )
             if self.background is not None and self.rounds % settings.corners_interval == 0:
                 loss = loss + self._background_error() * (settings.corners_weight * settings.corners_interval)
@@ -212,15 +212,16 @@ class AlphaTrainer(Trainer):
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
         return seen
 
-    def _area_loss(self, alpha: Tensor, guess: Tensor) -> Tensor:
+    def _area_loss(self, alpha: Tensor, images: Tensor) -> Tensor:
         settings = self.settings
         if settings.limited_at(self.rounds):
             least, most = self.area_limits
             below = area_below(alpha, least) * settings.least_area_weight
             return below + area_above(alpha, most) * settings.most_area_weight
         floor = area_below(alpha, settings.floor_area) * settings.floor_weight
-        behind = (alpha * (1 - guess)).mean() * settings.background_weight_at(self.rounds)
-        return floor + behind + alpha.mean() * settings.area_weight
+        background = alpha * (1 - guess_masks(self._cropped(images)))
+        weight = settings.background_weight_at(self.rounds)
+        return floor + background.mean() * weight + alpha.mean() * settings.area_weight
 
     def _composite(self) -> tuple[Tensor, Tensor, Tensor]:
         """Composites ``[N, 3, R, R]``, masks ``[N, 1, H, W]`` without letter-box bars, and the subjects' pictures.
