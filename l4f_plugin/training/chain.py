@@ -39,7 +39,7 @@ from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
 from .alpha_training import START_STEPS
 from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
-from .loop import STEPPING
+from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
@@ -54,6 +54,7 @@ QUALITIES = ("quick", "full")
 GUESSING = "guessing"  # what is measured of the start of masks
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
 MEASURED_STEPS = 2
+_OF_MINUTES = (train_alpha, train_student, refine_alpha)
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
 
 Turn = Callable[[], AbstractContextManager]
@@ -263,13 +264,17 @@ def mask_stages(
 
 
 def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
-    """Trains what is not trained yet, one stage after the other; False when stopped before the end."""
+    """Trains what is not trained yet, one stage after the other; False when stopped before the end.
+
+    A stage of minutes that was begun with another recipe, by an earlier version, begins anew; a generator is kept.
+    """
     for number, stage in enumerate(stages):
         if len(stages) > 1:
             if is_written_by_us(stage.bundle):
                 continue
             watch.report(f"Stage {number + 1} of {len(stages)}: {stage.title}.")
-        finished = stage.train(
+        train = functools.partial(
+            stage.train,
             stage.source,
             stage.folder,
             stage.settings,
@@ -281,6 +286,14 @@ def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
             **watch.looks,
             **stage.options,
         )
+        try:
+            finished = train()
+        except OtherSettings:
+            if stage.train not in _OF_MINUTES:
+                raise
+            watch.report(f"This version has another recipe for {stage.title}; they begin anew.")
+            remove(stage.folder)
+            finished = train()
         if not finished:
             return False
     return True
