@@ -23,9 +23,9 @@ import torch
 from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..bundles.catalogue import installed
-from ..bundles.config import CONFIG_NAME, ObjectClass, is_written_by_us, read_config, stand_in
+from ..bundles.config import ObjectClass, read_config, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import remove
+from ..bundles.files import CONFIG_NAME, is_bundle_of_ours, remove
 from ..bundles.folders import WORST_MASKS, masks_folder, models_folder, photographs_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import read_model_card, write_model_card
@@ -270,7 +270,7 @@ def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
     """
     for number, stage in enumerate(stages):
         if len(stages) > 1:
-            if is_written_by_us(stage.bundle):
+            if is_bundle_of_ours(stage.bundle):
                 continue
             watch.report(f"Stage {number + 1} of {len(stages)}: {stage.title}.")
         train = functools.partial(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...bundles.bundle import Bundle, load_bundle, save_bundle
-from ...bundles.config import CARD_NAME, read_config
-from ...bundles.files import open_plain, write_atomically
+from ...bundles.config import read_config
+from ...bundles.files import CARD_NAME, open_plain, write_atomically
 from ...errors import UserError
 from ..download import resolve
 from .card import SAMPLES_NAME, published_card
