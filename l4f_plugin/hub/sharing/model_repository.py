@@ -12,7 +12,7 @@ from ...errors import UserError
 from ..download import resolve
 from .card import SAMPLES_NAME, published_card
 from .terms import Declared, Terms, terms_of
-from .upload import Target, upload
+from .upload import check_name, upload
 
 Report = Callable[[str], None]
 Draw = Callable[[Bundle, Path], str]
@@ -52,7 +52,7 @@ def prepare(
     report: Report = lambda message: None,
 ) -> Terms:
     """Writes into the new or empty `folder` what `publish` would upload. Raises `UserError` as it does."""
-    Target(repository)
+    check_name(repository)
     folder = new_folder(folder)
     source = resolve(name)
     terms = terms_of(read_config(source), source, publication.declared)  # before the weights are read
@@ -92,12 +92,11 @@ def publish(
     if publication.dry is not None:
         prepare(name, repository, publication.dry, publication, report)
         return None
-    target = Target(repository, kind, publication.private)
     with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
         folder = Path(place) / kind
         prepare(name, repository, folder, publication, report)
         report(f"Uploading to {repository}")
-        return upload(folder, target, replaced=replaced)
+        return upload(folder, repository, kind, publication.private, replaced)
 
 
 def new_folder(folder: Path) -> Path:

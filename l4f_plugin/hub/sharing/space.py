@@ -27,7 +27,7 @@ from ..download import resolve
 from .card import front_matter
 from .model_repository import USUAL, Publication, Report, new_folder, prepare, publish
 from .terms import Terms, terms_of
-from .upload import Target
+from .upload import check_name
 
 PYTHON_VERSION = "3.10.13"
 """A release that ZeroGPU offers; everything in `REQUIREMENTS` has wheels for it."""
@@ -54,7 +54,7 @@ def prepare_space(
     name: str | Path, space: str, folder: Path, publication: Publication = USUAL, report: Report = lambda message: None
 ) -> None:
     """Writes into the new or empty `folder` what `publish_space` would upload. Raises `UserError`."""
-    Target(space, "space")
+    check_name(space)
     folder = new_folder(folder)
     source = resolve(name)
     config = read_config(source)
