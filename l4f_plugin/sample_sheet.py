@@ -26,17 +26,12 @@ def draw_samples(bundle: Bundle, path: Path, *, device: str | None = None) -> st
     rows = [[sample.picture() for sample in samples]]
     if bundle.alpha is not None:
         rows += [[sample.mask().convert("RGB") for sample in samples], [_on_checkerboard(sample) for sample in samples]]
-    write_png(path, _sheet(rows), sheet_text("samples of a class"))
-    shown = "pictures, masks and cut-outs" if bundle.alpha is not None else "pictures"
-    return f"Seeds {SEEDS[0]} to {SEEDS[-1]} at psi {bundle.config.truncation_psi:g}: {shown}, not chosen by hand"
-
-
-def _sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """The pictures in rows and columns, none larger than a tile may be."""
     tiles = [picture.copy() for row in rows for picture in row]
     for tile in tiles:
         tile.thumbnail((LARGEST_TILE, LARGEST_TILE), Image.Resampling.LANCZOS)
-    return sheet_of(tiles, len(rows[0]), _GAP)
+    write_png(path, sheet_of(tiles, len(samples), _GAP), sheet_text("samples of a class"))
+    shown = "pictures, masks and cut-outs" if bundle.alpha is not None else "pictures"
+    return f"Seeds {SEEDS[0]} to {SEEDS[-1]} at psi {bundle.config.truncation_psi:g}: {shown}, not chosen by hand"
 
 
 def _on_checkerboard(sample: Subject) -> Image.Image:
