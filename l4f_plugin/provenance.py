@@ -3,7 +3,7 @@
 Every result says that it is ours: pictures by their infotext, W+ codes by a note in their header, archives by their
 comment. Whoever writes a result asks here first, since nothing else may be replaced. A link is never ours, whatever it
 leads to: it is neither followed nor replaced. Bundles and exported sets are folders with a manifest, see
-`bundles.files.replace_folder` and `datasets.export.begin`.
+`bundles.files.replace_bundle` and `datasets.export.begin`.
 
 Infotext is read from files of unknown origin: it is short, checked field by field, and believed in nothing else.
 Needs no torch.

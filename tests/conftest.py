@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests ask this computer only, and so past every proxy; what fetches packages is handed those of the user.
 _NAMES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 PROXIES = {name: os.environ.pop(name) for name in _NAMES if name in os.environ}
+
+# Gradio names a copy by its content and writes it in place: of two processes with one folder, one reads half a picture.
+_UPLOADS = tempfile.TemporaryDirectory(prefix="labels4free-tests-")
+os.environ["GRADIO_TEMP_DIR"] = _UPLOADS.name
 
 
 # Side by side (pytest-xdist), one process a core: a file's tests stay together, since they share what is costly to

@@ -22,8 +22,8 @@ from l4f_plugin.arguments import Spot
 from l4f_plugin.exploring import mixed
 from l4f_plugin.images import read_infotext, write_png
 from l4f_plugin.provenance import read_recipe
-from l4f_ui import api
-from l4f_ui.api import guard, login, routes
+from l4f_ui import api, login
+from l4f_ui.api import guard, routes
 from l4f_ui.api.answers import wanted
 from l4f_ui.visitors import Visitors
 

@@ -27,8 +27,8 @@ from l4f_plugin.jobs import CancelToken
 from l4f_ui.api import answers, bodies, bounds
 from l4f_ui.api.answers import Pieces
 from l4f_ui.api.bounds import Reading, Room
-from l4f_ui.api.refusals import Refusal
 from l4f_ui.outputs import Outputs
+from l4f_ui.refusals import Refusal
 from l4f_ui.service import Service, Settings
 
 JSON = {"content-type": "application/json"}

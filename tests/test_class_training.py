@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from pages import wait_until
 from PIL import Image
 from shell import start_l4f
@@ -24,7 +25,7 @@ from l4f_plugin.training.class_plan import Plan, plan_for
 from l4f_plugin.training.class_run import ClassRun
 from l4f_plugin.training.picture_survey import ALIGNED, alignment_of, count_twins, survey
 from l4f_plugin.training.refinement import RefinementSettings
-from l4f_plugin.training.runs import train_generator
+from l4f_plugin.training.runs import alpha_trainer, train_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,6 +141,32 @@ def test_all_stages_give_a_class_that_draws(pictures, tiny):
     assert [line["pictures"] for line in run.curves()][-1] == 24
     with pytest.raises(UserError, match="choose another name"):
         run.begin(plan(pictures))
+
+
+def test_masks_of_an_earlier_recipe_begin_anew_and_the_generator_stays(pictures, tiny):
+    run, said = begun(pictures), []
+    run.work(lambda line: line.startswith("Stage 2") and run.wish("stop"))
+    generator, masks = class_run.stages_of(run.plan, run.folder)
+    earlier = dataclasses.replace(masks.settings, background_weight=masks.settings.background_weight / 2)
+    bundle = load_bundle(generator.bundle, with_discriminator=True)
+    loop.save(alpha_trainer(bundle, earlier, torch.device("cpu")), masks.folder / "attempt1-corners")
+    state = (run.folder / class_run.GENERATOR_RUN / "state.safetensors").read_bytes()
+    assert run.work(said.append)
+    assert any("another recipe for masks" in line for line in said)
+    assert (run.folder / class_run.GENERATOR_RUN / "state.safetensors").read_bytes() == state
+
+
+def test_a_generator_of_an_earlier_recipe_is_not_thrown_away(pictures, tiny, monkeypatch):
+    run = begun(pictures)
+    run.work(lambda line: line.startswith("Stage 1") and run.wish("stop"))
+    state = run.folder / class_run.GENERATOR_RUN / "state.safetensors"
+    earlier, settings = state.read_bytes(), class_plan.generator_settings
+    monkeypatch.setattr(
+        class_plan, "generator_settings", lambda plan: dataclasses.replace(settings(plan), r1_weight=3.0)
+    )
+    with pytest.raises(UserError, match="another r1_weight"):
+        run.work()
+    assert state.read_bytes() == earlier
 
 
 def test_the_plan_measures_every_stage(pictures, tiny):

@@ -21,7 +21,6 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.download import resolve
-from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 
@@ -97,11 +96,6 @@ def test_download_answers_programs(hub, capsys):
     answer = json.loads(out)
     assert code == 0 and answer["class"]["verified"] and answer["class"]["name"] == DOGS
     assert load_bundle(Path(answer["folder"]))
-
-
-def test_a_first_use_downloads(hub, capsys, tmp_path):
-    code, _, err = run(capsys, "generate", DOGS, "--seeds", "1", "--out", tmp_path / "out", "--device", "cpu")
-    assert code == 0 and "Downloading generator.safetensors" in err and (tmp_path / "out/seed0001_alpha.png").is_file()
 
 
 def test_a_class_without_masks_draws_pictures(hub, capsys, tmp_path):
@@ -222,24 +216,6 @@ def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
 )
 def test_durations_in_words(seconds, words):
     assert chain.in_words(seconds) == words
-
-
-def test_cancelled_learning_goes_on(hub, tmp_path):
-    folder, token, messages = maskless(tmp_path), CancelToken(), []
-
-    def progress(done, total, message):
-        messages.append((done, total, message))
-        if done >= 6:
-            token.cancel()
-
-    assert chain.learn_masks("plain", device="cpu", settings=TINY, progress=progress, cancel=token) is None
-    assert "alpha.safetensors" not in read_config(folder).files
-    seen, said = [], []
-    again = chain.learn_masks(
-        "plain", device="cpu", settings=TINY, report=said.append, progress=lambda *call: seen.append(call)
-    )
-    assert again == folder and seen[0][0] == 8 and seen[-1][:2] == (12, 12)
-    assert "Going on from step 3." in said
 
 
 def test_killed_learning_goes_on(hub, tmp_path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from bundles import saved
-from hub_server import Fault, Hub, offer_things, point_at
+from hub_server import Hub, offer_things, point_at
 from models_page import maskless, offered
 from pages import begin, closed, drawing, merged, owned, plain, run, status_of
 from pixels import pixels
@@ -101,18 +101,6 @@ def test_a_class_without_masks_draws_and_offers_to_learn_them(page, tmp_path):
     assert not again[panel.to_models]["visible"] and "mask" in again[panel.stage.results][0].files
 
 
-def test_cancel_stops_the_download(page):
-    panel, seen = page.generate, {}
-    page.hub.pause = 0.002
-    for update in begin(panel, panel.generate, wanted(panel, "things", True)):
-        seen |= update
-        if "Downloading" in plain(seen.get(panel.job.status, "")) and page.class_jobs.arrived("things"):
-            panel.job.stop(seen[panel.job.identifier])
-    task = page.class_jobs.jobs.of("things")
-    assert task.wait(60) and task.stopped and not catalogue.look_up("things").installed
-    assert "Stopped" in status_of(panel, seen) and page.class_jobs.arrived("things") > 0
-
-
 def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
     panel = page.generate
     page.hub.pause = 0.0005
@@ -127,14 +115,6 @@ def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
     assert "Stopped" in status_of(panel, seen)
     list(other)
     assert task.outcome and catalogue.look_up("things").installed
-
-
-def test_a_download_that_fails_is_told_without_paths(page, tmp_path):
-    page.hub.fault = Fault("wrong bytes")
-    told = status_of(page.generate, generate(page, "things", True))
-    assert "its sha256 differs" in told and str(tmp_path) not in told and len(page.notices) == 1
-    page.hub.fault = None
-    assert len(generate(page, "things")[page.generate.stage.results]) == 2
 
 
 def test_a_page_of_others_offers_only_what_is_here(page, tmp_path):

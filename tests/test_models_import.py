@@ -5,9 +5,7 @@ import time
 from pathlib import Path
 
 import hostile_files
-import nvidia_files
 import pytest
-from bundles import tiny_bundle
 from models_page import Page, maskless, plain, row
 from pages import begin
 
@@ -85,15 +83,6 @@ def test_a_checkpoint_with_its_masks_becomes_a_class(page, tmp_path):
     assert not [path for path in (tmp_path / "uploads").rglob("*")], "the uploads are gone, with their folders"
     form = page.panel.imports
     assert seen[form.file] is None and seen[form.alpha] is None and seen[page.panel.choice]["value"] == "my-faces"
-
-
-def test_nvidias_pickle(page, tmp_path, in_this_process):
-    bundle = tiny_bundle()
-    path = nvidia_files.write(nvidia_files.pytorch_root(bundle.generator, bundle.discriminator), tmp_path / "x.pkl")
-    _, told = bring(page, upload(tmp_path, "network.pkl", path), name="things")
-    assert told == "Things is ready to draw." and load_bundle(tmp_path / "models/things").alpha is None
-    batches = list(page.service.generate("things", [1], 0.7, page.service.new_token()))
-    assert batches[-1][0].alpha is None
 
 
 def test_masks_alone_complete_the_class_that_is_picked(page, tmp_path, in_this_process):
@@ -250,10 +239,3 @@ def test_some_in_a_process_of_their_own_as_on_the_page(page, tmp_path, corpus, m
     monkeypatch.chdir(tmp_path)
     content, words = corpus[case]
     refused(page, tmp_path, content, words, as_alpha=case == CASES[0])
-
-
-def test_a_file_survives_a_refusal_that_is_not_about_it(page, tmp_path, in_this_process):
-    file = upload(tmp_path, "My Faces.pt", GENERATOR)
-    seen, told = bring(page, file, licence="")
-    assert "Say under which licence" in told and page.panel.imports.file not in seen
-    assert "is ready to draw" in bring(page, file)[1] and left(tmp_path / "uploads") == []

@@ -251,19 +251,6 @@ def test_two_clicks_are_one_download(hub, page):
     assert len(stored) == 1
 
 
-def test_offline_says_what_to_put_where_without_a_path_of_the_server(hub, page, tmp_path, monkeypatch):
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    page.pick("faces")
-    told = page.told(page.press("download", False))
-    assert told.startswith(
-        "faces.pt is not on this computer and HF_HUB_OFFLINE is set; go online, or get a/faces.pt "
-        f"from {hub.address}/someone/checkpoints"
-    )
-    assert told.endswith("put it at the models folder/faces.pt.")
-
-
 def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     maskless(tmp_path)

@@ -8,7 +8,7 @@ from upload_server import UploadHub, point_at
 
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.hub.sharing import upload
-from l4f_ui import class_jobs
+from l4f_plugin.hub.sharing.terms import Declared
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_nobody_publishes_where_the_page_is_open_to_others(hub, tmp_path):
 
 def test_what_is_declared_reaches_the_terms(page, hub, tmp_path):
     put(tmp_path, "cats", alpha_origin=None, without=("background",))
-    task = page.class_jobs.publish("cats", class_jobs.Sharing("me/cats", masks="own"))
+    task = page.class_jobs.publish("cats", "me/cats", Declared(own_masks=True))
     task.wait()
     assert task.error is None and "alpha.safetensors" in hub.made["me/cats"].files
 

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +19,7 @@ from l4f_plugin.bundles.folders import WEIGHTS_FOLDER
 from l4f_plugin.drawing import RandomInputs
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import parse_infotext
-from l4f_plugin.jobs import CancelToken, JobQueue
-from l4f_plugin.model_cache import ModelCache
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.pipeline import Labels4FreePipeline
 
 SEEDS = [7, 0, 2**32 - 1, 12, 7]
@@ -210,17 +208,6 @@ def test_unload_and_back(tiny_bundle_folder, samples):
     pipeline.unload()
     assert_alike_samples(pipeline.generate(SEEDS, batch_size=2)[0], samples[0])
     assert pipeline.to("cpu") is pipeline
-
-
-def test_a_released_pipeline_is_gone(tiny_bundle_folder):
-    cache = ModelCache(queue=JobQueue())
-    with cache.job(str(tiny_bundle_folder), device="cpu") as pipeline:
-        pipeline.generate([1])
-        weights = weakref.ref(pipeline.bundle.generator.synthesis.constant)
-        size = pipeline.weight_bytes()
-    del pipeline
-    assert cache.release() == (size, 0)
-    assert weights() is None
 
 
 # Swapping

@@ -17,7 +17,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.hub.hub_errors import hub_errors
 from l4f_plugin.hub.sharing.model_repository import Publication, prepare, publish
 from l4f_plugin.hub.sharing.terms import ATTRIBUTION_FILE, LICENCE_FILE, Declared, terms_of
-from l4f_plugin.hub.sharing.upload import Target, upload
+from l4f_plugin.hub.sharing.upload import upload
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.sample_sheet import draw_samples
 
@@ -224,7 +224,7 @@ def test_refusals_are_one_sentence_without_the_token(hub, models, capsys, status
     hub.refuse["/api/repos/create"] = status
     (models / "folder").mkdir()
     with pytest.raises(UserError, match=expected) as caught:
-        upload(models / "folder", Target("me/l4f-tiny"))
+        upload(models / "folder", "me/l4f-tiny")
     said = capsys.readouterr()
     assert "\n" not in str(caught.value) and hub.token not in str(caught.value) + said.out + said.err
 

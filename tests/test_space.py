@@ -75,6 +75,17 @@ def test_nothing_a_visitor_must_not_reach_is_in_it(space):
     assert str(space.parent) not in text and "hf_" not in (space / "app.py").read_text()
 
 
+def test_the_folder_needs_nothing_of_ours_from_elsewhere(space):
+    """Where the plug-in is installed for development, what is missing in the folder would be found there."""
+    code = """
+        import sys
+        sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]
+        import l4f_ui.space.page, l4f_ui.space.space_service, l4f_ui.front, l4f_ui.login
+    """
+    said = ended(start(code, env={**os.environ, "PYTHONPATH": str(space)}, cwd=space))
+    assert said.code == 0, said.err
+
+
 def test_licence_rules_hold_for_spaces(tmp_path):
     save_bundle(tiny_bundle(licence="unknown"), tmp_path / "tiny")
     with pytest.raises(UserError, match="licence of tiny is unknown"):

@@ -9,7 +9,7 @@ from pages import plain as words
 from test_class_training import pictures, plan, tiny, wait_until  # noqa: F401
 
 from l4f_plugin.bundles.bundle import save_bundle
-from l4f_plugin.bundles.config import is_written_by_us
+from l4f_plugin.bundles.files import is_bundle_of_ours
 from l4f_plugin.bundles.folders import trainings_folder
 from l4f_plugin.training import class_plan, class_run
 from l4f_plugin.training.class_run import ClassRun
@@ -116,7 +116,7 @@ def test_a_training_is_paused_gone_on_with_and_used(site, monkeypatch):
         assert plot in updates[1] and plot not in updates[-1]
     assert words(updates[-1][panel.standing]) == "Interrupted; Resume goes on from the last minute"
     assert words(do(site, panel.use)[panel.activity]).startswith("dogs draws now")
-    assert is_written_by_us(class_run.models_folder() / "dogs")
+    assert is_bundle_of_ours(class_run.models_folder() / "dogs")
 
 
 @pytest.mark.parametrize(

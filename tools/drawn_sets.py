@@ -28,6 +28,7 @@ from PIL import Image
 
 from l4f_plugin.bundles.files import storage_error
 from l4f_plugin.bundles.folders import cache_folder
+from l4f_plugin.compositing import to_bytes
 from l4f_plugin.datasets.formats import LabelledPicture
 from l4f_plugin.datasets.set_card import ContactSheet
 from l4f_plugin.errors import UserError
@@ -169,11 +170,7 @@ def composite(drawings: Iterable[np.ndarray], background: np.ndarray) -> tuple[n
     rows = sum(planes[:, start::factor] for start in range(factor))
     mean = sum(rows[:, :, start::factor] for start in range(factor)) / factor**2
     picture = mean[:3].transpose(1, 2, 0) + (1 - mean[3])[..., None] * background
-    return _to_bytes(picture), _to_bytes(mean[3])
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return to_bytes(picture), to_bytes(mean[3])
 
 
 class Renderer:

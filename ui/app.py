@@ -13,6 +13,7 @@ import gradio as gr
 from l4f_plugin import runtime
 
 from . import compat
+from .controls import style
 from .endpoints import Endpoints
 from .explore_panel import ExplorePanel
 from .export_panel import ExportPanel
@@ -40,10 +41,6 @@ def script() -> str:
     """What the browser does by itself, as a function of JavaScript."""
     words = json.dumps({"controls": text("page.controls")})
     return (Path(__file__).parent / "page.js").read_text(encoding="utf-8").replace("WORDS", words)
-
-
-def style() -> str:
-    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
 class Header:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.errors import UserError
 
 from . import compat, status
 from .controls import named
+from .run_buttons import Running
 from .service import Service
 from .texts import text
 from .words import pathless, size, standing, without_paths
-
-if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
-
-    from .run_buttons import Running
 
 
 class Consent:

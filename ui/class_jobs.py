@@ -9,15 +9,20 @@ one turn for all of it would close the page for an hour.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l4f_plugin.bundles.folders import WORST_MASKS
+from l4f_plugin.bundles import catalogue, licences
+from l4f_plugin.bundles.config import ObjectClass, stand_in
+from l4f_plugin.bundles.folders import WORST_MASKS, masks_folder, photographs_folder
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub import removal
+from l4f_plugin.hub.download import original_of, resolve
+from l4f_plugin.hub.resumable import arrived
+from l4f_plugin.images import load_picture
 from l4f_plugin.jobs import Job, Jobs
 
 from .outputs import shown_path, slug
@@ -28,9 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from l4f_plugin.bundles.bundle import Bundle
-    from l4f_plugin.bundles.config import ObjectClass
-    from l4f_plugin.hub.removal import Removal
-    from l4f_plugin.hub.sharing.model_repository import Publication
+    from l4f_plugin.hub.sharing.terms import Declared
 
     from .service import Service
 
@@ -52,23 +55,6 @@ class Import:
     label: str = ""
 
 
-@dataclass(frozen=True)
-class Sharing:
-    """How a class is published: the repository OWNER/NAME, as a Space or a model repository, private or not; `dry`
-    writes the folder and uploads nothing.
-
-    `licence`, `attribution` and `masks` ("own" or "without") are what the person declares, see `hub.sharing.terms`.
-    """
-
-    repository: str
-    as_space: bool = False
-    private: bool = False
-    dry: bool = False
-    licence: str | None = None
-    attribution: str | None = None
-    masks: str | None = None
-
-
 class ClassJobs:
     """Methods that return a `Job` start it or join it. They raise `UserError` where another job has the class."""
 
@@ -83,16 +69,11 @@ class ClassJobs:
 
     def arrived(self, name: str) -> int:
         """Bytes of an unfinished download that are here already."""
-        from l4f_plugin.hub.download import original_of
-        from l4f_plugin.hub.resumable import arrived
-
         found = self._service.entry(name, on_offer=True)
         return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
 
     def demand_licence(self, name: str, accepted: bool) -> None:
         """Remembers what is accepted. Raises `UserError` where the class wants that and it is not."""
-        from l4f_plugin.bundles import licences
-
         entry = self._service.entry(name, on_offer=True)
         if entry.terms is None:
             return
@@ -106,8 +87,6 @@ class ClassJobs:
             self.demand_licence(name, accepted)
 
         def work(job: Job) -> str:
-            from l4f_plugin.hub.download import resolve
-
             resolve(name, accept_licence=accepted, force_download=again, progress=job.report, cancel=job.token)
             self._changed(name)
             return text("models.downloaded", title=self._title(name))
@@ -124,8 +103,6 @@ class ClassJobs:
         title = self._title(name)
 
         def work(job: Job) -> str:
-            from l4f_plugin.bundles import catalogue
-
             try:
                 catalogue.verify(name, progress=job.report, cancel=job.token)
             except UserError:
@@ -136,16 +113,10 @@ class ClassJobs:
 
         return self.jobs.start("verify", name, text("models.verifying", title=title), work, title)
 
-    def removal(self, name: str) -> Removal:
-        """What deleting would delete. Raises `UserError` where there is nothing."""
-        from l4f_plugin.hub import removal
-
-        return removal.removal(name)
-
     def can_remove(self, entry: ObjectClass) -> bool:
         """Whether anything of the class is here that may be deleted."""
         with suppress(UserError):
-            return bool(self.removal(entry.name).paths)
+            return bool(removal.removal(entry.name).paths)
         return False
 
     def remove(self, name: str) -> Job:
@@ -153,8 +124,6 @@ class ClassJobs:
         title = self._title(name)
 
         def work(job: Job) -> str:
-            from l4f_plugin.hub import removal
-
             self._forget(name)
             removed = removal.remove(name)
             self._changed(name)
@@ -197,14 +166,25 @@ class ClassJobs:
         message = text("import.working", file=wanted.label)
         return self.jobs.start("import", wanted.name, message, work, wanted.title or self._title(wanted.name))
 
-    def publish(self, name: str, wanted: Sharing) -> Job:
-        """Publishes a class on the Hub. Its job fails with `NotDeclared` where something is to be declared first."""
+    def publish(
+        self,
+        name: str,
+        repository: str,
+        declared: Declared,
+        as_space: bool = False,
+        private: bool = False,
+        dry: bool = False,
+    ) -> Job:
+        """Publishes a class as the model repository or Space OWNER/NAME; `dry` writes the folder and uploads nothing.
+
+        Its job fails with `NotDeclared` where something is to be declared first.
+        """
         title = self._title(name)
 
         def work(job: Job) -> str:
-            from l4f_plugin.hub.sharing.model_repository import Publication, prepare, publish
-            from l4f_plugin.hub.sharing.space import prepare_space, publish_space
-            from l4f_plugin.hub.sharing.terms import Declared
+            from l4f_plugin.hub.sharing.model_repository import Publication, publish
+            from l4f_plugin.hub.sharing.space import publish_space
+            from l4f_plugin.hub.sharing.upload import logged_in_as
             from l4f_plugin.sample_sheet import draw_samples
 
             def draw(bundle: Bundle, path: Path) -> str:
@@ -215,33 +195,24 @@ class ClassJobs:
                 job.token.check()
                 job.report(0, 0, without_paths(message))
 
-            declared = Declared(
-                wanted.licence,
-                wanted.attribution,
-                without_masks=wanted.masks == "without",
-                own_masks=wanted.masks == "own",
-            )
-            how = Publication(declared, wanted.private, draw=draw)
-            if wanted.dry:
-                return self._tried(name, wanted, prepare_space if wanted.as_space else prepare, how, report)
-            send = publish_space if wanted.as_space else publish
-            return text("share.done", title=title, address=send(name, wanted.repository, how, report))
+            folder = self._folder_to_publish(repository) if dry else None
+            how = Publication(declared, private, draw=draw, dry=folder)
+            address = (publish_space if as_space else publish)(name, repository, how, report)
+            if address is not None:
+                return text("share.done", title=title, address=address)
+            sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+            user = logged_in_as()
+            told = {"count": len(sizes), "size": size(sum(sizes)), "repository": repository}
+            who = text("share.as_user", user=user) if user else text("share.as_nobody")
+            return text("share.tried", folder=shown_path(folder), who=who, **told)
 
         return self.jobs.start("publish", name, text("share.working", title=title), work, title)
 
-    def _tried(self, name: str, wanted: Sharing, prepare: Callable, how: Publication, report: Callable) -> str:
-        """Writes the folder that would be uploaded; what that would be, and in whose name, in words."""
-        from l4f_plugin.hub.sharing.upload import logged_in_as
-
+    def _folder_to_publish(self, repository: str) -> Path:
+        """A new folder for what would be uploaded."""
         place = self._service.outputs.folder / "to-publish"
         place.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{slug(wanted.repository)}-", dir=place))
-        prepare(name, wanted.repository, folder, how, report)
-        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-        user = logged_in_as()
-        told = {"count": len(sizes), "size": size(sum(sizes)), "repository": wanted.repository}
-        who = text("share.as_user", user=user) if user else text("share.as_nobody")
-        return text("share.tried", folder=shown_path(folder), who=who, **told)
+        return Path(tempfile.mkdtemp(prefix=f"{slug(repository)}-", dir=place))
 
     # Learning
 
@@ -255,9 +226,6 @@ class ClassJobs:
 
     def has_begun(self, name: str, kind: str) -> bool:
         """Whether an unfinished learning would go on."""
-        from l4f_plugin.bundles.config import stand_in
-        from l4f_plugin.bundles.folders import masks_folder, photographs_folder
-
         plain = stand_in(name) if "/" in name else name
         runs = masks_folder() if kind == MASKS else photographs_folder()
         return any(runs.glob(f"{plain}.*/*"))
@@ -296,8 +264,6 @@ class ClassJobs:
 
     def worst_masks(self, entry: ObjectClass) -> np.ndarray | None:
         """The sheet of the worst masks that a class learned here, ``[H, W, 3]`` uint8."""
-        from l4f_plugin.images import load_picture
-
         sheet = entry.folder and entry.folder / WORST_MASKS
         if not sheet or not sheet.is_file():
             return None

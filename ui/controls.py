@@ -33,6 +33,11 @@ Given = Mapping[Any, Any]
 """What a handler is given: components and their values."""
 
 
+def style() -> str:
+    """The style sheet of all pages."""
+    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+
+
 def named(key: str) -> dict[str, str]:
     """Label, explanation and id of an input: `generate.psi` is explained by `generate.psi_info`."""
     return {"label": text(key), "info": text(f"{key}_info") if has(f"{key}_info") else None, "elem_id": element_id(key)}

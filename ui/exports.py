@@ -12,19 +12,16 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from l4f_plugin.datasets.export_plan import FORMATS, ExportSettings, read_plan
+from l4f_plugin.datasets.exporting import estimate, export, make_plan
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import CancelToken, Job
 
 from .outputs import shown_path, slug
+from .service import Service
 from .texts import text
 from .words import duration, size
-
-if TYPE_CHECKING:
-    from l4f_plugin.jobs import CancelToken, Job
-
-    from .service import Service
 
 KIND = "export"
 SHARD = 100
@@ -73,8 +70,6 @@ class Exports:
         message = text("export.working", title=title, count=settings.count)
 
         def work(task: Job) -> str:
-            from l4f_plugin.datasets.exporting import export, make_plan
-
             with self._service.drawing(name, task.token) as pipeline:
                 plan = make_plan(pipeline, settings)
             export(
@@ -90,8 +85,6 @@ class Exports:
 
     def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
         """How long the set would take and how large it would be, in words."""
-        from l4f_plugin.datasets.exporting import estimate, make_plan
-
         with self._service.drawing(name, token) as pipeline:
             plan = make_plan(pipeline, settings)
         found = estimate(plan, lambda: self._service.drawing(name, token))

@@ -9,9 +9,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api.guard import bounded, check_length, demand_login
-from .api.login import Authorise
-from .api.refusals import Refusal, answer
+from .login import Authorise, demand_login
+from .refusals import Refusal, answer
 from .texts import text
 from .uploads import NoRoom, Uploads
 from .visitors import Visitors
@@ -122,3 +121,25 @@ def _stricter(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     if name.lower() != b"set-cookie":
         return name, value
     return name, re.sub(rb"(?i);\s*samesite=[^;]*", b"", value) + b"; SameSite=strict"
+
+
+def check_length(headers: Headers, most: int) -> None:
+    """Raises `Refusal` for a body that says that it is longer than `most` bytes."""
+    length = headers.get("content-length", "0")
+    if not re.fullmatch("[0-9]{1,15}", length) or int(length) > most:
+        raise Refusal("too_large", text("http.too_large", megabytes=most >> 20))
+
+
+def bounded(receive: Receive, most: int) -> Receive:
+    """`receive` that gives up on a body which grows beyond the limit, whatever its headers said."""
+    taken = 0
+
+    async def receiving() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise Refusal("too_large", text("http.too_large", megabytes=most >> 20))
+        return message
+
+    return receiving

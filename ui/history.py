@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from l4f_plugin.arguments import Style
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.bundles.files import write_atomically
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import load_layers
@@ -16,11 +16,7 @@ from l4f_plugin.provenance import recipe_of
 from l4f_plugin.subject import ENDINGS, Subject
 
 from .outputs import SavedSample, slug
-
-if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
-
-    from .service import Service
+from .service import Service
 
 MOST = 200
 """Pictures of the past that are shown."""

@@ -7,25 +7,26 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
+from l4f_plugin.bundles.catalogue import installed
+from l4f_plugin.bundles.config import ObjectClass, plain_class_name
+from l4f_plugin.bundles.fields import REPOSITORY_ID
+from l4f_plugin.bundles.licences import NotAccepted
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub.sharing.terms import Declared, NotDeclared
 
 from . import compat, status
 from .class_choice import Consent
-from .class_jobs import Import, Sharing, discard
+from .class_jobs import Import, discard
 from .controls import Given, choices, named, segments
 from .models_table import Watching
 from .run_buttons import RunButtons, Running
 from .service import Service
 from .texts import text
 from .words import pathless, size, standing
-
-if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
-    from l4f_plugin.hub.sharing.terms import NotDeclared
 
 MOST_BYTES = 1 << 30
 """Larger than any published checkpoint; what is larger is not read."""
@@ -122,8 +123,6 @@ class ImportForm:
 
     def _read(self, checkpoint: Path | None, alpha: Path | None, given: Given) -> Import:
         """What the form asks for. Raises `UserError` where something is missing, too large or under a wrong name."""
-        from l4f_plugin.bundles.catalogue import installed
-        from l4f_plugin.bundles.config import plain_class_name
         from l4f_plugin.hub.own_checkpoints import demand_free_name
 
         _demand(self._service.manages_classes)
@@ -166,8 +165,6 @@ class RepositoryForm:
 
     def fetch(self, running: Running, given: Given) -> Iterator[dict]:
         """Downloads the class, once its licence is accepted where it restricts use."""
-        from l4f_plugin.bundles.licences import NotAccepted
-
         _demand(self._service.manages_classes and self._service.own_repositories)
         visit, name = given[self._picking.visit], _repository(given[self.name])
         accepted = bool(given[self.consent.accept]) and visit.asked == name
@@ -228,8 +225,6 @@ class ShareForm:
 
     def publish(self, running: Running, given: Given) -> Iterator[dict]:
         """Publishes the picked class; where its licence wants something declared, asks for that instead."""
-        from l4f_plugin.hub.sharing.terms import NotDeclared
-
         visit = given[self._visit]
         _demand(self._service.manages_classes)
         entry, as_space = self._service.entry(visit.picked, on_offer=True), given[self.kind] == "space"
@@ -242,9 +237,13 @@ class ShareForm:
         if not _is_line(said["licence"]) or len(said["attribution"]) > LONGEST_ATTRIBUTION:
             raise UserError(text("share.long_words"))
         asked = visit.declared if visit.declaring == entry.name else set()
-        declared = {what: words or None for what, words in said.items() if what in asked}
+        said = {what: words or None for what, words in said.items() if what in asked}
+        masks = said.get("masks")
+        declared = Declared(
+            said.get("licence"), said.get("attribution"), without_masks=masks == "without", own_masks=masks == "own"
+        )
         task = self._service.class_jobs.publish(
-            entry.name, Sharing(repository, as_space, bool(given[self.private]), bool(given[self.dry]), **declared)
+            entry.name, repository, declared, as_space, bool(given[self.private]), bool(given[self.dry])
         )
         try:
             # The upload itself cannot be stopped: what comes of it is told, also to whoever pressed Cancel.
@@ -299,8 +298,6 @@ def _is_line(words: str) -> bool:
 
 def _repository(written: str) -> str:
     """OWNER/NAME of what may be the address of a page of the Hub. Raises `UserError` for anything else."""
-    from l4f_plugin.bundles.fields import REPOSITORY_ID
-
     name = re.sub(r"^https?://[^/]+/(spaces/)?", "", written.strip()).rstrip("/")
     if not REPOSITORY_ID.fullmatch(name):
         raise UserError(text("repository.bad_name"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
+from l4f_plugin.bundles.config import ObjectClass, stand_in
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub import removal
 from l4f_plugin.jobs import Job
 
 from . import compat, models_table, status
@@ -22,9 +24,6 @@ from .run_buttons import complain
 from .service import Service
 from .texts import text
 from .words import duration, failure, pathless, size
-
-if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at the running tasks."""
@@ -146,8 +145,6 @@ class ModelsPanel:
         return {**shown, self.card: card, **self._actions(picked, picked.name in damaged)}
 
     def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
-        from l4f_plugin.bundles.config import stand_in
-
         names = [entry.name for entry in entries]
         if name and name not in names and stand_in(name) in names:
             return stand_in(name)  # a repository's class that has got masks of its own
@@ -265,7 +262,7 @@ class ModelsPanel:
         """Asks before deleting, with what goes."""
         try:
             entry = self._service.entry(visit.picked, on_offer=True)
-            planned = self._class_jobs.removal(entry.name)
+            planned = removal.removal(entry.name)
         except Exception as error:
             complain(pathless(error))
             return {self.confirm: gr.update(visible=False)}

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
 
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.jobs import Job
 
 from . import status
 from .texts import text
 from .words import failure, size, standing, without_paths
-
-if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
 
 COLUMNS = ("class", "state", "masks", "size", "memory", "verified", "licence", "source")
 ROW_FIELD = "l4f_models_row"

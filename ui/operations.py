@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
@@ -20,17 +20,13 @@ from l4f_plugin.arguments import Background, Canvas, EdgeOptions, wanted_spot
 from l4f_plugin.bundles.likeness import is_strange, stranger
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, picture_size
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.subject import ENDINGS, dropped_in_words
+from l4f_plugin.subject import ENDINGS, Subject, dropped_in_words
 
 from .outputs import slug
+from .service import Service
 from .texts import text
-
-if TYPE_CHECKING:
-    from l4f_plugin.jobs import CancelToken
-    from l4f_plugin.subject import Subject
-
-    from .service import Service
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from l4f_plugin.arguments import Style
 from l4f_plugin.bundles.files import fitted, longest_name
 from l4f_plugin.compositing import to_float
 from l4f_plugin.images import load_picture, parse_infotext, read_infotext
 from l4f_plugin.provenance import WPlus, free_stem
-from l4f_plugin.subject import ENDINGS, Subject, write_parts
-
-if TYPE_CHECKING:
-    from l4f_plugin.subject import Part
+from l4f_plugin.subject import ENDINGS, Part, Subject, write_parts
 
 FOLDERS_KEPT = 256
 """Previews and archives of all sessions that stay on disk while the page runs."""

@@ -22,7 +22,7 @@ from .texts import text
 if TYPE_CHECKING:
     import gradio as gr
 
-    from .api.login import Authorise
+    from .login import Authorise
     from .visitors import Visitors
 
 PORTS_TRIED = 50
@@ -117,8 +117,7 @@ def open_page(
     `names` are further names of this server, see `Visitors`; `uploads` bounds what all uploads may take, in bytes;
     for `root_path` and `embeddable` see `Front`. Raises `UserError`.
     """
-    from . import compat
-    from .api import login
+    from . import compat, login
     from .front import Front
     from .uploads import Uploads
     from .visitors import Visitors

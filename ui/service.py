@@ -7,33 +7,32 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from l4f_plugin import model_cache, runtime
+from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot
+from l4f_plugin.bundles import catalogue
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.errors import UserError
+from l4f_plugin.hub.download import resolve
 from l4f_plugin.jobs import QUEUE, CancelToken
-from l4f_plugin.provenance import required_recipe
+from l4f_plugin.photo_batch import PhotoResult, segment_photos
+from l4f_plugin.picture_files import PictureSet
+from l4f_plugin.provenance import Recipe, WPlus, required_recipe
+from l4f_plugin.subject import Subject, SwapResult, place
 
 from .class_jobs import ClassJobs
 from .outputs import Outputs
 from .texts import text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-
-    from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot
-    from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.directions import Directions
-    from l4f_plugin.photo_batch import PhotoResult
-    from l4f_plugin.picture_files import PictureSet
     from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
-    from l4f_plugin.provenance import Recipe, WPlus
-    from l4f_plugin.subject import Subject, SwapResult
 
     from .stage import Neighbour
 
@@ -110,8 +109,6 @@ class Service:
 
     def all_classes(self) -> list[ObjectClass]:
         """Every class, here or on offer, those that draw at once first. Raises `UserError` for a damaged catalogue."""
-        from l4f_plugin.bundles import catalogue
-
         return sorted(
             (entry for entry in catalogue.classes() if self._only in (None, entry.name)),
             key=lambda entry: (entry.problem is not None, not entry.installed, not entry.masks, entry.name),
@@ -232,9 +229,6 @@ class Service:
         with self._admit(name, 0):
             if isinstance(background, bytes) or background.kind != "seed":
                 # Nothing to draw: networks that have left memory stay away.
-                from l4f_plugin.arguments import Background
-                from l4f_plugin.subject import place
-
                 with self._cache.turn(cancel=token):
                     return place(sample, Background.parse(background), None, edge, where)
             with self.drawing(name, token) as pipeline:
@@ -271,8 +265,6 @@ class Service:
         canvas: Canvas | None = None,
     ) -> Iterator[PhotoResult]:
         """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
-        from l4f_plugin.photo_batch import segment_photos
-
         with self._admit(name, len(photos)), self.drawing(name, token) as pipeline:
             yield from segment_photos(pipeline, photos, folder, background, edge, canvas, cancel=token)
 
@@ -303,7 +295,6 @@ class Service:
     ) -> Projection:
         """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
         from l4f_plugin.bundles.bundle import load_network
-        from l4f_plugin.hub.download import resolve
         from l4f_plugin.projection import project
 
         folder = resolve(name, with_discriminator=True)

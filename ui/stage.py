@@ -6,27 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image, ImageOps
 
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import has_more_frames, load_picture, write_png
+from l4f_plugin.picture_files import PictureFile
 
 from . import compat, status
 from .controls import button, named, segments, thumbnails
 from .outputs import shown_path, slug
 from .run_buttons import complain
+from .service import Service
 from .texts import text
-
-if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
-    from l4f_plugin.picture_files import PictureFile
-
-    from .service import Service
 
 SHOWN_SIDE = 1600
 """Pixels of a picture that a page shows at once; larger ones are shown reduced."""

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from l4f_plugin.bundles.folders import cache_folder, models_folder
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job, Standing
 from l4f_plugin.runtime import OutOfMemory
@@ -75,8 +76,6 @@ def without_paths(sentence: str, names: Mapping[Path, str] | None = None) -> str
 
     `names` are further paths and what to call them.
     """
-    from l4f_plugin.bundles.folders import cache_folder, models_folder
-
     known = dict(names or {})
     folders = {models_folder(): "place.models", cache_folder(): "place.cache", _hub_cache(): "place.hub"}
     known |= {folder: text(key) for folder, key in folders.items() if folder and not _below_home(folder)}

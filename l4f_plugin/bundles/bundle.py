@@ -23,8 +23,8 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError, printable
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground, Student
-from .config import CARD_NAME, CONFIG_NAME, NETWORKS, ObjectClass, WeightFile, read_config, write_bundle_folder
-from .files import sha256_of, write_text
+from .config import ObjectClass, WeightFile, read_config
+from .files import CARD_NAME, CONFIG_NAME, NETWORKS, replace_bundle, sha256_of, write_text
 from .model_card import read_model_card, write_model_card
 from .records import verify_file
 from .tensor_files import open_tensors, save_tensors
@@ -209,7 +209,7 @@ def save_bundle(
         write_text(target / CONFIG_NAME, config.to_json())
         write_text(target / CARD_NAME, model_card or bundle.model_card or write_model_card(config))
 
-    write_bundle_folder(folder, write)
+    replace_bundle(folder, write)
     return config
 
 

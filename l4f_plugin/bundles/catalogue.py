@@ -24,9 +24,9 @@ from ..architecture import GeneratorConfig, published_channels
 from ..errors import UserError, printable
 from ..jobs import NEVER, CancelToken, Progress, unseen
 from . import fields, licences, records
-from .config import CONFIG_NAME, ObjectClass, read_config, stand_in
+from .config import ObjectClass, read_config, stand_in
 from .fields import CLASS_NAME, REPOSITORY_ID, REVISION, SHA256, Invalid
-from .files import read_json
+from .files import CONFIG_NAME, read_json
 from .folders import WEIGHTS_FOLDER, models_folder
 
 CATALOGUE_NAME = "catalogue.json"

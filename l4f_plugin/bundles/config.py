@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,21 +18,16 @@ from ..architecture import OBJECT_SWITCHES, DiscriminatorConfig, GeneratorConfig
 from ..errors import UserError
 from . import fields
 from .fields import CLASS_NAME, REPOSITORY_ID, SHA256, Invalid
-from .files import open_plain, replace_folder, unreadable
+from .files import CONFIG_NAME, MAXIMUM_CONFIG_BYTES, open_plain, replace_bundle, unreadable
 from .likeness import Likeness
 
 if TYPE_CHECKING:
     from ..networks import Discriminator, Generator
 
 SCHEMA_VERSION = 1
-CONFIG_NAME = "config.json"
-CARD_NAME = "README.md"
-MAXIMUM_CONFIG_BYTES = 1 << 22
 MOST_EXAMPLES = 6
 MOST_READY = 8
 ALPHA_ORIGINS = ("learned", "imported")
-NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
-NETWORK_FILES = tuple(f"{name}.safetensors" for name in NETWORKS)
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
 _STORED = (
     "title licence source generator discriminator latent_avg truncation_psi alpha_threshold crop "
@@ -212,25 +207,6 @@ def stand_in(repository: str) -> str:
     return plain_class_name(repository.replace("/", "--")) if REPOSITORY_ID.fullmatch(repository) else repository
 
 
-def is_written_by_us(folder: Path) -> bool:
-    """Whether `config.json` in `folder` is a bundle's, even a damaged one: other programs have files of that name."""
-    try:
-        with open(Path(folder) / CONFIG_NAME, "rb") as file:
-            return b'"alpha_hidden_channels"' in file.read(MAXIMUM_CONFIG_BYTES)
-    except OSError:
-        return False
-
-
-def write_bundle_folder(folder: Path, writer: Callable[[Path], None]) -> None:
-    """Lets `writer` fill a new folder, which takes the place of the bundle in `folder` in one step.
-
-    A folder that holds something else than a bundle is left alone, and so are other files beside the bundle's. Raises
-    `UserError`.
-    """
-    ours = (CONFIG_NAME, CARD_NAME, *NETWORK_FILES)
-    replace_folder(Path(folder), writer, is_ours=is_written_by_us, ours=ours)
-
-
 def move_bundle(made: Path, folder: Path) -> None:
     """Puts the finished bundle `made`, on the same disk, into the place of the one in `folder`, as above."""
 
@@ -238,7 +214,7 @@ def move_bundle(made: Path, folder: Path) -> None:
         for item in made.iterdir():
             os.rename(item, target / item.name)
 
-    write_bundle_folder(folder, move)
+    replace_bundle(folder, move)
 
 
 def read_config(folder: Path) -> ObjectClass:

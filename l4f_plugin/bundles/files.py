@@ -1,8 +1,7 @@
-"""Files on disk: atomic writes, hashes, and the words for what the system refuses. Imports no torch."""
+"""Files on disk: atomic writes, bundles replaced in one step, hashes, what the system refuses in words. No torch."""
 
 import ctypes
 import errno
-import fnmatch
 import glob
 import hashlib
 import json
@@ -13,7 +12,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +21,10 @@ from safetensors import SafetensorError
 
 from ..errors import UserError
 
+CONFIG_NAME, CARD_NAME = "config.json", "README.md"
+NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
+_OF_A_BUNDLE = (CONFIG_NAME, CARD_NAME, *(f"{name}.safetensors" for name in NETWORKS))
+MAXIMUM_CONFIG_BYTES = 1 << 22
 STALE_AFTER_SECONDS = 3600
 LONGEST_NAME = 255  # bytes that a file's name may have on nearly every system
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -222,15 +225,22 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def replace_folder(
-    folder: Path, writer: Callable[[Path], None], *, is_ours: Callable[[Path], bool], ours: Sequence[str]
-) -> None:
-    """Lets `writer` fill a new folder beside `folder`, then puts it in place in one step.
+def is_bundle_of_ours(folder: Path) -> bool:
+    """Whether `config.json` in `folder` is a bundle's, even a damaged one: other programs have files of that name."""
+    try:
+        with open(Path(folder) / CONFIG_NAME, "rb") as file:
+            return b'"alpha_hidden_channels"' in file.read(MAXIMUM_CONFIG_BYTES)
+    except OSError:
+        return False
 
-    A folder that is there already is replaced only if it is empty or `is_ours(folder)`; what it holds besides files
-    matching `ours` is kept. Raises `UserError` when the system refuses or the folder is somebody else's.
+
+def replace_bundle(folder: Path, writer: Callable[[Path], None]) -> None:
+    """Lets `writer` fill a new folder beside `folder`, then puts it in place of the bundle there in one step.
+
+    A folder that holds something else than a bundle is left alone, and so are other files beside the bundle's. Raises
+    `UserError` for such a folder, and when the system refuses.
     """
-    check_replaceable(folder, is_ours)
+    check_replaceable(folder)
     folder = Path(folder).resolve()
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +249,7 @@ def replace_folder(
             temporary.mkdir()
             writer(temporary)
             if folder.is_dir():
-                _keep_other_files(folder, temporary, ours)
+                _keep_other_files(folder, temporary)
             for path in (*(item for item in temporary.rglob("*") if not item.is_symlink()), temporary):
                 sync_to_disk(path)
             _put_in_place(temporary, folder)
@@ -248,19 +258,20 @@ def replace_folder(
         sync_to_disk(folder.parent)
 
 
-def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Raises `UserError` where `replace_folder` would leave `folder` alone; to be asked before any work is done."""
+def check_replaceable(folder: Path) -> None:
+    """Raises `UserError` where `replace_bundle` would leave `folder` alone; to be asked before any work is done."""
+    folder = Path(folder)
     with writing(folder):
         if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
             kind = "a file" if folder.exists() else "a link to nothing"
             raise UserError(f"{folder} is {kind}; choose another folder.")
-        if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
+        if folder.is_dir() and any(folder.iterdir()) and not is_bundle_of_ours(folder):
             raise UserError(f"{folder} holds other files and was left alone; choose a new or empty folder.")
 
 
-def _keep_other_files(old: Path, new: Path, ours: Sequence[str]) -> None:
+def _keep_other_files(old: Path, new: Path) -> None:
     for item in old.iterdir():
-        if any(fnmatch.fnmatch(item.name, pattern) for pattern in ours):
+        if item.name in _OF_A_BUNDLE:
             continue
         if item.is_dir() and not item.is_symlink():
             shutil.copytree(item, new / item.name, symlinks=True)

@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from .config import CARD_NAME, ObjectClass
-from .files import open_plain
+from .config import ObjectClass
+from .files import CARD_NAME, open_plain
 
 MAXIMUM_CARD_BYTES = 1 << 20
 USE = "```\nl4f generate FOLDER_OR_REPOSITORY --seeds 0-7 --out pictures\n```"

@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ..errors import UserError
-from .config import CONFIG_NAME, WeightFile, read_config
+from .config import WeightFile, read_config
 from .file_kinds import START_BYTES, foreign_kind
-from .files import open_plain, read_json, sha256_of, unreadable, write_atomically
+from .files import CONFIG_NAME, open_plain, read_json, sha256_of, unreadable, write_atomically
 from .folders import cache_folder
 
 _MOST_BYTES = 1 << 20

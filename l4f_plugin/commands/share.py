@@ -21,11 +21,8 @@ def publish(args: argparse.Namespace) -> Answer:
     from ..sample_sheet import draw_samples
 
     draw = partial(draw_samples, device=args.device)
-    publication = model_repository.Publication(_declared(args), args.private, args.measured, draw)
-    if args.dry_run is None:
-        return _outcome(args, model_repository.publish(args.bundle, args.repository, publication, report))
-    model_repository.prepare(args.bundle, args.repository, args.dry_run, publication, report)
-    return _outcome(args)
+    publication = model_repository.Publication(_declared(args), args.private, args.measured, draw, dry=args.dry_run)
+    return _outcome(args, model_repository.publish(args.bundle, args.repository, publication, report))
 
 
 def add_space(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +35,11 @@ def add_space(parser: argparse.ArgumentParser) -> None:
 
 def space(args: argparse.Namespace) -> Answer:
     from ..hub.sharing.model_repository import Publication
-    from ..hub.sharing.space import prepare_space, publish_space
+    from ..hub.sharing.space import publish_space
 
-    options = Publication(_declared(args), args.private, copy=args.copy)
-    if args.dry_run is None:
-        return _outcome(args, publish_space(args.bundle, args.repository, options, report))
-    prepare_space(args.bundle, args.repository, args.dry_run, options, report)
-    return _outcome(args, hint="; try it with: python app.py in that folder")
+    options = Publication(_declared(args), args.private, copy=args.copy, dry=args.dry_run)
+    address = publish_space(args.bundle, args.repository, options, report)
+    return _outcome(args, address, "; try it with: python app.py in that folder")
 
 
 def _add_terms(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +62,7 @@ def _declared(args: argparse.Namespace):
     return Declared(args.declare_licence, args.attribution, args.licence_file, args.without_masks, args.own_masks)
 
 
-def _outcome(args: argparse.Namespace, address: str | None = None, hint: str = "") -> Answer:
+def _outcome(args: argparse.Namespace, address: str | None, hint: str = "") -> Answer:
     """Where it is now: at its `address`, or in the folder that would be uploaded, with a `hint` for a person."""
     words = address or f"{args.dry_run} holds what would be uploaded to {args.repository}{hint}"
     return Answer({"repository": args.repository, "address": address, "folder": args.dry_run}, words)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..bundles.bundle import Bundle, build_network, load_bundle, save_bundle
-from ..bundles.config import ObjectClass, is_written_by_us, plain_class_name
+from ..bundles.config import ObjectClass, plain_class_name
 from ..bundles.fields import CLASS_NAME
 from ..bundles.files import check_replaceable
 from ..bundles.model_card import write_model_card
@@ -45,7 +45,7 @@ def convert(
     """
     source, destination = Path(source), Path(destination)
     say = report or (lambda message: None)
-    check_replaceable(destination, is_written_by_us)
+    check_replaceable(destination)
     say(f"Reading {source}")
     bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_published(source, say)
     bundle.config = _described(bundle.config, described or {}, destination, alpha is not None)

@@ -153,8 +153,11 @@ def assemble(
     `take(source, ours, theirs, shape)` turns axes where that is needed. A network that was made `without_noise` gets
     maps of zeros, of strength zero. Nothing may be left over.
     """
+    # Names and shapes are known before any memory is taken.
+    network = without_memory(lambda: (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config))
     tensors = {}
-    for ours, shape in _shapes(config).items():
+    for ours, tensor in network.state_dict().items():
+        shape = tuple(tensor.shape)
         if without_noise and ours.endswith((".noise", ".noise_strength")):
             tensors[ours] = torch.zeros(shape)
         else:
@@ -169,9 +172,3 @@ def object_switch_for(resolution: int) -> str:
     Section 3.2 of Labels4Free and its published code.
     """
     return "constant" if resolution == 512 else "first_convolution"
-
-
-def _shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a network's state dict, known before any memory is taken for it."""
-    network = without_memory(lambda: (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config))
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -107,11 +107,6 @@ def _covering(picture: PictureFile, size: tuple[int, int]) -> np.ndarray:
     return cover_fit(load_picture(picture.source()), *size)
 
 
-def random_of(seed: int) -> np.random.Generator:
-    """The random numbers that decide on the background of a seed, on every run the same."""
-    return np.random.default_rng([_SALT, seed])
-
-
 def choose(
     seed: int,
     kinds: tuple[str, ...],
@@ -123,7 +118,7 @@ def choose(
 
     `neighbour` is another seed and its background in the size of the set, None where none was drawn.
     """
-    random = random_of(seed)
+    random = np.random.default_rng([_SALT, seed])  # on every run the same
     kind = kinds[random.integers(len(kinds))]
     if kind == "seeds" and neighbour is not None:
         return f"seed:{neighbour[0]}", neighbour[1]

@@ -97,11 +97,6 @@ class ExportSettings:
         """How pictures look, as `Labels4FreePipeline.stream` takes it."""
         return {name: getattr(self, name) for name in ("truncation_psi", "truncation_cutoff", "noise_mode")}
 
-    @property
-    def draws_backgrounds(self) -> bool:
-        """Whether the generator has to draw backgrounds too, which takes twice the time."""
-        return "seeds" in self.backgrounds
-
     def command(self, class_name: str) -> str:
         """The command that makes this set again, into a folder DIR."""
         words = ["l4f export", class_name, f"--count {self.count}", f"--format {self.format}"]

@@ -28,7 +28,9 @@ def gaussian_distance(
     mean_a: torch.Tensor, covariance_a: torch.Tensor, mean_b: torch.Tensor, covariance_b: torch.Tensor
 ) -> float:
     """Squared Frechet distance of two Gaussians: means [D] and symmetric covariances [D, D], float64."""
-    root_a = _square_root(covariance_a)
+    # Covariances are positive semi-definite: eigenvalues below 0 are rounding and count 0.
+    eigenvalues, vectors = torch.linalg.eigh((covariance_a + covariance_a.T) / 2)
+    root_a = (vectors * eigenvalues.clamp(min=0).sqrt()) @ vectors.T
     product = root_a @ covariance_b @ root_a
     # The product is symmetric only up to rounding, and eigh reads one triangle alone.
     eigenvalues = torch.linalg.eigvalsh((product + product.T) / 2)
@@ -36,10 +38,3 @@ def gaussian_distance(
     shift = (mean_a - mean_b).square().sum()
     distance = shift + covariance_a.trace() + covariance_b.trace() - 2 * overlap
     return max(float(distance), 0.0)
-
-
-def _square_root(matrix: torch.Tensor) -> torch.Tensor:
-    """Square root of a symmetric positive semi-definite matrix; eigenvalues below 0 are rounding and count
-    0."""
-    eigenvalues, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return (vectors * eigenvalues.clamp(min=0).sqrt()) @ vectors.T

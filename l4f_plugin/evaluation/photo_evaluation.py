@@ -101,7 +101,8 @@ def measure_photos(found: np.ndarray, data: LabelledPictures) -> PhotoMetrics:
     truth = data.masks.astype(np.float32) / 255
     errors = np.zeros(5)
     for number, (picture, exact) in enumerate(zip(data.pictures, truth, strict=True)):
-        behind = _background_of(data, (number + 1) % len(data))
+        other = (number + 1) % len(data)
+        behind = compositing.blurred_background(compositing.to_float(data.pictures[other]), truth[other], 0)
         errors += _edge_errors(picture, exact, found[number], behind)
     pixels = max(errors[4], 1)
     return PhotoMetrics(
@@ -199,12 +200,6 @@ def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.
     """Picture, mask found and true mask side by side, two pictures a row."""
     shown = ((data.pictures[row], compositing.to_bytes(found[row]), data.masks[row]) for row in rows)
     return sheet_of([Image.fromarray(part) for parts in shown for part in parts], 6)
-
-
-def _background_of(data: LabelledPictures, number: int) -> np.ndarray:
-    """What is behind the subject of a picture, float32, with the subject painted over."""
-    picture, alpha = (compositing.to_float(values[number]) for values in (data.pictures, data.masks))
-    return compositing.blurred_background(picture, alpha, 0)
 
 
 def _edge_errors(picture: np.ndarray, exact: np.ndarray, found: np.ndarray, behind: np.ndarray) -> np.ndarray:

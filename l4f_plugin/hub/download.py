@@ -14,19 +14,9 @@ from typing import Any
 
 from ..bundles import licences, records
 from ..bundles.catalogue import classes, read_catalogue
-from ..bundles.config import (
-    CARD_NAME,
-    CONFIG_NAME,
-    MAXIMUM_CONFIG_BYTES,
-    ObjectClass,
-    WeightFile,
-    is_written_by_us,
-    move_bundle,
-    read_config,
-    stand_in,
-)
+from ..bundles.config import ObjectClass, WeightFile, move_bundle, read_config, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import remove, sha256_of, writing
+from ..bundles.files import CARD_NAME, CONFIG_NAME, MAXIMUM_CONFIG_BYTES, is_bundle_of_ours, remove, sha256_of, writing
 from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import MAXIMUM_CARD_BYTES
@@ -268,7 +258,7 @@ def _refuse_to_lose(folder: Path, entry: ObjectClass) -> None:
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         occupied = folder.is_dir() and any(folder.iterdir())
-    if occupied and not is_written_by_us(folder):
+    if occupied and not is_bundle_of_ours(folder):
         raise UserError(f"{folder} holds other files and was left alone; move them away and try again.")
     if occupied and not entry.brings_masks and WEIGHTS[1] in read_config(folder).files:
         raise UserError(

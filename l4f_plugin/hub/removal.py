@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ..bundles import records
 from ..bundles.catalogue import look_up, read_catalogue
-from ..bundles.config import CONFIG_NAME, stand_in
+from ..bundles.config import stand_in
 from ..bundles.fields import CLASS_NAME
-from ..bundles.files import bytes_in, writing
+from ..bundles.files import CONFIG_NAME, bytes_in, writing
 from ..bundles.files import remove as delete
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
 from ..errors import UserError

@@ -23,9 +23,9 @@ import torch
 from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..bundles.catalogue import installed
-from ..bundles.config import CONFIG_NAME, ObjectClass, is_written_by_us, read_config, stand_in
+from ..bundles.config import ObjectClass, read_config, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import remove
+from ..bundles.files import CONFIG_NAME, is_bundle_of_ours, remove
 from ..bundles.folders import WORST_MASKS, masks_folder, models_folder, photographs_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import read_model_card, write_model_card
@@ -39,7 +39,7 @@ from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
 from .alpha_training import START_STEPS
 from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
-from .loop import STEPPING
+from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
@@ -54,6 +54,7 @@ QUALITIES = ("quick", "full")
 GUESSING = "guessing"  # what is measured of the start of masks
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
 MEASURED_STEPS = 2
+_OF_MINUTES = (train_alpha, train_student, refine_alpha)
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
 
 Turn = Callable[[], AbstractContextManager]
@@ -263,13 +264,17 @@ def mask_stages(
 
 
 def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
-    """Trains what is not trained yet, one stage after the other; False when stopped before the end."""
+    """Trains what is not trained yet, one stage after the other; False when stopped before the end.
+
+    A stage of minutes that was begun with another recipe, by an earlier version, begins anew; a generator is kept.
+    """
     for number, stage in enumerate(stages):
         if len(stages) > 1:
-            if is_written_by_us(stage.bundle):
+            if is_bundle_of_ours(stage.bundle):
                 continue
             watch.report(f"Stage {number + 1} of {len(stages)}: {stage.title}.")
-        finished = stage.train(
+        train = functools.partial(
+            stage.train,
             stage.source,
             stage.folder,
             stage.settings,
@@ -281,6 +286,14 @@ def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
             **watch.looks,
             **stage.options,
         )
+        try:
+            finished = train()
+        except OtherSettings:
+            if stage.train not in _OF_MINUTES:
+                raise
+            watch.report(f"This version has another recipe for {stage.title}; they begin anew.")
+            remove(stage.folder)
+            finished = train()
         if not finished:
             return False
     return True

@@ -24,9 +24,9 @@ import torch
 
 from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import ObjectClass, is_written_by_us
+from ..bundles.config import ObjectClass
 from ..bundles.fields import CLASS_NAME
-from ..bundles.files import DiskFull, remove, storage_error, write_atomically
+from ..bundles.files import DiskFull, is_bundle_of_ours, remove, storage_error, write_atomically
 from ..bundles.folders import models_folder, trainings_folder
 from ..bundles.locks import lock
 from ..bundles.training_state import load_training_state, unflatten_state
@@ -211,7 +211,7 @@ class ClassRun:
         """The plan as helps against the trouble that is told; it stays where none is."""
         plan, trouble = self.plan, self._told().trouble
         stages = stages_of(plan, self.folder)
-        stage = next((stage for stage in stages if not is_written_by_us(stage.bundle)), stages[-1])
+        stage = next((stage for stage in stages if not is_bundle_of_ours(stage.bundle)), stages[-1])
         if trouble in (COLLAPSED, SPILLED):  # by masks of a generator that is to learn more
             for later in stages[1:]:
                 remove(later.folder)
@@ -353,7 +353,7 @@ class ClassRun:
 
     def _best(self, plan: Plan, stages: list[Stage], device: torch.device) -> tuple[Bundle, str]:
         """What there is, and how far it has come, in words."""
-        finished = [stage for stage in stages if is_written_by_us(stage.bundle)]
+        finished = [stage for stage in stages if is_bundle_of_ours(stage.bundle)]
         if finished and finished[-1].title != GENERATOR:
             return load_bundle(finished[-1].bundle, with_discriminator=True), f"the stage {finished[-1].title}"
         if finished:
@@ -427,7 +427,7 @@ class _Clock:
 
 def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:
     """The state nearest to the real pictures where one was measured, else the last that was saved."""
-    if is_written_by_us(run / BEST_FOLDER):
+    if is_bundle_of_ours(run / BEST_FOLDER):
         return load_bundle(run / BEST_FOLDER, with_discriminator=True), "the generator nearest to the pictures so far"
     if not (run / STATE_FILE).exists():
         raise UserError(f"The training of {plan.name} has nothing to use yet; wait for its first samples.")

@@ -40,12 +40,15 @@ _REMEDIES = {
 }
 
 
+class OtherSettings(UserError):
+    """A folder holds the state of a run with other settings, for which it means nothing."""
+
+
 def resume(trainer: Trainer, folder: Path) -> bool:
     """Load the state a previous run left in ``folder``; False where there is none.
 
-    Raises UserError where that run had other settings, for which the state means nothing (those that help against
-    a trouble may be others after one), where the state itself is not finite, and where ``folder`` holds metrics that
-    are not of a training here.
+    Raises OtherSettings (those that help against a trouble may be others after one), and UserError where the state
+    itself is not finite, and where ``folder`` holds metrics that are not of a training here.
     """
     path, metrics = folder / STATE_FILE, folder / METRICS_FILE
     if metrics.is_symlink() or (metrics.exists() and not _is_ours(metrics)):
@@ -68,7 +71,7 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     helpful = HELPFUL.get(trouble.read_text(encoding="ascii"), ()) if trouble.exists() else ()
     different = [name for name in different if not name.endswith((*helpful, "accumulate"))]  # which changes no weight
     if different:
-        raise UserError(
+        raise OtherSettings(
             f"{folder} holds a run with another {', '.join(different)}; give the same settings to resume it, "
             "or another --out to start anew."
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import ObjectClass, is_written_by_us, read_config
+from ..bundles.config import ObjectClass, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..drawing import crop_of
@@ -75,7 +75,7 @@ def train_generator(
 
     Returns False when stopped before the end. Raises UserError.
     """
-    check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
+    check_replaceable(out / BUNDLE_FOLDER)
     networks = starting_networks(source, settings) if source else {}
     started = started_from(source)
     name = class_name or Path(folder).resolve().name
@@ -370,7 +370,7 @@ def networks_digest(bundle: Bundle, *names: str) -> str:
 
 def _load(source: Path, out: Path) -> Bundle:
     """The bundle to train for. Raises UserError before a training begins whose bundle could not be put in place."""
-    check_replaceable(out / BUNDLE_FOLDER, is_written_by_us)
+    check_replaceable(out / BUNDLE_FOLDER)
     return load_bundle(source, with_discriminator=True)
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from ..login import Authorise
     from ..service import Service
     from ..visitors import Visitors
-    from .login import Authorise
 
 PREFIX = "/l4f/v1"
 

@@ -18,9 +18,9 @@ from starlette.types import Message, Receive, Scope, Send
 from l4f_plugin.images import png_bytes
 
 from ..operations import Result
+from ..refusals import Refusal
 from ..texts import text
 from .bounds import FAST, Held
-from .refusals import Refusal
 
 JSON, ZIP, PNG = "application/json", "application/zip", "image/png"
 _FILE = secrets.token_hex(16)  # stands for a file in JSON as long as that is put together

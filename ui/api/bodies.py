@@ -12,9 +12,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from ..operations import file_bytes
+from ..refusals import Refusal
 from ..texts import text
 from .models import FILES
-from .refusals import Refusal
 
 MOST_BYTES = 1 << 20
 """Of a body without its long texts."""

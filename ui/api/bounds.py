@@ -15,8 +15,8 @@ from starlette.types import Message, Receive
 
 from l4f_plugin.jobs import CancelToken, Job
 
+from ..refusals import Refusal
 from ..texts import text
-from .refusals import Refusal
 
 MOST_UNDER_WAY = 48
 """Requests that have been read, and run or wait; each holds a file and perhaps pictures in memory."""

@@ -1,18 +1,17 @@
 """The door of the API: who may come in, from where, and with how much. Nothing of a body is read before."""
 
-import inspect
-import re
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..front import bounded, check_length
+from ..login import Authorise, demand_login
+from ..refusals import Refusal, answer
 from ..texts import text
 from ..visitors import Visitors
-from .login import Authorise
-from .refusals import Refusal, answer
 
 MOST_BYTES = 32 << 20
 """Of a request's body: a picture of 24 MB in base64."""
@@ -48,14 +47,6 @@ class Guard:
         check_length(request.headers, MOST_BYTES)
 
 
-async def demand_login(authorise: Authorise | None, request: Request) -> None:
-    """Raises `Refusal` for a request without the right credentials; None asks for none."""
-    if authorise is not None:
-        allowed = authorise(request)
-        if not (await allowed if inspect.isawaitable(allowed) else allowed):
-            raise Refusal("unauthorised", text("http.unauthorised"))
-
-
 def _never_guessed(send: Send) -> Send:
     """`send` whose answers are taken for what they say that they are."""
 
@@ -65,28 +56,6 @@ def _never_guessed(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-def check_length(headers: Headers, most: int) -> None:
-    """Raises `Refusal` for a body that says that it is longer than `most` bytes."""
-    length = headers.get("content-length", "0")
-    if not re.fullmatch("[0-9]{1,15}", length) or int(length) > most:
-        raise Refusal("too_large", text("http.too_large", megabytes=most >> 20))
-
-
-def bounded(receive: Receive, most: int) -> Receive:
-    """`receive` that gives up on a body which grows beyond the limit, whatever its headers said."""
-    taken = 0
-
-    async def receiving() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > most:
-            raise Refusal("too_large", text("http.too_large", megabytes=most >> 20))
-        return message
-
-    return receiving
 
 
 class Place(BaseRoute):

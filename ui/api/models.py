@@ -154,26 +154,26 @@ class GenerateAnswer(BaseModel):
     samples: list[SampleAnswer] = _told("samples")
 
 
-class SwapAnswer(_Pictures):
-    """What was swapped."""
-
+class _Subject(_Pictures):
     class_name: str = _told("class", alias="class")
     seed: int | None = _told("segment_seed", **_NULLABLE)
-    truncation_psi: float = _told("truncation_psi")
-    background: str = _told("background")
     note: str | None = _told("note", **_NULLABLE)
 
 
-class SegmentAnswer(_Pictures):
+class SwapAnswer(_Subject):
+    """What was swapped."""
+
+    truncation_psi: float = _told("truncation_psi")
+    background: str = _told("background")
+
+
+class SegmentAnswer(_Subject):
     """What was segmented."""
 
-    class_name: str = _told("class", alias="class")
-    seed: int | None = _told("segment_seed", **_NULLABLE)
     mask_area: float = _told("mask_area")
     confidence: float | None = _told("confidence", **_NULLABLE)
     better: str | None = _told("better", **_NULLABLE)
     dropped: int = _told("dropped")
-    note: str | None = _told("note", **_NULLABLE)
 
 
 class Problem(BaseModel):

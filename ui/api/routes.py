@@ -20,6 +20,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 
 from ..operations import Operations
+from ..refusals import Refusal, answer, json_response
 from ..seeds import wanted_seed, wanted_seeds
 from ..service import Service
 from ..texts import text
@@ -39,7 +40,6 @@ from .models import (
     SwapRequest,
     field_names,
 )
-from .refusals import Refusal, answer, json_response
 
 SMALL_BODY = 1 << 20
 """Bytes of a body that need not wait behind large ones."""

@@ -11,7 +11,7 @@ from .host_service import service
 from .settings import ALLOWED_HOSTS
 
 if TYPE_CHECKING:
-    from ..api.login import Authorise
+    from ..login import Authorise
     from ..visitors import Visitors
 
 _LOGINS = ("gradio_auth", "auth")
@@ -50,7 +50,7 @@ def has_login() -> bool:
 
 def authorise(app: Any) -> Authorise | None:
     """Who may call it: the accounts of --api-auth, else whoever may see the page; None where everybody may."""
-    from ..api import login
+    from .. import login
 
     written = host.flag("api_auth")
     if written:

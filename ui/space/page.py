@@ -5,7 +5,7 @@ from html import escape
 import gradio as gr
 
 from .. import compat
-from ..app import style
+from ..controls import style
 from ..generate_panel import GeneratePanel
 from ..service import Service
 from ..swap_panel import SwapPanel

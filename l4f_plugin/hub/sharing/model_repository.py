@@ -1,24 +1,22 @@
 """A model repository on the Hub made of a bundle: the folder as it would be uploaded, and the upload."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...bundles.bundle import Bundle, load_bundle, save_bundle
-from ...bundles.config import CARD_NAME, read_config
-from ...bundles.files import open_plain, write_atomically
+from ...bundles.config import read_config
+from ...bundles.files import CARD_NAME, open_plain, write_atomically
 from ...errors import UserError
 from ..download import resolve
 from .card import SAMPLES_NAME, published_card
 from .terms import Declared, Terms, terms_of
-from .upload import Target, upload
+from .upload import check_name, upload
 
 Report = Callable[[str], None]
 Draw = Callable[[Bundle, Path], str]
 """Draws a sheet of sample pictures into a file and says in words what it shows: the networks' pipeline is above."""
-# Of an earlier version of the repository, what is not part of the new one goes.
-REPLACED = ("*.safetensors", SAMPLES_NAME)
 _MOST_MEASURED = 1 << 18
 
 
@@ -32,6 +30,7 @@ class Publication:
         measured: a file of Markdown with metrics, for the card.
         draw: draws the card's sample pictures; without it the card has none.
         copy: whether a Space gets weights of a repository copied in; else it pins their revision.
+        dry: a new or empty folder that gets what would be uploaded; then nothing is uploaded.
     """
 
     declared: Declared = field(default_factory=Declared)
@@ -39,25 +38,10 @@ class Publication:
     measured: Path | None = None
     draw: Draw | None = None
     copy: bool = False
+    dry: Path | None = None
 
 
 USUAL = Publication()
-
-
-def publish(
-    name: str | Path, repository: str, publication: Publication = USUAL, report: Report = lambda message: None
-) -> str:
-    """Creates or updates the model repository OWNER/NAME with a class; returns the address of its page.
-
-    `name` is a class, the folder of a bundle or a repository. Raises `UserError` where the licence does not
-    allow it, or the Hub refuses.
-    """
-    target = Target(repository, private=publication.private)
-    with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
-        folder = Path(place) / "repository"
-        prepare(name, repository, folder, publication, report)
-        report(f"Uploading to {repository}")
-        return upload(folder, target, replaced=REPLACED)
 
 
 def prepare(
@@ -68,7 +52,7 @@ def prepare(
     report: Report = lambda message: None,
 ) -> Terms:
     """Writes into the new or empty `folder` what `publish` would upload. Raises `UserError` as it does."""
-    Target(repository)
+    check_name(repository)
     folder = new_folder(folder)
     source = resolve(name)
     terms = terms_of(read_config(source), source, publication.declared)  # before the weights are read
@@ -87,6 +71,32 @@ def prepare(
     for file, content in terms.files.items():
         write_atomically(folder / file, lambda path, content=content: path.write_bytes(content) and None)
     return terms
+
+
+def publish(
+    name: str | Path,
+    repository: str,
+    publication: Publication = USUAL,
+    report: Report = lambda message: None,
+    *,
+    prepare: Callable = prepare,
+    kind: str = "model",
+    replaced: Sequence[str] = ("*.safetensors", SAMPLES_NAME),
+) -> str | None:
+    """Creates or updates the repository OWNER/NAME with a class; the address of its page, None for a dry run.
+
+    `name` is a class, the folder of a bundle or a repository. `prepare` fills the folder that is uploaded; of an
+    earlier version, what matches `replaced` and is not in it goes. Raises `UserError` where the licence does not allow
+    it, or the Hub refuses.
+    """
+    if publication.dry is not None:
+        prepare(name, repository, publication.dry, publication, report)
+        return None
+    with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
+        folder = Path(place) / kind
+        prepare(name, repository, folder, publication, report)
+        report(f"Uploading to {repository}")
+        return upload(folder, repository, kind, publication.private, replaced)
 
 
 def new_folder(folder: Path) -> Path:

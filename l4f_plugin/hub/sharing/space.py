@@ -14,7 +14,6 @@ import importlib.util
 import json
 import re
 import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,9 +25,9 @@ from ...bundles.files import write_text, writing
 from ...errors import UserError
 from ..download import resolve
 from .card import front_matter
-from .model_repository import USUAL, Publication, Report, new_folder, prepare
+from .model_repository import USUAL, Publication, Report, new_folder, prepare, publish
 from .terms import Terms, terms_of
-from .upload import Target, upload
+from .upload import check_name
 
 PYTHON_VERSION = "3.10.13"
 """A release that ZeroGPU offers; everything in `REQUIREMENTS` has wheels for it."""
@@ -51,23 +50,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _START = Path("space", "app.txt")  # of the page's package: becomes app.py
 
 
-def publish_space(
-    name: str | Path, space: str, publication: Publication = USUAL, report: Report = lambda message: None
-) -> str:
-    """Creates or updates the Space OWNER/NAME with a class; returns its address. Raises `UserError`."""
-    target = Target(space, "space", publication.private)
-    with tempfile.TemporaryDirectory(prefix="labels4free-") as place:
-        folder = Path(place) / "space"
-        prepare_space(name, space, folder, publication, report)
-        report(f"Uploading to {space}")
-        return upload(folder, target, replaced=("l4f_plugin/*", "l4f_ui/*", "weights/*"))
-
-
 def prepare_space(
     name: str | Path, space: str, folder: Path, publication: Publication = USUAL, report: Report = lambda message: None
 ) -> None:
     """Writes into the new or empty `folder` what `publish_space` would upload. Raises `UserError`."""
-    Target(space, "space")
+    check_name(space)
     folder = new_folder(folder)
     source = resolve(name)
     config = read_config(source)
@@ -92,6 +79,14 @@ def prepare_space(
         write_text(folder / "requirements.txt", "\n".join(REQUIREMENTS) + "\n")
         write_text(folder / "space.json", json.dumps({"class": config.name, "limits": {}}, indent=1) + "\n")
         write_text(folder / "README.md", _readme(config, terms, pinned))
+
+
+def publish_space(
+    name: str | Path, space: str, publication: Publication = USUAL, report: Report = lambda message: None
+) -> str | None:
+    """As `publish`, for the Space OWNER/NAME."""
+    replaced = ("l4f_plugin/*", "l4f_ui/*", "weights/*")
+    return publish(name, space, publication, report, prepare=prepare_space, kind="space", replaced=replaced)
 
 
 def _pinned(name: str | Path, source: Path) -> tuple[str, str] | None:

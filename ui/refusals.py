@@ -10,8 +10,8 @@ from starlette.responses import Response
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.runtime import OutOfMemory
 
-from ..texts import text
-from ..words import in_words
+from .texts import text
+from .words import in_words
 
 STATUS = {
     "malformed": 400,

@@ -9,7 +9,9 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from .. import compat
+from . import compat
+from .refusals import Refusal
+from .texts import text
 
 Authorise = Callable[[Request], "bool | Awaitable[bool]"]
 
@@ -67,3 +69,11 @@ def _same(given: tuple[str, str] | None, account: tuple[str, str]) -> bool:
     pairs = zip(given or ("", ""), account, strict=True)
     matches = [hmac.compare_digest(one.encode("utf-8"), other.encode("utf-8")) for one, other in pairs]
     return all(matches)
+
+
+async def demand_login(authorise: Authorise | None, request: Request) -> None:
+    """Raises `Refusal` for a request without the right credentials; None asks for none."""
+    if authorise is not None:
+        allowed = authorise(request)
+        if not (await allowed if inspect.isawaitable(allowed) else allowed):
+            raise Refusal("unauthorised", text("http.unauthorised"))
