@@ -1,3 +1,18 @@
+// Gradio 3 builds all of a page before any of it shows, and goes through all of it again at each event. What stands on
+// our tabs is built when they are first seen, and what only programs call never.
+(() => {
+    if (!window.gradio_config?.version?.startsWith("3.")) return;
+    for (const part of window.gradio_config.components) {
+        const id = part.props.elem_id;
+        if (!/^l4f_(tab_|endpoints$)/.test(id)) continue;
+        let children, seen = false;
+        Object.defineProperty(part, "children", {
+            set: (built) => { children = built; },
+            get: () => (seen ||= Boolean(document.getElementById(id)?.offsetParent)) ? children : [],
+        });
+    }
+})();
+
 // SD.Next's Modern UI moves into view what its templates name, by id, and hides the rest of the page. What of ours
 // stands among the web UI's own components is brought there the same way. Other web UIs and themes have no such app.
 (() => {

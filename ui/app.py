@@ -133,6 +133,8 @@ class Page:
         self.choices = {name: getattr(self, name).choice for name in PANELS if name not in ("train", "models")}
         for name, choice in self.choices.items():
             choice.refresh_on(opened[name])
+        for opening in opened.values():  # of which Gradio 3 also builds the tab, see javascript/
+            compat.on(opening, self.header.refresh, [], self.header.outputs)
         outputs = [part for watcher in watchers for part in watcher.outputs]
         for event in [*self.export.started, *self.train.started, *self.models.started]:
             compat.on(event.then, lambda: seen_by(watchers), [], outputs)

@@ -43,7 +43,7 @@ class Endpoints:
             (self.swap, swap, ("result", "mask"), "swapped"),
             (self.segment, segment, ("mask", "cutout"), "segmented"),
         )
-        with gr.Column(visible=False):
+        with gr.Column(visible=False, elem_id="l4f_endpoints"):
             for handler, inputs, files, details in endpoints:
                 name = handler.__name__
                 fields = [_input(f"api.{name}_{field}", value) for field, value in inputs.items()]
