@@ -2,6 +2,8 @@
 
 from pathlib import Path, PurePosixPath
 
+from huggingface_hub import HfApi, constants, hf_hub_download
+
 from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
 from .progress import megabytes
@@ -17,8 +19,6 @@ def fetch_pictures(repository: str, progress: Progress = unseen, cancel: CancelT
 
     Raises ``Cancelled``, and ``UserError`` for what holds neither, is too large, or cannot be reached.
     """
-    from huggingface_hub import HfApi, constants, hf_hub_download
-
     source = Source(repository)
     with asking(source, f"the data set {repository}"):
         api = HfApi(endpoint=constants.ENDPOINT)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from huggingface_hub import constants
+
 from ..bundles import licences, records
 from ..bundles.catalogue import classes, read_catalogue
 from ..bundles.config import ObjectClass, WeightFile, move_bundle, read_config, stand_in
@@ -205,8 +207,6 @@ def held(name: str) -> AbstractContextManager[None]:
 
 def original_of(entry: ObjectClass, options: Options = Options()) -> Source:
     """Where the published checkpoint of a class is, on the Hub and in huggingface_hub's cache."""
-    from huggingface_hub import constants
-
     by_hand = (
         f"get {entry.file} from {constants.ENDPOINT}/{entry.repository} on another computer and put it at "
         f"{by_hand_path(entry)}"

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub import constants, errors
+
 from ..bundles.config import stand_in
 from ..bundles.files import storage_error
 from ..bundles.folders import models_folder
@@ -33,8 +35,6 @@ def hub_errors(repository: str, by_hand: str | None = None, *, writing: bool = F
     except (UserError, Cancelled):
         raise
     except Exception as error:  # which library raises what differs between releases
-        from huggingface_hub import errors
-
         sentence = _sentence(error, repository, by_hand or put_by_hand(repository), writing)
         if sentence is None:
             raise
@@ -86,8 +86,6 @@ def why_offline() -> str | None:
 
     Like HF_HUB_OFFLINE, LABELS4FREE_OFFLINE forbids it, and counts while the program runs: a web UI sets it.
     """
-    from huggingface_hub import constants
-
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     return "the settings say never to ask the Hub" if os.environ.get("LABELS4FREE_OFFLINE") else None
@@ -133,8 +131,6 @@ def of_the_way_there(error: BaseException) -> str | None:
 
 
 def _sentence(error: Exception, repository: str, by_hand: str, writing: bool) -> str | None:
-    from huggingface_hub import errors
-
     status = getattr(getattr(error, "response", None), "status_code", None)
     if sentence := of_the_way_there(error):
         return sentence

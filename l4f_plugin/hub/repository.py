@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
 from tqdm import tqdm
 
 from ..bundles.config import WeightFile
@@ -62,8 +65,6 @@ class Source:
 
     def cache(self) -> Path:
         """The repository's folder in huggingface_hub's cache."""
-        from huggingface_hub import constants
-
         root = Path(self.cache_dir or constants.HF_HUB_CACHE).expanduser().absolute()
         return root / f"models--{self.repository.replace('/', '--')}"
 
@@ -77,10 +78,8 @@ def look_up(source: Source, filename: str, expected: WeightFile | None, most: in
     Raises `LargeFile` above `most` bytes, `UserError` where it is not the `expected` file, or what the Hub's library
     raises: for use in `asking`.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-
-    url = hf_hub_url(source.repository, filename, revision=source.revision, endpoint=constants.ENDPOINT)
-    remote = get_hf_file_metadata(url, token=source.token, library_name="labels4free")
+    url = huggingface_hub.hf_hub_url(source.repository, filename, revision=source.revision, endpoint=constants.ENDPOINT)
+    remote = huggingface_hub.get_hf_file_metadata(url, token=source.token, library_name="labels4free")
     # Both become names of files in the cache.
     known = _COMMIT.fullmatch(remote.commit_hash or "") and _ETAG.fullmatch(remote.etag or "")
     if not known:
@@ -109,8 +108,6 @@ def asking(source: Source, what: str | None = None) -> Iterator[None]:
     None of the library's releases refuses to be led from https to http, and 1.x follows a circle of addresses for
     ever. Both are watched from a hook in its session, which `requests` and `httpx` call at each answer.
     """
-    from huggingface_hub.utils import get_session
-
     by_hand = source.by_hand or put_by_hand(source.repository)
     if reason := why_offline():
         raise UserError(offline(what or source.repository, by_hand, reason))
@@ -207,8 +204,6 @@ def download(
     source: Source, filename: str, size: int, progress: Progress, cancel: CancelToken, again: bool = False
 ) -> Path:
     """`hf_hub_download` into the cache, `again` where what is there is damaged."""
-    from huggingface_hub import hf_hub_download
-
     message = f"Downloading {short(filename)}"
 
     class Bar(tqdm):
@@ -225,9 +220,9 @@ def download(
                 raise longer(source, filename, size)
             progress(int(self.n), size, message)
 
-    told = "tqdm_class" in inspect.signature(hf_hub_download).parameters
+    told = "tqdm_class" in inspect.signature(huggingface_hub.hf_hub_download).parameters
     progress(0, size, message)
-    path = hf_hub_download(
+    path = huggingface_hub.hf_hub_download(
         source.repository,
         filename,
         revision=source.revision,
@@ -286,9 +281,7 @@ def demand_space(needs: dict[Path, int], what: str) -> None:
 
 def cached(source: Source, filename: str) -> Path | None:
     """The file in the cache, without asking the Hub; whole, since nothing else gets a name there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(
+    found = huggingface_hub.try_to_load_from_cache(
         source.repository, filename, cache_dir=str(source.cache().parent), revision=source.revision
     )
     return Path(found) if isinstance(found, str) else None

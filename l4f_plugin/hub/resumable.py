@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants, hf_hub_url
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
 from ..bundles.config import WeightFile
 from ..bundles.files import sync_to_disk, writing
 from ..bundles.locks import lock
@@ -162,9 +165,6 @@ def _bytes_from(source: Source, filename: str, position: int) -> Iterator[Any]:
 
     Both keep the login from other hosts when they are sent there.
     """
-    from huggingface_hub import constants, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
     url = hf_hub_url(source.repository, filename, revision=source.revision, endpoint=constants.ENDPOINT)
     headers = {**build_hf_headers(token=source.token, library_name="labels4free"), "Accept-Encoding": "identity"}
     if position:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import HfApi, constants
+
 from ...bundles.fields import REPOSITORY_ID
 from ...errors import UserError, printable
 from ..hub_errors import hub_errors, why_offline
@@ -19,8 +21,6 @@ def check_name(repository: str) -> None:
 
 def logged_in_as() -> str | None:
     """What the Hub calls whoever is logged in on this computer; None where nobody is or it cannot be asked."""
-    from huggingface_hub import HfApi
-
     try:
         return HfApi().whoami()["name"]
     except Exception:  # without a login, without the network, or with a token that is no longer good
@@ -36,8 +36,6 @@ def upload(
     `replaced` and are not in `folder` are deleted with it. The login is huggingface_hub's own (HF_TOKEN, or what
     `hf auth login` keeps). Returns the address of the page. Raises `UserError`.
     """
-    from huggingface_hub import HfApi, constants
-
     if reason := why_offline():
         raise UserError(f"Nothing can be uploaded while {reason}; change that, or {_BY_HAND}.")
     honour_certificates()
