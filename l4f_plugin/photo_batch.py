@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .arguments import Background, Canvas, EdgeOptions
+from .bundles.files import write_atomically
 from .bundles.likeness import stranger
 from .compositing import mask_box
 from .errors import UserError
@@ -92,8 +93,6 @@ def segment_photos(
 
 def pack(results: Iterable[PhotoResult], path: Path) -> Path:
     """A ZIP of all files of the results, stored as they are because PNG is compressed already; in one step."""
-    from .bundles.files import write_atomically
-
     files = [file for result in results for file in result.files.values()]
 
     def write(target: Path) -> None:

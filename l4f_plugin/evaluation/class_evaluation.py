@@ -6,20 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from ..jobs import Progress, unseen
+from ..pipeline import Labels4FreePipeline
 from ..subject import no_masks
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
 from .labelled import join, load_split
 from .mask_metrics import METRICS, MaskMetrics, compare_masks, count_pixels, row_of, table
-
-if TYPE_CHECKING:
-    from ..pipeline import Labels4FreePipeline
 
 JUDGE_SEEDS = (0, 1)
 TRUNCATION_PSIS = (1.0, 0.7)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
 
 from .. import compositing, matting
@@ -20,6 +20,7 @@ from ..images import sheet_of
 from ..jobs import Progress, unseen
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha, fitted
+from ..pipeline import Labels4FreePipeline
 from ..training.cut_pictures import labelled_pictures
 from ..training.runs import train_ceiling
 from ..training.student import StudentSettings
@@ -28,11 +29,6 @@ from .class_evaluation import draw
 from .judge import JudgeSettings, judge_masks, load_or_train_judge
 from .labelled import LabelledPictures, fingerprint, load_split
 from .mask_metrics import MaskMetrics, compare_masks, count_pixels, table
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..pipeline import Labels4FreePipeline
 
 BAND = 3  # pixels on either side of the edge
 OPAQUE = 0.995
