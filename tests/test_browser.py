@@ -425,6 +425,12 @@ def test_narrow_screens_need_no_sideways_scrolling(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.clicked_path
+def test_the_title_stands_above_the_first_tab(page):
+    left = [page.locator(part).bounding_box()["x"] for part in (".l4f-title", "#l4f_tabs")]
+    assert abs(left[0] - left[1]) <= 1
+
+
 def test_only_results_can_be_fetched(page, site):
     from l4f_ui import compat
 

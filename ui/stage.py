@@ -317,7 +317,7 @@ class GridStage(Stage):
             for one in results[first : first + GRID]
         ]
         told = {"name": escape(result.name), "number": (picked or 0) + 1, "count": len(results)}
-        about = text("stage.about", **told) if result.name else ""
+        about = text("stage.about", **told) if many else ""
         better = {self.use_better: gr.update(visible=result.better is not None)} if self.use_better else {}
         return {
             **super().look(view, results, picked),
