@@ -51,7 +51,7 @@ from .updates import fastest_dtype
 ALPHA_FILE, STUDENT_FILE = "alpha.safetensors", "student.safetensors"
 LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
 QUALITIES = ("quick", "full")
-GUESSING = "guessing"  # what is measured of the start of masks
+GUESSING, COLOURS = "guessing", "colours"  # what is measured of the start and the end of masks
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
 MEASURED_STEPS = 2
 _OF_MINUTES = (train_alpha, train_student, refine_alpha)
@@ -306,7 +306,7 @@ def _overall(stages: list[Stage], number: int, progress: Progress | None) -> Pro
     before, total, parts = total_seconds(stages[:number]), total_seconds(stages), stages[number].seconds
 
     def tell(done: int, of: int, message: str) -> None:
-        earlier = sum(seconds for part, seconds in parts.items() if part != message and part != STEPPING)
+        earlier = sum(seconds for part, seconds in parts.items() if part not in (message, STEPPING, COLOURS))
         past = before + earlier + parts.get(message, 0.0) * done / max(of, 1)
         progress(round(10 * past), round(10 * total), stages[number].title)
 
@@ -335,7 +335,9 @@ def measured_stages(stages: list[Stage], bundle: Bundle, device: torch.device, w
                 # The first steps teach the background alone: a later one, of those with the R1 penalty.
                 trainer.rounds = settings.r1_interval * settings.steps
                 known["masks"] = adversarial_seconds(trainer, settings.steps, watch)
-            seconds = {GUESSING: known["guess"], STEPPING: known["masks"]}
+                colours = functools.partial(trainer.end_at_colours, steps=1)
+                known["colours"] = settings.colour_steps * _timed(colours, watch) if settings.colour_steps else 0.0
+            seconds = {GUESSING: known["guess"], STEPPING: known["masks"], COLOURS: known["colours"]}
         elif stage.train is refine_alpha:
             trainer = RefinementTrainer(
                 settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device

@@ -30,6 +30,7 @@ class AlphaSettings:
     corners_interval: int = 4
     truncation_psi: float = 1.0
     steps: int = 400
+    colour_steps: int = 100  # after those: masks learn to end where the colours of their own picture do
     batch_size: int = 16
     start: str = "corners"  # what masks begin as in the first attempt, one of runs.STARTS
     learning_rate: float = 1e-3
@@ -129,6 +130,7 @@ def paper_recipe(class_name: str) -> AlphaSettings:
         background_shift=0.0,
         truncation_psi=row.truncation_psi,
         steps=row.steps,
+        colour_steps=0,
         batch_size=2,
         start="",
         decay_share=0.0,

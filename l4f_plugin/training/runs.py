@@ -25,7 +25,7 @@ from .cut_pictures import CutPictures, drawn_pictures, photographed_pictures
 from .distance import PICTURES, RandomFeatureDistance
 from .generator_training import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
-from .loop import STATE_FILE, read_metrics, resume, train, train_steps
+from .loop import STATE_FILE, read_metrics, resume, train, train_steps, write_grid
 from .pictures import PictureFolder
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
@@ -198,6 +198,7 @@ def train_alpha(
             real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
         _tell(real, report)
     first = "" if (out / "attempt1").exists() else settings.start  # a run from when all began as nothing goes on so
+    looks = {name: loop_options[name] for name in ("turn", "cancelled") if name in loop_options}
     for attempt, start in enumerate(sorted(STARTS, key=lambda start: start != first)):
         own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
         trainer = alpha_trainer(bundle, own_seed, device, real)
@@ -205,9 +206,8 @@ def train_alpha(
         if attempt:
             report(f"Trying again from {STARTS[start]}.")
         if start and not (attempt_folder / STATE_FILE).exists():
-            watched = {name: loop_options[name] for name in ("turn", "cancelled") if name in loop_options}
             try:
-                trainer.start_from_difference(start, **watched)
+                trainer.start_from_difference(start, **looks)
             except Cancelled:
                 return False
         finished = train_steps(trainer, attempt_folder, report, **loop_options)
@@ -222,6 +222,12 @@ def train_alpha(
         )
     if not finished:
         return False
+    if settings.colour_steps:
+        try:
+            trainer.end_at_colours(**looks)
+        except Cancelled:
+            return False
+        write_grid(trainer, attempt_folder)
     learned = dataclasses.replace(
         bundle,
         config=dataclasses.replace(bundle.config, alpha_origin="learned"),
