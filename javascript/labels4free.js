@@ -4,7 +4,7 @@
     if (!window.gradio_config?.version?.startsWith("3.")) return;
     for (const part of window.gradio_config.components) {
         const id = part.props.elem_id;
-        if (!/^l4f_(tab_|endpoints$)/.test(id)) continue;
+        if (part.children || !/^l4f_(tab_|endpoints$)/.test(id)) continue;
         let children, seen = false;
         Object.defineProperty(part, "children", {
             set: (built) => { children = built; },

@@ -37,7 +37,7 @@ def drop(page, files) -> None:  # noqa: F811
     """Uploads files, and waits until the page has them all."""
     page.locator("#l4f_photos_files input[type=file]").set_input_files([str(file) for file in files])
     for file in files:
-        page.locator("#l4f_photos_files").get_by_text(file.stem).first.wait_for()
+        page.locator("#l4f_photos_files .file-preview").get_by_text(file.stem).first.wait_for()
     settle(page)
 
 
