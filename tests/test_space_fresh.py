@@ -74,6 +74,7 @@ def test_a_visitor_draws_and_swaps(space, python, browser):  # noqa: F811
         page.locator("#l4f_generate_run").click()
         page.locator("#l4f_generate_status").get_by_text("at most 8 pictures").wait_for()
         page.get_by_role("tab", name="Swap").click()
+        page.locator("#l4f_swap_run").click()
         page.locator("#l4f_swap_status .l4f-finished").wait_for()
         page.locator("#l4f_swap_image img").wait_for()
         assert page.locator("#l4f_swap_save").count() == 0 or not page.locator("#l4f_swap_save").is_visible()
