@@ -14,6 +14,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..errors import Cancelled
+from ..jobs import Progress
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
 from . import together
@@ -34,6 +35,7 @@ LOOKED_AT = 32  # pixels a side, to which pictures and masks are averaged to be 
 
 START_STEPS, START_LEARNING_RATE = 60, 1e-2
 COLOUR_LEARNING_RATE = 2e-2  # falls to 0
+COLOURS = "Following the colours of pictures"  # what progress calls the last steps
 
 
 class AlphaTrainer(Trainer):
@@ -136,6 +138,7 @@ class AlphaTrainer(Trainer):
         self,
         turn: Callable[[], AbstractContextManager] = nullcontext,
         cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress | None = None,
         steps: int | None = None,
     ) -> None:
         """Lets the masks learn to end where the colours of their own picture do (``colour_masks``).
@@ -153,6 +156,8 @@ class AlphaTrainer(Trainer):
             optimizer.param_groups[0]["lr"] = COLOUR_LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
             with turn():
                 self.descend(optimizer, lambda: self._distance_from_colours(coarse))
+            if progress:
+                progress(step + 1, steps, COLOURS)
         self.averaged.load_state_dict(self.alpha.state_dict())
 
     def _distance_from_colours(self, coarse: AlphaNetwork) -> tuple[Tensor, dict[str, float]]:

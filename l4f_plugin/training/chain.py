@@ -37,7 +37,7 @@ from ..networks import AlphaNetwork, Student, UNet
 from ..pipeline import Labels4FreePipeline
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
-from .alpha_training import START_STEPS
+from .alpha_training import COLOURS, START_STEPS
 from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
 from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
@@ -51,7 +51,7 @@ from .updates import fastest_dtype
 ALPHA_FILE, STUDENT_FILE = "alpha.safetensors", "student.safetensors"
 LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
 QUALITIES = ("quick", "full")
-GUESSING, COLOURS = "guessing", "colours"  # what is measured of the start and the end of masks
+GUESSING = "guessing"  # what is measured of the start of masks
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
 MEASURED_STEPS = 2
 _OF_MINUTES = (train_alpha, train_student, refine_alpha)
@@ -306,7 +306,8 @@ def _overall(stages: list[Stage], number: int, progress: Progress | None) -> Pro
     before, total, parts = total_seconds(stages[:number]), total_seconds(stages), stages[number].seconds
 
     def tell(done: int, of: int, message: str) -> None:
-        earlier = sum(seconds for part, seconds in parts.items() if part not in (message, STEPPING, COLOURS))
+        names = list(parts)  # in the order in which they come
+        earlier = sum(parts[name] for name in names[: names.index(message)]) if message in parts else 0.0
         past = before + earlier + parts.get(message, 0.0) * done / max(of, 1)
         progress(round(10 * past), round(10 * total), stages[number].title)
 

@@ -224,7 +224,7 @@ def train_alpha(
         return False
     if settings.colour_steps:
         try:
-            trainer.end_at_colours(**looks)
+            trainer.end_at_colours(**looks, progress=loop_options.get("progress"))
         except Cancelled:
             return False
         write_grid(trainer, attempt_folder)
