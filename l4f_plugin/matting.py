@@ -46,10 +46,10 @@ def refine(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     mask = _resized(coarse, size)
     pixel = max(size[0] / coarse.shape[1], size[1] / coarse.shape[0])  # of the coarse mask, in the guide's
     radius = max(1, round(EDGE_REACH * pixel))
-    coefficients = guided_coefficients(guide, mask, radius, SMOOTHNESS)
+    coefficients = GuidedFilter(guide, radius, SMOOTHNESS).coefficients(mask)
     # Sure within reach of the windows: there the affine function would only bring noise into the mask.
     inside, outside = _surely(mask, radius), _surely(1 - mask, radius)
-    layers = [*np.moveaxis(coefficients, 2, 0), inside, outside]
+    layers = [*coefficients, inside, outside]
     refined = np.empty((height, width), np.float32)
     for rows, box in _strips(height, width, size):
         red, green, blue, offset, sure, none = (
@@ -77,11 +77,12 @@ def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     said = mask
     colours = np.ravel_multi_index(np.moveaxis(small // (256 // COLOUR_LEVELS), 2, 0), (COLOUR_LEVELS,) * 3)
     witness = _log_odds(said, SUREST) + _log_odds(box_mean(said, round(AROUND * max(size))), SUREST_AROUND)
+    edges = GuidedFilter(guide, radius=4, smoothness=3e-3)
     for _ in range(COLOUR_ROUNDS):
         evidence = EVIDENCE * np.log(_frequencies(colours, mask) / _frequencies(colours, 1 - mask))
         odds = witness + np.clip(evidence, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
-        fitted = guided_coefficients(guide, odds.astype(np.float32), radius=4, smoothness=3e-3)
-        odds = (fitted[..., :3] * guide).sum(axis=2) + fitted[..., 3]
+        fitted = edges.coefficients(odds.astype(np.float32))
+        odds = sum(guide[..., channel] * fitted[channel] for channel in range(3)) + fitted[3]
         mask = 1 / (1 + np.exp(-odds))
         background = mask < 0.5
         holes = background & (said >= 0.5) & ~_reached(background & (said < 0.5), background)
@@ -120,54 +121,71 @@ def _frequencies(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (table / max(weights.sum(), 1)).ravel()[colours] + 1e-6
 
 
-def guided_coefficients(guide: np.ndarray, mask: np.ndarray, radius: int, smoothness: float) -> np.ndarray:
-    """float32 `[h, w, 4]`: the affine functions mask = a . colour + b of the windows around each pixel, averaged.
+class GuidedFilter:
+    """Fits masks to a guide float32 `[h, w, 3]`, in windows that are squares of side 2 * radius + 1."""
 
-    `guide` float32 `[h, w, 3]`, `mask` float32 `[h, w]`; windows are squares of side 2 * radius + 1.
-    """
-    mean = box_mean(guide, radius)
-    mask_mean = box_mean(mask, radius)
-    covariance = box_mean(guide * mask[..., None], radius) - mean * mask_mean[..., None]  # [h, w, 3]
-    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    spreads = [box_mean(guide[..., i] * guide[..., j], radius) - mean[..., i] * mean[..., j] for i, j in pairs]
-    slope = _solve(spreads, covariance, smoothness)
-    offset = mask_mean - (slope * mean).sum(axis=2)
-    return box_mean(np.concatenate([slope, offset[..., None]], axis=2), radius)
+    def __init__(self, guide: np.ndarray, radius: int, smoothness: float):
+        self._radius = radius
+        self._guide = np.moveaxis(guide, 2, 0)
+        self._mean = box_mean(self._guide, radius)
+        pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+        products = box_mean(np.stack([self._guide[i] * self._guide[j] for i, j in pairs]), radius)
+        spreads = (product - self._mean[i] * self._mean[j] for product, (i, j) in zip(products, pairs, strict=True))
+        self._inverse = _inverted(*spreads, smoothness)
+
+    def coefficients(self, mask: np.ndarray) -> np.ndarray:
+        """float32 `[4, h, w]`: the affine functions mask = a . colour + b of the windows around each pixel, averaged.
+
+        `mask` float32 `[h, w]`.
+        """
+        *products, mask_mean = box_mean(np.stack([*self._guide * mask, mask]), self._radius)
+        red, green, blue = (product - mean * mask_mean for product, mean in zip(products, self._mean, strict=True))
+        slope = [row[0] * red + row[1] * green + row[2] * blue for row in self._inverse]
+        offset = mask_mean - sum(each * mean for each, mean in zip(slope, self._mean, strict=True))
+        return box_mean(np.stack([*slope, offset]), self._radius)
 
 
-def _solve(spreads: list[np.ndarray], right: np.ndarray, smoothness: float) -> np.ndarray:
-    """Solves a symmetric 3 x 3 system at every pixel by its adjugate, which is many times as fast as LAPACK's loop."""
-    rr, rg, rb, gg, gb, bb = (values.astype(np.float64) for values in spreads)
-    rr, gg, bb = rr + smoothness, gg + smoothness, bb + smoothness
-    first = (gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb)
-    second = (rr * bb - rb * rb, rb * rg - rr * gb)
-    third = rr * gg - rg * rg
+def _inverted(
+    rr: np.ndarray, rg: np.ndarray, rb: np.ndarray, gg: np.ndarray, gb: np.ndarray, bb: np.ndarray, more: float
+) -> tuple[tuple[np.ndarray, ...], ...]:
+    """The rows of symmetric matrices with `more` on their diagonal, inverted by their adjugates, which is many times
+    as fast as LAPACK's loop."""
+    rr, rg, rb, gg, gb, bb = (values.astype(np.float64) for values in (rr + more, rg, rb, gg + more, gb, bb + more))
+    first = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    second = rr * bb - rb * rb, rb * rg - rr * gb
     determinant = rr * first[0] + rg * first[1] + rb * first[2]
-    x, y, z = (right[..., channel] for channel in range(3))
-    solution = (
-        first[0] * x + first[1] * y + first[2] * z,
-        first[1] * x + second[0] * y + second[1] * z,
-        first[2] * x + second[1] * y + third * z,
-    )
-    return np.stack([row / determinant for row in solution], axis=2).astype(np.float32)
+    rows = first, (first[1], *second), (first[2], second[1], rr * gg - rg * rg)
+    return tuple(tuple((value / determinant).astype(np.float32) for value in row) for row in rows)
 
 
 def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
-    """float32 means of squares of side 2 * radius + 1 around each pixel of `[h, w]` or `[h, w, C]`, as far as inside.
+    """float32 means of squares of side 2 * radius + 1 around each pixel of `[..., h, w]`, as far as inside.
 
-    The time does not depend on the radius.
+    The time grows with the logarithm of the radius.
     """
-    result = values
-    for axis in (0, 1):
+    result = values.astype(np.float32, copy=False)
+    for axis in (-1, -2):
         length = values.shape[axis]
-        sums = np.cumsum(result, axis=axis, dtype=np.float64)
-        sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis=axis)
-        index = np.arange(length)
-        last, first = np.minimum(index + radius + 1, length), np.maximum(index - radius, 0)
-        shape = [1] * values.ndim
-        shape[axis] = length
-        result = (sums.take(last, axis) - sums.take(first, axis)) / (last - first).reshape(shape)
-    return result.astype(np.float32)
+        index = np.arange(length, dtype=np.float32)
+        inside = np.minimum(index + radius + 1, length) - np.maximum(index - radius, 0)
+        result = _window_sums(result, radius, axis) / (inside if axis == -1 else inside[:, None])
+    return result
+
+
+def _window_sums(values: np.ndarray, radius: int, axis: int) -> np.ndarray:
+    """Sums of 2 * radius + 1 neighbours along an axis; zeros lie beyond its ends. Runs of 1, 2, 4 ... are added up."""
+    padding = [(0, 0)] * values.ndim
+    padding[axis] = (radius, radius)
+    run, width, start, left, total = np.moveaxis(np.pad(values, padding), axis, 0), 1, 0, 2 * radius + 1, None
+    count = values.shape[axis]
+    while True:
+        if left & 1:
+            part = run[start : start + count]
+            total, start = part if total is None else total + part, start + width
+        left >>= 1
+        if not left:
+            return np.moveaxis(total, 0, axis)
+        run, width = run[:-width] + run[width:], 2 * width
 
 
 def clean_colours(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -133,7 +133,11 @@ def settle(page) -> None:
 
 def hear(page, part: str, words: str | re.Pattern) -> None:
     """Waits until a part of the page says these words, and then as `settle` does."""
-    page.locator(f"#l4f_{part}").get_by_text(words).wait_for()
+    try:
+        page.locator(f"#l4f_{part}").get_by_text(words).wait_for()
+    except Exception as error:
+        said = [words for words in page.locator(".l4f-status-place").all_inner_texts() if words.strip()]
+        raise AssertionError(f"{part} does not say {words!r}; the page says {said}") from error
     settle(page)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_browser import browser  # noqa: F401, fixture
 
-from l4f_ui.hosts.page_scripts import reveal
+from l4f_ui.hosts.page_scripts import reveal, when_seen
 
 SCRIPT = (Path(__file__).resolve().parent.parent / "javascript/labels4free.js").read_text(encoding="utf-8")
 COMPONENTS = """
@@ -94,3 +94,19 @@ def test_a_tab_opens_also_where_it_was_open_before(page):
     for _ in range(3):
         page.evaluate(script)
         assert page.evaluate("open") == 1
+
+
+def test_a_button_is_pressed_when_its_place_is_first_seen_even_if_that_is_built_later(page):
+    page.set_content("<button id='b' onclick='window.pressed = (window.pressed ?? 0) + 1'></button>")
+    page.evaluate(when_seen("place", "b"))
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.pressed") is None
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p id=place hidden>Here</p>')")
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.pressed") is None, "it is there, and hidden"
+    page.evaluate("document.querySelector('#place').hidden = false")
+    page.wait_for_function("window.pressed === 1")
+    page.evaluate("document.querySelector('#place').hidden = true")
+    page.evaluate("document.querySelector('#place').hidden = false")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.pressed") == 1

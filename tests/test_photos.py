@@ -188,8 +188,9 @@ def test_guided_coefficients_solve_the_regression_of_each_window():
             matrix = centred.T @ centred / len(colours) + smoothness * np.eye(3)
             slope = np.linalg.solve(matrix, centred.T @ (values - values.mean()) / len(colours))
             slopes[i, j] = [*slope, values.mean() - slope @ colours.mean(axis=0)]
-    expected = np.stack([matting.box_mean(slopes[..., k], radius) for k in range(4)], axis=2)
-    assert np.allclose(matting.guided_coefficients(guide, mask, radius, smoothness), expected, atol=1e-3)
+    expected = matting.box_mean(np.moveaxis(slopes, 2, 0), radius)
+    found = matting.GuidedFilter(guide, radius, smoothness).coefficients(mask)
+    assert np.allclose(found, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(200, 150), (900, 700)])

@@ -39,14 +39,19 @@ def press(*identifiers: str, main: str = "") -> str:
 
 
 def when_seen(place: str, identifier: str) -> str:
-    """Presses a button when this part of the page first comes into view."""
+    """Presses a button when this part of the page first comes into view; newer Gradios build it no earlier."""
     return f"""() => {{
         const root = typeof gradioApp === "function" ? gradioApp() : document;
-        new IntersectionObserver((entries, observer) => {{
-            if (!entries.some((entry) => entry.isIntersecting)) return;
-            observer.disconnect();
-            root.querySelector("#{identifier}").click();
-        }}).observe(root.querySelector("#{place}"));
+        const watch = () => {{
+            const place = root.querySelector("#{place}");
+            if (!place) return setTimeout(watch, 300);
+            new IntersectionObserver((entries, observer) => {{
+                if (!entries.some((entry) => entry.isIntersecting)) return;
+                observer.disconnect();
+                root.querySelector("#{identifier}").click();
+            }}).observe(place);
+        }};
+        watch();
     }}"""
 
 
