@@ -30,13 +30,13 @@ from l4f_plugin.training.runs import BUNDLE_FOLDER, train_alpha
 TABLE = Path(__file__).with_name("masks.csv")
 PSIS = (0.7, 1.0)
 
-COARSE = AlphaSettings(colour_steps=0)
+COARSE = AlphaSettings(follow_colours=False)
 WHOLE = dataclasses.replace(COARSE, background_weight=0.0, area_weight=0.5)
 PLAIN = dataclasses.replace(WHOLE, start="", decay_share=0.0)
 
 RECIPES: dict[str, Callable[[str], AlphaSettings]] = {
     "default": lambda class_name: AlphaSettings(),
-    "coarse": lambda class_name: COARSE,  # without the steps that follow colours; what is below has none either
+    "coarse": lambda class_name: COARSE,  # colours correct nothing; nor do they below
     "half": lambda class_name: dataclasses.replace(COARSE, background_weight=4.0),
     "whole": lambda class_name: WHOLE,  # the pressure is on the whole mask
     "plain": lambda class_name: PLAIN,  # and masks begin as nothing, at a constant rate

@@ -13,6 +13,7 @@ from .arguments import Style
 from .bundles.bundle import Bundle
 from .bundles.config import ObjectClass
 from .jobs import CancelToken
+from .matting import fitted
 from .networks import GeneratorConfig
 
 
@@ -83,12 +84,23 @@ def synthesise(
         w_plus, noise, object_gate=gate, background_tensor=learned.tensor if learned else None, on_step=cancel.check
     )
     top, bottom, left, right = crop_of(bundle.config)
-    alphas = [None] * subjects
+    pictures, alphas = as_pixels(output.image[:, :, top:bottom, left:right]), [None] * subjects
     if subjects and bundle.alpha is not None:
         cancel.check()
         alpha = bundle.alpha([features[:subjects] for features in output.features])
-        alphas = alpha[:, 0, top:bottom, left:right].float().cpu().numpy()
-    return as_pixels(output.image[:, :, top:bottom, left:right]), alphas
+        alphas = finished_masks(bundle.config, pictures, alpha[:, :, top:bottom, left:right])
+    return pictures, alphas
+
+
+def finished_masks(config: ObjectClass, pictures: np.ndarray, alpha: Tensor) -> np.ndarray:
+    """What an alpha network says, `[N, 1, H, W]`, as the class shows it: float32 `[N, H, W]`.
+
+    `pictures` uint8 `[N + M, H, W, 3]` are those that the masks belong to, and further ones.
+    """
+    masks = alpha[:, 0].float().cpu().numpy()
+    if not config.masks_follow_colours:
+        return masks
+    return np.stack([fitted(picture, mask) for picture, mask in zip(pictures, masks, strict=False)])
 
 
 def as_pixels(images: Tensor) -> np.ndarray:

@@ -19,6 +19,7 @@ COLOUR_SIDE = 512  # pixels: the longer side at which the colours of larger pict
 COLOUR_MODEL_SIDE = 192  # pixels: the longer side at which colours are learned
 COLOUR_LEVELS = 16  # a channel
 COLOUR_ROUNDS = 5
+SURELY_SUBJECT = 0.9  # less is a hole in a mask, where it is enclosed and the coarse mask says nothing of it
 EVIDENCE, LARGEST_EVIDENCE = 2.0, 6.0  # weight of a colour's log odds, and their limit
 SUREST, SUREST_AROUND = 0.05, 0.1  # a coarse mask counts as at most so sure at a pixel, and around it
 AROUND = 0.1  # of the longer side
@@ -62,6 +63,11 @@ def refine(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     return np.clip(refined, 0, 1, out=refined)
 
 
+def fitted(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """The coarse mask float32 `[h, w]` at the size of its picture uint8 `[H, W, 3]`, its edge where colours change."""
+    return refine(picture, follow_colours(picture, coarse))
+
+
 def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """The coarse mask float32 `[h, w]` corrected by the colours of the picture uint8 `[H, W, 3]`: float32, at most
     `COLOUR_MODEL_SIDE` pixels on the longer side.
@@ -84,7 +90,7 @@ def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
         fitted = edges.coefficients(odds.astype(np.float32))
         odds = sum(guide[..., channel] * fitted[channel] for channel in range(3)) + fitted[3]
         mask = 1 / (1 + np.exp(-odds))
-        background = mask < 0.5
+        background = mask < SURELY_SUBJECT
         holes = background & (said >= 0.5) & ~_reached(background & (said < 0.5), background)
         mask = np.where(holes, said, mask)
     return mask.astype(np.float32)

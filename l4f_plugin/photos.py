@@ -50,17 +50,12 @@ def find_subject(bundle: Bundle, source: Source, device: torch.device, keep_larg
     confidence = None
     if bundle.discriminator is not None and config.likeness is not None:
         confidence = _confidence(bundle.discriminator, config, image, coarse)
-    alpha = fitted(image, coarse)
+    alpha = matting.fitted(image, coarse)
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
     alpha, dropped = largest_piece(alpha) if keep_largest else (alpha, 0)
     origin = origin_of(source, config)
     return Subject(image, alpha, config.name, photo=origin, confidence=confidence, dropped=dropped)
-
-
-def fitted(image: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """A student's mask float32 `[h, w]` at the size of its picture uint8 `[H, W, 3]`, its edge where colours change."""
-    return matting.refine(image, matting.follow_colours(image, coarse))
 
 
 class Rivals:

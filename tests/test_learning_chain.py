@@ -16,7 +16,7 @@ from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import chain, cut_pictures
-from l4f_plugin.training.alpha_training import COLOURS, START_STEPS, AlphaTrainer
+from l4f_plugin.training.alpha_training import START_STEPS, AlphaTrainer
 from l4f_plugin.training.loop import STEPPING
 from l4f_plugin.training.mask_quality import measure_masks
 from l4f_plugin.training.refinement import RefinementSettings
@@ -45,9 +45,9 @@ def test_an_estimate_times_a_step_of_the_guess_and_steps_that_teach_masks(folder
 
 def test_the_parts_of_a_stage_follow_one_another():
     stage, told = chain.mask_stages("quick", OF_MASKS, None, None, TINY, None)[0], []
-    stage = dataclasses.replace(stage, seconds={chain.GUESSING: 2.0, STEPPING: 7.0, COLOURS: 1.0})
+    stage = dataclasses.replace(stage, seconds={chain.GUESSING: 2.0, STEPPING: 7.0, "more": 1.0})
     tell = chain._overall([stage, stage], 1, lambda *values: told.append(values))
-    for part in (STEPPING, COLOURS):
+    for part in (STEPPING, "more"):
         tell(1, 2, part)
     assert told == [(100 + 20 + 35, 200, "masks"), (100 + 90 + 5, 200, "masks")]
 

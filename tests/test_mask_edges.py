@@ -1,65 +1,86 @@
-"""Masks that end where the colours of their own pictures do."""
+"""Masks that end where the colours of their own pictures do, as they are drawn."""
 
-import dataclasses
+import json
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
 from bundles import tiny_bundle
+from sentences import refusal
 from test_collapse import discs
-from test_models_commands import TINY
 
+from l4f_plugin import Labels4FreePipeline
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_plugin.training import alpha_training
-from l4f_plugin.training.guessing import colour_masks
-from l4f_plugin.training.runs import alpha_trainer, train_alpha
+from l4f_plugin.bundles.config import read_config
+from l4f_plugin.drawing import as_pixels
+from l4f_plugin.matting import fitted, follow_colours
+from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
+from l4f_plugin.training.runs import alpha_trainer, with_masks_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+
+def disc(side: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """A disc before a plain background, uint8 `[H, W, 3]`, and its mask float32 `[H, W]`."""
+    images, masks = discs(1, side=side)
+    return as_pixels(images)[0], masks[0, 0].numpy()
+
+
+def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    side = 2 * pixels + 1
+    return functional.max_pool2d(torch.from_numpy(mask)[None, None], side, stride=1, padding=pixels)[0, 0].numpy()
 
 
 @pytest.mark.parametrize("change", ["too small", "too large"])
 def test_colours_move_an_edge_to_where_it_is_in_the_picture(change):
-    images, right = discs(side=64)
-    grown = functional.max_pool2d(right if change == "too large" else 1 - right, 9, stride=1, padding=4)
-    wrong = grown if change == "too large" else 1 - grown
-    found = (colour_masks(images, wrong) > 0.5).float()
-    assert found.shape == right.shape and found.dtype == torch.float32
-    assert (found - right).abs().mean() < 0.2 * (wrong - right).abs().mean()
+    picture, right = disc()
+    wrong = grown(right, 4) if change == "too large" else 1 - grown(1 - right, 4)
+    found = fitted(picture, wrong)
+    assert found.shape == right.shape and found.dtype == np.float32
+    assert np.abs((found > 0.5) - right).mean() < 0.2 * np.abs(wrong - right).mean()
 
 
-def test_masks_of_large_pictures_are_smaller():
-    images, masks = discs(1, side=256)
-    found = colour_masks(images, masks)
-    assert found.shape == (1, 1, 192, 192)
-    assert (found - functional.adaptive_avg_pool2d(masks, 192)).abs().mean() < 0.01
+def test_a_picture_larger_than_the_colour_model_has_a_mask_of_its_own_size():
+    picture, right = disc(256)
+    assert follow_colours(picture, right).shape == (192, 192)
+    found = fitted(picture, right)
+    assert found.shape == (256, 256)
+    assert np.abs(found - right).mean() < 0.01
 
 
-@pytest.mark.parametrize("said", [0.0, 1.0])
-def test_masks_learn_what_colours_say_and_their_average_is_that(monkeypatch, said):
-    monkeypatch.setattr(alpha_training, "colour_masks", lambda images, coarse: torch.full((len(images), 1, 8, 8), said))
-    trainer = alpha_trainer(tiny_bundle(), dataclasses.replace(TINY, batch_size=8, colour_steps=60))
-    trainer.end_at_colours()
-    subject, _, _ = trainer._draw_subjects()
-    with torch.no_grad():
-        assert (trainer.averaged(subject.features) - said).abs().mean() < 0.05
-    for name, value in trainer.alpha.state_dict().items():
-        assert torch.equal(value, trainer.averaged.state_dict()[name])
+def test_what_looks_half_like_the_background_within_a_subject_is_subject():
+    picture, right = disc()
+    picture = picture.copy()
+    rows, columns = np.nonzero(right)
+    middle = slice(int(rows.mean()) - 2, int(rows.mean()) + 3), slice(int(columns.mean()) - 2, int(columns.mean()) + 3)
+    picture[middle] = (picture[middle].astype(int) + picture[0, 0]) // 2
+    assert follow_colours(picture, right)[middle].min() > 0.9
 
 
-def test_a_stop_within_the_last_steps_leaves_what_goes_on_to_the_same_masks(tmp_path):
-    save_bundle(tiny_bundle(), tmp_path / "tiny")
-    settings = dataclasses.replace(TINY, colour_steps=4)
-    asked = iter(range(100))
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_class_says_whether_its_masks_follow_colours(tmp_path, follow):
+    bundle = tiny_bundle(masks_follow_colours=follow)
+    save_bundle(bundle, tmp_path / "tiny")
+    drawn = Labels4FreePipeline(load_bundle(tmp_path / "tiny"), "cpu").generate([1, 2], with_background=True)
+    said = Labels4FreePipeline(tiny_bundle(), "cpu").generate([1, 2], with_background=True)
+    for sample, plain in zip(drawn, said, strict=True):
+        wanted = fitted(plain.image, plain.alpha) if follow else plain.alpha
+        np.testing.assert_allclose(sample.alpha, wanted, atol=1 / 255)
+    assert not follow or np.abs(drawn[0].alpha - said[0].alpha).max() > 0.05
 
-    def stop_late() -> bool:
-        begun = (tmp_path / "stopped/attempt1-corners/state.safetensors").exists()
-        return begun and next(asked) > settings.steps + 2
 
-    said = {"report": lambda line: None, "bar": False}
-    assert not train_alpha(tmp_path / "tiny", tmp_path / "stopped", settings, cancelled=stop_late, **said)
-    assert not (tmp_path / "stopped/bundle").exists()
-    for name in ("stopped", "whole"):
-        assert train_alpha(tmp_path / "tiny", tmp_path / name, settings, **said)
-    stopped, whole = (load_bundle(tmp_path / name / "bundle").alpha.state_dict() for name in ("stopped", "whole"))
-    for name, value in whole.items():
-        torch.testing.assert_close(stopped[name], value, atol=1e-6, rtol=0)
+def test_a_class_that_does_not_say_keeps_what_its_network_says(tmp_path):
+    save_bundle(tiny_bundle(masks_follow_colours=True), tmp_path / "tiny")
+    path = tmp_path / "tiny/config.json"
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps({**written, "masks_follow_colours": "yes"}))
+    assert "'masks_follow_colours' must be true or false" in refusal(read_config, tmp_path / "tiny")
+    del written["masks_follow_colours"]
+    path.write_text(json.dumps(written))
+    assert read_config(tmp_path / "tiny").masks_follow_colours is False
+
+
+@pytest.mark.parametrize(("recipe", "follow"), [(AlphaSettings(), True), (paper_recipe("cat"), False)])
+def test_masks_of_the_default_recipe_follow_colours_and_those_of_the_paper_do_not(recipe, follow):
+    learner = alpha_trainer(tiny_bundle(), recipe)
+    learned = with_masks_of(learner, tiny_bundle(masks_follow_colours=not follow))
+    assert learned.config.masks_follow_colours is follow and learned.alpha is learner.averaged

@@ -25,9 +25,7 @@ from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 
 DOGS = "someone/l4f-dogs"
-TINY = AlphaSettings(
-    steps=6, colour_steps=2, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0
-)
+TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0)
 
 
 @pytest.fixture

@@ -27,9 +27,7 @@ from l4f_ui.models_forms import Visit
 
 ROSINALITY = Path(__file__).parent / "data/goldens/l4f_256_generator.pt"
 DOGS, CLOSED = "someone/l4f-dogs", "someone/l4f-closed"
-TINY = AlphaSettings(
-    steps=6, colour_steps=2, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0
-)
+TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature_dtype="float32", least_area_weight=1.0)
 
 
 @pytest.fixture(scope="module")

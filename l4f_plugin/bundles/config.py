@@ -31,7 +31,7 @@ ALPHA_ORIGINS = ("learned", "imported")
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
 _STORED = (
     "title licence source generator discriminator latent_avg truncation_psi alpha_threshold crop "
-    "alpha_hidden_channels alpha_origin student likeness files"
+    "alpha_hidden_channels alpha_origin masks_follow_colours student likeness files"
 )
 _LISTED = (
     "name title resolution licence location installed problem masks photos terms download_bytes bytes_on_disk "
@@ -61,6 +61,7 @@ class ObjectClass:
         crop: top, bottom, left, right. Keeps rows top..bottom and columns left..right of a picture.
         alpha_origin: whether the alpha network was "learned" by this program or "imported" from a published
             checkpoint, None where nobody noted it. An imported one is not passed on.
+        masks_follow_colours: whether the colours of a drawn picture correct its mask (`matting.fitted`).
         likeness: what tells photographs of something else.
         files: the bundle's weight files by name.
 
@@ -92,6 +93,7 @@ class ObjectClass:
     crop: tuple[int, int, int, int] | None = None
     alpha_hidden_channels: int = 3
     alpha_origin: str | None = None
+    masks_follow_colours: bool = False
     likeness: Likeness | None = None
     files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)
     # on offer
@@ -295,6 +297,7 @@ def _parse(data: dict[str, Any]) -> ObjectClass:
         crop=fields.optional(fields.crop, data, "crop", generator.resolution),
         alpha_hidden_channels=fields.integer(data, "alpha_hidden_channels", 1, 64),
         alpha_origin=fields.optional(fields.choice, data, "alpha_origin", ALPHA_ORIGINS),
+        masks_follow_colours=fields.optional(fields.flag, data, "masks_follow_colours") or False,
         likeness=fields.optional(Likeness.parse, data, "likeness"),
         files=files,
     )

@@ -73,6 +73,13 @@ def number(data: Fields, name: str, least: float, most: float) -> float:
     return float(found)
 
 
+def flag(data: Fields, name: str) -> bool:
+    found = value(data, name)
+    if not isinstance(found, bool):
+        raise Invalid(f"'{name}' must be true or false")
+    return found
+
+
 def choice(data: Fields, name: str, choices: tuple[str, ...]) -> str:
     found = value(data, name)
     if found not in choices:

@@ -5,7 +5,6 @@ discriminator, while the mask is kept decided and of a sensible area. They diffe
 """
 
 import copy
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -14,12 +13,11 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from ..errors import Cancelled
-from ..jobs import Progress
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
 from . import together
 from .grids import picture_grid
-from .guessing import blended_corners, colour_masks, guess_masks, inversion
+from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
 from .pictures import Crop, PictureFolder
 from .recipes import AlphaSettings
@@ -34,8 +32,6 @@ COLLAPSE_DECAY = 0.95  # so that a collapse shows within 100 steps
 LOOKED_AT = 32  # pixels a side, to which pictures and masks are averaged to be looked at
 
 START_STEPS, START_LEARNING_RATE = 60, 1e-2
-COLOUR_LEARNING_RATE = 2e-2  # falls to 0
-COLOURS = "Following the colours of pictures"  # what progress calls the last steps
 
 
 class AlphaTrainer(Trainer):
@@ -133,41 +129,6 @@ class AlphaTrainer(Trainer):
             guess = guess_masks(self._cropped(subject.image), self._cropped(off))
         alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
         return functional.binary_cross_entropy(alpha, guess), {"area": guess.mean().item()}
-
-    def end_at_colours(
-        self,
-        turn: Callable[[], AbstractContextManager] = nullcontext,
-        cancelled: Callable[[], bool] = lambda: False,
-        progress: Progress | None = None,
-        steps: int | None = None,
-    ) -> None:
-        """Lets the masks learn to end where the colours of their own picture do (``colour_masks``).
-
-        Composites teach that hardly: a mask that cuts into dark hair, or keeps a rim, convinces a discriminator too.
-        ``steps`` are the settings' where None. Raises ``Cancelled``; the trainer is to be thrown away then.
-        """
-        steps = self.settings.colour_steps if steps is None else steps
-        coarse = copy.deepcopy(self.averaged)
-        self.alpha.load_state_dict(coarse.state_dict())
-        optimizer = torch.optim.Adam(self.alpha.parameters())
-        for step in range(steps):
-            if cancelled():
-                raise Cancelled
-            optimizer.param_groups[0]["lr"] = COLOUR_LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
-            with turn():
-                self.descend(optimizer, lambda: self._distance_from_colours(coarse))
-            if progress:
-                progress(step + 1, steps, COLOURS)
-        self.averaged.load_state_dict(self.alpha.state_dict())
-
-    def _distance_from_colours(self, coarse: AlphaNetwork) -> tuple[Tensor, dict[str, float]]:
-        subject, _, _ = self._draw_subjects()
-        with torch.no_grad():
-            wanted = colour_masks(self._cropped(subject.image), self._cropped(coarse(subject.features))) > 0.5
-        alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
-        alpha = functional.adaptive_avg_pool2d(alpha, wanted.shape[2:])
-        undecided = binarisation(alpha) * self.settings.binarisation_weight
-        return functional.binary_cross_entropy(alpha, wanted.float()) + undecided, {}
 
     def step(self) -> dict[str, float]:
         """One update of the discriminator and one of the masks. Returns what is worth logging."""

@@ -37,7 +37,7 @@ from ..networks import AlphaNetwork, Student, UNet
 from ..pipeline import Labels4FreePipeline
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
-from .alpha_training import COLOURS, START_STEPS
+from .alpha_training import START_STEPS
 from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
 from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
@@ -336,9 +336,7 @@ def measured_stages(stages: list[Stage], bundle: Bundle, device: torch.device, w
                 # The first steps teach the background alone: a later one, of those with the R1 penalty.
                 trainer.rounds = settings.r1_interval * settings.steps
                 known["masks"] = adversarial_seconds(trainer, settings.steps, watch)
-                colours = functools.partial(trainer.end_at_colours, steps=1)
-                known["colours"] = settings.colour_steps * _timed(colours, watch) if settings.colour_steps else 0.0
-            seconds = {GUESSING: known["guess"], STEPPING: known["masks"], COLOURS: known["colours"]}
+            seconds = {GUESSING: known["guess"], STEPPING: known["masks"]}
         elif stage.train is refine_alpha:
             trainer = RefinementTrainer(
                 settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device

@@ -45,7 +45,7 @@ from .class_plan import GENERATOR, GENERATOR_RUN, Plan, generator_settings, meas
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
-from .runs import BEST_FOLDER, alpha_trainer, started_from
+from .runs import BEST_FOLDER, alpha_trainer, started_from, with_masks_of
 from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES, SPILLED
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
@@ -361,11 +361,7 @@ class ClassRun:
         else:
             bundle, words = _generator_so_far(plan, self.folder / GENERATOR_RUN)
         learner, how = _masks_so_far(bundle, stages[1], device)
-        learned = dataclasses.replace(bundle.config, alpha_origin="learned")
-        bundle = dataclasses.replace(
-            bundle, config=learned, alpha=learner.averaged, background=learner.averaged_background
-        )
-        return bundle, f"{words}, with masks {how}"
+        return with_masks_of(learner, bundle), f"{words}, with masks {how}"
 
     def _install(self, bundle: Bundle, notes: str) -> Path:
         """Puts the class into the models folder."""

@@ -23,8 +23,9 @@ from ..drawing import crop_of
 from ..errors import Cancelled, UserError
 from ..images import cover_fit, load_picture
 from ..jobs import Progress, unseen
+from ..matting import fitted
 from ..networks import Student
-from ..photos import coarse_alpha, fitted
+from ..photos import coarse_alpha
 from ..picture_files import PictureFile
 from ..pipeline import Labels4FreePipeline
 

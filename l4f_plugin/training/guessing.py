@@ -1,12 +1,8 @@
-"""What a picture's own corners and colours tell of subject and background, without any label."""
+"""What a picture's own corners tell of subject and background, without any label."""
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-
-from ..drawing import as_pixels
-from ..matting import follow_colours
 
 GUESSED_FROM = 0.75  # of a picture's mean difference: overlaps most with masks that were learned
 
@@ -66,15 +62,6 @@ def spill(alpha: Tensor, images: Tensor) -> float:
     """What share of the pixels that surely look like their pictures' corners the masks cover."""
     sure = (guess_masks(images) < 0.1).float()
     return ((alpha * sure).sum() / sure.sum().clamp_min(1)).item()
-
-
-def colour_masks(images: Tensor, coarse: Tensor) -> Tensor:
-    """Masks ``[N, 1, H, W]`` corrected by the colours of their own pictures ``[N, 3, H, W]``, each for itself.
-
-    Float32 ``[N, 1, h, w]``, where the longer side has at most ``matting.COLOUR_MODEL_SIDE`` pixels.
-    """
-    pairs = zip(as_pixels(images), coarse[:, 0].float().cpu().numpy(), strict=True)
-    return torch.from_numpy(np.stack([follow_colours(*pair) for pair in pairs]))[:, None].to(images.device)
 
 
 def _difference(images: Tensor, backgrounds: list[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..bundles.bundle import Bundle
-from ..drawing import crop_of
+from ..drawing import as_pixels, crop_of, finished_masks
 from ..errors import Cancelled
 from ..networks import AlphaNetwork
 from .cut_pictures import flaws_of
@@ -91,8 +91,10 @@ def measure_masks(
             z = torch.randn(min(BATCH, count - start), generator.config.latent_dim, generator=random).to(device)
             w_plus = generator.truncate(generator.mapping(z), bundle.config.truncation_psi)
             output = generator.synthesis(w_plus)
-            found = [alpha(output.features)[:, :, top:bottom, left:right].float().cpu() for alpha in alphas]
             image = output.image[:, :, top:bottom, left:right].float().cpu()
+            said = (alpha(output.features)[:, :, top:bottom, left:right] for alpha in alphas)
+            drawn = (finished_masks(bundle.config, as_pixels(image), alpha) for alpha in said)
+            found = [torch.from_numpy(masks)[:, None] for masks in drawn]
         pictures.append(image[:, :, ::step, ::step])
         masks.append(found[0])
         spilled.append(spill(found[0], image))

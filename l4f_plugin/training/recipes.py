@@ -30,7 +30,6 @@ class AlphaSettings:
     corners_interval: int = 4
     truncation_psi: float = 1.0
     steps: int = 400
-    colour_steps: int = 100  # after those: masks learn to end where the colours of their own picture do
     batch_size: int = 16
     start: str = "corners"  # what masks begin as in the first attempt, one of runs.STARTS
     learning_rate: float = 1e-3
@@ -61,6 +60,9 @@ class AlphaSettings:
     floor_area: float = 0.05  # only against emptiness
     floor_weight: float = 8.0
     ema_decay: float = 0.99
+    # Whether the class then lets the colours of each picture correct its mask. Composites teach little of where an edge
+    # is: a mask that cuts into dark hair, or keeps a rim, convinces a discriminator too.
+    follow_colours: bool = True
     feature_dtype: str = "bfloat16"
     accumulate: int = 1  # parts in which a batch is computed, for less memory
     seed: int = 0
@@ -130,7 +132,6 @@ def paper_recipe(class_name: str) -> AlphaSettings:
         background_shift=0.0,
         truncation_psi=row.truncation_psi,
         steps=row.steps,
-        colour_steps=0,
         batch_size=2,
         start="",
         decay_share=0.0,
@@ -150,5 +151,6 @@ def paper_recipe(class_name: str) -> AlphaSettings:
         most_area=1.0 - row.background_area,
         most_area_weight=row.background_weight,
         limits_until=1.0,
+        follow_colours=False,
         ema_decay=0.5 ** (32 / 10_000),
     )

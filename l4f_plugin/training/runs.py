@@ -25,7 +25,7 @@ from .cut_pictures import CutPictures, drawn_pictures, photographed_pictures
 from .distance import PICTURES, RandomFeatureDistance
 from .generator_training import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
-from .loop import STATE_FILE, read_metrics, resume, train, train_steps, write_grid
+from .loop import STATE_FILE, read_metrics, resume, train, train_steps
 from .pictures import PictureFolder
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
@@ -222,20 +222,14 @@ def train_alpha(
         )
     if not finished:
         return False
-    if settings.colour_steps:
-        try:
-            trainer.end_at_colours(**looks, progress=loop_options.get("progress"))
-        except Cancelled:
-            return False
-        write_grid(trainer, attempt_folder)
-    learned = dataclasses.replace(
-        bundle,
-        config=dataclasses.replace(bundle.config, alpha_origin="learned"),
-        alpha=trainer.averaged,
-        background=trainer.averaged_background,
-        generator=bundle.generator,
-    )
-    return _save(learned, out, "masks", report)
+    return _save(with_masks_of(trainer, bundle), out, "masks", report)
+
+
+def with_masks_of(trainer: AlphaTrainer, bundle: Bundle) -> Bundle:
+    """The bundle with the masks and backgrounds that have been learned on its generator so far."""
+    follow = trainer.settings.follow_colours
+    config = dataclasses.replace(bundle.config, alpha_origin="learned", masks_follow_colours=follow)
+    return dataclasses.replace(bundle, config=config, alpha=trainer.averaged, background=trainer.averaged_background)
 
 
 def refine_alpha(
