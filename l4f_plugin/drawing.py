@@ -68,12 +68,19 @@ def style_codes(
 
 
 def synthesise(
-    bundle: Bundle, w_plus: Tensor, noise: str | list[Tensor], subjects: int, dtype: torch.dtype, cancel: CancelToken
+    bundle: Bundle,
+    w_plus: Tensor,
+    noise: str | list[Tensor],
+    subjects: int,
+    dtype: torch.dtype,
+    cancel: CancelToken,
+    steady: bool = False,
 ) -> tuple[np.ndarray, Sequence[np.ndarray | None]]:
     """Pictures uint8 `[N + M, H, W, 3]` of N subjects and M backgrounds, alphas float32 `[N, H, W]`.
 
     `w_plus [N + M, num_styles, style_dim]` on the networks' device; `dtype` is that of the feature maps. A class
-    without masks has None for each alpha. `cancel` is looked at before each convolution and within long ones.
+    without masks has None for each alpha; `steady` ones are as the network says them. `cancel` is looked at before each
+    convolution and within long ones.
     """
     generator, learned = bundle.generator, bundle.background
     gate = None
@@ -88,7 +95,8 @@ def synthesise(
     if subjects and bundle.alpha is not None:
         cancel.check()
         alpha = bundle.alpha([features[:subjects] for features in output.features])
-        alphas = finished_masks(bundle.config, pictures, alpha[:, :, top:bottom, left:right])
+        alpha = alpha[:, :, top:bottom, left:right]
+        alphas = alpha[:, 0].float().cpu().numpy() if steady else finished_masks(bundle.config, pictures, alpha)
     return pictures, alphas
 
 

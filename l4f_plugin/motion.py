@@ -66,7 +66,7 @@ def draw_motion(
     way = interpolate(keys, frames, interpolation, loop, centre)
     done = 0
     while batch := [WPlus(codes, subjects[0].noise_seed) for codes in islice(way, BATCH)]:
-        for subject in pipeline.draw(batch, cancel=cancel):
+        for subject in pipeline.draw(batch, steady=True, cancel=cancel):
             frame, done = subject.cutout(), done + 1
             if size != own:  # premultiplied, so that no colour of what is hidden shines through
                 frame = frame.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")

@@ -314,12 +314,18 @@ class Labels4FreePipeline(HubMixin):
 
     @torch.inference_mode()
     def draw(
-        self, codes: Sequence[WPlus], *, with_background: bool = False, cancel: CancelToken | None = None
+        self,
+        codes: Sequence[WPlus],
+        *,
+        with_background: bool = False,
+        steady: bool = False,
+        cancel: CancelToken | None = None,
     ) -> list[Subject]:
         """The subjects of style codes in one batch, with masks if the class has them.
 
-        The background is that of the seed of their noise, where the class has learned backgrounds. Raises `UserError`
-        for codes of another shape and for more than 256; `Cancelled`.
+        The background is that of the seed of their noise, where the class has learned backgrounds. `steady` masks are
+        those of the network alone: what colours correct flickers from frame to frame. Raises `UserError` for codes of
+        another shape and for more than 256; `Cancelled`.
         """
         check_integer("The number of pictures", len(codes), 1, LARGEST_BATCH)
         bundle, codes, none = self.bundle, [self._fitting(one) for one in codes], Style(1.0, None, "none")
@@ -330,7 +336,7 @@ class Labels4FreePipeline(HubMixin):
                 learned = bundle.background and style_codes(bundle, [], inputs, none, self.device)
                 w_plus, inputs = torch.cat([w_plus, w_plus if learned is None else learned]), inputs * 2
             noise = noise_of(inputs, "random", self.device)
-            drawn, alphas = synthesise(bundle, w_plus, noise, len(codes), self.dtype, cancel or CancelToken())
+            drawn, alphas = synthesise(bundle, w_plus, noise, len(codes), self.dtype, cancel or CancelToken(), steady)
         behind = drawn[len(codes) :] if with_background else [None] * len(codes)
         styles = [Style(1.0, None, "random" if one.noise_seed is not None else "stored") for one in codes]
         return [

@@ -15,6 +15,7 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.drawing import as_pixels
 from l4f_plugin.matting import fitted, follow_colours
+from l4f_plugin.motion import draw_motion
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
 from l4f_plugin.training.runs import alpha_trainer, with_masks_of
 
@@ -65,6 +66,11 @@ def test_a_class_says_whether_its_masks_follow_colours(tmp_path, follow):
     for sample, plain in zip(drawn, said, strict=True):
         wanted = fitted(plain.image, plain.alpha) if follow else plain.alpha
         np.testing.assert_allclose(sample.alpha, wanted, atol=1 / 255)
+    pipeline = Labels4FreePipeline(load_bundle(tmp_path / "tiny"), "cpu")
+    frame = next(draw_motion(pipeline, pipeline.codes([1, 2], said[0].style.truncation_psi), 2))
+    np.testing.assert_allclose(
+        np.asarray(frame)[..., 3] / 255, said[0].alpha, atol=1.5 / 255
+    )  # there they would flicker
     assert not follow or np.abs(drawn[0].alpha - said[0].alpha).max() > 0.05
 
 

@@ -174,8 +174,8 @@ def learn_masks(
             watch.report(measured.doubt)
         notes = (
             "The masks were learned on this generator by Labels4Free's default recipe: "
-            f"{settings.steps} steps of {settings.batch_size} pictures, without a data set. The colours of each picture "
-            "correct its mask as it is drawn."
+            f"{settings.steps} steps of {settings.batch_size} pictures, without a data set. The colours of each "
+            "picture correct its mask as it is drawn."
         )
         if quality == "full":
             notes += " A segmenter of photographs learned from them, refined them, and taught the one that is here."
