@@ -19,6 +19,11 @@ COLOUR_SIDE = 512  # pixels: the longer side at which the colours of larger pict
 COLOUR_MODEL_SIDE = 192  # pixels: the longer side at which colours are learned
 COLOUR_LEVELS = 16  # a channel
 COLOUR_ROUNDS = 5
+NEAR_LEVELS = np.linalg.matrix_power(  # [1, 2, 1] / 4, twice: near colours are taken for the same by degrees
+    sum(np.eye(COLOUR_LEVELS)[np.clip(np.arange(COLOUR_LEVELS) + step, 0, COLOUR_LEVELS - 1)] for step in (-1, 0, 0, 1))
+    / 4,
+    2,
+)
 SURELY_SUBJECT = 0.9  # less is a hole in a mask, where it is enclosed and the coarse mask says nothing of it
 EVIDENCE, LARGEST_EVIDENCE = 2.0, 6.0  # weight of a colour's log odds, and their limit
 SUREST, SUREST_AROUND = 0.05, 0.1  # a coarse mask counts as at most so sure at a pixel, and around it
@@ -119,11 +124,8 @@ def _reached(start: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 def _frequencies(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """How frequent each pixel's colour is among all pixels, which count by their weight; never 0."""
     table = np.bincount(colours.ravel(), weights.ravel(), COLOUR_LEVELS**3).reshape((COLOUR_LEVELS,) * 3)
-    for axis in range(3):
-        for _ in range(2):  # near colours are taken for the same by degrees
-            padded = np.pad(table, [(int(i == axis),) * 2 for i in range(3)], mode="edge")
-            first, middle, last = (padded.take(range(i, i + COLOUR_LEVELS), axis) for i in range(3))
-            table = (first + 2 * middle + last) / 4
+    for _ in range(3):  # one axis after the other comes first
+        table = np.tensordot(table, NEAR_LEVELS, axes=(0, 0))
     return (table / max(weights.sum(), 1)).ravel()[colours] + 1e-6
 
 
@@ -179,19 +181,25 @@ def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _window_sums(values: np.ndarray, radius: int, axis: int) -> np.ndarray:
-    """Sums of 2 * radius + 1 neighbours along an axis; zeros lie beyond its ends. Runs of 1, 2, 4 ... are added up."""
-    padding = [(0, 0)] * values.ndim
-    padding[axis] = (radius, radius)
-    run, width, start, left, total = np.moveaxis(np.pad(values, padding), axis, 0), 1, 0, 2 * radius + 1, None
+    """Sums of 2 * radius + 1 neighbours along an axis, -1 or -2, beyond whose ends lie zeros: of runs of 1, 2, 4 ..."""
+
+    def part(run: np.ndarray, start: int, stop: int | None) -> np.ndarray:
+        return run[..., start:stop] if axis == -1 else run[..., start:stop, :]
+
     count = values.shape[axis]
+    shape = list(values.shape)
+    shape[axis] = count + 2 * radius
+    run = np.zeros(shape, values.dtype)
+    part(run, radius, radius + count)[:] = values
+    width, start, left, total = 1, 0, 2 * radius + 1, None
     while True:
         if left & 1:
-            part = run[start : start + count]
-            total, start = part if total is None else total + part, start + width
+            found = part(run, start, start + count)
+            total, start = found if total is None else total + found, start + width
         left >>= 1
         if not left:
-            return np.moveaxis(total, 0, axis)
-        run, width = run[:-width] + run[width:], 2 * width
+            return total
+        run, width = part(run, 0, -width) + part(run, width, None), 2 * width
 
 
 def clean_colours(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
