@@ -13,7 +13,7 @@ from .arguments import Style
 from .bundles.bundle import Bundle
 from .bundles.config import ObjectClass
 from .jobs import CancelToken
-from .matting import fitted
+from .matting import corrected
 from .networks import GeneratorConfig
 
 
@@ -108,7 +108,7 @@ def finished_masks(config: ObjectClass, pictures: np.ndarray, alpha: Tensor) -> 
     masks = alpha[:, 0].float().cpu().numpy()
     if not config.masks_follow_colours:
         return masks
-    return np.stack([fitted(picture, mask) for picture, mask in zip(pictures, masks, strict=False)])
+    return np.stack([corrected(picture, mask) for picture, mask in zip(pictures, masks, strict=False)])
 
 
 def as_pixels(images: Tensor) -> np.ndarray:

@@ -68,7 +68,7 @@ def refine(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     return np.clip(refined, 0, 1, out=refined)
 
 
-def fitted(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+def corrected(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """The coarse mask float32 `[h, w]` at the size of its picture uint8 `[H, W, 3]`, its edge where colours change."""
     return refine(picture, follow_colours(picture, coarse))
 

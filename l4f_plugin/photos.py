@@ -50,7 +50,7 @@ def find_subject(bundle: Bundle, source: Source, device: torch.device, keep_larg
     confidence = None
     if bundle.discriminator is not None and config.likeness is not None:
         confidence = _confidence(bundle.discriminator, config, image, coarse)
-    alpha = matting.fitted(image, coarse)
+    alpha = matting.corrected(image, coarse)
     if transparency is not None:
         np.minimum(alpha, transparency, out=alpha)
     alpha, dropped = largest_piece(alpha) if keep_largest else (alpha, 0)

@@ -14,7 +14,7 @@ from l4f_plugin import Labels4FreePipeline
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.drawing import as_pixels
-from l4f_plugin.matting import fitted, follow_colours
+from l4f_plugin.matting import corrected, follow_colours
 from l4f_plugin.motion import draw_motion
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
 from l4f_plugin.training.runs import alpha_trainer, with_masks_of
@@ -35,7 +35,7 @@ def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
 def test_colours_move_an_edge_to_where_it_is_in_the_picture(change):
     picture, right = disc()
     wrong = grown(right, 4) if change == "too large" else 1 - grown(1 - right, 4)
-    found = fitted(picture, wrong)
+    found = corrected(picture, wrong)
     assert found.shape == right.shape and found.dtype == np.float32
     assert np.abs((found > 0.5) - right).mean() < 0.2 * np.abs(wrong - right).mean()
 
@@ -43,7 +43,7 @@ def test_colours_move_an_edge_to_where_it_is_in_the_picture(change):
 def test_a_picture_larger_than_the_colour_model_has_a_mask_of_its_own_size():
     picture, right = disc(256)
     assert follow_colours(picture, right).shape == (192, 192)
-    found = fitted(picture, right)
+    found = corrected(picture, right)
     assert found.shape == (256, 256)
     assert np.abs(found - right).mean() < 0.01
 
@@ -64,7 +64,7 @@ def test_a_class_says_whether_its_masks_follow_colours(tmp_path, follow):
     drawn = Labels4FreePipeline(load_bundle(tmp_path / "tiny"), "cpu").generate([1, 2], with_background=True)
     said = Labels4FreePipeline(tiny_bundle(), "cpu").generate([1, 2], with_background=True)
     for sample, plain in zip(drawn, said, strict=True):
-        wanted = fitted(plain.image, plain.alpha) if follow else plain.alpha
+        wanted = corrected(plain.image, plain.alpha) if follow else plain.alpha
         np.testing.assert_allclose(sample.alpha, wanted, atol=1 / 255)
     pipeline = Labels4FreePipeline(load_bundle(tmp_path / "tiny"), "cpu")
     frame = next(draw_motion(pipeline, pipeline.codes([1, 2], said[0].style.truncation_psi), 2))

@@ -61,7 +61,7 @@ class ObjectClass:
         crop: top, bottom, left, right. Keeps rows top..bottom and columns left..right of a picture.
         alpha_origin: whether the alpha network was "learned" by this program or "imported" from a published
             checkpoint, None where nobody noted it. An imported one is not passed on.
-        masks_follow_colours: whether the colours of a drawn picture correct its mask (`matting.fitted`).
+        masks_follow_colours: whether the colours of a drawn picture correct its mask (`matting.corrected`).
         likeness: what tells photographs of something else.
         files: the bundle's weight files by name.
 

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..images import sheet_of
 from ..jobs import Progress, unseen
 from ..networks import Student, StudentConfig
-from ..photos import coarse_alpha, fitted
+from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
 from ..training.cut_pictures import labelled_pictures
 from ..training.runs import train_ceiling
@@ -87,7 +87,7 @@ def find_masks(student: Student, pictures: np.ndarray, device: torch.device, pro
     """Masks float32 `[N, H, W]` of pictures uint8 `[N, H, W, 3]`, as `segment_photo` finds them with all pieces."""
     found = np.empty(pictures.shape[:3], np.float32)
     for number, picture in enumerate(pictures):
-        found[number] = fitted(picture, coarse_alpha(student, picture, device))
+        found[number] = matting.corrected(picture, coarse_alpha(student, picture, device))
         progress(number + 1, len(pictures), f"{number + 1} of {len(pictures)} pictures segmented")
     return found
 

@@ -23,7 +23,7 @@ from ..drawing import crop_of
 from ..errors import Cancelled, UserError
 from ..images import cover_fit, load_picture
 from ..jobs import Progress, unseen
-from ..matting import fitted
+from ..matting import corrected
 from ..networks import Student
 from ..photos import coarse_alpha
 from ..picture_files import PictureFile
@@ -131,7 +131,7 @@ def photographed_pictures(
     def cut(numbers: range) -> Iterator[np.ndarray]:
         for number in numbers:
             picture = load_picture(files[number].source())
-            found = sharpened(fitted(picture, coarse_alpha(bundle.student, picture, device)))
+            found = sharpened(corrected(picture, coarse_alpha(bundle.student, picture, device)))
             yield take_apart(cover_fit(picture, *size), to_float(cover_fit(to_bytes(found), *size)))
 
     def tell(done: int) -> None:
@@ -193,7 +193,7 @@ def draw_parts(
             yield _reduced(take_apart(sample.image, sample.required_alpha()), side)
         else:
             picture = _reduced(sample.image, side)
-            found = fitted(picture, coarse_alpha(teacher, picture, pipeline.device))
+            found = corrected(picture, coarse_alpha(teacher, picture, pipeline.device))
             yield take_apart(picture, sharpened(found))
 
 
