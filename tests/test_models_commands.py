@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -185,12 +186,15 @@ def quick(monkeypatch):
     monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
 
 
+A_TIME = r"(less than a|about \d+) minutes?"
+
+
 def test_learn_masks(hub, capsys, tmp_path, quick):
     folder = maskless(tmp_path, truncation_psi=0.4, alpha_threshold=0.9)
     before = generator_of(folder)
     code, out, err = run(capsys, "learn-masks", "plain", "--device", "cpu")
     assert code == 0 and out == f"plain has masks now: {folder}\n", err
-    assert "Learning masks takes less than a minute on this device." in err
+    assert re.search(f"Learning masks takes {A_TIME} on this device\\.", err)
     config = read_config(folder)
     assert "alpha.safetensors" in config.files and "background.safetensors" in config.files
     assert (config.truncation_psi, config.alpha_threshold) == (0.4, 0.5)
@@ -205,7 +209,7 @@ def test_learn_masks(hub, capsys, tmp_path, quick):
 def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
     folder = maskless(tmp_path)
     code, out, _ = run(capsys, "learn-masks", "plain", "--estimate", "--device", "cpu")
-    assert (code, out) == (0, "Learning masks for plain takes less than a minute on this device.\n")
+    assert code == 0 and re.fullmatch(f"Learning masks for plain takes {A_TIME} on this device\\.\n", out)
     assert json.loads(run(capsys, "learn-masks", "plain", "--estimate", "--json", "--device", "cpu")[1])["seconds"] > 0
     assert "alpha.safetensors" not in read_config(folder).files
 
