@@ -196,9 +196,8 @@ class ExplorePanel:
                 return {}
             try:
                 codes, token = explored.wished(read(written))[1], self._service.new_token()
-                [subject] = self._service.draw(
-                    explored.class_name, [codes], token, with_background=view == "background"
-                )
+                behind = view == "background"
+                [subject] = self._service.draw(explored.class_name, [codes], token, with_background=behind, steady=True)
             except Exception as error:
                 return {self.job.status: complain(error)}
         return {self.stage.live: explore_boards.live(subject.parts()[view]())}

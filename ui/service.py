@@ -185,11 +185,17 @@ class Service:
             return pipeline.codes(seeds, truncation_psi)
 
     def draw(
-        self, name: str, codes: Sequence[WPlus], token: CancelToken, with_background: bool = False
+        self,
+        name: str,
+        codes: Sequence[WPlus],
+        token: CancelToken,
+        *,
+        with_background: bool = False,
+        steady: bool = False,
     ) -> list[Subject]:
-        """The subjects of style codes, in one batch."""
+        """The subjects of style codes, in one batch; `steady` ones are for what moves."""
         with self._admit(name, len(codes)), self.drawing(name, token) as pipeline:
-            return pipeline.draw(codes, with_background=with_background, cancel=token)
+            return pipeline.draw(codes, with_background=with_background, steady=steady, cancel=token)
 
     @contextmanager
     def moving(self, name: str, token: CancelToken) -> Iterator[Labels4FreePipeline]:
