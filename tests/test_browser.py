@@ -235,6 +235,7 @@ def test_pictures_masks_and_cutouts_are_shown_and_downloaded(page, site, tmp_pat
 def test_a_picture_goes_on_to_the_swap_panel(page):
     generate(page, "5,8")
     pick(page, 1)
+    hear(page, "generate_picked", "Seed 8")  # till then the first one is picked
     page.locator("#l4f_generate_to_swap:enabled").click()
     page.locator("#l4f_swap_image img").wait_for()
     assert page.locator("#l4f_swap_seed input").input_value() == "8"
