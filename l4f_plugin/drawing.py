@@ -95,18 +95,17 @@ def synthesise(
     if subjects and bundle.alpha is not None:
         cancel.check()
         alpha = bundle.alpha([features[:subjects] for features in output.features])
-        alpha = alpha[:, :, top:bottom, left:right]
-        alphas = alpha[:, 0].float().cpu().numpy() if steady else finished_masks(bundle.config, pictures, alpha)
+        alphas = finished_masks(bundle.config, pictures, alpha[:, :, top:bottom, left:right], steady)
     return pictures, alphas
 
 
-def finished_masks(config: ObjectClass, pictures: np.ndarray, alpha: Tensor) -> np.ndarray:
+def finished_masks(config: ObjectClass, pictures: np.ndarray, alpha: Tensor, steady: bool = False) -> np.ndarray:
     """What an alpha network says, `[N, 1, H, W]`, as the class shows it: float32 `[N, H, W]`.
 
     `pictures` uint8 `[N + M, H, W, 3]` are those that the masks belong to, and further ones.
     """
     masks = alpha[:, 0].float().cpu().numpy()
-    if not config.masks_follow_colours:
+    if steady or not config.masks_follow_colours:
         return masks
     return np.stack([corrected(picture, mask) for picture, mask in zip(pictures, masks, strict=False)])
 

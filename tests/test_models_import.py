@@ -1,5 +1,6 @@
 """A user's own files through the form of the panel Models: good ones become classes, hostile ones leave nothing."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -88,11 +89,13 @@ def test_a_checkpoint_with_its_masks_becomes_a_class(page, tmp_path):
 def test_masks_alone_complete_the_class_that_is_picked(page, tmp_path, in_this_process):
     bring(page, upload(tmp_path, "faces.pt", GENERATOR))
     list(page.service.generate("faces", [1], 0.7, page.service.new_token()))
+    path = tmp_path / "models/faces/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "masks_follow_colours": True}))  # as of earlier masks
     page.pick("faces")
     _, told = bring(page, None, upload(tmp_path, "alpha.pt", ALPHA), licence=None)
     assert told == "Faces is ready to draw." and row(page, "faces")["Masks"] == "yes"
     config = read_config(tmp_path / "models/faces")
-    assert config.alpha_origin == "imported" and config.alpha_threshold == 0.9
+    assert config.alpha_origin == "imported" and config.alpha_threshold == 0.9 and not config.masks_follow_colours
     [sample] = list(page.service.generate("faces", [1], 0.7, page.service.new_token()))[-1]
     assert sample.alpha is not None
 
