@@ -71,16 +71,19 @@ class Subject:
     brushed: bool = False
 
     def enlarged(self, times: int) -> Subject:
-        """The same `times` as large: pictures by Lanczos' filter, the mask as `matting.enlarged_alpha`."""
+        """The same `times` as large, see `upscaling.enlarged`."""
         if times == 1:
             return self
-        size = times * self.image.shape[1], times * self.image.shape[0]
-        placed, background, alpha = (size, 0, 0, times), self.background, self.alpha
+        from .upscaling import enlarged  # imports torch
+
+        size, background = (times * self.image.shape[1], times * self.image.shape[0]), self.background
+        image, alpha, done = enlarged(self.image, self.alpha, times)
+        rest = size, 0, 0, times / done
         if background is not None:
-            background = matting.moved(background, *placed)
+            background = matting.moved(enlarged(background, None, times)[0], *rest)
         if alpha is not None:
-            _, alpha = matting.enlarged_alpha(self.image, alpha, *placed)
-        image = matting.moved(self.image, *placed)
+            alpha = matting.moved_alpha(alpha, *rest)
+        image = matting.moved(image, *rest)
         return replace(self, image=image, alpha=alpha, background=background, times=times * self.times)
 
     def mended(self, strokes: np.ndarray) -> Subject:
@@ -185,12 +188,17 @@ def place(
         foreground = matting.clean_colours(image, matte)
     else:
         width, height = where.size(own if wanted.picture is None else wanted.picture.shape[1::-1])
-        placed = (width, height), *_fit(alpha, where, (width, height))
+        from .upscaling import enlarged  # imports torch
+
+        left, top, scale = _fit(alpha, where, (width, height))
+        placed = (width, height), left, top, scale
+        large, clean, times = enlarged(image, matte, scale)
+        rest = (width, height), left, top, scale / times
         if (edge.threshold, edge.grow, edge.feather) == (None, 0, 0):
-            matte, alpha = matting.enlarged_alpha(image, matte, *placed)
+            alpha = matting.moved_alpha(clean, *rest)
         else:
             alpha = np.clip(matting.moved(alpha, *placed), 0, 1)
-        foreground = matting.moved(matting.clean_colours(image, matte), *placed)
+        foreground = matting.moved(matting.clean_colours(large, clean), *rest)
         shadow = None if shadow is None else matting.moved(shadow, *placed)
         if edge.threshold is not None and not edge.feather:
             alpha = compositing.threshold(alpha, 0.5)  # hard again

@@ -30,7 +30,7 @@ STOREYS = [
     {"provenance"},
     {"animations", "picture_files"},
     {"matting"},
-    {"drawing", "directions"},
+    {"drawing", "directions", "upscaling"},
     {"subject"},
     {"photos"},
     {"pipeline"},

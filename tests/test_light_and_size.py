@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as functional
 from PIL import Image
 
 from l4f_plugin import matting
@@ -11,8 +13,11 @@ from l4f_plugin.arguments import Background, EdgeOptions, Spot
 from l4f_plugin.compositing import blur, to_float
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext
+from l4f_plugin.networks import Upscaler
 from l4f_plugin.provenance import read_recipe
 from l4f_plugin.subject import Style, Subject, place
+from l4f_plugin.upscaling import LARGEST_SIDE, enlarged
+from tools import upscaler
 
 
 def disc(side: int, shadow: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +45,42 @@ def test_an_enlarged_subject_has_an_edge_as_sharp_as_before():
     assert parse_infotext(large.infotext())["Enlarged"] == "4" and "Enlarged" not in subject.infotext()
     assert subject.enlarged(1) is subject and subject.enlarged(2).enlarged(2).times == 4
     assert read_recipe(large.infotext()).seed == 3
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_a_doubled_picture_is_nearer_to_a_large_one_than_by_a_filter(times):
+    picture, alpha = disc(64)
+    exact, exact_alpha = disc(64 * times)
+    found, found_alpha, done = enlarged(picture, alpha, times)
+    plain = np.asarray(Image.fromarray(picture).resize(exact.shape[:2], Image.Resampling.LANCZOS))
+    assert done == times and found.shape == exact.shape and found.dtype == np.uint8
+    error, usual = (np.square(to_float(one) - to_float(exact)).mean() for one in (found, plain))
+    assert error < 0.7 * usual
+    assert np.abs(found_alpha - exact_alpha).mean() < 0.01
+
+
+def test_doubling_ends_near_the_size_that_is_asked_for_and_before_it_is_too_large():
+    def times(side: int, scale: float) -> int:
+        return enlarged(np.zeros((side, side // 2, 3), np.uint8), None, scale)[2]
+
+    assert [times(40, scale) for scale in (0.5, 1, 1.5, 1.6, 3.5, 16)] == [1, 1, 1, 2, 4, 16]
+    assert (times(LARGEST_SIDE // 2, 16), times(LARGEST_SIDE // 2 + 1, 16)) == (2, 1)
+
+
+def test_an_untrained_network_is_the_bicubic_enlargement():
+    pictures = torch.rand(2, 3, 5, 7)
+    wanted = functional.interpolate(pictures, scale_factor=2, mode="bicubic", align_corners=False)
+    np.testing.assert_allclose(Upscaler()(pictures).detach(), wanted, atol=1e-6)
+
+
+def test_the_upscaler_learns_from_pieces_and_their_halves(tmp_path):
+    Image.fromarray(disc(256)[0]).save(tmp_path / "disc.png")
+    Image.new("RGB", (100, 300)).save(tmp_path / "too_small.png")
+    pictures = upscaler.load(tmp_path)
+    assert len(pictures) == 1
+    small, large = upscaler.piece([pictures], np.random.default_rng(0))
+    assert large.shape == (3, 96, 96)
+    np.testing.assert_allclose(small, large.reshape(3, 48, 2, 48, 2).mean((2, 4)), atol=1 / 255)
 
 
 def test_a_subject_on_a_large_picture_has_no_pale_rim():

@@ -115,7 +115,8 @@ def test_weights_of_a_repository_are_pinned_by_its_commit(tmp_path, monkeypatch)
         described = json.loads((tmp_path / "out/weights/catalogue.json").read_text())["classes"]["tiny"]
         commit = hub.repositories["me/l4f-tiny"].commit
     assert (described["repository"], described["revision"]) == ("me/l4f-tiny", commit)
-    assert not list((tmp_path / "out").rglob("*.safetensors"))
+    assert not list((tmp_path / "out/weights").rglob("*.safetensors"))
+    assert (tmp_path / "out/l4f_plugin/upscaler.safetensors").is_file(), "the Space enlarges pictures too"
     assert commit in (tmp_path / "out/README.md").read_text()
     assert (tmp_path / "copied/weights/tiny/generator.safetensors").is_file()
 

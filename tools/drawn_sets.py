@@ -34,7 +34,6 @@ from l4f_plugin.datasets.set_card import ContactSheet
 from l4f_plugin.errors import UserError
 from tools.backgrounds import draw_background, load_photographs, read_list
 
-RESOLUTION = 128
 OVERSAMPLING = 2  # objects are drawn at twice the resolution and averaged down
 CHUNK = 50  # pictures per task of a worker
 SPLITS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}  # first seed of each split
@@ -132,6 +131,7 @@ class Settings:
     renderer: str
     background_folders: tuple[str, ...]
     scale: float = 1.0  # of the objects: larger than 1 is nearer
+    resolution: int = 128
 
 
 def close_seams(drawing: np.ndarray) -> np.ndarray:
@@ -214,7 +214,7 @@ _worker: dict = {}
 def _start_worker(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent lets workers finish their chunk
     _worker["settings"] = settings
-    _worker["renderer"] = Renderer(Path(settings.renderer), RESOLUTION * OVERSAMPLING)
+    _worker["renderer"] = Renderer(Path(settings.renderer), settings.resolution * OVERSAMPLING)
     _worker["photographs"] = {}
 
 
@@ -236,7 +236,7 @@ def make_picture(split: str, number: int) -> tuple[np.ndarray, np.ndarray]:
         own_seed = f"{seed}-{place_number}" if place_number else str(seed)
         drawing = close_seams(_worker["renderer"].draw(style, own_seed, box))
         drawings.append(drawing[:, ::-1] if mirrored else drawing)
-    return composite(drawings, draw_background(random, _photographs(split), RESOLUTION))
+    return composite(drawings, draw_background(random, _photographs(split), settings.resolution))
 
 
 def _make_chunk(folder: Path, split: str, numbers: list[int]) -> int:
@@ -267,7 +267,7 @@ def describe(settings: Settings, counts: dict[str, int]) -> dict:
     return {
         "schema_version": 1,
         "title": kind.title,
-        "resolution": RESOLUTION,
+        "resolution": settings.resolution,
         "seed": settings.seed,
         "scale": settings.scale,
         "splits": {
@@ -279,7 +279,7 @@ def describe(settings: Settings, counts: dict[str, int]) -> dict:
         "backgrounds": read_list(renderer / "backgrounds.json"),
         "command": f"python3 -m tools.drawn_sets {settings.kind} "
         + " ".join(f"--{split} {count}" for split, count in counts.items())
-        + f" --seed {settings.seed} --scale {settings.scale:g}",
+        + f" --seed {settings.seed} --scale {settings.scale:g} --resolution {settings.resolution}",
     }
 
 
@@ -339,6 +339,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         add(f"--{split}", type=int, default=count, metavar="N", help="pictures of this split (default: %(default)s)")
     add("--seed", type=int, default=0, help="another seed, other pictures (default: 0)")
     add("--scale", type=float, default=1.0, metavar="X", help="size of the objects, 0.3 to 3: above 1 is nearer")
+    add("--resolution", type=int, default=128, metavar="N", help="side of the pictures, 32 to 1024 (default: 128)")
     add("--processes", type=int, default=2, metavar="N", help="worker processes (default: 2)")
     add("--renderer", type=Path, default=RENDERER, help="folder of render.mjs")
     text = "folder that holds backgrounds/ and wallpapers/ of the Debian packages (default: as installed)"
@@ -355,10 +356,14 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError("Give a seed of 0 or more and at most 1,000,000 pictures a split.")
         if not 0.3 <= options.scale <= 3:
             raise UserError("Give a scale from 0.3 to 3.")
+        if not 32 <= options.resolution <= 1024:
+            raise UserError("Give a resolution from 32 to 1024.")
         if options.processes < 1:
             raise UserError("Give at least one process.")
         folders = tuple(map(str, [*options.backgrounds, cache_folder() / "backgrounds", "/usr/share"]))
-        settings = Settings(options.kind, options.seed, str(options.renderer), folders, options.scale)
+        settings = Settings(
+            options.kind, options.seed, str(options.renderer), folders, options.scale, options.resolution
+        )
         build(out, counts, settings, options.processes)
         if counts["train"]:
             (out / "sheet.png").write_bytes(contact_sheet(out))

@@ -5,6 +5,7 @@ from .background import LearnedBackground
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig, SynthesisOutput
 from .unet import Student, StudentConfig, UNet
+from .upscaler import Upscaler
 
 __all__ = [
     "AlphaNetwork",
@@ -17,4 +18,5 @@ __all__ = [
     "StudentConfig",
     "SynthesisOutput",
     "UNet",
+    "Upscaler",
 ]

@@ -45,7 +45,7 @@ LEFT_OUT = {
     "l4f_plugin": ("training", "datasets", "evaluation", "commands", "hub/sharing", "cli.py", "__main__.py"),
     "l4f_ui": ("hosts", "api", "models_*.py", "__main__.py", "app.py"),
 }
-_SUFFIXES = (".py", ".json", ".css", ".js", ".svg")
+_SUFFIXES = (".py", ".json", ".css", ".js", ".svg", ".safetensors")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _START = Path("space", "app.txt")  # of the page's package: becomes app.py
 
