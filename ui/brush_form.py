@@ -1,26 +1,21 @@
 """The form that mends the mask of a subject with a brush, where Gradio can edit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import gradio as gr
 import numpy as np
 from PIL import Image, ImageOps
 
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import CancelToken
+from l4f_plugin.subject import Subject
 
 from . import compat, status
 from .controls import Given, button, note
 from .run_buttons import RunButtons, Running
+from .stage import Stage
 from .texts import text
-
-if TYPE_CHECKING:
-    from l4f_plugin.jobs import CancelToken
-    from l4f_plugin.subject import Subject
-
-    from .stage import Stage
 
 EDITED_SIDE = 800  # pixels of what is painted on
 

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from l4f_plugin.bundles import catalogue, licences
 from l4f_plugin.bundles.config import ObjectClass, stand_in
 from l4f_plugin.bundles.folders import WORST_MASKS, masks_folder, photographs_folder
@@ -30,10 +32,8 @@ from .texts import text
 from .words import size, without_paths
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from l4f_plugin.bundles.bundle import Bundle
-    from l4f_plugin.hub.sharing.terms import Declared
+    from l4f_plugin.hub.sharing.terms import Declared  # which a Space has not
 
     from .service import Service
 

@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from l4f_plugin.errors import UserError
 from l4f_plugin.exploring import LARGEST_STRENGTH, Look, between, parse_key
+from l4f_plugin.provenance import WPlus
+from l4f_plugin.subject import Subject
 
 from .texts import text
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from l4f_plugin.directions import Directions
-    from l4f_plugin.provenance import WPlus
-    from l4f_plugin.subject import Subject
 
 LARGEST_VARIETY = 1.5
 MOST_PAST, MOST_ON_SHELF = 50, 16

@@ -1,17 +1,16 @@
 """The panel *Generate*: seeds in, pictures with masks out."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import gradio as gr
 
 from l4f_plugin.arguments import ENLARGED
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.jobs import CancelToken
+from l4f_plugin.subject import Subject
 
 from . import address, compat, seeds, status
 from .brush_form import BrushForm
@@ -33,10 +32,6 @@ from .run_buttons import Archive, RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
 from .texts import text
-
-if TYPE_CHECKING:
-    from l4f_plugin.jobs import CancelToken
-    from l4f_plugin.subject import Subject
 
 WHICH = ("now", "earlier", "favourites")
 WELCOME, LARGEST_WELCOME = range(8), 256

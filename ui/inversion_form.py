@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
+import numpy as np
 
 from l4f_plugin.arguments import PROJECTION_STEPS
 from l4f_plugin.bundles.files import LONGEST_NAME, fitted
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, write_png
-from l4f_plugin.subject import write_parts
+from l4f_plugin.subject import SwapResult, write_parts
 
 from . import status
 from .controls import Given, button, named
@@ -23,10 +24,7 @@ from .texts import text
 from .words import without_paths
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from l4f_plugin.projection import Projection
-    from l4f_plugin.subject import SwapResult
 
     from .photos_panel import PhotosPanel
 

@@ -1,23 +1,22 @@
 """The panel *Photographs*: pictures of a class, or style codes, in; masks, cut-outs and new backgrounds out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.bundles.likeness import is_strange
 from l4f_plugin.compositing import to_float
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import load_picture, write_png
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.photo_batch import PhotoResult, pack
 from l4f_plugin.picture_files import PHOTO_ENDINGS, PictureFile, PictureSet, find_photos
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, required_recipe
-from l4f_plugin.subject import write_parts
+from l4f_plugin.subject import Subject, write_parts
 
 from . import compat, status
 from .brush_form import BrushForm
@@ -40,11 +39,6 @@ from .service import Service
 from .stage import GridStage, Result, shown_photograph
 from .texts import text
 from .words import pathless, without_paths
-
-if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
-    from l4f_plugin.jobs import CancelToken
-    from l4f_plugin.subject import Subject
 
 VIEWS = ("compare", "result", "mask")
 DOWNLOADS = ("result", "mask", "w_plus", "zip")

@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 from l4f_plugin.errors import UserError
 
 from .texts import text
+from .uploads import Uploads
+from .visitors import Visitors
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from .login import Authorise
-    from .visitors import Visitors
 
 PORTS_TRIED = 50
 STRANGERS_BYTES = 2 << 30
@@ -119,8 +120,6 @@ def open_page(
     """
     from . import compat, login
     from .front import Front
-    from .uploads import Uploads
-    from .visitors import Visitors
 
     address, public, port = _launched(page, css, host, port, root_path=root_path, **arguments)
     app = page.server_app  # before Gradio 4 another one than page.app

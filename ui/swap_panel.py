@@ -1,20 +1,18 @@
 """The panel *Swap background*: a subject, something to put behind it, an edge, a preview."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import read_infotext
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, read_recipe
-from l4f_plugin.subject import write_parts
+from l4f_plugin.subject import Subject, SwapResult, write_parts
 
 from . import address, compat, seeds, status
 from .brush_form import BrushForm
@@ -39,10 +37,6 @@ from .service import Service
 from .stage import GridStage, Result
 from .texts import text
 from .words import without_paths
-
-if TYPE_CHECKING:
-    from l4f_plugin.jobs import CancelToken
-    from l4f_plugin.subject import Subject, SwapResult
 
 VIEWS = ("result", "mask", "compare")
 FIRST_SEED = "32"  # one that came out well in the class that comes along

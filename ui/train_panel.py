@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from l4f_plugin.bundles.config import plain_class_name
+from l4f_plugin.bundles.config import ObjectClass, plain_class_name
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job
 
@@ -26,7 +26,6 @@ from .trainings import ACTIVE, Trainings
 from .words import duration, pathless, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.bundles.config import ObjectClass
     from l4f_plugin.training.class_plan import Plan
     from l4f_plugin.training.class_run import ClassRun
     from l4f_plugin.training.picture_survey import Survey

@@ -15,17 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from l4f_plugin.bundles.files import remove, storage_error
 from l4f_plugin.bundles.folders import trainings_folder
 from l4f_plugin.errors import UserError
+from l4f_plugin.jobs import CancelToken, Progress
 
 from .texts import text
 from .words import pathless
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from l4f_plugin.jobs import CancelToken, Progress
     from l4f_plugin.training.class_plan import Plan
     from l4f_plugin.training.class_run import ClassRun
     from l4f_plugin.training.picture_survey import Survey

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..visitors import Visitors
+
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from ..login import Authorise
     from ..service import Service
-    from ..visitors import Visitors
 
 PREFIX = "/l4f/v1"
 
@@ -31,7 +32,6 @@ def mount(
     everybody in who reaches the server, which belongs to a page that asks for no login either. `visitors` says which
     requests of browsers are let in. `root_path` is where a proxy shows the page, which it may leave in the address.
     """
-    from ..visitors import Visitors
     from .guard import Guard, Place
     from .routes import build
 

@@ -4,10 +4,10 @@ The host saves what it is handed as it likes: as JPEG, or with the transparency 
 written by us, where our other results are.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from l4f_plugin.arguments import Background
 from l4f_plugin.bundles.likeness import stranger
@@ -22,9 +22,6 @@ from ..words import in_words
 from . import host
 from .host_service import service
 from .queueing import HostToken, within_a_job_of_the_host
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 RESULTS = ("cutout", "mask")
 _LAST = 20_000  # after upscalers, which would drop the transparency

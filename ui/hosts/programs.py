@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..visitors import Visitors
 from . import host
 from .host_service import service
 from .settings import ALLOWED_HOSTS
 
 if TYPE_CHECKING:
     from ..login import Authorise
-    from ..visitors import Visitors
 
 _LOGINS = ("gradio_auth", "auth")
 _LOGIN_FILES = ("gradio_auth_path", "auth_file")
@@ -37,8 +37,6 @@ def serves_an_api() -> bool:
 
 def visitors(demo: Any, login: bool) -> Visitors:
     """Which requests of browsers are let in: those under a name of the host's own."""
-    from ..visitors import Visitors
-
     public = urlsplit(getattr(demo, "share_url", None) or "").hostname
     return Visitors([*ALLOWED_HOSTS.read().split(","), public or ""], login, programs=True)
 
