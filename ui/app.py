@@ -20,7 +20,7 @@ from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
 from .photos_panel import PhotosPanel
-from .run_buttons import Watcher, seen_by, watched_by
+from .run_buttons import Watcher, seen_by
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
@@ -110,8 +110,8 @@ class Page:
         opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
             self.header = Header(service, titled=not endpoint_prefix)
-            watchers = [self.header, *watchers]
-            with watched_by(watchers), compat.tabs(elem_id="l4f_tabs") as self.tabs:
+            service.watchers = watchers = [self.header, *watchers]
+            with compat.tabs(elem_id="l4f_tabs") as self.tabs:
                 for name, panel in PANELS.items():
                     with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
                         setattr(self, name, panel(service))

@@ -19,7 +19,7 @@ from . import compat, models_table, status
 from .class_choice import ClassChoice
 from .controls import Given, button, choices, controls_column, named, note, psi_slider, segments, stage_column
 from .exports import KIND, MOST_PICTURES, SHARD, Exports
-from .run_buttons import Archive, Running, complain
+from .run_buttons import Archive, Running, complain, told_in
 from .seeds import wanted_seed
 from .service import Service
 from .stage import empty_stage
@@ -117,6 +117,7 @@ class ExportPanel:
             event = compat.on(trigger, self.answered(handler), {self.visit, *given}, self._outputs)
             self.started.append(self._follow(event))
         compat.on(self.cancel.click, self.stop, [], [self.cancel])
+        self.estimate = told_in(self.activity, self._service, self.measure_time)
         self.started.append(compat.on(self.measure.click, self.estimate, self.inputs, [self.activity], queue=True))
 
     def open_on(self, trigger: Callable) -> None:
@@ -176,21 +177,14 @@ class ExportPanel:
         """Goes on with a set that is not whole."""
         return self.exports.go_on(given[self.unfinished] or "")
 
-    def estimate(self, given: Given) -> Iterator[dict]:
+    def measure_time(self, running: Running, given: Given) -> Iterator[dict]:
         """Measures on a few pictures how long the set takes."""
         visit = given[self.visit]
-
-        def work(running: Running) -> Iterator[dict]:
-            settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
-            yield {self.activity: status.running(text("export.measuring"))}
-            visit.estimate = status.finished(self.exports.estimate(name, settings, running.token))
-            yield {self.activity: visit.estimate}
-
         visit.estimate = ""
-        try:
-            yield from Running(work, (), self._service.new_token(), self.activity).start().updates()
-        except Exception as error:
-            yield {self.activity: complain(pathless(error))}
+        settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
+        yield {self.activity: status.running(text("export.measuring"))}
+        visit.estimate = status.finished(self.exports.estimate(name, settings, running.token))
+        yield {self.activity: visit.estimate}
 
     def stop(self) -> dict:
         """Stops what runs, after its shard's batch."""

@@ -117,7 +117,7 @@ class InversionForm:
                 }
             )
 
-        return status.now_and_then(running, words), preview
+        return running.now_and_then(words), preview
 
 
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:

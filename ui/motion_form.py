@@ -54,7 +54,7 @@ class MotionForm:
         frames, side = round(given[self.seconds] * fps), None if given[self.side] == "own" else int(given[self.side])
         check_integer(text("motion.frames"), frames, 2, MOST_FRAMES)
         check_animation(kind, frames, fps)
-        progress = status.now_and_then(running, lambda done, total: text("motion.working", done=done, total=total))
+        progress = running.now_and_then(lambda done, total: text("motion.working", done=done, total=total))
         yield {self.job.status: status.running(text("job.loading", title=explored.title))}
         with self._service.moving(explored.class_name, running.token) as pipeline:
             size = check_motion(len(subjects), frames, "linear", pipeline.picture_size, side)

@@ -3,21 +3,21 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
 
 from l4f_plugin.errors import Cancelled
-from l4f_plugin.jobs import CancelToken, Job
+from l4f_plugin.jobs import CancelToken, Job, Progress
 
 from . import compat, status
 from .controls import button, element_id
 from .service import Service
 from .texts import text
-from .words import in_words
+from .words import in_words, pathless
+
+SECONDS_BETWEEN_WORDS = 0.2
 
 Work = Callable[..., Iterator[dict]]
 """A handler: takes a `Running` and the inputs as `{component: value}`, yields updates as `{component: update}`."""
@@ -44,6 +44,30 @@ class Running(Job):
             words = text("job.waiting_one") if ahead == 1 else text("job.waiting_many", ahead=ahead)
         self.post({self.status: status.running(words)})
 
+    def now_and_then(self, words: Callable[[int, int], str]) -> Progress:
+        """What a long work calls after each step: posts `words(done, total)`, a few times a second and at the end."""
+        told = 0.0
+
+        def progress(done: int, total: int, _: str) -> None:
+            nonlocal told
+            if time.monotonic() - told > SECONDS_BETWEEN_WORDS or done == total:
+                told = time.monotonic()
+                self.post({self.status: status.running(words(done, total), done, total)})
+
+        return progress
+
+
+def told_in(status_place: Any, service: Service, work: Work) -> Callable[..., Iterator[dict]]:
+    """A handler that does `work` in a job without buttons of its own, and tells there why it failed."""
+
+    def handler(*inputs: Any) -> Iterator[dict]:
+        try:
+            yield from Running(work, inputs, service.new_token(), status_place).start().updates()
+        except Exception as error:
+            yield {status_place: complain(pathless(error))}
+
+    return handler
+
 
 STILL_THERE_SECONDS = 3.0
 """How long a job is silent before it tells that it is there: some web UIs give up on one that was so for 5 seconds."""
@@ -66,28 +90,15 @@ def seen_by(watchers: Sequence[Watcher]) -> dict:
     return {part: update for watcher in watchers for part, update in watcher.refresh().items()}
 
 
-_WATCHERS: ContextVar[Sequence[Watcher]] = ContextVar("watchers", default=())
-
-
-@contextmanager
-def watched_by(watchers: Sequence[Watcher]) -> Iterator[None]:
-    """The run buttons that are built within look at these watchers anew after each job."""
-    before = _WATCHERS.set(watchers)
-    try:
-        yield
-    finally:
-        _WATCHERS.reset(before)
-
-
 class RunButtons:
     """A run button, a cancel button and a status line around one handler at a time.
 
     A running job is known to its session by an identifier, so that Cancel stops the session's own job only. At its end
-    the page's watchers look at the engine anew, in the same answer: see `watched_by`.
+    the watchers of the service look at the engine anew, in the same answer.
     """
 
     def __init__(self, service: Service, panel: str):
-        self._service, self._watchers = service, _WATCHERS.get()
+        self._service, self._watchers = service, service.watchers
         self._tokens: dict[str, CancelToken] = {}
         self.identifier = gr.State(None)
         with gr.Row(elem_classes="l4f-run-row"):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
 
+    from .run_buttons import Watcher
     from .stage import Neighbour
 
 BATCH = 4
@@ -100,6 +101,7 @@ class Service:
     ):
         self._settings, self._admit, self._lend, self._only = settings, admit, lend, only
         self.outputs, self.neighbours = outputs or Outputs(), neighbours
+        self.watchers: Sequence[Watcher] = ()  # of the page that is built, which look at the engine after each job
         self.manages_classes, self.own_repositories = manages_classes, own_repositories
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)

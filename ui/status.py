@@ -1,17 +1,7 @@
 """The one line under the buttons: progress, outcome or problem, read aloud by screen readers."""
 
-from __future__ import annotations
-
 import re
-import time
-from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .run_buttons import Running
-
-SECONDS_BETWEEN_WORDS = 0.2
 
 
 def quiet() -> str:
@@ -47,19 +37,6 @@ def linked(words: str) -> str:
         else escape(part)
         for number, part in enumerate(parts)
     )
-
-
-def now_and_then(job: Running, words: Callable[[int, int], str]) -> Callable[[int, int, Any], None]:
-    """What a long work calls after each step: posts `words(done, total)`, a few times a second and at the end."""
-    told = 0.0
-
-    def progress(done: int, total: int, _: Any) -> None:
-        nonlocal told
-        if time.monotonic() - told > SECONDS_BETWEEN_WORDS or done == total:
-            told = time.monotonic()
-            job.post({job.status: running(words(done, total), done, total)})
-
-    return progress
 
 
 def _line(kind: str, inner: str) -> str:

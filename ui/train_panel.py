@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,11 @@ import gradio as gr
 
 from l4f_plugin.bundles.config import ObjectClass, plain_class_name
 from l4f_plugin.errors import UserError
-from l4f_plugin.jobs import Job
 
 from . import compat, status
 from .controls import Given, button, controls_column, named, note, segments, stage_column
 from .models_forms import LICENCES
-from .run_buttons import complain
+from .run_buttons import Running, complain, told_in
 from .service import Service
 from .stage import empty_stage
 from .texts import text
@@ -91,6 +91,7 @@ class TrainPanel:
                     elem_classes="l4f-single",
                 )
                 self._build_run()
+        self.follow = partial(told_in, self.activity, service)
         self._wire()
 
     def _build_pictures(self) -> None:
@@ -170,33 +171,17 @@ class TrainPanel:
         if self.allowed:
             self._watch(compat.on(trigger, self.show, [self.visit], self.outputs))
 
-    def follow(self, work: Callable[[Job, Given], Iterator[dict]]) -> Callable[[Given], Iterator[dict]]:
-        """A handler that goes on with `work` in a job and shows what it yields, or why it failed."""
-
-        def handler(given: Given) -> Iterator[dict]:
-            try:
-                yield from Job(work, given, token=self._service.new_token()).start().updates()
-            except Exception as error:
-                yield {self.activity: complain(pathless(error))}
-
-        return handler
-
     # 1. Pictures
 
-    def look_at(self, job: Job, given: Given) -> Iterator[dict]:
+    def look_at(self, job: Running, given: Given) -> Iterator[dict]:
         """Looks at the pictures, and fills the plan with what they ask for."""
         self.trainings.demand()
-        visit, told = given[self.visit], [0.0]
-        yield {self.activity: status.running(text("train.looking"))}
+        visit, words = given[self.visit], text("train.looking")
+        yield {self.activity: status.running(words)}
         uploaded, typed = compat.file_paths(given[self.files]), (given[self.folder] or "").strip()
         if not uploaded and not typed:
             raise UserError(text("train.no_pictures"))
-
-        def progress(done: int, total: int, _: str) -> None:
-            if time.monotonic() - told[0] > status.SECONDS_BETWEEN_WORDS:
-                told[0] = time.monotonic()
-                job.post({self.activity: status.running(text("train.looking"), done, total)})
-
+        progress = job.now_and_then(lambda done, total: words)
         folder = self.trainings.keep(uploaded) if uploaded else self.trainings.place(typed, progress, job.token)
         found = self.trainings.look(folder, progress, job.token)
         visit.folder, visit.found = folder, found
@@ -251,7 +236,7 @@ class TrainPanel:
         size = {self.resolution: str(start.resolution)} if start and str(start.resolution) in RESOLUTIONS else {}
         return {**size, self.freeze: gr.update(value=False, visible=bool(start and start.discriminator))}
 
-    def estimate(self, job: Job, given: Given) -> Iterator[dict]:
+    def estimate(self, job: Running, given: Given) -> Iterator[dict]:
         """Measures how long each stage takes here."""
         plan = self.plan(given)
         yield {self.activity: status.running(text("train.measuring"))}
@@ -260,7 +245,7 @@ class TrainPanel:
         )
         yield {self.about: gr.update(value=words, visible=True), self.activity: status.finished(text("train.measured"))}
 
-    def start_run(self, job: Job, given: Given) -> Iterator[dict]:
+    def start_run(self, job: Running, given: Given) -> Iterator[dict]:
         """Starts the process, which measures and shows samples first."""
         plan, visit = self.plan(given), given[self.visit]
         visit.picked = self.trainings.begin(plan).name
@@ -346,7 +331,7 @@ class TrainPanel:
 
         return answer
 
-    def use(self, job: Job, given: Given) -> Iterator[dict]:
+    def use(self, job: Running, given: Given) -> Iterator[dict]:
         """Installs what there is as the class."""
         visit = given[self.visit]
         yield {self.activity: status.running(text("train.using"))}
