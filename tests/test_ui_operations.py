@@ -197,22 +197,21 @@ def test_surprises_can_be_drawn_and_are_shown(page):
 
 def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     met = []
-    neighbour = Neighbour("img2img", "swap.save", lambda button, handout: met.append((button, handout)))
+    neighbour = Neighbour("img2img", "swap.save", lambda button, stage: met.append((button, stage)))
     parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path), [neighbour])).l4f
-    handouts = {handout.panel: handout for _, handout in met}
-    assert set(handouts) == {"generate", "explore", "swap", "photos"}
-    assert {button.elem_id for button, _ in met} == {f"l4f_{panel}_to_img2img" for panel in handouts}
+    files_of = {button.elem_id: stage.files_to_send for button, stage in met}
+    assert set(files_of) == {f"l4f_{panel}_to_img2img" for panel in ("generate", "explore", "swap", "photos")}
     results = generate(parts, "1-2")[parts.generate.stage.results]
-    files = handouts["generate"].files
+    files, swapped = (files_of[f"l4f_{panel}_to_img2img"] for panel in ("generate", "swap"))
     second, first = files(results, 1, "mask"), files(results, None, "picture")
     assert second == {**results[1].files, "shown": results[1].files["mask"]}
     assert first == {**results[0].files, "shown": results[0].files["picture"]}
     assert files([], None, "picture") == files(results, 5, "picture") == {}
     shown = swap(page, "colour")[page.swap.stage.results]
-    sent = handouts["swap"].files(shown, None, "compare")
+    sent = swapped(shown, None, "compare")
     assert sent["shown"] == sent["picture"] == shown[0].files["result"] and pixels(sent["cutout"]).shape[2] == 4
-    assert handouts["swap"].files(shown, None, "mask")["shown"] == sent["mask"]
-    assert handouts["swap"].files([], None, "mask") == {}
+    assert swapped(shown, None, "mask")["shown"] == sent["mask"]
+    assert swapped([], None, "mask") == {}
 
 
 # Memory on demand

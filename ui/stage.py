@@ -51,31 +51,16 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Handout:
-    """What a panel has to give to other tabs of a web UI.
-
-    `shown` is the gallery or picture on the page. `files(*values)`, with the values of `inputs`, gives the PNG files
-    of what is picked or shown there, by `picture`, `mask`, `cutout` and `background` as far as they exist, and that
-    which the view shows as `shown`; an empty dictionary where there is nothing yet.
-    """
-
-    panel: str
-    shown: Any
-    inputs: Sequence[Any]
-    files: Callable[..., dict[str, Path]]
-
-
-@dataclass(frozen=True)
 class Neighbour:
     """Another tab of a web UI that takes results. A host fills in the list; a page of its own has none.
 
     `name` is plain (`img2img`) and `label` the key of the button's words in the table of texts.
-    `connect(button, handout)` wires the button, within the Blocks of the page.
+    `connect(button, stage)` wires the button, within the Blocks of the page.
     """
 
     name: str
     label: str
-    connect: Callable[[gr.Button, Handout], None]
+    connect: Callable[[gr.Button, Stage], None]
 
 
 class Stage:
@@ -122,11 +107,10 @@ class Stage:
                 self.downloads = {kind: self._download(kind) for kind in downloads}
                 self.save = button(f"{panel}.save", size="sm") if kept else None
                 button("stage.copy", size="sm", elem_id=f"l4f_{panel}_copy")  # which page.js answers
-                handout = Handout(panel, pictures[0], [self.results, self.picked, self.view], self.files_to_send)
+                self.sent = [self.results, self.picked, self.view]
                 for neighbour in service.neighbours if sends else ():
-                    neighbour.connect(
-                        button(neighbour.label, size="sm", elem_id=f"l4f_{panel}_to_{neighbour.name}"), handout
-                    )
+                    to = button(neighbour.label, size="sm", elem_id=f"l4f_{panel}_to_{neighbour.name}")
+                    neighbour.connect(to, self)
         self.looks = [*pictures, *self.downloads.values()]
         self.places = [*self._notes, self.frame]
         self.outputs = [*self.places, self.results, self.picked, *self.looks]
@@ -202,7 +186,8 @@ class Stage:
         return results[picked or 0] if 0 <= (picked or 0) < len(results) else None
 
     def files_to_send(self, results: Sequence[Any], picked: int | None, view: str) -> dict[str, Path]:
-        """See `Handout.files`."""
+        """The PNG files of what is picked: `picture`, `mask`, `cutout` and `background` as far as they exist, and what
+        the view shows as `shown`. Empty where there is nothing yet. `sent` are its inputs."""
         result = self.chosen(results, picked)
         if result is None:
             return {}

@@ -4,7 +4,7 @@ The host saves what it is handed as it likes: as JPEG, or with the transparency 
 written by us, where our other results are.
 """
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from PIL import Image
@@ -66,30 +66,25 @@ def _controls() -> dict[str, Any]:
     from .. import compat
     from ..controls import choices, named, unsaved
 
-    accordion = host.find("ui_components", "InputAccordion")
+    switch, words = None, {"label": text("host.extras"), "elem_id": "l4f_extras"}
     if isinstance(Context.block, gr.Accordion):  # SD.Next has put the operation into one of its own already
         Context.block.elem_id = "l4f_extras"  # by which javascript/labels4free.js finds it
-        enable = gr.Checkbox(False, **named("host.extras_enable"))
-        rest = _choices(gr, compat, choices, named)
-    elif accordion is None:
-        with gr.Accordion(text("host.extras"), open=False, elem_id="l4f_extras"):
-            enable = gr.Checkbox(False, **named("host.extras_enable"))
-            rest = _choices(gr, compat, choices, named)
-    else:  # one that is switched on by opening it
-        with accordion(False, label=text("host.extras"), elem_id="l4f_extras") as enable:
-            rest = _choices(gr, compat, choices, named)
-    return {name: unsaved(part) for name, part in {"enable": enable, **rest}.items()}
-
-
-def _choices(gr: Any, compat: Any, choices: Any, named: Any) -> dict[str, Any]:
+        place = nullcontext()
+    elif accordion := host.find("ui_components", "InputAccordion"):  # one that is switched on by opening it
+        place = switch = accordion(False, **words)
+    else:
+        place = gr.Accordion(open=False, **words)
     engine = service()
     offered = compat.options([(entry.title, entry.name) for entry in engine.classes() if not entry.problem])
-    return {
-        "class_name": gr.Dropdown(
-            offered, value=engine.default_class(), elem_classes="l4f-wraps", **named("host.extras_class")
-        ),
-        "result": gr.Radio(choices("host.extras_result", RESULTS), value=RESULTS[0], **named("host.extras_wanted")),
-    }
+    with place as opened:
+        parts = {
+            "enable": opened if switch is not None else gr.Checkbox(False, **named("host.extras_enable")),
+            "class_name": gr.Dropdown(
+                offered, value=engine.default_class(), elem_classes="l4f-wraps", **named("host.extras_class")
+            ),
+            "result": gr.Radio(choices("host.extras_result", RESULTS), value=RESULTS[0], **named("host.extras_wanted")),
+        }
+    return {name: unsaved(part) for name, part in parts.items()}
 
 
 def cut_out(pp: Any, class_name: str | None, result: str) -> None:

@@ -47,6 +47,6 @@ def _free(sd_models: object) -> bool:
 
 
 def _manager() -> object | None:
-    """Forge's and reForge's manager of host_memory."""
+    """Forge's and reForge's manager of memory."""
     found = (host.part(name) for name in ("backend.memory_management", "ldm_patched.modules.model_management"))
     return next((module for module in found if hasattr(module, "free_memory")), None)

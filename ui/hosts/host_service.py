@@ -31,7 +31,7 @@ def service() -> HostService:
 
 
 class HostService(Service):
-    """`ran_out` tells whether the last job found too little host_memory. After `make_room` the next one begins with the
+    """`ran_out` tells whether the last job found too little memory. After `make_room` the next one begins with the
     host's model out of the way, which comes back when the job has ended."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class HostService(Service):
         self.ran_out = False
 
     def make_room(self) -> None:
-        """Has the next job begin by freeing what the host holds of the device's host_memory."""
+        """Has the next job begin by freeing what the host holds of the device's memory."""
         self._make_room = True
 
     @contextmanager

@@ -11,10 +11,10 @@ from l4f_plugin.images import load_picture
 
 from .. import compat
 from ..controls import unsaved
-from ..stage import Handout, Neighbour
+from ..stage import Neighbour, Stage
 from ..texts import text
 from . import host
-from .components import COMPONENTS
+from .components import COMPONENTS, INPAINT, MASK_BLUR, SIZE
 from .page_scripts import press, reveal
 
 SHORTEST_SIDE = 512
@@ -39,14 +39,14 @@ def neighbours() -> list[Neighbour]:
     found = []
     if "img2img" in known:
         found.append(Neighbour("img2img", "host.to_img2img", _pasting("img2img", "picture", _flat)))
-    if COMPONENTS.inpaint:
+    if COMPONENTS.named(INPAINT):
         found.append(Neighbour("inpaint", "host.to_inpaint", _to_inpaint))
     if "extras" in known:
         found.append(Neighbour("extras", "host.to_extras", _pasting("extras", "shown", _whole)))
     return found
 
 
-def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Handout], None]:
+def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Stage], None]:
     """Sends such a file through the host's paste buttons: a hidden one, pressed once a hidden picture is there."""
     name, module = f"l4f_{tab}", copy_paste()
     carrier = unsaved(compat.carried_image(label=name, elem_id=f"{name}_carrier", elem_classes="l4f-hidden"))
@@ -55,40 +55,39 @@ def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callab
         module.ParamBinding(paste_button=paste, tabname=tab, source_image_component=carrier)
     )
 
-    def connect(button: gr.Button, handout: Handout) -> None:
+    def connect(button: gr.Button, stage: Stage) -> None:
         def fetch(*values: Any) -> Image.Image:
-            return read(_files(handout, values)[kind])
+            return read(_files(stage, values)[kind])
 
-        fetched = compat.on(button.click, fetch, handout.inputs, [carrier])
+        fetched = compat.on(button.click, fetch, stage.sent, [carrier])
         compat.on(fetched.success, None, js=press(f"{name}_paste", main=tab))
 
     return connect
 
 
-def _to_inpaint(button: gr.Button, handout: Handout) -> None:
+def _to_inpaint(button: gr.Button, stage: Stage) -> None:
     """Sends picture and mask, white where Stable Diffusion is to paint: everything but the subject.
 
     The blur of the mask is set to 0: the hosts blur it at the picture's own size, at 128 px ten into the subject. Width
     and height become those of the picture, which is enlarged where Stable Diffusion would not know what to do with it.
     """
-    places = [*COMPONENTS.inpaint, *COMPONENTS.mask_blur, *COMPONENTS.size]
+    places, blur, size = map(COMPONENTS.named, (INPAINT, MASK_BLUR, SIZE))
 
     def fetch(*values: Any) -> list[Any]:
-        files = _files(handout, values)
+        files = _files(stage, values)
         if "mask" not in files:
             raise compat.refusal(text("host.no_mask"))
         picture = _flat(files["picture"])
         with Image.open(files["mask"]) as mask:
             background = ImageChops.invert(mask.convert("L").resize(picture.size, Image.Resampling.BICUBIC))
-        blur, size = [0 for _ in COMPONENTS.mask_blur], picture.size if COMPONENTS.size else ()
-        return [picture, background.convert("RGB"), *blur, *size]
+        return [picture, background.convert("RGB"), *(0 for _ in blur), *(picture.size if size else ())]
 
-    sent = compat.on(button.click, fetch, handout.inputs, places)
+    sent = compat.on(button.click, fetch, stage.sent, [*places, *blur, *size])
     compat.on(sent.success, None, js=reveal(_UPLOAD_A_MASK, first="switch_to_img2img", main="img2img"))
 
 
-def _files(handout: Handout, values: tuple) -> dict[str, Path]:
-    files = handout.files(*values)
+def _files(stage: Stage, values: tuple) -> dict[str, Path]:
+    files = stage.files_to_send(*values)
     if "picture" not in files:
         raise compat.refusal(text("host.nothing_to_send"))
     return files

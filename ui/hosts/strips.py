@@ -48,14 +48,14 @@ class Inbox:
 
     def connect(self, page: Page) -> None:
         """Wires the buttons here and in the other tabs; what they start adds to the jobs of the panels."""
-        for offer in COMPONENTS.offers:
+        for send, source in COMPONENTS.offers:
             parts = [self.strip, self.picture, self.path, self.words, self.restore, self.restore_swap]
             received = compat.on(
-                offer.button.click,
+                send.click,
                 self.receive,
-                [offer.source],
+                [source],
                 parts,
-                js="extract_image_from_gallery" if isinstance(offer.source, gr.Gallery) else None,
+                js="extract_image_from_gallery" if isinstance(source, gr.Gallery) else None,
             )
             compat.on(received.success, None, js=reveal(TAB))
         tabs = page.tabs
@@ -108,7 +108,7 @@ def picture_in(value: Any) -> Image.Image | None:
 
 
 class RoomOffer:
-    """Builds the strip, hidden until a job has found too little host_memory. `outputs` are what `refresh` updates."""
+    """Builds the strip, hidden until a job has found too little memory. `outputs` are what `refresh` updates."""
 
     def __init__(self, service: HostService):
         self._service = service
