@@ -14,7 +14,7 @@ from .controls import named
 from .run_buttons import Running
 from .service import Service
 from .texts import text
-from .words import pathless, size, standing, without_paths
+from .words import size, without_paths
 
 
 class Consent:
@@ -104,12 +104,7 @@ class ClassChoice:
             raise UserError(text("problem.no_class"))
         if not self._fetches or entry.installed or entry.problem:
             return entry
-        try:
-            task = self._service.class_jobs.download(entry.name, accepted)
-            for progress in task.follow(running.token):
-                yield {running.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
-        except UserError as error:
-            raise pathless(error) from None
+        yield from running.tell_of(self._service.class_jobs.download(entry.name, accepted))
         entry = self._service.entry(name, on_offer=True)
         yield {**self.refresh(name), **self.consent.ask(entry.title, None)}
         return entry

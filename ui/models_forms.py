@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -26,7 +26,10 @@ from .models_table import Watching
 from .run_buttons import RunButtons, Running
 from .service import Service
 from .texts import text
-from .words import pathless, size, standing
+from .words import pathless, size
+
+if TYPE_CHECKING:
+    from .models_panel import ModelsPanel
 
 MOST_BYTES = 1 << 30
 """Larger than any published checkpoint; what is larger is not read."""
@@ -50,20 +53,11 @@ class Visit(Watching):
     declared: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class Picking:
-    """How a form shows the class that it made: `pick(visit, name)` updates `outputs`; `visit` holds the `Visit`."""
-
-    visit: gr.State
-    outputs: Sequence[Any]
-    pick: Callable[[Visit, str], dict]
-
-
 class ImportForm:
-    """Makes a class of a user's own files; the class that comes of it is then the one picked."""
+    """Makes a class of a user's own files; the class that comes of it is then the one picked in the panel."""
 
-    def __init__(self, service: Service, picking: Picking):
-        self._service, self._picking = service, picking
+    def __init__(self, service: Service, panel: ModelsPanel):
+        self._service, self._panel = service, panel
         with gr.Accordion(text("import.section"), open=False, elem_id="l4f_import_section"):
             gr.Markdown(text("import.about"), elem_classes="l4f-aside")
             with gr.Row(elem_classes="l4f-panel"):
@@ -79,13 +73,12 @@ class ImportForm:
                         list(LICENCES), value=None, allow_custom_value=True, **named("import.licence")
                     )
                     self.job = RunButtons(service, "import")
-        self.inputs = {picking.visit, self.file, self.alpha, self.name, self.title, self.licence}
-        outputs = [*picking.outputs, self.file, self.alpha, self.name, self.title]
+        self.inputs = {panel.visit, self.file, self.alpha, self.name, self.title, self.licence}
+        outputs = [*panel.outputs, self.file, self.alpha, self.name, self.title]
         self.job.on(self.job.run.click, self.bring, self.inputs, outputs)
 
     def bring(self, running: Running, given: Given) -> Iterator[dict]:
         """Converts the files into a class; they are gone from the server then, unless another click may use them."""
-        visit = given[self._picking.visit]
         files = [_uploaded(given[part]) for part in (self.file, self.alpha)]
         try:
             wanted = self._read(*files, given)
@@ -93,23 +86,16 @@ class ImportForm:
             raise pathless(error) from None
         try:
             task = self._service.class_jobs.bring(wanted)
-            for progress in task.follow(running.token):
-                yield {self.job.status: status.running(standing(progress, task.kind))}
-        except UserError as error:
+            yield from running.tell_of(task)
+        except UserError:
             yield self._left(files, wanted)
-            raise pathless(error) from None
+            raise
         except Exception:  # such as a click on Cancel, after which the job itself removes them
             yield {self.file: None, self.alpha: None}
             raise
-        visit.picked = wanted.name
-        picked = self._picking.pick(visit, wanted.name)
-        yield {
-            **self._left(files, wanted),
-            self.name: "",
-            self.title: "",
-            **picked,
-            self.job.status: status.finished(task.outcome),
-        }
+        emptied = {**self._left(files, wanted), self.name: "", self.title: ""}
+        picked = self._panel.pick(given[self._panel.visit], wanted.name)
+        yield {**emptied, **picked, self.job.status: status.finished(task.outcome)}
 
     def _left(self, files: list[Path | None], wanted: Import) -> dict:
         """Files that are still there get their names back; the fields of others are emptied."""
@@ -125,7 +111,6 @@ class ImportForm:
         """What the form asks for. Raises `UserError` where something is missing, too large or under a wrong name."""
         from l4f_plugin.hub.own_checkpoints import demand_free_name
 
-        _demand(self._service.manages_classes)
         name, title = given[self.name].strip(), given[self.title].strip()
         licence = (given[self.licence] or "").strip()
         present = [path for path in (checkpoint, alpha) if path is not None]
@@ -137,7 +122,7 @@ class ImportForm:
                 raise UserError(text("import.too_large", file=path.name, limit=size(MOST_BYTES)))
         label = ", ".join(path.name for path in present)
         if checkpoint is None:
-            name = name or given[self._picking.visit].picked or ""
+            name = name or given[self._panel.visit].picked or ""
             installed(name)
             return Import(name, None, _short(alpha), label=label)
         if not licence:
@@ -150,36 +135,32 @@ class ImportForm:
 
 
 class RepositoryForm:
-    """Fetches any class of the Hub by its repository; it is then the one picked."""
+    """Fetches any class of the Hub by its repository; it is then the one picked in the panel."""
 
-    def __init__(self, service: Service, picking: Picking):
-        self._service, self._picking = service, picking
+    def __init__(self, service: Service, panel: ModelsPanel):
+        self._service, self._panel = service, panel
         with gr.Accordion(text("repository.section"), open=False, elem_id="l4f_repository_section"):
             self.name = gr.Textbox("", max_lines=1, **named("repository.name"))
             self.consent = Consent("repository")
             self.job = RunButtons(service, "repository")
-        self.inputs = {picking.visit, self.name, self.consent.accept}
-        outputs = [*picking.outputs, self.name, *self.consent.outputs]
+        self.inputs = {panel.visit, self.name, self.consent.accept}
+        outputs = [*panel.outputs, self.name, *self.consent.outputs]
         for trigger in (self.job.run.click, self.name.submit):
             self.job.on(trigger, self.fetch, self.inputs, outputs)
 
     def fetch(self, running: Running, given: Given) -> Iterator[dict]:
         """Downloads the class, once its licence is accepted where it restricts use."""
-        _demand(self._service.manages_classes and self._service.own_repositories)
-        visit, name = given[self._picking.visit], _repository(given[self.name])
+        visit, name = given[self._panel.visit], _repository(given[self.name])
         accepted = bool(given[self.consent.accept]) and visit.asked == name
         task = self._service.class_jobs.download(name, accepted=accepted)
         try:
-            for progress in task.follow(running.token):
-                yield {self.job.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
+            yield from running.tell_of(task)
         except NotAccepted as error:
             visit.asked = name
             asked = self.consent.ask(name, error.wanted.licence_in_words)
             yield {**asked, self.job.status: status.problem(text("repository.accept_first"))}
             return
-        except UserError as error:
-            raise pathless(error) from None
-        picked = {**self._picking.pick(visit, name), **self.consent.ask(name, None)}
+        picked = {**self._panel.pick(visit, name), **self.consent.ask(name, None)}
         yield {**picked, self.name: "", self.job.status: status.finished(task.outcome)}
 
 
@@ -226,7 +207,6 @@ class ShareForm:
     def publish(self, running: Running, given: Given) -> Iterator[dict]:
         """Publishes the picked class; where its licence wants something declared, asks for that instead."""
         visit = given[self._visit]
-        _demand(self._service.manages_classes)
         entry, as_space = self._service.entry(visit.picked, on_offer=True), given[self.kind] == "space"
         if not entry.installed:
             raise UserError(text("share.absent", title=entry.title))
@@ -247,13 +227,10 @@ class ShareForm:
         )
         try:
             # The upload itself cannot be stopped: what comes of it is told, also to whoever pressed Cancel.
-            for progress in task.follow(running.token, patient=True):
-                yield {self.job.status: status.running(standing(progress, task.kind))}
+            yield from running.tell_of(task, patient=True)
         except NotDeclared as error:
             yield self._ask(visit, entry, error)
             return
-        except UserError as error:
-            raise pathless(error) from None
         yield {self.job.status: status.finished(task.outcome)}
 
     def _ask(self, visit: Visit, entry: ObjectClass, error: NotDeclared) -> dict:
@@ -272,11 +249,6 @@ class ShareForm:
             self.question: text(f"share.ask_{error.what}", title=entry.title),
             self.job.status: status.problem(text("share.declare_first")),
         }
-
-
-def _demand(allowed: bool) -> None:
-    if not allowed:
-        raise UserError(text("models.read_only"))
 
 
 def _uploaded(value: object) -> Path | None:

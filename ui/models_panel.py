@@ -18,7 +18,7 @@ from . import compat, models_table, status
 from .class_choice import Consent
 from .class_jobs import MASKS, QUALITIES
 from .controls import button, named, segments
-from .models_forms import ImportForm, Picking, RepositoryForm, ShareForm, Visit
+from .models_forms import ImportForm, RepositoryForm, ShareForm, Visit
 from .outputs import SavedSample
 from .run_buttons import complain
 from .service import Service
@@ -57,9 +57,8 @@ class ModelsPanel:
         self.outputs += [self.quality, self.about_learning, self.worst, self.cancel, self.verify, self.delete]
         self.outputs += [self.confirm, self.activity]
         self.outputs += self.sharing.outputs if self.sharing else []
-        picking = Picking(self.visit, self.outputs, self.pick)
-        self.imports = ImportForm(service, picking) if changes else None
-        self.repository = RepositoryForm(service, picking) if own_repositories else None
+        self.imports = ImportForm(service, self) if changes else None
+        self.repository = RepositoryForm(service, self) if own_repositories else None
         self._wire()
 
     def _build_actions(self) -> None:

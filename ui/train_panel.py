@@ -175,16 +175,14 @@ class TrainPanel:
 
     def look_at(self, job: Running, given: Given) -> Iterator[dict]:
         """Looks at the pictures, and fills the plan with what they ask for."""
-        self.trainings.demand()
         visit, words = given[self.visit], text("train.looking")
         yield {self.activity: status.running(words)}
         uploaded, typed = compat.file_paths(given[self.files]), (given[self.folder] or "").strip()
         if not uploaded and not typed:
             raise UserError(text("train.no_pictures"))
         progress = job.now_and_then(lambda done, total: words)
-        folder = self.trainings.keep(uploaded) if uploaded else self.trainings.place(typed, progress, job.token)
-        found = self.trainings.look(folder, progress, job.token)
-        visit.folder, visit.found = folder, found
+        visit.folder, found = self.trainings.look(uploaded, typed, progress, job.token)
+        visit.found = found
         nothing = text("train.nothing")  # also its value, which Gradio 3 shows
         starts = [(nothing, nothing)]
         starts += [(e.title, e.name) for e in self._service.all_classes() if e.installed and not e.problem]
@@ -210,8 +208,10 @@ class TrainPanel:
             return {self.activity: complain(pathless(error))}
 
     def _sheet(self, visit: TrainVisit, fit: str) -> dict:
+        from l4f_plugin.training.picture_survey import contact_sheet
+
         path = self._service.outputs.preview_folder() / "pictures.png"
-        self.trainings.sheet(visit.folder, fit, visit.found.aspects[1]).save(path)
+        contact_sheet(visit.folder, fit, visit.found.aspects[1]).save(path)
         return gr.update(value=str(path), visible=True)
 
     # 2. Plan

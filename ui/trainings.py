@@ -15,8 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from l4f_plugin.bundles.files import remove, storage_error
 from l4f_plugin.bundles.folders import trainings_folder
 from l4f_plugin.errors import UserError
@@ -104,24 +102,13 @@ class Trainings:
             raise pathless(storage_error(error, folder)) from error
         return kept[0] if len(kept) == 1 and kept[0].suffix in (".zip", ".tar", ".gz", ".tgz") else folder
 
-    def place(self, named: str, progress: Progress, token: CancelToken) -> Path:
-        """Where the pictures are that a person names, see `picture_survey.place_of`."""
-        from l4f_plugin.training.picture_survey import place_of
+    def look(self, uploaded: Sequence[Path], named: str, progress: Progress, token: CancelToken) -> tuple[Path, Survey]:
+        """Where the pictures are, uploaded or where a person says, see `place_of`; and what they are like."""
+        from l4f_plugin.training.picture_survey import place_of, survey
 
         self.demand()
-        return place_of(named, progress, token)
-
-    def look(self, folder: Path, progress: Progress, token: CancelToken) -> Survey:
-        from l4f_plugin.training.picture_survey import survey
-
-        self.demand()
-        return survey(folder, progress, token.check)
-
-    def sheet(self, folder: Path, fit: str, aspect: float) -> Image.Image:
-        """Some of the pictures as a training would see them."""
-        from l4f_plugin.training.picture_survey import contact_sheet
-
-        return contact_sheet(folder, fit, aspect)
+        folder = self.keep(uploaded) if uploaded else place_of(named, progress, token)
+        return folder, survey(folder, progress, token.check)
 
     def plan(self, found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
         from l4f_plugin.training.class_plan import plan_for

@@ -67,8 +67,10 @@ def in_words(error: BaseException) -> str:
 
 
 def pathless(error: Exception) -> Exception:
-    """The error with no path of this computer in its sentence."""
-    return UserError(without_paths(str(error))) if isinstance(error, UserError) else error
+    """The error, with no path of this computer in its sentence any more."""
+    if isinstance(error, UserError):
+        error.args = (without_paths(str(error)),)
+    return error
 
 
 def without_paths(sentence: str, names: Mapping[Path, str] | None = None) -> str:
