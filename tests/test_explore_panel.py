@@ -311,17 +311,13 @@ def test_generate_s_pictures_are_explored_and_animated(site):
     saved = generate(site, "3-6")[site.generate.stage.results]
     results, picked = site.generate.stage.results, site.generate.stage.picked
     given = {panel.state: site.explored, results: saved, picked: 2}
-    seen = run(panel, lambda running, given: panel._take_picked(running, given, given[results], given[picked]), given)
+    seen = run(panel, panel.take_picked, given)
     assert site.explored.look.base.noise_seed == 5
     assert_alike(pixels(files_of(site, seen)["picture"]), pixels(saved[2].files["picture"]), COLOUR_STEPS)
-    run(panel, lambda running, given: panel._take_all(running, given, given[results], given[picked]), given)
+    run(panel, panel.take_all, given)
     assert [kept.codes.noise_seed for kept in site.explored.shelf] == [3, 4, 5, 6] and len(site.explored.chosen) == 4
     brought = site.panel._to_gallery(site.generate, site.tabs)(site.explored, saved, "picture")[results]
-    seen = run(
-        panel,
-        lambda running, given: panel._take_all(running, given, given[results], given[picked]),
-        {**given, results: brought[:1]},
-    )
+    seen = run(panel, panel.take_all, {**given, results: brought[:1]})
     assert len(site.explored.chosen) == 1 and seen[panel.shelf].count('class="l4f-kept"') == 5
     assert site.explored.shelf[-1].codes.digest == site.explored.codes().digest
 

@@ -174,7 +174,7 @@ def test_what_is_painted_changes_mask_cutout_and_composite(photographed):
 def test_what_style_codes_draw_is_mended_too(photographed):
     page, panel, stage = photographed, photographed.photos, photographed.photos.stage
     codes = page.outputs.preview_folder() / "codes.safetensors"
-    page.service.codes("tiny", [3], 1.0, page.service.new_token())[0].save(codes)
+    page.service.codes("tiny", [3], page.service.new_token())[0].save(codes)
     drawn = run(panel, panel.segment, {panel.choice.dropdown: "tiny", panel.codes: str(codes)})
     given = {panel.choice.dropdown: "tiny", stage.results: drawn[stage.results], stage.view: "mask"}
     mended = paint(panel, taken(panel, given), green=np.s_[:])

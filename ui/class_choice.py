@@ -59,14 +59,11 @@ class ClassChoice:
         """Offers what has been added since; `chosen` stays where it is still there."""
         return {self.dropdown: gr.update(**self._offer(chosen))}
 
-    def _entries(self) -> list[ObjectClass]:
-        return self._service.all_classes() if self._fetches else self._service.classes()
-
     def _find(self, name: str | None) -> ObjectClass | None:
-        return next((entry for entry in self._entries() if entry.name == name), None)
+        return self._service.find(name, on_offer=self._fetches)
 
     def _offer(self, chosen: str | None) -> dict:
-        entries = self._entries()
+        entries = self._service.all_classes() if self._fetches else self._service.classes()
         if chosen not in [entry.name for entry in entries]:
             chosen = self._service.default_class(self._photographs)
         offered = compat.options([(_label(entry), entry.name) for entry in entries])

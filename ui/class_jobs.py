@@ -319,7 +319,8 @@ class ClassJobs:
             self._service.unload()
 
     def _title(self, name: str) -> str:
-        return next((entry.title for entry in self._service.all_classes() if entry.name == name), name)
+        found = self._service.find(name, on_offer=True)
+        return found.title if found else name
 
 
 def discard(path: Path) -> None:

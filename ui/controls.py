@@ -20,7 +20,7 @@ from l4f_plugin.picture_files import PHOTO_ENDINGS, find_photos
 from l4f_plugin.provenance import Recipe, recipe_of
 
 from . import compat
-from .seeds import MOST_PICTURES, wanted_seed, wanted_seeds
+from .seeds import MOST_PICTURES, wanted_seeds
 from .service import Service
 from .texts import has, text
 from .words import pathless
@@ -245,22 +245,23 @@ class BackgroundChoice:
             if len(found) > MOST_PICTURES:
                 raise UserError(text("problem.too_many", count=len(found), limit=MOST_PICTURES))
             return [(photo.name, partial(_picture, photo.source, photo.name)) for photo in found.pictures]
-        background = self.read(given)
+        if given[self.kind] == "picture":
+            if given[self.picture] is None:
+                raise UserError(text("swap.picture_missing"))
+            uploaded = Path(given[self.picture])
+            background = _picture(lambda: uploaded, compat.name_of_picture(uploaded) or text("swap.unnamed"))
+        elif given[self.kind] == "colour":
+            background = Background.parse(colour_as_hex(given[self.colour]))
+        else:
+            background = Background.parse(f"blur:{given[self.blur]:g}" if given[self.kind] == "blur" else "transparent")
         return [(background.label, lambda: background)]
 
     def read(self, given: Given) -> Background:
         """As `read_all`, of which there may be one only."""
-        kind = given[self.kind]
-        if kind == "picture":
-            if given[self.picture] is None:
-                raise UserError(text("swap.picture_missing"))
-            uploaded = Path(given[self.picture])
-            return _picture(lambda: uploaded, compat.name_of_picture(uploaded) or text("swap.unnamed"))
-        if kind == "seed":
-            return Background.parse(f"seed:{wanted_seed(given[self.seed])}")
-        if kind == "colour":
-            return Background.parse(colour_as_hex(given[self.colour]))
-        return Background.parse(f"blur:{given[self.blur]:g}" if kind == "blur" else "transparent")
+        [(_, read), *more] = self.read_all(given)
+        if more:
+            raise UserError(text("problem.one_seed"))
+        return read()
 
 
 def _picture(source: Callable[[], Path | bytes], name: str) -> Background:

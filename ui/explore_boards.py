@@ -79,6 +79,10 @@ def address(picture: Image.Image, side: int) -> str:
     return "data:image/webp;base64," + base64.b64encode(written.getvalue()).decode()
 
 
+def thumbnail(picture: Image.Image) -> str:
+    return address(picture, THUMBNAIL_SIDE)
+
+
 def live(picture: Image.Image) -> str:
     """The large picture."""
     about = escape(text("explore.result"), quote=True)
@@ -146,7 +150,7 @@ def ends_sheet(pictures: Mapping[str, Sequence[Image.Image]]) -> str:
     """The thumbnails of ranges, lower and upper end of each direction in turn, as a sheet: the board stays as it is."""
     rules = [
         f'.l4f .l4f-end[data-key="{key(name, number // 2)}"][data-to="{END if number % 2 else -END:g}"]'
-        f" {{ background-image: url({address(picture, THUMBNAIL_SIDE)}) !important; }}"
+        f" {{ background-image: url({thumbnail(picture)}) !important; }}"
         for name, ends in pictures.items()
         for number, picture in enumerate(ends)
     ]

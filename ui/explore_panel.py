@@ -127,12 +127,9 @@ class ExplorePanel:
 
     def open_with(self, one: Callable, several: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
         """Wires two events of another panel: its picked picture is explored, its pictures are animated."""
+        self.brought, self.picked = results, picked
         self.inputs |= {results, picked}
-        for trigger, take in ((one, self._take_picked), (several, self._take_all)):
-
-            def work(running: Running, given: Given, take: Callable = take) -> Iterator[dict]:
-                yield from take(running, given, given[results], given[picked])
-
+        for trigger, work in ((one, self.take_picked), (several, self.take_all)):
             opened = compat.on(trigger, lambda: gr.update(selected="explore"), [], [tabs])
             self._start(opened.then, work)
 
@@ -157,35 +154,38 @@ class ExplorePanel:
 
         return bring
 
-    def _take_picked(
-        self, running: Running, given: Given, results: list[SavedSample], at: int | None
-    ) -> Iterator[dict]:
+    def take_picked(self, running: Running, given: Given) -> Iterator[dict]:
+        """The subject of the picture that is picked elsewhere."""
+        explored, results = given[self.state], given[self.brought]
         if results:
-            sample = results[at or 0]
-            yield from self._enter(running, given[self.state], sample.class_name)
-            codes = self._codes_of(running, given[self.state], sample)
-            given[self.state].settle(codes)
+            sample = results[given[self.picked] or 0]
+            yield from self._enter(running, explored, sample.class_name)
+            explored.settle(self._look_of(running, explored, sample))
             yield from self._arrive(running, given)
 
-    def _take_all(self, running: Running, given: Given, results: list[SavedSample], at: int | None) -> Iterator[dict]:
-        explored = given[self.state]
+    def take_all(self, running: Running, given: Given) -> Iterator[dict]:
+        """The subjects of the pictures that are shown elsewhere, put on the shelf and chosen."""
+        explored, results = given[self.state], given[self.brought]
         explored.chosen = []
         for sample in results[:MOST_ANIMATED]:
             yield from self._enter(running, explored, sample.class_name)
-            codes = explored.codes(self._codes_of(running, explored, sample))
-            thumbnail = Image.fromarray(load_picture(sample.files["picture"]))
-            explored.put_on_shelf(codes, explore_boards.address(thumbnail, explore_boards.THUMBNAIL_SIDE))
+            codes = explored.codes(self._look_of(running, explored, sample))
+            picture = Image.fromarray(load_picture(sample.files["picture"]))
+            explored.put_on_shelf(codes, explore_boards.thumbnail(picture))
         if results and explored.look is None:
             explored.settle(explored.at(explored.shelf[-1].codes))
         if results:
             yield {**self._shelf(explored), self.motion.frame: gr.update(open=True)}
             yield from self._arrive(running, given)
 
-    def _codes_of(self, running: Running, explored: Exploration, sample: SavedSample) -> Look:
+    def _look_of(self, running: Running, explored: Exploration, sample: SavedSample) -> Look:
         if sample.seed is None:
             return explored.at(WPlus.load(sample.files["w_plus"]))
-        [codes] = self._service.codes(explored.class_name, [sample.seed], 1.0, running.token)
-        return Look(codes, sample.truncation_psi)
+        return self._look_of_seed(running, explored, sample.seed, sample.truncation_psi)
+
+    def _look_of_seed(self, running: Running, explored: Exploration, seed: int, variety: float) -> Look:
+        [codes] = self._service.codes(explored.class_name, [seed], running.token)
+        return Look(codes, variety)
 
     # Sliders
 
@@ -214,8 +214,8 @@ class ExplorePanel:
         explored, seed = given[self.state], seeds.wanted_seed(given[self.seed])
         yield {self.seed: str(seed)}
         yield from self._enter(running, explored, given[self.choice.dropdown])
-        [codes] = self._service.codes(explored.class_name, [seed], 1.0, running.token)
-        explored.settle(Look(codes, explored.look.variety if explored.look else VARIETY))
+        variety = explored.look.variety if explored.look else VARIETY
+        explored.settle(self._look_of_seed(running, explored, seed, variety))
         yield from self._arrive(running, given)
 
     def restored(self, running: Running, given: Given) -> Iterator[dict]:
@@ -226,8 +226,7 @@ class ExplorePanel:
         if recipe.w_plus is not None:
             explored.settle(explored.at(recipe.w_plus))
         else:
-            [codes] = self._service.codes(explored.class_name, [recipe.seed], 1.0, running.token)
-            explored.settle(Look(codes, psi))
+            explored.settle(self._look_of_seed(running, explored, recipe.seed, psi))
         yield from self._arrive(running, given)
         yield {self.job.status: status.finished(words)}
 
@@ -240,7 +239,7 @@ class ExplorePanel:
         """Eight subjects near this one."""
         explored = self._explored(given)
         drawn = [draw_seed() for _ in range(NEIGHBOURS)]
-        others = self._service.codes(explored.class_name, drawn, abs(explored.look.variety), running.token)
+        others = self._service.codes(explored.class_name, drawn, running.token, abs(explored.look.variety))
         near = neighbours(explored.codes(), others, explored.centre)
         words = [text("explore.neighbour", number=number + 1) for number in range(len(near))]
         yield from self._offer(running, given, text("explore.neighbours"), near, words)
@@ -257,11 +256,10 @@ class ExplorePanel:
         """Three subjects on the shelf, and every mix of them."""
         explored = given[self.state]
         yield from self._enter(running, explored, given[self.choice.dropdown])
-        found = self._service.codes(explored.class_name, EXAMPLE_SEEDS, 1.0, running.token)
+        found = self._service.codes(explored.class_name, EXAMPLE_SEEDS, running.token)
         looks, explored.chosen = [Look(codes, VARIETY) for codes in found], []
         for subject in self._service.draw(explored.class_name, [explored.codes(look) for look in looks], running.token):
-            thumbnail = explore_boards.address(subject.picture(), explore_boards.THUMBNAIL_SIDE)
-            explored.put_on_shelf(subject.w_plus, thumbnail)
+            explored.put_on_shelf(subject.w_plus, explore_boards.thumbnail(subject.picture()))
         if explored.look is None:
             explored.settle(looks[0])
             yield from self._arrive(running, given)
@@ -285,8 +283,7 @@ class ExplorePanel:
     def put_aside(self, running: Running, given: Given) -> Iterator[dict]:
         """The subject goes onto the shelf."""
         explored = self._explored(given)
-        thumbnail = explore_boards.address(explored.subject.picture(), explore_boards.THUMBNAIL_SIDE)
-        explored.put_on_shelf(explored.codes(), thumbnail)
+        explored.put_on_shelf(explored.codes(), explore_boards.thumbnail(explored.subject.picture()))
         yield self._shelf(explored)
 
     def obey(self, running: Running, given: Given) -> Iterator[dict]:

@@ -151,7 +151,7 @@ class GeneratePanel:
 
         Where others reach the page nothing is drawn unasked.
         """
-        entry = next((one for one in self._service.classes() if one.name == given[self.choice.dropdown]), None)
+        entry = self._service.find(given[self.choice.dropdown])
         if entry is None or entry.problem or given[self.drawn]:
             return
         found = self.history.ready(entry)
@@ -181,8 +181,8 @@ class GeneratePanel:
     def open_with_picture(self, trigger, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to restore the controls from."""
 
-        def bring(path: str | None) -> dict:
-            return {} if path is None else {**self.fill(path), tabs: gr.update(selected="generate")}
+        def bring(path: str) -> dict:
+            return {**self.fill(path), tabs: gr.update(selected="generate")}
 
         compat.on(trigger, bring, [picture], [*self._restorable, tabs])
 
@@ -229,7 +229,7 @@ class GeneratePanel:
     def first(self, name: str | None, view: str) -> dict:
         """What there is before anything is drawn."""
         earlier = self.history.recent() if self._keeps else []
-        found = earlier or self.history.ready(next((e for e in self._service.classes() if e.name == name), None))
+        found = earlier or self.history.ready(self._service.find(name))
         if not found:
             return {}
         which = {self.which: "earlier" if earlier else "now"} if self._keeps else {}

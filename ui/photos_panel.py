@@ -104,9 +104,9 @@ class PhotosPanel:
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to segment."""
 
-        def bring(path: str | None) -> dict:
+        def bring(path: str) -> dict:
             given = {self.files: gr.update(value=[path]), self.codes: gr.update(value=None)}
-            return {} if path is None else {**given, tabs: gr.update(selected="photos")}
+            return {**given, tabs: gr.update(selected="photos")}
 
         self._start(compat.on(trigger, bring, [picture], [self.files, self.codes, tabs]).then)
 

@@ -129,16 +129,21 @@ class Service:
         usual = [entry for entry in entries if entry.name == wanted and not entry.problem]
         return next((entry.name for entry in usual + entries), None)
 
+    def find(self, name: str | None, *, on_offer: bool = False) -> ObjectClass | None:
+        """What is known about one of `classes`, or with `on_offer` of `all_classes`; None for others."""
+        return next((e for e in (self.all_classes() if on_offer else self.classes()) if e.name == name), None)
+
     def entry(self, name: str | None, *, on_offer: bool = False) -> ObjectClass:
-        """What is known about one of `classes`, or with `on_offer` of `all_classes`. Raises `UserError` for others."""
-        found = next((e for e in (self.all_classes() if on_offer else self.classes()) if e.name == name), None)
+        """As `find`. Raises `UserError` for others."""
+        found = self.find(name, on_offer=on_offer)
         if found is None:
             raise UserError(text("problem.unknown_class", name=str(name)[:60]) if name else text("problem.no_class"))
         return found
 
     def is_usable(self, name: str | None) -> bool:
         """Whether the class can draw."""
-        return any(entry.name == name and not entry.problem for entry in self.classes())
+        found = self.find(name)
+        return found is not None and not found.problem
 
     # Drawing
 
@@ -181,7 +186,7 @@ class Service:
             pipeline.directions = replace(found, names={key: words for key, words in names.items() if words})
             return pipeline.directions
 
-    def codes(self, name: str, seeds: Sequence[int], truncation_psi: float, token: CancelToken) -> list[WPlus]:
+    def codes(self, name: str, seeds: Sequence[int], token: CancelToken, truncation_psi: float = 1.0) -> list[WPlus]:
         """The style codes of seeds. Nothing is drawn."""
         with self._admit(name, 0), self.drawing(name, token) as pipeline:
             return pipeline.codes(seeds, truncation_psi)

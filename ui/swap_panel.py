@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -96,13 +97,13 @@ class SwapPanel:
 
     def _wire(self) -> None:
         subject = [self.choice.dropdown, self.seed, self.psi, self.w_plus]
+        self._chosen = [*subject, self.codes_frame]
         self.inputs = {*subject, *self.background.inputs, *self.edge.inputs}
         self.inputs |= {self.stage.view, self.wanted, self.drawn, self.restored}
         self._shown = [*self.stage.outputs, self.kept, self.wanted, self.drawn, self.seed, self.background.seed]
         self.brush.wire(self._shown)
         self._restorable = [
-            *subject,
-            self.codes_frame,
+            *self._chosen,
             *self.background.outputs,
             self.background.picture,
             *self.edge.inputs,
@@ -139,10 +140,16 @@ class SwapPanel:
     def _start(self, trigger: Callable, work: Callable) -> None:
         self.job.on(trigger, work, self.inputs, self._shown)
 
-    def _open(self, trigger: Callable, bring: Callable, given: list, outputs: list, work: Callable) -> None:
+    def _open(
+        self, trigger: Callable, bring: Callable, given: list, outputs: list, tabs: gr.Tabs, work: Callable
+    ) -> None:
         """Wires an event elsewhere that brings something here, opens this tab and draws."""
-        outputs = list(dict.fromkeys([*outputs, self.wanted]))
-        self._start(compat.on(trigger, bring, given, outputs).then, work)
+
+        def lead(*values: Any) -> dict:
+            brought = bring(*values)
+            return brought and {**brought, tabs: gr.update(selected="swap")}
+
+        self._start(compat.on(trigger, lead, given, list(dict.fromkeys([*outputs, tabs]))).then, work)
 
     def open_with(self, trigger: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event of another panel that brings its picked picture here."""
@@ -153,50 +160,30 @@ class SwapPanel:
             sample, mended = samples[index], None
             with suppress(UserError):  # of files that are gone
                 mended = sample.subject()
-            subject = {self.seed: str(sample.seed), self.psi: sample.truncation_psi, self.w_plus: None}
-            if sample.seed is None:
-                codes = gr.update(value=str(sample.files["w_plus"]))
-                subject = {self.w_plus: codes, self.codes_frame: gr.update(open=True)}
-            return {
-                self.choice.dropdown: sample.class_name,
-                self.drawn: mended,
-                **subject,
-                self.wanted: True,
-                tabs: gr.update(selected="swap"),
-            }
+            codes = sample.files["w_plus"] if sample.seed is None else None
+            subject = self._subject(sample.class_name, sample.seed, sample.truncation_psi, codes)
+            return {**subject, self.drawn: mended, self.wanted: True}
 
-        outputs = [self.choice.dropdown, self.drawn, self.seed, self.psi, self.codes_frame, self.w_plus, tabs]
-        self._open(trigger, bring, [results, picked], outputs, self.swap)
+        self._open(trigger, bring, [results, picked], [*self._chosen, self.drawn, self.wanted], tabs, self.swap)
 
     def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings the W+ file of a recovered subject here."""
 
         def bring(results: list[Result]) -> dict:
-            return {} if not results else {
-                self.choice.dropdown: results[0].name,
-                self.codes_frame: gr.update(open=True),
-                self.w_plus: gr.update(value=str(results[0].files["w_plus"])),
-                self.wanted: True,
-                tabs: gr.update(selected="swap"),
-            }  # fmt: skip
+            if not results:
+                return {}
+            return {**self._subject(results[0].name, None, 1.0, results[0].files["w_plus"]), self.wanted: True}
 
-        self._open(trigger, bring, [recovered], [self.choice.dropdown, self.codes_frame, self.w_plus, tabs], self.swap)
+        self._open(trigger, bring, [recovered], [*self._chosen, self.wanted], tabs, self.swap)
 
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to restore the controls from."""
-
-        def bring(path: str | None) -> dict:
-            return {} if path is None else {**self.fill(path), tabs: gr.update(selected="swap")}
-
-        self._open(trigger, bring, [picture], [*self._restorable, tabs], self.draw_restored)
+        self._open(trigger, self.fill, [picture], self._restorable, tabs, self.draw_restored)
 
     def open_with_background(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to put behind the subject."""
-
-        def bring(path: str | None) -> dict:
-            return {} if path is None else {**self.background.with_picture(path), tabs: gr.update(selected="swap")}
-
-        self._open(trigger, bring, [picture], [*self.background.outputs, self.background.picture, tabs], self.swap)
+        outputs = [*self.background.outputs, self.background.picture]
+        self._open(trigger, self.background.with_picture, [picture], outputs, tabs, self.swap)
 
     def try_example(self) -> dict:
         """A good subject on a picture of ours."""
@@ -241,19 +228,24 @@ class SwapPanel:
             if self.background.picture not in behind:
                 words += " " + text("restore.drop_background", name=recipe.background)
             behind |= self.background.spot.filled(recipe.where)
-        subject = {self.seed: str(recipe.seed), self.psi: psi, self.w_plus: None}
+        file = None
         if recipe.w_plus is not None:
             folder = self._service.outputs.preview_folder()
             file = write_parts(folder, slug(recipe.class_name), {"w_plus": recipe.w_plus}, "")["w_plus"]
-            subject = {self.w_plus: gr.update(value=str(file)), self.codes_frame: gr.update(open=True)}
         return {
-            self.choice.dropdown: recipe.class_name,
-            **subject,
+            **self._subject(recipe.class_name, recipe.seed, psi, file),
             **behind,
             **self.edge.filled(recipe.edge),
             self.job.status: status.finished(words),
             self.restored: words,
         }
+
+    def _subject(self, name: str, seed: int | None, psi: float, codes: Path | None) -> dict:
+        """The controls as they are for a seed, or for a file of codes where there is one."""
+        chosen = {self.choice.dropdown: name}
+        if codes is not None:
+            return {**chosen, self.w_plus: gr.update(value=str(codes)), self.codes_frame: gr.update(open=True)}
+        return {**chosen, self.seed: str(seed), self.psi: psi, self.w_plus: None}
 
     def draw_restored(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws what was restored, where its background is at hand."""

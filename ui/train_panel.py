@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from l4f_plugin.bundles.config import ObjectClass, plain_class_name
+from l4f_plugin.bundles.config import plain_class_name
 from l4f_plugin.errors import UserError
 
 from . import compat, status
@@ -218,7 +218,7 @@ class TrainPanel:
 
     def plan(self, given: Given) -> Plan:
         """What the controls ask for. Raises `UserError`."""
-        visit, started = given[self.visit], self._started_from(given[self.start])
+        visit, started = given[self.visit], self._service.find(given[self.start], on_offer=True)
         if visit.found is None:
             raise UserError(text("train.look_first"))
         chosen = {"resolution": int(given[self.resolution]), "quality": given[self.quality], "fit": given[self.fit]}
@@ -226,13 +226,9 @@ class TrainPanel:
         chosen |= {"start": started and started.name, "licence": (given[self.licence] or "unknown")[:200]}
         return self.trainings.plan(visit.found, (given[self.name] or "").strip(), visit.folder, **chosen)
 
-    def _started_from(self, name: str | None) -> ObjectClass | None:
-        """The class of that name; nothing is none."""
-        return next((entry for entry in self._service.all_classes() if entry.name == name), None)
-
     def choose_start(self, name: str | None) -> dict:
         """The resolution of a class to start from; what its discriminator knows can be kept where it has one."""
-        start = self._started_from(name)
+        start = self._service.find(name, on_offer=True)
         size = {self.resolution: str(start.resolution)} if start and str(start.resolution) in RESOLUTIONS else {}
         return {**size, self.freeze: gr.update(value=False, visible=bool(start and start.discriminator))}
 
