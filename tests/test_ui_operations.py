@@ -139,7 +139,7 @@ def test_a_place_on_a_picture_is_restored(page, tmp_path):
         drawn = run(panel, panel.swap, given)[panel.stage.results][0].files["result"]
         filled = panel.fill(str(drawn))
         assert filled[spot.size] == size and filled[spot.frame]["visible"] == (size == "picture")
-        assert set(filled) <= set(panel._restorable)
+        assert set(filled) <= set(panel._controls)
         if size == "picture":
             assert {part: filled[part] for part in wanted} == wanted
 
@@ -168,7 +168,7 @@ def test_a_mixed_subject_is_restored_from_the_codes_in_its_text(page, tiny_bundl
     swapped = pipeline.swap(pipeline.draw([subject])[0], "#336699")
     write_png(tmp_path / "mixed.png", swapped.composite, swapped.infotext)
     filled = panel.fill(str(tmp_path / "mixed.png"))
-    assert set(filled) <= set(panel._restorable) and filled[panel.background.kind] == "colour"
+    assert set(filled) <= set(panel._controls) and filled[panel.background.kind] == "colour"
     codes = filled[panel.w_plus]["value"]
     assert WPlus.load(codes).digest == subject.digest and WPlus.load(codes).noise_seed == 2
     given = {**swapping(panel, "colour"), panel.w_plus: codes, panel.restored: filled[panel.restored]}

@@ -284,14 +284,15 @@ def on(
     """Wires a handler to an event such as `button.click`; returns what `.then` hangs on.
 
     A handler takes the values of `inputs` one by one; where they are a set it takes `{component: value}`. One that
-    answers `{}` changes nothing. `queue` is for what takes longer than a moment; `latest` then drops what came between
-    a running call and the newest one, and with `every` nothing is dropped. Calls of one handler may overlap: the engine
-    itself runs one job at a time. None becomes an endpoint of Gradio's own API.
+    answers `{}` changes nothing. `outputs` may name parts that it leaves alone, and one twice. `queue` is for what
+    takes longer than a moment; `latest` then drops what came between a running call and the newest one, and with
+    `every` nothing is dropped. Calls of one handler may overlap: the engine itself runs one job at a time. None becomes
+    an endpoint of Gradio's own API.
     """
     arguments: dict[str, Any] = {
         "fn": handler and wired(handler, outputs),
         "inputs": inputs if isinstance(inputs, set) else list(inputs),
-        "outputs": list(outputs),
+        "outputs": list(dict.fromkeys(outputs)),
         "show_progress": "hidden",  # the panels have a progress bar of their own
         "queue": queue,
     }

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -90,9 +91,9 @@ class GeneratePanel:
         self.inputs |= {consent.accept} if consent else set()
         offers = [self.to_swap, self.to_explore, self.use_seed]
         self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
-        which = [self.drawn, *([self.which] if self._keeps else [])]
-        self.shown = list(dict.fromkeys([*stage.outputs, *self._about, self.field.last, self.to_models, *which]))
-        shown = list(dict.fromkeys([*self.shown, *self.choice.outputs]))
+        which = [self.which] if self._keeps else []
+        self.shown = [*stage.outputs, *self._about, self.field.last, self.to_models, self.drawn, *which]
+        shown = [*self.shown, *self.choice.outputs]
         self.started = [
             self.job.on(trigger, self.generate, self.inputs, shown)
             for trigger in (self.job.run.click, self.seeds.submit)
@@ -105,15 +106,13 @@ class GeneratePanel:
         picked = [stage.results, stage.picked]
         compat.on(self.use_seed.click, self.use_picked_seed, picked, [self.seeds, self.count])
         self.archive.on(stage.pack, [stage.results], self.job.status)
-        self._looked = list(dict.fromkeys([*stage.outputs, *self._about]))
-        self.brush.wire([*self._looked, self.drawn, stage.view])
+        self.brush.wire([*self.shown, stage.view])
         if self._keeps:
             given = [self.which, self.drawn, stage.view]
-            compat.on(self.which.input, self.look_at, given, self._looked)
+            compat.on(self.which.input, self.look_at, given, self.shown)
             for name, marking in self.marks.items():
-                given = [self.which, self.drawn, stage.view, stage.results, stage.picked]
-                outputs = [*self._looked, self.drawn, self.job.status]
-                compat.on(marking.click, lambda *values, name=name: self.mark(name, *values), given, outputs)
+                outputs = [*self.shown, self.job.status]
+                compat.on(marking.click, partial(self.mark, name), [*given, *picked], outputs)
 
     def generate(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws the pictures batch by batch, saves them and shows what is there so far.
@@ -223,8 +222,7 @@ class GeneratePanel:
 
     def open_on(self, trigger: Callable) -> None:
         """Wires an event (the page being opened) that shows earlier pictures, or what the class has ready."""
-        outputs = [*self._looked, *([self.which] if self._keeps else [])]
-        compat.on(trigger, self.first, [self.choice.dropdown, self.stage.view], outputs)
+        compat.on(trigger, self.first, [self.choice.dropdown, self.stage.view], self.shown)
 
     def first(self, name: str | None, view: str) -> dict:
         """What there is before anything is drawn."""

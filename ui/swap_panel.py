@@ -97,29 +97,19 @@ class SwapPanel:
 
     def _wire(self) -> None:
         subject = [self.choice.dropdown, self.seed, self.psi, self.w_plus]
-        self._chosen = [*subject, self.codes_frame]
         self.inputs = {*subject, *self.background.inputs, *self.edge.inputs}
         self.inputs |= {self.stage.view, self.wanted, self.drawn, self.restored}
         self._shown = [*self.stage.outputs, self.kept, self.wanted, self.drawn, self.seed, self.background.seed]
         self.brush.wire(self._shown)
-        self._restorable = [
-            *self._chosen,
-            *self.background.outputs,
-            self.background.picture,
-            *self.edge.inputs,
-            self.job.status,
-            self.restored,
-        ]
-        surprised = compat.on(self.surprise.click, self.surprise_me, [], [*subject, *self.background.outputs])
-        shown = [*subject, *self.background.outputs, self.background.picture]
-        tried = compat.on(self.example.click, self.try_example, [], shown)
-        behind = [*self.background.outputs, self.background.picture]
-        before_all = compat.on(self.all_samples.click, self.background.with_samples, [], behind)
+        self._controls = [*subject, self.codes_frame, *self.background.outputs, self.background.picture]
+        self._controls += [*self.edge.inputs, self.job.status, self.restored]
+        surprised = compat.on(self.surprise.click, self.surprise_me, [], self._controls)
+        tried = compat.on(self.example.click, self.try_example, [], self._controls)
+        before_all = compat.on(self.all_samples.click, self.background.with_samples, [], self._controls)
         self.archive.on(self.stage.pack, [self.stage.results], self.job.status)
-        restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._restorable)
-        changed = [self.seed, self.w_plus, *self.background.outputs, self.background.picture]
+        restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._controls)
         given = [self.stage.results, self.stage.picked, self.background.spot.centre]
-        another = compat.on(self.another.click, self.add_another, given, changed)
+        another = compat.on(self.another.click, self.add_another, given, self._controls)
         self._start(another.then, self.swap)
         self._start(self.job.run.click, self.draw)
         drawing = [self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
@@ -140,16 +130,15 @@ class SwapPanel:
     def _start(self, trigger: Callable, work: Callable) -> None:
         self.job.on(trigger, work, self.inputs, self._shown)
 
-    def _open(
-        self, trigger: Callable, bring: Callable, given: list, outputs: list, tabs: gr.Tabs, work: Callable
-    ) -> None:
+    def _open(self, trigger: Callable, bring: Callable, given: list, tabs: gr.Tabs, work: Callable) -> None:
         """Wires an event elsewhere that brings something here, opens this tab and draws."""
 
         def lead(*values: Any) -> dict:
             brought = bring(*values)
             return brought and {**brought, tabs: gr.update(selected="swap")}
 
-        self._start(compat.on(trigger, lead, given, list(dict.fromkeys([*outputs, tabs]))).then, work)
+        opened = compat.on(trigger, lead, given, [*self._controls, self.drawn, self.wanted, tabs])
+        self._start(opened.then, work)
 
     def open_with(self, trigger: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event of another panel that brings its picked picture here."""
@@ -164,7 +153,7 @@ class SwapPanel:
             subject = self._subject(sample.class_name, sample.seed, sample.truncation_psi, codes)
             return {**subject, self.drawn: mended, self.wanted: True}
 
-        self._open(trigger, bring, [results, picked], [*self._chosen, self.drawn, self.wanted], tabs, self.swap)
+        self._open(trigger, bring, [results, picked], tabs, self.swap)
 
     def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings the W+ file of a recovered subject here."""
@@ -174,16 +163,15 @@ class SwapPanel:
                 return {}
             return {**self._subject(results[0].name, None, 1.0, results[0].files["w_plus"]), self.wanted: True}
 
-        self._open(trigger, bring, [recovered], [*self._chosen, self.wanted], tabs, self.swap)
+        self._open(trigger, bring, [recovered], tabs, self.swap)
 
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to restore the controls from."""
-        self._open(trigger, self.fill, [picture], self._restorable, tabs, self.draw_restored)
+        self._open(trigger, self.fill, [picture], tabs, self.draw_restored)
 
     def open_with_background(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event that brings a picture file to put behind the subject."""
-        outputs = [*self.background.outputs, self.background.picture]
-        self._open(trigger, self.background.with_picture, [picture], outputs, tabs, self.swap)
+        self._open(trigger, self.background.with_picture, [picture], tabs, self.swap)
 
     def try_example(self) -> dict:
         """A good subject on a picture of ours."""
@@ -204,7 +192,7 @@ class SwapPanel:
     def live_in_address(self, opened: Callable) -> None:
         """Writes the text of the first result into the address, from which a reload or a link sets the controls."""
         address.keep(self.kept.change, {"swap": self.kept})
-        address.bring(opened, self.read_address, self.kept, self._restorable, "swap")
+        address.bring(opened, self.read_address, self.kept, self._controls, "swap")
 
     def read_address(self, written: str | None) -> dict:
         """The controls as the address says; what makes no sense there changes nothing."""

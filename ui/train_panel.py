@@ -143,16 +143,15 @@ class TrainPanel:
     def _wire(self) -> None:
         self.inputs = {self.visit, self.folder, self.files, self.name, self.resolution, self.quality, self.fit}
         self.inputs |= {self.start, self.freeze, self.licence}
-        planned = [self.activity, self.empty, self.about, self.preview, self.plan_frame, self.name]
-        planned += [self.resolution, self.fit, self.start, self.freeze]
-        shown = [self.activity, self.empty, self.run_frame, self.choice, self.standing, *self.buttons.values()]
-        self.outputs = shown = [*shown, self.confirm, self.samples, *self.plots.values(), self.log]
-        compat.on(self.look.click, self.follow(self.look_at), self.inputs, planned, queue=True)
-        compat.on(self.start.input, self.choose_start, [self.start], [self.freeze, self.resolution])
-        compat.on(self.fit.input, self.show_fit, self.inputs, [self.preview, self.activity], queue=True)
-        compat.on(self.measure.click, self.follow(self.estimate), self.inputs, [self.activity, self.about], queue=True)
-        everything = list(dict.fromkeys([*shown, *planned]))
-        self._watch(compat.on(self.begin.click, self.follow(self.start_run), self.inputs, everything, queue=True))
+        shown = [self.activity, self.empty, self.about, self.preview, self.plan_frame, self.name, self.resolution]
+        shown += [self.fit, self.start, self.freeze, self.run_frame, self.choice, self.standing, self.confirm]
+        shown += [*self.buttons.values(), self.samples, *self.plots.values(), self.log]
+        self.outputs = shown
+        compat.on(self.look.click, self.follow(self.look_at), self.inputs, shown, queue=True)
+        compat.on(self.start.input, self.choose_start, [self.start], shown)
+        compat.on(self.fit.input, self.show_fit, self.inputs, shown, queue=True)
+        compat.on(self.measure.click, self.follow(self.estimate), self.inputs, shown, queue=True)
+        self._watch(compat.on(self.begin.click, self.follow(self.start_run), self.inputs, shown, queue=True))
         self._watch(compat.on(self.choice.input, self.pick, [self.visit, self.choice], shown))
         for name in ("mend", "pause", "resume", "stop"):
             self._watch(compat.on(self.buttons[name].click, self.pressed(name), [self.visit], shown, queue=True))
