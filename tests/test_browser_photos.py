@@ -58,7 +58,7 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
     assert cutout.shape == (60, 80, 4) and cutout[30, 40, 3] > 250 and cutout[2, 2, 3] < 5
     mask = pixels(download(page, "l4f_photos_download_mask", tmp_path))
     assert np.array_equal(mask, cutout[..., 3])
-    with zipfile.ZipFile(download(page, "l4f_photos_download_zip", tmp_path)) as archive:
+    with zipfile.ZipFile(download(page, "l4f_photos_download_all", tmp_path)) as archive:
         assert sorted(archive.namelist()) == [
             "garden_alpha.png",
             "garden_cutout.png",

@@ -55,7 +55,7 @@ def test_photographs_are_segmented_shown_packed_and_saved(photographed):
     composite = np.asarray(Image.open(shown[0].files["composite"]))
     assert composite.shape == (60, 80, 3)
     assert tuple(composite[2, 2]) == (0, 255, 0) and composite[30, 40, 0] > 200
-    assert len(zipfile.ZipFile(shown[0].files["zip"]).namelist()) == 6
+    assert len(zipfile.ZipFile(stage.pack(shown)).namelist()) == 6
     after = stage.step(1, "mask", shown, None)
     assert after[stage.picked] == 1 and "garden" in after[stage.about]
     assert stage.step(1, "mask", shown, 1)[stage.picked] == 0 and stage.step(-1, "mask", shown, None)[stage.picked] == 1
@@ -158,13 +158,13 @@ def test_what_is_painted_changes_mask_cutout_and_composite(photographed):
     mask, cutout, composite = (pixels(after[1].files[kind]) for kind in ("mask", "cutout", "composite"))
     assert (mask[:9] == 255).all() and (mask[30, 22:38] == 0).all() and (mask[30, 44:56] > 200).all()
     assert np.array_equal(cutout[..., 3], mask) and tuple(composite[30, 30]) == (0, 255, 0)
-    assert len(zipfile.ZipFile(after[0].files["zip"]).namelist()) == 6
+    assert len(zipfile.ZipFile(stage.pack(after)).namelist()) == 6
     given = taken(panel, {**given, stage.results: after})
     again = paint(panel, given, green=np.s_[500:])
     mask = pixels(again[stage.results][1].files["mask"])
     assert (mask[:9] == 255).all() and (mask[-9:] == 255).all() and (mask[30, 22:38] == 0).all(), "on top of the first"
     alone = paint(panel, {**given, panel.background.kind: "transparent"}, green=np.s_[500:])[stage.results]
-    assert set(alone[1].files) == {"picture", "mask", "cutout", "result", "mended", "zip"}, "no composite of before"
+    assert set(alone[1].files) == {"picture", "mask", "cutout", "result", "mended"}, "no composite of before"
     assert "Nothing is painted" in status_of(panel, paint(panel, given))
     other = {**given, stage.picked: 0, **{form.taken: "Labels4Free another"}}
     assert "another picture" in status_of(panel, paint(panel, other, green=np.s_[:9]))

@@ -54,7 +54,7 @@ def test_a_saved_picture_and_codes_give_the_same_mask(page):
         assert result[stage.image]["value"] == str(found["mask"])
         offered = {kind: result[part]["value"] for kind, part in stage.downloads.items()}
         wanted = {"result": "cutout", "mask": "mask", "w_plus": "w_plus"}
-        assert offered == {"zip": None, **{kind: str(found[part]) for kind, part in wanted.items()}}
+        assert offered == {kind: str(found[part]) for kind, part in wanted.items()}
         assert WPlus.load(found["w_plus"]).digest == WPlus.load(codes).digest
     assert "seed 12" in status_of(page.photos, results[0]) and "W+ codes" in status_of(page.photos, results[1])
     told = status_of(page.photos, stage.keep(seen[stage.results]))

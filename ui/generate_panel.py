@@ -29,7 +29,7 @@ from .controls import (
 )
 from .history import FAVOURITE, HIDDEN, History
 from .outputs import VIEWS, SavedSample, shown_path
-from .run_buttons import Archive, RunButtons, Running, complain
+from .run_buttons import RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
 from .texts import text
@@ -57,9 +57,8 @@ class GeneratePanel:
             with stage_column():
                 if self._keeps:
                     self.which = segments("generate.which", "which", WHICH, "l4f-view")
-                self.stage = GalleryStage(
-                    service, "generate", self.job.status, VIEWS, more=self._build_buttons, sends=True
-                )
+                given = {"packs": (*VIEWS, "background", "w_plus"), "more": self._build_buttons, "sends": True}
+                self.stage = GalleryStage(service, "generate", self.job.status, VIEWS, **given)
                 self.brush = BrushForm(self, "generate")
         self._wire()
 
@@ -79,7 +78,6 @@ class GeneratePanel:
         self.to_explore = button("generate.to_explore", size="sm", interactive=False)
         self.animate = button("generate.animate", size="sm")
         self.use_seed = button("generate.use_seed", size="sm", interactive=False)
-        self.archive = Archive("generate.download_all")
         self.to_models = button("generate.to_models", size="sm", visible=False)
         if self._keeps:
             self.marks = {name: button(f"generate.{name}", size="sm") for name in (FAVOURITE, HIDDEN, "delete")}
@@ -105,7 +103,6 @@ class GeneratePanel:
         compat.on(stage.gallery.select, self.pick, [stage.view, stage.results], self._about)
         picked = [stage.results, stage.picked]
         compat.on(self.use_seed.click, self.use_picked_seed, picked, [self.seeds, self.count])
-        self.archive.on(stage.pack, [stage.results], self.job.status)
         self.brush.wire([*self.shown, stage.view])
         if self._keeps:
             given = [self.which, self.drawn, stage.view]

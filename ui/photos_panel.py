@@ -13,7 +13,7 @@ from l4f_plugin.compositing import to_float
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import load_picture, write_png
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.photo_batch import PhotoResult, pack
+from l4f_plugin.photo_batch import PhotoResult
 from l4f_plugin.picture_files import PHOTO_ENDINGS, PictureFile, PictureSet, find_photos
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, required_recipe
 from l4f_plugin.subject import Subject, write_parts
@@ -41,7 +41,7 @@ from .texts import text
 from .words import pathless, without_paths
 
 VIEWS = ("compare", "result", "mask")
-DOWNLOADS = ("result", "mask", "w_plus", "zip")
+DOWNLOADS = ("result", "mask", "w_plus")
 KEPT = ("mask", "cutout", "composite")
 
 
@@ -49,8 +49,8 @@ class PhotosPanel:
     """Builds the panel inside the current Blocks and answers its events.
 
     Each `Result` of the stage is named after its photograph and holds `picture` (as the page shows it), `mask`,
-    `cutout`, `composite` where a background was chosen, `result` (one of the two) and in the end `zip` of all. That of
-    style codes holds `w_plus` instead of `zip`.
+    `cutout`, `composite` where a background was chosen and `result` (one of the two). That of style codes holds
+    `w_plus` too.
     """
 
     def __init__(self, service: Service):
@@ -59,8 +59,10 @@ class PhotosPanel:
             with controls_column():
                 self._build_controls()
             with stage_column():
-                given = {"downloads": DOWNLOADS, "kept": KEPT, "sends": True, "offers_better": True}
-                self.stage = GridStage(service, "photos", self.job.status, VIEWS, words="preview", **given)
+                given = {"words": "preview", "downloads": DOWNLOADS, "kept": KEPT, "packs": KEPT}
+                self.stage = GridStage(
+                    service, "photos", self.job.status, VIEWS, **given, sends=True, offers_better=True
+                )
                 self.brush = BrushForm(self, "photos")
                 self.inversion.build_stage()
         self._wire()
@@ -167,7 +169,6 @@ class PhotosPanel:
         trouble = text("photos.problems", problems="; ".join(problems))
         if not results:
             raise UserError(trouble)
-        self.pack(results)
         if strange:
             yield {**self._shown(results, given), self.job.status: status.running(text("photos.comparing"))}
             fits = self._service.best_fits(entry.name, [photo.source for _, photo in strange], running.token)
@@ -180,17 +181,6 @@ class PhotosPanel:
             words.append(text("photos.strangers", count=len(strange), title=entry.title))
         words += [" ".join(notes)] if notes else []
         yield {**self._shown(results, given), self.job.status: status.finished(". ".join(words))}
-
-    def pack(self, results: list[Result]) -> None:
-        """Puts the files of all results into a ZIP, which each of them then names."""
-        files = [
-            PhotoResult(result.photo.path, {k: result.files[k] for k in KEPT if k in result.files})
-            for result in results
-        ]
-        name = f"{results[0].class_name.replace('/', '-')}_photographs.zip"
-        archive = pack(files, results[0].files["mask"].parent / name)
-        for result in results:
-            result.files["zip"] = archive
 
     def subject(self, given: Given, token: CancelToken) -> Subject | None:
         """See `brush_form.Mendable`."""
@@ -206,7 +196,7 @@ class PhotosPanel:
         return replace(found, alpha=to_float(load_picture(result.files["mended"])[..., 0]), brushed=True)
 
     def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
-        """Mask, cut-out and composite follow; so does the ZIP."""
+        """Mask, cut-out and composite follow."""
         results, picked = list(given[self.stage.results]), given[self.stage.picked] or 0
         result = results[picked]
         files = self._placed(running, given, subject, result.files["mask"].name.removesuffix("_alpha.png"))
@@ -214,8 +204,6 @@ class PhotosPanel:
         write_png(files["mended"], subject.mask())
         kept = {kind: file for kind, file in result.files.items() if kind not in KEPT}
         results[picked] = replace(result, files=kept | files)
-        if result.photo:
-            self.pack(results)
         shown = {self.stage.results: results, **self.stage.look(given[self.stage.view], results, picked)}
         yield {**shown, self.job.status: status.finished(text("brush.done", name=result.name))}
 

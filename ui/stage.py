@@ -21,7 +21,7 @@ from l4f_plugin.picture_files import PictureFile
 from . import compat, status
 from .controls import button, named, segments, thumbnails
 from .outputs import shown_path, slug
-from .run_buttons import complain
+from .run_buttons import Archive, complain
 from .service import Service
 from .texts import text
 
@@ -68,8 +68,8 @@ class Stage:
 
     `views` are kinds of files to look at, or "compare" for the two kinds `compared` beside each other; `words` is the
     group of texts that names them. `downloads` are kinds too, or "shown" for what is looked at. `kept` are the kinds
-    that Save copies into the output folder. `more` builds further buttons beside those. With `sends` they go to other
-    tabs of a web UI.
+    that Save copies into the output folder, `packs` those of all results that a ZIP holds. `more` builds further
+    buttons beside those. With `sends` they go to other tabs of a web UI.
 
     `results` holds the session's list of `Result`, `picked` the index of the one that is looked at. `outputs` are what
     `show` updates, `looks` what `look` does and `places` what `appear` does.
@@ -86,12 +86,13 @@ class Stage:
         compared: tuple[str, str] = ("picture", "result"),
         downloads: tuple[str, ...] = ("shown",),
         kept: tuple[str, ...] = (),
+        packs: tuple[str, ...] = (),
         more: Callable[[], None] | None = None,
         sends: bool = False,
         note: bool = True,
     ):
         self._service, self._panel, self._status = service, panel, status_line
-        self._compared, self._kept = compared, kept
+        self._compared, self._kept, self._packs = compared, kept, packs
         self.results = gr.State([])
         self.picked = gr.State(None)
         self._notes = [empty_stage(panel)] if note else []
@@ -105,6 +106,7 @@ class Stage:
                 if more:
                     more()
                 self.downloads = {kind: self._download(kind) for kind in downloads}
+                self.archive = Archive(f"{panel}.download_all") if packs else None
                 self.save = button(f"{panel}.save", size="sm") if kept else None
                 button("stage.copy", size="sm", elem_id=f"l4f_{panel}_copy")  # which page.js answers
                 self.sent = [self.results, self.picked, self.view]
@@ -121,6 +123,8 @@ class Stage:
             compat.on(self.view.input, self.look, looked, self.looks)
         if self.save:
             compat.on(self.save.click, self.keep, [self.results], [self._status])
+        if self.archive:
+            self.archive.on(self.pack, [self.results], self._status)
 
     def _build_pictures(self, comparing: bool) -> list:
         """The picture, and the two that are compared; returns what `look` updates."""
@@ -195,10 +199,11 @@ class Stage:
         return {**files, "shown": files.get(view, files["picture"])}
 
     def pack(self, results: Sequence[Any]) -> Path:
-        """The ZIP of all files of the results. Raises `UserError` where there are none."""
+        """The ZIP of the results. Raises `UserError` where there are none."""
         if not results:
             raise UserError(text("stage.nothing_to_pack"))
-        files = {file.name: file for result in results for file in result.files.values()}
+        parts = [result.files[kind] for result in results for kind in self._packs if kind in result.files]
+        files = {file.name: file for file in parts}
         return self._service.outputs.pack(f"{slug(results[0].class_name)}_{len(results)}", files)
 
     def keep(self, results: Sequence[Any]) -> dict:

@@ -33,13 +33,14 @@ from .controls import (
     stage_column,
 )
 from .outputs import SavedSample, slug
-from .run_buttons import Archive, RunButtons, Running, complain
+from .run_buttons import RunButtons, Running, complain
 from .service import Service
 from .stage import GridStage, Result
 from .texts import text
 from .words import without_paths
 
 VIEWS = ("result", "mask", "compare")
+PACKED = ("picture", "result", "mask", "cutout")
 FIRST_SEED = "32"  # one that came out well in the class that comes along
 
 
@@ -59,22 +60,13 @@ class SwapPanel:
             with controls_column():
                 self._build_controls()
             with stage_column():
-                self.stage = GridStage(
-                    service,
-                    "swap",
-                    self.job.status,
-                    VIEWS,
-                    words="preview",
-                    kept=("result",),
-                    sends=True,
-                    more=self._build_more,
-                )
+                given = {"kept": ("result",), "packs": PACKED, "more": self._build_more, "sends": True}
+                self.stage = GridStage(service, "swap", self.job.status, VIEWS, words="preview", **given)
                 self.brush = BrushForm(self, "swap")
         self._wire()
 
     def _build_more(self) -> None:
         self.another = button("swap.another", size="sm")
-        self.archive = Archive("swap.download_all")
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "swap")
@@ -106,7 +98,6 @@ class SwapPanel:
         surprised = compat.on(self.surprise.click, self.surprise_me, [], self._controls)
         tried = compat.on(self.example.click, self.try_example, [], self._controls)
         before_all = compat.on(self.all_samples.click, self.background.with_samples, [], self._controls)
-        self.archive.on(self.stage.pack, [self.stage.results], self.job.status)
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._controls)
         given = [self.stage.results, self.stage.picked, self.background.spot.centre]
         another = compat.on(self.another.click, self.add_another, given, self._controls)
