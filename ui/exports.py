@@ -49,10 +49,6 @@ class Exports:
         digest = hashlib.sha256(said.encode()).hexdigest()[:8]
         return self._place() / f"{slug(name)}-{settings.format}-{settings.count}-{pixels}{digest}"
 
-    def start(self, name: str, settings: ExportSettings) -> Job:
-        """Exports, or goes on with it. Raises `UserError` where something else is being done with the class."""
-        return self._start(name, settings, self.folder_of(name, settings))
-
     def unfinished(self) -> list[str]:
         """The names of folders with sets that are not whole."""
         return [path.name for path in self._folders() if not _is_whole(path)]
@@ -62,11 +58,12 @@ class Exports:
         plan = read_plan(self._place() / folder_name) if folder_name in self.unfinished() else None
         if plan is None:
             raise UserError(text("export.no_such_set"))
-        return self._start(plan.source.name, plan.settings, self._place() / folder_name)
+        return self.start(plan.source.name, plan.settings, self._place() / folder_name)
 
-    def _start(self, name: str, settings: ExportSettings, folder: Path) -> Job:
+    def start(self, name: str, settings: ExportSettings, folder: Path | None = None) -> Job:
+        """Exports, or goes on with it. Raises `UserError` where something else is being done with the class."""
         title = self._service.entry(name, on_offer=True).title
-        self._started = folder
+        self._started = folder = folder or self.folder_of(name, settings)
         message = text("export.working", title=title, count=settings.count)
 
         def work(task: Job) -> str:

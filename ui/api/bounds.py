@@ -1,4 +1,4 @@
-"""What bounds requests: how many there are, how much memory they hold, and for how long somebody waits for them."""
+"""What bounds requests: how many there are, how much memory they hold, and how long a body may take to arrive."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from l4f_plugin.jobs import CancelToken, Job
+from l4f_plugin.jobs import CancelToken
 
 from ..refusals import Refusal
 from ..texts import text
@@ -170,32 +168,3 @@ def place(free: threading.Semaphore) -> Iterator[None]:
         yield
     finally:
         free.release()
-
-
-async def answered(request: Request, token: CancelToken, work: Callable[[], Response]) -> Response:
-    """What `work` returns. The token is cancelled when the client hangs up; the request's body has been read.
-
-    A `Job` with a thread of its own: jobs that wait for their turn must not hold up others in the server's pool.
-    """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def end(_: Job) -> None:
-        with suppress(RuntimeError):  # the server has stopped
-            loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
-
-    async def hung_up() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    job = Job(lambda _: work(), token=token, on_end=end).start()
-    gone = asyncio.ensure_future(hung_up())
-    try:
-        await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
-            token.cancel()
-        await ended  # the place is kept until the job has really ended
-        return job.result()
-    finally:
-        token.cancel()
-        gone.cancel()

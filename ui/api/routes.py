@@ -1,8 +1,9 @@
 """The routes of the API. FastAPI checks and describes them; a body is read only once there is room for it."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,7 +18,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from l4f_plugin import __version__, runtime
 from l4f_plugin.errors import UserError
-from l4f_plugin.jobs import CancelToken
+from l4f_plugin.jobs import CancelToken, Job
 
 from ..operations import Operations
 from ..refusals import Refusal, answer, json_response
@@ -26,7 +27,7 @@ from ..service import Service
 from ..texts import text
 from . import answers, bodies
 from .answers import Pieces
-from .bounds import MOST_UNDER_WAY, Held, Reading, Room, answered, place
+from .bounds import MOST_UNDER_WAY, Held, Reading, Room, place
 from .guard import MOST_BYTES
 from .models import (
     FILES,
@@ -109,15 +110,38 @@ class RequestJob:
         self._held: Held | None = None
 
     async def answered(self, work: Callable[[], Response]) -> Response:
-        """What `work` returns, or the answer to what it raises; given up when the client hangs up."""
+        """What `work` returns, or the answer to what it raises; given up when the client hangs up.
 
-        def guarded() -> Response:
+        A `Job` with a thread of its own: jobs that wait for their turn must not hold up others in the server's pool.
+        """
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def guarded(_: Job) -> Response:
             try:
                 return work()
             except Exception as error:  # here, as it would keep what it holds, and the server would print it
                 return answer(error)
 
-        return await answered(self._request, self.token, guarded)
+        def end(_: Job) -> None:
+            with suppress(RuntimeError):  # the server has stopped
+                loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+
+        async def hung_up() -> None:  # the body has been read
+            while (await self._request.receive())["type"] != "http.disconnect":
+                pass
+
+        job = Job(guarded, token=self.token, on_end=end).start()
+        gone = asyncio.ensure_future(hung_up())
+        try:
+            await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                self.token.cancel()
+            await ended  # the place is kept until the job has really ended
+            return job.result()
+        finally:
+            self.token.cancel()
+            gone.cancel()
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
