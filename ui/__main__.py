@@ -7,8 +7,7 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +67,11 @@ def serve(options: argparse.Namespace) -> None:
     server.free_port(options.port, host)
 
     uploads = server.own_upload_folder()
-    with server.past_proxies(), _no_collection():
+    gc.disable()  # of what an import makes nearly all stays: looking for garbage took a fifth of Gradio's
+    with server.past_proxies():
         # Gradio takes seconds to import: what is wrong above is said at once.
         from . import api, app, compat
+    gc.enable()
     from .models_forms import MOST_BYTES
 
     # Whoever reaches a page without a password is not asked who they are: they may draw, and change nothing.
@@ -103,16 +104,6 @@ def serve(options: argparse.Namespace) -> None:
         service.class_jobs.close()
         outputs.forget_previews()
         shutil.rmtree(uploads, ignore_errors=True)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Of what an import makes nearly all stays: looking for garbage in it took a fifth of Gradio's import."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -90,12 +90,6 @@ def carried_image(**arguments: Any) -> gr.Image:
     return _picture("pil", show_label=False, **arguments)
 
 
-def picture_update(file: Path) -> dict:
-    """The update that shows a picture. Not the bare path: Gradio 4 empties a bare value that the next step of a job
-    does not repeat, where both arrive before the browser draws."""
-    return gr.update(value=str(file))
-
-
 def uploaded_image(**arguments: Any) -> gr.Image:
     """A field for the user's own picture; handlers get the path of the file as it was uploaded.
 
@@ -198,39 +192,24 @@ def only_copy(uploaded: Any) -> Path | None:
 
 
 class Comparison:
-    """Two pictures to compare: a slider since Gradio 5, side by side before."""
+    """Two pictures to compare: a slider since Gradio 5, side by side before. `shown` updates `outputs`."""
 
     def __init__(self, *, label: str, before: str, after: str, elem_id: str):
         with gr.Column(visible=False, elem_id=elem_id) as self.frame:
             if MAJOR >= 5:
                 tools = _image_tools("fullscreen")
-                self._parts = [
-                    make(
-                        gr.ImageSlider,
-                        label=label,
-                        show_label=False,
-                        format="png",
-                        image_mode=None,
-                        type="filepath",
-                        interactive=False,
-                        max_height=640,
-                        **tools,
-                    )
-                ]
+                looks = {"show_label": False, "format": "png", "image_mode": None, "max_height": 640, **tools}
+                self.outputs = [make(gr.ImageSlider, label=label, type="filepath", interactive=False, **looks)]
             else:
                 with gr.Row():
-                    self._parts = [shown_image(label=before), shown_image(label=after)]
-
-    @property
-    def outputs(self) -> list:
-        """What a handler that returns `shown` must name among its outputs."""
-        return list(self._parts)
+                    self.outputs = [shown_image(label=before), shown_image(label=after)]
 
     def shown(self, before: Path, after: Path) -> dict:
         """The update that shows the two files."""
+        # Not bare paths: Gradio 4 empties a bare value that the next step of a job does not repeat.
         if MAJOR >= 5:
-            return {self._parts[0]: gr.update(value=(str(before), str(after)))}
-        return dict(zip(self._parts, map(picture_update, (before, after)), strict=True))
+            return {self.outputs[0]: gr.update(value=(str(before), str(after)))}
+        return {part: gr.update(value=str(file)) for part, file in zip(self.outputs, (before, after), strict=True)}
 
 
 def line_plot(**arguments: Any) -> Any:

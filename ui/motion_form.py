@@ -1,13 +1,11 @@
 """The form that makes an animation with transparency, in the panel *Explore*."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import gradio as gr
 
 from l4f_plugin.animations import FORMATS, check_animation
 from l4f_plugin.arguments import check_integer
-from l4f_plugin.provenance import free_stem
 
 from . import status
 from .controls import Given, named, segments
@@ -59,16 +57,11 @@ class MotionForm:
         with self._service.moving(explored.class_name, running.token) as pipeline:
             size = check_motion(len(subjects), frames, "linear", pipeline.picture_size, side)
             check_animation(kind, frames, fps, size)
-            path, how = self._path(explored.class_name, kind), {"progress": progress, "cancel": running.token}
+            ending = "png" if kind == "apng" else kind  # browsers show an APNG by the name of a PNG
+            path = self._service.outputs.preview_folder() / f"{slug(explored.class_name)}_motion.{ending}"
+            how = {"progress": progress, "cancel": running.token}
             drawn = draw_motion(pipeline, subjects, frames, loop=bool(given[self.loop]), side=side, **how)
             write_animation(path, drawn, kind, fps, motion_infotext(explored.class_name, subjects))
+        path = self._service.outputs.keep(path)
         words = text("motion.done", frames=frames, seconds=frames / fps, path=shown_path(path))
         yield {**self.stage.show([Result({"result": path})], "result"), self.job.status: status.finished(words)}
-
-    def _path(self, name: str, kind: str) -> Path:
-        """In today's folder, under the first name that is free."""
-        folder, number = self._service.outputs.today(), 1
-        ending = ".png" if kind == "apng" else f".{kind}"  # browsers show an APNG by the name of a PNG
-        while (folder / f"{slug(name)}_motion_{number:04d}{ending}").exists():
-            number += 1
-        return folder / (free_stem(folder, f"{slug(name)}_motion_{number:04d}", [ending]) + ending)
