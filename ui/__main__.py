@@ -133,7 +133,6 @@ def _tell(options: argparse.Namespace, served: server.Served) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
     try:
         serve(parser().parse_args(arguments))
     except UserError as error:

@@ -1,4 +1,7 @@
-"""The page: header and panels. The same function fills a page of its own and a tab of a web UI."""
+"""The page: header and panels. The same class fills a page of its own and a tab of a web UI.
+
+A panel builds itself inside the current Blocks and answers its own events; `Page` wires panels to each other.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,7 @@ def script() -> str:
 
 
 class Header:
-    """The strip above the panels: name, device in use, what is in memory, the hint about an idle card.
-
-    `outputs` are what `refresh` updates.
-    """
+    """The strip above the panels: name, device in use, what is in memory, the hint about an idle card."""
 
     def __init__(self, service: Service, titled: bool = True):
         self._service = service
@@ -99,11 +99,9 @@ def _megabytes(count: int) -> str:
 
 
 class Page:
-    """Header and panels, built inside the current Blocks and wired to each other. At the end of what runs the header
-    and the `watchers` look at the engine anew.
+    """Header and panels. At the end of what runs the header and the `watchers` look at the engine anew.
 
-    `endpoint_prefix` goes before the names under which programs call it, where it is not alone; then what it is in
-    names it already.
+    `endpoint_prefix` goes before the names of endpoints in a host, which shows our name already.
     """
 
     def __init__(self, service: Service, endpoint_prefix: str = "", watchers: Sequence[Watcher] = ()):

@@ -52,7 +52,6 @@ class ClassChoice:
         compat.on(self.dropdown.change, self.tell, [self.dropdown], self.outputs)
 
     def refresh_on(self, trigger) -> None:
-        """Wires an event after which classes are offered anew."""
         compat.on(trigger, self.refresh, [self.dropdown], [self.dropdown])
 
     def refresh(self, chosen: str | None = None) -> dict:

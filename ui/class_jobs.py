@@ -99,7 +99,6 @@ class ClassJobs:
         return name in self._damaged
 
     def verify(self, name: str) -> Job:
-        """Compares every file with its hash."""
         title = self._title(name)
 
         def work(job: Job) -> str:
@@ -209,7 +208,6 @@ class ClassJobs:
         return self.jobs.start("publish", name, text("share.working", title=title), work, title)
 
     def _folder_to_publish(self, repository: str) -> Path:
-        """A new folder for what would be uploaded."""
         place = self._service.outputs.folder / "to-publish"
         place.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f"{slug(repository)}-", dir=place))
@@ -275,7 +273,6 @@ class ClassJobs:
         return self._seconds.get((name, self._service.wanted_device()), {})
 
     def estimate(self, name: str) -> Job:
-        """Measures how long learning masks would take here."""
         device = self._service.wanted_device()
 
         def work(job: Job) -> None:

@@ -70,7 +70,6 @@ def gallery_update(pictures: Sequence[tuple[str, str]], opened: int | None = Non
 
 
 def selected(event: gr.SelectData) -> int:
-    """The index of the picture that was clicked in a gallery."""
     return event.index if isinstance(event.index, int) else event.index[0]
 
 
@@ -159,7 +158,6 @@ def folder_button(label: str, *, elem_id: str) -> gr.UploadButton:
 
 
 def file_paths(uploaded: Any) -> list[Path]:
-    """Where uploaded files lie, see `file_path`."""
     return [Path(getattr(file, "name", file)) for file in uploaded or []]
 
 
@@ -174,7 +172,6 @@ def options(pairs: Sequence[tuple[str, str]]) -> list:
 
 
 def upload_folder() -> Path:
-    """Where Gradio puts uploads."""
     return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
 
 

@@ -34,7 +34,6 @@ Given = Mapping[Any, Any]
 
 
 def style() -> str:
-    """The style sheet of all pages."""
     return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
@@ -123,7 +122,6 @@ class SeedField:
         return {self.box: "-1", **({self.last: known} if known not in ("", "-1") else {})}
 
     def reuse(self, last: str) -> dict:
-        """Brings the last seeds back."""
         if not last:
             gr.Info(text("seed.nothing_to_reuse"))
             return {}
@@ -181,7 +179,6 @@ class BackgroundChoice:
             self.settled += self.spot.settled
 
     def show_control(self, kind: str) -> dict:
-        """Shows the control that the kind needs and hides the others."""
         return {control: gr.update(visible=kind == name) for name, control in self._control.items()}
 
     def filled(self, background: str | None) -> dict:
@@ -211,7 +208,6 @@ class BackgroundChoice:
         return {**self.with_picture(self._samples[0]), self.several: gr.update(value=self._samples[1:])}
 
     def use_sample(self, event: gr.SelectData) -> dict:
-        """Puts one of the pictures that are offered behind the subject."""
         shown = compat.gallery_update([(file, None) for file in self._samples])
         return {self.picture: gr.update(value=self._samples[compat.selected(event)]), self.offered: shown}
 
@@ -291,13 +287,11 @@ class SpotChoice:
         return {self.frame: gr.update(visible=size == "picture")}
 
     def filled(self, where: Canvas | Spot | None) -> dict:
-        """The controls as they are for a place that an infotext tells of."""
         size = "picture" if isinstance(where, Spot) else "class"
         placed = vars(where) if isinstance(where, Spot) else {}
         return {self.size: size, **self.show_sliders(size), **{getattr(self, name): placed[name] for name in placed}}
 
     def read(self, given: Given) -> Spot | None:
-        """What the controls ask for."""
         if given[self.size] == "class":
             return None
         return Spot(given[self.centre], given[self.bottom], given[self.height], bool(given[self.flipped]))
@@ -318,7 +312,6 @@ class CanvasChoice:
 
 
 def described(background: Background) -> str:
-    """The background in words."""
     return text(f"background.{background.kind}", label=background.label, seed=background.seed, radius=background.radius)
 
 
@@ -354,7 +347,6 @@ class EdgeChoice:
         return {self.threshold: gr.update(visible=kind == "hard")}
 
     def filled(self, edge: EdgeOptions) -> dict:
-        """The controls as they are for an edge that an infotext tells of."""
         hard = edge.threshold is not None
         return {
             self.kind: "hard" if hard else "soft",

@@ -128,7 +128,6 @@ class Exploration:
         self.chosen.append(len(self.shelf) - 1)
 
     def choose(self, at: int) -> None:
-        """Chooses a subject of the shelf, or no longer."""
         self.chosen = [other for other in self.chosen if other != at] if at in self.chosen else [*self.chosen, at]
 
     def drop(self, at: int) -> None:

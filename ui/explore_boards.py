@@ -1,7 +1,7 @@
 """What the tab *Explore* shows beside Gradio's own components, as HTML, and how that tells the server of clicks.
 
-Sliders, thumbnails and names are plain elements in few components: they appear when the tab is first opened, look the
-same under every Gradio, and send the whole wish each time, so that any but the newest may be dropped.
+Plain elements in few components look the same under every Gradio, and appear when the tab is first opened. They send
+the whole wish each time, so that any but the newest may be dropped.
 """
 
 from __future__ import annotations
@@ -84,7 +84,6 @@ def thumbnail(picture: Image.Image) -> str:
 
 
 def live(picture: Image.Image) -> str:
-    """The large picture."""
     about = escape(text("explore.result"), quote=True)
     return (
         f'<div class="l4f-live" style="--l4f-shape: {picture.width / picture.height:g}">'

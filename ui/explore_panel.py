@@ -50,11 +50,8 @@ class LiveStage(Stage):
 
 
 class ExplorePanel:
-    """Builds the panel inside the current Blocks and answers its events.
-
-    The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`, and is named after its
-    class. Nothing of the boards is made before the tab is opened.
-    """
+    """The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`, and is named after
+    its class. Nothing of the boards is made before the tab is opened."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -134,7 +131,6 @@ class ExplorePanel:
             self._start(opened.then, work)
 
     def send_to(self, swap: Any, generate: Any, tabs: gr.Tabs) -> None:
-        """Wires the buttons that hand the subject to those panels."""
         swap.open_with_codes(self.to_swap.click, self.stage.results, tabs)
         gallery = generate.stage
         inputs = [self.state, gallery.results, gallery.view]
@@ -210,7 +206,6 @@ class ExplorePanel:
             yield from self.begin(running, given)
 
     def begin(self, running: Running, given: Given) -> Iterator[dict]:
-        """The subject of a seed."""
         explored, seed = given[self.state], seeds.wanted_seed(given[self.seed])
         yield {self.seed: str(seed)}
         yield from self._enter(running, explored, given[self.choice.dropdown])
@@ -219,7 +214,6 @@ class ExplorePanel:
         yield from self._arrive(running, given)
 
     def restored(self, running: Running, given: Given) -> Iterator[dict]:
-        """The subject of a picture that was saved here."""
         recipe, psi, words = self.restore.read(given[self.restore.picture])
         explored = given[self.state]
         yield from self._enter(running, explored, recipe.class_name)
@@ -231,12 +225,10 @@ class ExplorePanel:
         yield {self.job.status: status.finished(words)}
 
     def step_back(self, running: Running, given: Given) -> Iterator[dict]:
-        """The subject before."""
         given[self.state].undo()
         yield from self._arrive(running, given)
 
     def more_like_this(self, running: Running, given: Given) -> Iterator[dict]:
-        """Eight subjects near this one."""
         explored = self._explored(given)
         drawn = [draw_seed() for _ in range(NEIGHBOURS)]
         others = self._service.codes(explored.class_name, drawn, running.token, abs(explored.look.variety))
@@ -281,7 +273,6 @@ class ExplorePanel:
         yield {self.job.status: status.finished(text("explore.take_one"))}
 
     def put_aside(self, running: Running, given: Given) -> Iterator[dict]:
-        """The subject goes onto the shelf."""
         explored = self._explored(given)
         explored.put_on_shelf(explored.codes(), explore_boards.thumbnail(explored.subject.picture()))
         yield self._shelf(explored)

@@ -44,11 +44,8 @@ class ExportVisit(models_table.Watching):
 
 
 class ExportPanel:
-    """Builds the panel inside the current Blocks and answers its events.
-
-    Without `service.manages_classes` no sets are made: they fill the disk of whoever runs the page. `started` are
-    the events after which other parts of the page may look at the engine anew.
-    """
+    """Without `service.manages_classes` no sets are made: they fill the disk of whoever runs the page. `started` are
+    the events after which other parts of the page may look at the engine anew."""
 
     def __init__(self, service: Service):
         self._service, self.exports = service, Exports(service)
@@ -174,11 +171,9 @@ class ExportPanel:
         return self.exports.start(self._service.entry(given[self.choice.dropdown]).name, self.settings(given))
 
     def start_again(self, given: Given) -> Job:
-        """Goes on with a set that is not whole."""
         return self.exports.go_on(given[self.unfinished] or "")
 
     def measure_time(self, running: Running, given: Given) -> Iterator[dict]:
-        """Measures on a few pictures how long the set takes."""
         visit = given[self.visit]
         visit.estimate = ""
         settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name

@@ -24,9 +24,8 @@ _DESCRIPTIONS = ("/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect")
 class Front:
     """Stands before `app`, the page with its files, uploads and API.
 
-    `root_path` is where a reverse proxy shows the page, as `/studio` or a whole address; the proxy may take it off or
-    leave it. `authorise` is the login of the page, None without; whether other pages may show this one in a frame
-    `embeddable` says.
+    A reverse proxy shows the page at `root_path`, `/studio` or a whole address, and may take that off or leave it.
+    `authorise` is the login of the page; other pages may show an `embeddable` one in a frame.
     """
 
     def __init__(

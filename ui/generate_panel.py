@@ -42,10 +42,7 @@ LONGEST_SEEDS_TOLD = 60
 
 
 class GeneratePanel:
-    """Builds the panel inside the current Blocks and answers its events.
-
-    `stage.results` holds the shown `SavedSample`s of a session. `started` are the events of jobs.
-    """
+    """`stage.results` holds the shown `SavedSample`s of a session. `started` are the events of jobs."""
 
     def __init__(self, service: Service):
         self._service, self.history = service, History(service)
@@ -161,7 +158,6 @@ class GeneratePanel:
             yield {**which, **self._look(found, given[self.stage.view]), self.job.status: told}
 
     def fill(self, picture: str | None) -> dict:
-        """Sets the controls to what a picture says about itself."""
         try:
             recipe, psi, words = self.restore.read(picture, codes=False)
         except Exception as error:
@@ -222,7 +218,6 @@ class GeneratePanel:
         compat.on(trigger, self.first, [self.choice.dropdown, self.stage.view], self.shown)
 
     def first(self, name: str | None, view: str) -> dict:
-        """What there is before anything is drawn."""
         earlier = self.history.recent() if self._keeps else []
         found = earlier or self.history.ready(self._service.find(name))
         if not found:
@@ -235,7 +230,6 @@ class GeneratePanel:
         return self._look(drawn if which == "now" else self.history.recent(which == "favourites"), view)
 
     def subject(self, given: Given, token: CancelToken) -> Subject | None:
-        """See `brush_form.Mendable`."""
         sample = self.stage.chosen(given[self.stage.results], given[self.stage.picked])
         return sample and sample.subject()
 
@@ -293,7 +287,6 @@ class GeneratePanel:
         }
 
     def use_picked_seed(self, results: list[SavedSample], picked: int | None) -> dict:
-        """Puts the picked seed, and it alone, into the seeds field."""
         return {} if picked is None else {self.seeds: str(results[picked].seed), self.count: 1}
 
 

@@ -35,11 +35,8 @@ ROOM_FOR_ENDING = 24  # bytes of a name
 
 
 class InversionForm:
-    """Builds the form inside the current Blocks, with `build_stage` where the result is shown, and then is wired.
-
-    The one `Result` of the stage is named after its class. `to_swap` is a button that the page wires to the panel
-    *Swap background*.
-    """
+    """The one `Result` of the stage, which `build_stage` builds elsewhere, is named after its class. The page wires
+    `to_swap` to the panel *Swap background*."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -121,7 +118,6 @@ class InversionForm:
 
 
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:
-    """The files of a result, named after the photograph."""
     sample, stem = found.sample, fitted(stem, longest=LONGEST_NAME - ROOM_FOR_ENDING)
     parts = {"composite": placed.composite, "cutout": placed.cutout, "mask": placed.alpha}
     files = write_parts(folder, stem, parts, placed.infotext)

@@ -30,11 +30,8 @@ LOOK_AGAIN = 0.3
 
 
 class ModelsPanel:
-    """Builds the panel inside the current Blocks and answers its events.
-
-    Without `service.manages_classes` it only shows what there is. `started` are the events after which other parts
-    of the page may look at the classes anew, `outputs` what `show` and `watch` update.
-    """
+    """Without `service.manages_classes` it only shows what there is. `started` are the events after which other parts
+    of the page may look at the classes anew, `outputs` what `show` and `watch` update."""
 
     def __init__(self, service: Service):
         self._service, self._class_jobs = service, service.class_jobs
@@ -250,15 +247,12 @@ class ModelsPanel:
         return self._class_jobs.learn(entry.name, kind, quality)
 
     def start_verifying(self, entry: ObjectClass) -> Job:
-        """Compares all files with their hashes."""
         return self._class_jobs.verify(entry.name)
 
     def start_deleting(self, entry: ObjectClass) -> Job:
-        """Deletes the class, after the question."""
         return self._class_jobs.remove(entry.name)
 
     def ask(self, visit: Visit) -> dict:
-        """Asks before deleting, with what goes."""
         try:
             entry = self._service.entry(visit.picked, on_offer=True)
             planned = removal.removal(entry.name)
@@ -270,7 +264,6 @@ class ModelsPanel:
         return {self.confirm: gr.update(visible=True), self.question: question}
 
     def stop(self, visit: Visit) -> dict:
-        """Stops what is being done with the class."""
         if self._service.manages_classes:
             self._class_jobs.jobs.cancel(visit.picked)
         return {self.cancel: gr.update(interactive=False)}

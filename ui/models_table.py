@@ -87,7 +87,6 @@ def _source(entry: ObjectClass) -> str:
 
 
 def card(entry: ObjectClass, damaged: bool) -> str:
-    """All that is known about one class."""
     if entry.problem:
         return (
             f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><p class="l4f-problem">'
@@ -112,8 +111,8 @@ def card(entry: ObjectClass, damaged: bool) -> str:
 
 @dataclass
 class Watching:
-    """What one visitor's page knows of the tasks of all: its latest watcher, which had ended when it was last drawn,
-    which it has shown while they ran, and its own, whose failures concern nobody else."""
+    """What one visitor's page knows of the tasks of all: its latest watcher, those that had `ended` when it was drawn,
+    those `seen` while they ran, and its `own`, whose failures concern nobody else."""
 
     watcher: object = None
     ended: list[Job] = field(default_factory=list)

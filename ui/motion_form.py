@@ -36,7 +36,6 @@ class MotionForm:
             self.stage = Stage(service, "motion", self.job.status, ("result",), note=False)
 
     def wire(self, state: gr.State) -> None:
-        """Wires the form to the exploration in `state`."""
         self._state = state
         self.inputs = {state, self.seconds, self.fps, self.side, self.format, self.loop}
         self.job.on(self.job.run.click, self.make, self.inputs, self.stage.outputs)

@@ -57,9 +57,8 @@ class SavedSample:
 class Outputs:
     """Saves results below `folder` and names the folders that the page may serve.
 
-    `served_folders` is the list handed to Gradio, which looks at it on each request. It grows by the
-    folder of each new day, so that nothing else below `folder` can be fetched. A host gives a function as
-    `folder`, which is asked at each result, as its options may change.
+    Gradio looks at the list `served_folders` on each request. It grows by the folder of each new day, so that nothing
+    else below `folder` can be fetched. A host gives a function as `folder`, as its options may change.
     """
 
     def __init__(self, folder: Path | Callable[[], Path] | None = None):

@@ -46,12 +46,8 @@ KEPT = ("mask", "cutout", "composite")
 
 
 class PhotosPanel:
-    """Builds the panel inside the current Blocks and answers its events.
-
-    Each `Result` of the stage is named after its photograph and holds `picture` (as the page shows it), `mask`,
-    `cutout`, `composite` where a background was chosen and `result` (one of the two). That of style codes holds
-    `w_plus` too.
-    """
+    """Each `Result` of the stage is named after its photograph and holds `picture` (as the page shows it), `mask`,
+    `cutout`, `composite` where a background was chosen, and `result`, one of the two; of codes also `w_plus`."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -120,18 +116,15 @@ class PhotosPanel:
         return entry and entry.name, {"value": [(str(file), None) for file in files], "visible": bool(files)}
 
     def try_example(self, name: str | None, event: gr.SelectData) -> dict:
-        """Chooses an example and its class."""
         fitting, shown = self._examples(name)
         file = shown["value"][compat.selected(event)][0]
         chosen = {self.choice.dropdown: fitting, self.files: gr.update(value=[file]), self.codes: gr.update(value=None)}
         return {**chosen, self.examples: compat.gallery_update(shown["value"])}
 
     def add_folder(self, folder: list | None, files: list | None) -> dict:
-        """Adds the files of a folder to those that are there."""
         return {self.files: [str(path) for path in compat.file_paths([*(files or []), *(folder or [])])]}
 
     def use_better(self, results: list[Result], picked: int | None) -> dict:
-        """Chooses the class that fits better."""
         result = self.stage.chosen(results, picked)
         return {self.choice.dropdown: result.better.name} if result and result.better else {}
 
@@ -183,7 +176,6 @@ class PhotosPanel:
         yield {**self._shown(results, given), self.job.status: status.finished(". ".join(words))}
 
     def subject(self, given: Given, token: CancelToken) -> Subject | None:
-        """See `brush_form.Mendable`."""
         result = self.stage.chosen(given[self.stage.results], given[self.stage.picked])
         if result is None:
             return None

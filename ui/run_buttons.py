@@ -36,7 +36,6 @@ class Running(Job):
         token.on_wait = self._tell_of_wait
 
     def _tell_of_wait(self, ahead: int) -> None:
-        """Tells how many jobs come first."""
         self.waited_until = time.monotonic()
         if ahead == 0:
             words = text("job.begins")
@@ -94,15 +93,13 @@ class Watcher(Protocol):
 
 
 def seen_by(watchers: Sequence[Watcher]) -> dict:
-    """What all of them show now."""
     return {part: update for watcher in watchers for part, update in watcher.refresh().items()}
 
 
 class RunButtons:
     """A run button, a cancel button and a status line around one handler at a time.
 
-    A running job is known to its session by an identifier, so that Cancel stops the session's own job only. At its end
-    the watchers of the service look at the engine anew, in the same answer.
+    A session knows its job by an identifier: Cancel stops that one only. At its end the service's watchers look anew.
     """
 
     def __init__(self, service: Service, panel: str):
@@ -185,11 +182,8 @@ class Archive:
 
 
 class RecentUpdates:
-    """The updates of a job within the last second, which the next one repeats.
-
-    Pages of Gradio 4 to 6 get differences. Where they get several at once, because the answer to the click was slower
-    than the job, what one update said and the next did not repeat is gone before it is drawn.
-    """
+    """The updates of a job within the last second, which the next one repeats: where a page of Gradio 4 to 6 gets
+    several at once, what one said and the next did not repeat is gone before it is drawn."""
 
     def __init__(self) -> None:
         self._told: list[tuple[float, dict]] = []

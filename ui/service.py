@@ -49,12 +49,8 @@ CLASS_OF_PHOTOGRAPHS = "garments"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a host lets its users choose.
-
-    `device` and `dtype` are names as in `l4f_plugin.runtime`, None chooses. The networks leave memory after
-    `release_after` idle seconds: 0 after every job, None never. `api_megapixels` bounds the pictures that programs
-    send.
-    """
+    """What a host lets its users choose. `device` and `dtype` are names as in `l4f_plugin.runtime`, None chooses. The
+    networks leave memory after `release_after` idle seconds: 0 after every job, None never."""
 
     device: str | None = None
     dtype: str | None = None
@@ -141,7 +137,6 @@ class Service:
         return found
 
     def is_usable(self, name: str | None) -> bool:
-        """Whether the class can draw."""
         found = self.find(name)
         return found is not None and not found.problem
 
@@ -255,11 +250,10 @@ class Service:
         truncation_psi: float | None = None,
         keep_largest: bool = True,
     ) -> Subject:
-        """The sample that a seed, W+ codes `[num_styles, style_dim]` or a recipe stands for, with its mask.
+        """What a seed, codes, a recipe or a picture (bytes of its file, or a PIL image) stands for, with its mask.
 
-        A picture, as the bytes of its file or a PIL image, is drawn once more where this plug-in saved it, and is
-        segmented as a photograph otherwise. `truncation_psi` counts for a seed alone; None takes the class's own.
-        `keep_largest` counts for a photograph alone, see `segment_photo`.
+        A picture that this plug-in saved is drawn once more, another is segmented as a photograph. `truncation_psi`
+        counts for a seed alone; None takes the class's own. `keep_largest` counts for a photograph alone.
         """
         with self._admit(name, 1):
             if isinstance(source, bytes | Image.Image) and not self.entry(name).photos:
@@ -330,7 +324,6 @@ class Service:
         return self._cache.turn(cancel=token)
 
     def new_token(self) -> CancelToken:
-        """A token for a job that may be cancelled."""
         return CancelToken()
 
     def is_busy(self) -> bool:
@@ -367,7 +360,6 @@ class Service:
             from l4f_plugin import pipeline  # noqa: F401
 
     def loaded(self) -> list[str]:
-        """Titles of the classes in memory."""
         name = self._cache.loaded  # a class without masks may be in memory, and is not among `classes`
         return [entry.title for entry in self.all_classes() if entry.name == name] if name else []
 

@@ -37,8 +37,7 @@ SQUARES = 48
 class Result:
     """One result: its files by kind, such as `picture`, `mask`, `cutout` and `w_plus`.
 
-    `name` is what it is called, `caption` what stands below it in a grid, `told` are sentences about it, and `better`
-    is the class that fits it better. That of a photograph says which one, and the class that segmented it.
+    `caption` stands below it in a grid, `told` are sentences about it, and `better` is the class that fits it better.
     """
 
     files: dict[str, Path]
@@ -207,7 +206,6 @@ class Stage:
         return self._service.outputs.pack(f"{slug(results[0].class_name)}_{len(results)}", files)
 
     def keep(self, results: Sequence[Any]) -> dict:
-        """Copies the results into today's folder."""
         try:
             found = [result.files[kind] for result in results for kind in self._kept if kind in result.files]
             if not found:

@@ -45,10 +45,7 @@ FIRST_SEED = "32"  # one that came out well in the class that comes along
 
 
 class SwapPanel:
-    """Builds the panel inside the current Blocks and answers its events.
-
-    Each `Result` of the stage, one a background, holds `picture` (as drawn), `result`, `mask` and `cutout`.
-    """
+    """Each `Result` of the stage, one a background, holds `picture` (as drawn), `result`, `mask` and `cutout`."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -165,7 +162,6 @@ class SwapPanel:
         self._open(trigger, self.background.with_picture, [picture], tabs, self.swap)
 
     def try_example(self) -> dict:
-        """A good subject on a picture of ours."""
         subject = {self.choice.dropdown: self._service.default_class(), self.seed: FIRST_SEED, self.w_plus: None}
         return {**subject, self.psi: 0.7, **self.background.with_picture(str(self.samples[0]))}
 
@@ -195,7 +191,6 @@ class SwapPanel:
         return {}
 
     def fill(self, picture: str | None) -> dict:
-        """Sets the controls to what a picture says about itself."""
         try:
             return self._filled(*self.restore.read(picture))
         except Exception as error:
@@ -242,7 +237,6 @@ class SwapPanel:
         yield from self.swap(running, {**given, self.drawn: None})
 
     def subject(self, given: Given, token: CancelToken) -> Subject | None:
-        """See `brush_form.Mendable`."""
         return given[self.drawn]
 
     def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:

@@ -49,8 +49,7 @@ BUTTONS = ("mend", "pause", "resume", "stop", "use", "delete")
 
 @dataclass
 class TrainVisit:
-    """What a visitor's page knows: the pictures that were looked at, the training shown, the latest watcher, the sheet
-    of samples that it has shown, by where that comes from, and the curves, by how much was logged."""
+    """What a visitor's page knows. `sheets` and `curves` remember what it shows, by what that was made from."""
 
     folder: Path | None = None
     found: Survey | None = None
@@ -61,11 +60,8 @@ class TrainVisit:
 
 
 class TrainPanel:
-    """Builds the panel inside the current Blocks and answers its events.
-
-    Without `service.manages_classes` nothing is trained: it takes the computer of whoever runs the page. `started`
-    are the events after which other parts of the page may look at the engine anew.
-    """
+    """Without `service.manages_classes` nothing is trained: it takes the computer of whoever runs the page. `started`
+    are the events after which other parts of the page may look at the engine anew."""
 
     def __init__(self, service: Service):
         self._service, self.trainings = service, Trainings(service)
@@ -199,7 +195,6 @@ class TrainPanel:
         }
 
     def show_fit(self, given: Given) -> dict:
-        """The pictures as squares, made in another way."""
         visit = given[self.visit]
         try:
             return {self.preview: self._sheet(visit, given[self.fit])} if visit.found else {}
@@ -232,7 +227,6 @@ class TrainPanel:
         return {**size, self.freeze: gr.update(value=False, visible=bool(start and start.discriminator))}
 
     def estimate(self, job: Running, given: Given) -> Iterator[dict]:
-        """Measures how long each stage takes here."""
         plan = self.plan(given)
         yield {self.activity: status.running(text("train.measuring"))}
         words = "\n".join(
@@ -305,7 +299,6 @@ class TrainPanel:
         return visit.curves[drawn]
 
     def pick(self, visit: TrainVisit, name: str | None) -> dict:
-        """Shows another training."""
         visit.picked = name
         return self.show(visit)
 
@@ -327,7 +320,6 @@ class TrainPanel:
         return answer
 
     def use(self, job: Running, given: Given) -> Iterator[dict]:
-        """Installs what there is as the class."""
         visit = given[self.visit]
         yield {self.activity: status.running(text("train.using"))}
         self.trainings.use_best(visit.picked, job.token)

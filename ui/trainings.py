@@ -117,14 +117,12 @@ class Trainings:
         return plan_for(found, name, folder, device=self._service.wanted_device(), **chosen)
 
     def measured(self, plan: Plan, token: CancelToken) -> Plan:
-        """The plan with the time that it takes here."""
         from l4f_plugin.training.class_plan import measured
 
         self._service.unload()  # room for the steps
         return measured(plan, cancel=token, report=lambda line: None, turn=lambda: self._service.turn(token))
 
     def begin(self, plan: Plan) -> ClassRun:
-        """Writes the plan down and starts the process."""
         from l4f_plugin.training.class_run import ClassRun
 
         self.demand()

@@ -19,7 +19,6 @@ _ABSOLUTE = re.compile(r"(?<![\w~/:.])(?:[A-Za-z]:)?(?:[\\/](?:[^\s\\/:;,()\"']+
 
 
 def size(count: int) -> str:
-    """Bytes as people say them."""
     if count >= 1e9:
         return text("size.gigabytes", count=count / 1e9)
     if count >= 1e6:

@@ -118,7 +118,6 @@ class Held:
         self.size = size
 
     def give_back(self) -> None:
-        """Gives back all that is left of it."""
         self.shrink(0)
 
     def __del__(self) -> None:

@@ -97,7 +97,6 @@ class _ReadRequest(Request):
         return b"{}"
 
     async def json(self) -> dict[str, Any]:
-        """The values of the fields."""
         return self._values
 
 

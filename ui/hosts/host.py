@@ -18,7 +18,6 @@ def part(name: str) -> Any:
 
 
 def find(name: str, attribute: str, default: Any = None) -> Any:
-    """An attribute of a module of the host."""
     return getattr(part(name), attribute, default)
 
 

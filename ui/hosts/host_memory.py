@@ -10,7 +10,6 @@ _EVERYTHING = 1e30  # bytes: the hosts' own way to ask for all there is
 
 
 def can_make_room() -> bool:
-    """Whether this host has a way to free its model."""
     return _manager() is not None or hasattr(host.part("sd_models"), "unload_model_weights")
 
 

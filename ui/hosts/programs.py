@@ -42,7 +42,6 @@ def visitors(demo: Any, login: bool) -> Visitors:
 
 
 def has_login() -> bool:
-    """Whether the host's page asks for a login."""
     return bool(host.flag(*_LOGINS, *_LOGIN_FILES))
 
 

@@ -31,7 +31,6 @@ class HostToken(CancelToken):
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has asked the job to stop."""
         if self.runs and getattr(host.find("shared", "state"), "interrupted", False):
             self.cancel()
         return super().cancelled

@@ -68,8 +68,7 @@ def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callab
 def _to_inpaint(button: gr.Button, stage: Stage) -> None:
     """Sends picture and mask, white where Stable Diffusion is to paint: everything but the subject.
 
-    The blur of the mask is set to 0: the hosts blur it at the picture's own size, at 128 px ten into the subject. Width
-    and height become those of the picture, which is enlarged where Stable Diffusion would not know what to do with it.
+    The blur of the mask is set to 0: the hosts blur it at the picture's own size. Width and height follow the picture.
     """
     places, blur, size = map(COMPONENTS.named, (INPAINT, MASK_BLUR, SIZE))
 

@@ -67,7 +67,6 @@ class Inbox:
             compat.on(chosen.click, lambda: gr.update(visible=False), [], [self.strip])
 
     def receive(self, value: Any) -> dict:
-        """Takes a picture from a gallery or a picture field of the host."""
         try:
             image = picture_in(value)
             if image is None:
@@ -120,7 +119,6 @@ class RoomOffer:
         compat.on(freed.then, None, js=press(*RUN_BUTTONS))
 
     def refresh(self) -> dict:
-        """Shows the strip where it would help."""
         return {self.strip: gr.update(visible=self._service.ran_out and host_memory.can_make_room())}
 
     def make_room(self) -> dict:

@@ -109,7 +109,6 @@ def missing_packages() -> list[str]:
 
 
 def mend(packages: list[str]) -> str:
-    """What to do about missing packages."""
     command = f'"{sys.executable}" -m pip install {" ".join(packages)}'
     return text("host.missing", packages=", ".join(packages), command=command)
 
