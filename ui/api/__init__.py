@@ -32,12 +32,11 @@ def mount(
     everybody in who reaches the server, which belongs to a page that asks for no login either. `visitors` says which
     requests of browsers are let in. `root_path` is where a proxy shows the page, which it may leave in the address.
     """
-    from .guard import Guard, Place
+    from .guard import Guard
     from .routes import build
 
     routes = app.router.routes
     routes[:] = [route for route in routes if getattr(route, "path", None) != PREFIX]
     visitors = visitors or Visitors(login=authorise is not None, programs=True)
-    guard = Guard(build(service), authorise, visitors)
     # First, as some releases of Gradio answer every path that is left over.
-    routes.insert(0, Place(PREFIX, root_path, guard))
+    routes.insert(0, Guard(PREFIX, root_path, build(service), authorise, visitors))

@@ -20,53 +20,17 @@ _FOR_READERS = ("", "/", "/docs", "/openapi.json")
 """What a link on any page may lead to: it says nothing about this server."""
 
 
-class Guard:
-    """Asks `authorise`, refuses requests that another site made a browser send, and bounds their bodies."""
-
-    def __init__(self, app: ASGIApp, authorise: Authorise | None, visitors: Visitors):
-        self._app, self._authorise, self._visitors = app, authorise, visitors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1003})
-            return
-        request, send = Request(scope), _never_guessed(send)
-        try:
-            await self._check(request)
-        except Refusal as refusal:
-            await answer(refusal)(scope, receive, send)
-            return
-        await self._app(scope, bounded(receive, MOST_BYTES), send)
-
-    async def _check(self, request: Request) -> None:
-        await demand_login(self._authorise, request)
-        reads = request.method in ("GET", "HEAD") and request.scope["path"] in _FOR_READERS
-        complaint = None if reads else self._visitors.complaint(request.method, request.headers)
-        if complaint:
-            raise Refusal("forbidden", text(complaint))
-        check_length(request.headers, MOST_BYTES)
-
-
-def _never_guessed(send: Send) -> Send:
-    """`send` whose answers are taken for what they say that they are."""
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).setdefault("X-Content-Type-Options", "nosniff")
-        await send(message)
-
-    return sending
-
-
-class Place(BaseRoute):
+class Guard(BaseRoute):
     """Serves `app` under `path`, with and without `root_path` before it, which may be a whole address.
 
-    Starlette's own Mount depends on its release in what it takes a root path for, and loses an application behind a
-    proxy that takes the sub-path off.
+    Asks `authorise`, refuses requests that another site made a browser send, and bounds their bodies. Starlette's own
+    Mount depends on its release in what it takes a root path for, and loses an application behind a proxy that takes
+    the sub-path off.
     """
 
-    def __init__(self, path: str, root_path: str, app: ASGIApp):
+    def __init__(self, path: str, root_path: str, app: ASGIApp, authorise: Authorise | None, visitors: Visitors):
         self.path, self.app = path, app
+        self._authorise, self._visitors = authorise, visitors
         self._shown_as = f"{root_path.rstrip('/')}{path}"
         self._starts = (urlsplit(self._shown_as).path, path)
 
@@ -80,11 +44,39 @@ class Place(BaseRoute):
         raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands the request on as if nothing stood before its path."""
-        rest = self._rest(scope["path"]) or ""
+        """Hands a request that is let in on as if nothing stood before its path."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        rest, send = self._rest(scope["path"]) or "", _never_guessed(send)
         place = {"root_path": self._shown_as, "app_root_path": self._shown_as}
-        await self.app({**scope, **place, "path": rest, "raw_path": rest.encode("utf-8")}, receive, send)
+        scope = {**scope, **place, "path": rest, "raw_path": rest.encode("utf-8")}
+        try:
+            await self._check(Request(scope))
+        except Refusal as refusal:
+            await answer(refusal)(scope, receive, send)
+            return
+        await self.app(scope, bounded(receive, MOST_BYTES), send)
+
+    async def _check(self, request: Request) -> None:
+        await demand_login(self._authorise, request)
+        reads = request.method in ("GET", "HEAD") and request.scope["path"] in _FOR_READERS
+        complaint = None if reads else self._visitors.complaint(request.method, request.headers)
+        if complaint:
+            raise Refusal("forbidden", text(complaint))
+        check_length(request.headers, MOST_BYTES)
 
     def _rest(self, path: str) -> str | None:
         """What follows our own path; None for the path of somebody else."""
         return next((path[len(start) :] for start in self._starts if f"{path}/".startswith(f"{start}/")), None)
+
+
+def _never_guessed(send: Send) -> Send:
+    """`send` whose answers are taken for what they say that they are."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).setdefault("X-Content-Type-Options", "nosniff")
+        await send(message)
+
+    return sending
