@@ -80,7 +80,7 @@ def test_the_folder_needs_nothing_of_ours_from_elsewhere(space):
     code = """
         import sys
         sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]
-        import l4f_ui.space.page, l4f_ui.space.space_service, l4f_ui.front, l4f_ui.login
+        import l4f_ui.space.space_service, l4f_ui.front, l4f_ui.login
     """
     said = ended(start(code, env={**os.environ, "PYTHONPATH": str(space)}, cwd=space))
     assert said.code == 0, said.err

@@ -37,8 +37,8 @@ def start(folder: Path):
 
     server.own_upload_folder()
     with server.past_proxies():  # imports Gradio
-        from .page import build, style
-        from .space_service import SpaceOutputs, space_service
+        from ..controls import style
+        from .space_service import SpaceOutputs, build, space_service
     from .limits import Doorkeeper, Limits
 
     described = json.loads((folder / "space.json").read_text(encoding="utf-8"))
