@@ -366,9 +366,7 @@ class RestoreChoice:
     def __init__(self, service: Service, panel: str):
         self._service = service
         with gr.Accordion(text("restore.section"), open=False, elem_id=element_id(f"{panel}.restore_section")):
-            self.picture = compat.uploaded_image(
-                label=text(f"{panel}.restore"), height=150, elem_id=element_id(f"{panel}.restore")
-            )
+            self.picture = compat.uploaded_image(height=150, **named(f"{panel}.restore"))
             note("restore.note")
         self.dropped = self.picture.upload
 

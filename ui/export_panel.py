@@ -64,9 +64,7 @@ class ExportPanel:
                         status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place"
                     )
                     self.empty = empty_stage("export")
-                    self.sheet = compat.shown_image(
-                        label=text("export.sheet"), show_label=False, visible=False, elem_id="l4f_export_sheet"
-                    )
+                    self.sheet = compat.shown_image(show_label=False, visible=False, **named("export.sheet"))
                     with gr.Row(visible=False, elem_classes="l4f-actions") as self.downloads:
                         self.archive = Archive("export.download")
                     self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")

@@ -66,8 +66,8 @@ class PhotosPanel:
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "photos", photographs=True)
         with gr.Group():
-            words = {"label": text("photos.files"), "elem_id": "l4f_photos_files"}
-            self.files = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=160, **words)
+            many = {"count": "multiple", "height": 160}
+            self.files = compat.uploaded_file("image", *PHOTO_ENDINGS, **many, **named("photos.files"))
             note("photos.files_note")
         self.folder = compat.folder_button(text("photos.folder"), elem_id="l4f_photos_folder")
         found = self._examples(self.choice.dropdown.value)[1]

@@ -79,13 +79,8 @@ class TrainPanel:
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_train_activity", elem_classes="l4f-status-place")
                 self.empty = empty_stage("train")
                 self.about = gr.Markdown("", visible=False, elem_id="l4f_train_about")
-                self.preview = compat.shown_image(
-                    label=text("train.preview"),
-                    show_label=False,
-                    visible=False,
-                    elem_id="l4f_train_preview",
-                    elem_classes="l4f-single",
-                )
+                alone = {"show_label": False, "elem_classes": "l4f-single"}
+                self.preview = compat.shown_image(visible=False, **alone, **named("train.preview"))
                 self._build_run()
         self.follow = partial(told_in, self.activity, service)
         self._wire()
@@ -94,8 +89,8 @@ class TrainPanel:
         gr.Markdown(text("train.step_pictures"), elem_classes="l4f-aside")
         with gr.Group():
             self.folder = gr.Textbox("", max_lines=1, **named("train.folder"))
-            words = {"label": text("train.files"), "elem_id": "l4f_train_files"}
-            self.files = compat.uploaded_file("image", *ARCHIVES, count="multiple", height=170, **words)
+            many = {"count": "multiple", "height": 170}
+            self.files = compat.uploaded_file("image", *ARCHIVES, **many, **named("train.files"))
         self.look = button("train.look", variant="primary")
 
     def _build_plan(self) -> None:
@@ -127,9 +122,8 @@ class TrainPanel:
                 with gr.Row(elem_classes="l4f-actions"):
                     self.really = button("train.really", variant="stop")
                     self.keep = button("train.keep")
-            self.samples = compat.shown_image(
-                label=text("train.samples"), show_label=False, elem_id="l4f_train_samples", elem_classes="l4f-single"
-            )
+            alone = {"show_label": False, "elem_classes": "l4f-single"}
+            self.samples = compat.shown_image(**alone, **named("train.samples"))
             with gr.Row(elem_classes=["l4f-panel", "l4f-plots"]):
                 axes = {"x_title": text("train.axis"), "y_title": " "}
                 plots = {name: compat.line_plot(label=text(f"train.{name}"), **axes) for name in CURVES}
