@@ -72,19 +72,17 @@ class ClassJobs:
         found = self._service.entry(name, on_offer=True)
         return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
 
-    def demand_licence(self, name: str, accepted: bool) -> None:
-        """Remembers what is accepted. Raises `UserError` where the class wants that and it is not."""
-        entry = self._service.entry(name, on_offer=True)
-        if entry.terms is None:
-            return
-        if not accepted:
-            raise UserError(text("models.accept_first", name=entry.title, licence=entry.licence))
-        licences.accept(entry)
-
     def download(self, name: str, accepted: bool = False, again: bool = False) -> Job:
-        """Fetches a class of the list, or a repository by its id. `again` fetches what is here already."""
-        if "/" not in name:  # what a repository asks for is known only once it is asked
-            self.demand_licence(name, accepted)
+        """Fetches a class of the list, or a repository by its id. `again` fetches what is here already.
+
+        Raises `UserError` where the class wants its licence to be accepted and it is not.
+        """
+        # What a repository asks for is known only once it is asked.
+        entry = None if "/" in name else self._service.entry(name, on_offer=True)
+        if entry and entry.terms is not None:
+            if not accepted:
+                raise UserError(text("models.accept_first", name=entry.title, licence=entry.licence))
+            licences.accept(entry)
 
         def work(job: Job) -> str:
             resolve(name, accept_licence=accepted, force_download=again, progress=job.report, cancel=job.token)

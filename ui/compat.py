@@ -297,14 +297,10 @@ def refusal(words: str) -> gr.Error:
     return gr.Error(words, **({"print_exception": False} if MAJOR >= 5 else {}))
 
 
-def login_of(app: Any) -> Any:
-    """The accounts of the page that `app` serves, name to password, or a function that knows them; None without."""
-    return getattr(app, "auth", None)
-
-
-def login_dependency(app: Any) -> Callable | None:
-    """The function that tells the user of a request where a host has logins of its own, None where it has not."""
-    return getattr(app, "auth_dependency", None)
+def logins(app: Any) -> tuple[Any, Callable | None]:
+    """The accounts of the page that `app` serves, name to password, or a function that knows them; and the function
+    that tells the user of a request where a host has logins of its own. None for what there is not."""
+    return getattr(app, "auth", None), getattr(app, "auth_dependency", None)
 
 
 def has_logged_in(app: Any, cookies: Mapping[str, str]) -> bool:

@@ -50,27 +50,23 @@ class ExportPanel:
     def __init__(self, service: Service):
         self._service, self.exports = service, Exports(service)
         self.allowed = service.manages_classes
-        self.visit = gr.State(ExportVisit())
+        self.started: list = []
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
                 self.choice = ClassChoice(service, "export")
-                if self.allowed:
-                    self._build_controls()
-                else:
+                if not self.allowed:
                     note("export.read_only")
+                    return
+                self.visit = gr.State(ExportVisit())
+                self._build_controls()
             with stage_column():
-                if self.allowed:
-                    self.activity = gr.HTML(
-                        status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place"
-                    )
-                    self.empty = empty_stage("export")
-                    self.sheet = compat.shown_image(show_label=False, visible=False, **named("export.sheet"))
-                    with gr.Row(visible=False, elem_classes="l4f-actions") as self.downloads:
-                        self.archive = Archive("export.download")
-                    self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")
-        self.started: list = []
-        if self.allowed:
-            self._wire()
+                self.activity = gr.HTML(status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place")
+                self.empty = empty_stage("export")
+                self.sheet = compat.shown_image(show_label=False, visible=False, **named("export.sheet"))
+                with gr.Row(visible=False, elem_classes="l4f-actions") as self.downloads:
+                    self.archive = Archive("export.download")
+                self.card = gr.Markdown("", visible=False, elem_id="l4f_export_card")
+        self._wire()
 
     def _build_controls(self) -> None:
         with gr.Group():

@@ -30,16 +30,16 @@ def accounts(passwords: Mapping[str, str]) -> Authorise:
 
 def page(app: Any) -> Authorise | None:
     """The login of the Gradio page that `app` serves; None where the page asks for none."""
-    if compat.login_of(app) is None and compat.login_dependency(app) is None:
+    if compat.logins(app) == (None, None):
         return None
 
     async def authorise(request: Request) -> bool:
-        dependency = compat.login_dependency(app)
+        known, dependency = compat.logins(app)
         if dependency is not None:
             return bool(await _outcome(dependency, request))
         if compat.has_logged_in(app, request.cookies):
             return True
-        given, known = _basic(request), compat.login_of(app)
+        given = _basic(request)
         if callable(known):
             return given is not None and bool(await _outcome(known, *given))
         return bool(accounts(known or {})(request))

@@ -22,7 +22,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, picture_size
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.subject import ENDINGS, Subject, dropped_in_words
+from l4f_plugin.subject import ENDINGS, dropped_in_words
 
 from .outputs import slug
 from .service import Service
@@ -87,8 +87,12 @@ class Operations:
     ) -> list[Result]:
         """Picture, mask, cut-out and background of each seed, in their order. None takes the class's own psi."""
         name = self._service.entry(class_name).name
-        drawn = self._service.generate(name, seeds, truncation_psi, token)
-        return [_generated(name, sample) for batch in drawn for sample in batch]
+        results = []
+        for batch in self._service.generate(name, seeds, truncation_psi, token):
+            for sample in batch:
+                details = {"class": name, "seed": sample.seed, "truncation_psi": sample.style.truncation_psi}
+                results.append(Result(sample.parts(), _stem(name, sample.seed), sample.infotext(), details))
+        return results
 
     def swap(
         self,
@@ -177,11 +181,6 @@ def file_bytes(written: str) -> bytes:
         return base64.b64decode(re.sub(r"\Adata:[^,]{0,100},", "", written), validate=True)
     except ValueError:
         raise UserError(text("api.not_base64")) from None
-
-
-def _generated(name: str, sample: Subject) -> Result:
-    details = {"class": name, "seed": sample.seed, "truncation_psi": sample.style.truncation_psi}
-    return Result(sample.parts(), _stem(name, sample.seed), sample.infotext(), details)
 
 
 def _stem(name: str, seed: int | None) -> str:

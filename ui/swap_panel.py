@@ -41,7 +41,7 @@ from .words import without_paths
 
 VIEWS = ("result", "mask", "compare")
 PACKED = ("picture", "result", "mask", "cutout")
-FIRST_SEED = "32"  # one that came out well in the class that comes along
+FIRST_SEED = 32  # one that came out well in the class that comes along
 
 
 class SwapPanel:
@@ -67,7 +67,7 @@ class SwapPanel:
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "swap")
-        self.field = SeedField("swap.seed", FIRST_SEED)
+        self.field = SeedField("swap.seed", str(FIRST_SEED))
         self.seed = self.field.box
         self.psi = psi_slider("swap.psi")
         section = gr.Accordion(text("swap.w_plus_section"), open=False, elem_id="l4f_swap_w_plus_section")
@@ -162,19 +162,15 @@ class SwapPanel:
         self._open(trigger, self.background.with_picture, [picture], tabs, self.swap)
 
     def try_example(self) -> dict:
-        subject = {self.choice.dropdown: self._service.default_class(), self.seed: FIRST_SEED, self.w_plus: None}
-        return {**subject, self.psi: 0.7, **self.background.with_picture(str(self.samples[0]))}
+        subject = self._subject(self._service.default_class(), FIRST_SEED, 0.7)
+        return {**subject, **self.background.with_picture(str(self.samples[0]))}
 
     def surprise_me(self) -> dict:
         """The controls set at random: a class with masks, a subject of it, how daring it is, what is behind it."""
         usable = [entry.name for entry in self._service.classes() if not entry.problem]
-        return {
-            **({self.choice.dropdown: random.choice(usable)} if usable else {}),
-            self.seed: "-1",
-            self.w_plus: None,
-            self.psi: random.choice((0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
-            **self.background.surprise(),
-        }
+        psi = random.choice((0.5, 0.6, 0.7, 0.8, 0.9, 1.0))
+        subject = self._subject(random.choice(usable) if usable else None, -1, psi)
+        return {**subject, **self.background.surprise()}
 
     def live_in_address(self, opened: Callable) -> None:
         """Writes the text of the first result into the address, from which a reload or a link sets the controls."""
@@ -214,7 +210,7 @@ class SwapPanel:
             self.restored: words,
         }
 
-    def _subject(self, name: str, seed: int | None, psi: float, codes: Path | None) -> dict:
+    def _subject(self, name: str | None, seed: int | None, psi: float, codes: Path | None = None) -> dict:
         """The controls as they are for a seed, or for a file of codes where there is one."""
         chosen = {self.choice.dropdown: name}
         if codes is not None:

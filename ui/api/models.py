@@ -92,8 +92,8 @@ class SwapRequest(_Request):
     include: Kinds = _field("include", ["picture", "mask"])
 
     def edge(self) -> EdgeOptions:
-        edge = self.threshold, self.grow, self.feather, self.keep_largest
-        return EdgeOptions(*edge, self.match_light, self.keep_shadow)
+        names = ("threshold", "grow", "feather", "keep_largest", "match_light", "keep_shadow")
+        return EdgeOptions(**{name: getattr(self, name) for name in names})
 
 
 class SegmentRequest(_Request):
