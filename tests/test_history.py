@@ -40,7 +40,7 @@ def test_a_reload_shows_what_was_drawn_before(own):
     seen = panel.first("tiny", "mask")
     assert seen[panel.which] == "earlier" and seeds(seen[panel.stage.results]) == [3, 4, 5, 6]
     first = seen[panel.stage.results][0]
-    assert first.title == own.generate._service.entry("tiny").title != "tiny"
+    assert first.name == own.generate._service.entry("tiny").title != "tiny"
     assert set(first.files) >= {"picture", "mask", "cutout"} and str(first.seed) in seen[panel.stage.about_picked]
     assert str(first.files["picture"].parent) in own.generate.history._outputs.served_folders
 

@@ -8,7 +8,7 @@ from host_pages import answer, host, started  # noqa: F401, fixtures
 from PIL import Image
 
 from l4f_ui.hosts.host_service import service
-from l4f_ui.outputs import SavedSample
+from l4f_ui.outputs import Result
 
 
 def saved(host, mode="RGBA", infotext=None) -> dict[str, Path]:  # noqa: F811
@@ -22,8 +22,8 @@ def saved(host, mode="RGBA", infotext=None) -> dict[str, Path]:  # noqa: F811
     return service().outputs.preview("result", parts, infotext or "")
 
 
-def result(files: dict[str, Path]) -> list[SavedSample]:
-    return [SavedSample("tiny", "Tiny", 3, 0.7, files)]
+def result(files: dict[str, Path]) -> list[Result]:
+    return [Result(files, "Tiny", "tiny", 3, 0.7)]
 
 
 def test_results_go_to_img2img_flat_and_to_extras_as_they_are(host):  # noqa: F811

@@ -21,10 +21,10 @@ from .class_choice import ClassChoice
 from .controls import Given, RestoreChoice, SeedField, button, controls_column, named, stage_column
 from .exploration import Exploration, place, read
 from .motion_form import MotionForm
-from .outputs import SavedSample, slug
+from .outputs import Result, slug
 from .run_buttons import RunButtons, Running, complain
 from .service import BATCH, Service
-from .stage import Result, Stage
+from .stage import Stage
 from .texts import text
 
 VIEWS = ("picture", "cutout", "mask", "background")
@@ -50,8 +50,8 @@ class LiveStage(Stage):
 
 
 class ExplorePanel:
-    """The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`, and is named after
-    its class. Nothing of the boards is made before the tab is opened."""
+    """The one `Result` of the stage holds `picture`, `mask`, `cutout`, `background` and `w_plus`.
+    Nothing of the boards is made before the tab is opened."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -139,7 +139,7 @@ class ExplorePanel:
         )
 
     def _to_gallery(self, generate: Any, tabs: gr.Tabs) -> Callable:
-        def bring(explored: Exploration, shown: list[SavedSample], view: str) -> dict:
+        def bring(explored: Exploration, shown: list[Result], view: str) -> dict:
             if explored.subject is None:
                 return {}
             try:
@@ -174,7 +174,7 @@ class ExplorePanel:
             yield {**self._shelf(explored), self.motion.frame: gr.update(open=True)}
             yield from self._arrive(running, given)
 
-    def _look_of(self, running: Running, explored: Exploration, sample: SavedSample) -> Look:
+    def _look_of(self, running: Running, explored: Exploration, sample: Result) -> Look:
         if sample.seed is None:
             return explored.at(WPlus.load(sample.files["w_plus"]))
         return self._look_of_seed(running, explored, sample.seed, sample.truncation_psi)
@@ -345,7 +345,7 @@ class ExplorePanel:
         subject, stem = explored.subject, f"{slug(explored.class_name)}_explored"
         files = self._service.outputs.preview(stem, subject.parts(), subject.infotext())
         files |= write_parts(files["picture"].parent, stem, {"w_plus": subject.w_plus}, "")
-        shown = self.stage.show([Result(files, explored.class_name)], view)
+        shown = self.stage.show([Result(files, class_name=explored.class_name)], view)
         yield {**shown, self.job.status: status.finished(text("explore.done", title=explored.title))}
         if not moved:
             yield from self._draw_ends(running, explored, given[self.range])

@@ -28,7 +28,7 @@ from .controls import (
     stage_column,
 )
 from .history import FAVOURITE, HIDDEN, History
-from .outputs import VIEWS, SavedSample, shown_path
+from .outputs import VIEWS, Result, shown_path
 from .run_buttons import RunButtons, Running, complain
 from .service import Service
 from .stage import GalleryStage
@@ -42,7 +42,7 @@ LONGEST_SEEDS_TOLD = 60
 
 
 class GeneratePanel:
-    """`stage.results` holds the shown `SavedSample`s of a session. `started` are the events of jobs."""
+    """`stage.results` holds the shown results of a session. `started` are the events of jobs."""
 
     def __init__(self, service: Service):
         self._service, self.history = service, History(service)
@@ -118,7 +118,7 @@ class GeneratePanel:
         accepted = bool(self.choice.consent and given[self.choice.consent.accept])
         entry = yield from self.choice.ready(running, given[self.choice.dropdown], accepted)
         started = time.monotonic()
-        saved: list[SavedSample] = []
+        saved: list[Result] = []
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         try:
             for batch in self._service.generate(entry.name, wanted, given[self.psi], running.token):
@@ -178,7 +178,7 @@ class GeneratePanel:
 
         compat.on(trigger, bring, [picture], [*self._restorable, tabs])
 
-    def show(self, saved: list[SavedSample], view: str, picked: int | None) -> dict:
+    def show(self, saved: list[Result], view: str, picked: int | None) -> dict:
         """The update that shows the results from the start; a picture that is open may be used as before."""
         shown = self.stage.show(saved, view, picked)
         return {
@@ -225,7 +225,7 @@ class GeneratePanel:
         which = {self.which: "earlier" if earlier else "now"} if self._keeps else {}
         return {**which, **self._look(found, view)}
 
-    def look_at(self, which: str, drawn: list[SavedSample], view: str) -> dict:
+    def look_at(self, which: str, drawn: list[Result], view: str) -> dict:
         """What was drawn now, what lies in the folders, or the favourites among that."""
         return self._look(drawn if which == "now" else self.history.recent(which == "favourites"), view)
 
@@ -236,7 +236,7 @@ class GeneratePanel:
     def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
         """The picture is saved once more, with another mask, and takes the place of the one that was picked."""
         sample = self.stage.chosen(given[self.stage.results], given[self.stage.picked])
-        saved = self._service.outputs.save_sample(subject, sample.class_name, sample.title)
+        saved = self._service.outputs.save_sample(subject, sample.class_name, sample.name)
         results, drawn = (
             [saved if one == sample else one for one in given[part]] for part in (self.stage.results, self.drawn)
         )
@@ -244,7 +244,7 @@ class GeneratePanel:
         shown = {**self._look(results, view, given[self.stage.picked]), self.stage.view: view, self.drawn: drawn}
         yield {**shown, self.job.status: status.finished(text("brush.saved", folder=_folder([saved])))}
 
-    def _look(self, results: list[SavedSample], view: str, picked: int | None = None) -> dict:
+    def _look(self, results: list[Result], view: str, picked: int | None = None) -> dict:
         shown = self.stage.show(results, view, picked)
         about = self._tell(self.stage.chosen(results, shown[self.stage.picked]))
         return {**shown, **(about if results else {**about, self.stage.about_picked: text("generate.none_yet")})}
@@ -266,19 +266,19 @@ class GeneratePanel:
         drawn = [other for other in drawn if other.files["picture"] != sample.files["picture"]]
         return {**told, **self._look(left, view), self.drawn: drawn}
 
-    def pick(self, view: str, results: list[SavedSample], event: gr.SelectData) -> dict:
+    def pick(self, view: str, results: list[Result], event: gr.SelectData) -> dict:
         """Tells about the picture that was clicked and offers what can be done with it."""
         index = compat.selected(event)
         sample = self.stage.chosen(results, index)
         offered = self.stage.offer(sample.files, sample.shown(view)) if sample else self.stage.offer({}, None)
         return {**self._tell(sample), **offered, self.stage.picked: index if sample else None}
 
-    def _tell(self, sample: SavedSample | None) -> dict:
+    def _tell(self, sample: Result | None) -> dict:
         about = text("generate.pick")
         if sample and sample.seed is None:
-            about = text("generate.picked_codes", title=sample.title)
+            about = text("generate.picked_codes", title=sample.name)
         elif sample:
-            about = text("generate.picked", seed=sample.seed, psi=sample.truncation_psi, title=sample.title)
+            about = text("generate.picked", seed=sample.seed, psi=sample.truncation_psi, title=sample.name)
         return {
             self.stage.about_picked: about,
             self.to_explore: gr.update(interactive=sample is not None),
@@ -286,23 +286,23 @@ class GeneratePanel:
             self.use_seed: gr.update(interactive=sample is not None and sample.seed is not None),
         }
 
-    def use_picked_seed(self, results: list[SavedSample], picked: int | None) -> dict:
+    def use_picked_seed(self, results: list[Result], picked: int | None) -> dict:
         return {} if picked is None else {self.seeds: str(results[picked].seed), self.count: 1}
 
 
-def _have_masks(saved: list[SavedSample]) -> bool:
+def _have_masks(saved: list[Result]) -> bool:
     return all("mask" in sample.files for sample in saved)
 
 
-def _amount(saved: list[SavedSample]) -> str:
+def _amount(saved: list[Result]) -> str:
     return text("generate.one_picture") if len(saved) == 1 else text("generate.many_pictures", count=len(saved))
 
 
-def _folder(saved: list[SavedSample]) -> str:
+def _folder(saved: list[Result]) -> str:
     return shown_path(saved[-1].files["picture"].parent)
 
 
-def _done(saved: list[SavedSample], seconds: float) -> str:
+def _done(saved: list[Result], seconds: float) -> str:
     written = seeds.as_text([sample.seed for sample in saved])
     if len(written) > LONGEST_SEEDS_TOLD:  # Reuse last has them all
         written = written[:LONGEST_SEEDS_TOLD].rpartition(",")[0] + ", …"

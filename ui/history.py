@@ -15,7 +15,7 @@ from l4f_plugin.images import load_layers
 from l4f_plugin.provenance import recipe_of
 from l4f_plugin.subject import ENDINGS, Subject
 
-from .outputs import SavedSample, slug
+from .outputs import Result, slug
 from .service import Service
 
 MOST = 200
@@ -27,12 +27,12 @@ _DAYS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 
 
 class History:
-    """The pictures below the output folder, as `SavedSample`s. Marks lie in a file beside the folders of the days."""
+    """The pictures below the output folder, as `Result`s. Marks lie in a file beside the folders of the days."""
 
     def __init__(self, service: Service):
         self._service, self._outputs = service, service.outputs
 
-    def recent(self, favourites: bool = False) -> list[SavedSample]:
+    def recent(self, favourites: bool = False) -> list[Result]:
         """The newest that are not hidden, or of these the favourites."""
         marks, found = self._marks(), []
         titles = {entry.name: entry.title for entry in self._service.classes()}
@@ -48,24 +48,24 @@ class History:
                     if recipe.seed is not None or "w_plus" in files:
                         psi = recipe.style.truncation_psi
                         name = recipe.class_name
-                        found.append(SavedSample(name, titles.get(name, name), recipe.seed, psi, files))
+                        found.append(Result(files, titles.get(name, name), name, recipe.seed, psi))
             if len(found) == MOST:
                 break
         return found
 
-    def ready(self, entry: ObjectClass | None) -> list[SavedSample]:
+    def ready(self, entry: ObjectClass | None) -> list[Result]:
         """The pictures that a class brings along, as if it had just drawn them."""
         return [
             self.unsaved(entry, Subject(*load_layers(file), entry.name, seed, Style(psi)))
             for file, seed, psi in (entry.ready if entry else ())
         ]
 
-    def unsaved(self, entry: ObjectClass, subject: Subject) -> SavedSample:
+    def unsaved(self, entry: ObjectClass, subject: Subject) -> Result:
         """A subject of a class as if it had been drawn for the person, in the folder of previews."""
         files = self._outputs.preview(f"{slug(entry.name)}_{subject.stem}", subject.parts(), subject.infotext())
-        return SavedSample(entry.name, entry.title, subject.seed, subject.style.truncation_psi, files)
+        return Result(files, entry.title, entry.name, subject.seed, subject.style.truncation_psi)
 
-    def mark(self, sample: SavedSample, mark: str) -> bool:
+    def mark(self, sample: Result, mark: str) -> bool:
         """Marks a picture, or takes the same mark away; whether it is marked now."""
         marks, name = self._marks(), _name(sample.files["picture"])
         marked = marks.pop(name, None) != mark
@@ -74,7 +74,7 @@ class History:
         write_atomically(self._outputs.folder / _MARKS, json.dumps(marks))
         return marked
 
-    def delete(self, sample: SavedSample) -> None:
+    def delete(self, sample: Result) -> None:
         """Deletes the files of a picture. Raises `UserError` for one that is none of the folder's."""
         if self._outputs.folder not in sample.files["picture"].resolve().parents:
             raise UserError(f"{sample.files['picture'].name} is not among the results, and was left alone.")

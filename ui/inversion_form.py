@@ -17,9 +17,10 @@ from l4f_plugin.subject import SwapResult, write_parts
 
 from . import status
 from .controls import Given, button, named
+from .outputs import Result
 from .run_buttons import RunButtons, Running
 from .service import Service
-from .stage import Result, Stage
+from .stage import Stage
 from .texts import text
 from .words import without_paths
 
@@ -35,8 +36,7 @@ ROOM_FOR_ENDING = 24  # bytes of a name
 
 
 class InversionForm:
-    """The one `Result` of the stage, which `build_stage` builds elsewhere, is named after its class. The page wires
-    `to_swap` to the panel *Swap background*."""
+    """`build_stage` builds the stage elsewhere. The page wires `to_swap` to the panel *Swap background*."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -86,7 +86,7 @@ class InversionForm:
         words = text("recover.done", name=photograph.name, title=entry.title)
         if told := first_frame_only(photograph.source(), photograph.name):
             words += ". " + told
-        result = Result(_write(folder, photograph.stem, found, placed), entry.name)
+        result = Result(_write(folder, photograph.stem, found, placed), class_name=entry.name)
         yield {
             **panel.stage.appear(False),
             **self.stage.show([result], given[self.stage.view]),

@@ -19,7 +19,7 @@ from .class_choice import Consent
 from .class_jobs import MASKS, QUALITIES
 from .controls import button, named, segments
 from .models_forms import ImportForm, RepositoryForm, ShareForm, Visit
-from .outputs import SavedSample
+from .outputs import Result
 from .run_buttons import complain
 from .service import Service
 from .texts import text
@@ -97,7 +97,7 @@ class ModelsPanel:
     def open_with(self, trigger: Callable, results: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event elsewhere that leads here, to the class of the first result."""
 
-        def lead(visit: Visit, results: list[SavedSample]) -> dict:
+        def lead(visit: Visit, results: list[Result]) -> dict:
             picked = results[0].class_name if results else None
             return {**self.pick(visit, picked), tabs: gr.update(selected="models")}
 

@@ -10,10 +10,10 @@ from l4f_plugin.arguments import check_integer
 from . import status
 from .controls import Given, named, segments
 from .exploration import Exploration
-from .outputs import shown_path, slug
+from .outputs import Result, shown_path, slug
 from .run_buttons import RunButtons, Running
 from .service import Service
-from .stage import Result, Stage
+from .stage import Stage
 from .texts import text
 
 MOST_FRAMES = 240

@@ -14,9 +14,11 @@ from datetime import date
 from pathlib import Path
 
 from l4f_plugin.arguments import Style
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.bundles.files import fitted, longest_name
 from l4f_plugin.compositing import to_float
 from l4f_plugin.images import load_picture, parse_infotext, read_infotext
+from l4f_plugin.picture_files import PictureFile
 from l4f_plugin.provenance import WPlus, free_stem
 from l4f_plugin.subject import ENDINGS, Part, Subject, write_parts
 
@@ -25,18 +27,23 @@ FOLDERS_KEPT = 256
 VIEWS = ("picture", "mask", "cutout")
 
 
-@dataclass(frozen=True)
-class SavedSample:
-    """A generated picture on disk. `files` maps picture, mask, cutout and background to their PNG files.
+@dataclass
+class Result:
+    """One result on disk: its files by kind, such as `picture`, `mask`, `cutout`, `background` and `w_plus`.
 
-    A class without masks has neither mask nor cutout. Without a `seed` it has the file of its codes, `w_plus`.
+    `name` is what it is called. What was drawn has a `seed`, or else the file of its codes. `caption` stands below it
+    in a grid, `told` are sentences about it, `better` is the class that fits it better, `photo` what it was made of.
     """
 
-    class_name: str
-    title: str
-    seed: int | None
-    truncation_psi: float
     files: dict[str, Path]
+    name: str = ""
+    class_name: str = ""
+    seed: int | None = None
+    truncation_psi: float = 1.0
+    caption: str = ""
+    told: str = ""
+    better: ObjectClass | None = None
+    photo: PictureFile | None = None
 
     def shown(self, view: str) -> Path:
         """The file of that view; the picture where there is no such file."""
@@ -73,7 +80,7 @@ class Outputs:
         """Below which everything is saved, absolute."""
         return self._chosen().expanduser().resolve()
 
-    def save_sample(self, sample: Subject, class_name: str, title: str) -> SavedSample:
+    def save_sample(self, sample: Subject, class_name: str, title: str) -> Result:
         """Writes picture, mask, cut-out and background, as far as there are, never in place of a file that is not ours.
 
         Raises `UserError` where it cannot.
@@ -85,7 +92,7 @@ class Outputs:
         wanted += (f"_{sample.times}x" if sample.times != 1 else "") + ("_brushed" if sample.brushed else "")
         stem = free_stem(folder, wanted, [ENDINGS[kind] for kind in parts])
         files = write_parts(folder, stem, parts, sample.infotext())
-        return SavedSample(class_name, title, sample.seed, psi, files)
+        return Result(files, title, class_name, sample.seed, psi)
 
     def preview(self, stem: str, parts: Mapping[str, Part], infotext: str) -> dict[str, Path]:
         """Writes the parts of a result that is only shown so far, see `subject.write_parts`."""

@@ -33,10 +33,10 @@ from .controls import (
     thumbnails,
 )
 from .inversion_form import InversionForm
-from .outputs import slug
+from .outputs import Result, slug
 from .run_buttons import RunButtons, Running
 from .service import Service
-from .stage import GridStage, Result, shown_photograph
+from .stage import GridStage, shown_photograph
 from .texts import text
 from .words import pathless, without_paths
 
@@ -227,7 +227,7 @@ class PhotosPanel:
         area = 100 * float(sample.required_alpha().mean())
         yield {
             self.choice.dropdown: entry.name,
-            **self._shown([Result(files, name, class_name=entry.name)], given),
+            **self._shown([Result(files, name, entry.name)], given),
             self.job.status: status.finished(text("photos.drawn", title=entry.title, subject=name, area=area)),
         }
 
@@ -255,4 +255,4 @@ def _result(photo: PictureFile, found: PhotoResult, folder: Path, entry: ObjectC
     files = {**found.files, "picture": picture, "result": found.files.get("composite", found.files["cutout"])}
     caption = text("photos.strange", name=name, title=entry.title) if is_strange(found.confidence) else name
     told = " ".join(map(without_paths, found.notes))
-    return Result(files, name, caption, told, photo=photo, class_name=entry.name)
+    return Result(files, name, entry.name, caption=caption, told=told, photo=photo)

@@ -12,15 +12,13 @@ import gradio as gr
 import numpy as np
 from PIL import Image, ImageOps
 
-from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import has_more_frames, load_picture, write_png
-from l4f_plugin.picture_files import PictureFile
 
 from . import compat, status
 from .controls import button, named, segments, thumbnails
-from .outputs import shown_path, slug
+from .outputs import Result, shown_path, slug
 from .run_buttons import Archive, complain
 from .service import Service
 from .texts import text
@@ -31,22 +29,6 @@ SMALL_SIDE, GRID = 240, 48
 """Pixels of a picture in a grid, and how many of them are shown at once."""
 SQUARES = 48
 """Along the longer side of a picture whose transparency is shown."""
-
-
-@dataclass
-class Result:
-    """One result: its files by kind, such as `picture`, `mask`, `cutout` and `w_plus`.
-
-    `caption` stands below it in a grid, `told` are sentences about it, and `better` is the class that fits it better.
-    """
-
-    files: dict[str, Path]
-    name: str = ""
-    caption: str = ""
-    told: str = ""
-    better: ObjectClass | None = None
-    photo: PictureFile | None = None
-    class_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,11 +134,11 @@ class Stage:
         """The update that brings the stage in place of its note, or leaves the place to another stage."""
         return {**{note: gr.update(visible=False) for note in self._notes}, self.frame: gr.update(visible=visible)}
 
-    def show(self, results: Sequence[Any], view: str) -> dict:
+    def show(self, results: Sequence[Result], view: str) -> dict:
         """The update that shows other results, from the first."""
         return {**self.appear(), self.results: list(results), self.picked: None, **self.look(view, results)}
 
-    def look(self, view: str, results: Sequence[Any], picked: int | None = None) -> dict:
+    def look(self, view: str, results: Sequence[Result], picked: int | None = None) -> dict:
         """The update that shows the picked result in another view; its downloads follow."""
         result = self.chosen(results, picked)
         if result is None:
@@ -184,11 +166,11 @@ class Stage:
             for kind, part in self.downloads.items()
         }
 
-    def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
+    def chosen(self, results: Sequence[Result], picked: int | None) -> Result | None:
         """The result that is looked at, the first where none is picked; None where there is none."""
         return results[picked or 0] if 0 <= (picked or 0) < len(results) else None
 
-    def files_to_send(self, results: Sequence[Any], picked: int | None, view: str) -> dict[str, Path]:
+    def files_to_send(self, results: Sequence[Result], picked: int | None, view: str) -> dict[str, Path]:
         """The PNG files of what is picked: `picture`, `mask`, `cutout` and `background` as far as they exist, and what
         the view shows as `shown`. Empty where there is nothing yet. `sent` are its inputs."""
         result = self.chosen(results, picked)
@@ -197,7 +179,7 @@ class Stage:
         files = {**result.files, "picture": result.files.get("result", result.files["picture"])}
         return {**files, "shown": files.get(view, files["picture"])}
 
-    def pack(self, results: Sequence[Any]) -> Path:
+    def pack(self, results: Sequence[Result]) -> Path:
         """The ZIP of the results. Raises `UserError` where there are none."""
         if not results:
             raise UserError(text("stage.nothing_to_pack"))
@@ -205,7 +187,7 @@ class Stage:
         files = {file.name: file for file in parts}
         return self._service.outputs.pack(f"{slug(results[0].class_name)}_{len(results)}", files)
 
-    def keep(self, results: Sequence[Any]) -> dict:
+    def keep(self, results: Sequence[Result]) -> dict:
         try:
             found = [result.files[kind] for result in results for kind in self._kept if kind in result.files]
             if not found:
@@ -229,25 +211,25 @@ class GalleryStage(Stage):
         self.about_picked = gr.Markdown(text(f"{panel}.pick"), elem_id=f"l4f_{panel}_picked")
         return [self.gallery]
 
-    def show(self, results: Sequence[Any], view: str, picked: int | None = None) -> dict:
+    def show(self, results: Sequence[Result], view: str, picked: int | None = None) -> dict:
         """As in `Stage`. What is picked stays where it is still one, else the first is; that is shown large."""
         kept = self.chosen(results, picked) is not None
         picked = picked if kept else 0 if results else None
         shown = {**self.appear(), self.results: list(results), self.picked: picked, **self.look(view, results, picked)}
         return {**shown, self.gallery: compat.gallery_update(self._pictures(results, view), picked, keep=kept)}
 
-    def look(self, view: str, results: Sequence[Any], picked: int | None = None) -> dict:
+    def look(self, view: str, results: Sequence[Result], picked: int | None = None) -> dict:
         result = self.chosen(results, picked)
         offered = self.offer(result.files, result.shown(view)) if result else self.offer({}, None)
         return {self.gallery: gr.update(value=self._pictures(results, view)), **offered}
 
-    def _pictures(self, results: Sequence[Any], view: str) -> list[tuple[str, None]]:
+    def _pictures(self, results: Sequence[Result], view: str) -> list[tuple[str, None]]:
         return [(str(result.shown(view)), None) for result in results]  # captions would lie on the pictures
 
-    def chosen(self, results: Sequence[Any], picked: int | None) -> Any:
+    def chosen(self, results: Sequence[Result], picked: int | None) -> Result | None:
         return None if picked is None else super().chosen(results, picked)
 
-    def files_to_send(self, results: Sequence[Any], picked: int | None, view: str) -> dict[str, Path]:
+    def files_to_send(self, results: Sequence[Result], picked: int | None, view: str) -> dict[str, Path]:
         """Those of the first where none is picked, as the web UIs do."""
         return super().files_to_send(results, picked or 0, view)
 

@@ -32,10 +32,10 @@ from .controls import (
     psi_slider,
     stage_column,
 )
-from .outputs import SavedSample, slug
+from .outputs import Result, slug
 from .run_buttons import RunButtons, Running, complain
 from .service import Service
-from .stage import GridStage, Result
+from .stage import GridStage
 from .texts import text
 from .words import without_paths
 
@@ -131,7 +131,7 @@ class SwapPanel:
     def open_with(self, trigger: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event of another panel that brings its picked picture here."""
 
-        def bring(samples: list[SavedSample], index: int | None) -> dict:
+        def bring(samples: list[Result], index: int | None) -> dict:
             if index is None:
                 return {}
             sample, mended = samples[index], None
@@ -149,7 +149,7 @@ class SwapPanel:
         def bring(results: list[Result]) -> dict:
             if not results:
                 return {}
-            return {**self._subject(results[0].name, None, 1.0, results[0].files["w_plus"]), self.wanted: True}
+            return {**self._subject(results[0].class_name, None, 1.0, results[0].files["w_plus"]), self.wanted: True}
 
         self._open(trigger, bring, [recovered], tabs, self.swap)
 
@@ -298,7 +298,7 @@ class SwapPanel:
         files = self._service.outputs.preview(f"{stem}_swapped", parts, result.infotext)
         files["result"], drawn = files["picture"], {"picture": result.subject.picture}
         files |= write_parts(files["mask"].parent, stem, drawn, result.subject.infotext())
-        return Result(files, name, class_name=class_name)
+        return Result(files, name, class_name)
 
 
 def _plain(subject: Subject) -> str:
