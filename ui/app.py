@@ -3,8 +3,6 @@
 A panel builds itself inside the current Blocks and answers its own events; `Page` wires panels to each other.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The dropdown of object classes, which tells size and licence of the chosen one, and fetches it at its first use."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import gradio as gr

@@ -1,7 +1,5 @@
 """The panel *Explore*: one subject that follows sliders, and ways from it to others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary

@@ -1,7 +1,5 @@
 """The panel *Export*: labelled sets of any size."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A set is a `Job` of its class: it goes on when the page is closed. Its place in 
 asked for, so that asking for the same again goes on with it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

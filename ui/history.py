@@ -1,7 +1,5 @@
 """What was drawn here earlier: read back from the folders of results, the newest first, with what the person marked."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import suppress

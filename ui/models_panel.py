@@ -1,7 +1,5 @@
 """The panel *Models*: which classes there are, and fetching, checking, deleting and completing them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress

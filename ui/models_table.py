@@ -1,7 +1,5 @@
 """What the page *Models* shows of the classes: the table of all and the card of one, as HTML."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape

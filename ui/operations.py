@@ -4,8 +4,6 @@ The named Gradio endpoints and the HTTP API are two faces of these four function
 in and pictures go out. Files are given by their bytes, so that nothing on the server is ever named.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 import tempfile

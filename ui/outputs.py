@@ -1,7 +1,5 @@
 """Where results go: PNG files of our own writing in one folder a day, with what it takes to repeat them."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The stage of a panel: its results, looked at in several views, saved, downloaded and sent to other tabs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -29,19 +27,6 @@ SMALL_SIDE, GRID = 240, 48
 """Pixels of a picture in a grid, and how many of them are shown at once."""
 SQUARES = 48
 """Along the longer side of a picture whose transparency is shown."""
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Another tab of a web UI that takes results. A host fills in the list; a page of its own has none.
-
-    `name` is plain (`img2img`) and `label` the key of the button's words in the table of texts.
-    `connect(button, stage)` wires the button, within the Blocks of the page.
-    """
-
-    name: str
-    label: str
-    connect: Callable[[gr.Button, Stage], None]
 
 
 class Stage:
@@ -199,6 +184,19 @@ class Stage:
         if len(kept) == 1:
             words = text("stage.saved_one", path=shown_path(kept[0]))
         return {self._status: status.finished(words)}
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another tab of a web UI that takes results. A host fills in the list; a page of its own has none.
+
+    `name` is plain (`img2img`) and `label` the key of the button's words in the table of texts.
+    `connect(button, stage)` wires the button, within the Blocks of the page.
+    """
+
+    name: str
+    label: str
+    connect: Callable[[gr.Button, Stage], None]
 
 
 class GalleryStage(Stage):
