@@ -186,7 +186,7 @@ class ClassJobs:
 
             def draw(bundle: Bundle, path: Path) -> str:
                 with self._service.turn(job.token):
-                    return draw_samples(bundle, path, device=self._service.wanted_device())
+                    return draw_samples(bundle, path, device=self._service.settings().device)
 
             def report(message: str) -> None:
                 job.token.check()
@@ -240,7 +240,7 @@ class ClassJobs:
             try:
                 taught = teach(
                     name,
-                    device=self._service.wanted_device(),
+                    device=self._service.settings().device,
                     cancel=job.token,
                     report=lambda line: job.report(0, 0, f"{message}: {without_paths(line)}"),
                     progress=lambda done, total, part: job.report(
@@ -268,10 +268,10 @@ class ClassJobs:
 
     def seconds(self, name: str) -> dict[str, float]:
         """How long learning masks would take in each quality; empty as long as that was not measured."""
-        return self._seconds.get((name, self._service.wanted_device()), {})
+        return self._seconds.get((name, self._service.settings().device), {})
 
     def estimate(self, name: str) -> Job:
-        device = self._service.wanted_device()
+        device = self._service.settings().device
 
         def work(job: Job) -> None:
             from l4f_plugin.training.chain import estimate_seconds

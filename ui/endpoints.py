@@ -2,8 +2,8 @@
 
     client.predict("avatar", "0-3", 0.7, 1, api_name="/generate")
 
-They do what the panels do, in the same queue (see `operations`); every other endpoint of the page is private. Files go
-in as base64, which every client sends alike and which names nothing on the server; results come out as files.
+Every other endpoint of the page is private. Files go in as base64, which names nothing on the server, and come out as
+files. See `operations`.
 """
 
 import math

@@ -28,9 +28,8 @@ def judged_by(judge: Judge) -> Iterator[None]:
 def wired(handler: Callable, outputs: Sequence) -> Callable:
     """The handler as Gradio gets it.
 
-    Where there is a judge it takes the request too, which Gradio then hands over. Called without a request, as by the
-    page's own code, the judge is not asked. An empty answer names an output: Gradio takes `{}` for a value, and shows
-    it or complains.
+    Where there is a judge it takes the request too, which Gradio then hands over; without one the judge is not asked.
+    An empty answer names an output: Gradio takes `{}` for a value.
     """
     judge, unchanged = _judge, {outputs[0]: gr.update()} if outputs else {}
 

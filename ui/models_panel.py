@@ -128,7 +128,7 @@ class ModelsPanel:
             self.table: models_table.table(entries, visit.picked, damaged),
             self.choice: gr.update(choices=choices, value=visit.picked),
             self.confirm: gr.update(visible=False),
-            self.activity: self._activity(visit),
+            self.activity: visit.activity(self._class_jobs.jobs.recent()),
         }
         if picked is None:
             return {**shown, self.card: "", self.worst: gr.update(visible=False)}
@@ -215,9 +215,6 @@ class ModelsPanel:
                 return self._learning(visit.picked, MASKS)
         return {}
 
-    def _activity(self, visit: Visit) -> str:
-        return visit.activity(self._class_jobs.jobs.recent())
-
     def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a task, with what the page shows then, or why it did not start."""
 
@@ -269,7 +266,8 @@ class ModelsPanel:
     def watch(self, visit: Visit) -> Iterator[dict]:
         """Follows everything that runs until it has ended, or a newer watcher of the same page takes over."""
         visit.watcher = me = object()
-        html = self._activity(visit)  # which is shown already, but for a refusal: that is to stay
+        # It is shown already, but for a refusal: that is to stay.
+        html = visit.activity(self._class_jobs.jobs.recent())
         yield {}
         while visit.watcher is me:
             running, before = self._class_jobs.is_busy(), visit.ended
@@ -281,7 +279,7 @@ class ModelsPanel:
                     if task not in before and task in visit.own and task.error is not None and not task.stopped:
                         gr.Warning(failure(task))
                 html = None
-            elif (activity := self._activity(visit)) != html:
+            elif (activity := visit.activity(self._class_jobs.jobs.recent())) != html:
                 html = activity
                 yield {self.activity: activity}
             if not running and not self._class_jobs.is_busy():

@@ -53,7 +53,7 @@ class MotionForm:
         check_animation(kind, frames, fps)
         progress = running.now_and_then(lambda done, total: text("motion.working", done=done, total=total))
         yield {self.job.status: status.running(text("job.loading", title=explored.title))}
-        with self._service.moving(explored.class_name, running.token) as pipeline:
+        with self._service.drawing(explored.class_name, running.token, 1) as pipeline:
             size = check_motion(len(subjects), frames, "linear", pipeline.picture_size, side)
             check_animation(kind, frames, fps, size)
             ending = "png" if kind == "apng" else kind  # browsers show an APNG by the name of a PNG

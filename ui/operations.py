@@ -1,7 +1,7 @@
 """What programs ask for: classes, generate, swap, segment, with plain values. Knows neither Gradio nor HTTP.
 
-The named Gradio endpoints and the HTTP API are two faces of these four functions and differ only in how values come
-in and pictures go out. Files are given by their bytes, so that nothing on the server is ever named.
+The named Gradio endpoints and the HTTP API are two faces of these. Files are given by their bytes, so that nothing on
+the server is ever named.
 """
 
 import base64
@@ -67,7 +67,7 @@ class Operations:
         if not isinstance(picture, bytes):
             return 0
         width, height = picture_size(picture)
-        most = self._service.api_megapixels
+        most = self._service.settings().api_megapixels
         if width * height > most * 1_000_000:
             raise UserError(text("api.too_large", width=width, height=height, most=f"{most:g}"))
         return width * height
@@ -75,7 +75,7 @@ class Operations:
     def canvas(self, size: str | None, margin: str | float) -> Canvas | None:
         """The canvas that a program asks for, None for none. Raises `UserError` for one larger than it may."""
         canvas = Canvas.parse(size, margin) if size else None
-        most = self._service.api_megapixels
+        most = self._service.settings().api_megapixels
         if canvas is not None and canvas.width * canvas.height > most * 1_000_000:
             raise UserError(text("api.large_canvas", width=canvas.width, height=canvas.height, most=f"{most:g}"))
         return canvas

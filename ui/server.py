@@ -53,9 +53,8 @@ class Served:
 def past_proxies(*hosts: str) -> Iterator[None]:
     """Within, these hosts are asked past every proxy that the environment names; without a host, all are.
 
-    Gradio makes HTTP clients when it is imported, and asks its own page at the start. A client fails where the
-    environment names a proxy for which a package is missing, or certificates that are not there, even if it would
-    need neither.
+    Gradio's own HTTP clients fail where the environment names a proxy for which a package is missing, or certificates
+    that are not there, even if they would need neither.
     """
     changed: dict[str, str | None] = {} if hosts else dict.fromkeys(_CERTIFICATES)
     given = [os.environ[name] for name in _NO_PROXY if os.environ.get(name)]

@@ -95,7 +95,7 @@ class Service:
         lend: Callable[[Labels4FreePipeline], Any] = lambda pipeline: pipeline,
         only: str | None = None,
     ):
-        self._settings, self._admit, self._lend, self._only = settings, admit, lend, only
+        self.settings, self._admit, self._lend, self._only = settings, admit, lend, only
         self.outputs, self.neighbours = outputs or Outputs(), neighbours
         self.watchers: Sequence[Watcher] = ()  # of the page that is built, which look at the engine after each job
         self.manages_classes, self.own_repositories = manages_classes, own_repositories
@@ -119,7 +119,7 @@ class Service:
     def default_class(self, photographs: bool = False) -> str | None:
         """The class a page starts with, or its photographs, unless somebody chose one for all."""
         entries = self.classes()
-        wanted = self._settings().default_class
+        wanted = self.settings().default_class
         if photographs and wanted == Settings.default_class:
             wanted = CLASS_OF_PHOTOGRAPHS
         usual = [entry for entry in entries if entry.name == wanted and not entry.problem]
@@ -149,7 +149,7 @@ class Service:
 
         Where memory runs out the rest is drawn one at a time.
         """
-        with self._admit(name, len(seeds)), self.drawing(name, token) as pipeline:
+        with self.drawing(name, token, len(seeds)) as pipeline:
             yield []
             batch, done = BATCH, 0
             while done < len(seeds):
@@ -167,7 +167,7 @@ class Service:
 
     def directions(self, name: str, token: CancelToken) -> tuple[Directions, np.ndarray]:
         """The directions of a class, found at their first use, and its mean style `[style_dim]`."""
-        with self._admit(name, 0), self.drawing(name, token) as pipeline:
+        with self.drawing(name, token, 0) as pipeline:
             return pipeline.directions, pipeline.bundle.generator.latent_avg.float().cpu().numpy()
 
     def name_direction(self, name: str, key: str, words: str) -> Directions:
@@ -183,7 +183,7 @@ class Service:
 
     def codes(self, name: str, seeds: Sequence[int], token: CancelToken, truncation_psi: float = 1.0) -> list[WPlus]:
         """The style codes of seeds. Nothing is drawn."""
-        with self._admit(name, 0), self.drawing(name, token) as pipeline:
+        with self.drawing(name, token, 0) as pipeline:
             return pipeline.codes(seeds, truncation_psi)
 
     def draw(
@@ -196,14 +196,8 @@ class Service:
         steady: bool = False,
     ) -> list[Subject]:
         """The subjects of style codes, in one batch; `steady` ones are for what moves."""
-        with self._admit(name, len(codes)), self.drawing(name, token) as pipeline:
+        with self.drawing(name, token, len(codes)) as pipeline:
             return pipeline.draw(codes, with_background=with_background, steady=steady, cancel=token)
-
-    @contextmanager
-    def moving(self, name: str, token: CancelToken) -> Iterator[Labels4FreePipeline]:
-        """A turn with the pipeline for an animation, which counts as one picture."""
-        with self._admit(name, 1), self.drawing(name, token) as pipeline:
-            yield pipeline
 
     @property
     def follows_drags(self) -> bool:
@@ -272,7 +266,7 @@ class Service:
         canvas: Canvas | None = None,
     ) -> Iterator[PhotoResult]:
         """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
-        with self._admit(name, len(photos)), self.drawing(name, token) as pipeline:
+        with self.drawing(name, token, len(photos)) as pipeline:
             yield from segment_photos(pipeline, photos, folder, background, edge, canvas, cancel=token)
 
     def best_fits(
@@ -285,7 +279,7 @@ class Service:
         with self._admit(name, 0), self._cache.turn(cancel=token):
             from l4f_plugin.photos import Rivals
 
-            device = runtime.choose_device(self._settings().device)
+            device = runtime.choose_device(self.settings().device)
             rivals = Rivals((entry for entry in self.classes() if entry.name != name), device)
             for photo in photos:
                 token.check()
@@ -305,18 +299,18 @@ class Service:
         from l4f_plugin.projection import project
 
         folder = resolve(name, with_discriminator=True)
-        with self._admit(name, 1), self.drawing(name, token) as pipeline:
+        with self.drawing(name, token, 1) as pipeline:
             if pipeline.bundle.discriminator is None:
                 pipeline.bundle.discriminator = load_network(folder, "discriminator")
             return project(pipeline, photograph, steps=steps, progress=progress, preview=preview, cancel=token)
 
     @contextmanager
-    def drawing(self, name: str, token: CancelToken) -> Iterator[Labels4FreePipeline]:
-        """A turn with the pipeline of a class."""
-        settings = self._settings()
-        with self._cache.job(
-            name, device=settings.device, dtype=settings.dtype, cancel=token, release_after=settings.release_after
-        ) as pipeline:
+    def drawing(self, name: str, token: CancelToken, pictures: int | None = None) -> Iterator[Labels4FreePipeline]:
+        """A turn with the pipeline of a class, for so many pictures; None where they are admitted already."""
+        settings = self.settings()
+        how = {"device": settings.device, "dtype": settings.dtype, "release_after": settings.release_after}
+        admitted = nullcontext() if pictures is None else self._admit(name, pictures)
+        with admitted, self._cache.job(name, cancel=token, **how) as pipeline:
             yield self._lend(pipeline)
 
     def turn(self, token: CancelToken) -> AbstractContextManager:
@@ -336,21 +330,12 @@ class Service:
 
     # Device and memory
 
-    @property
-    def api_megapixels(self) -> float:
-        """The largest picture that a program may send."""
-        return self._settings().api_megapixels
-
-    def wanted_device(self) -> str | None:
-        """The name of the device that is set; None leaves the choice to the work."""
-        return self._settings().device
-
     def device(self) -> str | None:
         """The device in words; None as long as nothing has imported torch, which takes seconds."""
         if "torch" not in sys.modules:
             return None
         try:
-            return runtime.describe_device(runtime.choose_device(self._settings().device))
+            return runtime.describe_device(runtime.choose_device(self.settings().device))
         except UserError as error:  # the device that is set is not there: said again at the first job
             return str(error)
 

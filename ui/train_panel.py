@@ -206,13 +206,16 @@ class TrainPanel:
 
     def plan(self, given: Given) -> Plan:
         """What the controls ask for. Raises `UserError`."""
+        from l4f_plugin.training.class_plan import plan_for
+
         visit, started = given[self.visit], self._service.find(given[self.start], on_offer=True)
         if visit.found is None:
             raise UserError(text("train.look_first"))
         chosen = {"resolution": int(given[self.resolution]), "quality": given[self.quality], "fit": given[self.fit]}
         chosen["frozen_blocks"] = FROZEN if started and given[self.freeze] else 0
         chosen |= {"start": started and started.name, "licence": (given[self.licence] or "unknown")[:200]}
-        return self.trainings.plan(visit.found, (given[self.name] or "").strip(), visit.folder, **chosen)
+        chosen["device"] = self._service.settings().device
+        return plan_for(visit.found, (given[self.name] or "").strip(), visit.folder, **chosen)
 
     def choose_start(self, name: str | None) -> dict:
         """The resolution of a class to start from; what its discriminator knows can be kept where it has one."""

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l4f_plugin.bundles.files import remove, storage_error
 from l4f_plugin.bundles.folders import trainings_folder
@@ -109,12 +109,6 @@ class Trainings:
         self.demand()
         folder = self.keep(uploaded) if uploaded else place_of(named, progress, token)
         return folder, survey(folder, progress, token.check)
-
-    def plan(self, found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
-        from l4f_plugin.training.class_plan import plan_for
-
-        self.demand()
-        return plan_for(found, name, folder, device=self._service.wanted_device(), **chosen)
 
     def measured(self, plan: Plan, token: CancelToken) -> Plan:
         from l4f_plugin.training.class_plan import measured

@@ -20,11 +20,9 @@ _LOCAL_ENDINGS = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 class Visitors:
     """Judges requests by their Host, Origin and Fetch Metadata headers.
 
-    `names` are names of this server besides addresses and names of the local network. Where nobody has to log in, it
-    must be asked under one of all these: a stranger can point a name of their own at it, but neither an address nor
-    a name that the network's owner gives. With a `login` any name will do, as browsers send cookies and passwords
-    only where they were given. `programs` may use any name too where that is set: they are told from browsers by
-    headers that no page can leave out.
+    Where nobody has to log in, the server must be asked under an address, a name of the local network or one of
+    `names`: at these no stranger can point a name. With a `login` any name will do, as browsers send cookies and
+    passwords only where they were given; so it will for `programs`, told by headers that no page can leave out.
     """
 
     def __init__(self, names: Collection[str] = (), login: bool = False, programs: bool = False):

@@ -65,10 +65,10 @@ class HostService(Service):
             yield
 
     @contextmanager
-    def drawing(self, name: str, token: CancelToken) -> Iterator[Labels4FreePipeline]:
+    def drawing(self, name: str, token: CancelToken, pictures: int | None = None) -> Iterator[Labels4FreePipeline]:
         """As of every service; notes whether memory ran out."""
         try:
-            with super().drawing(name, token) as pipeline:
+            with super().drawing(name, token, pictures) as pipeline:
                 yield pipeline
         except OutOfMemory:
             self.ran_out, self._ran_out_at = True, time.monotonic()

@@ -39,6 +39,7 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
         missing = missing_packages()
         if missing:
             _notice(mend(missing))
+        problem = None
         with gr.Column() as place:
             try:
                 with judged_by(_complaint):
@@ -46,8 +47,6 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
             except Exception as error:  # the tab of a plug-in that does not work says so
                 traceback.print_exception(error)
                 problem = _explained(error)
-            else:
-                problem = None
         if problem:
             place.visible = False
             if not missing:

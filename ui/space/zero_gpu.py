@@ -32,8 +32,7 @@ class Lender:
     """Lends the card to a pipeline that lies in main memory: each call goes through one decorated function.
 
     Make it before the page is served: ZeroGPU looks for decorated functions at the start. The function runs in a
-    copy of this process which has the card, so tokens for cancelling stay behind; results are arrays and
-    pictures, which travel.
+    copy of this process, so tokens for cancelling stay behind.
     """
 
     def __init__(self, decorator: Callable[..., Any]):
