@@ -116,14 +116,12 @@ class Page:
         stage, recovery, tabs = self.generate.stage, self.photos.inversion, self.tabs
         self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
         self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
-        self.explore.open_on(opened["explore"])
+        for panel in ("explore", "models", "export", "train"):
+            getattr(self, panel).open_on(opened[panel])
         self.explore.open_with(
             self.generate.to_explore.click, self.generate.animate.click, stage.results, stage.picked, tabs
         )
         self.explore.send_to(self.swap, self.generate, tabs)
-        self.models.open_on(opened["models"])
-        self.export.open_on(opened["export"])
-        self.train.open_on(opened["train"])
         self.models.open_with(self.generate.to_models.click, stage.results, tabs)
         # What was fetched, completed or deleted meanwhile shows when its list is next looked at.
         self.choices = {name: getattr(self, name).choice for name in PANELS if name not in ("train", "models")}

@@ -180,10 +180,8 @@ class GeneratePanel:
 
     def show(self, saved: list[Result], view: str, picked: int | None) -> dict:
         """The update that shows the results from the start; a picture that is open may be used as before."""
-        shown = self.stage.show(saved, view, picked)
         return {
-            **shown,
-            **self._tell(self.stage.chosen(saved, shown[self.stage.picked])),
+            **self._look(saved, view, picked),
             self.drawn: list(saved),
             **({self.which: "now"} if self._keeps else {}),
             self.field.last: seeds.as_text([sample.seed for sample in saved if sample.seed is not None]),

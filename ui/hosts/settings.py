@@ -1,8 +1,7 @@
 """The plug-in's section in the host's settings, and what they say to the engine. Read whenever a job begins."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ class Option:
     name: str
     default: Any
     component: str | None = None
-    arguments: dict[str, Any] | Callable[[], dict[str, Any]] = field(default_factory=dict)
+    arguments: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -68,7 +67,7 @@ def add_options() -> None:
         words = f"host.option.{option.name}"
         component = getattr(gr, option.component) if option.component else None
         info = info_class(
-            option.default, text(words), component, option.arguments or None, section=(SECTION, text("app.title"))
+            option.default, text(words), component, option.arguments, section=(SECTION, text("app.title"))
         )
         info.category_id = SECTION
         if hasattr(info, "info"):
