@@ -89,10 +89,7 @@ class ClassChoice:
         return text("class.no_photos", details=words) if self._photographs and not entry.photos else words
 
     def ready(self, running: Running, name: str | None, accepted: bool = False) -> Iterator[dict]:
-        """Fetches the class where it is not here, with its progress; returns what is known about it.
-
-        Raises `UserError` for a class that is not on offer, whose licence is not accepted or that cannot be had.
-        """
+        """Fetches the class where it is not here; returns what is known about it. Raises `UserError` if it cannot."""
         entry = self._find(name)
         if entry is None:
             raise UserError(text("problem.no_class"))

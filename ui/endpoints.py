@@ -82,8 +82,7 @@ class Endpoints:
         class_size: bool = False,
         w_plus: str = "",
     ) -> tuple:
-        """The subject before another background, and its mask. A picture takes the place of `background`, and W+ codes
-        that of `seed`."""
+        """The subject before another background, and its mask. Files take the place of `background` and `seed`."""
         edge = EdgeOptions(threshold, _whole(grow), feather, bool(keep_largest))
         behind = file_bytes(picture) if picture else background
         subject = seeds.wanted_seed(seed)

@@ -109,10 +109,7 @@ class GeneratePanel:
                 compat.on(marking.click, partial(self.mark, name), [*given, *picked], outputs)
 
     def generate(self, running: Running, given: Given) -> Iterator[dict]:
-        """Draws the pictures batch by batch, saves them and shows what is there so far.
-
-        A class that is not here yet is fetched first, where its licence is accepted or asks for nothing.
-        """
+        """Draws batch by batch, saves and shows what is there so far. A class that is not here is fetched first."""
         wanted = seeds.wanted_seeds(given[self.seeds], int(given[self.count]))
         view = given[self.stage.view]
         accepted = bool(self.choice.consent and given[self.choice.consent.accept])

@@ -44,8 +44,7 @@ MASKS = ("own", "without")
 
 @dataclass
 class Visit(Watching):
-    """What one visitor's page shows: the class picked, which repository's licence it asks about, and of which class it
-    wants to know what (`declared`) before that is published."""
+    """What one visitor's page shows: the class picked, whose licence it asks about, and what it wants declared."""
 
     picked: str | None = None
     asked: str | None = None

@@ -79,10 +79,7 @@ class Outputs:
         return self._chosen().expanduser().resolve()
 
     def save_sample(self, sample: Subject, class_name: str, title: str) -> Result:
-        """Writes picture, mask, cut-out and background, as far as there are, never in place of a file that is not ours.
-
-        Raises `UserError` where it cannot.
-        """
+        """Writes the parts of a sample, never in place of a file that is not ours. Raises `UserError` if it cannot."""
         psi, parts, folder = sample.style.truncation_psi, sample.parts(), self.today()
         wanted = f"{slug(class_name)}_{sample.stem}_psi{psi:.2f}"
         if sample.seed is None:

@@ -129,9 +129,7 @@ class PhotosPanel:
         return {self.choice.dropdown: result.better.name} if result and result.better else {}
 
     def segment(self, running: Running, given: Given) -> Iterator[dict]:
-        """Segments what the style codes draw, or one photograph after another; the first is shown as soon as it is
-        there, and at the end each that does not look like the class is compared with other classes.
-        """
+        """Segments what codes draw, or photograph after photograph; strange ones are compared with other classes."""
         if given[self.codes] is not None:
             yield from self._segment_codes(running, given)
             return

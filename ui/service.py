@@ -171,8 +171,7 @@ class Service:
             return pipeline.directions, pipeline.bundle.generator.latent_avg.float().cpu().numpy()
 
     def name_direction(self, name: str, key: str, words: str) -> Directions:
-        """Keeps people's words for a direction; none take them away. Raises `UserError` where they may not, see
-        `manages_classes`, and for words that are too long."""
+        """Keeps people's words for a direction; none take them away. Raises `UserError` where they may not."""
         if not self.manages_classes:
             raise UserError(text("explore.names_are_fixed"))
         with self.drawing(name, self.new_token()) as pipeline:
@@ -272,10 +271,7 @@ class Service:
     def best_fits(
         self, name: str, photos: Iterable[Callable[[], Path | bytes]], token: CancelToken
     ) -> Iterator[tuple[ObjectClass, float] | None]:
-        """For each photograph that does not look like the class, given by what reads it, the one that fits it best.
-
-        See `photos.Rivals`.
-        """
+        """The class that fits each photograph best, which is given by what reads it. See `photos.Rivals`."""
         with self._admit(name, 0), self._cache.turn(cancel=token):
             from l4f_plugin.photos import Rivals
 

@@ -33,10 +33,7 @@ class Uploads:
         return time.monotonic() - self._looked > _LOOK_AGAIN
 
     def make_room(self, size: int = 0) -> None:
-        """Removes what is old, and makes room for an upload of `size` bytes, which `has_come` ends.
-
-        Raises `NoRoom`, and then nothing is to end.
-        """
+        """Removes what is old, and makes room for an upload, which `has_come` ends unless it raises `NoRoom`."""
         with self._lock:
             self._clear(size)
             self._coming += size

@@ -131,10 +131,7 @@ def restore_alpha(params: Any) -> None:
 
 
 def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Image, str, str, str | None]:
-    """Cut-out, mask, the start of a file name, infotext, and what is to be said.
-
-    Raises `UserError` where the picture has no mask.
-    """
+    """Cut-out, mask, start of a file name, infotext, and what is to be said. Raises `UserError` without a mask."""
     engine, picture, token = service(), pp.image, HostToken(runs=True)
     if note := getattr(pp, _NOTE, None):
         picture.info.setdefault(INFOTEXT_KEY, note)

@@ -7,10 +7,7 @@ from typing import Any
 
 
 def part(name: str) -> Any:
-    """A module of the host: `shared` of its package `modules`, or one outside it by its full name with a dot.
-
-    None where there is none or it fails to load.
-    """
+    """A module of the host's package `modules`, or one outside it by a name with a dot; None where it fails to load."""
     try:
         return importlib.import_module(name if "." in name else f"modules.{name}")
     except Exception:  # a host that is older, newer or half broken: the feature is lost, and nothing else

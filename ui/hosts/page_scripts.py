@@ -24,10 +24,7 @@ def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
 
 
 def press(*identifiers: str, main: str = "") -> str:
-    """Presses the first of these buttons that is on the page and not hidden with its tab, or that is never shown.
-
-    `main` is the main tab that this opens.
-    """
+    """Presses the first of these buttons that is seen, or never shown. `main` is the main tab that this opens."""
     selector = ", ".join(f"#{identifier}" for identifier in identifiers)
     return f"""() => {{
         const root = typeof gradioApp === "function" ? gradioApp() : document;

@@ -24,10 +24,7 @@ _UPLOAD_A_MASK = ("mode_img2img", "img2img_inpaint_upload_tab")
 
 
 def copy_paste() -> Any:
-    """The host's module for sending between tabs, under either of its names; None where there is none.
-
-    SD.Next has a module under the other name too, which is about something else.
-    """
+    """The host's module for sending between tabs. SD.Next has one of the other name too, about something else."""
     found = (host.part(name) for name in ("infotext_utils", "generation_parameters_copypaste"))
     return next((module for module in found if hasattr(module, "register_paste_params_button")), None)
 
