@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from . import matting
-from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_network
+from .bundles.bundle import Bundle, load_network
 from .bundles.config import ObjectClass
-from .bundles.files import open_plain
+from .bundles.files import DISCRIMINATOR_FILE, open_plain
 from .bundles.likeness import LIMIT, Likeness
 from .compositing import largest_piece
 from .drawing import crop_of

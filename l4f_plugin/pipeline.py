@@ -24,8 +24,9 @@ from .arguments import (
     check_seed,
     check_seeds,
 )
-from .bundles.bundle import DISCRIMINATOR_FILE, Bundle, load_network
+from .bundles.bundle import Bundle, load_network
 from .bundles.config import ObjectClass
+from .bundles.files import DISCRIMINATOR_FILE
 from .directions import Directions, directions_of, keep
 from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
 from .errors import UserError

@@ -112,7 +112,7 @@ def test_verified_means_untouched_since(places):
 
 def save_and_check(folder):
     save_bundle(tiny_bundle(), folder)
-    records.mark_checked(folder.name, folder)
+    records.remember(folder.name, folder)
     return folder
 
 

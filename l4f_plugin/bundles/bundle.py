@@ -30,7 +30,6 @@ from .records import verify_file
 from .tensor_files import open_tensors, save_tensors
 
 STORED_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
-DISCRIMINATOR_FILE = "discriminator.safetensors"
 _AGAIN = "fetch the bundle again"
 _Network = TypeVar("_Network", bound=nn.Module)
 

@@ -26,7 +26,7 @@ from ..jobs import NEVER, CancelToken, Progress, unseen
 from . import fields, licences, records
 from .config import ObjectClass, read_config, stand_in
 from .fields import CLASS_NAME, REPOSITORY_ID, REVISION, SHA256, Invalid
-from .files import CONFIG_NAME, read_json
+from .files import CONFIG_NAME, DISCRIMINATOR_FILE, read_json
 from .folders import WEIGHTS_FOLDER, models_folder
 
 CATALOGUE_NAME = "catalogue.json"
@@ -90,13 +90,13 @@ def verify(name: str | Path, *, progress: Progress = unseen, cancel: CancelToken
     if not files:
         raise UserError(f"{folder} lists no weight files; fetch or make the bundle again.")
     # A bundle from the Hub may have been fetched without what only training needs.
-    present = [file for file in files if file != "discriminator.safetensors" or (folder / file).exists()]
+    present = [file for file in files if file != DISCRIMINATOR_FILE or (folder / file).exists()]
     for number, file in enumerate(present):
         cancel.check()
         progress(number, len(present), f"Checking {file} of {name}")
         records.verify_file(folder / file, files[file])
     if listed is not None:
-        records.mark_checked(listed, folder)
+        records.remember(listed, folder)
     return folder
 
 

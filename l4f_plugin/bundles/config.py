@@ -18,7 +18,7 @@ from ..architecture import OBJECT_SWITCHES, DiscriminatorConfig, GeneratorConfig
 from ..errors import UserError
 from . import fields
 from .fields import CLASS_NAME, REPOSITORY_ID, SHA256, Invalid
-from .files import CONFIG_NAME, MAXIMUM_CONFIG_BYTES, open_plain, replace_bundle, unreadable
+from .files import CONFIG_NAME, MAXIMUM_CONFIG_BYTES, read_json, replace_bundle, unreadable
 from .likeness import Likeness
 
 if TYPE_CHECKING:
@@ -223,17 +223,12 @@ def read_config(folder: Path) -> ObjectClass:
     """Reads `config.json` of a bundle. Raises `UserError` saying which field is wrong."""
     path = Path(folder) / CONFIG_NAME
     try:
-        with open_plain(path) as file:
-            content = file.read(MAXIMUM_CONFIG_BYTES + 1)
+        data = read_json(path, MAXIMUM_CONFIG_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} holds no {CONFIG_NAME}; give the folder of an object class.") from None
     except OSError as error:
         raise unreadable(error, path) from error
-    try:
-        if len(content) > MAXIMUM_CONFIG_BYTES:
-            raise Invalid("it is too large")
-        data = json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is damaged, it is not JSON; fetch the bundle again.") from error
     if isinstance(data, dict) and fields.is_integer(data.get("schema_version"), SCHEMA_VERSION + 1, 1 << 31):
         raise UserError(
@@ -247,10 +242,6 @@ def read_config(folder: Path) -> ObjectClass:
         return _parse(data)
     except ValueError as error:
         raise UserError(f"{path} is not valid: {error}; fetch the bundle again or mend the file.") from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise Invalid(f"{name} is not JSON")
 
 
 def _parse(data: dict[str, Any]) -> ObjectClass:

@@ -23,6 +23,7 @@ from ..errors import UserError
 
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 NETWORKS = ("generator", "alpha", "background", "discriminator", "student")
+DISCRIMINATOR_FILE = "discriminator.safetensors"
 _OF_A_BUNDLE = (CONFIG_NAME, CARD_NAME, *(f"{name}.safetensors" for name in NETWORKS))
 MAXIMUM_CONFIG_BYTES = 1 << 22
 STALE_AFTER_SECONDS = 3600
@@ -113,13 +114,20 @@ def make_folder(folder: Path) -> Path:
 
 
 def read_json(path: Path, most: int) -> Any:
-    """The value in a JSON file. Raises `OSError`, and `ValueError` for what is no JSON or more than `most` bytes."""
+    """The value in a JSON file. Raises `OSError`, and `ValueError` for what is no JSON or more than `most` bytes.
+
+    NaN and infinity, which Python's own reader takes, are no JSON.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
     with open_plain(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError("it is too large")
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=refuse)
     except RecursionError as error:
         raise ValueError("it nests too deeply") from error
 
@@ -181,6 +189,20 @@ def partial_name(path: Path) -> Path:
     return path.with_name(begun + ending)
 
 
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which is gone afterwards. Raises `UserError` when the system refuses."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = partial_name(path)
+        try:
+            temporary.mkdir()
+            yield temporary
+        finally:
+            remove(temporary)
+        sync_to_disk(path.parent)
+
+
 def remove(path: Path) -> None:
     """Removes a file or a folder; nothing happens where there is none."""
     if path.is_dir() and not path.is_symlink():
@@ -204,19 +226,11 @@ def write_atomically(path: Path, content: str | Callable[[Path], None]) -> None:
     the new ones. Raises `UserError` when the system refuses.
     """
     path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own: safetensors makes temporary files beside what it writes.
-        temporary = partial_name(path)
-        try:
-            temporary.mkdir()
-            new = temporary / path.name
-            write_text(new, content) if isinstance(content, str) else content(new)
-            sync_to_disk(new)
-            os.replace(new, path)
-        finally:
-            remove(temporary)
-        sync_to_disk(path.parent)
+    with beside(path) as temporary:  # a folder of its own: safetensors makes temporary files beside what it writes
+        new = temporary / path.name
+        write_text(new, content) if isinstance(content, str) else content(new)
+        sync_to_disk(new)
+        os.replace(new, path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -242,20 +256,13 @@ def replace_bundle(folder: Path, writer: Callable[[Path], None]) -> None:
     """
     check_replaceable(folder)
     folder = Path(folder).resolve()
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = partial_name(folder)
-        try:
-            temporary.mkdir()
-            writer(temporary)
-            if folder.is_dir():
-                _keep_other_files(folder, temporary)
-            for path in (*(item for item in temporary.rglob("*") if not item.is_symlink()), temporary):
-                sync_to_disk(path)
-            _put_in_place(temporary, folder)
-        finally:
-            remove(temporary)
-        sync_to_disk(folder.parent)
+    with beside(folder) as temporary:
+        writer(temporary)
+        if folder.is_dir():
+            _keep_other_files(folder, temporary)
+        for path in (*(item for item in temporary.rglob("*") if not item.is_symlink()), temporary):
+            sync_to_disk(path)
+        _put_in_place(temporary, folder)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -27,12 +27,13 @@ _MOST_BYTES = 1 << 20
 _ENTRIES = {"folder", "repository", "revision", "file", "sha256", "cache_dir", "checked"}
 
 
-def remember(name: str, folder: Path, came_from: dict[str, Any]) -> None:
-    """Writes the record of a class that has just been found whole.
+def remember(name: str, folder: Path, came_from: dict[str, Any] | None = None) -> None:
+    """Writes the record of a class that has just been found whole; None keeps where it `came_from`.
 
     A disk that refuses is no reason to fail what has succeeded.
     """
-    record = {**came_from, "folder": str(folder), "checked": _present(folder)}
+    known = recall(name, folder) if came_from is None else came_from
+    record = {**known, "folder": str(folder), "checked": _present(folder)}
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     with suppress(UserError):
         write_atomically(_path(name), text)
@@ -58,16 +59,6 @@ def drop(name: str) -> None:
 def names() -> list[str]:
     """Every class with a record."""
     return sorted(unquote(path.stem) for path in _path("").parent.glob("*.json"))
-
-
-def move(name: str, target: str, folder: Path) -> None:
-    """Notes that the class `target` in `folder` was made of the class `name` just now, and is whole."""
-    remember(target, folder, recall(name))
-
-
-def mark_checked(name: str, folder: Path) -> None:
-    """Notes that every file of the bundle has just been found right."""
-    remember(name, folder, recall(name, folder))
 
 
 def is_checked(name: str, folder: Path) -> bool:

@@ -18,7 +18,16 @@ from ..bundles import licences, records
 from ..bundles.catalogue import classes, read_catalogue
 from ..bundles.config import ObjectClass, WeightFile, move_bundle, read_config, stand_in
 from ..bundles.fields import CLASS_NAME, REPOSITORY_ID
-from ..bundles.files import CARD_NAME, CONFIG_NAME, MAXIMUM_CONFIG_BYTES, is_bundle_of_ours, remove, sha256_of, writing
+from ..bundles.files import (
+    CARD_NAME,
+    CONFIG_NAME,
+    MAXIMUM_CONFIG_BYTES,
+    NETWORKS,
+    is_bundle_of_ours,
+    remove,
+    sha256_of,
+    writing,
+)
 from ..bundles.folders import models_folder
 from ..bundles.locks import lock
 from ..bundles.model_card import MAXIMUM_CARD_BYTES
@@ -29,8 +38,6 @@ from .progress import TerminalProgress
 from .repository import LargeFile, Source, cached, demand_space, fetch, forget, is_right, set_reference
 from .resumable import arrived, fetch_resumable
 
-WEIGHTS = ("generator.safetensors", "alpha.safetensors", "background.safetensors", "student.safetensors")
-DISCRIMINATOR = "discriminator.safetensors"
 LARGEST_FILE = 4 << 30  # of weights; the largest published checkpoint, with all its optimisers, has a quarter
 
 
@@ -135,7 +142,7 @@ def fetch_bundle(
         asked = replace(summary, name=name, conditions=licences.restriction(summary.licence))
         licences.demand(offered or asked, options.accept_licence)
         wanted = _wanted(summary, with_discriminator)
-        if WEIGHTS[0] not in wanted:
+        if "generator.safetensors" not in wanted:
             raise UserError(f"{repository} holds no generator that a bundle needs; choose another repository.")
         absent = [file.bytes for name, file in wanted.items() if cached(pinned, name) is None]
         demand_space({source.cache(): sum(absent)}, repository)
@@ -159,12 +166,12 @@ def find_bundle(source: Source, with_discriminator: bool = False) -> Path | None
         sizes = {name: (config.parent / name).stat().st_size for name in wanted}
     except (UserError, OSError):
         return None
-    complete = WEIGHTS[0] in wanted and all(sizes[name] == file.bytes for name, file in wanted.items())
+    complete = "generator.safetensors" in wanted and all(sizes[name] == file.bytes for name, file in wanted.items())
     return config.parent if complete else None
 
 
 def _wanted(summary: ObjectClass, with_discriminator: bool) -> dict[str, WeightFile]:
-    names = (*WEIGHTS, DISCRIMINATOR) if with_discriminator else WEIGHTS
+    names = [f"{name}.safetensors" for name in NETWORKS if with_discriminator or name != "discriminator"]
     return {name: summary.files[name] for name in names if name in summary.files}
 
 
@@ -260,7 +267,7 @@ def _refuse_to_lose(folder: Path, entry: ObjectClass) -> None:
         occupied = folder.is_dir() and any(folder.iterdir())
     if occupied and not is_bundle_of_ours(folder):
         raise UserError(f"{folder} holds other files and was left alone; move them away and try again.")
-    if occupied and not entry.brings_masks and WEIGHTS[1] in read_config(folder).files:
+    if occupied and not entry.brings_masks and "alpha.safetensors" in read_config(folder).files:
         raise UserError(
             f"{entry.name} has masks that came after the download and would be lost; remove the class "
             f"first if that is meant, with: l4f remove {entry.name}."

@@ -13,7 +13,7 @@ from ..bundles import records
 from ..bundles.catalogue import classes, installed
 from ..bundles.config import move_bundle, stand_in
 from ..bundles.fields import CLASS_NAME
-from ..bundles.files import bytes_in, partial_name, remove, writing
+from ..bundles.files import beside, bytes_in
 from ..bundles.folders import models_folder
 from ..convert.child_process import convert_in_child
 from ..errors import UserError, printable
@@ -54,7 +54,7 @@ def import_checkpoint(
     with _converted(source, folder, alpha, said, cancel) as bundle, held(name):
         demand_free_name(name)  # somebody else may have been quicker
         move_bundle(bundle, folder)
-    records.mark_checked(name, folder)
+    records.remember(name, folder)
     return folder
 
 
@@ -70,7 +70,7 @@ def import_masks(name: str, alpha: Path, *, cancel: CancelToken = NEVER) -> Path
     source, folder = resolve(name, with_discriminator=True), models_folder() / plain
     with _converted(source, folder, alpha, {}, cancel) as bundle, held(plain):
         move_bundle(bundle, folder)
-    records.move(name, plain, folder)
+    records.remember(plain, folder, records.recall(name))
     return folder
 
 
@@ -80,13 +80,8 @@ def _converted(
 ) -> Iterator[Path]:
     """The finished bundle, in a place beside `folder` that is gone afterwards with all that was left there."""
     demand_space({folder.parent: bytes_in(source)}, folder.name)
-    private = partial_name(folder)
-    try:
-        with writing(folder):
-            private.mkdir(parents=True)
+    with beside(folder) as private:
         bundle = private / folder.name
         convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
         cancel.check()
         yield bundle
-    finally:
-        remove(private)

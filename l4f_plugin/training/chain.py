@@ -432,7 +432,7 @@ def _learn(
         if learned.worst is not None and may_write(sheet):
             write_png(sheet, learned.worst, sheet_text("worst masks"))
         if own:
-            records.move(name, target.name, target)
+            records.remember(target.name, target, records.recall(name))
         remove(run)
     return target
 

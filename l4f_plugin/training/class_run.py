@@ -381,7 +381,7 @@ class ClassRun:
             save_bundle(bundle, target, model_card=trained_card(bundle.config, samples, about, diary))
             if may_write(target / SAMPLES_NAME):
                 shutil.copyfile(sheet, target / SAMPLES_NAME)
-            records.mark_checked(self.name, target)
+            records.remember(self.name, target)
         (self.folder / INSTALLED).touch()
         return target
 
