@@ -37,7 +37,10 @@ def tiny_bundle(seed: int = 0, *, without: Sequence[str] = (), student: Student 
         torch.nn.init.normal_(background.tensor)
         discriminator = Discriminator(DiscriminatorConfig(32, {4: 6, 8: 6, 16: 5, 32: 4})).eval()
     fields = {"title": "Tiny things", "licence": "CC0-1.0", "source": "random numbers", **described}
-    config = ObjectClass.for_networks(generator, discriminator, name="tiny", **fields)
+    mean = tuple(generator.latent_avg.tolist())
+    config = ObjectClass(
+        "tiny", generator=generator.config, discriminator=discriminator.config, latent_avg=mean, **fields
+    )
     made = Bundle(config, generator, alpha, background, discriminator, student)
     return replace(made, **dict.fromkeys(without))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..architecture import OBJECT_SWITCHES, DiscriminatorConfig, GeneratorConfig, StudentConfig
 from ..errors import UserError
@@ -20,9 +20,6 @@ from . import fields
 from .fields import CLASS_NAME, REPOSITORY_ID, SHA256, Invalid
 from .files import CONFIG_NAME, MAXIMUM_CONFIG_BYTES, read_json, replace_bundle, unreadable
 from .likeness import Likeness
-
-if TYPE_CHECKING:
-    from ..networks import Discriminator, Generator
 
 SCHEMA_VERSION = 1
 MOST_EXAMPLES = 6
@@ -114,19 +111,6 @@ class ObjectClass:
     revision: str | None = None
     verified: bool = False
     shipped: bool = False
-
-    @classmethod
-    def for_networks(
-        cls, generator: Generator, discriminator: Discriminator | None = None, *, name: str, **described: Any
-    ) -> ObjectClass:
-        """The class of networks in memory; `name` may be any text, `described` are further fields."""
-        return cls(
-            name=plain_class_name(name),
-            generator=generator.config,
-            discriminator=discriminator.config if discriminator else None,
-            latent_avg=tuple(generator.latent_avg.detach().float().tolist()),
-            **described,
-        )
 
     @property
     def resolution(self) -> int:

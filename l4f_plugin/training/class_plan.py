@@ -283,7 +283,7 @@ def _measured(plan: Plan, run: Path | None, watch: Watch) -> Plan:
     if run is not None:
         watch.report(f"The first samples are in {write_grid(trainer, run / GENERATOR_RUN)}.")
     state = sum(tensor.nbytes for tensor in flatten_state(trainer.state())[0].values())
-    config = ObjectClass.for_networks(trainer.averaged, trainer.discriminator, name=plan.name, crop=settings.crop)
+    config = ObjectClass(plan.name, generator=trainer.averaged.config, crop=settings.crop)
     bundle = Bundle(config, trainer.averaged, discriminator=trainer.discriminator)
     later = measured_stages(_later_stages(plan, config, Path(), Path()), bundle, device, watch)
     seconds |= {stage.title: stage.seconds for stage in later}

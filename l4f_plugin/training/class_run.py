@@ -434,12 +434,11 @@ def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:
     discriminator.load_state_dict(state["discriminator"])
     generator.latent_avg.copy_(generator.estimate_latent_avg())
     shown = state["rounds"] * plan.batch_size
-    config = ObjectClass.for_networks(
-        generator,
-        discriminator,
-        name=plan.name,
-        title=plan.name,
-        licence=plan.licence,
+    config = ObjectClass(
+        plan.name,
+        plan.name,
+        plan.licence,
+        generator=generator.config,
         crop=settings.crop,
         source=(f"trained from a folder of pictures, {shown:,} of them shown{started_from(starting_folder(plan))}")[
             :2000

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import ObjectClass, read_config
+from ..bundles.config import ObjectClass, plain_class_name, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..drawing import crop_of
@@ -88,12 +88,11 @@ def train_generator(
 
     def write_bundle(target: Path) -> None:
         trainer.averaged.latent_avg.copy_(trainer.averaged.estimate_latent_avg())
-        config = ObjectClass.for_networks(
-            trainer.averaged,
-            trainer.discriminator,
-            name=name,
-            title=name,
-            licence=licence,
+        config = ObjectClass(
+            plain_class_name(name),
+            name,
+            licence,
+            generator=trainer.averaged.config,
             crop=settings.crop,
             source=f"trained from {len(real):,} pictures, {trainer.pictures_seen:,} of them shown{started}"[:2000],
         )
