@@ -53,36 +53,27 @@ def load_training_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, 
 
 
 def flatten_state(state: Any) -> tuple[dict[str, torch.Tensor], Any]:
-    """Splits a nested state into tensors by name and a structure that JSON can hold.
+    """Splits a nested state into numbered tensors and a structure that JSON can hold.
 
     `state` may nest dictionaries (keys: str, int), lists, tuples, tensors, str, int, float, bool and
-    None; anything else raises `TypeError`. Names are the path through the nest, joined by "/".
+    None; anything else raises `TypeError`.
     """
     tensors: dict[str, torch.Tensor] = {}
-    return tensors, _flatten(state, "", tensors)
 
+    def flat(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            name = str(len(tensors))
+            tensors[name] = value
+            return {"tensor": name}
+        if isinstance(value, Mapping) and all(type(key) in (str, int) for key in value):
+            return {"dict": [[key, flat(item)] for key, item in value.items()]}
+        if isinstance(value, (list, tuple)):
+            return {"tuple" if isinstance(value, tuple) else "list": list(map(flat, value))}
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TypeError(f"a {type(value).__name__} or its keys cannot be stored in a training state")
 
-def _flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    if isinstance(value, torch.Tensor):
-        if name in tensors:
-            raise ValueError(f"two tensors of the state would be named {name!r}")
-        tensors[name] = value
-        return {"tensor": name}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        for key in value:
-            if isinstance(key, bool) or not isinstance(key, (str, int)):
-                raise TypeError(f"a key of type {type(key).__name__} at {name!r} cannot be stored")
-        return {"dict": [[key, _flatten(item, _join(name, key), tensors)] for key, item in value.items()]}
-    if isinstance(value, (list, tuple)):
-        kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_flatten(item, _join(name, index), tensors) for index, item in enumerate(value)]}
-    raise TypeError(f"a {type(value).__name__} at {name!r} cannot be stored in a training state")
-
-
-def _join(name: str, key: str | int) -> str:
-    return f"{name}/{key}" if name else str(key)
+    return tensors, flat(state)
 
 
 def unflatten_state(tensors: Mapping[str, torch.Tensor], structure: Any) -> Any:
