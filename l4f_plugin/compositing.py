@@ -101,11 +101,6 @@ def blur(values: np.ndarray, radius: float) -> np.ndarray:
     return np.clip(np.ascontiguousarray(result), values.min(), values.max())
 
 
-def largest_component(alpha: np.ndarray, level: float = 0.1) -> np.ndarray:
-    """Only the largest connected piece of the mask, see `largest_piece`."""
-    return largest_piece(alpha, level)[0]
-
-
 def largest_piece(alpha: np.ndarray, level: float = 0.1) -> tuple[np.ndarray, int]:
     """Only the largest connected piece of the mask, everything else becomes 0; and how many pieces were dropped.
 
@@ -175,7 +170,7 @@ def edit_alpha(
 ) -> np.ndarray:
     """The edits a user may ask for, in their fixed order: largest piece, threshold, grow, feather."""
     if keep_largest:
-        alpha = largest_component(alpha)
+        alpha, _ = largest_piece(alpha)
     return blur(grow(threshold(alpha, level), pixels), radius)
 
 

@@ -171,6 +171,10 @@ def test_blur_is_a_gaussian(radius):
     assert np.abs(compositing.blur(edge, radius)[32, 10:290] - expected[10:290]).max() < 0.012
 
 
+def largest(alpha, level=0.1):
+    return compositing.largest_piece(alpha, level)[0]
+
+
 def naive_largest(solid):
     """Flood fill, pixel by pixel: the sizes of all 8-connected areas and the areas themselves."""
     left = {tuple(point) for point in np.argwhere(solid)}
@@ -194,7 +198,7 @@ def naive_largest(solid):
 def test_largest_area_agrees_with_flood_fill(solid):
     areas = naive_largest(solid)
     if not areas:
-        assert not compositing.largest_component(solid.astype(np.float32)).any()
+        assert not largest(solid.astype(np.float32)).any()
         return
     found = {tuple(point) for point in np.argwhere(compositing._largest_area(solid)[0])}
     assert found in areas
@@ -215,33 +219,33 @@ def test_largest_area_follows_a_spiral():
     assert np.array_equal(compositing._largest_area(spiral)[0], spiral)
 
 
-def test_largest_component_keeps_the_soft_rim_and_drops_the_rest():
+def test_the_largest_piece_keeps_the_soft_rim_and_drops_the_rest():
     alpha = disc_scene(size=64, radius=14, softness=4)[3]
     with_crumbs = alpha.copy()
     with_crumbs[2:5, 2:5] = 0.9
     with_crumbs[60, 60] = 0.05
-    assert np.array_equal(compositing.largest_component(with_crumbs), alpha)
+    assert np.array_equal(largest(with_crumbs), alpha)
 
 
 def test_a_rim_is_kept_within_its_reach_and_faint_bridges_join_nothing():
     alpha = np.zeros((9, 40), np.float32)
     alpha[:, :10], alpha[:, 10:20] = 1, 0.1  # fainter than any piece, up to where the rim ends
     alpha[:, 20:28] = 0.5
-    kept = compositing.largest_component(alpha)
+    kept = largest(alpha)
     assert np.array_equal(kept[4] > 0, np.arange(40) < 13)
     assert np.array_equal(kept[:, :10], alpha[:, :10])
     alpha[:, 10:20] = 0.11
-    assert np.array_equal(compositing.largest_component(alpha), alpha), "one piece now"
-    assert not compositing.largest_component(alpha, 0.4)[:, 20:].any()
+    assert np.array_equal(largest(alpha), alpha), "one piece now"
+    assert not largest(alpha, 0.4)[:, 20:].any()
     faint = np.full((3, 3), 0.1, np.float32)
-    assert compositing.largest_component(faint) is faint
+    assert largest(faint) is faint
 
 
 @given(masks)
-def test_largest_component_only_removes_and_does_nothing_twice(alpha):
-    once = compositing.largest_component(alpha)
+def test_the_largest_piece_only_removes_and_does_nothing_twice(alpha):
+    once = largest(alpha)
     assert ((once == alpha) | (once == 0)).all()
-    assert np.array_equal(compositing.largest_component(once), once)
+    assert np.array_equal(largest(once), once)
 
 
 def test_estimated_foreground_takes_the_old_background_out_of_the_edge():
@@ -286,7 +290,7 @@ def test_blurred_background_shows_no_halo_of_the_subject():
 def test_edits_run_in_their_fixed_order():
     alpha = disc_scene()[3]
     alpha[1:3, 1:3] = 1
-    expected = compositing.largest_component(alpha)
+    expected = largest(alpha)
     expected = compositing.blur(compositing.grow(compositing.threshold(expected, 0.4), -2), 1.5)
     edited = compositing.edit_alpha(alpha, level=0.4, pixels=-2, radius=1.5, keep_largest=True)
     assert np.array_equal(edited, expected)

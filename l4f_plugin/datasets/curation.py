@@ -127,7 +127,7 @@ def measure(alpha: np.ndarray, hard: np.ndarray) -> MaskMeasures:
     doubt = float(np.minimum(alpha, 1 - alpha).sum(dtype=np.float64))
     largest = 0.0
     if area:
-        largest = np.count_nonzero(compositing.largest_component(hard.astype(np.float32))) / area
+        largest = np.count_nonzero(compositing.largest_piece(hard.astype(np.float32))[0]) / area
     return MaskMeasures(area, mass, area / hard.size, box_of(hard), doubt / mass if mass else 0.0, largest)
 
 
