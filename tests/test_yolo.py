@@ -54,7 +54,7 @@ def read_mask(line: str, width: int, height: int) -> np.ndarray:
 
 def label_of(hard: np.ndarray) -> bytes:
     picture = np.zeros((*hard.shape, 3), np.uint8)
-    return Yolo.label_of(LabelledPicture("a", picture, hard.astype(np.uint8), hard, {}))
+    return Yolo(Path(), 0).files_of(LabelledPicture("a", picture, hard.astype(np.uint8), hard, {}))["label"]
 
 
 @pytest.mark.parametrize("split", [(0.5, 0.3, 0.2), (1.0, 0.0, 0.0)])

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -30,7 +30,7 @@ from ..subject import Subject, no_masks
 from .curation import MaskMeasures, measure
 from .export_backgrounds import PictureFolder, choose, put_behind
 from .export_plan import STATE_FOLDER, ExportedClass, ExportSettings, Plan, check_same, plan_path, read_plan
-from .formats import CLASSES, LabelledPicture
+from .formats import CLASSES, LabelledPicture, Writer
 from .set_card import CARD_NAME, SHEET_NAME, ContactSheet, Totals, dataset_card
 from .shard_records import (
     ShardRecord,
@@ -358,19 +358,29 @@ def _complete(plan: Plan, folder: Path) -> None:
             for leftover in place.glob(".*.partial"):  # of runs that were killed
                 remove(leftover)
         layout = CLASSES[plan.settings.format]
-        written = layout.finish(folder, plan)
+        written = layout.summaries(folder, plan)
+        for name, writer in written.items():
+            _write_text(folder / name, writer)
         card = dataset_card(plan, _totals(plan, folder), layout.USE)
         _check_card(card_path)
         write_atomically(card_path, card)
-        write_atomically(checksums, lambda path: _write_checksums(path, folder, plan, written))
+
+        def write(file: IO[str]) -> None:  # in the manner of sha256sum, which checks them with -c
+            for record in records(folder, plan):
+                file.writelines(f"{note.sha256}  {note.path}\n" for note in record.files)
+            file.writelines(f"{sha256_of(folder / name)}  {name}\n" for name in (*written, CARD_NAME))
+
+        _write_text(checksums, write)
 
 
-def _write_checksums(path: Path, folder: Path, plan: Plan, written: list[str]) -> None:
-    """In the manner of sha256sum, which checks them with -c."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        for record in records(folder, plan):
-            file.writelines(f"{note.sha256}  {note.path}\n" for note in record.files)
-        file.writelines(f"{sha256_of(folder / name)}  {name}\n" for name in (*written, CARD_NAME))
+def _write_text(path: Path, writer: Writer) -> None:
+    """Lets `writer` write a text file, in one step."""
+
+    def write(target: Path) -> None:
+        with open(target, "w", encoding="utf-8", newline="") as file:
+            writer(file)
+
+    write_atomically(path, write)
 
 
 def _check_card(path: Path) -> None:
