@@ -32,7 +32,7 @@ from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
 from .images import Source
-from .jobs import CancelToken, Progress
+from .jobs import NEVER, CancelToken, Progress, unseen
 from .photos import find_subject
 from .provenance import Recipe, WPlus, recipe_of, refuse_photograph, required_recipe
 from .runtime import choose_device, choose_dtype, free_memory, out_of_memory_in_words
@@ -119,8 +119,8 @@ class Labels4FreePipeline(HubMixin):
         noise_mode: str = "random",
         batch_size: int = 4,
         with_background: bool = True,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
+        progress: Progress = unseen,
+        cancel: CancelToken = NEVER,
     ) -> Iterator[Subject]:
         """One sample for each seed, in order, as soon as its batch is drawn.
 
@@ -140,17 +140,15 @@ class Labels4FreePipeline(HubMixin):
         seeds = check_seeds(seeds)
         style = self._style(truncation_psi, truncation_cutoff, noise_mode)
         check_integer("The batch size", batch_size, 1, LARGEST_BATCH)
-        token = cancel or CancelToken()
 
         def drawn() -> Iterator[Subject]:
             for start in range(0, len(seeds), batch_size):
                 batch = seeds[start : start + batch_size]
-                samples, backgrounds = self._draw(batch, batch if with_background else [], style, token)
+                samples, backgrounds = self._draw(batch, batch if with_background else [], style, cancel)
                 for sample, background in zip(samples, backgrounds, strict=False):
                     sample.background = background
-                if progress:
-                    done = start + len(batch)
-                    progress(done, len(seeds), f"{done} of {len(seeds)} pictures")
+                done = start + len(batch)
+                progress(done, len(seeds), f"{done} of {len(seeds)} pictures")
                 yield from samples
 
         return drawn()
@@ -177,7 +175,7 @@ class Labels4FreePipeline(HubMixin):
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
         noise_mode: str = "random",
-        cancel: CancelToken | None = None,
+        cancel: CancelToken = NEVER,
     ) -> SwapResult:
         """Puts a subject in front of another background.
 
@@ -195,14 +193,14 @@ class Labels4FreePipeline(HubMixin):
         edge = EdgeOptions(threshold, grow, feather, keep_largest, match_light, keep_shadow)
         wanted = Background.parse(background)
         scenery = [wanted.seed] if wanted.kind == "seed" else []
-        style, token = self._style(truncation_psi, truncation_cutoff, noise_mode), cancel or CancelToken()
+        style = self._style(truncation_psi, truncation_cutoff, noise_mode)
         drawn: list[np.ndarray] = []
         if not isinstance(subject, Subject):
-            [subject], drawn = self._draw([check_seed(subject)], scenery, style, token)
+            [subject], drawn = self._draw([check_seed(subject)], scenery, style, cancel)
         elif scenery and subject.seed == wanted.seed and subject.background is not None:
             drawn = [subject.background]
         elif scenery:
-            _, drawn = self._draw([], scenery, subject.style or style, token)
+            _, drawn = self._draw([], scenery, subject.style or style, cancel)
         return place(subject, wanted, drawn[0] if drawn else None, edge, where)
 
     def _style(self, psi: float | None, cutoff: int | None, noise_mode: str) -> Style:
@@ -218,7 +216,7 @@ class Labels4FreePipeline(HubMixin):
         truncation_cutoff: int | None = None,
         noise_mode: str = "random",
         keep_largest: bool = True,
-        cancel: CancelToken | None = None,
+        cancel: CancelToken = NEVER,
     ) -> Subject:
         """The sample that `subject` stands for, with its mask, without its background; or a photograph with its mask.
 
@@ -230,7 +228,6 @@ class Labels4FreePipeline(HubMixin):
         Raises `UserError` for arguments out of bounds, codes of another shape, a recipe of another class, a class
         that has no masks yet, and a photograph where the class has no photo segmenter; `Cancelled`.
         """
-        cancel = cancel or CancelToken()
         if isinstance(subject, bytes | Path | Image.Image):
             recipe = self.recipe_of_picture(subject)
             if recipe is None:
@@ -262,7 +259,7 @@ class Labels4FreePipeline(HubMixin):
             return required_recipe(source, self.config.title)
         return recipe_of(source)
 
-    def segment_photo(self, source: Source, *, keep_largest: bool = True, cancel: CancelToken | None = None) -> Subject:
+    def segment_photo(self, source: Source, *, keep_largest: bool = True, cancel: CancelToken = NEVER) -> Subject:
         """A photograph of the class, of any size, with its mask at that size.
 
         `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. `Subject.confidence` and
@@ -272,7 +269,7 @@ class Labels4FreePipeline(HubMixin):
         """
         if self.bundle.student is None:
             refuse_photograph(self.config.title)
-        with self._ready(cancel or CancelToken()):
+        with self._ready(cancel):
             bundle = self.bundle
             wanted = bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None
             # What tells photographs of something else is read when the first comes; the Hub hands a class without it.
@@ -320,7 +317,7 @@ class Labels4FreePipeline(HubMixin):
         *,
         with_background: bool = False,
         steady: bool = False,
-        cancel: CancelToken | None = None,
+        cancel: CancelToken = NEVER,
     ) -> list[Subject]:
         """The subjects of style codes in one batch, with masks if the class has them.
 
@@ -330,14 +327,14 @@ class Labels4FreePipeline(HubMixin):
         """
         check_integer("The number of pictures", len(codes), 1, LARGEST_BATCH)
         bundle, codes, none = self.bundle, [self._fitting(one) for one in codes], Style(1.0, None, "none")
-        with self._ready(cancel or CancelToken()):
+        with self._ready(cancel):
             inputs = [self._inputs_of(one) for one in codes]
             w_plus = torch.from_numpy(np.stack([one.codes for one in codes])).to(self.device)
             if with_background:
                 learned = bundle.background and style_codes(bundle, [], inputs, none, self.device)
                 w_plus, inputs = torch.cat([w_plus, w_plus if learned is None else learned]), inputs * 2
             noise = noise_of(inputs, "random", self.device)
-            drawn, alphas = synthesise(bundle, w_plus, noise, len(codes), self.dtype, cancel or CancelToken(), steady)
+            drawn, alphas = synthesise(bundle, w_plus, noise, len(codes), self.dtype, cancel, steady)
         behind = drawn[len(codes) :] if with_background else [None] * len(codes)
         styles = [Style(1.0, None, "random" if one.noise_seed is not None else "stored") for one in codes]
         return [

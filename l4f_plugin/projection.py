@@ -20,7 +20,7 @@ from .arguments import PROJECTION_STEPS, check_integer
 from .drawing import as_pixels, crop_of
 from .errors import UserError
 from .images import Source, cover_fit, load_picture
-from .jobs import CancelToken, Progress
+from .jobs import NEVER, CancelToken, Progress, unseen
 from .mask_probe import MaskProbe
 from .matting import refine
 from .networks import SynthesisOutput
@@ -68,9 +68,9 @@ def project(
     *,
     steps: int = PROJECTION_STEPS,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
     preview: Preview | None = None,
-    cancel: CancelToken | None = None,
+    cancel: CancelToken = NEVER,
 ) -> Projection:
     """Finds the style codes of a picture, which is cropped to the class's shape around its middle.
 
@@ -85,7 +85,7 @@ def project(
     Raises `UserError` for a class without discriminator or masks, and for what is no picture; `Cancelled`.
     """
     check_integer("The number of steps", steps, 2, MOST_STEPS)
-    name, token = pipeline.config.name, cancel or CancelToken()
+    name = pipeline.config.name
     if pipeline.bundle.discriminator is None:
         raise UserError(f"The class {name} has no discriminator, which measures likeness here; choose another class.")
     if pipeline.bundle.alpha is None:
@@ -94,18 +94,17 @@ def project(
     scale = min(whole.shape[1] / width, whole.shape[0] / height)
     picture = cover_fit(whole, max(1, round(width * scale)), max(1, round(height * scale)))
     target = cover_fit(picture, width, height).copy()
-    progress = progress or (lambda *step: None)
     with out_of_memory_in_words():
         progress(0, steps, "Looking for a start")
-        descent = _Descent(pipeline, target, steps, seed, token)
+        descent = _Descent(pipeline, target, steps, seed, cancel)
         for step in range(steps):
-            token.check()
+            cancel.check()
             descent.step(step)
             progress(step + 1, steps, f"Step {step + 1} of {steps}")
             if preview and step % PREVIEW_EVERY == 0:
                 preview(descent.picture())
     codes = descent.codes.detach()[0].float().cpu().numpy()
-    sample = pipeline.segment(WPlus(codes), cancel=token)
+    sample = pipeline.segment(WPlus(codes), cancel=cancel)
     alpha = sample.alpha + descent.doubt * (descent.seen - sample.alpha)
     photo = Subject(picture, refine(picture, alpha), name, photo=PhotoOrigin(digest_of(source), "projection"))
     return Projection(photo, target, sample, descent.distance)

@@ -19,7 +19,7 @@ from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.download import resolve
-from l4f_plugin.jobs import QUEUE, CancelToken
+from l4f_plugin.jobs import QUEUE, CancelToken, Progress
 from l4f_plugin.photo_batch import PhotoResult, segment_photos
 from l4f_plugin.picture_files import PictureSet
 from l4f_plugin.provenance import Recipe, WPlus, required_recipe
@@ -287,8 +287,8 @@ class Service:
         photograph: Path | bytes,
         steps: int,
         token: CancelToken,
-        progress: Callable[[int, int, str], None] | None = None,
-        preview: Callable[[np.ndarray], None] | None = None,
+        progress: Progress,
+        preview: Callable[[np.ndarray], None],
     ) -> Projection:
         """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
         from l4f_plugin.bundles.bundle import load_network
