@@ -33,8 +33,8 @@ def page(tmp_path, own_folders, monkeypatch, notices):
 def in_this_process(monkeypatch):
     """Spares the seconds that another process takes to import torch."""
 
-    def convert(source, destination, *, least_bytes, **options):
-        assert least_bytes == 0, "an upload goes to a process of its own"
+    def convert(source, destination, *, always, **options):
+        assert always, "an upload goes to a process of its own"
         return child_process.convert_in_child(source, destination, **options)
 
     monkeypatch.setattr(own_checkpoints, "convert_in_child", convert)

@@ -28,19 +28,17 @@ def convert_in_child(
     described: Mapping[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
     cancel: CancelToken = NEVER,
-    least_bytes: int | None = None,
+    always: bool = False,
 ) -> ObjectClass:
-    """Does what `conversion.convert` does, in another process where `source` is a file of 64 MiB or more.
+    """Does what `conversion.convert` does, in another process where `source` is a file of 64 MiB or more, or `always`.
 
-    `least_bytes` is another limit; with 0 every file and every bundle goes there. For programs that go on running.
-    `cancel` ends that process and raises `Cancelled`; `destination` is then as it was before. Raises
-    `UserError` as `convert` does, and where the process was ended by the system.
+    For programs that go on running. `cancel` ends that process and raises `Cancelled`; `destination` is then as it was
+    before. Raises `UserError` as `convert` does, and where the process was ended by the system.
     """
     source, destination = Path(source), Path(destination)
     cancel.check()
-    least_bytes = LARGE_BYTES if least_bytes is None else least_bytes
-    small = source.stat().st_size < least_bytes if source.is_file() else least_bytes > 0
-    if small or not sys.executable:
+    large = source.is_file() and source.stat().st_size >= LARGE_BYTES
+    if not (always or large) or not sys.executable:
         return convert(source, destination, alpha=alpha, described=described, report=report)
     # The package may be on this process's path only: web UIs load extensions from wherever they lie.
     search = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))

@@ -82,6 +82,6 @@ def _converted(
     demand_space({folder.parent: bytes_in(source)}, folder.name)
     with beside(folder) as private:
         bundle = private / folder.name
-        convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, least_bytes=0)
+        convert_in_child(source, bundle, alpha=alpha, described=said, cancel=cancel, always=True)
         cancel.check()
         yield bundle
