@@ -11,16 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from l4f_plugin.datasets import export_plan
-from l4f_plugin.datasets.curation import (
-    IN_PIECES,
-    TOO_LARGE,
-    TOO_SMALL,
-    UNCERTAIN,
-    Curation,
-    MaskMeasures,
-    box_of,
-    measure,
-)
+from l4f_plugin.datasets.curation import IN_PIECES, TOO_LARGE, TOO_SMALL, UNCERTAIN, Curation, MaskMeasures, measure
 from l4f_plugin.datasets.export_backgrounds import PictureFolder, choose, put_behind
 from l4f_plugin.datasets.export_plan import ExportedClass, ExportSettings, Plan, check_same, read_plan
 from l4f_plugin.datasets.exporting import Rank
@@ -171,7 +162,7 @@ def test_run_lengths_tell_the_mask(mask):
 
 @given(MASKS)
 def test_boxes_hold_the_mask_tightly(mask):
-    left, top, width, height = box_of(mask)
+    left, top, width, height = measure(mask.astype(np.float32), mask).box
     inside = np.zeros_like(mask)
     inside[top : top + height, left : left + width] = True
     assert not (mask & ~inside).any()

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from . import Answer, add_device, add_json, report
+from . import Answer, add_device, add_json, given, report
 
 
 def add_publish(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def _add_terms(parser: argparse.ArgumentParser) -> None:
     text = "write the folder that would be uploaded to the new or empty DIR, and upload nothing"
     parser.add_argument("--dry-run", type=Path, metavar="DIR", help=text)
     text = "the licence of weights whose licence is unknown, such as CC0-1.0"
-    parser.add_argument("--declare-licence", metavar="LICENCE", help=text)
+    parser.add_argument("--declare-licence", dest="licence", metavar="LICENCE", help=text)
     parser.add_argument("--licence-file", type=Path, metavar="FILE", help="the text of that licence, to go along")
     parser.add_argument("--attribution", metavar="TEXT", help="whose work it is made of, where the licence asks")
     parser.add_argument("--without-masks", action="store_true", help="leave the alpha network out")
@@ -59,7 +59,7 @@ def _add_terms(parser: argparse.ArgumentParser) -> None:
 def _declared(args: argparse.Namespace):
     from ..hub.sharing.terms import Declared
 
-    return Declared(args.declare_licence, args.attribution, args.licence_file, args.without_masks, args.own_masks)
+    return Declared(**given(args, Declared))
 
 
 def _outcome(args: argparse.Namespace, address: str | None, hint: str = "") -> Answer:

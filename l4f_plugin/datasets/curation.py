@@ -128,10 +128,6 @@ def measure(alpha: np.ndarray, hard: np.ndarray) -> MaskMeasures:
     largest = 0.0
     if area:
         largest = np.count_nonzero(compositing.largest_piece(hard.astype(np.float32))[0]) / area
-    return MaskMeasures(area, mass, area / hard.size, box_of(hard), doubt / mass if mass else 0.0, largest)
-
-
-def box_of(hard: np.ndarray) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of a boolean mask; four zeros where it is empty."""
     left, top, right, bottom = compositing.mask_box(hard) or (0, 0, 0, 0)
-    return left, top, right - left, bottom - top
+    box = left, top, right - left, bottom - top
+    return MaskMeasures(area, mass, area / hard.size, box, doubt / mass if mass else 0.0, largest)
