@@ -21,19 +21,17 @@ def published_channels(resolution: int) -> dict[int, int]:
 class GeneratorConfig:
     """Everything that fixes the shapes and the arithmetic of a generator.
 
-    ``channels`` maps each resolution 4, 8, ... ``resolution`` to the output channels of its convolutions; tables
-    need follow no formula. ``object_switch`` names what the object gate multiplies: the output of the first
-    convolution (256 and 1024 px models of the paper) or the constant input (512 px). ``conv_clamp`` bounds
-    activations to [-conv_clamp, conv_clamp] in any precision, as ADA's checkpoints expect.
+    ``object_switch`` names what the object gate multiplies: the output of the first convolution (256 and 1024 px models
+    of the paper) or the constant input (512 px).
     """
 
     resolution: int
-    channels: dict[int, int] = field(hash=False)
+    channels: dict[int, int] = field(hash=False)  # that convolutions give at 4, 8, ... `resolution`; any table
     latent_dim: int = 512
     style_dim: int = 512
     mapping_layers: int = 8
     object_switch: str = "first_convolution"
-    conv_clamp: float | None = None
+    conv_clamp: float | None = None  # bounds activations either way in any precision, as ADA's checkpoints expect
 
     def __post_init__(self):
         if self.resolution < 8 or self.resolution & (self.resolution - 1):

@@ -116,20 +116,14 @@ class Style:
 
 @dataclass(frozen=True)
 class EdgeOptions:
-    """How the mask is edited before a swap, see `compositing.edit_alpha`, and the subject fitted to what is behind it.
+    """How a mask is edited, see `compositing.edit_alpha`, and its subject fitted to what is behind it."""
 
-    `threshold` in [0, 1] makes the mask hard, None keeps it soft; `grow` in whole pixels from -128 to 128
-    (negative shrinks); `feather` in pixels from 0 to 128; `keep_largest` drops all but the largest piece.
-    `match_light` in [0, 1] is how far the subject takes on light and colour of the background, `keep_shadow` whether
-    its shadow on a plain surface falls on the background, see `matting.match_light` and `matting.shadow`.
-    """
-
-    threshold: float | None = None
-    grow: int = 0
-    feather: float = 0.0
-    keep_largest: bool = False
-    match_light: float = 0.0
-    keep_shadow: bool = False
+    threshold: float | None = None  # in [0, 1] makes the mask hard, None keeps it soft
+    grow: int = 0  # pixels from -128 to 128; negative shrinks
+    feather: float = 0.0  # pixels from 0 to 128
+    keep_largest: bool = False  # drops all but the largest piece
+    match_light: float = 0.0  # in [0, 1]: how far the subject takes on light and colour, see `matting.match_light`
+    keep_shadow: bool = False  # its shadow on a plain surface falls on the background, see `matting.shadow`
 
     def __post_init__(self) -> None:
         check_number("How far light is matched", self.match_light, 0, 1)
@@ -145,16 +139,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture of `width` x `height` pixels, 16 to 6000 each, with the subject in its middle and as large as fits.
-
-    `margin` is left free on all four sides: a share of the shorter side, from 0 to 0.45. `around` is the part of the
-    subject's picture that is fitted, None the box of its mask.
-    """
+    """A picture of `width` x `height` pixels, 16 to 6000 each, with the subject in its middle and as large as fits."""
 
     width: int
     height: int
-    margin: float = MARGIN
-    around: Box | None = None
+    margin: float = MARGIN  # left free on all four sides: a share of the shorter one, from 0 to 0.45
+    around: Box | None = None  # the part of the subject's picture that is fitted, None the box of its mask
     flipped: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -195,15 +185,13 @@ class Canvas:
 class Spot:
     """Where on a background picture the subject stands, in shares of that picture's width or height.
 
-    `centre` is the middle of the subject's mask, from 0 (left) to 1 (right); `bottom` its lower end, from 0 (top) to 2
-    (as much below the picture); `height` its own height, from 0.05 to 2. `flipped` mirrors it. The result has the size
-    of the background picture; before anything else than a picture, that of the subject.
+    The result has the size of the background picture; before anything else than a picture, that of the subject.
     """
 
-    centre: float = 0.5
-    bottom: float = 1.0
-    height: float = 0.67
-    flipped: bool = False
+    centre: float = 0.5  # middle of the subject's mask, from 0 (left) to 1 (right)
+    bottom: float = 1.0  # its lower end, from 0 (top) to 2 (as much below the picture)
+    height: float = 0.67  # its own, from 0.05 to 2
+    flipped: bool = False  # mirrors it
 
     def __post_init__(self) -> None:
         check_number("The place of the subject's middle", self.centre, 0, 1)
@@ -250,21 +238,15 @@ def wanted_spot(placed: str | None, flipped: bool, class_size: bool, onto_pictur
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """What to put behind a subject.
-
-    `kind` says which of the others counts: "seed" (the background of sample `seed`), "picture" (uint8 RGB
-    `[H, W, 3]`, cropped to cover), "colour" (`colour`, 0..255), "blur" (the subject's own background, blurred
-    by `radius` pixels) or "transparent". `label` is how the infotext names it, `note` is a sentence about what a person
-    would not expect.
-    """
+    """What to put behind a subject; `kind` says which of the others counts, or is "transparent"."""
 
     kind: str
-    label: str
-    seed: int = 0
-    picture: np.ndarray | None = None
-    colour: tuple[int, int, int] = (0, 0, 0)
-    radius: float = 0.0
-    note: str | None = None
+    label: str  # how the infotext names it
+    seed: int = 0  # whose sample's background it is
+    picture: np.ndarray | None = None  # uint8 RGB [H, W, 3], cropped to cover
+    colour: tuple[int, int, int] = (0, 0, 0)  # 0..255
+    radius: float = 0.0  # "blur": of the subject's own background, in pixels
+    note: str | None = None  # a sentence about what a person would not expect
 
     @classmethod
     def parse(

@@ -29,15 +29,11 @@ _MOST_NAMES = 256
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """Unit vectors `components [K, style_dim]`, the most important first, and how far samples spread along each.
+    """Unit vectors, the most important first, and how far samples spread along each."""
 
-    `deviations [K]` are standard deviations of w; both are float32. `names` are people's words for some of them, by
-    keys that `exploring.key` makes.
-    """
-
-    components: np.ndarray
-    deviations: np.ndarray
-    names: Mapping[str, str] = field(default_factory=dict)
+    components: np.ndarray  # float32 [K, style_dim]
+    deviations: np.ndarray  # float32 [K], standard deviations of w
+    names: Mapping[str, str] = field(default_factory=dict)  # people's words for some, by keys of `exploring.key`
 
     def __len__(self) -> int:
         return len(self.components)

@@ -50,15 +50,11 @@ def parse_key(written: str, count: int) -> tuple[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """A subject and how far it has been moved from there.
+    """A subject and how far it has been moved from there."""
 
-    `base` are its codes without truncation; `variety` is the truncation psi, where 0 is the mean subject; `strengths`
-    are standard deviations along directions, by keys as in `coarse-3`.
-    """
-
-    base: WPlus
-    variety: float
-    strengths: Mapping[str, float] = field(default_factory=dict)
+    base: WPlus  # its codes without truncation
+    variety: float  # the truncation psi, where 0 is the mean subject
+    strengths: Mapping[str, float] = field(default_factory=dict)  # standard deviations, by keys as in `coarse-3`
 
     @classmethod
     def at(cls, codes: WPlus, variety: float, centre: np.ndarray) -> Look:

@@ -32,21 +32,18 @@ CONFIDENCE, DROPPED = "Confidence", "Dropped pieces"  # fields of the infotext
 class PhotoResult:
     """What became of one photograph.
 
-    `source` is its file, or the archive it is in, and `name` what it is called there. `files` maps mask, cutout and,
-    where a background was chosen, composite to PNG files; empty where a `problem` is told. `kept` says that they were
-    there already, `notes` are sentences about what a person would not expect. `confidence` is the subject's, the
-    least of an animation's; None where it is not known. `dropped` counts the pieces of the mask that were left out, the
-    most of an animation's.
+    `files` maps mask, cutout and, where a background was chosen, composite to PNG files; empty where a `problem` is
+    told.
     """
 
-    source: Path
+    source: Path  # its file, or the archive it is in
     files: dict[str, Path] = field(default_factory=dict)
     problem: str | None = None
-    kept: bool = False
-    name: str = ""
-    notes: tuple[str, ...] = ()
-    confidence: float | None = None
-    dropped: int = 0
+    kept: bool = False  # the files were there already
+    name: str = ""  # what it is called in its source
+    notes: tuple[str, ...] = ()  # sentences about what a person would not expect
+    confidence: float | None = None  # the subject's, the least of an animation's; None where it is not known
+    dropped: int = 0  # pieces of the mask that were left out, the most of an animation's
 
 
 def segment_photos(

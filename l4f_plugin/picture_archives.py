@@ -44,17 +44,14 @@ _reading = threading.Lock()
 
 @dataclass(frozen=True)
 class ArchiveMember:
-    """A file in the archive `archive`; `offset` is where a TAR holds its bytes, None in a ZIP.
-
-    `refused` says why it is passed over; `head` is its beginning where the reader looks at it.
-    """
+    """A file in an archive."""
 
     archive: Path
     name: str
     size: int
-    offset: int | None = None
-    refused: str | None = None
-    head: bytes = b""
+    offset: int | None = None  # where a TAR holds its bytes; None in a ZIP
+    refused: str | None = None  # why it is passed over
+    head: bytes = b""  # its beginning where the reader looks at it
 
     def read(self, most: int | None = None) -> bytes:
         """Its content, or the first `most` bytes. Raises `UserError` for a damaged archive."""

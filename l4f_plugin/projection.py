@@ -49,17 +49,12 @@ Preview = Callable[[np.ndarray], None]
 
 @dataclass(eq=False)
 class Projection:
-    """A picture that was found again.
+    """A picture that was found again."""
 
-    `photo` is what was projected, cropped to the class's shape at its own size, with the mask of its subject. `target`
-    uint8 `[H, W, 3]` is it as the class could draw it at best, and `sample` what it does draw from the codes
-    `sample.w_plus`, with the mask of that; `distance` is between the two.
-    """
-
-    photo: Subject
-    target: np.ndarray
-    sample: Subject
-    distance: float
+    photo: Subject  # what was projected, cropped to the class's shape at its own size, with the mask of its subject
+    target: np.ndarray  # uint8 [H, W, 3], as the class could draw it at best
+    sample: Subject  # what it does draw from the codes `sample.w_plus`, with the mask of that
+    distance: float  # between the two
 
 
 def project(

@@ -137,21 +137,16 @@ def left_alone(folder: Path, stem: str, endings: Sequence[str], name: str) -> st
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture was drawn, as far as its infotext tells: from a `seed`, or from the codes `w_plus`.
-
-    `background` is the label of the background that was put behind it (see `Background`), None where the picture
-    has its own; `edge` is how the mask was edited for that, and `where` the subject was put, None where it stayed. What
-    was painted on the mask of a `brushed` one is not told.
-    """
+    """How a picture was drawn, as far as its infotext tells: from a `seed`, or from the codes `w_plus`."""
 
     class_name: str
     seed: int | None
     style: Style
-    background: str | None = None
-    edge: EdgeOptions = field(default_factory=EdgeOptions)
-    where: Canvas | Spot | None = None
+    background: str | None = None  # label of what was put behind it (see `Background`); None for its own
+    edge: EdgeOptions = field(default_factory=EdgeOptions)  # how the mask was edited for that
+    where: Canvas | Spot | None = None  # the subject was put; None where it stayed
     w_plus: WPlus | None = None
-    brushed: bool = False
+    brushed: bool = False  # the mask was painted on; what, is not told
 
 
 def read_recipe(infotext: str | None) -> Recipe | None:

@@ -146,18 +146,14 @@ class Subject:
 
 @dataclass(eq=False)
 class SwapResult:
-    """A subject in front of another background, as PIL images.
+    """A subject in front of another background, as PIL images."""
 
-    `composite` RGB, or RGBA where the background is transparent; `alpha` the edited mask as 8-bit grey; `cutout` RGBA
-    with straight alpha; `background` RGB, None where it is transparent. `infotext` belongs into the files.
-    """
-
-    composite: Image.Image
-    alpha: Image.Image
-    cutout: Image.Image
-    background: Image.Image | None
+    composite: Image.Image  # RGB, or RGBA where the background is transparent
+    alpha: Image.Image  # the edited mask as 8-bit grey
+    cutout: Image.Image  # RGBA with straight alpha
+    background: Image.Image | None  # RGB; None where it is transparent
     subject: Subject
-    infotext: str
+    infotext: str  # belongs into the files
 
 
 def place(

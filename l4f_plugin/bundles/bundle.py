@@ -36,11 +36,7 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 @dataclass
 class Bundle:
-    """An object class in memory. `generator.latent_avg` is set; networks are in eval mode, float32.
-
-    `model_card` is the text of the bundle's README; None asks for one made from the config. `folder` is where it was
-    read from.
-    """
+    """An object class in memory. `generator.latent_avg` is set; networks are in eval mode, float32."""
 
     config: ObjectClass
     generator: Generator
@@ -48,8 +44,8 @@ class Bundle:
     background: LearnedBackground | None = None
     discriminator: Discriminator | None = None
     student: Student | None = None
-    model_card: str | None = None
-    folder: Path | None = None
+    model_card: str | None = None  # the text of the README; None asks for one made from the config
+    folder: Path | None = None  # where it was read from
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their file without suffix."""

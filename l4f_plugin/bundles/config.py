@@ -46,71 +46,42 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class ObjectClass:
-    """An object class, on disk or on offer: everything about it that is not a weight.
+    """An object class, on disk or on offer: everything about it that is not a weight."""
 
-    Attributes:
-        name: a short plain name, or the id of a repository that was fetched.
-        title: what people call it.
-        licence, source: under which terms the weights stand and where they come from, in words.
-        generator: its shape; None where a bundle is too damaged to tell. Other networks may be absent.
-        latent_avg: the mean of w, ``style_dim`` numbers.
-        truncation_psi, alpha_threshold: the class's own defaults.
-        crop: top, bottom, left, right. Keeps rows top..bottom and columns left..right of a picture.
-        alpha_origin: whether the alpha network was "learned" by this program or "imported" from a published
-            checkpoint, None where nobody noted it. An imported one is not passed on.
-        masks_follow_colours: whether the colours of a drawn picture correct its mask (`matting.corrected`).
-        likeness: what tells photographs of something else.
-        files: the bundle's weight files by name.
-
-        repository, fetched_revision: where the Hub has it, and which branch, tag or commit is fetched.
-        file, download_bytes, sha256: of a published checkpoint in that repository, which is converted once.
-        brings_masks: whether masks come with the download.
-        conditions, licence_url: what must be accepted before a download, and where to read it.
-
-        folder: where its bundle is, or would be looked for.
-        installed: whether it needs no download.
-        problem: a sentence where a bundle is there but cannot be used.
-        terms: what a download asks the user to accept; None where there is nothing to accept (any more).
-        bytes_on_disk: of all files in `folder`.
-        revision: the commit that the files came from.
-        verified: whether every file had the right hash when last looked at, and has not been touched since.
-        shipped: whether its bundle is a part of Labels4Free.
-    """
-
-    name: str
-    title: str = ""
-    licence: str = ""
-    source: str = ""
-    generator: GeneratorConfig | None = None
+    name: str  # a short plain name, or the id of a repository that was fetched
+    title: str = ""  # what people call it
+    licence: str = ""  # under which the weights stand
+    source: str = ""  # where the weights come from, in words
+    generator: GeneratorConfig | None = None  # None where a bundle is too damaged to tell
     discriminator: DiscriminatorConfig | None = None
     student: StudentConfig | None = None
-    latent_avg: tuple[float, ...] = ()
-    truncation_psi: float = 0.7
-    alpha_threshold: float = 0.5
-    crop: tuple[int, int, int, int] | None = None
+    latent_avg: tuple[float, ...] = ()  # the mean of w, `style_dim` numbers
+    truncation_psi: float = 0.7  # the class's own default
+    alpha_threshold: float = 0.5  # the class's own default
+    crop: tuple[int, int, int, int] | None = None  # top, bottom, left, right of what is kept of a picture
     alpha_hidden_channels: int = 3
-    alpha_origin: str | None = None
-    masks_follow_colours: bool = False
-    likeness: Likeness | None = None
-    files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)
+    alpha_origin: str | None = None  # "learned" here, "imported", which is not passed on, or not noted
+    masks_follow_colours: bool = False  # the colours of a drawn picture correct its mask (`matting.corrected`)
+    likeness: Likeness | None = None  # what tells photographs of something else
+    files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)  # the bundle's weight files by name
     # on offer
-    repository: str | None = None
-    fetched_revision: str | None = None
-    file: str | None = None
-    download_bytes: int | None = None
-    sha256: str | None = None
-    brings_masks: bool = False
-    conditions: str | None = None
-    licence_url: str | None = None
+    repository: str | None = None  # where the Hub has it
+    fetched_revision: str | None = None  # the branch, tag or commit that is fetched
+    file: str | None = None  # a published checkpoint in that repository, which is converted once
+    download_bytes: int | None = None  # of that checkpoint
+    sha256: str | None = None  # of that checkpoint
+    brings_masks: bool = False  # with the download
+    conditions: str | None = None  # what must be accepted before a download
+    licence_url: str | None = None  # where to read that
     # on this computer
-    folder: Path | None = None
-    installed: bool = False
-    problem: str | None = None
-    terms: str | None = None
-    bytes_on_disk: int = 0
-    revision: str | None = None
-    verified: bool = False
-    shipped: bool = False
+    folder: Path | None = None  # where its bundle is, or would be looked for
+    installed: bool = False  # it needs no download
+    problem: str | None = None  # a sentence where a bundle is there but cannot be used
+    terms: str | None = None  # what a download asks to accept; None where there is nothing to accept (any more)
+    bytes_on_disk: int = 0  # of all files in `folder`
+    revision: str | None = None  # the commit that the files came from
+    verified: bool = False  # every file had the right hash when last looked at, and has not been touched since
+    shipped: bool = False  # its bundle is a part of Labels4Free
 
     @property
     def resolution(self) -> int:

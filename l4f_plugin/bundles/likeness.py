@@ -17,14 +17,11 @@ DOUBT_WEIGHT = 0.4
 
 @dataclass(frozen=True)
 class Likeness:
-    """Mean and standard deviation of two figures over pictures that the class draws, see `photos.py`.
+    """Mean and standard deviation of two figures over pictures that the class draws, see `photos.py`."""
 
-    `verdict` is the logit of the class's discriminator, `doubt` how undecided the photo segmenter's mask is.
-    """
-
-    verdict_mean: float
+    verdict_mean: float  # the logit of the class's discriminator
     verdict_deviation: float
-    doubt_mean: float
+    doubt_mean: float  # how undecided the photo segmenter's mask is
     doubt_deviation: float
 
     @classmethod

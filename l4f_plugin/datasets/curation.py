@@ -32,19 +32,18 @@ SPECKS = 0.03  # of a mask that may lie apart in any class
 
 @dataclass(frozen=True)
 class MaskMeasures:
-    """`area` and `soft_area` in pixels, of the hard and of the soft mask; `share` is `area` by all pixels.
+    """Of a soft mask and its hard form.
 
-    `box` (left, top, width, height) in pixels holds the hard mask, four zeros where that is empty. `uncertainty`, 0 to
-    1, is the sum of min(a, 1 - a) by the mask's mass: 0 for a hard mask, 1 for one that nowhere reaches .5.
-    `largest_piece` is the share of the hard mask in its largest 8-connected piece.
+    `uncertainty`, 0 to 1, is the sum of min(a, 1 - a) by the mask's mass: 0 for a hard mask, 1 for one that nowhere
+    reaches .5.
     """
 
-    area: int
-    soft_area: float
-    share: float
-    box: tuple[int, int, int, int]
+    area: int  # of the hard mask, in pixels
+    soft_area: float  # of the soft one
+    share: float  # of all pixels that `area` is
+    box: tuple[int, int, int, int]  # left, top, width, height of the hard mask in pixels; four zeros where it is empty
     uncertainty: float
-    largest_piece: float
+    largest_piece: float  # share of the hard mask in its largest 8-connected piece
 
 
 @dataclass(frozen=True)

@@ -41,31 +41,25 @@ _LARGEST_PLAN = 1 << 20
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What a user asks for.
+    """What a user asks for. Raises `UserError` for what is out of bounds.
 
-    `count` pictures are written, those that curation drops not counted. `size` is the longer side in pixels, None keeps
-    the class's own. `first_seed` is where the seeds begin. `split` are the shares of train, validation and test, which
-    add up to 1. `backgrounds` are kinds to choose from at random: "own" (as drawn), "seeds" (another sample's),
-    "colours" and "pictures" (the user's, see `export_backgrounds`). `curation` None keeps every picture; its limits
-    that are None are set by the class's own pictures when the set begins. A shard of about `shard_size` pictures is
-    what a crash can cost; `batch_size` pictures are drawn at once, and belong to the plan because a picture's last bit
-    depends on it.
-
-    Raises `UserError` for what is out of bounds.
+    `backgrounds` are kinds to choose from at random: "own" (as drawn), "seeds" (another sample's), "colours" and
+    "pictures" (the user's, see `export_backgrounds`). Limits of `curation` that are None are set by the class's own
+    pictures when the set begins.
     """
 
-    count: int
+    count: int  # of pictures that are written, those that curation drops not counted
     format: str
-    size: int | None = None
+    size: int | None = None  # of the longer side in pixels; None keeps the class's own
     truncation_psi: float | None = None
     truncation_cutoff: int | None = None
     noise_mode: str = "random"
     first_seed: int = 0
-    split: tuple[float, float, float] = DEFAULT_SPLIT
+    split: tuple[float, float, float] = DEFAULT_SPLIT  # shares of train, validation and test, which add up to 1
     backgrounds: tuple[str, ...] = ("own",)
-    curation: Curation | None = field(default_factory=Curation)
-    shard_size: int = DEFAULT_SHARD
-    batch_size: int = DEFAULT_BATCH
+    curation: Curation | None = field(default_factory=Curation)  # None keeps every picture
+    shard_size: int = DEFAULT_SHARD  # about so many pictures a crash can cost
+    batch_size: int = DEFAULT_BATCH  # pictures drawn at once; a picture's last bit depends on it
 
     def __post_init__(self) -> None:
         check_integer("The number of pictures", self.count, 1, MOST_PICTURES)
@@ -119,17 +113,14 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class ExportedClass:
-    """What a set has to say of its object class.
-
-    `fingerprint` tells these weights from others; `picture_size` is (width, height) as the class draws.
-    """
+    """What a set has to say of its object class."""
 
     name: str
     title: str
     licence: str
     source: str
-    fingerprint: str
-    picture_size: tuple[int, int]
+    fingerprint: str  # tells these weights from others
+    picture_size: tuple[int, int]  # (width, height) as the class draws
     alpha_threshold: float
 
 

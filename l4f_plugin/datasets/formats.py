@@ -31,17 +31,13 @@ _PNG_LEVEL = 2  # files a tenth larger than at level 6, written three times as f
 
 @dataclass(frozen=True, eq=False)
 class LabelledPicture:
-    """A picture to write.
-
-    `image` uint8 `[H, W, 3]`; `mask` uint8 `[H, W]`, the soft mask; `hard` boolean `[H, W]`. `labels` are what is known
-    of it in numbers and words, with `split` and `seed` among them.
-    """
+    """A picture to write."""
 
     name: str
-    image: np.ndarray
-    mask: np.ndarray
-    hard: np.ndarray
-    labels: dict
+    image: np.ndarray  # uint8 [H, W, 3]
+    mask: np.ndarray  # the soft mask, uint8 [H, W]
+    hard: np.ndarray  # boolean [H, W]
+    labels: dict  # what is known of it in numbers and words, with `split` and `seed` among them
 
     def files(self) -> dict[str, bytes]:
         hard = self.hard.astype(np.uint8) * 255

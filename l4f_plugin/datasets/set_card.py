@@ -25,14 +25,13 @@ _BEHIND = {
 
 @dataclass(frozen=True)
 class Totals:
-    """Pictures in each split, masks dropped for each reason, seeds tried, bytes of pictures and masks, and the names of
-    background pictures that could not be read."""
+    """What the card says in numbers."""
 
-    splits: dict[str, int]
-    dropped: dict[str, int]
-    tried: int
-    bytes: int
-    unreadable: list[str] = field(default_factory=list)
+    splits: dict[str, int]  # pictures in each
+    dropped: dict[str, int]  # masks for each reason
+    tried: int  # seeds
+    bytes: int  # of pictures and masks
+    unreadable: list[str] = field(default_factory=list)  # background pictures
 
 
 def dataset_card(plan: Plan, totals: Totals, use: str) -> str:

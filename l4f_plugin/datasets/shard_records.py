@@ -35,17 +35,14 @@ class FileNote:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """`tried` seeds gave `pictures`, one dictionary of labels each, and as many `dropped` for each reason.
-
-    `unreadable` names the background pictures that could not be read so far.
-    """
+    """What became of the seeds that were tried for a shard."""
 
     shard: int
-    tried: int
-    dropped: dict[str, int]
+    tried: int  # seeds
+    dropped: dict[str, int]  # pictures for each reason
     files: list[FileNote]
-    pictures: list[dict]
-    unreadable: list[str] = field(default_factory=list)
+    pictures: list[dict]  # the labels of each
+    unreadable: list[str] = field(default_factory=list)  # background pictures that could not be read so far
 
 
 def write_file(folder: Path, path: str, content: bytes) -> FileNote:

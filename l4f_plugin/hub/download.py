@@ -43,26 +43,21 @@ LARGEST_FILE = 4 << 30  # of weights; the largest published checkpoint, with all
 
 @dataclass(frozen=True)
 class Options:
-    """How to download.
-
-    `accept_licence` says that the user has read and accepts it; `keep_original` leaves a checkpoint that was
-    converted in huggingface_hub's cache (None: as the variable LABELS4FREE_KEEP_ORIGINALS says, which is 0 or 1);
-    `force_download` asks the Hub although the class is here; the others are huggingface_hub's.
-    """
+    """How to download. What has no comment is huggingface_hub's."""
 
     revision: str | None = None
     token: str | bool | None = None
     cache_dir: str | Path | None = None
-    force_download: bool = False
+    force_download: bool = False  # asks the Hub although the class is here
     local_files_only: bool = False
-    accept_licence: bool = False
-    keep_original: bool | None = None
+    accept_licence: bool = False  # the user has read and accepts it
+    keep_original: bool | None = None  # a converted checkpoint stays in huggingface_hub's cache; None: as is set
     progress: Progress | None = None
     cancel: CancelToken = NEVER
 
     @property
     def keeps_original(self) -> bool:
-        """What `keep_original` comes to."""
+        """What `keep_original` comes to, by itself as the variable LABELS4FREE_KEEP_ORIGINALS says, which is 0 or 1."""
         said = os.environ.get("LABELS4FREE_KEEP_ORIGINALS", "0").strip().lower() not in ("", "0", "no", "false")
         return said if self.keep_original is None else self.keep_original
 

@@ -13,17 +13,7 @@ _Model = TypeVar("_Model", bound="HubMixin")
 
 
 class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "stylegan2"]):
-    """Gives a class that is built from a `Bundle` the three methods of the Hub.
-
-    The class takes the bundle as its first argument and keeps it as `bundle`:
-
-        class Pipeline(HubMixin):
-            def __init__(self, bundle: Bundle, device=None, dtype=None): ...
-
-        Pipeline.from_pretrained("avatar", device="cuda")       # a class of the catalogue
-        Pipeline.from_pretrained("folder/of/a/bundle")
-        Pipeline.from_pretrained("someone/l4f-dogs", revision="v2").save_pretrained("dogs")
-        pipeline.push_to_hub("me/l4f-dogs")
+    """Gives a class that takes a `Bundle` as its first argument, and keeps it as `bundle`, the Hub's three methods.
 
     huggingface_hub's own `from_pretrained` would look for `config.json` on the Hub and hand its entries to
     `__init__`, and its `save_pretrained` deletes the old config before the new bundle is complete; both are

@@ -14,10 +14,7 @@ def megabytes(size: int) -> str:
 
 
 class TerminalProgress:
-    """A bar with speed and time left on a terminal's stderr; elsewhere one line a step. For use in a `with`.
-
-    Called as `progress(done, total, message)` with bytes; `total` 0 announces a step without a count.
-    """
+    """A `Progress` of bytes: a bar on a terminal's stderr, elsewhere one line a step. For use in a `with`."""
 
     def __init__(self) -> None:
         self._step: tuple[str, int] | None = None

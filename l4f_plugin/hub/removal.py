@@ -31,7 +31,7 @@ class Removal:
 
 
 def removal(name: str) -> Removal:
-    """What belongs to a class on this computer: its bundle, what is left of its download, an unfinished learning.
+    """What belongs to a class on this computer.
 
     Raises `UserError` where there is nothing to remove, or the class is a part of Labels4Free.
     """

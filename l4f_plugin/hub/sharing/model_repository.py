@@ -22,23 +22,14 @@ _MOST_MEASURED = 1 << 18
 
 @dataclass(frozen=True)
 class Publication:
-    """How to publish.
+    """How to publish."""
 
-    Attributes:
-        declared: what the person says of the weights.
-        private: makes a new repository private.
-        measured: a file of Markdown with metrics, for the card.
-        draw: draws the card's sample pictures; without it the card has none.
-        copy: whether a Space gets weights of a repository copied in; else it pins their revision.
-        dry: a new or empty folder that gets what would be uploaded; then nothing is uploaded.
-    """
-
-    declared: Declared = field(default_factory=Declared)
-    private: bool = False
-    measured: Path | None = None
-    draw: Draw | None = None
-    copy: bool = False
-    dry: Path | None = None
+    declared: Declared = field(default_factory=Declared)  # what the person says of the weights
+    private: bool = False  # makes a new repository private
+    measured: Path | None = None  # a file of Markdown with metrics, for the card
+    draw: Draw | None = None  # draws the card's sample pictures; without it the card has none
+    copy: bool = False  # whether a Space gets weights of a repository copied in; else it pins their revision
+    dry: Path | None = None  # a new or empty folder that gets what would be uploaded; then nothing is uploaded
 
 
 USUAL = Publication()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...bundles.config import ObjectClass
 from ...bundles.files import open_plain, unreadable
+from ...bundles.licences import restriction
 from ...bundles.model_card import read_model_card
 from ...errors import UserError
 
@@ -22,25 +23,19 @@ _NVIDIA_TEXTS = (
     (re.compile(r"\bada\b", re.IGNORECASE), "nvidia-stylegan2-ada.txt"),
     (re.compile(""), "nvidia-stylegan2.txt"),
 )
-_NON_COMMERCIAL = re.compile(r"\bnc\b|non-?\s?commercial|research[- ]only", re.IGNORECASE)
 _ATTRIBUTION = re.compile(r"\bcc[- ]by\b|creative commons attribution", re.IGNORECASE)
 _MENTIONED = re.compile(r"^.*\battribution\b", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the person who publishes says, beyond what the bundle says itself.
+    """What the person who publishes says, beyond what the bundle says itself."""
 
-    `licence` of a class whose licence is unknown; `attribution`, a text that names whose work it is made of;
-    `licence_file`, the text of the licence; `without_masks` leaves the alpha network out; `own_masks` says that
-    masks of which the bundle does not tell were not taken from somebody.
-    """
-
-    licence: str | None = None
-    attribution: str | None = None
-    licence_file: Path | None = None
-    without_masks: bool = False
-    own_masks: bool = False
+    licence: str | None = None  # of a class whose licence is unknown
+    attribution: str | None = None  # a text that names whose work it is made of
+    licence_file: Path | None = None  # the text of the licence
+    without_masks: bool = False  # leaves the alpha network out
+    own_masks: bool = False  # masks of which the bundle does not tell were not taken from somebody
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def terms_of(config: ObjectClass, folder: Path, declared: Declared) -> Terms:
             f"name whose work it is made of with --attribution TEXT, or put {ATTRIBUTION_FILE} beside "
             "its config.json.",
         )
-    return Terms(licence, ("non-commercial",) if _NON_COMMERCIAL.search(licence) else (), files)
+    return Terms(licence, ("non-commercial",) if restriction(licence) else (), files)
 
 
 def _licence(config: ObjectClass, declared: Declared) -> str:
