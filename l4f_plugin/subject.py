@@ -47,28 +47,22 @@ class PhotoOrigin:
 class Subject:
     """A picture with its soft mask.
 
-    `image` uint8 RGB `[H, W, 3]`, upright and in sRGB; `alpha` float32 `[H, W]` in [0, 1], None where the class has no
-    masks yet. What follows `class_name` is None where it does not apply.
-
-    A drawn subject has the `w_plus` codes and the `style` it was drawn with, its `seed` unless the codes were given,
-    and its `background` uint8 `[H, W, 3]`, which the generator draws with the object switched off, if asked for. A
-    photographed one has `photo`, and `confidence` in [0, 1]: the share of the class's own pictures that look less like
-    it, where the class has something to compare with. `dropped` is how many pieces its mask had besides the largest.
-    `times` is how much larger a drawn one is than its class draws. The mask of a `brushed` one was mended by hand.
+    A drawn one has `style` and `w_plus`, a photographed one `photo`. `confidence` in [0, 1] is the share of the class's
+    own pictures that look less like it than the photograph, where the class has something to compare with.
     """
 
-    image: np.ndarray
-    alpha: np.ndarray | None
+    image: np.ndarray  # uint8 RGB [H, W, 3], upright and in sRGB
+    alpha: np.ndarray | None  # float32 [H, W] in [0, 1]; None where the class has no masks yet
     class_name: str
-    seed: int | None = None
+    seed: int | None = None  # of a drawn one, unless its codes were given
     style: Style | None = None
     w_plus: WPlus | None = None
-    background: np.ndarray | None = None
+    background: np.ndarray | None = None  # uint8 [H, W, 3], drawn with the object switched off, if asked for
     photo: PhotoOrigin | None = None
     confidence: float | None = None
-    dropped: int = 0
-    times: int = 1
-    brushed: bool = False
+    dropped: int = 0  # pieces that its mask had besides the largest
+    times: int = 1  # as large as its class draws
+    brushed: bool = False  # its mask was mended by hand
 
     def enlarged(self, times: int) -> Subject:
         """The same `times` as large, see `upscaling.enlarged`."""
