@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError
-from . import Answer, add_json, complain, confirm, report, show_progress
+from . import Answer, add_json, complain, confirm, given, report, show_progress
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:
@@ -142,14 +142,14 @@ def remove(args: argparse.Namespace) -> Answer:
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
     text = "StyleGAN2 of rosinality's layout (.pt) or NVIDIA's (.pkl), or a bundle"
-    parser.add_argument("source", type=Path, help=text)
+    parser.add_argument("checkpoint", metavar="source", type=Path, help=text)
     text = "folder of the bundle to write; FILE.pt writes a bundle's generator in rosinality's layout instead"
     parser.add_argument("destination", type=Path, help=text)
     parser.add_argument("--alpha", type=Path, metavar="FILE", help="Labels4Free alpha network (.pt)")
     parser.add_argument("--name", help="class name; the folder's by default")
     parser.add_argument("--title", help="name of the class for people")
     parser.add_argument("--licence", help="licence of the weights, such as CC-BY-4.0; unknown by default")
-    parser.add_argument("--source-note", metavar="TEXT", help="where the weights come from")
+    parser.add_argument("--source-note", dest="source", metavar="TEXT", help="where the weights come from")
     parser.add_argument("--truncation-psi", type=float, metavar="PSI", help="default of the class, -2 to 2")
     parser.add_argument("--alpha-threshold", type=float, metavar="T", help="default of the class, 0 to 1")
     sides, text = ("TOP", "BOTTOM", "LEFT", "RIGHT"), "rows and columns to keep; published cars: 64 448 0 512"
@@ -161,25 +161,18 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> Answer:
     import torch
 
+    from ..bundles.config import ObjectClass
     from ..convert.conversion import UNKNOWN_LICENCE
     from ..convert.conversion import convert as convert_checkpoint
 
     if args.destination.suffix == ".pt":
-        return _write_published(args.source, args.destination)
-    described = {
-        "name": args.name,
-        "title": args.title,
-        "licence": args.licence,
-        "source": args.source_note,
-        "truncation_psi": args.truncation_psi,
-        "alpha_threshold": args.alpha_threshold,
-        "crop": tuple(args.crop) if args.crop else None,
-    }
+        return _write_published(args.checkpoint, args.destination)
+    args.crop = tuple(args.crop) if args.crop else None
     config = convert_checkpoint(
-        args.source,
+        args.checkpoint,
         args.destination,
         alpha=args.alpha,
-        described=described,
+        described=given(args, ObjectClass),
         dtype=torch.float16 if args.half else torch.float32,
         report=report,
     )
