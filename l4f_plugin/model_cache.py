@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .jobs import NEVER, QUEUE, CancelToken, JobQueue
 from .runtime import OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from .pipeline import Labels4FreePipeline
 
 Gate = Callable[[CancelToken], AbstractContextManager]
-
-
-class MemoryReport(NamedTuple):
-    """Bytes in use before and after a release, counted as in `ModelCache.memory`."""
-
-    before: int
-    after: int
 
 
 class ModelCache:
@@ -92,12 +85,12 @@ class ModelCache:
         pipeline = self._pipeline
         return 0 if pipeline is None else memory_in_use(pipeline.device) or pipeline.weight_bytes()
 
-    def release(self) -> MemoryReport:
-        """Takes the pipeline out of memory once the running jobs have ended."""
+    def release(self) -> tuple[int, int]:
+        """Takes the pipeline out of memory once the running jobs have ended; what `memory` says before and after."""
         with self._queue.turn():
             before, device = self.memory(), self._pipeline and self._pipeline.device
             self._drop()
-            return MemoryReport(before, memory_in_use(device) if device else before)
+            return before, memory_in_use(device) if device else before
 
     def _release_later(self, seconds: float | None) -> None:
         """Sets the clock for the pipeline in memory anew; there is one clock at a time."""

@@ -82,8 +82,8 @@ class Exports:
         """How long the set would take and how large it would be, in words."""
         with self._service.drawing(name, token) as pipeline:
             plan = make_plan(pipeline, settings)
-        found = estimate(plan, lambda: self._service.drawing(name, token))
-        return text("export.estimated", time=duration(found.seconds), size=size(found.bytes))
+        seconds, taken = estimate(plan, lambda: self._service.drawing(name, token))
+        return text("export.estimated", time=duration(seconds), size=size(taken))
 
     def latest(self) -> Path | None:
         """The set that was begun here last, else the one that was completed last; None without any."""

@@ -348,7 +348,7 @@ class Service:
         """Bytes that the networks take, see `ModelCache.memory`."""
         return self._cache.memory()
 
-    def unload(self) -> model_cache.MemoryReport:
+    def unload(self) -> tuple[int, int]:
         """Takes the networks and the remembered subjects out of memory, after the running job."""
         self._samples.clear()
         return self._cache.release()

@@ -75,9 +75,9 @@ def export(args: argparse.Namespace) -> Answer:
     pipeline = load_pipeline(args)
     plan = exporting.make_plan(pipeline, settings, pictures)
     if args.estimate:
-        found = exporting.estimate(plan, lambda: nullcontext(pipeline), pictures)
-        words = f"about {found.seconds / 60:.1f} minutes on this device, {found.bytes / 1e6:,.0f} MB"
-        return Answer({"seconds": round(found.seconds, 1), "bytes": found.bytes}, words)
+        seconds, size = exporting.estimate(plan, lambda: nullcontext(pipeline), pictures)
+        words = f"about {seconds / 60:.1f} minutes on this device, {size / 1e6:,.0f} MB"
+        return Answer({"seconds": round(seconds, 1), "bytes": size}, words)
     whole = exporting.export(
         plan, args.out, lambda: nullcontext(pipeline), pictures=pictures, rank=rank, progress=show_progress
     )

@@ -76,14 +76,6 @@ class Rank:
         return cls(*map(int, words))
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Seconds and bytes that a set would take here."""
-
-    seconds: float
-    bytes: int
-
-
 def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures: PictureFolder | None = None) -> Plan:
     """The plan of a set of that class. Raises `UserError` for a class without masks and settings that do not fit."""
     config = pipeline.config
@@ -108,8 +100,11 @@ def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures:
     return Plan(settings, source, dtype, used)
 
 
-def estimate(plan: Plan, drawing: Drawing, pictures: PictureFolder | None = None) -> Estimate:
-    """Measures on two batches; the first one, which is slower, does not count. Raises as `export` does."""
+def estimate(plan: Plan, drawing: Drawing, pictures: PictureFolder | None = None) -> tuple[float, int]:
+    """Seconds and bytes that a set would take here. Raises as `export` does.
+
+    Measured on two batches; the first one, which is slower, does not count.
+    """
     shard = _Shard(plan, 0, pictures or PictureFolder())
     with drawing() as pipeline:
         shard.draw(pipeline, NEVER)
@@ -119,7 +114,7 @@ def estimate(plan: Plan, drawing: Drawing, pictures: PictureFolder | None = None
         seconds = time.monotonic() - started
     if not made:
         raise UserError("None of the first pictures passed curation, so nothing can be estimated; loosen it.")
-    return Estimate(seconds / len(made) * plan.settings.count, round(size / len(made) * plan.settings.count))
+    return seconds / len(made) * plan.settings.count, round(size / len(made) * plan.settings.count)
 
 
 def export(
