@@ -29,8 +29,7 @@ from PIL import Image
 from l4f_plugin.bundles.files import storage_error
 from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.compositing import to_bytes
-from l4f_plugin.datasets.formats import LabelledPicture
-from l4f_plugin.datasets.set_card import ContactSheet
+from l4f_plugin.datasets.set_card import SHEET_TILES, sheet_file, sheet_tiles
 from l4f_plugin.errors import UserError
 from tools.backgrounds import draw_background, load_photographs, read_list
 
@@ -323,11 +322,12 @@ def build(folder: Path, counts: dict[str, int], settings: Settings, processes: i
 
 def contact_sheet(folder: Path) -> bytes:
     """A PNG file of the first training pictures, each beside its mask."""
-    sheet = ContactSheet()
-    for path in sorted((folder / "train" / "images").glob("*.png"))[: sheet.ROWS * sheet.COLUMNS]:
-        image, mask = (np.asarray(Image.open(folder / "train" / part / path.name)) for part in ("images", "masks"))
-        sheet.add(LabelledPicture(path.stem, image, mask, mask > 127, {}))
-    return sheet.file()
+    tiles = []
+    for path in sorted((folder / "train" / "images").glob("*.png"))[: SHEET_TILES // 2]:
+        tiles += sheet_tiles(
+            *(np.asarray(Image.open(folder / "train" / part / path.name)) for part in ("images", "masks"))
+        )
+    return sheet_file(tiles)
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:

@@ -31,7 +31,7 @@ from .curation import MaskMeasures, measure
 from .export_backgrounds import PictureFolder, choose, put_behind
 from .export_plan import STATE_FOLDER, ExportedClass, ExportSettings, Plan, check_same, plan_path, read_plan
 from .formats import CLASSES, LabelledPicture, Writer
-from .set_card import CARD_NAME, SHEET_NAME, ContactSheet, Totals, dataset_card
+from .set_card import CARD_NAME, SHEET_NAME, SHEET_TILES, Totals, dataset_card, sheet_file, sheet_tiles
 from .shard_records import (
     ShardRecord,
     is_done,
@@ -234,7 +234,7 @@ def _labels(plan: Plan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMe
 def _export_shard(
     shard: _Shard, folder: Path, drawing: Drawing, tell: Callable[[int], None], cancel: CancelToken
 ) -> None:
-    quota, labels, sheet, shown = shard.plan.quota(shard.number), [], ContactSheet(), []
+    quota, labels, tiles, shown = shard.plan.quota(shard.number), [], [], []
     writer = CLASSES[shard.plan.settings.format](folder, shard.number)
     try:
         with drawing() as pipeline:
@@ -242,8 +242,9 @@ def _export_shard(
                 cancel.check()
                 made = shard.draw(pipeline, cancel, quota - len(labels))
                 labels += map(writer.add, made)
-                if shard.number == 0 and any([sheet.add(picture) for picture in made]):  # shown while the set is drawn
-                    shown = [write_file(folder, SHEET_NAME, sheet.file())]
+                if made and shard.number == 0 and len(tiles) < SHEET_TILES:  # shown while the set is drawn
+                    tiles += [tile for picture in made for tile in sheet_tiles(picture.image, picture.mask)]
+                    shown = [write_file(folder, SHEET_NAME, sheet_file(tiles[:SHEET_TILES]))]
                 shard.check_hope(len(labels))
                 if len(labels) < quota:
                     tell(len(labels))

@@ -1,8 +1,10 @@
 """What tells a person about an exported set: its README, and a sheet of its first pictures with their masks."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from PIL import Image
 
 from ..bundles.model_card import metadata
@@ -10,9 +12,10 @@ from ..images import png_bytes, sheet_of
 from ..provenance import sheet_text
 from .curation import REASONS
 from .export_plan import SPLITS, Plan
-from .formats import LabelledPicture
 
 CARD_NAME, SHEET_NAME = "README.md", "sheet.png"
+SHEET_TILES = 48  # 24 pictures with their masks
+_SHEET_COLUMNS, _TILE_SIDE = 8, 128
 _SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (0, "1M<n<10M"))
 _NAMED = 50  # unreadable files
 _BEHIND = {
@@ -120,24 +123,14 @@ def _curation(plan: Plan, totals: Totals) -> str:
     )
 
 
-class ContactSheet:
-    """Takes pictures until it is full; each stands beside its soft mask, the longer side at most 128 pixels."""
+def sheet_tiles(image: np.ndarray, mask: np.ndarray) -> list[Image.Image]:
+    """A picture uint8 `[H, W, 3]` and its soft mask uint8 `[H, W]`, the longer side at most 128 pixels."""
+    tiles = [Image.fromarray(part) for part in (image, mask)]
+    for tile in tiles:
+        tile.thumbnail((_TILE_SIDE, _TILE_SIDE), Image.Resampling.BOX)
+    return tiles
 
-    SIDE, ROWS, COLUMNS = 128, 6, 4
 
-    def __init__(self) -> None:
-        self._tiles: list[Image.Image] = []  # a picture and its mask by turns
-
-    def add(self, picture: LabelledPicture) -> bool:
-        """Puts a picture on the sheet where there is room; whether there was."""
-        room = len(self._tiles) < 2 * self.ROWS * self.COLUMNS
-        if room:
-            both = [Image.fromarray(part) for part in (picture.image, picture.mask)]
-            for part in both:
-                part.thumbnail((self.SIDE, self.SIDE), Image.Resampling.BOX)
-            self._tiles += both
-        return room
-
-    def file(self) -> bytes:
-        """The sheet as a PNG file; what is not filled is white."""
-        return png_bytes(sheet_of(self._tiles, 2 * self.COLUMNS), sheet_text("pictures of a set"))
+def sheet_file(tiles: Sequence[Image.Image]) -> bytes:
+    """The sheet of such tiles as a PNG file; what is not filled is white."""
+    return png_bytes(sheet_of(tiles, _SHEET_COLUMNS), sheet_text("pictures of a set"))
