@@ -51,10 +51,8 @@ def classes() -> list[ObjectClass]:
     for folder in user_bundles():
         own = ObjectClass(folder.name, brings_masks=True)
         found[folder.name] = _here(offered.get(folder.name, own), folder)
-    for name in records.names():
-        here = (
-            _fetched(ObjectClass(name, repository=name, brings_masks=True)) if REPOSITORY_ID.fullmatch(name) else None
-        )
+    for name in filter(REPOSITORY_ID.fullmatch, records.names()):
+        here = _fetched(ObjectClass(name, repository=name, brings_masks=True))
         if here is not None and stand_in(name) not in found:
             found[name] = here
     return [found[name] for name in sorted(found)]

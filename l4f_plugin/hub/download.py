@@ -6,8 +6,7 @@ without asking the Hub, and nobody sees one before all of it is there and right.
 
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,14 +60,9 @@ class Options:
         said = os.environ.get("LABELS4FREE_KEEP_ORIGINALS", "0").strip().lower() not in ("", "0", "no", "false")
         return said if self.keep_original is None else self.keep_original
 
-    @contextmanager
-    def shown(self) -> Iterator[Progress]:
+    def shown(self) -> AbstractContextManager[Progress]:
         """Where progress goes: to the caller, else to the terminal."""
-        if self.progress is not None:
-            yield self.progress
-        else:
-            with TerminalProgress() as bar:
-                yield bar
+        return TerminalProgress() if self.progress is None else nullcontext(self.progress)
 
 
 def resolve(name: str | Path, *, with_discriminator: bool = False, **options: Any) -> Path:

@@ -15,7 +15,6 @@ import io
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from tqdm import tqdm
 
 from ..bundles.config import WeightFile
 from ..bundles.fields import REPOSITORY_ID, REVISION
-from ..bundles.files import sha256_of, writing
+from ..bundles.files import sha256_of, write_atomically
 from ..bundles.folders import existing_parent
 from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
@@ -306,11 +305,5 @@ def forget(source: Source, path: Path) -> None:
 
 def set_reference(source: Source, commit: str) -> None:
     """Notes that the branch or tag of `source` is this commit, once all that is wanted of it is there."""
-    reference = source.cache() / "refs" / (source.revision or "main")
-    if source.revision == commit:
-        return
-    with writing(reference):
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        new = reference.with_name(f".{uuid.uuid4().hex[:12]}")
-        new.write_text(commit)
-        os.replace(new, reference)
+    if source.revision != commit:
+        write_atomically(source.cache() / "refs" / (source.revision or "main"), commit)
