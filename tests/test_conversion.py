@@ -135,7 +135,7 @@ def test_the_architecture_comes_from_the_tensors(resolution):
         object_switch="constant" if resolution == 512 else "first_convolution",
     )
     original = Generator(shape)
-    config, tensors = read_generator(StateSource(published(original), "it", "generator"))
+    config, tensors = read_generator(StateSource(published(original), "it", "generator", 0))
     assert config == shape
     copy = Generator(config)
     copy.load_state_dict(tensors)

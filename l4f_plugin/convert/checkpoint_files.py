@@ -44,11 +44,8 @@ def open_checkpoint(path: Path, label: str | None = None) -> Iterator[Any]:
 
     It is made of dictionaries, lists, tuples, plain values, `Record` and `StoredTensor`, the latter readable while the
     context lasts. TensorFlow's networks and PyTorch's modules are `Record`s of the names above, their attributes in
-    `state`. Messages name the file by `label`, its path by default.
-
-    Raises:
-        UserError: where the file is missing, damaged, of another kind, or names anything but tensors, arrays,
-            dictionaries and settings.
+    `state`. Messages name the file by `label`, its path by default. Raises `UserError` where the file is missing,
+    damaged, of another kind, or names anything but tensors, arrays, dictionaries and settings.
     """
     path = Path(path)
     label = label or printable(path, 300)

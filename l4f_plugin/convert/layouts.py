@@ -36,14 +36,12 @@ class PublishedNetworks:
 class StateSource:
     """A published state dict from which each tensor is taken once, with the shape that it must have.
 
-    Args:
-        state: tensors, numbers, and tensors still in their file, of which one at a time is read.
-        label: the file, for messages.
-        what: the network, for messages.
-        limit: size of the file in bytes. What is taken may not exceed it, however often a tensor is named.
+    `state` holds tensors, numbers, and tensors still in their file, of which one at a time is read. What is taken may
+    not exceed `limit`, the size of the file in bytes, however often a tensor is named. Messages name the file by
+    `label`, and `what` network it is.
     """
 
-    def __init__(self, state: Mapping[str, Any], label: str, what: str, limit: int | None = None):
+    def __init__(self, state: Mapping[str, Any], label: str, what: str, limit: int):
         self.state = {name: torch.tensor(value) if isinstance(value, float) else value for name, value in state.items()}
         self.label, self.what, self.left = label, what, limit
 
@@ -99,10 +97,9 @@ class StateSource:
     def _from_file(self, name: str, stored: Any) -> Tensor:
         if stored.stored_bytes > MAXIMUM_TENSOR_BYTES:
             raise UserError(f"{self.label} holds {printable(name)} of more than 1 GiB; choose another file.")
-        if self.left is not None:
-            self.left -= stored.stored_bytes
-            if self.left < 0:
-                raise UserError(f"{self.label} is smaller than the {self.what} it describes; get another copy.")
+        self.left -= stored.stored_bytes
+        if self.left < 0:
+            raise UserError(f"{self.label} is smaller than the {self.what} it describes; get another copy.")
         try:
             return stored.read()
         except ValueError as error:

@@ -195,18 +195,15 @@ def read_pickle(
 ) -> Any:
     """Reads one pickle from where `file` stands, which must end before the position `end`, into inert values.
 
+    These are `Table`, lists, tuples, plain values and what the vocabulary builds. Long byte strings are `FileBytes`, to
+    be read while the file is open. The file stands behind the pickle. Raises `UserError`, naming `label`, for
+    everything that cannot be read.
+
     Args:
         vocabulary: "module.name" to what the name stands for: a `Builder`, or a constant that may be named but not
             called. Neither may be something that a pickle could call or change.
         persistent_load: resolves persistent ids; without it, a pickle may have none.
         allowance: shared by the pickles of one file.
-
-    Returns:
-        `Table`, lists, tuples, plain values and what the vocabulary builds. Long byte strings are `FileBytes`, to be
-        read while the file is open. The file stands behind the pickle.
-
-    Raises:
-        UserError: naming `label`, for everything that cannot be read.
     """
     start, allowance = file.tell(), allowance or Allowance()
     try:

@@ -73,9 +73,7 @@ class StoredTensor(Inert):
     def read(self) -> torch.Tensor:
         """The tensor on the CPU in memory of its own.
 
-        Raises:
-            UserError: where its bytes are damaged.
-            ValueError: where it is an array of another type than torch has.
+        Raises `UserError` where its bytes are damaged, `ValueError` for an array of another type than torch has.
         """
         if self.storage.dtype is None:
             raise ValueError("it is an array of something else than plain numbers")

@@ -60,9 +60,8 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
     ) -> str | None:
         """Writes the bundle in one step, then uploads it where `push_to_hub` asks for that.
 
-        The discriminator, which only training needs, is not part of it unless `bundle` carries one.
-        `config` and `model_card_kwargs` are part of the convention; a bundle brings its own of both.
-        Returns the address of the commit, or None. Raises `UserError`.
+        The discriminator is not part of it unless `bundle` carries one. `config` and `model_card_kwargs` are part of
+        the convention; a bundle brings its own of both. Returns the address of the commit, or None. Raises `UserError`.
         """
         folder = Path(save_directory)
         save_bundle(self.bundle, folder)
