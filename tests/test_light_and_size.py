@@ -67,10 +67,16 @@ def test_doubling_ends_near_the_size_that_is_asked_for_and_before_it_is_too_larg
     assert (times(LARGEST_SIDE // 2, 16), times(LARGEST_SIDE // 2 + 1, 16)) == (2, 1)
 
 
-def test_an_untrained_network_is_the_bicubic_enlargement():
-    pictures = torch.rand(2, 3, 5, 7)
-    wanted = functional.interpolate(pictures, scale_factor=2, mode="bicubic", align_corners=False)
-    np.testing.assert_allclose(Upscaler()(pictures).detach(), wanted, atol=1e-6)
+def test_no_colour_is_shifted_whatever_the_network_has_learned():
+    torch.manual_seed(0)
+    network, pictures = Upscaler(), torch.rand(2, 3, 5, 7)
+    torch.nn.init.normal_(network.lack[-2].weight)
+    large = network(pictures).detach()
+    assert large.shape == (2, 3, 10, 14)
+    np.testing.assert_allclose(functional.avg_pool2d(large, 2), pictures, atol=1e-5)
+    assert large.std() > 1.1 * functional.interpolate(pictures, scale_factor=2).std(), "it adds something"
+    plain = network(torch.full((1, 3, 9, 9), 0.2)).detach()
+    np.testing.assert_allclose(plain[..., :2, :2], plain[..., 8:10, 8:10], atol=1e-5)  # at the border as elsewhere
 
 
 def test_the_upscaler_learns_from_pieces_and_their_halves(tmp_path):

@@ -92,10 +92,13 @@ def _files(stage: Stage, values: tuple) -> dict[str, Path]:
 def _flat(path: Path) -> Image.Image:
     """RGB over white: some hosts would show what lies under transparent parts. At least 512 px on the shorter side, and
     sides that the sliders of the hosts have."""
-    picture = Image.fromarray(load_picture(path))
-    scale = max(1.0, SHORTEST_SIDE / min(picture.size))
-    sides = [max(_STEP, round(side * scale / _STEP) * _STEP) for side in picture.size]
-    return picture if scale == 1 else picture.resize(sides, Image.Resampling.LANCZOS)
+    from l4f_plugin.upscaling import enlarged  # imports torch
+
+    picture = load_picture(path)
+    scale = max(1.0, SHORTEST_SIDE / min(picture.shape[:2]))
+    sides = [max(_STEP, round(side * scale / _STEP) * _STEP) for side in picture.shape[1::-1]]
+    large = Image.fromarray(enlarged(picture, None, scale)[0])
+    return large if scale == 1 else large.resize(sides, Image.Resampling.LANCZOS)
 
 
 def _whole(path: Path) -> Image.Image:
