@@ -21,7 +21,7 @@ from l4f_plugin.hub.sharing.card import published_card
 from l4f_plugin.hub.sharing.terms import Terms
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, loop, mask_quality
-from l4f_plugin.training.class_plan import Plan, plan_for
+from l4f_plugin.training.class_plan import ClassPlan, plan_for
 from l4f_plugin.training.class_run import ClassRun
 from l4f_plugin.training.picture_survey import ALIGNED, alignment_of, count_twins, survey
 from l4f_plugin.training.refinement import RefinementSettings
@@ -54,7 +54,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(mask_quality, "spill", lambda alpha, images: 0.0)
 
 
-def plan(folder, **chosen) -> Plan:
+def plan(folder, **chosen) -> ClassPlan:
     chosen = {"resolution": 32, "quality": "quick", "pictures": 48, "batch_size": 4, "device": "cpu"} | chosen
     return plan_for(survey(folder), "dogs", folder, **chosen)
 
@@ -174,7 +174,7 @@ def test_the_plan_measures_every_stage(pictures, tiny):
     assert list(whole.seconds) == ["generator", "masks", "photographs", "refined masks", "photographs again"]
     assert all(sum(parts.values()) > 0 for parts in whole.seconds.values())
     assert whole.memory > 0 and whole.disk > 12 * 32 * 32 * 3
-    assert Plan(**dataclasses.asdict(whole)) == whole
+    assert ClassPlan(**dataclasses.asdict(whole)) == whole
     assert any("In all" in line for line in whole.in_words())
 
 

@@ -141,7 +141,7 @@ class FakeRenderer:
 def worker(monkeypatch, request):
     random = np.random.default_rng(3)
     photographs = {split: [random.integers(0, 256, (50, 50, 3), dtype=np.uint8)] for split in drawn_sets.SPLITS}
-    settings = drawn_sets.Settings(request.param, 0, str(TOOL), ())
+    settings = drawn_sets.SetSettings(request.param, 0, str(TOOL), ())
     state = {"settings": settings, "renderer": FakeRenderer(), "photographs": photographs}
     monkeypatch.setattr(drawn_sets, "_worker", state)
 

@@ -21,7 +21,7 @@ from shell import assert_refused, ended, run, start_l4f
 
 from l4f_plugin.datasets import exporting
 from l4f_plugin.datasets.curation import Curation
-from l4f_plugin.datasets.export_backgrounds import PictureFolder
+from l4f_plugin.datasets.export_backgrounds import BackgroundFolder
 from l4f_plugin.datasets.export_plan import FORMATS, SPLITS, ExportSettings, read_plan
 from l4f_plugin.datasets.exporting import Rank, export, make_plan, merge
 from l4f_plugin.errors import Cancelled, UserError
@@ -110,7 +110,7 @@ def test_smaller_pictures_are_averaged_down(make):
 def test_backgrounds_are_those_that_the_labels_name(make, pipeline, tmp_path):
     (tmp_path / "mine").mkdir()
     Image.new("RGB", (64, 64), (10, 200, 30)).save(tmp_path / "mine" / "green.png")
-    pictures = PictureFolder.of(tmp_path / "mine")
+    pictures = BackgroundFolder.of(tmp_path / "mine")
     folder = make("set", backgrounds=("own", "seeds", "colours", "pictures"), pictures=pictures)
     seen = set()
     for row in labels_of(folder):

@@ -12,8 +12,8 @@ from PIL import Image
 
 from l4f_plugin.datasets import export_plan
 from l4f_plugin.datasets.curation import IN_PIECES, TOO_LARGE, TOO_SMALL, UNCERTAIN, Curation, MaskMeasures, measure
-from l4f_plugin.datasets.export_backgrounds import PictureFolder, choose, put_behind
-from l4f_plugin.datasets.export_plan import ExportedClass, ExportSettings, Plan, check_same, read_plan
+from l4f_plugin.datasets.export_backgrounds import BackgroundFolder, choose, put_behind
+from l4f_plugin.datasets.export_plan import ExportedClass, ExportPlan, ExportSettings, check_same, read_plan
 from l4f_plugin.datasets.exporting import Rank
 from l4f_plugin.datasets.mask_codes import run_lengths
 from l4f_plugin.datasets.shard_records import FileNote, ShardRecord, read_record, record_path, write_record
@@ -23,8 +23,8 @@ SOURCE = ExportedClass("tiny", "Tiny things", "CC0-1.0", "random numbers", "0" *
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
 
 
-def plan(**settings) -> Plan:
-    return Plan(ExportSettings(**{"count": 10, "format": "folder", **settings}), SOURCE, "float32")
+def plan(**settings) -> ExportPlan:
+    return ExportPlan(ExportSettings(**{"count": 10, "format": "folder", **settings}), SOURCE, "float32")
 
 
 def soft(*rows: str) -> np.ndarray:
@@ -258,7 +258,7 @@ def test_backgrounds_follow_from_the_seed(tmp_path):
     for name, colour in (("a.png", "red"), ("b.jpg", "blue")):
         Image.new("RGB", (40, 30), colour).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
-    pictures, behind = PictureFolder.of(tmp_path), np.full((24, 32, 3), 7, np.uint8)
+    pictures, behind = BackgroundFolder.of(tmp_path), np.full((24, 32, 3), 7, np.uint8)
     assert pictures.names == ("a.png", "b.jpg")
     kinds = ("own", "seeds", "colours", "pictures")
     labels = set()
@@ -272,7 +272,7 @@ def test_backgrounds_follow_from_the_seed(tmp_path):
     assert labels == {"own", "seed:9", "#", "a.png", "b.jpg"}
     for folder in (tmp_path / "nothing", tmp_path / "a.png"):
         with pytest.raises(UserError, match="name a folder"):
-            PictureFolder.of(folder)
+            BackgroundFolder.of(folder)
 
 
 def test_masks_stay_exact_before_a_new_background():

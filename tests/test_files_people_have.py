@@ -22,7 +22,7 @@ from l4f_plugin.animations import write_animation
 from l4f_plugin.arguments import EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.files import fitted, partial_name, write_atomically
-from l4f_plugin.datasets.export_backgrounds import PictureFolder as Backgrounds
+from l4f_plugin.datasets.export_backgrounds import BackgroundFolder
 from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.evaluation.mask_metrics import compare_folders
@@ -256,7 +256,7 @@ def test_all_formats_are_read_wherever_one_is(capsys, red, many, tmp_path):
     assert {picture.name for picture in find_pictures(many)} == expected
     training = PictureFolder(many, 32, tmp_path / "cache")
     assert (len(training), training.unreadable) == (len(expected), 0)
-    backgrounds = Backgrounds.of(many)
+    backgrounds = BackgroundFolder.of(many)
     assert {backgrounds.draw(np.random.default_rng(seed), (8, 8))[0] for seed in range(400)} == expected
     code, answer, err = segment(capsys, red, many, "--out", tmp_path / "out")
     assert code == 0 and {photo["name"] for photo in answer["photos"]} == expected and "without ending (1)" in err

@@ -43,7 +43,7 @@ Object = tuple[str, Box, bool]  # style, box, whether it is mirrored
 
 
 @dataclass(frozen=True)
-class Frame:
+class FaceFrame:
     """Where a style has its face, in units of its square drawing plane, and how often the style is drawn.
 
     The scales and eye heights align the styles with one another: faces of like width, eyes on one line.
@@ -58,13 +58,13 @@ class Frame:
 
 
 FRAMES = {
-    "personas": Frame(plane=64, centre=32, eyes=28.5, scale=1.14, eye_height=0.47, weight=0.35),
-    "micah": Frame(plane=360, centre=180, eyes=148, scale=1.05, eye_height=0.48, weight=0.25),
-    "toon-head": Frame(plane=768, centre=384, eyes=401, scale=1.05, eye_height=0.51, weight=0.40),
+    "personas": FaceFrame(plane=64, centre=32, eyes=28.5, scale=1.14, eye_height=0.47, weight=0.35),
+    "micah": FaceFrame(plane=360, centre=180, eyes=148, scale=1.05, eye_height=0.48, weight=0.25),
+    "toon-head": FaceFrame(plane=768, centre=384, eyes=401, scale=1.05, eye_height=0.51, weight=0.40),
 }
 
 
-def place(random: np.random.Generator, frame: Frame, scale: float = 1.0) -> Box:
+def place(random: np.random.Generator, frame: FaceFrame, scale: float = 1.0) -> Box:
     """The part of the drawing plane to show: a shift of up to 5 %, `scale` times .9 to 1.1.
 
     The bottom edge never lies below the plane's, where the drawn body ends.
@@ -122,7 +122,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class SetSettings:
     """What a data set is made from. Two runs into one folder must agree on all of it."""
 
     kind: str
@@ -210,7 +210,7 @@ def save_png(array: np.ndarray, path: Path) -> None:
 _worker: dict = {}
 
 
-def _start_worker(settings: Settings) -> None:
+def _start_worker(settings: SetSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent lets workers finish their chunk
     _worker["settings"] = settings
     _worker["renderer"] = Renderer(Path(settings.renderer), settings.resolution * OVERSAMPLING)
@@ -254,7 +254,7 @@ def _missing(folder: Path, split: str, count: int) -> list[int]:
     return [number for number in range(count) if f"{number:06d}.png" not in present]
 
 
-def describe(settings: Settings, counts: dict[str, int]) -> dict:
+def describe(settings: SetSettings, counts: dict[str, int]) -> dict:
     """What dataset.json says: counts, seeds, styles with licence, backgrounds, versions, the command."""
     renderer, kind = Path(settings.renderer), KINDS[settings.kind]
     answer = subprocess.run(
@@ -292,7 +292,7 @@ def _check_same_recipe(path: Path, description: dict) -> None:
             raise UserError(f"{path.parent} holds a set with another {key}: choose another --out folder.")
 
 
-def build(folder: Path, counts: dict[str, int], settings: Settings, processes: int = 2) -> None:
+def build(folder: Path, counts: dict[str, int], settings: SetSettings, processes: int = 2) -> None:
     """Makes what is missing of a data set in `folder`. Raises UserError."""
     if shutil.which("node") is None:
         raise UserError("Node was not found: install Node 18 or newer to draw the pictures.")
@@ -361,7 +361,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.processes < 1:
             raise UserError("Give at least one process.")
         folders = tuple(map(str, [*options.backgrounds, cache_folder() / "backgrounds", "/usr/share"]))
-        settings = Settings(
+        settings = SetSettings(
             options.kind, options.seed, str(options.renderer), folders, options.scale, options.resolution
         )
         build(out, counts, settings, options.processes)

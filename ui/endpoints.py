@@ -19,7 +19,7 @@ from l4f_plugin.jobs import CancelToken
 
 from . import compat, seeds
 from .controls import named, unsaved
-from .operations import Operations, Result, file_bytes
+from .operations import OperationResult, Operations, file_bytes
 from .service import Service
 from .texts import text
 from .words import in_words
@@ -109,7 +109,7 @@ class Endpoints:
         result = self._operations.segment(class_name, subject, truncation_psi, CancelToken(), **files)
         return *self._write(result, "mask", "cutout"), result.details
 
-    def _write(self, result: Result, *kinds: str, before: str = "") -> list[str]:
+    def _write(self, result: OperationResult, *kinds: str, before: str = "") -> list[str]:
         parts = {kind: result.images[kind] for kind in kinds}
         files = self._service.outputs.preview(before + result.stem, parts, result.infotext)
         return [str(path) for path in files.values()]

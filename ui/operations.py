@@ -28,7 +28,7 @@ from .texts import text
 
 
 @dataclass(frozen=True)
-class Result:
+class OperationResult:
     """One answer: pictures by their kind (picture, mask, cutout, background), each made when it is asked for.
 
     `stem` begins their file names and `infotext` belongs into the files; `details` are plain values.
@@ -82,14 +82,14 @@ class Operations:
 
     def generate(
         self, class_name: str, seeds: Sequence[int], truncation_psi: float | None, token: CancelToken
-    ) -> list[Result]:
+    ) -> list[OperationResult]:
         """Picture, mask, cut-out and background of each seed, in their order. None takes the class's own psi."""
         name = self._service.entry(class_name).name
         results = []
         for batch in self._service.generate(name, seeds, truncation_psi, token):
             for sample in batch:
                 details = {"class": name, "seed": sample.seed, "truncation_psi": sample.style.truncation_psi}
-                results.append(Result(sample.parts(), _stem(name, sample.seed), sample.infotext(), details))
+                results.append(OperationResult(sample.parts(), _stem(name, sample.seed), sample.infotext(), details))
         return results
 
     def swap(
@@ -104,7 +104,7 @@ class Operations:
         flipped: bool = False,
         class_size: bool = False,
         w_plus: bytes | None = None,
-    ) -> Result:
+    ) -> OperationResult:
         """The subject `seed` before a background: `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes.
 
         A file of W+ codes takes the place of the seed and of `truncation_psi`. Where it goes is as `wanted_spot` says.
@@ -129,7 +129,7 @@ class Operations:
         images = {kind: lambda image=image: image for kind, image in parts.items() if image is not None}
         psi = sample.style.truncation_psi
         details = {"class": name, "seed": sample.seed, "truncation_psi": psi, "background": label, "note": note}
-        return Result(images, f"{_stem(name, sample.seed)}_swapped", result.infotext, details)
+        return OperationResult(images, f"{_stem(name, sample.seed)}_swapped", result.infotext, details)
 
     def segment(
         self,
@@ -141,7 +141,7 @@ class Operations:
         w_plus: bytes | None = None,
         keep_largest: bool = True,
         canvas: Canvas | None = None,
-    ) -> Result:
+    ) -> OperationResult:
         """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given.
 
         With a `canvas` both have its size. `keep_largest` counts for a photograph.
@@ -170,7 +170,7 @@ class Operations:
             result = self._service.swap(entry.name, sample, alone, EdgeOptions(), token, where=canvas)
             parts |= {"mask": lambda: result.alpha, "cutout": lambda: result.cutout}
             infotext = result.infotext
-        return Result(parts, _stem(entry.name, sample.seed), infotext, details)
+        return OperationResult(parts, _stem(entry.name, sample.seed), infotext, details)
 
 
 def file_bytes(written: str) -> bytes:

@@ -26,7 +26,7 @@ from .trainings import ACTIVE, Trainings
 from .words import duration, pathless, without_paths
 
 if TYPE_CHECKING:
-    from l4f_plugin.training.class_plan import Plan
+    from l4f_plugin.training.class_plan import ClassPlan
     from l4f_plugin.training.class_run import ClassRun
     from l4f_plugin.training.picture_survey import Survey
 
@@ -204,7 +204,7 @@ class TrainPanel:
 
     # 2. Plan
 
-    def plan(self, given: Given) -> Plan:
+    def plan(self, given: Given) -> ClassPlan:
         """What the controls ask for. Raises `UserError`."""
         from l4f_plugin.training.class_plan import plan_for
 

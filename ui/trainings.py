@@ -24,7 +24,7 @@ from .texts import text
 from .words import pathless
 
 if TYPE_CHECKING:
-    from l4f_plugin.training.class_plan import Plan
+    from l4f_plugin.training.class_plan import ClassPlan
     from l4f_plugin.training.class_run import ClassRun
     from l4f_plugin.training.picture_survey import Survey
 
@@ -110,13 +110,13 @@ class Trainings:
         folder = self.keep(uploaded) if uploaded else place_of(named, progress, token)
         return folder, survey(folder, progress, token.check)
 
-    def measured(self, plan: Plan, token: CancelToken) -> Plan:
+    def measured(self, plan: ClassPlan, token: CancelToken) -> ClassPlan:
         from l4f_plugin.training.class_plan import measured
 
         self._service.unload()  # room for the steps
         return measured(plan, cancel=token, report=lambda line: None, turn=lambda: self._service.turn(token))
 
-    def begin(self, plan: Plan) -> ClassRun:
+    def begin(self, plan: ClassPlan) -> ClassRun:
         from l4f_plugin.training.class_run import ClassRun
 
         self.demand()

@@ -60,12 +60,12 @@ def export(args: argparse.Namespace) -> Answer:
         settings = replace(settings, curation=None)
 
     from ..datasets import exporting
-    from ..datasets.export_backgrounds import PictureFolder
+    from ..datasets.export_backgrounds import BackgroundFolder
 
     rank = exporting.Rank.of(os.environ)
     pictures = None
     if args.background_pictures:
-        pictures = PictureFolder.of(args.background_pictures, args.out)
+        pictures = BackgroundFolder.of(args.background_pictures, args.out)
         report_passed_over(pictures.found)
         if further := pictures.found.first_frames():
             report(f"{further} backgrounds have several frames or pages, of which only the first is used.")

@@ -25,7 +25,7 @@ _LARGEST_LIST = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
-class PictureFolder:
+class BackgroundFolder:
     """A user's own pictures, by name in order; `fingerprint` tells them from others by names and sizes.
 
     What cannot be read is passed over when it is drawn, and noted in `unreadable`.
@@ -37,7 +37,7 @@ class PictureFolder:
     unreadable: dict[str, str] = field(default_factory=dict)  # name -> why
 
     @classmethod
-    def of(cls, folder: Path, export: Path | None = None) -> PictureFolder:
+    def of(cls, folder: Path, export: Path | None = None) -> BackgroundFolder:
         """The pictures in `folder`, see `picture_files.find_pictures`.
 
         An `export` that was begun keeps the list it began with, as long as only files have gone since. Raises
@@ -110,7 +110,7 @@ def _covering(picture: PictureFile, size: tuple[int, int]) -> np.ndarray:
 def choose(
     seed: int,
     kinds: tuple[str, ...],
-    pictures: PictureFolder,
+    pictures: BackgroundFolder,
     neighbour: tuple[int, np.ndarray] | None,
     size: tuple[int, int],
 ) -> tuple[str, np.ndarray | None]:

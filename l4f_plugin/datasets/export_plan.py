@@ -125,7 +125,7 @@ class ExportedClass:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """Settings, class and all else that decides on a byte: precision, the user's pictures, the program's version."""
 
     settings: ExportSettings
@@ -193,7 +193,7 @@ def plan_path(folder: Path) -> Path:
     return folder / STATE_FOLDER / PLAN_NAME
 
 
-def read_plan(folder: Path) -> Plan | None:
+def read_plan(folder: Path) -> ExportPlan | None:
     """The plan of the set in `folder`, None where there is none. Raises `UserError` where it is damaged."""
     path = plan_path(folder)
     try:
@@ -204,7 +204,7 @@ def read_plan(folder: Path) -> Plan | None:
         source = dict(data.pop("source"))
         source["picture_size"] = tuple(source["picture_size"])
         chosen = Curation(**curation) if curation else None
-        return Plan(ExportSettings(**settings, curation=chosen), ExportedClass(**source), **data)
+        return ExportPlan(ExportSettings(**settings, curation=chosen), ExportedClass(**source), **data)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -213,7 +213,7 @@ def read_plan(folder: Path) -> Plan | None:
         raise UserError(f"{path} is damaged; export into another folder.") from error
 
 
-def check_same(plan: Plan, other: Plan, folder: Path) -> None:
+def check_same(plan: ExportPlan, other: ExportPlan, folder: Path) -> None:
     """Raises `UserError` naming the first thing in which the plan in `folder`, `other`, differs.
 
     Limits of curation that nobody set may be whatever they are there.

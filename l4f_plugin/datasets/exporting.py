@@ -28,8 +28,8 @@ from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
 from ..subject import Subject, no_masks
 from .curation import MaskMeasures, measure
-from .export_backgrounds import PictureFolder, choose, put_behind
-from .export_plan import STATE_FOLDER, ExportedClass, ExportSettings, Plan, check_same, plan_path, read_plan
+from .export_backgrounds import BackgroundFolder, choose, put_behind
+from .export_plan import STATE_FOLDER, ExportedClass, ExportPlan, ExportSettings, check_same, plan_path, read_plan
 from .formats import CLASSES, LabelledPicture, Writer
 from .set_card import CARD_NAME, SHEET_NAME, SHEET_TILES, Totals, dataset_card, sheet_file, sheet_tiles
 from .shard_records import (
@@ -76,7 +76,9 @@ class Rank:
         return cls(*map(int, words))
 
 
-def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures: PictureFolder | None = None) -> Plan:
+def make_plan(
+    pipeline: Labels4FreePipeline, settings: ExportSettings, pictures: BackgroundFolder | None = None
+) -> ExportPlan:
     """The plan of a set of that class. Raises `UserError` for a class without masks and settings that do not fit."""
     config = pipeline.config
     if pipeline.bundle.alpha is None:
@@ -97,15 +99,15 @@ def make_plan(pipeline: Labels4FreePipeline, settings: ExportSettings, pictures:
     )
     dtype = str(pipeline.dtype).removeprefix("torch.")
     used = pictures.fingerprint if pictures and "pictures" in settings.backgrounds else ""
-    return Plan(settings, source, dtype, used)
+    return ExportPlan(settings, source, dtype, used)
 
 
-def estimate(plan: Plan, drawing: Drawing, pictures: PictureFolder | None = None) -> tuple[float, int]:
+def estimate(plan: ExportPlan, drawing: Drawing, pictures: BackgroundFolder | None = None) -> tuple[float, int]:
     """Seconds and bytes that a set would take here. Raises as `export` does.
 
     Measured on two batches; the first one, which is slower, does not count.
     """
-    shard = _Shard(plan, 0, pictures or PictureFolder())
+    shard = _Shard(plan, 0, pictures or BackgroundFolder())
     with drawing() as pipeline:
         shard.draw(pipeline, NEVER)
         started = time.monotonic()
@@ -118,11 +120,11 @@ def estimate(plan: Plan, drawing: Drawing, pictures: PictureFolder | None = None
 
 
 def export(
-    plan: Plan,
+    plan: ExportPlan,
     folder: Path,
     drawing: Drawing,
     *,
-    pictures: PictureFolder | None = None,
+    pictures: BackgroundFolder | None = None,
     rank: Rank | None = None,
     progress: Progress = unseen,
     cancel: CancelToken = NEVER,
@@ -135,7 +137,7 @@ def export(
     Raises `UserError` where the system refuses, where `folder` holds something else or an export with another plan,
     and where curation leaves nothing over; `Cancelled`. What is done stays, and the same call goes on from there.
     """
-    rank, pictures = rank or Rank(), pictures or PictureFolder()
+    rank, pictures = rank or Rank(), pictures or BackgroundFolder()
     cancel.check()
     plan = _begin(plan, folder, lambda: _with_limits(plan, drawing, cancel))
     if plan.pictures:
@@ -160,7 +162,7 @@ def export(
     return True
 
 
-def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen) -> Plan:
+def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen) -> ExportPlan:
     """Copies what `folder` lacks from the parts, checks every hash on the way and puts the set together; its plan.
 
     `folder` may be one of the parts. What a killed merge has copied stays, and the same call goes on from there.
@@ -194,7 +196,7 @@ def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen) -
     return plan
 
 
-def _begin(plan: Plan, folder: Path, completed: Callable[[], Plan]) -> Plan:
+def _begin(plan: ExportPlan, folder: Path, completed: Callable[[], ExportPlan]) -> ExportPlan:
     """The plan of the set in `folder`, which has to be the same; a new set gets the plan that is `completed`."""
     found = read_plan(folder)
     if found is not None:
@@ -207,7 +209,7 @@ def _begin(plan: Plan, folder: Path, completed: Callable[[], Plan]) -> Plan:
     return plan
 
 
-def _with_limits(plan: Plan, drawing: Drawing, cancel: CancelToken) -> Plan:
+def _with_limits(plan: ExportPlan, drawing: Drawing, cancel: CancelToken) -> ExportPlan:
     """The plan with a number for every limit of curation, from the first pictures that it names."""
     settings = plan.settings
     if settings.curation is None or settings.curation.is_complete:
@@ -220,7 +222,7 @@ def _with_limits(plan: Plan, drawing: Drawing, cancel: CancelToken) -> Plan:
     return replace(plan, settings=replace(settings, curation=settings.curation.completed(found)))
 
 
-def _labels(plan: Plan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMeasures]:
+def _labels(plan: ExportPlan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMeasures]:
     """The soft mask in the size of the set, uint8, the hard one, boolean, and their measures.
 
     The labels are those of the mask that is written, of 256 steps.
@@ -258,7 +260,7 @@ def _export_shard(
 class _Shard:
     """Draws one shard, batch by batch, from its first seed on."""
 
-    def __init__(self, plan: Plan, number: int, pictures: PictureFolder):
+    def __init__(self, plan: ExportPlan, number: int, pictures: BackgroundFolder):
         self.plan, self.number, self.pictures = plan, number, pictures
         self._seeds = plan.candidates(number)
         self.tried, self.dropped = 0, Counter()
@@ -341,7 +343,7 @@ def _copy_shard(part: Path, folder: Path, shard: int) -> None:
     write_record(folder, record)
 
 
-def _complete(plan: Plan, folder: Path) -> None:
+def _complete(plan: ExportPlan, folder: Path) -> None:
     """Writes annotations, card and checksums of a set whose shards are all there, unless it was done before.
 
     Two processes that do so at a time write the same bytes.
@@ -392,7 +394,7 @@ def _check_card(path: Path) -> None:
         )
 
 
-def _totals(plan: Plan, folder: Path) -> Totals:
+def _totals(plan: ExportPlan, folder: Path) -> Totals:
     """What the card says in numbers, over all shards."""
     splits, dropped, tried, size, unreadable = Counter(), Counter(), 0, 0, set()
     for record in records(folder, plan):

@@ -11,7 +11,7 @@ from ..bundles.model_card import metadata
 from ..images import png_bytes, sheet_of
 from ..provenance import sheet_text
 from .curation import REASONS
-from .export_plan import SPLITS, Plan
+from .export_plan import SPLITS, ExportPlan
 
 CARD_NAME, SHEET_NAME = "README.md", "sheet.png"
 SHEET_TILES = 48  # 24 pictures with their masks
@@ -37,7 +37,7 @@ class Totals:
     unreadable: list[str] = field(default_factory=list)  # background pictures
 
 
-def dataset_card(plan: Plan, totals: Totals, use: str) -> str:
+def dataset_card(plan: ExportPlan, totals: Totals, use: str) -> str:
     """Markdown with the Hub's metadata on top; `use` says how the format is read."""
     source, settings = plan.source, plan.settings
     width, height = plan.picture_size
@@ -60,7 +60,7 @@ def dataset_card(plan: Plan, totals: Totals, use: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _metadata(plan: Plan) -> str:
+def _metadata(plan: ExportPlan) -> str:
     size = next(words for most, words in _SIZES if plan.settings.count < most or not most)
     kinds = ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
     return metadata(plan.source.licence, *kinds, "tags:", "- synthetic", "- labels4free")
@@ -73,7 +73,7 @@ def _contents(totals: Totals) -> str:
     return "\n".join(rows) + f"\n\nA seed is always in the same split, whatever else is exported with it. {size}"
 
 
-def _labels(plan: Plan) -> str:
+def _labels(plan: ExportPlan) -> str:
     behind = "; ".join(f"`{kind}`: {_BEHIND[kind]}" for kind in plan.settings.backgrounds)
     return "\n".join(
         [
@@ -95,7 +95,7 @@ def _unreadable(totals: Totals) -> str:
     return f"\n- {len(totals.unreadable):,} background pictures could not be read and were passed over: {named}{more}."
 
 
-def _curation(plan: Plan, totals: Totals) -> str:
+def _curation(plan: ExportPlan, totals: Totals) -> str:
     chosen = plan.settings.curation
     if chosen is None:
         return f"None: all {totals.tried:,} pictures are in the set, whatever their masks are like."

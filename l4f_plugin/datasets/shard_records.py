@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from ..bundles.files import read_json, unreadable, write_atomically, writing
 from ..errors import UserError
-from .export_plan import STATE_FOLDER, Plan
+from .export_plan import STATE_FOLDER, ExportPlan
 
 _LARGEST_RECORD = 1 << 28
 _PATH = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
@@ -93,12 +93,12 @@ def is_done(folder: Path, shard: int) -> bool:
         return False
 
 
-def missing_shards(folder: Path, plan: Plan) -> list[int]:
+def missing_shards(folder: Path, plan: ExportPlan) -> list[int]:
     """The shards that have no record yet."""
     return [shard for shard in range(plan.shards) if not record_path(folder, shard).is_file()]
 
 
-def records(folder: Path, plan: Plan) -> Iterator[ShardRecord]:
+def records(folder: Path, plan: ExportPlan) -> Iterator[ShardRecord]:
     """All shards in order, one in memory at a time. Raises `UserError` where one is missing."""
     for shard in range(plan.shards):
         record = read_record(folder, shard)

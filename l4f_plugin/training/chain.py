@@ -82,7 +82,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """One training of the chain: from the bundle ``source`` to that in ``folder``, by ``train``.
 
     ``seconds`` is what each of its parts, by the message of its progress, is going to take.
@@ -207,7 +207,7 @@ def learn_photographs(
         )
     settings = settings or photograph_settings(config, place)
     run = _run_folder(photographs_folder(), name, config, ("generator", "alpha", "student"), settings)
-    stage = Stage("photographs", train_student, source, run, settings)
+    stage = TrainingStage("photographs", train_student, source, run, settings)
 
     def learn() -> Learned | None:
         if not go_through([stage], place, watch):
@@ -245,26 +245,30 @@ def estimate_seconds(name: str, device: str | None = None, **watched: Any) -> di
 
 def mask_stages(
     quality: str, config: ObjectClass, source: Path, run: Path, settings: AlphaSettings, device: torch.device
-) -> list[Stage]:
+) -> list[TrainingStage]:
     """The trainings that give the class of ``config``, whose bundle is ``source``, masks: one for "quick", all for
     "full". What they keep lies in ``run``. Raises ``UserError`` for another quality."""
-    first = Stage("masks", train_alpha, source, run, settings)
+    first = TrainingStage("masks", train_alpha, source, run, settings)
     if quality not in QUALITIES:
         raise UserError(f"The quality must be one of {', '.join(QUALITIES)}, not {quality}.")
     if quality == "quick":
         return [first]
     other = dataclasses.replace(settings, seed=settings.seed + OTHER_SEED)
     student = photograph_settings(config, device)
-    second = Stage("masks of a second seed", train_alpha, source, run / "second-seed", other)
-    taught = Stage("photographs", train_student, first.bundle, run / "photographs", student, {"teacher": "alpha"})
-    refined = Stage("refined masks", refine_alpha, taught.bundle, run / "refined", refinement_settings(config, device))
-    last = Stage(
+    second = TrainingStage("masks of a second seed", train_alpha, source, run / "second-seed", other)
+    taught = TrainingStage(
+        "photographs", train_student, first.bundle, run / "photographs", student, {"teacher": "alpha"}
+    )
+    refined = TrainingStage(
+        "refined masks", refine_alpha, taught.bundle, run / "refined", refinement_settings(config, device)
+    )
+    last = TrainingStage(
         "photographs again", train_student, refined.bundle, run / "photographs-again", student, {"teacher": "student"}
     )
     return [first, second, taught, refined, last]
 
 
-def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
+def go_through(stages: list[TrainingStage], device: torch.device, watch: Watch) -> bool:
     """Trains what is not trained yet, one stage after the other; False when stopped before the end.
 
     A stage of minutes that was begun with another recipe, by an earlier version, begins anew; a generator is kept.
@@ -300,7 +304,7 @@ def go_through(stages: list[Stage], device: torch.device, watch: Watch) -> bool:
     return True
 
 
-def _overall(stages: list[Stage], number: int, progress: Progress | None) -> Progress | None:
+def _overall(stages: list[TrainingStage], number: int, progress: Progress | None) -> Progress | None:
     """The progress of one stage as that of all of them, in tenths of a second."""
     if progress is None or len(stages) == 1:
         return progress
@@ -315,12 +319,14 @@ def _overall(stages: list[Stage], number: int, progress: Progress | None) -> Pro
     return tell
 
 
-def total_seconds(stages: list[Stage]) -> float:
+def total_seconds(stages: list[TrainingStage]) -> float:
     """The measured seconds of all stages."""
     return sum(sum(stage.seconds.values()) for stage in stages)
 
 
-def measured_stages(stages: list[Stage], bundle: Bundle, device: torch.device, watch: Watch) -> list[Stage]:
+def measured_stages(
+    stages: list[TrainingStage], bundle: Bundle, device: torch.device, watch: Watch
+) -> list[TrainingStage]:
     """The stages with the seconds that they are going to take, by a few steps of each on stand-ins for what is missing.
 
     Networks that are not learned yet have random weights: they take as long.

@@ -19,7 +19,7 @@ from ..bundles.training_state import flatten_state
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words, resident_memory
-from .chain import Stage, Watch, adversarial_seconds, enough_memory, mask_settings, mask_stages, measured_stages
+from .chain import TrainingStage, Watch, adversarial_seconds, enough_memory, mask_settings, mask_stages, measured_stages
 from .chain import in_words as duration
 from .chain import source_of as class_folder
 from .generator_training import GeneratorSettings, GeneratorTrainer
@@ -39,7 +39,7 @@ _CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 16}
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClassPlan:
     """A training of the class ``name`` from the pictures in ``folder``.
 
     ``fit`` is one of ``FITS``, ``aspect`` the width / height that a letter-box keeps. ``start`` names the class whose
@@ -105,7 +105,7 @@ class Plan:
         return words
 
 
-def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
+def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> ClassPlan:
     """The plan that what was found in ``folder`` asks for; what is ``chosen``, and not None, stays as it is.
 
     Raises ``UserError`` for a class to start from that does not fit.
@@ -119,12 +119,12 @@ def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> Plan:
     given = {key: value for key, value in chosen.items() if value is not None}
     if given.get("start") and "resolution" not in given:
         advised["resolution"] = read_config(class_folder(given["start"])).resolution
-    plan = Plan(name=name, folder=str(Path(folder).expanduser().absolute()), **advised | given)
+    plan = ClassPlan(name=name, folder=str(Path(folder).expanduser().absolute()), **advised | given)
     generator_settings(plan)
     return plan
 
 
-def generator_settings(plan: Plan) -> GeneratorSettings:
+def generator_settings(plan: ClassPlan) -> GeneratorSettings:
     """The settings of the first stage: the networks of the class to start from, where there is one."""
     crop = letterbox(plan.resolution, min(max(plan.aspect, 0.25), 4.0)) if plan.fit == "letterbox" else None
     settings = GeneratorSettings(
@@ -169,12 +169,12 @@ def _with(channels: dict[int, int], resolution: int) -> dict[int, int]:
     return {resolution: max(channels[max(channels)] // 2, 16)} | dict(channels)
 
 
-def starting_folder(plan: Plan) -> Path | None:
+def starting_folder(plan: ClassPlan) -> Path | None:
     """The bundle to start from."""
     return class_folder(plan.start) if plan.start else None
 
 
-def stages_of(plan: Plan, run: Path) -> list[Stage]:
+def stages_of(plan: ClassPlan, run: Path) -> list[TrainingStage]:
     """The stages of a plan, whose work lies in ``run``."""
     options = {
         "pictures": plan.shown,
@@ -186,7 +186,7 @@ def stages_of(plan: Plan, run: Path) -> list[Stage]:
         "log_pictures": max(min(plan.shown // 200, 1_000), 2 * plan.batch_size),
     }
     settings = generator_settings(plan)
-    first = Stage(GENERATOR, nearest_generator, Path(plan.folder), run / GENERATOR, settings, options)
+    first = TrainingStage(GENERATOR, nearest_generator, Path(plan.folder), run / GENERATOR, settings, options)
     stages = [first, *_later_stages(plan, _config_of(plan), first.bundle, run / "masks")]
     common = {"sheet_due": GrowingIntervals(), "bar": False}
     return [
@@ -208,7 +208,7 @@ def _calmer(settings: Any, times: int) -> Any:
     )
 
 
-def mended(plan: Plan, trouble: str, stage: str) -> Plan:
+def mended(plan: ClassPlan, trouble: str, stage: str) -> ClassPlan:
     """The plan with what helps against a trouble of that stage."""
     if trouble in (COLLAPSED, SPILLED):
         return dataclasses.replace(plan, pictures=plan.shown * 3 // 2)
@@ -222,7 +222,7 @@ def mended(plan: Plan, trouble: str, stage: str) -> Plan:
     )
 
 
-def _later_stages(plan: Plan, config: ObjectClass, source: Path, run: Path) -> list[Stage]:
+def _later_stages(plan: ClassPlan, config: ObjectClass, source: Path, run: Path) -> list[TrainingStage]:
     device = choose_device(plan.device)
     quality = "quick" if plan.quality == "quick" else "full"
     masks = mask_settings(config, device)
@@ -232,7 +232,7 @@ def _later_stages(plan: Plan, config: ObjectClass, source: Path, run: Path) -> l
     return [stage for stage in stages if "second seed" not in stage.title]  # which only compares
 
 
-def _config_of(plan: Plan) -> ObjectClass:
+def _config_of(plan: ClassPlan) -> ObjectClass:
     """The class before its first step, without the weights."""
     settings = generator_settings(plan)
     return ObjectClass(name=plan.name, generator=settings.generator_config(), crop=settings.crop)
@@ -251,7 +251,7 @@ def nearest_generator(folder: Path, out: Path, settings: GeneratorSettings, **op
     return True
 
 
-def measured(plan: Plan, run: Path | None = None, **watched: Any) -> Plan:
+def measured(plan: ClassPlan, run: Path | None = None, **watched: Any) -> ClassPlan:
     """The plan with time, memory and disk, by a few real steps of each stage that are thrown away.
 
     Where memory runs out, a batch is computed in more parts, of four pictures at least. The folder ``run`` gets a sheet
@@ -268,7 +268,7 @@ def measured(plan: Plan, run: Path | None = None, **watched: Any) -> Plan:
     return measured(dataclasses.replace(plan, accumulate=2 * plan.accumulate), run, **watched)
 
 
-def _measured(plan: Plan, run: Path | None, watch: Watch) -> Plan:
+def _measured(plan: ClassPlan, run: Path | None, watch: Watch) -> ClassPlan:
     device, settings = choose_device(plan.device), generator_settings(plan)
     real = PictureFolder(
         Path(plan.folder), plan.resolution, cache_folder() / "pictures", settings.crop, plan.fit == "squash"

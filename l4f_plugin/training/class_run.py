@@ -40,8 +40,17 @@ from ..provenance import may_write
 from ..runtime import choose_device, free_memory
 from ..sample_sheet import draw_samples
 from .alpha_training import AlphaTrainer
-from .chain import LEARNED_THRESHOLD, Stage, Watch, enough_memory, go_through, in_words
-from .class_plan import GENERATOR, GENERATOR_RUN, Plan, generator_settings, measured, mended, stages_of, starting_folder
+from .chain import LEARNED_THRESHOLD, TrainingStage, Watch, enough_memory, go_through, in_words
+from .class_plan import (
+    GENERATOR,
+    GENERATOR_RUN,
+    ClassPlan,
+    generator_settings,
+    measured,
+    mended,
+    stages_of,
+    starting_folder,
+)
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
@@ -105,10 +114,10 @@ class ClassRun:
         return (self.folder / PLAN).is_file()
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> ClassPlan:
         """What is to be done. Raises ``UserError``."""
         try:
-            return Plan(**json.loads((self.folder / PLAN).read_text(encoding="utf-8")))
+            return ClassPlan(**json.loads((self.folder / PLAN).read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise UserError(
                 f"There is no training called {self.name}; begin it with: l4f train class FOLDER --name {self.name}."
@@ -158,7 +167,7 @@ class ClassRun:
 
     # What others do
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: ClassPlan) -> None:
         """Writes the plan down. Raises ``UserError`` where there is such a training or such a class."""
         if self.exists:
             raise UserError(
@@ -280,7 +289,7 @@ class ClassRun:
                     raise
                 time.sleep(_LOOK_AGAIN)
 
-    def _work(self, plan: Plan, report: Callable, progress: Callable | None) -> bool:
+    def _work(self, plan: ClassPlan, report: Callable, progress: Callable | None) -> bool:
         def say(line: str) -> None:
             report(line)
             self._note(line)
@@ -351,7 +360,7 @@ class ClassRun:
             return (self.folder / WISH).read_text(encoding="utf-8")
         return ""
 
-    def _best(self, plan: Plan, stages: list[Stage], device: torch.device) -> tuple[Bundle, str]:
+    def _best(self, plan: ClassPlan, stages: list[TrainingStage], device: torch.device) -> tuple[Bundle, str]:
         """What there is, and how far it has come, in words."""
         finished = [stage for stage in stages if is_bundle_of_ours(stage.bundle)]
         if finished and finished[-1].title != GENERATOR:
@@ -421,7 +430,7 @@ class _Clock:
             self._progress(done, total, f"{stage}: {done / max(total, 1):.0%} of all, {in_words(left)} left")
 
 
-def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:
+def _generator_so_far(plan: ClassPlan, run: Path) -> tuple[Bundle, str]:
     """The state nearest to the real pictures where one was measured, else the last that was saved."""
     if is_bundle_of_ours(run / BEST_FOLDER):
         return load_bundle(run / BEST_FOLDER, with_discriminator=True), "the generator nearest to the pictures so far"
@@ -448,7 +457,7 @@ def _generator_so_far(plan: Plan, run: Path) -> tuple[Bundle, str]:
     return bundle, f"the generator after {shown:,} pictures"
 
 
-def _masks_so_far(bundle: Bundle, stage: Stage, device: torch.device) -> tuple[AlphaTrainer, str]:
+def _masks_so_far(bundle: Bundle, stage: TrainingStage, device: torch.device) -> tuple[AlphaTrainer, str]:
     """The masks of the latest attempt; before there is one, a guess from the pictures' own corners."""
     trainer = alpha_trainer(bundle, stage.settings, device)
     attempts = sorted(stage.folder.glob(f"attempt*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)

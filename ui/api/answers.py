@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from l4f_plugin.images import png_bytes
 
-from ..operations import Result
+from ..operations import OperationResult
 from ..refusals import Refusal
 from ..texts import text
 from .bounds import FAST, Held
@@ -45,7 +45,7 @@ def wanted(accept: str | None) -> str:
     return best
 
 
-def one(media: str, result: Result, kinds: Sequence[str]) -> Response:
+def one(media: str, result: OperationResult, kinds: Sequence[str]) -> Response:
     """The answer with one result; a PNG is the first picture that was asked for."""
     if media == JSON:
         return _json({**result.details, **_encoded(result, kinds)})
@@ -57,7 +57,7 @@ def one(media: str, result: Result, kinds: Sequence[str]) -> Response:
     return Pieces([_png(result, kind)], PNG, _named(result.file_name(kind)))
 
 
-def many(media: str, results: Sequence[Result], kinds: Sequence[str]) -> Response:
+def many(media: str, results: Sequence[OperationResult], kinds: Sequence[str]) -> Response:
     """The answer with one result or more."""
     if media == PNG and len(results) == 1:
         return one(media, results[0], kinds)
@@ -83,12 +83,12 @@ def _json(content: dict[str, Any]) -> Response:
     return Pieces([first, *(piece for pair in zip(files, others, strict=True) for piece in pair)], JSON)
 
 
-def _encoded(result: Result, kinds: Sequence[str]) -> dict[str, Any]:
+def _encoded(result: OperationResult, kinds: Sequence[str]) -> dict[str, Any]:
     images = {kind: base64.b64encode(_png(result, kind)) for kind in _present(result, kinds)}
     return {"images": images, "infotext": result.infotext}
 
 
-def _zip(results: Sequence[Result], kinds: Sequence[str]) -> Response:
+def _zip(results: Sequence[OperationResult], kinds: Sequence[str]) -> Response:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
         for name, result, kind in _files(results, kinds):
@@ -96,7 +96,7 @@ def _zip(results: Sequence[Result], kinds: Sequence[str]) -> Response:
     return Pieces([packed.getvalue()], ZIP, _named(f"{results[0].stem}_{len(results)}.zip"))
 
 
-def _files(results: Sequence[Result], kinds: Sequence[str]) -> Iterator[tuple[str, Result, str]]:
+def _files(results: Sequence[OperationResult], kinds: Sequence[str]) -> Iterator[tuple[str, OperationResult, str]]:
     """File name, result and kind of each picture; a seed that comes twice gives one file."""
     names: set[str] = set()
     for result in results:
@@ -107,11 +107,11 @@ def _files(results: Sequence[Result], kinds: Sequence[str]) -> Iterator[tuple[st
                 yield name, result, kind
 
 
-def _present(result: Result, kinds: Sequence[str]) -> list[str]:
+def _present(result: OperationResult, kinds: Sequence[str]) -> list[str]:
     return [kind for kind in dict.fromkeys(kinds) if kind in result.images]
 
 
-def _png(result: Result, kind: str) -> bytes:
+def _png(result: OperationResult, kind: str) -> bytes:
     return png_bytes(result.images[kind](), result.infotext)
 
 
