@@ -86,10 +86,10 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """``channels`` maps each resolution 4, 8, ... ``resolution`` to the channels of the maps at that size."""
+    """Everything that fixes the shapes of a discriminator."""
 
     resolution: int
-    channels: dict[int, int] = field(hash=False)
+    channels: dict[int, int] = field(hash=False)  # of the maps at 4, 8, ... `resolution`
     conv_clamp: float | None = None
 
     @property
@@ -99,8 +99,7 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """``channels`` of the stages at full, 1/2, 1/4, ... resolution; ``resolution`` is the side of the pictures that it
-    was trained on, and so the size at which it sees best."""
+    """Everything that fixes a segmenter of photographs."""
 
-    channels: tuple[int, ...] = (12, 24, 48, 96, 96, 96)
-    resolution: int = 128
+    channels: tuple[int, ...] = (12, 24, 48, 96, 96, 96)  # of the stages at full, 1/2, 1/4, ... resolution
+    resolution: int = 128  # side of the pictures that it was trained on, and so the size at which it sees best

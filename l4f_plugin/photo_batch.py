@@ -30,15 +30,11 @@ CONFIDENCE, DROPPED = "Confidence", "Dropped pieces"  # fields of the infotext
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What became of one photograph.
-
-    `files` maps mask, cutout and, where a background was chosen, composite to PNG files; empty where a `problem` is
-    told.
-    """
+    """What became of one photograph."""
 
     source: Path  # its file, or the archive it is in
-    files: dict[str, Path] = field(default_factory=dict)
-    problem: str | None = None
+    files: dict[str, Path] = field(default_factory=dict)  # PNG, by mask, cutout and, where one was wanted, composite
+    problem: str | None = None  # a sentence, in place of the files
     kept: bool = False  # the files were there already
     name: str = ""  # what it is called in its source
     notes: tuple[str, ...] = ()  # sentences about what a person would not expect

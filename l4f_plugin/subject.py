@@ -45,11 +45,7 @@ class PhotoOrigin:
 
 @dataclass(eq=False)
 class Subject:
-    """A picture with its soft mask.
-
-    A drawn one has `style` and `w_plus`, a photographed one `photo`. `confidence` in [0, 1] is the share of the class's
-    own pictures that look less like it than the photograph, where the class has something to compare with.
-    """
+    """A picture with its soft mask. A drawn one has `style` and `w_plus`, a photographed one `photo`."""
 
     image: np.ndarray  # uint8 RGB [H, W, 3], upright and in sRGB
     alpha: np.ndarray | None  # float32 [H, W] in [0, 1]; None where the class has no masks yet
@@ -59,7 +55,7 @@ class Subject:
     w_plus: WPlus | None = None
     background: np.ndarray | None = None  # uint8 [H, W, 3], drawn with the object switched off, if asked for
     photo: PhotoOrigin | None = None
-    confidence: float | None = None
+    confidence: float | None = None  # share of the class's own pictures that look less like it, where that is known
     dropped: int = 0  # pieces that its mask had besides the largest
     times: int = 1  # as large as its class draws
     brushed: bool = False  # its mask was mended by hand

@@ -27,42 +27,30 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class AlphaReport:
-    """A mask network on generated pictures.
-
-    against_judge: its thresholded masks, taking the first judge's for the truth
-    judges_agree: the second judge's masks, taking the first judge's for the truth; None with one judge
-    mask_area: mean alpha; judge_mask_area: fraction of pixels that the first judge calls foreground
-    edge_softness: fraction of pixels with alpha in (.05, .95)
-    """
+    """A mask network on generated pictures, by masks of the first judge, which are taken for the truth."""
 
     pictures: int
     threshold: float
-    against_judge: MaskMetrics
-    judges_agree: MaskMetrics | None
-    mask_area: float
-    judge_mask_area: float
-    edge_softness: float
+    against_judge: MaskMetrics  # of its masks from `threshold` on
+    judges_agree: MaskMetrics | None  # of the second judge's masks; None with one judge
+    mask_area: float  # mean alpha
+    judge_mask_area: float  # fraction of pixels that the first judge calls foreground
+    edge_softness: float  # fraction of pixels with alpha in (.05, .95)
 
 
 @dataclass(frozen=True)
 class ClassReport:
-    """An object class against judges that were trained on its labelled pictures.
-
-    held_out: each judge on `held_out_pictures` labelled pictures of the test split
-    alpha, frechet_distances: by truncation psi; the latter between `frechet_pictures` generated and as many
-        real pictures in the first judge's features; frechet_real: between two disjoint sets of real ones of that size
-    left_out: sentences about labelled pictures that could not be used
-    """
+    """An object class against judges that were trained on its labelled pictures."""
 
     class_name: str
     resolution: int
-    held_out_pictures: int
-    held_out: Sequence[MaskMetrics]
-    alpha: dict[float, AlphaReport]
-    frechet_pictures: int
-    frechet_distances: dict[float, float]
-    frechet_real: float
-    left_out: Sequence[str] = ()
+    held_out_pictures: int  # labelled, of the test split
+    held_out: Sequence[MaskMetrics]  # of each judge, on those
+    alpha: dict[float, AlphaReport]  # by truncation psi
+    frechet_pictures: int  # as many generated as real ones, compared in the first judge's features
+    frechet_distances: dict[float, float]  # by truncation psi
+    frechet_real: float  # between two disjoint sets of real ones of that size
+    left_out: Sequence[str] = ()  # sentences about labelled pictures that could not be used
 
     def as_dict(self) -> dict[str, object]:
         """Plain dictionaries, lists, text and numbers; truncation psi becomes a key such as "0.7"."""

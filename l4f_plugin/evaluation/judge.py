@@ -34,25 +34,16 @@ REVISION = 2
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """How a judge is built and trained. Its files are keyed by these numbers and the data set.
+    """How a judge is built and trained. Its files are keyed by these numbers and the data set."""
 
-    resolution: edge of the square pictures in pixels, a multiple of what the deepest stage divides it by
-    channels: of the stages at full, 1/2, 1/4, 1/8, 1/16 and 1/32 resolution
-    coarse_steps, steps: gradient steps at half resolution, which cost a quarter, and then at full resolution (all
-        are at full resolution where half is too small for the deepest stage)
-    batch_size: pictures of each step
-    learning_rate: the highest of a one-cycle schedule (AdamW)
-    pictures: how many of the training split are held in memory at most
-    """
-
-    resolution: int
-    channels: tuple[int, ...] = (8, 24, 48, 96, 96, 96)
-    coarse_steps: int = 1600
-    steps: int = 500
+    resolution: int  # edge of the square pictures in pixels, a multiple of what the deepest stage divides it by
+    channels: tuple[int, ...] = (8, 24, 48, 96, 96, 96)  # of the stages at full, 1/2, 1/4, ... resolution
+    coarse_steps: int = 1600  # at half resolution, which cost a quarter; at full where half is too small for the stages
+    steps: int = 500  # at full resolution, after those
     batch_size: int = 32
-    learning_rate: float = 4e-3
+    learning_rate: float = 4e-3  # the highest of a one-cycle schedule (AdamW)
     weight_decay: float = 1e-2
-    pictures: int = 12_000
+    pictures: int = 12_000  # of the training split that are held in memory at most
 
 
 @dataclass

@@ -20,12 +20,11 @@ from .mask_metrics import read_mask
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """pictures: uint8 [N, H, W, 3]; masks: uint8 [N, H, W], 255 where the object covers the pixel. `left_out` says why,
-    a sentence for each picture of the folder that is not among them."""
+    """Pictures of one size with their true masks."""
 
-    pictures: np.ndarray
-    masks: np.ndarray
-    left_out: tuple[str, ...] = ()
+    pictures: np.ndarray  # uint8 [N, H, W, 3]
+    masks: np.ndarray  # uint8 [N, H, W], 255 where the object covers the pixel
+    left_out: tuple[str, ...] = ()  # why, a sentence for each picture of the folder that is not among them
 
     def __len__(self) -> int:
         return len(self.pictures)

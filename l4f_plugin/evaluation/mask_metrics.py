@@ -84,15 +84,12 @@ def compare_masks(predicted: np.ndarray, truth: np.ndarray) -> MaskMetrics:
 
 @dataclass(frozen=True)
 class FolderComparison:
-    """What `compare_folders` found: metrics of all pixels together and of each picture, by file stem.
-
-    `left_out` are pairs that could not be compared, each with the reason.
-    """
+    """What `compare_folders` found."""
 
     threshold: float
-    pooled: MaskMetrics
-    per_image: dict[str, MaskMetrics]
-    left_out: dict[str, str] = field(default_factory=dict)
+    pooled: MaskMetrics  # of all pixels together
+    per_image: dict[str, MaskMetrics]  # by file stem
+    left_out: dict[str, str] = field(default_factory=dict)  # pairs that could not be compared, each with the reason
 
     def as_dict(self) -> dict[str, object]:
         return {"images": len(self.per_image), **asdict(self)}

@@ -43,14 +43,13 @@ COLUMNS = ("mean IoU", "IoU object", "alpha error", "edge error, plain", "cleane
 class PhotoMetrics:
     """A student on labelled pictures.
 
-    `masks` counts pixels from .5 of mask and truth; `alpha_error` is the mean absolute difference of the soft masks.
-    The four errors are mean absolute differences of colour, in [0, 1], in the band of 3 pixels around the edge once
-    the subject stands before another background: with plain alpha blending and with cleaned colours, by the exact
-    masks and by the student's.
+    The last four are mean absolute differences of colour, in [0, 1], in the band of 3 pixels around the edge once the
+    subject stands before another background: with plain alpha blending and with cleaned colours, by the exact masks and
+    by the student's.
     """
 
-    masks: MaskMetrics
-    alpha_error: float
+    masks: MaskMetrics  # of pixels from .5 on, of mask and truth
+    alpha_error: float  # mean absolute difference of the soft masks
     plain_exact: float
     cleaned_exact: float
     plain_found: float
@@ -64,20 +63,15 @@ class PhotoMetrics:
 
 @dataclass(frozen=True)
 class PhotoReport:
-    """The student of a class on `pictures` held-out ones, and, where they were measured, what limits it.
-
-    `ceiling`: the same student trained on true masks of real pictures; `class_masks`: the class's own masks of
-    generated pictures against a supervised judge. `worst` are the numbers of the pictures with the lowest IoU.
-    `left_out` are sentences about pictures that could not be measured on.
-    """
+    """The student of a class on held-out pictures, and, where they were measured, what limits it."""
 
     class_name: str
     pictures: int
     student: PhotoMetrics
-    worst: list[int]
-    ceiling: PhotoMetrics | None = None
-    class_masks: MaskMetrics | None = None
-    left_out: tuple[str, ...] = ()
+    worst: list[int]  # numbers of the pictures with the lowest IoU
+    ceiling: PhotoMetrics | None = None  # of the same student, trained on true masks of real pictures
+    class_masks: MaskMetrics | None = None  # the class's own, of generated pictures, against a supervised judge
+    left_out: tuple[str, ...] = ()  # sentences about pictures that could not be measured on
 
     def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "halo_removed": self.student.halo_removed}

@@ -26,16 +26,12 @@ SWITCHES = {"constant": "constant", "convolution 0": "first_convolution"}
 
 @dataclass(frozen=True)
 class Layer:
-    """Gradients of the squared difference at one layer, mean magnitudes over pictures.
-
-    ``style`` is the norm of the gradient of the layer's W+ code (0 for the constant input, which has none);
-    ``channels`` ``[C]`` are the gradients of a factor on each channel of its output: what switching it off changes.
-    """
+    """Gradients of the squared difference at one layer, mean magnitudes over pictures."""
 
     name: str
     resolution: int
-    style: float
-    channels: np.ndarray
+    style: float  # norm of that of the layer's W+ code; 0 for the constant input, which has none
+    channels: np.ndarray  # [C], of a factor on each channel of its output: what switching it off changes
 
     @property
     def total(self) -> float:
@@ -50,11 +46,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The layers from coarse to fine, the switch that the gradients speak for, and the one that the class has."""
+    """Which layers draw the object, and the switch that follows."""
 
-    layers: list[Layer]
-    chosen: str
-    present: str
+    layers: list[Layer]  # from coarse to fine
+    chosen: str  # the switch that the gradients speak for
+    present: str  # the one that the class has
 
     def in_words(self) -> str:
         """A table for people, and what follows from it."""

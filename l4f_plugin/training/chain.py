@@ -63,13 +63,10 @@ Turn = Callable[[], AbstractContextManager]
 
 @dataclass(frozen=True)
 class Watch:
-    """Who watches a training: is told of it, may stop it, and gets the device between its steps.
-
-    ``progress(done, total, message)`` counts pictures, or tenths of a second where several trainings follow.
-    """
+    """Who watches a training: is told of it, may stop it, and gets the device between its steps."""
 
     report: Callable[[str], None] = print
-    progress: Progress | None = None
+    progress: Progress | None = None  # counts pictures, or tenths of a second where several trainings follow
     cancel: CancelToken = field(default_factory=CancelToken)
     turn: Turn = nullcontext
     save_seconds: float = 60.0
@@ -83,10 +80,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """One training of the chain: from the bundle ``source`` to that in ``folder``, by ``train``.
-
-    ``seconds`` is what each of its parts, by the message of its progress, is going to take.
-    """
+    """One training of the chain: from the bundle ``source`` to that in ``folder``, by ``train``."""
 
     title: str
     train: Callable[..., bool]
@@ -94,7 +88,7 @@ class TrainingStage:
     folder: Path
     settings: Any
     options: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # of each part, by the message of its progress
 
     @property
     def bundle(self) -> Path:

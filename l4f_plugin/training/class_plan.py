@@ -40,33 +40,26 @@ _CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 16}
 
 @dataclass(frozen=True)
 class ClassPlan:
-    """A training of the class ``name`` from the pictures in ``folder``.
-
-    ``fit`` is one of ``FITS``, ``aspect`` the width / height that a letter-box keeps. ``start`` names the class whose
-    generator the training goes on from, of the same resolution or half of it; empty for none. ``seconds`` were measured
-    on this device: of each stage, by the parts of its progress. ``memory`` and ``disk`` are bytes, 0 where not
-    measured. ``calmed`` tells how often a stage was made calmer after a trouble, by its title. A batch is computed in
-    ``accumulate`` parts; ``frozen_blocks`` of the discriminator of ``start`` stay as they are (FreezeD).
-    """
+    """A training of the class ``name`` from the pictures in ``folder``."""
 
     name: str
     folder: str
     resolution: int = 64
     quality: str = "good"
-    fit: str = "crop"
-    aspect: float = 1.0
+    fit: str = "crop"  # one of `FITS`
+    aspect: float = 1.0  # width / height that a letter-box keeps
     augmentation: str = "none"
-    start: str = ""
+    start: str = ""  # the class whose generator it goes on from, of the same resolution or half of it; empty for none
     licence: str = "unknown"
     device: str | None = None
-    pictures: int = 0
+    pictures: int = 0  # that are shown; 0 leaves it to the quality
     batch_size: int = 8
-    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
-    memory: int = 0
-    disk: int = 0
-    calmed: dict[str, int] = field(default_factory=dict)
-    accumulate: int = 1
-    frozen_blocks: int = 0
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)  # measured, of each stage, by its parts
+    memory: int = 0  # bytes; 0 where not measured
+    disk: int = 0  # bytes; 0 where not measured
+    calmed: dict[str, int] = field(default_factory=dict)  # how often trouble made a stage calmer, by its title
+    accumulate: int = 1  # parts in which a batch is computed
+    frozen_blocks: int = 0  # of the discriminator of `start`, which stay as they are (FreezeD)
 
     def __post_init__(self) -> None:
         if self.resolution not in RESOLUTIONS:

@@ -74,16 +74,15 @@ _STARTS_WITHIN = 60.0  # seconds, after which a process that holds no lock has f
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands: ``state``, the title of its stage, tenths of a second of measured work ``done`` of ``total``,
-    the seconds left at the speed so far, the sentence of what is wrong, and its name in ``troubles.py``."""
+    """Where a run stands."""
 
     state: str = STOPPED
-    stage: str = ""
-    done: int = 0
+    stage: str = ""  # its title
+    done: int = 0  # tenths of a second of measured work
     total: int = 0
-    seconds_left: float | None = None
-    problem: str = ""
-    trouble: str = ""
+    seconds_left: float | None = None  # at the speed so far
+    problem: str = ""  # the sentence of what is wrong
+    trouble: str = ""  # its name in `troubles.py`
 
 
 class Wish(CancelToken):

@@ -27,21 +27,15 @@ LARGEST_SIDE = 256  # of a picture on the sheet
 
 @dataclass(frozen=True)
 class MaskQuality:
-    """Figures of one set of masks.
-
-    ``area`` is the mean share of the picture that they cover and ``area_spread`` its standard deviation, ``softness``
-    the mean of min(alpha, 1 - alpha), ``spill`` the share that they cover of what surely looks like the pictures'
-    corners, ``dropped`` the share of pictures whose mask is not worth learning from. ``agreement`` is the mean IoU of
-    masks that were learned from two seeds, None where there was one.
-    """
+    """Figures of one set of masks."""
 
     pictures: int
-    area: float
-    area_spread: float
-    softness: float
-    spill: float
-    dropped: float
-    agreement: float | None
+    area: float  # mean share of the picture that they cover
+    area_spread: float  # its standard deviation
+    softness: float  # mean of min(alpha, 1 - alpha)
+    spill: float  # the share that they cover of what surely looks like the pictures' corners
+    dropped: float  # the share of pictures whose mask is not worth learning from
+    agreement: float | None  # mean IoU of masks that were learned from two seeds, None where there was one
 
     def in_markdown(self) -> str:
         """A section of a model card."""

@@ -31,22 +31,16 @@ FITS = ("crop", "letterbox", "squash")
 
 @dataclass(frozen=True)
 class Survey:
-    """What a folder holds for a training.
+    """What a folder holds for a training."""
 
-    ``usable`` pictures were found; of ``looked_at`` of them ``unreadable`` could not be read, and ``twins`` are nearly
-    the same as an earlier one. ``sides`` are the smallest, median and largest short side in pixels; ``aspects`` are
-    width / height of the tenth, the middle and the ninetieth of a hundred pictures. ``passed_over`` counts other files
-    by their kind. ``alignment`` tells how far their outlines lie in the same places, see ``alignment_of``.
-    """
-
-    usable: int
-    looked_at: int
-    unreadable: int
-    twins: int
-    sides: tuple[int, int, int]
-    aspects: tuple[float, float, float]
-    passed_over: dict[str, int]
-    alignment: float | None = None
+    usable: int  # pictures that were found
+    looked_at: int  # of them
+    unreadable: int  # of those
+    twins: int  # of those: nearly the same as an earlier one
+    sides: tuple[int, int, int]  # the smallest, median and largest short side in pixels
+    aspects: tuple[float, float, float]  # width / height of the tenth, the middle and the ninetieth of a hundred
+    passed_over: dict[str, int]  # other files, by their kind
+    alignment: float | None = None  # how far outlines lie in the same places, see `alignment_of`
 
     @property
     def few(self) -> bool:

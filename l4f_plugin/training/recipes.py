@@ -16,10 +16,7 @@ from ..networks import DiscriminatorConfig, GeneratorConfig
 
 @dataclass(frozen=True)
 class AlphaSettings:
-    """What fixes a run on a given generator.
-
-    ``generator_sha256`` identifies the frozen weights, so that a run is not resumed on others.
-    """
+    """What fixes a run on a given generator."""
 
     real_samples: str = "generator"  # or "pictures"
     learned_background: bool = True
@@ -66,7 +63,7 @@ class AlphaSettings:
     feature_dtype: str = "bfloat16"
     accumulate: int = 1  # parts in which a batch is computed, for less memory
     seed: int = 0
-    generator_sha256: str = ""
+    generator_sha256: str = ""  # of the frozen weights, so that a run is not resumed on others
 
     def learning_rate_share_at(self, step: int) -> float:
         """What is left of all learning rates. Late steps at full rate move masks that were right already."""
@@ -97,9 +94,9 @@ class AlphaSettings:
 
 @dataclass(frozen=True)
 class PublishedClass:
-    """One row of the published training table; ``steps`` are for one GPU of batch 2."""
+    """One row of the published training table."""
 
-    steps: int
+    steps: int  # for one GPU of batch 2
     truncation_psi: float
     learning_rate: float
     mask_weight: float

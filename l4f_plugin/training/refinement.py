@@ -27,23 +27,19 @@ LOGIT_LIMIT = 1e-6  # masks are kept this far from 0 and 1, where the cross-entr
 
 @dataclass(frozen=True)
 class RefinementSettings:
-    """What fixes a run on given networks, which ``networks_sha256`` identifies.
-
-    Every other batch is drawn with the first of ``truncation_psis``, wide in variety, the rest with the second. The
-    segmenter's logits are multiplied by ``sharpness``: where it is in doubt, half a subject helps nobody.
-    """
+    """What fixes a run on given networks."""
 
     steps: int = 600
     batch_size: int = 16
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
-    truncation_psis: tuple[float, float] = (1.0, 0.7)
-    sharpness: float = SHARPNESS
+    truncation_psis: tuple[float, float] = (1.0, 0.7)  # batches by turns: wide in variety, and usual
+    sharpness: float = SHARPNESS  # times the segmenter's logits: where it is in doubt, half a subject helps nobody
     binarisation_weight: float = 1.0
     ema_decay: float = 0.99
     feature_dtype: str = "bfloat16"
     seed: int = 0
-    networks_sha256: str = ""
+    networks_sha256: str = ""  # of those networks, so that no run goes on with others
 
     def learning_rate_at(self, step: int) -> float:
         """Falls to 0 along a cosine."""

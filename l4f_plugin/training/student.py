@@ -27,23 +27,19 @@ GRID_PICTURES = 12
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """What fixes a run on given pictures.
-
-    The first ``coarse_share`` of the ``steps`` see pictures of half the size, which cost a quarter. ``pictures`` are
-    drawn to learn from; ``masks_sha256`` identifies the networks that draw them, so that no run goes on with others.
-    """
+    """What fixes a run on given pictures."""
 
     steps: int = 2000
-    coarse_share: float = 0.7
+    coarse_share: float = 0.7  # of the steps, the first: with pictures of half the size, which cost a quarter
     batch_size: int = 32
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
-    pictures: int = 4000
+    pictures: int = 4000  # drawn to learn from
     resolution: int = 128
     channels: tuple[int, ...] = (12, 24, 48, 96, 96, 96)
     feature_dtype: str = "bfloat16"
     seed: int = 0
-    masks_sha256: str = ""
+    masks_sha256: str = ""  # of the networks that draw them, so that no run goes on with others
 
     def learning_rate_at(self, step: int) -> float:
         """Rises to its highest at first, then falls to 0 along a cosine."""
