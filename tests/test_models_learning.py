@@ -73,7 +73,7 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
             progress(done, total, message)
             if done >= 6:
                 enough.set()
-                while not options["cancelled"]() and not goes_on.is_set():
+                while not options["cancel"].cancelled and not goes_on.is_set():
                     time.sleep(0.01)
 
         return original(*arguments, progress=notify, **options)

@@ -16,6 +16,7 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.images import cover_fit
+from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import Student, StudentConfig, UNet
 from l4f_plugin.photos import coarse_alpha
 from l4f_plugin.picture_files import find_pictures
@@ -203,12 +204,12 @@ def test_a_tenth_of_the_masks_must_be_worth_learning_from(tmp_path, good, enough
 
 
 def test_drawing_stops_between_pictures_and_says_when_the_disk_is_full(tmp_path, monkeypatch):
-    looks = iter([False] * 4 + [True])
+    cancel = CancelToken()
     with pytest.raises(Cancelled):
-        drawn_pictures(Drawer(), tmp_path, 10, 16, print, cancelled=lambda: next(looks))
+        drawn_pictures(Drawer(), tmp_path, 10, 16, print, lambda done, *_: done == 4 and cancel.cancel(), cancel)
     assert not list(tmp_path.glob("*.npy"))
     with pytest.raises(Cancelled):
-        drawn_pictures(Drawer(), tmp_path, 10, 16, print, cancelled=lambda: True)
+        drawn_pictures(Drawer(), tmp_path, 10, 16, print, cancel=cancel)
     monkeypatch.setattr(cut_pictures.os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(UserError, match="The disk is full: .* could not be written"):
         drawn_pictures(Drawer(), tmp_path, 10, 16, print)
@@ -277,7 +278,9 @@ def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, tmp_path,
         train_student(tiny_bundle_folder, out, settings, report=said.append)
     [shard] = out.glob("pictures-*/*.npy")
     np.save(shard, labelled_pictures(*discs(12)).parts)
-    assert not train_student(tiny_bundle_folder, out, settings, report=said.append, cancelled=lambda: True)
+    cancel = CancelToken()
+    cancel.cancel()
+    assert not train_student(tiny_bundle_folder, out, settings, report=said.append, cancel=cancel)
     assert train_student(tiny_bundle_folder, out, settings, report=said.append)
     bundle = load_bundle(out / "bundle", with_discriminator=True)
     assert bundle.student.config == StudentConfig((4, 6, 8), 32) and bundle.discriminator is not None

@@ -5,17 +5,17 @@ discriminator, while the mask is kept decided and of a sensible area. They diffe
 """
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from ..errors import Cancelled
+from ..jobs import NEVER, CancelToken
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
 from . import together
+from .courtesy import Turn
 from .grids import picture_grid
 from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
@@ -101,11 +101,7 @@ class AlphaTrainer(Trainer):
         return "hold the background, not the subject" if self.mean_inversion > MOST_INVERTED else None
 
     def start_from_difference(
-        self,
-        cue: str,
-        turn: Callable[[], AbstractContextManager] = nullcontext,
-        cancelled: Callable[[], bool] = lambda: False,
-        steps: int = START_STEPS,
+        self, cue: str, turn: Turn = nullcontext, cancel: CancelToken = NEVER, steps: int = START_STEPS
     ) -> None:
         """Lets the masks begin as a guess (``guess_masks``), around whose area their limits are put.
 
@@ -114,8 +110,7 @@ class AlphaTrainer(Trainer):
         """
         optimizer, areas = torch.optim.Adam(self.alpha.parameters(), lr=START_LEARNING_RATE), []
         for _ in range(steps):
-            if cancelled():
-                raise Cancelled
+            cancel.check()
             with turn():
                 areas.append(self.descend(optimizer, lambda: self._distance_from_guess(cue))["area"])
         area = together.averaged({"area": sum(areas) / len(areas)})["area"]

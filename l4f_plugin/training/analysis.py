@@ -4,7 +4,6 @@ A corner of 16 x 16 pixels, enlarged, is what the picture would be without its o
 it has a large gradient, the generator draws the object.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..bundles.bundle import Bundle
 from ..drawing import crop_of
+from ..jobs import Progress, unseen
 from ..networks import Generator
 
 CORNER = 16  # pixels, at most an eighth of the side
@@ -101,10 +101,7 @@ class Analysis:
 
 
 def analyse(
-    bundle: Bundle,
-    device: torch.device | str = "cpu",
-    pictures: int = 32,
-    progress: Callable[[int, int, str], None] = lambda done, total, message: None,
+    bundle: Bundle, device: torch.device | str = "cpu", pictures: int = 32, progress: Progress = unseen
 ) -> Analysis:
     """Follows the squared difference of generated pictures and their enlarged corners back through the generator."""
     generator = bundle.generator.to(device).eval().requires_grad_(False)

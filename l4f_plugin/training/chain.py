@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from ..pipeline import Labels4FreePipeline
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
 from .alpha_training import START_STEPS
+from .courtesy import Turn
 from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
 from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
@@ -57,9 +58,6 @@ MEASURED_STEPS = 2
 _OF_MINUTES = (train_alpha, train_student, refine_alpha)
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
 
-Turn = Callable[[], AbstractContextManager]
-"""Entered around each step where others want the device too, who then have it in between."""
-
 
 @dataclass(frozen=True)
 class Watch:
@@ -75,7 +73,7 @@ class Watch:
     @property
     def looks(self) -> dict[str, Any]:
         """What is asked between steps."""
-        return {"turn": self.turn, "cancelled": lambda: self.cancel.cancelled}
+        return {"turn": self.turn, "cancel": self.cancel}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from ..errors import Cancelled, UserError, printable
 from ..hub.download import held
 from ..hub.own_checkpoints import demand_free_name
 from ..hub.sharing.card import SAMPLES_NAME, trained_card
-from ..jobs import CancelToken
+from ..jobs import CancelToken, Progress, unseen
 from ..networks import Discriminator, Generator
 from ..provenance import may_write
 from ..runtime import choose_device, free_memory
@@ -250,9 +250,7 @@ class ClassRun:
 
     # What the process does
 
-    def work(
-        self, report: Callable[[str], None] = print, progress: Callable[[int, int, str], None] | None = None
-    ) -> bool:
+    def work(self, report: Callable[[str], None] = print, progress: Progress = unseen) -> bool:
         """Goes on until all stages are done and the class is installed; False when stopped before.
 
         Ctrl-C and SIGTERM stop it after the step. Raises ``UserError``, which is kept as the run's problem.
@@ -288,7 +286,7 @@ class ClassRun:
                     raise
                 time.sleep(_LOOK_AGAIN)
 
-    def _work(self, plan: ClassPlan, report: Callable, progress: Callable | None) -> bool:
+    def _work(self, plan: ClassPlan, report: Callable[[str], None], progress: Progress) -> bool:
         def say(line: str) -> None:
             report(line)
             self._note(line)
@@ -302,11 +300,11 @@ class ClassRun:
 
         said: set[str] = set()
         device, stages = choose_device(plan.device), stages_of(plan, self.folder)
-        clock, cancel = _Clock(self, progress), Wish(self.folder / WISH)
+        cancel = Wish(self.folder / WISH)
         others = Courtesy(device, cancel, lambda state: self._change(state=state))
-        watch = Watch(say, clock.tell, cancel, others.turn, save_seconds=60.0, noticed=notice)
         while True:
             self._change(state=RUNNING, problem="", trouble="")
+            watch = Watch(say, _Clock(self, progress).tell, cancel, others.turn, noticed=notice)
             finished = False
             with enough_memory(f"training {self.name}", plan.batch_size), suppress(Cancelled):
                 if not plan.seconds:
@@ -322,8 +320,6 @@ class ClassRun:
                 free_memory()
                 say("Another program needs the memory; it is free, and the training goes on when that one rests.")
                 others.wait()
-                clock = _Clock(self, progress)
-                watch = dataclasses.replace(watch, progress=clock.tell)
                 continue
             if self._wished() == MEND:
                 self.wish("")
@@ -340,11 +336,8 @@ class ClassRun:
             say("Paused; its memory is free.")
             while (wished := self._wished()) == PAUSE:
                 time.sleep(_LOOK_AGAIN)
-            if wished == STOP:
-                continue  # which ends at the next look, before a step
-            say("Going on.")
-            clock = _Clock(self, progress)
-            watch = dataclasses.replace(watch, progress=clock.tell)
+            if wished != STOP:  # which ends at the next look, before a step
+                say("Going on.")
         bundle = load_bundle(stages[-1].bundle, with_discriminator=True)
         say("Measuring the masks.")
         quality, _ = measure_masks(bundle, device)
@@ -410,7 +403,7 @@ class ClassRun:
 class _Clock:
     """Notes the progress now and then, with the time left: what was measured, at the pace that it really goes."""
 
-    def __init__(self, run: ClassRun, progress: Callable[[int, int, str], None] | None):
+    def __init__(self, run: ClassRun, progress: Progress):
         self._run, self._progress = run, progress
         self._began: tuple[float, int] | None = None
         self._told = 0.0
@@ -425,8 +418,7 @@ class _Clock:
         pace = (now - since) / ((done - first) / 10) if done - first >= 50 and now - since > 5 else 1.0
         left = (total - done) / 10 * pace
         self._run._change(state=RUNNING, stage=stage, done=done, total=total, seconds_left=left)
-        if self._progress:
-            self._progress(done, total, f"{stage}: {done / max(total, 1):.0%} of all, {in_words(left)} left")
+        self._progress(done, total, f"{stage}: {done / max(total, 1):.0%} of all, {in_words(left)} left")
 
 
 def _generator_so_far(plan: ClassPlan, run: Path) -> tuple[Bundle, str]:

@@ -6,7 +6,7 @@ nothing, so a program that ended keeps nobody waiting.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +15,9 @@ from ..bundles.files import write_text
 from ..bundles.folders import trainings_folder
 from ..errors import Cancelled
 from ..jobs import CancelToken
+
+Turn = Callable[[], AbstractContextManager]
+"""Entered around each step where others want the device too, who then have it in between. May raise ``Cancelled``."""
 
 NOTE = ".device-in-use"
 RUNNING, WAITING, AWAY = "running", "waiting", "away"

@@ -8,7 +8,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +20,15 @@ from ..bundles.files import writing
 from ..compositing import composite, estimate_foreground, spread, to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..drawing import crop_of
-from ..errors import Cancelled, UserError
+from ..errors import UserError
 from ..images import cover_fit, load_picture
-from ..jobs import Progress, unseen
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from ..matting import corrected
 from ..networks import Student
 from ..photos import coarse_alpha
 from ..picture_files import PictureFile
 from ..pipeline import Labels4FreePipeline
+from .courtesy import Turn
 
 SHARD = 250
 BATCH = 10
@@ -85,15 +86,14 @@ def drawn_pictures(
     side: int,
     report: Callable[[str], None] = print,
     progress: Progress = unseen,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancel: CancelToken = NEVER,
     teacher: Student | None = None,
-    turn: Callable[[], AbstractContextManager] = nullcontext,
+    turn: Turn = nullcontext,
 ) -> CutPictures:
     """Pictures of the seeds 0 to ``count`` - 1, in parts, without those whose masks are flawed.
 
     Masks are those of a ``teacher`` where one is given, else the class's own. Larger pictures are averaged down to at
-    most ``side``. What ``folder`` holds of an earlier call is not drawn again. ``turn()`` is entered around each
-    picture, so that others may use the device in between.
+    most ``side``. What ``folder`` holds of an earlier call is not drawn again. Each picture is a turn.
     Raises ``Cancelled`` between pictures, and ``UserError`` where too few masks are worth learning from.
     """
 
@@ -104,7 +104,7 @@ def drawn_pictures(
     def tell(done: int) -> None:
         progress(done, count, DRAWING)
 
-    return _without_flaws(_in_shards(folder, "seeds", count, draw, tell, cancelled, turn), report)
+    return _without_flaws(_in_shards(folder, "seeds", count, draw, tell, cancel, turn), report)
 
 
 def photographed_pictures(
@@ -115,8 +115,8 @@ def photographed_pictures(
     device: torch.device,
     report: Callable[[str], None] = print,
     progress: Progress = unseen,
-    cancelled: Callable[[], bool] = lambda: False,
-    turn: Callable[[], AbstractContextManager] = nullcontext,
+    cancel: CancelToken = NEVER,
+    turn: Turn = nullcontext,
 ) -> CutPictures:
     """Photographs without labels, in parts, by the masks that the bundle's student finds in them.
 
@@ -137,7 +137,7 @@ def photographed_pictures(
     def tell(done: int) -> None:
         progress(done, len(files), CUTTING)
 
-    return _without_flaws(_in_shards(folder, "photographs", len(files), cut, tell, cancelled, turn), report)
+    return _without_flaws(_in_shards(folder, "photographs", len(files), cut, tell, cancel, turn), report)
 
 
 def _in_shards(
@@ -146,19 +146,18 @@ def _in_shards(
     count: int,
     make: Callable[[range], Iterator[np.ndarray]],
     tell: Callable[[int], None],
-    cancelled: Callable[[], bool],
-    turn: Callable[[], AbstractContextManager],
+    cancel: CancelToken,
+    turn: Turn,
 ) -> list[np.ndarray]:
     """What ``make`` gives for the numbers 0 to ``count`` - 1, in files of ``folder`` that are not made again."""
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
     for start in range(0, count, SHARD):
-        if cancelled():
-            raise Cancelled
+        cancel.check()
         numbers = range(start, min(start + SHARD, count))
         path = folder / f"{name}_{start:06d}_{numbers.stop:06d}.npy"
         if not path.exists():
-            _save(path, _one_by_one(make(numbers), start, tell, cancelled, turn))
+            _save(path, _one_by_one(make(numbers), start, tell, cancel, turn))
         shards.append(np.load(path, mmap_mode="r"))
         tell(numbers.stop)
     return shards
@@ -198,16 +197,11 @@ def draw_parts(
 
 
 def _one_by_one(
-    drawn: Iterator[np.ndarray],
-    start: int,
-    tell: Callable[[int], None],
-    cancelled: Callable[[], bool],
-    turn: Callable[[], AbstractContextManager],
+    drawn: Iterator[np.ndarray], start: int, tell: Callable[[int], None], cancel: CancelToken, turn: Turn
 ) -> Iterator[np.ndarray]:
     """What is ``drawn``, each within a turn of its own, and told as one more than ``start``. Raises ``Cancelled``."""
     for done in itertools.count(start + 1):
-        if cancelled():
-            raise Cancelled
+        cancel.check()
         with turn():
             parts = next(drawn, None)
         if parts is None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from PIL import Image
@@ -22,8 +22,10 @@ from ..bundles.files import make_folder, write_atomically, writing
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
+from ..jobs import NEVER, CancelToken, Progress
 from ..provenance import free_stem, sheet_text
 from . import together
+from .courtesy import Turn
 from .trainer import Trainer
 from .troubles import DIVERGED, HELPFUL, Trouble
 from .updates import Diverged, demand_finite
@@ -94,20 +96,19 @@ def train(
     grid_pictures: int = 20_000,
     log_pictures: int = 1_000,
     measure: Callable[[], dict[str, float]] = dict,
-    cancelled: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int, str], None] | None = None,
-    turn: Callable[[], AbstractContextManager] = nullcontext,
+    cancel: CancelToken = NEVER,
+    progress: Progress | None = None,
+    turn: Turn = nullcontext,
     sheet_due: Callable[[], bool] = lambda: False,
     bar: bool = True,
     noticed: Callable[[str | None], None] = lambda trouble: None,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
-    Ctrl-C, SIGTERM, ``cancelled()`` or a collapse end the run after the step in progress, with its state saved. A kill
+    Ctrl-C, SIGTERM, ``cancel`` or a collapse end the run after the step in progress, with its state saved. A kill
     loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
-    written. ``sheet_due()`` tells when a further sheet is wanted. ``turn()`` is entered around each step, so that
-    others may use the device in between; it may raise ``Cancelled``. ``bar`` shows the progress on a terminal.
-    ``noticed`` is told of the trainer's ``trouble`` whenever that has changed.
+    written. ``sheet_due()`` tells when a further sheet is wanted. ``bar`` shows the progress on a terminal. ``noticed``
+    is told of the trainer's ``trouble`` whenever that has changed.
 
     A step that leads out of the finite numbers ends the run at once as ``Trouble``; the state from before it stays.
     """
@@ -127,7 +128,7 @@ def train(
     together.wait()
     with shown, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
         while trainer.pictures_seen < target_pictures and not trainer.collapsed:
-            if together.any_of(stopped() or cancelled()):
+            if together.any_of(stopped() or cancel.cancelled):
                 break
             before = trainer.pictures_seen
             try:

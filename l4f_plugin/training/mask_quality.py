@@ -1,7 +1,6 @@
 """What learned masks are like, told without true ones: areas, doubt, what curation drops, how far two seeds agree."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from ..bundles.bundle import Bundle
 from ..drawing import as_pixels, crop_of, finished_masks
-from ..errors import Cancelled
+from ..jobs import NEVER, CancelToken
 from ..networks import AlphaNetwork
+from .courtesy import Turn
 from .cut_pictures import flaws_of
 from .grids import mask_grid
 from .guessing import spill
@@ -65,8 +65,8 @@ def measure_masks(
     two_seeds: tuple[AlphaNetwork, AlphaNetwork] | None = None,
     *,
     count: int = MEASURED,
-    turn: Callable[[], AbstractContextManager] = nullcontext,
-    cancelled: Callable[[], bool] = lambda: False,
+    turn: Turn = nullcontext,
+    cancel: CancelToken = NEVER,
 ) -> tuple[MaskQuality, Image.Image]:
     """The figures of a bundle's masks, and a sheet of the twelve worst: picture, mask and cut-out.
 
@@ -79,8 +79,7 @@ def measure_masks(
     step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
     pictures, masks, scores, spilled = [], [], [], []
     for start in range(0, count, BATCH):
-        if cancelled():
-            raise Cancelled
+        cancel.check()
         with turn():
             z = torch.randn(min(BATCH, count - start), generator.config.latent_dim, generator=random).to(device)
             w_plus = generator.truncate(generator.mapping(z), bundle.config.truncation_psi)

@@ -71,7 +71,7 @@ def train_generator(
         class_name: of the bundle that is written to ``out/bundle``; the name of ``folder`` when None. The state whose
             pictures were nearest to the real ones (see ``distance.py``) is kept in ``out/best`` beside it.
         squash: resize pictures to the square, or the part of it that they fill, instead of cropping them.
-        loop_options: ``save_seconds``, ``cancelled``, ``progress``, ... of ``loop.train``.
+        loop_options: ``save_seconds``, ``cancel``, ``progress``, ... of ``loop.train``.
 
     Returns False when stopped before the end. Raises UserError.
     """
@@ -197,7 +197,7 @@ def train_alpha(
             real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
         _tell(real, report)
     first = "" if (out / "attempt1").exists() else settings.start  # a run from when all began as nothing goes on so
-    looks = {name: loop_options[name] for name in ("turn", "cancelled") if name in loop_options}
+    looks = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
     for attempt, start in enumerate(sorted(STARTS, key=lambda start: start != first)):
         own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
         trainer = alpha_trainer(bundle, own_seed, device, real)
@@ -298,7 +298,7 @@ def train_student(
     dtype = fastest_dtype(torch.device(device))
     pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
     folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
-    watched = {name: loop_options[name] for name in ("cancelled", "turn") if name in loop_options}
+    watched = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
     progress = loop_options.get("progress") or _tenths(report)
     earlier = bundle.student if teacher == "student" else None
     try:
