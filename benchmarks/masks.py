@@ -108,9 +108,9 @@ def measure(name: str, source: Path, recipe: str, seed: int, composites: int, pi
     append_row(Run(*key, iou_07, iou_10, area_07, judged_07, area_10, judged_10, round(minutes, 1), processor()))
 
 
-def judge_of(name: str, resolution: int = 128) -> Judge:
+def judge_of(name: str) -> Judge:
     """The first judge of a class, as ``l4f evaluate class`` has it."""
-    settings = JudgeSettings(resolution=resolution)
+    settings = JudgeSettings(resolution=128)
     return load_or_train_judge(cache_folder() / "datasets" / name, settings, 0, cache_folder() / "judges")
 
 

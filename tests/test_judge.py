@@ -129,7 +129,7 @@ def test_the_network_has_masks_at_full_size_and_half_a_million_parameters_or_mor
 def test_a_judge_learns_to_find_the_object():
     settings = JudgeSettings(resolution=32, channels=(8, 12, 16, 20, 24), coarse_steps=30, steps=40, batch_size=16)
     before = torch.random.get_rng_state()
-    trained = judge.train_judge(discs(200, 0), settings, seed=0, mixed_precision=False)
+    trained = judge.train_judge(discs(200, 0), settings, seed=0, feature_dtype="float32")
     assert torch.equal(before, torch.random.get_rng_state())
     held_out = discs(50, 1).pictures
     assert compare_masks(judge_masks(trained, held_out), discs(50, 1).masks / 255).mean_iou > 0.8
@@ -147,21 +147,22 @@ def test_the_smallest_classes_are_trained_at_full_size_throughout():
 def test_a_seed_decides_a_judge():
     data = discs(20, 0)
     masks = [
-        judge_masks(judge.train_judge(data, SMALL, seed, mixed_precision=False), data.pictures) for seed in (0, 0, 1)
+        judge_masks(judge.train_judge(data, SMALL, seed, feature_dtype="float32"), data.pictures) for seed in (0, 0, 1)
     ]
     assert_alike(masks[0], masks[1])
     assert np.abs(masks[0] - masks[2]).max() > 0.05
 
 
-def test_batches_do_not_change_what_a_judge_sees():
-    data, referee = discs(7, 0), judge.train_judge(discs(20, 0), SMALL, 0, mixed_precision=False)
-    for see in (judge_masks, judge_features):
-        whole, parts = see(referee, data.pictures), see(referee, data.pictures, batch_size=3)
-        np.testing.assert_allclose(whole, parts, rtol=1e-4, atol=1e-5)
+def test_batches_do_not_change_what_a_judge_sees(monkeypatch):
+    data, referee = discs(7, 0), judge.train_judge(discs(20, 0), SMALL, 0, feature_dtype="float32")
+    whole = [see(referee, data.pictures) for see in (judge_masks, judge_features)]
+    monkeypatch.setattr(judge, "BATCH", 3)
+    for see, expected in zip((judge_masks, judge_features), whole, strict=True):
+        np.testing.assert_allclose(see(referee, data.pictures), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_mirrored_picture_has_the_mirrored_mask():
-    pictures, referee = discs(3, 0).pictures, judge.train_judge(discs(20, 0), SMALL, 0, mixed_precision=False)
+    pictures, referee = discs(3, 0).pictures, judge.train_judge(discs(20, 0), SMALL, 0, feature_dtype="float32")
     mirrored = judge_masks(referee, pictures[:, :, ::-1])
     np.testing.assert_allclose(mirrored[:, :, ::-1], judge_masks(referee, pictures), atol=1e-5)
 
@@ -202,7 +203,7 @@ def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):
 
 def test_masks_are_measured_against_the_first_judge():
     pictures = discs(6, 0).pictures
-    judges = [judge.train_judge(discs(20, 0), SMALL, seed, mixed_precision=False) for seed in (0, 1)]
+    judges = [judge.train_judge(discs(20, 0), SMALL, seed, feature_dtype="float32") for seed in (0, 1)]
     verdicts = [judge_masks(referee, pictures) for referee in judges]
     alphas = np.random.default_rng(0).random(verdicts[0].shape)
     report = class_evaluation.evaluate_alpha(pictures, alphas, judges, threshold=0.9)

@@ -108,7 +108,7 @@ class Trainings:
 
         self.demand()
         folder = self.keep(uploaded) if uploaded else place_of(named, progress, token)
-        return folder, survey(folder, progress, token.check)
+        return folder, survey(folder, progress, token)
 
     def measured(self, plan: ClassPlan, token: CancelToken) -> ClassPlan:
         from l4f_plugin.training.class_plan import measured

@@ -9,9 +9,7 @@ two judges, whose agreement on generated pictures is the best a mask can be expe
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,13 +21,15 @@ from ..bundles.training_state import load_training_state, save_training_state
 from ..errors import UserError
 from ..jobs import Progress, unseen
 from ..networks import UNet
-from ..processor import bfloat16_is_native
+from ..training.updates import autocast, fastest_dtype, learning_rate_share
 from .distortion import distort
 from .labelled import LabelledPictures, fingerprint, load_split
 
 # Raised when the network, its training or the distortions change, so that older judges are not taken for new
 # ones.
 REVISION = 2
+BATCH = 32  # pictures that are judged at once
+RISE = 0.1  # of the steps, over which the learning rate rises
 
 
 @dataclass(frozen=True)
@@ -57,30 +57,30 @@ class Judge:
 
 
 @torch.no_grad()
-def judge_masks(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> np.ndarray:
+def judge_masks(judge: Judge, pictures: np.ndarray) -> np.ndarray:
     """Masks float32 [N, H, W] in [0, 1], foreground from .5, of pictures uint8 [N, H, W, 3] of the judge's size.
 
     Each is the mean of what the judge sees in the picture and in its mirror image.
     """
     masks = np.empty(pictures.shape[:3], dtype=np.float32)
-    for rows, batch in _batches(judge, pictures, batch_size):
+    for rows, batch in _batches(judge, pictures):
         mask, mirrored = torch.sigmoid(judge.network(batch)), torch.sigmoid(judge.network(batch.flip(-1)))
         masks[rows] = ((mask + mirrored.flip(-1)) / 2)[:, 0].cpu().numpy()
     return masks
 
 
 @torch.no_grad()
-def judge_features(judge: Judge, pictures: np.ndarray, batch_size: int = 32) -> np.ndarray:
+def judge_features(judge: Judge, pictures: np.ndarray) -> np.ndarray:
     """Features float32 [N, C], for a Frechet distance, of pictures as `judge_masks` takes them."""
     features = np.empty((len(pictures), judge.settings.channels[-1]), dtype=np.float32)
-    for rows, batch in _batches(judge, pictures, batch_size):
+    for rows, batch in _batches(judge, pictures):
         features[rows] = judge.network.features(batch).cpu().numpy()
     return features
 
 
-def _batches(judge: Judge, pictures: np.ndarray, batch_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
-    for start in range(0, len(pictures), batch_size):
-        rows = slice(start, start + batch_size)
+def _batches(judge: Judge, pictures: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
+    for start in range(0, len(pictures), BATCH):
+        rows = slice(start, start + BATCH)
         yield rows, _as_batch(pictures[rows], judge.device)
 
 
@@ -95,19 +95,17 @@ def train_judge(
     settings: JudgeSettings,
     seed: int,
     device: torch.device | str = "cpu",
-    mixed_precision: bool | None = None,
+    feature_dtype: str | None = None,
     progress: Progress = unseen,
 ) -> Judge:
     """Trains a judge on labelled pictures at `settings.resolution`, binary cross-entropy against the soft
     mask.
 
-    The seed decides the first weights, the order of the pictures and their distortions. `mixed_precision`
-    computes convolutions in bfloat16; None does so where the device computes that faster than float32.
-    `progress(done, total, message)` is called after each step.
+    The seed decides the first weights, the order of the pictures and their distortions. Convolutions are computed in
+    `feature_dtype`, None for the fastest on the device. `progress(done, total, message)` is called after each step.
     """
     device = torch.device(device)
-    mixed_precision = bfloat16_is_native(device) if mixed_precision is None else mixed_precision
-    precision = torch.autocast(device.type, dtype=torch.bfloat16) if mixed_precision else nullcontext()
+    feature_dtype = feature_dtype or fastest_dtype(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = UNet(settings.channels).to(device, memory_format=torch.channels_last).train()
@@ -122,8 +120,8 @@ def train_judge(
             pictures, masks = functional.avg_pool2d(pictures, 2), functional.avg_pool2d(masks, 2)
         pictures, masks = distort(pictures, masks, random)
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _learning_rate_share((step + 1) / total)
-        with precision:
+            group["lr"] = settings.learning_rate * learning_rate_share((step + 1) / total, RISE)
+        with autocast(device, feature_dtype):
             logits = network(pictures.contiguous(memory_format=torch.channels_last))
         loss = functional.binary_cross_entropy_with_logits(logits.float(), masks)
         optimiser.zero_grad(set_to_none=True)
@@ -131,14 +129,6 @@ def train_judge(
         optimiser.step()
         progress(step + 1, total, f"judge of seed {seed}: step {step + 1:4} of {total}, loss {loss.item():.3f}")
     return Judge(network.eval(), settings, seed, device)
-
-
-def _learning_rate_share(position: float) -> float:
-    """Rises to 1 over the first tenth of the training, then falls to 0 along a cosine."""
-    rise = 0.1
-    if position < rise:
-        return position / rise
-    return (1 + math.cos(math.pi * (position - rise) / (1 - rise))) / 2
 
 
 def judge_path(folder: Path, dataset: Path, settings: JudgeSettings, seed: int) -> Path:

@@ -32,6 +32,7 @@ COLLAPSE_DECAY = 0.95  # so that a collapse shows within 100 steps
 LOOKED_AT = 32  # pixels a side, to which pictures and masks are averaged to be looked at
 
 START_STEPS, START_LEARNING_RATE = 60, 1e-2
+GRID_PICTURES, GRID_COLUMNS = 24, 4
 
 
 class AlphaTrainer(Trainer):
@@ -273,10 +274,10 @@ class AlphaTrainer(Trainer):
             follow(self.averaged_background, self.background, keep)
 
     @torch.no_grad()
-    def sample_grid(self, count: int = 24, columns: int = 4) -> Tensor:
+    def sample_grid(self) -> Tensor:
         """Picture, mask, cut-out on grey, background and a swap for fixed z: uint8 ``[H, W, 3]``."""
         random = torch.Generator().manual_seed(1)
-        z = torch.randn(2 * count, self.generator.config.latent_dim, generator=random).to(self.device)
+        z = torch.randn(2 * GRID_PICTURES, self.generator.config.latent_dim, generator=random).to(self.device)
         subject_w, background_w = self.generator.mapping(z).chunk(2)
         subject = self.generator.synthesis(self.generator.truncate(subject_w, self.settings.truncation_psi))
         alpha = self.averaged(subject.features)
@@ -285,7 +286,7 @@ class AlphaTrainer(Trainer):
         swap = subject.image * alpha + background * (1 - alpha)
         mask = (alpha * 2 - 1).expand(-1, 3, -1, -1)
         panels = torch.stack([subject.image, mask, cutout, background, swap], dim=1).flatten(0, 1)
-        return picture_grid(panels, 5 * columns)
+        return picture_grid(panels, 5 * GRID_COLUMNS)
 
 
 def draw_backgrounds(

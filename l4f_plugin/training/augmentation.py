@@ -12,8 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from . import together
-
-Crop = tuple[int, int, int, int]
+from .pictures import Crop
 
 OVERFITTING_TARGET = 0.6
 BATCHES_AN_ADJUSTMENT = 4

@@ -27,6 +27,7 @@ PATH_LENGTH_DECAY = 0.01
 LEAST_LOSS, LEAST_VARIETY, TROUBLE_DECAY = 0.03, 0.1, 0.95
 LOOKED_AT = 16  # pixels a side, to which pictures are averaged to tell how they differ
 LOOKS_EVERY = 32  # rounds, whether the pictures are still there
+GRID_ROWS, GRID_COLUMNS = 6, 10
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,10 @@ class GeneratorTrainer(Trainer):
         probability = self.adaptive.probability if adaptive else self.settings.augmentation_probability
         return augment(images, probability, self.random, self.settings.crop)
 
-    def sample_grid(self, rows: int = 6, columns: int = 10) -> Tensor:
+    def sample_grid(self) -> Tensor:
         """Pictures of the averaged weights at psi 1, always from the same z: uint8 ``[H, W, 3]``."""
         random = torch.Generator().manual_seed(1)
-        return picture_grid(torch.cat([self.draw(columns, random) for _ in range(rows)]), columns)
+        return picture_grid(torch.cat([self.draw(GRID_COLUMNS, random) for _ in range(GRID_ROWS)]), GRID_COLUMNS)
 
     @torch.no_grad()
     def draw(self, count: int, random: torch.Generator) -> Tensor:

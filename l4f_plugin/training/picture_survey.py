@@ -1,9 +1,7 @@
 """A look at a folder of pictures before a training: what can be used, of which shape, and what is there twice."""
 
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +10,10 @@ from PIL import Image
 
 from ..bundles.fields import REPOSITORY_ID
 from ..errors import UserError
-from ..images import load_picture
+from ..images import load_picture, sheet_of
 from ..jobs import NEVER, CancelToken, Progress, unseen
 from ..picture_files import PictureFile, find_pictures
-from .pictures import Frame, letterbox
+from .pictures import Frame, decode, letterbox
 
 LOOKED_AT = 5_000  # of more, as many are looked at, evenly chosen
 FEW = 1_000  # pictures, below which a discriminator soon knows them by heart
@@ -27,6 +25,7 @@ ALIKE_COLOURS = 6.0  # ... and of 255, their colours in the mean
 ALIGNED, TELLING = 0.03, 20  # the least correlation of pictures alike in place, and of how many it tells anything
 NEARLY_SQUARE = 1.15  # so little is cut off then that nobody minds
 FITS = ("crop", "letterbox", "squash")
+SHOWN, SHEET_COLUMNS, TILE = 24, 6, 96  # pictures on a contact sheet; pixels a side of each
 
 
 @dataclass(frozen=True)
@@ -106,18 +105,14 @@ def place_of(named: str | Path, progress: Progress = unseen, cancel: CancelToken
     return fetch_pictures(str(named), progress, cancel)
 
 
-def survey(folder: Path, progress: Progress = unseen, check: Callable[[], None] = lambda: None) -> Survey:
-    """Looks at the pictures of a folder or an archive.
-
-    ``check`` is called between pictures and may raise ``Cancelled``. Raises ``UserError`` where there is nothing to
-    use.
-    """
+def survey(folder: Path, progress: Progress = unseen, cancel: CancelToken = NEVER) -> Survey:
+    """Looks at the pictures of a folder or an archive. Raises ``Cancelled``, ``UserError`` where none can be used."""
     found = find_pictures(folder)
     chosen = evenly(found.pictures, LOOKED_AT)
     shapes, thumbnails = [], []
     with ThreadPoolExecutor(4) as workers:
         for number, looked in enumerate(workers.map(_look, chosen), 1):
-            check()
+            cancel.check()
             if looked is not None:
                 shapes.append(looked[0])
                 thumbnails.append(looked[1])
@@ -188,15 +183,12 @@ def _look(file: PictureFile) -> tuple[tuple[int, int], np.ndarray] | None:
     return picture.size, np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
-def contact_sheet(
-    folder: Path, fit: str, aspect: float, side: int = 96, columns: int = 6, rows: int = 4
-) -> Image.Image:
-    """Some pictures of a folder as a training at that ``fit`` sees them, ``side`` pixels each."""
-    whole = (0, side, 0, side)
-    frame = Frame(side, (letterbox(side, aspect) or whole) if fit == "letterbox" else whole, fit == "squash")
-    sheet = Image.new("RGB", (columns * side, rows * side), "white")
-    for number, file in enumerate(evenly(find_pictures(folder).pictures, columns * rows)):
-        with suppress(UserError):
-            picture = Image.fromarray(load_picture(file.source()))
-            sheet.paste(frame.filled(picture), (number % columns * side, number // columns * side))
-    return sheet
+def contact_sheet(folder: Path, fit: str, aspect: float) -> Image.Image:
+    """Some pictures of a folder as a training at that ``fit`` sees them; white for what cannot be read."""
+    whole = (0, TILE, 0, TILE)
+    frame = Frame(TILE, (letterbox(TILE, aspect) or whole) if fit == "letterbox" else whole, fit == "squash")
+    tiles = []
+    for file in evenly(find_pictures(folder).pictures, SHOWN):
+        picture = decode(file, frame)
+        tiles.append(Image.new("RGB", (TILE, TILE), "white") if picture is None else Image.fromarray(picture))
+    return sheet_of(tiles, SHEET_COLUMNS)

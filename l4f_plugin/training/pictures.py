@@ -23,6 +23,7 @@ from ..picture_files import PictureFile, PictureSet, find_pictures
 from . import together
 
 Crop = tuple[int, int, int, int]
+IN_ORDER = 100  # pictures that are handed out at once
 
 
 class Frame(NamedTuple):
@@ -114,11 +115,11 @@ class PictureFolder:
         batch = self._pictures(indices.tolist())
         return torch.where(mirrored.view(-1, 1, 1, 1), batch.flip(3), batch) if flip else batch
 
-    def in_order(self, most: int, batch_size: int = 100) -> Iterator[Tensor]:
+    def in_order(self, most: int) -> Iterator[Tensor]:
         """At most ``most`` pictures, evenly chosen, in batches as above."""
         chosen = np.linspace(0, len(self.array) - 1, min(most, len(self.array))).round().astype(int).tolist()
-        for start in range(0, len(chosen), batch_size):
-            yield self._pictures(chosen[start : start + batch_size])
+        for start in range(0, len(chosen), IN_ORDER):
+            yield self._pictures(chosen[start : start + IN_ORDER])
 
     def _pictures(self, indices: list[int]) -> Tensor:
         pictures = np.stack([self.array[index] for index in indices])
@@ -137,7 +138,7 @@ def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with writing(target):
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as workers:  # Pillow decodes and resizes without the GIL
-            decoded = workers.map(_decode, files, [frame] * len(files))
+            decoded = workers.map(decode, files, [frame] * len(files))
             pictures = [picture for picture in decoded if picture is not None]
         partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
         nothing = np.zeros((0, frame.resolution, frame.resolution, 3), np.uint8)
@@ -145,7 +146,8 @@ def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
         os.replace(partial, target)
 
 
-def _decode(file: PictureFile, frame: Frame) -> np.ndarray | None:
+def decode(file: PictureFile, frame: Frame) -> np.ndarray | None:
+    """The square uint8 ``[R, R, 3]`` with the picture in it; None for what cannot be read."""
     try:
         picture = Image.fromarray(load_picture(file.source())).convert("RGB")
     except UserError:

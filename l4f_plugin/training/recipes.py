@@ -8,10 +8,10 @@ may start black, which gives every composite away, or learn to draw subjects. It
 pictures, which also says about how much the object covers.
 """
 
-import math
 from dataclasses import dataclass
 
 from ..networks import DiscriminatorConfig, GeneratorConfig
+from .updates import learning_rate_share
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class AlphaSettings:
     def learning_rate_share_at(self, step: int) -> float:
         """What is left of all learning rates. Late steps at full rate move masks that were right already."""
         done = step / self.steps - (1 - self.decay_share)
-        return (1 + math.cos(math.pi * done / self.decay_share)) / 2 if done > 0 else 1.0
+        return learning_rate_share(done / self.decay_share) if done > 0 else 1.0
 
     def background_weight_at(self, step: int) -> float:
         """At first it keeps background out of masks that still form; at last it would eat into those that are right."""

@@ -7,7 +7,6 @@ learns them here, from pictures that the class draws. Still no label takes part.
 """
 
 import copy
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,7 @@ from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
 from .trainer import Trainer
-from .updates import autocast, demand_finite, descend, follow, warmed_up
+from .updates import autocast, demand_finite, descend, follow, learning_rate_share, warmed_up
 
 GRID_PICTURES = 24
 LOGIT_LIMIT = 1e-6  # masks are kept this far from 0 and 1, where the cross-entropy has no gradient
@@ -43,7 +42,7 @@ class RefinementSettings:
 
     def learning_rate_at(self, step: int) -> float:
         """Falls to 0 along a cosine."""
-        return self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
+        return self.learning_rate * learning_rate_share(step / self.steps)
 
 
 class RefinementTrainer(Trainer):

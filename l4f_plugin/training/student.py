@@ -4,7 +4,6 @@ Each picture it sees is put together anew from a generated subject and some back
 whatever the subject's cut-out holds; colours, outlines, focus, noise, size and compression are changed at random.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +17,7 @@ from .cut_pictures import CutPictures
 from .grids import mask_grid
 from .scenery import draw_scenery
 from .trainer import Trainer
-from .updates import autocast, descend
+from .updates import autocast, descend, learning_rate_share
 
 LARGEST_SIDE = 256  # of the pictures to learn from: finer edges come from the photograph itself
 LEARNING_RATE_RISE = 0.05  # of the steps
@@ -43,11 +42,7 @@ class StudentSettings:
 
     def learning_rate_at(self, step: int) -> float:
         """Rises to its highest at first, then falls to 0 along a cosine."""
-        position = (step + 1) / self.steps
-        if position < LEARNING_RATE_RISE:
-            return self.learning_rate * position / LEARNING_RATE_RISE
-        falling = (position - LEARNING_RATE_RISE) / (1 - LEARNING_RATE_RISE)
-        return self.learning_rate * (1 + math.cos(math.pi * falling)) / 2
+        return self.learning_rate * learning_rate_share((step + 1) / self.steps, LEARNING_RATE_RISE)
 
 
 def student_resolution(class_resolution: int) -> int:

@@ -4,6 +4,7 @@ The moment a training leaves the finite numbers is noticed in the step where it 
 anything back, and what is written then is lost.
 """
 
+import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -58,6 +59,13 @@ def warmed_up(decay: float, step: int) -> float:
 def follow(averaged: nn.Module, current: nn.Module, keep: float) -> None:
     """Moves the averaged parameters toward the current ones, of which they take the share 1 - ``keep``."""
     torch._foreach_lerp_(list(averaged.parameters()), list(current.parameters()), 1 - keep)
+
+
+def learning_rate_share(position: float, rise: float = 0.0) -> float:
+    """Of the highest learning rate, at ``position`` in [0, 1]: rises over ``rise``, then falls to 0 along a cosine."""
+    if position < rise:
+        return position / rise
+    return (1 + math.cos(math.pi * (position - rise) / (1 - rise))) / 2
 
 
 def fastest_dtype(device: torch.device) -> str:
