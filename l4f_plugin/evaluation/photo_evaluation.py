@@ -22,8 +22,8 @@ from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
 from ..training.cut_pictures import labelled_pictures
-from ..training.runs import train_ceiling
-from ..training.student import StudentSettings
+from ..training.loop import train_steps
+from ..training.student import StudentSettings, StudentTrainer
 from ..training.updates import fastest_dtype
 from .class_evaluation import draw
 from .judge import JudgeSettings, judge_masks, load_or_train_judge
@@ -160,13 +160,10 @@ def ceiling_student(
     settings = replace(settings, masks_sha256=digest)
     data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
     report("Training the same student on true masks, as its ceiling.")
-    parts = labelled_pictures(data.pictures, data.masks)
-    ceiling = train_ceiling(
-        parts, folder / f"ceiling-{digest[:12]}-{settings.steps}", settings, device=device, report=report
-    )
-    if ceiling is None:
+    trainer = StudentTrainer(settings, labelled_pictures(data.pictures, data.masks), device)
+    if not train_steps(trainer, folder / f"ceiling-{digest[:12]}-{settings.steps}", report):
         raise UserError("The ceiling's training was stopped; the same command goes on from there.")
-    return ceiling
+    return trainer.student()
 
 
 def _class_masks(

@@ -34,7 +34,6 @@ from ..hub.download import lock_file, resolve
 from ..images import write_png
 from ..jobs import CancelToken, Progress
 from ..networks import AlphaNetwork, Student, UNet
-from ..pipeline import Labels4FreePipeline
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
 from .alpha_training import START_STEPS
@@ -44,7 +43,7 @@ from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
-from .runs import BUNDLE_FOLDER, alpha_trainer, refine_alpha, train_alpha, train_student
+from .runs import BUNDLE_FOLDER, alpha_trainer, drawing_pipeline, refine_alpha, train_alpha, train_student
 from .student import StudentSettings, StudentTrainer, student_resolution
 from .trainer import Trainer
 from .updates import fastest_dtype
@@ -385,8 +384,7 @@ def _student_seconds(settings: StudentSettings, device: torch.device, watch: Wat
 def _drawing_seconds(
     bundle: Bundle, teacher: Student | None, settings: StudentSettings, device: torch.device, watch: Watch
 ) -> float:
-    dtype = fastest_dtype(device)
-    pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+    pipeline = drawing_pipeline(bundle, device)
     count = min(BATCH, settings.pictures)
     seconds = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, settings.resolution, teacher)), watch)
     return settings.pictures * seconds / count

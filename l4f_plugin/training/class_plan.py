@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..bundles.bundle import Bundle
+from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..bundles.config import ObjectClass, read_config
 from ..bundles.folders import cache_folder
 from ..bundles.training_state import flatten_state
@@ -233,8 +233,6 @@ def _config_of(plan: ClassPlan) -> ObjectClass:
 
 def nearest_generator(folder: Path, out: Path, settings: GeneratorSettings, **options: Any) -> bool:
     """As ``train_generator`` in ``out/run``; at the end ``out/bundle`` is the state nearest to the real pictures."""
-    from ..bundles.bundle import load_bundle, save_bundle
-
     run = out / "run"
     if not train_generator(folder, run, settings, **options):
         return False

@@ -24,7 +24,6 @@ import torch
 
 from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import ObjectClass
 from ..bundles.fields import CLASS_NAME
 from ..bundles.files import DiskFull, is_bundle_of_ours, remove, storage_error, write_atomically
 from ..bundles.folders import models_folder, trainings_folder
@@ -54,7 +53,7 @@ from .class_plan import (
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
-from .runs import BEST_FOLDER, alpha_trainer, started_from, with_masks_of
+from .runs import BEST_FOLDER, alpha_trainer, trained_bundle, with_masks_of
 from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES, SPILLED
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
@@ -432,19 +431,10 @@ def _generator_so_far(plan: ClassPlan, run: Path) -> tuple[Bundle, str]:
     generator, discriminator = Generator(settings.generator_config()), Discriminator(settings.discriminator_config())
     generator.load_state_dict(state["averaged"])
     discriminator.load_state_dict(state["discriminator"])
-    generator.latent_avg.copy_(generator.estimate_latent_avg())
     shown = state["rounds"] * plan.batch_size
-    config = ObjectClass(
-        plan.name,
-        plan.name,
-        plan.licence,
-        generator=generator.config,
-        crop=settings.crop,
-        source=(f"trained from a folder of pictures, {shown:,} of them shown{started_from(starting_folder(plan))}")[
-            :2000
-        ],
-    )
-    bundle = Bundle(config, generator.eval().requires_grad_(False), discriminator=discriminator)
+    networks = generator.eval().requires_grad_(False), discriminator
+    origin, source = f"a folder of pictures, {shown:,} of them shown", starting_folder(plan)
+    bundle = trained_bundle(plan.name, plan.licence, *networks, settings, origin, source)
     return bundle, f"the generator after {shown:,} pictures"
 
 

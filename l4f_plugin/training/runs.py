@@ -15,7 +15,7 @@ from ..bundles.folders import cache_folder
 from ..drawing import crop_of
 from ..errors import Cancelled, UserError
 from ..jobs import Progress
-from ..networks import Discriminator, Generator, Student
+from ..networks import Discriminator, Generator
 from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
 from ..picture_files import find_pictures
 from ..pipeline import Labels4FreePipeline
@@ -77,8 +77,7 @@ def train_generator(
     """
     check_replaceable(out / BUNDLE_FOLDER)
     networks = starting_networks(source, settings) if source else {}
-    started = started_from(source)
-    name = class_name or Path(folder).resolve().name
+    title = class_name or Path(folder).resolve().name
     with together.first_alone():
         real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop, squash)
     _tell(real, report)
@@ -87,16 +86,9 @@ def train_generator(
         report(f"Going on from {trainer.pictures_seen:,} pictures.")
 
     def write_bundle(target: Path) -> None:
-        trainer.averaged.latent_avg.copy_(trainer.averaged.estimate_latent_avg())
-        config = ObjectClass(
-            plain_class_name(name),
-            name,
-            licence,
-            generator=trainer.averaged.config,
-            crop=settings.crop,
-            source=f"trained from {len(real):,} pictures, {trainer.pictures_seen:,} of them shown{started}"[:2000],
-        )
-        save_bundle(Bundle(config, trainer.averaged, discriminator=trainer.discriminator), target, dtype=torch.float32)
+        origin = f"{len(real):,} pictures, {trainer.pictures_seen:,} of them shown"
+        networks = trainer.averaged, trainer.discriminator
+        save_bundle(trained_bundle(title, licence, *networks, settings, origin, source), target, dtype=torch.float32)
 
     @functools.cache  # a short run needs none of it
     def distance() -> RandomFeatureDistance:
@@ -136,9 +128,30 @@ def _tell(real: PictureFolder, report: Report) -> None:
         report(f"{further:,} of them have several frames or pages, of which only the first is used.")
 
 
-def started_from(source: Path | None) -> str:
-    """The end of a class's origin that keeps whose weights it started from: their terms may go on to hold."""
-    return f", starting from: {read_config(source).source}" if source else ""
+def trained_bundle(
+    title: str,
+    licence: str,
+    generator: Generator,
+    discriminator: Discriminator,
+    settings: GeneratorSettings,
+    origin: str,
+    source: Path | None,
+) -> Bundle:
+    """A class without masks, of networks that were trained from pictures, as ``origin`` says.
+
+    It keeps whose weights it started from, those of the bundle ``source``: their terms may go on to hold.
+    """
+    generator.latent_avg.copy_(generator.estimate_latent_avg())
+    started = f", starting from: {read_config(source).source}" if source else ""
+    config = ObjectClass(
+        plain_class_name(title),
+        title,
+        licence,
+        generator=generator.config,
+        crop=settings.crop,
+        source=f"trained from {origin}{started}"[:2000],
+    )
+    return Bundle(config, generator, discriminator=discriminator)
 
 
 def starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
@@ -295,8 +308,7 @@ def train_student(
     digest = networks_digest(bundle, "generator", teacher, *(("student",) if files else ()))
     told = f" and {len(files)} photographs" if files else ""
     settings = dataclasses.replace(settings, masks_sha256=digest + told)
-    dtype = fastest_dtype(torch.device(device))
-    pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+    pipeline = drawing_pipeline(bundle, torch.device(device))
     folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
     watched = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
     progress = loop_options.get("progress") or _tenths(report)
@@ -323,6 +335,12 @@ def train_student(
     return _save(taught, out, "a photo segmenter", report)
 
 
+def drawing_pipeline(bundle: Bundle, device: torch.device) -> Labels4FreePipeline:
+    """Draws what a student learns from, in the precision that is fastest."""
+    dtype = fastest_dtype(device)
+    return Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+
+
 def compared(
     bundle: Bundle, pictures: CutPictures, device: torch.device | str = "cpu", count: int = COMPARED
 ) -> Bundle:
@@ -342,23 +360,6 @@ def compared(
     doubts = [doubt_of(coarse_alpha(bundle.student, image, pipeline.device)) for image in images]
     likeness = likeness_of(verdicts, doubts)
     return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=likeness))
-
-
-def train_ceiling(
-    pictures: CutPictures,
-    out: Path,
-    settings: StudentSettings,
-    *,
-    device: torch.device | str = "cpu",
-    report: Report = print,
-    **loop_options,
-) -> Student | None:
-    """The same training on pictures with true masks: how well such a student could do. None when stopped.
-
-    ``settings.masks_sha256`` must identify the pictures.
-    """
-    trainer = StudentTrainer(settings, pictures, device)
-    return trainer.student() if train_steps(trainer, out, report, **loop_options) else None
 
 
 def networks_digest(bundle: Bundle, *names: str) -> str:
