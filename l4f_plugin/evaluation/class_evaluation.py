@@ -15,7 +15,7 @@ from ..pipeline import Labels4FreePipeline
 from ..subject import no_masks
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
-from .labelled import join, load_split
+from .labelled import load_split
 from .mask_metrics import METRICS, MaskMetrics, compare_masks, count_pixels, row_of, table
 
 JUDGE_SEEDS = (0, 1)
@@ -109,8 +109,8 @@ def evaluate_class(
         raise UserError(f"The class {name} draws {width}x{height}, but only square classes can be judged.")
     held_out = load_split(dataset, "test", settings.resolution)
     truth = held_out.masks.astype(np.float32) / 255
-    labelled = join(load_split(dataset, "validation", settings.resolution), held_out)
-    real = labelled.pictures
+    validation = load_split(dataset, "validation", settings.resolution)
+    real = np.concatenate([validation.pictures, held_out.pictures])
     judges = [
         load_or_train_judge(dataset, settings, seed, judge_folder, pipeline.device, progress=progress)
         for seed in JUDGE_SEEDS
@@ -131,7 +131,7 @@ def evaluate_class(
         class_name=name,
         resolution=settings.resolution,
         held_out_pictures=len(held_out),
-        left_out=labelled.left_out,
+        left_out=validation.left_out + held_out.left_out,
         held_out=[compare_masks(judge_masks(judge, held_out.pictures), truth) for judge in judges],
         alpha=alpha,
         frechet_pictures=compared,

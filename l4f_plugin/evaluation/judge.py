@@ -158,17 +158,12 @@ def load_or_train_judge(
             pass  # Cut short or edited: as good as absent, and training it anew replaces the file.
     data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
     judge = train_judge(data, settings, seed, device, progress=progress)
-    save_judge(judge, path)
+    save_training_state(path, judge.network.state_dict(), {"settings": asdict(settings), "seed": seed})
     return judge
 
 
-def save_judge(judge: Judge, path: Path) -> None:
-    """Writes a judge atomically. UserError where the disk refuses."""
-    save_training_state(path, judge.network.state_dict(), {"settings": asdict(judge.settings), "seed": judge.seed})
-
-
 def load_judge(path: Path, device: torch.device | str = "cpu") -> Judge:
-    """Reads what `save_judge` wrote. UserError where the file is missing, damaged or no judge."""
+    """Reads what `load_or_train_judge` kept. UserError where the file is missing, damaged or no judge."""
     tensors, metadata = load_training_state(path)
     try:
         settings = JudgeSettings(**{**metadata["settings"], "channels": tuple(metadata["settings"]["channels"])})

@@ -30,15 +30,6 @@ class LabelledPictures:
         return len(self.pictures)
 
 
-def join(*parts: LabelledPictures) -> LabelledPictures:
-    """Several sets of one resolution as one."""
-    return LabelledPictures(
-        np.concatenate([part.pictures for part in parts]),
-        np.concatenate([part.masks for part in parts]),
-        sum((part.left_out for part in parts), ()),
-    )
-
-
 def load_split(dataset: Path, split: str, resolution: int, limit: int | None = None) -> LabelledPictures:
     """Reads a split ("train", "validation" or "test") of the data set at `resolution`, averaging down as
     needed.

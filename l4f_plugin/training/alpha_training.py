@@ -28,7 +28,7 @@ from .updates import follow, warmed_up
 COLLAPSED_ABOVE, COLLAPSED_BELOW = 0.97, 0.01
 LEAST_VARIATION, DECIDED = 0.03, 0.1
 MOST_INVERTED = 0.25
-COLLAPSE_DECAY = 0.95  # so that a collapse shows within 100 steps
+TELLING = ("area", "undecided", "variation", "inversion")
 LOOKED_AT = 32  # pixels a side, to which pictures and masks are averaged to be looked at
 
 START_STEPS, START_LEARNING_RATE = 60, 1e-2
@@ -191,14 +191,8 @@ class AlphaTrainer(Trainer):
 
         with as_a_judge(self.discriminator) as judge:
             metrics = together.averaged(self.descend(self.alpha_optimizer, loss_of))
-        self._follow(metrics)
+        self._follow({name: metrics[name] for name in TELLING if name in metrics})
         return metrics
-
-    def _follow(self, metrics: dict[str, float]) -> None:
-        """Running means of what tells a collapse."""
-        for name in {"area", "undecided", "variation", "inversion"} & metrics.keys():
-            mean = getattr(self, f"mean_{name}")
-            setattr(self, f"mean_{name}", COLLAPSE_DECAY * mean + (1 - COLLAPSE_DECAY) * metrics[name])
 
     def _look(self, alpha: Tensor, images: Tensor) -> dict[str, float]:
         """What tells a collapse, beside area and doubt: how masks differ between pictures, which side they hold."""

@@ -21,10 +21,10 @@ from .troubles import ALIKE, GONE, MEMORISED
 from .updates import follow
 
 PATH_LENGTH_DECAY = 0.01
-# Of running means over some 20 steps: what no training comes back from by itself. In a healthy run from nothing (2,500
+# Of running means: what no training comes back from by itself. In a healthy run from nothing (2,500
 # steps) the loss was .17 at least, in four others (17,000 steps, logged as means of 125) .30. Variety is of a batch
 # by what real pictures have of it: .57 at least in 320 batches of four trained generators.
-LEAST_LOSS, LEAST_VARIETY, TROUBLE_DECAY = 0.03, 0.1, 0.95
+LEAST_LOSS, LEAST_VARIETY = 0.03, 0.1
 LOOKED_AT = 16  # pixels a side, to which pictures are averaged to tell how they differ
 LOOKS_EVERY = 32  # rounds, whether the pictures are still there
 GRID_ROWS, GRID_COLUMNS = 6, 10
@@ -153,17 +153,12 @@ class GeneratorTrainer(Trainer):
             return loss, metrics | {"variety": variety}
 
         metrics = self.descend(self.discriminator_optimizer, loss_of)
-        self._follow("variety", metrics["variety"])
-        self._follow("loss", metrics["discriminator_loss"])
+        self._follow({"variety": metrics["variety"], "loss": metrics["discriminator_loss"]})
         if settings.augmentation == "adaptive":
             self.adaptive.update(together.gathered(torch.cat(real_logits)))
             metrics["real_sign"] = self.adaptive.overfitting
             metrics["augmentation_probability"] = self.adaptive.probability
         return metrics
-
-    def _follow(self, name: str, value: float) -> None:
-        mean = getattr(self, f"mean_{name}")
-        setattr(self, f"mean_{name}", TROUBLE_DECAY * mean + (1 - TROUBLE_DECAY) * value)
 
     def _update_generator(self) -> dict[str, float]:
         settings = self.settings

@@ -87,8 +87,8 @@ def train_generator(
 
     def write_bundle(target: Path) -> None:
         origin = f"{len(real):,} pictures, {trainer.pictures_seen:,} of them shown"
-        networks = trainer.averaged, trainer.discriminator
-        save_bundle(trained_bundle(title, licence, *networks, settings, origin, source), target, dtype=torch.float32)
+        learned = trainer.averaged, trainer.discriminator
+        save_bundle(trained_bundle(title, licence, *learned, settings, origin, source), target, dtype=torch.float32)
 
     @functools.cache  # a short run needs none of it
     def distance() -> RandomFeatureDistance:

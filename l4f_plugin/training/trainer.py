@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ..networks import Generator
 from . import together
 from .updates import descend
+
+MEAN_DECAY = 0.95  # of running means over some 20 steps, so that a trouble shows within 100
 
 
 class Trainer:
@@ -85,6 +87,12 @@ class Trainer:
 
         descend(optimizer, losses(), self.parts)
         return {name: sum(metrics[name] for metrics in told) / len(told) for name in told[0]}
+
+    def _follow(self, values: Mapping[str, float]) -> None:
+        """Takes values of a step into the running means ``mean_NAME`` of what tells trouble."""
+        for name, value in values.items():
+            mean = getattr(self, f"mean_{name}")
+            setattr(self, f"mean_{name}", MEAN_DECAY * mean + (1 - MEAN_DECAY) * value)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal random numbers on the device, rows of what is computed now."""
