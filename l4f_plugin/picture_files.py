@@ -44,13 +44,10 @@ _HEAD = 1024  # bytes, in which our infotext begins
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture of a set: a file in the folder `root` or below it, or a member of the archive `root`.
-
-    `name` is its path from there.
-    """
+    """A picture of a set: a file in the folder `root` or below it, or a member of the archive `root`."""
 
     root: Path
-    name: str
+    name: str  # its path from there
     member: ArchiveMember | None = None
 
     @classmethod

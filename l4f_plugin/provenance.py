@@ -242,14 +242,10 @@ def _number(written: str) -> float:
 
 @dataclass(frozen=True, eq=False)
 class WPlus:
-    """Style codes `[num_styles, style_dim]` float32, already truncated, and the seed of the noise maps.
+    """Style codes of a subject. Raises `UserError` for codes of another shape, or that are not finite."""
 
-    `[1, style_dim]` is one style for all layers. Without a `noise_seed` the maps stored with the class are used.
-    Raises `UserError` for codes of another shape, or that are not finite.
-    """
-
-    codes: np.ndarray
-    noise_seed: int | None = None
+    codes: np.ndarray  # float32 [num_styles, style_dim], already truncated; [1, style_dim] is one style for all layers
+    noise_seed: int | None = None  # of the noise maps; without it those stored with the class are used
 
     def __post_init__(self) -> None:
         codes = self.codes

@@ -180,7 +180,8 @@ def stages_of(plan: ClassPlan, run: Path) -> list[TrainingStage]:
     }
     settings = generator_settings(plan)
     first = TrainingStage(GENERATOR, nearest_generator, Path(plan.folder), run / GENERATOR, settings, options)
-    stages = [first, *_later_stages(plan, _config_of(plan), first.bundle, run / "masks")]
+    config = ObjectClass(plan.name, generator=settings.generator_config(), crop=settings.crop)
+    stages = [first, *_later_stages(plan, config, first.bundle, run / "masks")]
     common = {"sheet_due": GrowingIntervals(), "bar": False}
     return [
         dataclasses.replace(
@@ -223,12 +224,6 @@ def _later_stages(plan: ClassPlan, config: ObjectClass, source: Path, run: Path)
         masks = dataclasses.replace(masks, accumulate=plan.accumulate)
     stages = mask_stages(quality, config, source, run, masks, device)
     return [stage for stage in stages if "second seed" not in stage.title]  # which only compares
-
-
-def _config_of(plan: ClassPlan) -> ObjectClass:
-    """The class before its first step, without the weights."""
-    settings = generator_settings(plan)
-    return ObjectClass(name=plan.name, generator=settings.generator_config(), crop=settings.crop)
 
 
 def nearest_generator(folder: Path, out: Path, settings: GeneratorSettings, **options: Any) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..bundles.bundle import Bundle
 from ..bundles.files import writing
-from ..compositing import composite, estimate_foreground, spread, to_bytes, to_float
+from ..compositing import blurred_background, estimate_foreground, to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..drawing import crop_of
 from ..errors import UserError
@@ -47,7 +47,7 @@ def take_apart(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """
     colours = to_float(picture)
     subject = estimate_foreground(colours, alpha)
-    background = composite(spread(colours, 1 - alpha), colours, np.clip(alpha * 8, 0, 1))
+    background = blurred_background(colours, alpha, radius=0)
     return np.concatenate([to_bytes(subject), to_bytes(alpha)[..., None], to_bytes(background)], axis=2)
 
 
