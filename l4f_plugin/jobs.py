@@ -21,6 +21,9 @@ from .errors import Cancelled, UserError
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much (0 where there is nothing to count), and a message."""
 
+Report = Callable[[str], None]
+"""Called with a sentence for whoever watches."""
+
 
 def unseen(done: int, total: int, message: str) -> None:
     """A `Progress` that nobody looks at."""

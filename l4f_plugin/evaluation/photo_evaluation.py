@@ -6,7 +6,6 @@ it does not is measured against what the exact mask and the subject's own colour
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from PIL import Image
 from .. import compositing, matting
 from ..errors import UserError
 from ..images import sheet_of
-from ..jobs import Progress, unseen
+from ..jobs import Progress, Report, unseen
 from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
@@ -110,7 +109,7 @@ def evaluate_photos(
     pictures: int | None = None,
     limits_folder: Path | None = None,
     judge_settings: JudgeSettings | None = None,
-    report: Callable[[str], None] = print,
+    report: Report = print,
     progress: Progress = unseen,
 ) -> tuple[PhotoReport, Image.Image]:
     """Measures a class's student on the test split of `dataset` (laid out as `labelled.py` says).
@@ -150,7 +149,7 @@ def limit_settings(pipeline: Labels4FreePipeline, steps: int) -> StudentSettings
 
 
 def ceiling_student(
-    dataset: Path, folder: Path, settings: StudentSettings, device: torch.device, report: Callable[[str], None]
+    dataset: Path, folder: Path, settings: StudentSettings, device: torch.device, report: Report
 ) -> Student:
     """The student trained on true masks of the train split, or taken from `folder` where it was trained before.
 

@@ -32,7 +32,7 @@ from ..bundles.model_card import read_model_card, write_model_card
 from ..errors import Cancelled, UserError
 from ..hub.download import lock_file, resolve
 from ..images import write_png
-from ..jobs import CancelToken, Progress
+from ..jobs import CancelToken, Progress, Report
 from ..networks import AlphaNetwork, Student, UNet
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
@@ -62,7 +62,7 @@ _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card 
 class Watch:
     """Who watches a training: is told of it, may stop it, and gets the device between its steps."""
 
-    report: Callable[[str], None] = print
+    report: Report = print
     progress: Progress | None = None  # counts pictures, or tenths of a second where several trainings follow
     cancel: CancelToken = field(default_factory=CancelToken)
     turn: Turn = nullcontext

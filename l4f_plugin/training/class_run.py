@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from ..errors import Cancelled, UserError, printable
 from ..hub.download import held
 from ..hub.own_checkpoints import demand_free_name
 from ..hub.sharing.card import SAMPLES_NAME, trained_card
-from ..jobs import CancelToken, Progress, unseen
+from ..jobs import CancelToken, Progress, Report, unseen
 from ..networks import Discriminator, Generator
 from ..provenance import may_write
 from ..runtime import choose_device, free_memory
@@ -232,7 +231,7 @@ class ClassRun:
             raise UserError(f"The training of {self.name} runs; stop it first, then delete it.")
         remove(self.folder)
 
-    def use_best(self, report: Callable[[str], None] = print) -> Path:
+    def use_best(self, report: Report = print) -> Path:
         """Installs what there is as the class, at any time; the folder of its bundle.
 
         Where the masks are not learned yet, those of the state so far are taken, or a guess from the pictures' own
@@ -249,7 +248,7 @@ class ClassRun:
 
     # What the process does
 
-    def work(self, report: Callable[[str], None] = print, progress: Progress = unseen) -> bool:
+    def work(self, report: Report = print, progress: Progress = unseen) -> bool:
         """Goes on until all stages are done and the class is installed; False when stopped before.
 
         Ctrl-C and SIGTERM stop it after the step. Raises ``UserError``, which is kept as the run's problem.
@@ -285,7 +284,7 @@ class ClassRun:
                     raise
                 time.sleep(_LOOK_AGAIN)
 
-    def _work(self, plan: ClassPlan, report: Callable[[str], None], progress: Progress) -> bool:
+    def _work(self, plan: ClassPlan, report: Report, progress: Progress) -> bool:
         def say(line: str) -> None:
             report(line)
             self._note(line)

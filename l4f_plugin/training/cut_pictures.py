@@ -22,7 +22,7 @@ from ..datasets.curation import Curation, measure
 from ..drawing import crop_of
 from ..errors import UserError
 from ..images import cover_fit, load_picture
-from ..jobs import NEVER, CancelToken, Progress, unseen
+from ..jobs import NEVER, CancelToken, Progress, Report, unseen
 from ..matting import corrected
 from ..networks import Student
 from ..photos import coarse_alpha
@@ -84,7 +84,7 @@ def drawn_pictures(
     folder: Path,
     count: int,
     side: int,
-    report: Callable[[str], None] = print,
+    report: Report = print,
     progress: Progress = unseen,
     cancel: CancelToken = NEVER,
     teacher: Student | None = None,
@@ -113,7 +113,7 @@ def photographed_pictures(
     folder: Path,
     side: int,
     device: torch.device,
-    report: Callable[[str], None] = print,
+    report: Report = print,
     progress: Progress = unseen,
     cancel: CancelToken = NEVER,
     turn: Turn = nullcontext,
@@ -163,7 +163,7 @@ def _in_shards(
     return shards
 
 
-def _without_flaws(shards: list[np.ndarray], report: Callable[[str], None]) -> CutPictures:
+def _without_flaws(shards: list[np.ndarray], report: Report) -> CutPictures:
     count = sum(map(len, shards))
     flaws = flaws_of(to_float(part[..., 3]) for parts in shards for part in parts)
     each = iter(flaws)

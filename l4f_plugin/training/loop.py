@@ -22,7 +22,7 @@ from ..bundles.files import make_folder, write_atomically, writing
 from ..bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
 from ..errors import Cancelled, UserError
 from ..images import write_png
-from ..jobs import NEVER, CancelToken, Progress
+from ..jobs import NEVER, CancelToken, Progress, Report
 from ..provenance import free_stem, sheet_text
 from . import together
 from .courtesy import Turn
@@ -170,7 +170,7 @@ def train(
     return trainer.pictures_seen >= target_pictures
 
 
-def train_steps(trainer: Trainer, folder: Path, report: Callable[[str], None], **options) -> bool:
+def train_steps(trainer: Trainer, folder: Path, report: Report, **options) -> bool:
     """A training of minutes, of as many steps as the settings say; a run that ``folder`` holds goes on.
 
     There are four sheets, metrics every 20 steps, and a state every minute. Everything else is as in ``train``.

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..drawing import crop_of
 from ..errors import Cancelled, UserError
-from ..jobs import Progress
+from ..jobs import Progress, Report
 from ..networks import Discriminator, Generator
 from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
 from ..picture_files import find_pictures
@@ -46,8 +45,6 @@ STARTS = {
 }
 
 ADVICE = "Stop it, and go on with: --augmentation adaptive, twice the --r1-weight, or half the --learning-rate."
-
-Report = Callable[[str], None]
 
 
 def train_generator(
