@@ -28,7 +28,6 @@ from .images import Source, load_layers
 from .networks import Discriminator, Student
 from .subject import PhotoOrigin, Subject
 
-LONGEST_SIDES = 4  # of what the student sees, in sides of the pictures it learned from
 LEAST_PIXELS = 10  # added to a mask's area, so that an empty one is all doubt
 
 
@@ -46,7 +45,7 @@ def find_subject(bundle: Bundle, source: Source, device: torch.device, keep_larg
     stays so. Raises `UserError` as `images.load_layers` does.
     """
     config, (image, transparency) = bundle.config, load_layers(source)
-    coarse = coarse_alpha(bundle.student, image, device)
+    coarse = coarse_alpha(bundle.student, config, image, device)
     confidence = None
     if bundle.discriminator is not None and config.likeness is not None:
         confidence = _confidence(bundle.discriminator, config, image, coarse)
@@ -85,7 +84,7 @@ class Rivals:
             discriminator = load_network(entry.folder, "discriminator", self._device)
             self._networks[entry.name] = discriminator, load_network(entry.folder, "student", self._device)
         discriminator, student = self._networks[entry.name]
-        return _confidence(discriminator, entry, image, coarse_alpha(student, image, self._device))
+        return _confidence(discriminator, entry, image, coarse_alpha(student, entry, image, self._device))
 
 
 def _confidence(discriminator: Discriminator, config: ObjectClass, image: np.ndarray, coarse: np.ndarray) -> float:
@@ -94,15 +93,17 @@ def _confidence(discriminator: Discriminator, config: ObjectClass, image: np.nda
 
 
 @torch.inference_mode()
-def coarse_alpha(student: Student, image: np.ndarray, device: torch.device) -> np.ndarray:
+def coarse_alpha(student: Student, config: ObjectClass, image: np.ndarray, device: torch.device) -> np.ndarray:
     """The student's mask float32 `[h, w]` of a picture uint8 `[H, W, 3]`, at the size at which it sees best.
 
-    The mean of what it sees in the picture and in its mirror image. One picture at a time, so that company cannot
-    change it.
+    It then fits into the size of the class's own pictures that it learned from, lying or standing. The mean of what it
+    sees in the picture and in its mirror image. One picture at a time, so that company cannot change it.
     """
     height, width = image.shape[:2]
+    top, bottom, left, right = crop_of(config)
+    shorter, longer = sorted((bottom - top, right - left))
     side = student.config.resolution
-    scale = min(side / min(height, width), LONGEST_SIDES * side / max(height, width))
+    scale = side / longer * min(shorter / min(height, width), longer / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = Image.fromarray(image)
     if size != small.size:

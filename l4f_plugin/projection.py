@@ -213,7 +213,9 @@ class _Descent:
     def _look(self, probe: MaskProbe | None, features: Sequence[Tensor]) -> np.ndarray:
         """The subject's mask in the target, by the class's student or by the probe."""
         if probe is None:
-            coarse = coarse_alpha(self.pipeline.bundle.student, self.target_pixels, self.pipeline.device)
+            coarse = coarse_alpha(
+                self.pipeline.bundle.student, self.pipeline.config, self.target_pixels, self.pipeline.device
+            )
         else:
             probe.solve()
             whole = probe.mask(features)[0, 0].cpu().numpy()

@@ -89,7 +89,7 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
     )
     assert report.ceiling is not None and 0 <= report.class_masks.mean_iou <= 1
     assert "trained on true masks" in photo_text(report, markdown=True) and "the generator's" in photo_text(report)
-    found = find_masks(bundle.student, red_discs(1).pictures, torch.device("cpu"))
+    found = find_masks(bundle.student, bundle.config, red_discs(1).pictures, torch.device("cpu"))
     assert found.shape == (1, 32, 32)
 
 

@@ -260,8 +260,9 @@ def test_what_the_coarse_mask_is_sure_of_is_kept_whatever_its_colour():
     assert refined[compositing.grow(truth, 69) == 0].max() < 0.001
 
 
-def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
-    seen = []
+@pytest.mark.parametrize("crop", [None, (0, 32, 4, 28)])
+def test_the_student_sees_photographs_as_large_as_what_it_learned_from_and_mirrored(crop):
+    seen, shorter, config = [], 24 if crop else 32, dataclasses.replace(tiny_bundle().config, crop=crop)
 
     class Ramp:
         config, weight = StudentConfig((2, 2), 32), torch.nn.Parameter(torch.tensor(4.0))
@@ -273,15 +274,15 @@ def test_the_student_sees_photographs_at_its_own_size_and_mirrored():
 
     sizes, shapes = (
         [(64, 96), (16, 16), (400, 20), (2, 4000), (4000, 2)],
-        [(48, 32), (32, 32), (6, 128), (128, 1), (1, 128)],
+        [(32, 21), (24, 24), (2, 32), (32, 1), (1, 32)] if crop else [(32, 21), (32, 32), (2, 32), (32, 1), (1, 32)],
     )
     for (width, height), shape in zip(sizes, shapes, strict=True):
         picture = np.zeros((height, width, 3), np.uint8)
         picture[:, width // 2 :] = 255
-        coarse = coarse_alpha(Ramp(), picture, torch.device("cpu"))
+        coarse = coarse_alpha(Ramp(), config, picture, torch.device("cpu"))
         assert seen[-2:] == [(1, 3, *shape)] * 2 and coarse.shape == shape and coarse.dtype == np.float32
-    ramp = np.linspace(-3, 3, 32)
-    flat = coarse_alpha(Ramp(), np.full((32, 32, 3), 255, np.uint8), torch.device("cpu"))
+    ramp = np.linspace(-3, 3, shorter)
+    flat = coarse_alpha(Ramp(), config, np.full((shorter, shorter, 3), 255, np.uint8), torch.device("cpu"))
     both = (1 / (1 + np.exp(-4 - ramp)) + 1 / (1 + np.exp(-4 + ramp))) / 2
     assert np.abs(flat - both).max() < 1e-5
 

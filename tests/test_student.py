@@ -302,7 +302,7 @@ def test_an_earlier_student_teaches_the_next():
     pipeline = Labels4FreePipeline(bundle, device="cpu")
     found = list(cut_pictures.draw_parts(pipeline, [0, 1], 1.0, 32, bundle.student))
     for parts, sample in zip(found, pipeline.generate([0, 1], truncation_psi=1.0), strict=True):
-        coarse = coarse_alpha(bundle.student, sample.image, pipeline.device)
+        coarse = coarse_alpha(bundle.student, bundle.config, sample.image, pipeline.device)
         assert parts.shape == (32, 32, 7)
         sure = np.abs(coarse - 0.5) > 0.45
         agree = (parts[..., 3] > 127) == (coarse > 0.5)

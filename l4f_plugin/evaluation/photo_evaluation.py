@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from .. import compositing, matting
+from ..bundles.config import ObjectClass
 from ..errors import UserError
 from ..images import sheet_of
 from ..jobs import Progress, Report, unseen
@@ -76,11 +77,13 @@ class PhotoReport:
         return {**asdict(self), "halo_removed": self.student.halo_removed}
 
 
-def find_masks(student: Student, pictures: np.ndarray, device: torch.device, progress: Progress = unseen) -> np.ndarray:
+def find_masks(
+    student: Student, config: ObjectClass, pictures: np.ndarray, device: torch.device, progress: Progress = unseen
+) -> np.ndarray:
     """Masks float32 `[N, H, W]` of pictures uint8 `[N, H, W, 3]`, as `segment_photo` finds them with all pieces."""
     found = np.empty(pictures.shape[:3], np.float32)
     for number, picture in enumerate(pictures):
-        found[number] = matting.corrected(picture, coarse_alpha(student, picture, device))
+        found[number] = matting.corrected(picture, coarse_alpha(student, config, picture, device))
         progress(number + 1, len(pictures), f"{number + 1} of {len(pictures)} pictures segmented")
     return found
 
@@ -127,12 +130,12 @@ def evaluate_photos(
         raise UserError(f"{pipeline.config.title} has no photo segmenter yet; see `l4f learn-photographs`.")
     side = pipeline.resolution
     data = load_split(dataset, "test", side, limit=pictures)
-    found = find_masks(student, data.pictures, pipeline.device, progress)
+    found = find_masks(student, pipeline.config, data.pictures, pipeline.device, progress)
     worst = _worst(found, data)
     result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
     if limits_folder is not None:
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)
-        seen = find_masks(ceiling, data.pictures, pipeline.device, progress)
+        seen = find_masks(ceiling, pipeline.config, data.pictures, pipeline.device, progress)
         result = replace(
             result,
             ceiling=measure_photos(seen, data),

@@ -131,7 +131,7 @@ def photographed_pictures(
     def cut(numbers: range) -> Iterator[np.ndarray]:
         for number in numbers:
             picture = load_picture(files[number].source())
-            found = sharpened(corrected(picture, coarse_alpha(bundle.student, picture, device)))
+            found = sharpened(corrected(picture, coarse_alpha(bundle.student, bundle.config, picture, device)))
             yield take_apart(cover_fit(picture, *size), to_float(cover_fit(to_bytes(found), *size)))
 
     def tell(done: int) -> None:
@@ -192,7 +192,7 @@ def draw_parts(
             yield _reduced(take_apart(sample.image, sample.required_alpha()), side)
         else:
             picture = _reduced(sample.image, side)
-            found = corrected(picture, coarse_alpha(teacher, picture, pipeline.device))
+            found = corrected(picture, coarse_alpha(teacher, pipeline.config, picture, pipeline.device))
             yield take_apart(picture, sharpened(found))
 
 

@@ -354,7 +354,7 @@ def compared(
     parts = pictures.batch(count, torch.Generator().manual_seed(0))
     swapped = torch.lerp(parts[:, 4:].roll(1, dims=0), parts[:, :3], parts[:, 3:4])
     images = (swapped * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    doubts = [doubt_of(coarse_alpha(bundle.student, image, pipeline.device)) for image in images]
+    doubts = [doubt_of(coarse_alpha(bundle.student, bundle.config, image, pipeline.device)) for image in images]
     likeness = likeness_of(verdicts, doubts)
     return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=likeness))
 
