@@ -239,7 +239,7 @@ def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> 
     return result
 
 
-def fitted_alpha(picture: np.ndarray, alpha: np.ndarray, times: float = 1) -> np.ndarray:
+def fitted_alpha(picture: np.ndarray, alpha: np.ndarray, times: int) -> np.ndarray:
     """The soft edge of a mask that was made `times` as wide, read off the colours of the picture uint8 `[H, W, 3]`.
 
     It is the share of the subject's colours, float32 `[H, W]`. The less these differ from the background's, the more

@@ -13,19 +13,19 @@ from .networks import Upscaler
 
 WEIGHTS = Path(__file__).with_name("upscaler.safetensors")  # made by tools/upscaler.py
 LARGEST_SIDE = 1280  # pixels of a doubled picture
-NEARLY = 1.5
+NEARLY = 1.5  # times larger is left to a filter
 
 
 def enlarged(picture: np.ndarray, alpha: np.ndarray | None, scale: float) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """A picture uint8 `[H, W, 3]` doubled until it is about `scale` times as large, its mask, and how often it is.
+    """Doubles a picture uint8 `[H, W, 3]` until it is about `scale` times as large, and enlarges its mask with it.
 
-    What lacks less than half, or is longer than `LARGEST_SIDE` afterwards, is left to a filter. The mask, float32
-    `[H, W]` in [0, 1], gets the edge that the colours of the enlarged picture have.
+    Returns both, and how many times as large they are: what `NEARLY` and `LARGEST_SIDE` leave is left to a filter.
+    The mask, float32 `[H, W]` in [0, 1], gets the edge that the colours of the enlarged picture have.
     """
     times = 1
-    while scale > NEARLY * times and 2 * max(picture.shape) <= LARGEST_SIDE:
+    while scale > NEARLY * times and 2 * max(picture.shape[:2]) <= LARGEST_SIDE:
         picture, times = _doubled(picture), 2 * times
-    if alpha is not None and scale > 1 and max(picture.shape) <= LARGEST_SIDE:
+    if alpha is not None and scale > 1 and max(picture.shape[:2]) <= LARGEST_SIDE:
         wide = Image.fromarray(alpha).resize(picture.shape[1::-1], Image.Resampling.BICUBIC)
         alpha = fitted_alpha(picture, np.clip(wide, 0, 1), times)
     return picture, alpha, times
