@@ -331,6 +331,13 @@ def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(
     assert np.array_equal(again.parts, found.parts), "what was found is kept"
 
 
+def test_pictures_that_stay_whole_keep_their_own_background():
+    flat = torch.full((8, 7, 32, 32), 0.5)
+    flat[:, 3] = torch.from_numpy(discs(8, 32)[1] / 255).float()
+    spread = [put_together(flat, torch.Generator().manual_seed(0), share)[0].std(dim=(2, 3)) for share in (1, 0)]
+    assert spread[0].mean() < 0.5 * spread[1].mean()
+
+
 def test_doubts_are_pushed_to_either_side():
     sharp = sharpened(np.array([0.0, 0.2, 0.5, 0.8, 1.0], np.float32))
     assert sharp.tolist() == pytest.approx([0, 1 / 65, 0.5, 64 / 65, 1])

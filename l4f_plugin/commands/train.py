@@ -325,18 +325,18 @@ def _add_student(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
     text = "whose masks to learn from; by default the class's earlier student where it has one"
     parser.add_argument("--teacher", choices=["alpha", "student"], help=text)
-    text = "folder or archive of photographs without labels, to learn from too by the masks of the earlier student"
+    text = "folder or archive of photographs without labels, to learn from instead by the masks of the earlier student"
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
 
 
 def _train_student(args: argparse.Namespace, common: dict) -> bool:
     from ..bundles.config import read_config
     from ..training.runs import train_student
-    from ..training.student import StudentSettings, student_resolution
+    from ..training.student import StudentSettings, student_settings
 
     source = _whole_bundle(args)
-    side = student_resolution(read_config(source).generator.resolution)
-    settings = StudentSettings(resolution=side, **given(args, StudentSettings))
+    resolution = read_config(source).generator.resolution
+    settings = student_settings(resolution, bool(args.photographs), **given(args, StudentSettings))
     return train_student(source, args.out, settings, teacher=args.teacher, photographs=args.photographs, **common)
 
 

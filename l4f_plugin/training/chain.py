@@ -44,7 +44,7 @@ from .mask_quality import measure_masks
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
 from .runs import BUNDLE_FOLDER, alpha_trainer, drawing_pipeline, refine_alpha, train_alpha, train_student
-from .student import StudentSettings, StudentTrainer, student_resolution
+from .student import StudentSettings, StudentTrainer, student_settings
 from .trainer import Trainer
 from .updates import fastest_dtype
 
@@ -103,8 +103,7 @@ def mask_settings(config: ObjectClass, device: torch.device) -> AlphaSettings:
 
 def photograph_settings(config: ObjectClass, device: torch.device) -> StudentSettings:
     """The student's recipe for pictures of this class, in the precision that is fastest on ``device``."""
-    side = student_resolution(config.generator.resolution)
-    return StudentSettings(resolution=side, feature_dtype=fastest_dtype(device))
+    return student_settings(config.generator.resolution, feature_dtype=fastest_dtype(device))
 
 
 def refinement_settings(config: ObjectClass, device: torch.device) -> RefinementSettings:

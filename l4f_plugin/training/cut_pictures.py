@@ -67,8 +67,8 @@ def sharpened(alpha: np.ndarray) -> np.ndarray:
 class CutPictures:
     """Pictures in parts as one array, uint8 ``[N, H, W, 7]`` (``take_apart``)."""
 
-    def __init__(self, *parts: np.ndarray):
-        self.parts = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    def __init__(self, parts: np.ndarray):
+        self.parts = parts
 
     def __len__(self) -> int:
         return len(self.parts)

@@ -286,9 +286,9 @@ def train_student(
 
     ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
     segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
-    first and kept in ``out``; a run found there goes on. ``photographs``, a folder or archive without labels, are
-    learned from too, by the masks that the earlier segmenter finds in them. ``loop_options`` are those of
-    ``loop.train``. Returns False when stopped before the end. Raises UserError.
+    first and kept in ``out``; a run found there goes on. From ``photographs``, a folder or archive without labels, is
+    learned instead where they are given, by the masks that the earlier segmenter finds in them. ``loop_options`` are
+    those of ``loop.train``. Returns False when stopped before the end. Raises UserError.
     """
     bundle = _load(source, out)
     name = bundle.config.name
@@ -302,24 +302,23 @@ def train_student(
             f"The class {name} has no segmenter yet to find its subjects; leave --photographs out at first."
         )
     files = find_pictures(photographs).pictures if photographs else []
-    digest = networks_digest(bundle, "generator", teacher, *(("student",) if files else ()))
-    told = f" and {len(files)} photographs" if files else ""
-    settings = dataclasses.replace(settings, masks_sha256=digest + told)
+    digest = networks_digest(bundle, "generator", teacher)
+    if files:
+        digest = f"{networks_digest(bundle, 'student')} and {len(files)} photographs"
+    settings = dataclasses.replace(settings, masks_sha256=digest)
     pipeline = drawing_pipeline(bundle, torch.device(device))
     folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
     watched = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
-    progress = loop_options.get("progress") or _tenths(report)
+    watched |= {"report": report, "progress": loop_options.get("progress") or _tenths(report)}
     earlier = bundle.student if teacher == "student" else None
     try:
         with together.first_alone():
-            pictures = drawn_pictures(
-                pipeline, folder, settings.pictures, settings.resolution, report, progress, teacher=earlier, **watched
-            )
             if files:
-                real = photographed_pictures(
-                    bundle, files, folder, settings.resolution, pipeline.device, report, progress, **watched
+                pictures = photographed_pictures(bundle, files, folder, settings.resolution, pipeline.device, **watched)
+            else:
+                pictures = drawn_pictures(
+                    pipeline, folder, settings.pictures, settings.resolution, teacher=earlier, **watched
                 )
-                pictures = CutPictures(pictures.parts, real.parts)
     except Cancelled:
         report("Stopped; the same command goes on from there.")
         return False

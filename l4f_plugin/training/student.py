@@ -1,7 +1,8 @@
-"""Training of the student: a small segmenter of photographs that has seen nothing but generated pictures.
+"""Training of the student: a small segmenter of photographs that learns without labels.
 
-Each picture it sees is put together anew from a generated subject and some background, so its mask is exact for
-whatever the subject's cut-out holds; colours, outlines, focus, noise, size and compression are changed at random.
+Each picture it sees is put together anew from a subject and some background, so its mask is exact for whatever the
+subject's cut-out holds; colours, outlines, focus, noise, size and compression are changed at random. Subjects are those
+that the class draws, or those that an earlier student found in photographs.
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class StudentSettings:
     weight_decay: float = 1e-2
     pictures: int = 4000  # drawn to learn from
     resolution: int = 128
+    own_background: float = 0.0  # the share of pictures whose subject stays where it was
     channels: tuple[int, ...] = (12, 24, 48, 96, 96, 96)
     feature_dtype: str = "bfloat16"
     seed: int = 0
@@ -45,9 +47,13 @@ class StudentSettings:
         return self.learning_rate * learning_rate_share((step + 1) / self.steps, LEARNING_RATE_RISE)
 
 
-def student_resolution(class_resolution: int) -> int:
-    """The side of the pictures that the student of a class learns from."""
-    return min(class_resolution, LARGEST_SIDE)
+def student_settings(class_resolution: int, photographs: bool = False, **others) -> StudentSettings:
+    """The recipe for a class, with ``others`` of its settings changed.
+
+    Of photographs half stay whole: their masks may err at the edge, and a seam there would give the mask away.
+    """
+    side = min(class_resolution, LARGEST_SIDE)
+    return StudentSettings(resolution=side, own_background=0.5 if photographs else 0.0, **others)
 
 
 class StudentTrainer(Trainer):
@@ -74,7 +80,7 @@ class StudentTrainer(Trainer):
         coarse = self.rounds < settings.coarse_share * settings.steps
         if coarse and min(parts.shape[2:]) // 2 >= self.network.stride:
             parts = functional.avg_pool2d(parts, 2)
-        pictures, alpha = map(together.share, put_together(parts, self.random))
+        pictures, alpha = map(together.share, put_together(parts, self.random, settings.own_background))
         pictures = pictures.to(self.device, memory_format=torch.channels_last)
         alpha = alpha.to(self.device)
         with autocast(self.device, settings.feature_dtype):
@@ -96,27 +102,28 @@ class StudentTrainer(Trainer):
     def sample_grid(self) -> Tensor:
         """Composites of fixed randomness, the masks found in them, and the cut-outs: uint8 ``[H, W, 3]``."""
         random = torch.Generator().manual_seed(1)
-        pictures, _ = put_together(self.pictures.batch(GRID_PICTURES, random), random)
+        pictures, _ = put_together(self.pictures.batch(GRID_PICTURES, random), random, self.settings.own_background)
         self.network.eval()
         alpha = torch.sigmoid(self.network(pictures.to(self.device))).cpu()
         self.network.train()
         return mask_grid(pictures * 2 - 1, alpha, 4)
 
 
-def put_together(parts: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Subjects before other backgrounds, as photographs may show them.
+def put_together(parts: Tensor, random: torch.Generator, own_background: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Subjects before other backgrounds, as photographs may show them; a share of them before their own.
 
     ``parts [N, 7, H, W]`` in [0, 1] (``CutPictures.batch``); returns pictures ``[N, 3, H, W]`` in [0, 1] and their
     masks ``[N, 1, H, W]``.
     """
     count, _, height, width = parts.shape
-    subject, alpha, own = parts[:, :3], parts[:, 3:4], parts[:, 4:]
-    subject, alpha = warp(subject, alpha, random)
-    alpha = alpha.clamp(0, 1)
-    subject = recolour(subject, alpha, random)
-    subject = _shade(_outline(subject, alpha, random), random)
+    subject, others = warp(parts[:, :3], parts[:, 3:], random)
+    alpha, own = others[:, :1].clamp(0, 1), others[:, 1:]
+    whole = chance(count, own_background, random)
+    changed = _shade(_outline(recolour(subject, alpha, random), alpha, random), random)
+    subject = torch.lerp(changed, subject, whole)
     background = draw_scenery(count, height, width, random)
-    background = torch.lerp(background, _elsewhere(own, random), chance(count, 0.3, random))
+    background = torch.lerp(background, _elsewhere(parts[:, 4:], random), chance(count, 0.3, random))
+    background = torch.lerp(background, own, whole)
     pictures = torch.lerp(background, subject.clamp(0, 1), alpha)
     pictures = recolour(pictures, alpha * 0 + 1, random)
     pictures = add_noise(blur(pictures, random), random)
