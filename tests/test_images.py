@@ -94,7 +94,9 @@ def test_exif_orientation_is_applied(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(undo[orientation](upright)))
-    assert np.array_equal(images.load_picture(encoded(stored, exif=exif)), upright)
+    content = encoded(stored, exif=exif)
+    assert np.array_equal(images.load_picture(content), upright)
+    assert np.array_equal(images.load_layers(content)[0], upright), "photographs too"
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])

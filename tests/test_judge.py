@@ -50,6 +50,12 @@ def dataset(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def judges() -> list[UNet]:
+    """Of the seeds 0 and 1."""
+    return [judge.train_judge(discs(20, 0), SMALL, seed, feature_dtype="float32") for seed in (0, 1)]
+
+
 def as_tensors(data: LabelledPictures) -> tuple[torch.Tensor, torch.Tensor]:
     pictures = torch.from_numpy(data.pictures).permute(0, 3, 1, 2).float() / 255
     return pictures, torch.from_numpy(data.masks)[:, None].float() / 255
@@ -119,13 +125,6 @@ def test_blurring_keeps_the_mean_of_flat_pictures_and_their_size():
     torch.testing.assert_close(distortion.blur(pictures, torch.Generator().manual_seed(0)), pictures)
 
 
-def test_the_network_has_masks_at_full_size_and_half_a_million_parameters_or_more():
-    network = UNet(JudgeSettings(resolution=64).channels).eval()
-    pictures = torch.rand(2, 3, 32, 64)
-    assert network(pictures).shape == (2, 1, 32, 64) and network.features(pictures).shape == (2, 96)
-    assert 5e5 < sum(parameter.numel() for parameter in network.parameters()) < 1e6
-
-
 def test_a_judge_learns_to_find_the_object():
     settings = JudgeSettings(resolution=32, channels=(8, 12, 16, 20, 24), coarse_steps=30, steps=40, batch_size=16)
     before = torch.random.get_rng_state()
@@ -144,38 +143,27 @@ def test_the_smallest_classes_are_trained_at_full_size_throughout():
     assert judge_masks(trained, discs(2, 0).pictures).shape == (2, 32, 32)
 
 
-def test_a_seed_decides_a_judge():
-    data = discs(20, 0)
-    masks = [
-        judge_masks(judge.train_judge(data, SMALL, seed, feature_dtype="float32"), data.pictures) for seed in (0, 0, 1)
-    ]
-    assert_alike(masks[0], masks[1])
-    assert np.abs(masks[0] - masks[2]).max() > 0.05
+def test_a_seed_decides_a_judge(judges):
+    again = judge.train_judge(discs(20, 0), SMALL, 0, feature_dtype="float32")
+    masks = [judge_masks(referee, discs(20, 0).pictures) for referee in (*judges, again)]
+    assert_alike(masks[0], masks[2])
+    assert np.abs(masks[0] - masks[1]).max() > 0.05
 
 
-def test_batches_do_not_change_what_a_judge_sees(monkeypatch):
-    data, referee = discs(7, 0), judge.train_judge(discs(20, 0), SMALL, 0, feature_dtype="float32")
-    whole = [see(referee, data.pictures) for see in (judge_masks, judge_features)]
+def test_neither_batches_nor_a_mirror_change_what_a_judge_sees(judges, monkeypatch):
+    pictures, views = discs(7, 0).pictures, (judge_masks, judge_features)
+    whole = [see(judges[0], pictures) for see in views]
+    np.testing.assert_allclose(judge_masks(judges[0], pictures[:, :, ::-1])[:, :, ::-1], whole[0], atol=1e-5)
     monkeypatch.setattr(judge, "BATCH", 3)
-    for see, expected in zip((judge_masks, judge_features), whole, strict=True):
-        np.testing.assert_allclose(see(referee, data.pictures), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_mirrored_picture_has_the_mirrored_mask():
-    pictures, referee = discs(3, 0).pictures, judge.train_judge(discs(20, 0), SMALL, 0, feature_dtype="float32")
-    mirrored = judge_masks(referee, pictures[:, :, ::-1])
-    np.testing.assert_allclose(mirrored[:, :, ::-1], judge_masks(referee, pictures), atol=1e-5)
+    for see, expected in zip(views, whole, strict=True):
+        np.testing.assert_allclose(see(judges[0], pictures), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_judge_is_trained_once_and_kept(dataset, tmp_path):
-    steps = []
-
-    def progress(done: int, total: int, message: str) -> None:
-        steps.append((done, total))
-
-    first = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
+    steps, arguments = [], (dataset, SMALL, 3, tmp_path)
+    first = judge.load_or_train_judge(*arguments, progress=lambda *step: steps.append(step[:2]))
     assert steps == [(step, 16) for step in range(1, 17)]
-    again = judge.load_or_train_judge(dataset, SMALL, 3, tmp_path, progress=progress)
+    again = judge.load_or_train_judge(*arguments, progress=lambda *step: steps.append(step))
     assert len(steps) == 16 and again.seed == 3 and again.settings == SMALL
     pictures = discs(3, 0).pictures
     assert_alike(judge_masks(first, pictures), judge_masks(again, pictures))
@@ -201,9 +189,8 @@ def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):
     assert fingerprint(dataset) == fingerprint(dataset)
 
 
-def test_masks_are_measured_against_the_first_judge():
+def test_masks_are_measured_against_the_first_judge(judges):
     pictures = discs(6, 0).pictures
-    judges = [judge.train_judge(discs(20, 0), SMALL, seed, feature_dtype="float32") for seed in (0, 1)]
     verdicts = [judge_masks(referee, pictures) for referee in judges]
     alphas = np.random.default_rng(0).random(verdicts[0].shape)
     report = class_evaluation.evaluate_alpha(pictures, alphas, judges, threshold=0.9)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import itertools
 import zipfile
 
 import numpy as np
@@ -76,30 +77,12 @@ def test_the_mask_has_the_size_of_the_photograph_and_its_edge(pipeline, size):
     assert overlap > (0.97 if min(size) > 100 else 0.9)
 
 
-@pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (1, 1), (2, 3)])
-def test_thin_and_tiny_pictures_go_through(pipeline, size):
-    for colour in (RED, BLUE):
+def test_thin_and_tiny_pictures_go_through(pipeline):
+    for size, colour in itertools.product([(1, 4000), (4000, 1), (1, 1), (2, 3)], (RED, BLUE)):
         photo = pipeline.segment_photo(Image.new("RGB", size, tuple(colour.tolist())))
         assert photo.cutout().size == photo.mask().size == size
         placed = pipeline.swap(photo, "#00ff00", feather=2.0, keep_largest=True)
         assert placed.composite.size == size
-
-
-def test_files_as_people_have_them(pipeline):
-    picture = photograph(120, 80)
-    grey = pipeline.segment_photo(encoded(Image.fromarray(picture).convert("L")))
-    assert grey.image.shape == (80, 120, 3)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by a quarter
-    turned = pipeline.segment_photo(encoded(picture, "JPEG", quality=95, exif=exif))
-    assert turned.alpha.shape == (120, 80)
-    pages = pipeline.segment_photo(encoded(picture, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))]))
-    assert pages.alpha.shape == (80, 120)
-    deep = Image.fromarray(np.full((30, 40), 40_000, np.uint16))
-    assert pipeline.segment_photo(encoded(deep)).image.max() < 200
-    whole = encoded(picture)
-    with pytest.raises(UserError, match="cut short"):
-        pipeline.segment_photo(whole[: len(whole) // 2])
 
 
 def test_what_is_transparent_stays_so_and_keeps_its_colours(pipeline):
@@ -123,8 +106,6 @@ def test_a_class_without_a_student_says_so(tiny_bundle_folder):
     pipeline = Labels4FreePipeline(load_bundle(tiny_bundle_folder), device="cpu")
     with pytest.raises(UserError, match="no photo segmenter yet"):
         pipeline.segment_photo(encoded(photograph(20, 20)))
-    token = CancelToken()
-    token.cancel()
     with pytest.raises(UserError, match="no photo segmenter yet"):
         pipeline.recipe_of_picture(encoded(photograph(20, 20)))
 
@@ -230,6 +211,8 @@ def test_strips_leave_no_trace(monkeypatch):
     assert_alike(whole[2][:3], matting.blend(picture[:3], other[:3], alpha[:3]))
     exact = compositing.composite(compositing.to_float(picture), compositing.to_float(other), alpha)
     assert_alike(whole[2], compositing.to_bytes(exact))
+    for sure, wanted in ((1, picture), (0, other)):
+        assert np.array_equal(whole[2][alpha == sure], wanted[alpha == sure])
 
 
 @pytest.mark.parametrize("size", [(60, 40), (900, 200), (200, 1600)])
@@ -272,11 +255,8 @@ def test_the_student_sees_photographs_as_large_as_what_it_learned_from_and_mirro
             assert batch.min() >= 0 and 0.4 < batch.max() <= 1
             return batch[:, :1] * self.weight + torch.linspace(-3, 3, batch.shape[3])
 
-    sizes, shapes = (
-        [(64, 96), (16, 16), (400, 20), (2, 4000), (4000, 2)],
-        [(32, 21), (24, 24), (2, 32), (32, 1), (1, 32)] if crop else [(32, 21), (32, 32), (2, 32), (32, 1), (1, 32)],
-    )
-    for (width, height), shape in zip(sizes, shapes, strict=True):
+    shapes = {(64, 96): (32, 21), (16, 16): (shorter, shorter), (400, 20): (2, 32), (2, 4000): (32, 1)}
+    for (width, height), shape in {**shapes, (4000, 2): (1, 32)}.items():
         picture = np.zeros((height, width, 3), np.uint8)
         picture[:, width // 2 :] = 255
         coarse = coarse_alpha(Ramp(), config, picture, torch.device("cpu"))
@@ -300,22 +280,15 @@ def test_a_photograph_is_known_by_its_bytes(tmp_path):
         digest_of(tmp_path / "missing.png")
 
 
-def test_blends_are_exact_where_the_mask_is_decided():
-    picture, alpha = photograph(70, 50), np.zeros((50, 70), np.float32)
-    alpha[:, 30:] = 1
-    blended = matting.blend(picture, 255 - picture, alpha)
-    assert np.array_equal(blended[:, 30:], picture[:, 30:]) and np.array_equal(blended[:, :30], 255 - picture[:, :30])
-
-
-@pytest.mark.parametrize("wanted", ["#00ff00", "transparent", "blur:20", "seed:3", photograph(40, 90)])
-def test_a_photograph_is_put_before_any_background(pipeline, wanted):
-    photo = pipeline.segment_photo(encoded(photograph(600, 400)))
-    placed = pipeline.swap(photo, wanted, grow=-2, threshold=0.5)
-    assert placed.composite.size == placed.cutout.size == placed.alpha.size == (600, 400)
-    assert placed.composite.mode == ("RGBA" if isinstance(wanted, str) and wanted == "transparent" else "RGB")
-    assert np.abs(np.asarray(placed.composite)[200, 300, :3].astype(int) - RED).max() < 8
-    fields = parse_infotext(placed.infotext)
-    assert fields["Class"] == "tiny" and fields["Grow"] == "-2" and len(fields["Photo"]) == 16
+def test_a_photograph_is_put_before_any_background(pipeline):
+    photo = pipeline.segment_photo(encoded(photograph(300, 200)))
+    for wanted in ("#00ff00", "transparent", "blur:20", "seed:3", photograph(40, 90)):
+        placed = pipeline.swap(photo, wanted, grow=-2, threshold=0.5)
+        assert placed.composite.size == placed.cutout.size == placed.alpha.size == (300, 200)
+        assert placed.composite.mode == ("RGBA" if str(wanted) == "transparent" else "RGB")
+        assert np.abs(np.asarray(placed.composite)[100, 150, :3].astype(int) - RED).max() < 8
+        fields = parse_infotext(placed.infotext)
+        assert fields["Class"] == "tiny" and fields["Grow"] == "-2" and len(fields["Photo"]) == 16
 
 
 @pytest.mark.parametrize("kind", ["small", "large"])
@@ -390,11 +363,8 @@ def test_the_command_line_segments_files_and_folders(red, tmp_path, capsys):
     command = ["segment", red, tmp_path, "--out", out, "--device cpu --json --zip"]
     said = run(capsys, *command, "--background blur:4")
     answer = said.data
-    assert (
-        said.code == 2
-        and "two.jpg: " in said.err
-        and [bool(photo["problem"]) for photo in answer["photos"]] == [False, True]
-    )
+    assert said.code == 2 and "two.jpg: " in said.err
+    assert [bool(photo["problem"]) for photo in answer["photos"]] == [False, True]
     assert Image.open(answer["photos"][0]["composite"]).size == (64, 48)
     assert len(zipfile.ZipFile(answer["zip"]).namelist()) == 3
     one = ["segment", red, "--picture", tmp_path / "one.png", "--out", out, "--device cpu"]

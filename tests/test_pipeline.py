@@ -11,6 +11,7 @@ from alike import COLOUR_STEPS, assert_alike, assert_alike_samples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sentences import refusal
 
 from l4f_plugin import compositing
 from l4f_plugin.arguments import Background, EdgeOptions, check_seed, check_seeds, check_truncation_psi, parse_seeds
@@ -58,19 +59,11 @@ def test_the_fixture_is_worth_testing_on(samples):
     assert np.isin(first.image, (0, 255)).mean() < 0.5
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 5, 256])
-def test_the_batch_does_not_change_a_picture(pipeline, samples, batch_size):
-    for one, other in zip(samples, pipeline.generate(SEEDS, batch_size=batch_size), strict=True):
-        assert_alike_samples(one, other)
+def test_the_batch_does_not_change_a_picture(pipeline, samples):
+    for batch_size in (1, 3, 256):
+        for one, other in zip(samples, pipeline.generate(SEEDS, batch_size=batch_size), strict=True):
+            assert_alike_samples(one, other)
     assert_alike_samples(samples[0], samples[4])
-
-
-def test_every_run_draws_the_same(tiny_bundle_folder, samples):
-    torch.manual_seed(99)
-    torch.randn(10)
-    again = Labels4FreePipeline.from_pretrained(str(tiny_bundle_folder), device="cpu").generate(SEEDS, batch_size=2)
-    for one, other in zip(samples, again, strict=True):
-        assert_alike_samples(one, other)
 
 
 def test_drawing_leaves_the_global_generator_alone(pipeline):
@@ -202,12 +195,14 @@ def test_cancel_between_batches_and_within_one(pipeline):
         pipeline.swap(1, "seed:2", cancel=token)
 
 
-def test_unload_and_back(tiny_bundle_folder, samples):
-    pipeline = Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
-    assert pipeline.weight_bytes() > 1000
-    pipeline.unload()
-    assert_alike_samples(pipeline.generate(SEEDS, batch_size=2)[0], samples[0])
-    assert pipeline.to("cpu") is pipeline
+def test_every_run_draws_the_same_and_so_does_what_was_unloaded(tiny_bundle_folder, samples):
+    torch.manual_seed(99)
+    again = Labels4FreePipeline.from_pretrained(str(tiny_bundle_folder), device="cpu")
+    assert again.weight_bytes() > 1000 and again.to("cpu") is again
+    for _ in range(2):
+        for one, other in zip(samples, again.generate(SEEDS, batch_size=2), strict=True):
+            assert_alike_samples(one, other)
+        again.unload()
 
 
 # Swapping
@@ -233,8 +228,7 @@ def test_swap_before_colour_picture_blur_and_nothing(pipeline, samples, tmp_path
     sample = samples[0]
     colour = pipeline.swap(sample, "#10f")
     assert np.array_equal(np.asarray(colour.background), np.full((32, 32, 3), (17, 0, 255), np.uint8))
-    path = tmp_path / "scenery.png"
-    Image.new("RGB", (50, 20), (1, 2, 3)).save(path)
+    Image.new("RGB", (50, 20), (1, 2, 3)).save(path := tmp_path / "scenery.png")
     for picture in (str(path), path, path.read_bytes(), Image.open(path), np.asarray(Image.open(path))):
         assert pipeline.swap(sample, picture).background.getpixel((5, 5)) == (1, 2, 3)
     blurred = np.asarray(pipeline.swap(sample, "blur:3").background)
@@ -328,9 +322,7 @@ def test_arguments_out_of_bounds_are_refused_before_anything_is_drawn(pipeline, 
 )
 def test_swap_refuses_what_makes_no_sense(pipeline, name, values, sentence):
     for value in values:
-        with pytest.raises(UserError, match=sentence) as refusal:
-            pipeline.swap(**{"subject": 1, "background": "transparent", name: value})
-        assert str(refusal.value).count(". ") == 0, "one sentence"
+        assert sentence in refusal(pipeline.swap, **{"subject": 1, "background": "transparent", name: value})
 
 
 CHECKS = {
@@ -347,13 +339,9 @@ CHECKS = {
 def test_bounds_belong_to_what_is_allowed(name):
     least, most, step, check = CHECKS[name]
     assert check(least) == least and check(most) == most and check(np.int64(most)) == most
-    for outside in (least - step, most + step):
-        with pytest.raises(UserError):
-            check(outside)
-    if name != "blur":
-        for nonsense in (True, np.bool_(False), "1", None if name != "threshold" else "x"):
-            with pytest.raises(UserError):
-                check(nonsense)
+    nonsense = [True, np.bool_(False), "1", "x" if name == "threshold" else None] if name != "blur" else []
+    for outside in (least - step, most + step, *nonsense):
+        refusal(check, outside)
 
 
 def test_ten_thousand_seeds_are_the_most():
@@ -386,8 +374,7 @@ def test_text_from_a_network_names_no_file(tmp_path):
     path = tmp_path / "secret.png"
     Image.new("RGB", (2, 2)).save(path)
     assert Background.parse(str(path)).kind == "picture"
-    with pytest.raises(UserError, match="is not known"):
-        Background.parse(str(path), files=False)
+    assert "is not known" in refusal(Background.parse, str(path), files=False)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 50), st.integers(0, 40)), min_size=1, max_size=6))
@@ -420,9 +407,7 @@ SHIPPED = WEIGHTS_FOLDER / "avatar" / "config.json"
 
 @pytest.mark.skipif(not SHIPPED.is_file(), reason="no weights are shipped here")
 def test_the_shipped_class_draws():
-    pipeline = Labels4FreePipeline.from_pretrained("avatar", device="cpu")
-    samples = pipeline.generate([0, 1, 2, 3])
-    for sample in samples:
+    for sample in Labels4FreePipeline.from_pretrained("avatar", device="cpu").generate([0, 1, 2, 3]):
         assert sample.image.std() > 10
         assert 0.1 < sample.alpha.mean() < 0.9
         assert (np.minimum(sample.alpha, 1 - sample.alpha) < 0.1).mean() > 0.7, "masks are mostly decided"

@@ -21,6 +21,7 @@ from l4f_plugin.jobs import Job
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
+from l4f_ui.endpoints import _in_words
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 from l4f_ui.stage import Neighbour
@@ -62,11 +63,11 @@ def test_a_saved_picture_and_codes_give_the_same_mask(page):
     assert not page.notices
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("a.png", "no photo segmenter yet"), ("a.safetensors", "is a picture")])
-def test_what_draws_nothing_is_told_without_the_path_of_the_server(page, tmp_path, name, sentence):
-    Image.new("RGB", (60, 40)).save(tmp_path / name, "PNG")
-    told = status_of(page.photos, segment(page, str(tmp_path / name)))
-    assert sentence in told and str(tmp_path) not in told and page.notices
+def test_what_draws_nothing_is_told_without_the_path_of_the_server(page, tmp_path):
+    for name, sentence in (("a.png", "no photo segmenter yet"), ("a.safetensors", "is a picture")):
+        Image.new("RGB", (60, 40)).save(tmp_path / name, "PNG")
+        told = status_of(page.photos, segment(page, str(tmp_path / name)))
+        assert sentence in told and str(tmp_path) not in told and page.notices.pop()
     assert not page.service.loaded(), "nothing is loaded for what cannot be answered"
 
 
@@ -90,12 +91,9 @@ def test_a_picture_restores_the_panel_it_came_from(page):
     before = {**swapping(panel, "colour", seed="12", edge=EDGE), panel.psi: 0.9}
     drawn = run(panel, panel.swap, before)[panel.stage.results][0].files["result"]
     filled = panel.fill(str(drawn))
-    plain = {
-        part: value["value"] if isinstance(value, dict) else value
-        for part, value in filled.items()
-        if not isinstance(value, dict) or "value" in value
-    }
-    assert {part: plain[part] for part in plain if part in panel.inputs and part is not panel.restored} == {
+    plain = {part: value.get("value", ...) if isinstance(value, dict) else value for part, value in filled.items()}
+    told = {part for part, value in plain.items() if part in panel.inputs and value is not ...} - {panel.restored}
+    assert {part: plain[part] for part in told} == {
         **{part: before[part] for part in (panel.choice.dropdown, panel.seed, panel.psi, *panel.edge.inputs)},
         panel.background.kind: "colour",
         panel.background.colour: "#336699",
@@ -108,25 +106,16 @@ def test_a_picture_restores_the_panel_it_came_from(page):
     assert not page.notices
 
 
-@pytest.mark.parametrize(
-    ("label", "kind", "value"),
-    [
-        ("seed:77", "seed", "77"),
-        ("blur:12", "blur", 12),
-        ("blur:0", "blur", 1),
-        ("transparent", "transparent", None),
-        ("beach.png", "picture", None),
-        ("seed:x.png", "picture", None),
-    ],
-)
-def test_every_background_is_restored(page, label, kind, value):
+def test_every_background_is_restored(page):
     background = page.swap.background
-    filled = background.filled(label)
-    assert filled[background.kind] == kind
-    values = [update["value"] for update in filled.values() if isinstance(update, dict) and "value" in update]
-    assert values == ([] if value is None else [value])
-    shown = [update.get("visible") for part, update in filled.items() if part in background._control.values()]
-    assert shown.count(True) == 1 and shown.count(False) == 4
+    kinds = {"seed:77": ("seed", ["77"]), "blur:12": ("blur", [12]), "blur:0": ("blur", [1])}
+    kinds |= {"transparent": ("transparent", []), "beach.png": ("picture", []), "seed:x.png": ("picture", [])}
+    for label, (kind, values) in kinds.items():
+        filled = background.filled(label)
+        updates = [update for update in filled.values() if isinstance(update, dict)]
+        assert filled[background.kind] == kind and [each["value"] for each in updates if "value" in each] == values
+        shown = [update.get("visible") for part, update in filled.items() if part in background._control.values()]
+        assert shown.count(True) == 1 and shown.count(False) == 4
 
 
 def test_a_place_on_a_picture_is_restored(page, tmp_path):
@@ -326,6 +315,10 @@ def encoded(path) -> str:
     return base64.b64encode(Path(path).read_bytes()).decode()
 
 
+def raise_through(handler, *values):
+    return _in_words(handler)(*values)
+
+
 def test_endpoints_answer_plain_values(page, tmp_path):
     api = page.endpoints
     assert [entry["name"] for entry in api.classes()].count("tiny") == 1
@@ -341,12 +334,8 @@ def test_endpoints_answer_plain_values(page, tmp_path):
     assert api.swap("tiny", "3", "", own, None, None, 0, 0, False)[-1]["background"] == "picture"
     sample = page.service.segment("tiny", 3, page.service.new_token(), truncation_psi=0.7)
     sample.w_plus.save(tmp_path / "codes.safetensors")
-    sources = (
-        ("3", 0.7, "", ""),
-        ("", None, "data:image/png;base64," + encoded(masks[0]), ""),
-        ("", None, "", encoded(tmp_path / "codes.safetensors")),
-    )
-    for inputs in sources:
+    drawn, codes = "data:image/png;base64," + encoded(masks[0]), encoded(tmp_path / "codes.safetensors")
+    for inputs in (("3", 0.7, "", ""), ("", None, drawn, ""), ("", None, "", codes)):
         mask, cutout, details = api.segment("tiny", *inputs)
         assert details["seed"] == (None if inputs[3] else 3) and 0 < details["mask_area"] < 1
         assert_alike(pixels(mask), pixels(masks[0]))
@@ -365,32 +354,16 @@ def test_endpoints_name_no_file_of_the_server(page, tmp_path):
             raise_through(page.endpoints.segment, "tiny", "3", None, "", wanted)
 
 
-def raise_through(handler, *values):
-    from l4f_ui.endpoints import _in_words
-
-    return _in_words(handler)(*values)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        ("../..", "1", None, 1),
-        ("owner/name", "1", None, 1),
-        (None, "1", None, 1),
-        ("tiny", "0-9999", None, 1),
-        ("tiny", "1", float("nan"), 1),
-        ("tiny", "1", None, float("nan")),
-        ("tiny", "1", None, 1.5),
-        ("tiny", "1", None, 10_000),
-        ("tiny", "1", None, float("inf")),
-    ],
-)
-def test_endpoints_refuse_what_is_out_of_bounds_in_a_sentence(page, values):
-    with pytest.raises(gr.Error) as refused:
-        raise_through(page.endpoints.generate, *values)
-    sentence = str(refused.value.message).replace(str(values[0]), "it")
-    assert sentence.count(". ") == 0 and "Traceback" not in sentence
-    assert not page.service.is_busy()
+def test_endpoints_refuse_what_is_out_of_bounds_in_a_sentence(page):
+    nan, infinite = float("nan"), float("inf")
+    names = [(name, "1", None, 1) for name in ("../..", "owner/name", None)]
+    counts = [("tiny", "1", None, count) for count in (nan, 1.5, 10_000, infinite)]
+    for values in [*names, *counts, ("tiny", "0-9999", None, 1), ("tiny", "1", nan, 1)]:
+        with pytest.raises(gr.Error) as refused:
+            raise_through(page.endpoints.generate, *values)
+        sentence = str(refused.value.message).replace(str(values[0]), "it")
+        assert sentence.count(". ") == 0 and "Traceback" not in sentence
+        assert not page.service.is_busy()
 
 
 def api_info(blocks) -> dict:
