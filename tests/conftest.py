@@ -1,5 +1,6 @@
 """What several test files share: hypothesis settings and a tiny object class with random weights."""
 
+import functools
 import os
 import shutil
 import signal
@@ -114,6 +115,14 @@ def pipeline(tiny_bundle_folder):
     from l4f_plugin.pipeline import Labels4FreePipeline
 
     return Labels4FreePipeline.from_pretrained(tiny_bundle_folder, device="cpu")
+
+
+@pytest.fixture
+def few_compared(monkeypatch) -> None:
+    """Photographs are compared with 20 pictures of their class and not with 1000, which takes five seconds."""
+    from l4f_plugin.training import runs
+
+    monkeypatch.setattr(runs, "compared", functools.partial(runs.compared, count=20))
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,18 @@
 """`l4f learn-photographs`: a photo segmenter for an installed class, as people and programs ask for it."""
 
 import contextlib
-import json
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import torch
 from bundles import OF_MASKS, saved, tiny_bundle
+from shell import assert_refused, run
 from test_student import TINY
 
-from l4f_plugin import cli
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.model_card import write_model_card
-from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import chain, cut_pictures
 from l4f_plugin.training.chain import learn_photographs
@@ -23,7 +20,7 @@ from l4f_plugin.training.loop import STEPPING
 
 
 @pytest.fixture
-def folder(tmp_path, own_folders, monkeypatch):
+def folder(tmp_path, own_folders, few_compared, monkeypatch):
     """The installed class "plain", whose masks nobody finds too bad."""
     monkeypatch.setattr(chain, "photograph_settings", lambda config, device: TINY)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
@@ -38,8 +35,8 @@ def runs(tmp_path) -> list:
 
 def test_a_class_gets_a_segmenter_and_keeps_the_rest(folder, tmp_path, capsys):
     before = load_bundle(folder, with_discriminator=True)
-    assert cli.main(["learn-photographs", "plain", "--device", "cpu"]) == 0
-    assert capsys.readouterr().out == f"plain finds its object in photographs now: {folder}\n"
+    said = run(capsys, "learn-photographs plain --device cpu")
+    assert said.code == 0 and said.out == f"plain finds its object in photographs now: {folder}\n"
     after = load_bundle(folder, with_discriminator=True)
     assert after.student is not None and before.student is None
     for name in ("generator", "alpha", "background", "discriminator"):
@@ -51,20 +48,17 @@ def test_a_class_gets_a_segmenter_and_keeps_the_rest(folder, tmp_path, capsys):
 
 
 def test_a_segmenter_that_is_there_teaches_a_new_one_only_if_asked(folder, capsys):
-    learn_photographs("plain", device="cpu")
+    assert run(capsys, "learn-photographs plain --device cpu").code == 0
     first = read_config(folder).files["student.safetensors"]
-    assert cli.main(["learn-photographs", "plain"]) == 2
-    assert "l4f learn-photographs plain --again" in capsys.readouterr().err
-    assert cli.main(["learn-photographs", "plain", "--again", "--device", "cpu", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["class"] == "plain"
+    assert_refused(run(capsys, "learn-photographs plain"), "l4f learn-photographs plain --again")
+    assert run(capsys, "learn-photographs plain --again --device cpu --json").data["class"] == "plain"
     assert read_config(folder).files["student.safetensors"] != first
     assert "Drawn by hand." not in (folder / "README.md").read_text(), "what was measured of the first is untrue now"
 
 
 def test_a_class_without_masks_is_told_what_to_do_first(folder, capsys):
     saved(folder, without=OF_MASKS)
-    assert cli.main(["learn-photographs", "plain"]) == 2
-    assert "l4f learn-masks" in capsys.readouterr().err
+    assert_refused(run(capsys, "learn-photographs plain"), "l4f learn-masks")
 
 
 @pytest.mark.parametrize(("part", "most"), [("Drawing pictures to learn from", 12), (STEPPING, 24)])
@@ -98,16 +92,9 @@ def test_others_get_the_device_between_pictures_and_steps(folder):
     assert turns["left"] == turns["entered"] == 12 + 1 + 6  # pictures, the look that finds no further one, steps
 
 
-def test_an_unfinished_run_goes_with_its_class(folder, tmp_path):
+def test_an_unfinished_run_goes_with_its_class(folder, tmp_path, capsys):
     token = CancelToken()
     token.cancel()
     assert learn_photographs("plain", device="cpu", cancel=token) is None
-    assert cli.main(["remove", "plain", "--yes"]) == 0
+    assert run(capsys, "remove plain --yes").code == 0
     assert not folder.exists() and not list((tmp_path / "cache/labels4free/photographs").glob("plain.*"))
-
-
-def test_masks_that_teach_nothing_are_told(folder, monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.setenv("LABELS4FREE_MODELS", str(folder.parent))
-    with pytest.raises(UserError, match="worth learning from"):
-        learn_photographs("plain", device="cpu", settings=replace(TINY, steps=1))

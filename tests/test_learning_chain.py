@@ -7,13 +7,13 @@ import pytest
 import torch
 from bundles import OF_MASKS, saved, tiny_bundle
 from PIL import Image
+from sentences import refusal
 from test_models_commands import TINY
 from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
-from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.training import chain, cut_pictures
 from l4f_plugin.training.alpha_training import START_STEPS, AlphaTrainer
@@ -23,7 +23,7 @@ from l4f_plugin.training.refinement import RefinementSettings
 
 
 @pytest.fixture
-def folder(tmp_path, own_folders, monkeypatch):
+def folder(tmp_path, own_folders, few_compared, monkeypatch):
     """The installed class "plain", which has no masks, and recipes of six steps."""
     refinement = RefinementSettings(steps=4, batch_size=2, feature_dtype="float32")
     monkeypatch.setattr(chain, "mask_settings", lambda *_: TINY)
@@ -36,9 +36,12 @@ def folder(tmp_path, own_folders, monkeypatch):
 def test_an_estimate_times_a_step_of_the_guess_and_steps_that_teach_masks(folder, monkeypatch):
     guessed = []
     monkeypatch.setattr(AlphaTrainer, "_start_background", lambda trainer: pytest.fail("a third of a usual step"))
-    monkeypatch.setattr(
-        AlphaTrainer, "start_from_difference", lambda trainer, cue, steps: guessed.append((cue, steps)) or sleep(0.3)
-    )
+
+    def guess(trainer, cue, steps):
+        guessed.append((cue, steps))
+        sleep(0.3)
+
+    monkeypatch.setattr(AlphaTrainer, "start_from_difference", guess)
     assert chain.estimate_seconds("plain", "cpu")["quick"] > 0.3 * START_STEPS
     assert guessed == [("corners", 1)]
 
@@ -59,19 +62,14 @@ def test_the_full_chain_goes_on_where_it_was_stopped(folder, tmp_path):
         if message == "photographs":
             token.cancel()
 
-    assert (
-        chain.learn_masks("plain", quality="full", device="cpu", progress=stop, cancel=token, report=said.append)
-        is None
-    )
-    assert [line for line in said if line.startswith("Stage")] == [
-        "Stage 1 of 5: masks.", "Stage 2 of 5: masks of a second seed.", "Stage 3 of 5: photographs."
-    ]  # fmt: skip
+    options = {"quality": "full", "device": "cpu", "report": said.append}
+    assert chain.learn_masks("plain", progress=stop, cancel=token, **options) is None
+    stages = ["Stage 1 of 5: masks.", "Stage 2 of 5: masks of a second seed.", "Stage 3 of 5: photographs."]
+    assert [line for line in said if line.startswith("Stage")] == stages
     assert "alpha.safetensors" not in read_config(folder).files
     said.clear()
     assert cli.main(["learn-masks", "plain", "--quality", "full", "--estimate", "--device", "cpu"]) == 0
-    chain.learn_masks(
-        "plain", quality="full", device="cpu", progress=lambda *step: told.append(step), report=said.append
-    )
+    chain.learn_masks("plain", progress=lambda *step: told.append(step), **options)
     assert [line[:7] for line in said if line.startswith("Stage")] == ["Stage 3", "Stage 4", "Stage 5"]
     done, totals = [step[0] for step in told], {step[1] for step in told}
     assert done == sorted(done) and totals == {done[-1]}, "one progress for all stages, to its end"
@@ -91,8 +89,7 @@ def test_quick_measures_too_and_keeps_what_is_not_its_own(folder):
     card = (folder / "README.md").read_text()
     assert "measured without true ones on 120 generated pictures" in card and "two seeds" not in card
     assert (folder / chain.WORST_MASKS).read_text() == "mine"
-    with pytest.raises(UserError, match="quick, full"):
-        chain.learn_masks("plain", device="cpu", quality="best", again=True)
+    assert "quick, full" in refusal(chain.learn_masks, "plain", device="cpu", quality="best", again=True)
 
 
 class Fixed(torch.nn.Module):
@@ -108,19 +105,17 @@ class Fixed(torch.nn.Module):
 
 
 def test_what_is_measured_without_truth():
-    bundle = dataclasses.replace(tiny_bundle(), alpha=Fixed(16))
-    quality, _ = measure_masks(bundle, torch.device("cpu"), (Fixed(16), Fixed(8)), count=6)
+    def measured(alpha, *others, count=2):
+        bundle = dataclasses.replace(tiny_bundle(), alpha=alpha)
+        return measure_masks(bundle, torch.device("cpu"), *others, count=count)
+
+    quality, _ = measured(Fixed(16), (Fixed(16), Fixed(8)), count=6)
     assert (quality.pictures, quality.area, quality.area_spread) == (6, 0.25, 0.0)
     assert (quality.softness, quality.dropped, quality.agreement) == (0.0, 0.0, 0.25)
-    soft = dataclasses.replace(bundle, alpha=Fixed(16, 0.9))
-    quality, sheet = measure_masks(soft, torch.device("cpu"), count=6)
+    quality, sheet = measured(Fixed(16, 0.9), count=6)
     assert quality.softness == pytest.approx(0.1) and quality.agreement is None
     assert sheet.size == (9 * 32, 2 * 32)
     assert quality.doubt == "" and quality.spill == pytest.approx(0.1 + 0.8 / 4, abs=0.1)
-    assert (
-        "background"
-        in measure_masks(dataclasses.replace(bundle, alpha=Fixed(32)), torch.device("cpu"), count=2)[0].doubt
-    )
-    empty = dataclasses.replace(bundle, alpha=Fixed(0))
-    nothing, _ = measure_masks(empty, torch.device("cpu"), count=2)
+    assert "background" in measured(Fixed(32))[0].doubt
+    nothing, _ = measured(Fixed(0))
     assert (nothing.dropped, nothing.spill, nothing.doubt) == (1.0, 0.0, "")

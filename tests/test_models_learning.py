@@ -2,18 +2,18 @@
 
 import re
 import threading
-import time
 from dataclasses import replace
 
 import pytest
 import torch
-from bundles import OF_MASKS, saved, tiny_bundle
+from bundles import OF_MASKS, saved
 from models_page import maskless, row
+from pages import wait_until
 from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401, fixtures
 from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin import jobs
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.training import chain, cut_pictures
 from l4f_ui.class_jobs import MASKS
@@ -45,18 +45,14 @@ def test_learning_masks_completes_a_fetched_class(hub, page, tmp_path, measuring
 def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monkeypatch):  # noqa: F811
     """A picture is drawn while masks are learned: it waits for a step, not for the end."""
     maskless(tmp_path)
-    save_bundle(tiny_bundle(title="Other"), tmp_path / "models/other")
+    saved(tmp_path / "models/other", title="Other")
     monkeypatch.setattr(chain, "mask_settings", lambda *_: replace(TINY, steps=100_000))
     task = page.class_jobs.learn("plain", MASKS)
-    until = time.monotonic() + 60
-    while not task.progress.done and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: task.progress.done)
     samples = list(page.service.generate("other", [1], 0.7, page.service.new_token()))[-1]
     assert samples[0].alpha is not None and not task.ended
     before = task.progress.done
-    while task.progress.done == before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert task.progress.done > before, "learning goes on afterwards"
+    wait_until(lambda: task.progress.done > before)  # learning goes on afterwards
     page.class_jobs.jobs.cancel("plain")
     assert task.wait(60) and task.stopped and len(jobs.QUEUE) == 0
 
@@ -65,20 +61,17 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
     folder = maskless(tmp_path)
     page.pick("plain")
     page.wait()
-    enough = threading.Event()
-    original = chain.train_alpha
+    enough, goes_on, original = threading.Event(), threading.Event(), chain.train_alpha
 
     def slowly(*arguments, progress, **options):
         def notify(done, total, message):
             progress(done, total, message)
             if done >= 6:
                 enough.set()
-                while not options["cancel"].cancelled and not goes_on.is_set():
-                    time.sleep(0.01)
+                wait_until(lambda: options["cancel"].cancelled or goes_on.is_set())
 
         return original(*arguments, progress=notify, **options)
 
-    goes_on = threading.Event()
     monkeypatch.setattr(chain, "train_alpha", slowly)
     page.panel.answered(page.panel.start_learning)(page.visit)
     assert enough.wait(60)
@@ -96,7 +89,7 @@ def test_cancelled_learning_goes_on(page, tmp_path, monkeypatch):  # noqa: F811
 
 def test_time_is_measured_once_and_not_for_what_has_masks(page, tmp_path, measuring):  # noqa: F811
     maskless(tmp_path)
-    save_bundle(tiny_bundle(), tmp_path / "models/other")
+    saved(tmp_path / "models/other")
     assert "measuring" in str(page.pick("plain")[page.panel.quality]["choices"])
     seen = page.wait()
     assert " here)" in str(seen[page.panel.quality]["choices"][0])
@@ -127,25 +120,20 @@ def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page,
     assert row(page, "someone--plain")["Masks"] == "yes"
 
 
-# Photographs
-
-
 @pytest.fixture
-def quick(monkeypatch):
+def quick(few_compared, monkeypatch):
     """Six steps, and no mask is too bad to learn from."""
     monkeypatch.setattr(chain, "photograph_settings", lambda config, device: TINY_STUDENT)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 
 def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # noqa: F811
-    folder = tmp_path / "models/plain"
-    save_bundle(tiny_bundle(title="Plain"), folder)
+    folder = saved(tmp_path / "models/plain", title="Plain")
     seen = page.pick("plain")
     assert seen[page.panel.learn]["value"] == "Learn photographs" and page.shown(seen, "learn")
     assert "cannot find its object in photographs yet" in seen[page.panel.about_learning]["value"]
     assert "not yet: can be learned here" in seen[page.panel.card]
-    page.panel.answered(page.panel.start_learning)(page.visit)
-    seen = page.wait()
+    seen = page.press("learning")
     assert page.told(seen) == "Plain finds its object in photographs now: see Photographs."
     assert not page.shown(seen, "learn") and not seen[page.panel.about_learning]["visible"]
     assert read_config(folder).student is not None

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from bundles import red_finder, tiny_bundle
+from bundles import red_finder, saved, tiny_bundle
 from PIL import Image
+from sentences import refusal
+from shell import assert_refused, run
 
-from l4f_plugin import cli
 from l4f_plugin.arguments import Style
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
@@ -85,23 +86,13 @@ def test_a_bundle_keeps_its_student_and_an_older_one_loads_without(tmp_path):
     assert load_bundle(tmp_path / "older").student is None
 
 
-@pytest.mark.parametrize(
-    "student",
-    [
-        3,
-        {},
-        {"channels": [2], "resolution": 32},
-        {"channels": [2, 10**6]},
-        {"channels": [2, True], "resolution": 32},
-        {"channels": [2, 2], "resolution": 0},
-    ],
-)
-def test_a_student_that_makes_no_sense_is_refused(tmp_path, student):
-    save_bundle(tiny_bundle(), tmp_path / "tiny")
-    config = json.loads((tmp_path / "tiny" / "config.json").read_text())
-    (tmp_path / "tiny" / "config.json").write_text(json.dumps({**config, "student": student}))
-    with pytest.raises(UserError, match="not valid"):
-        load_bundle(tmp_path / "tiny")
+def test_a_student_that_makes_no_sense_is_refused(tmp_path):
+    path = saved(tmp_path / "tiny") / "config.json"
+    config = json.loads(path.read_text())
+    sized = [{"channels": channels, "resolution": 32} for channels in ([2], [2, True])]
+    for student in (3, {}, {"channels": [2, 10**6]}, {"channels": [2, 2], "resolution": 0}, *sized):
+        path.write_text(json.dumps({**config, "student": student}))
+        assert "not valid" in refusal(load_bundle, tmp_path / "tiny")
 
 
 def test_pictures_are_taken_apart_so_that_they_can_be_put_together():
@@ -138,16 +129,10 @@ def test_parts_come_as_they_were_drawn_in_any_number():
 )
 def test_large_pictures_are_averaged_down(size, side, reduced):
     picture = np.random.default_rng(0).integers(0, 256, (*size, 7), np.uint8)
-    small = cut_pictures._reduced(picture, side)
     height, width = (length // reduced for length in size)
-    expected = [
-        [
-            picture[reduced * i : reduced * (i + 1), reduced * j : reduced * (j + 1)].mean(axis=(0, 1))
-            for j in range(width)
-        ]
-        for i in range(height)
-    ]
-    assert small.dtype == np.uint8 and np.abs(small - np.array(expected)).max() <= 0.5
+    whole = picture[: height * reduced, : width * reduced].reshape(height, reduced, width, reduced, 7)
+    small = cut_pictures._reduced(picture, side)
+    assert small.dtype == np.uint8 and np.abs(small - whole.mean(axis=(1, 3))).max() <= 0.5
 
 
 class Drawer:
@@ -177,11 +162,8 @@ def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monk
 
     kept = drawn_pictures(drawer, tmp_path, 10, 16, said.append, lambda *step: told.append(step), turn=turn)
     assert drawer.asked == [([0, 1, 2, 3], 1.0), ([4, 5, 6, 7], 1.3), ([8, 9], 1.0)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "seeds_000000_000004.npy",
-        "seeds_000004_000008.npy",
-        "seeds_000008_000010.npy",
-    ]
+    names = ["seeds_000000_000004.npy", "seeds_000004_000008.npy", "seeds_000008_000010.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert [part[8, 8, 0] for part in kept.parts] == [0, 2, 3, 4, 7, 8, 9] and len(kept) == 7
     assert said == ["7 of 10 pictures have masks to learn from (left out: 3 too small)."]
     assert sorted({step[0] for step in told}) == list(range(1, 11)) and {step[1] for step in told} == {10}
@@ -193,14 +175,14 @@ def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monk
     assert said[-1].startswith("9 of 10")
 
 
-@pytest.mark.parametrize(("good", "enough"), [(2, True), (1, False), (0, False)])
-def test_a_tenth_of_the_masks_must_be_worth_learning_from(tmp_path, good, enough):
-    drawer, folder = Drawer(empty=tuple(range(good, 29))), tmp_path / "of" / "a run"
-    if enough:
-        assert len(drawn_pictures(drawer, folder, 29, 16)) == good
-        return
-    with pytest.raises(UserError, match=rf"Only {good} of 29 masks .*left out: {29 - good} too small"):
-        drawn_pictures(drawer, folder, 29, 16)
+def test_a_tenth_of_the_masks_must_be_worth_learning_from(tmp_path):
+    def drawn(good: int):
+        return drawn_pictures(Drawer(empty=tuple(range(good, 29))), tmp_path / str(good) / "a run", 29, 16)
+
+    assert len(drawn(2)) == 2
+    for good in (1, 0):
+        with pytest.raises(UserError, match=rf"Only {good} of 29 masks .*left out: {29 - good} too small"):
+            drawn(good)
 
 
 def test_drawing_stops_between_pictures_and_says_when_the_disk_is_full(tmp_path, monkeypatch):
@@ -217,9 +199,8 @@ def test_drawing_stops_between_pictures_and_says_when_the_disk_is_full(tmp_path,
 
 def test_composites_are_new_each_time_and_the_same_for_a_seed():
     parts = labelled_pictures(*discs(6)).batch(6, torch.Generator().manual_seed(0))
-    first, alpha = put_together(parts, torch.Generator().manual_seed(1))
-    again, _ = put_together(parts, torch.Generator().manual_seed(1))
-    other, _ = put_together(parts, torch.Generator().manual_seed(2))
+    drawn = [put_together(parts, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    (first, alpha), (again, _), (other, _) = drawn
     torch.testing.assert_close(first, again)
     assert not torch.allclose(first, other, atol=0.1)
     assert first.shape == (6, 3, 32, 32) and alpha.shape == (6, 1, 32, 32)
@@ -255,23 +236,7 @@ def test_a_few_steps_teach_it_to_find_discs():
     assert np.mean(errors[-10:]) < 0.7 * np.mean(errors[:5])
 
 
-def test_what_a_class_draws_is_kept_and_not_drawn_again(tiny_bundle_folder, tmp_path, monkeypatch):
-    pipeline = Labels4FreePipeline(load_bundle(tiny_bundle_folder), device="cpu")
-    said = []
-    monkeypatch.setattr(cut_pictures, "SHARD", 5)
-    with pytest.raises(UserError, match="worth learning from"):
-        # the masks of random weights are grey veils
-        drawn_pictures(pipeline, tmp_path, 12, 16, report=said.append)
-    assert said and "of 12 pictures have masks" in said[0]
-    shards = sorted(tmp_path.glob("*.npy"))
-    assert len(shards) == 3 and np.load(shards[0]).shape == (5, 16, 16, 7)
-    np.save(shards[0], np.concatenate([*np.broadcast_to(labelled_pictures(*discs(5, 16)).parts, (1, 5, 16, 16, 7))]))
-    kept = drawn_pictures(pipeline, tmp_path, 12, 16, report=said.append)
-    assert isinstance(kept, CutPictures) and len(kept) == 5
-    assert not list(tmp_path.glob("*.partial"))
-
-
-def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, tmp_path, capsys):
+def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, few_compared, tmp_path):
     out, said = tmp_path / "run", []
     settings = dataclasses.replace(TINY, steps=4)
     with pytest.raises(UserError, match="worth learning from"):
@@ -286,14 +251,20 @@ def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, tmp_path,
     assert bundle.student.config == StudentConfig((4, 6, 8), 32) and bundle.discriminator is not None
     with torch.no_grad():
         assert 0 <= float(torch.sigmoid(bundle.student(torch.rand(1, 3, 9, 30))).mean()) <= 1
-    save_bundle(dataclasses.replace(tiny_bundle(), alpha=None), tmp_path / "bare")
-    assert cli.main(["train", "student", str(tmp_path / "bare"), "--out", str(out)]) == 2
-    assert "no masks to learn from" in capsys.readouterr().err
-    untaught = ["train", "student", str(tiny_bundle_folder), "--out", str(out), "--teacher", "student"]
-    assert cli.main(untaught) == 2
-    assert "no segmenter yet that could teach" in capsys.readouterr().err
-    untaught = ["train", "student", str(tiny_bundle_folder), "--out", str(out), "--photographs", str(tmp_path)]
-    assert cli.main(untaught) == 2 and "no segmenter yet to find its subjects" in capsys.readouterr().err
+
+
+def test_what_a_student_cannot_learn_from_is_told(tiny_bundle_folder, tmp_path, capsys):
+    tiny, bare, photographs = (
+        tiny_bundle_folder,
+        saved(tmp_path / "bare", without=["alpha"]),
+        ["--photographs", tmp_path],
+    )
+    for folder, options, sentence in [
+        (bare, [], "no masks to learn from"),
+        (tiny, ["--teacher", "student"], "no segmenter yet that could teach"),
+        (tiny, photographs, "no segmenter yet to find its subjects"),
+    ]:
+        assert_refused(run(capsys, "train student", folder, "--out", tmp_path / "run", *options), sentence)
 
 
 def test_an_earlier_student_teaches_the_next():
@@ -320,14 +291,14 @@ def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
     bundle = tiny_bundle(crop=crop, student=red_finder())
     files, folder = find_pictures(tmp_path).pictures, tmp_path / "parts"
-    cpu = torch.device("cpu")
-    found = cut_pictures.photographed_pictures(bundle, files, folder, side, cpu, report=lambda words: None)
+    arguments = (bundle, files, folder, side, torch.device("cpu"))
+    found = cut_pictures.photographed_pictures(*arguments, report=lambda words: None)
     assert found.parts.shape == (5, *size, 7)
     for parts, mask in zip(found.parts, masks, strict=True):
         truth = cover_fit(mask, *size[::-1])
         assert ((parts[..., 3] > 127) == (truth > 127)).mean() > 0.97
     files[0].path.unlink()
-    again = cut_pictures.photographed_pictures(bundle, files, folder, side, cpu, report=lambda words: None)
+    again = cut_pictures.photographed_pictures(*arguments, report=lambda words: None)
     assert np.array_equal(again.parts, found.parts), "what was found is kept"
 
 
