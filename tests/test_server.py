@@ -10,12 +10,11 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from api_server import page_served, service
 from gradio_client import Client
-from pages import wait_until
+from sentences import refusal
 from serving import unused_port
 from shell import start
 
@@ -66,24 +65,32 @@ def told_alone(address: str) -> int:
         return answer.status
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {"HTTP_PROXY": "dead"},
-        {"http_proxy": "dead", "https_proxy": "dead"},
-        {"ALL_PROXY": "dead"},
-        {"ALL_PROXY": SOCKS},
-        {"all_proxy": "socks5h://127.0.0.1:1", "NO_PROXY": "localhost,::1/128"},
-        {"HTTP_PROXY": SOCKS, "HTTPS_PROXY": SOCKS, "ALL_PROXY": "socks://127.0.0.1:1"},
-    ],
-    ids=lambda setting: "+".join(f"{name}={value.split(':')[0]}" for name, value in setting.items()),
-)
-def test_the_page_starts_whatever_proxy_the_environment_names(dead_proxy, tmp_path, setting):
-    setting = {name: dead_proxy.address if value == "dead" else value for name, value in setting.items()}
-    del dead_proxy.asked[:]
-    with command("--port", str(unused_port()), "--output-dir", str(tmp_path), **setting) as (_, address):
+def test_the_page_starts_whatever_proxy_the_environment_names(tmp_path):
+    proxies = {"HTTP_PROXY": SOCKS, "HTTPS_PROXY": SOCKS, "ALL_PROXY": "socks://127.0.0.1:1"}
+    with command("--port", str(unused_port()), "--output-dir", str(tmp_path), **proxies) as (_, address):
         assert told_alone(address) == 200
-    assert not dead_proxy.asked, "the page talks to itself only"
+
+
+def test_a_page_past_a_proxy_is_behind_its_password_until_it_is_interrupted(dead_proxy, tmp_path):
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "ALL_PROXY"), dead_proxy.address)
+    options = ["--port", str(unused_port()), "--auth", "ann:secret", "--output-dir", str(tmp_path)]
+    with command(*options, **proxies) as (process, address):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            told_alone(address)
+        assert not dead_proxy.asked, "the page talks to itself only"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+def test_a_page_of_this_process_starts_so_too(dead_proxy, models, tmp_path):
+    exceptions = {"all_proxy": "socks5h://127.0.0.1:1", "NO_PROXY": "localhost,::1/128"}
+    for setting in ({"HTTP_PROXY": dead_proxy.address}, {"ALL_PROXY": dead_proxy.address}, exceptions):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in setting.items():
+                patch.setenv(name, value)
+            with page_served(tmp_path) as site:
+                assert told_alone(site.address) == 200
+    assert not dead_proxy.asked
 
 
 def test_the_proxies_of_the_user_are_there_again_after_the_start(models, tmp_path, monkeypatch):
@@ -99,21 +106,9 @@ def test_the_proxies_of_the_user_are_there_again_after_the_start(models, tmp_pat
         assert os.environ["SSL_CERT_FILE"] == before["SSL_CERT_FILE"]
 
 
-def test_the_page_is_behind_a_password_until_it_is_interrupted(tmp_path):
-    options = ["--port", str(unused_port()), "--auth", "ann:secret", "--output-dir", str(tmp_path)]
-    with command(*options) as (process, address):
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            told_alone(address)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
-
-
 @pytest.fixture
 def models(tiny_bundle_folder, monkeypatch):
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tiny_bundle_folder.parent))
-
-
-# Ports
 
 
 def test_taken_port_is_passed_over():
@@ -125,13 +120,9 @@ def test_taken_port_is_passed_over():
 def test_a_port_that_is_taken_after_the_look_at_it_is_passed_over_too(models, tmp_path, monkeypatch):
     """Two pages started at once both find the same port free, and take seconds to use it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken, looks = other.getsockname()[1], []
-        free_port = server.free_port
-        monkeypatch.setattr(
-            server,
-            "free_port",
-            lambda first, host: looks.append(first) or (first if len(looks) == 1 else free_port(first, host)),
-        )
+        taken, free_port = other.getsockname()[1], server.free_port
+        looks = iter([taken])
+        monkeypatch.setattr(server, "free_port", lambda first, host: next(looks, None) or free_port(first, host))
         page = app.build(service(tmp_path))
         site = server.open_page(page, app.style(), host="127.0.0.1", port=taken, share=False, inbrowser=False)
         try:
@@ -139,30 +130,6 @@ def test_a_port_that_is_taken_after_the_look_at_it_is_passed_over_too(models, tm
             assert told_alone(site.address) == 200
         finally:
             compat.close(page)
-
-
-def test_two_pages_started_at_once_on_one_port_both_start(tmp_path):
-    port = unused_port()
-    started, threads = [], []
-    done = threading.Event()
-
-    def begin(folder: Path) -> None:
-        with command("--port", str(port), "--output-dir", str(folder)) as (_, address):
-            started.append(address)
-            assert told_alone(address) == 200
-            done.wait(120)
-
-    for name in "ab":
-        threads.append(threading.Thread(target=begin, args=(tmp_path / name,)))
-        threads[-1].start()
-    wait_until(lambda: len(started) == 2 or not any(thread.is_alive() for thread in threads))
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert len(set(started)) == 2
-
-
-# Slow computers
 
 
 @pytest.mark.parametrize("failures", [1, 2])
@@ -187,26 +154,10 @@ def test_a_slow_start_gets_a_second_try_then_a_sentence(models, tmp_path, monkey
         compat.close(page)
 
 
-# Options
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        ("", ""),
-        ("studio", "/studio"),
-        ("/studio/", "/studio"),
-        ("/a/b", "/a/b"),
-        ("/", ""),
-        ("https://example.org/studio/", "https://example.org/studio"),
-        ("http://example.org", "http://example.org"),
-    ],
-)
-def test_sub_paths_are_read_as_people_write_them(written, read):
-    assert server.checked_root_path(written) == read
-
-
-@pytest.mark.parametrize("written", ["ftp://example.org", "/a b", "/a?b", "/a#b", "https://", "/a//b"])
-def test_other_sub_paths_are_refused(written):
-    with pytest.raises(UserError, match="--root-path"):
-        server.checked_root_path(written)
+def test_sub_paths_are_read_as_people_write_them():
+    read = {"": "", "/": "", "studio": "/studio", "/studio/": "/studio", "/a/b": "/a/b"}
+    read |= {f"{site}/studio/": f"{site}/studio" for site in ("https://example.org", "http://example.org")}
+    for written, expected in {**read, "http://example.org": "http://example.org"}.items():
+        assert server.checked_root_path(written) == expected
+    for written in ("ftp://example.org", "/a b", "/a?b", "/a#b", "https://", "/a//b"):
+        assert "--root-path" in refusal(server.checked_root_path, written)

@@ -20,7 +20,6 @@ def launch(processes: int, *arguments: object) -> str:
 
 
 def train(processes: int, *arguments: object) -> str:
-    """`l4f train ...` in so many processes."""
     return launch(processes, "-m", "l4f_plugin", "train", *arguments, "--device", "cpu", "--dtype", "float32")
 
 
@@ -33,40 +32,29 @@ def assert_alike(one, two) -> None:
     assert told.keys() == others_told.keys()
 
 
-def test_two_processes_train_a_generator_as_one_does_and_one_goes_on(pictures, tmp_path):  # noqa: F811
-    shape = ["--resolution", 32, "--channel-base", 256, "--channel-max", 8, "--batch-size", 8]
-    how = [*shape, "--augmentation", "adaptive", "--path-length-weight", 1, "--name", "dogs"]
-    said = train(2, "generator", pictures, "--out", tmp_path / "two", *how, "--pictures", 40)
-    assert said.count("Training on 12 pictures.") == 1
-    said = train(1, "generator", pictures, "--out", tmp_path / "two", *how, "--pictures", 64)
-    assert said.count("Going on from 40 pictures.") == 1
+WAYS = {"two": (2, 1), "parts": (1, 2)}
+"""Processes, and parts of a batch."""
+
+
+def test_two_processes_and_parts_of_a_batch_train_a_generator_as_one_does(pictures, tmp_path):  # noqa: F811
+    how = ["--resolution", 32, "--channel-base", 256, "--channel-max", 8, "--batch-size", 8, "--name", "dogs"]
+    how += ["--augmentation", "adaptive", "--path-length-weight", 1]
     train(1, "generator", pictures, "--out", tmp_path / "one", *how, "--pictures", 64)
-    assert_alike(tmp_path / "one", tmp_path / "two")
+    for run, (processes, parts) in WAYS.items():
+        command = ["generator", pictures, "--out", tmp_path / run, *how]
+        said = train(processes, *command, "--pictures", 40, "--accumulate", parts)
+        assert said.count("Training on 12 pictures.") == 1
+        assert train(1, *command, "--pictures", 64).count("Going on from 40 pictures.") == 1
+        assert_alike(tmp_path / "one", tmp_path / run)
     assert (tmp_path / "two/bundle/generator.safetensors").exists()
     assert len(list((tmp_path / "two").glob("sample_*.png"))) == 2
 
 
-def test_a_batch_in_parts_trains_a_generator_as_a_whole_one_does(pictures, tmp_path):  # noqa: F811
-    shape = ["--resolution", 32, "--channel-base", 256, "--channel-max", 8, "--batch-size", 8, "--name", "dogs"]
-    how = [*shape, "--augmentation", "adaptive", "--path-length-weight", 1]
-    train(1, "generator", pictures, "--out", tmp_path / "parts", *how, "--pictures", 40, "--accumulate", 2)
-    train(1, "generator", pictures, "--out", tmp_path / "parts", *how, "--pictures", 64)
-    train(1, "generator", pictures, "--out", tmp_path / "whole", *how, "--pictures", 64)
-    assert_alike(tmp_path / "whole", tmp_path / "parts")
-
-
-def test_a_batch_in_parts_teaches_masks_as_a_whole_one_does(tiny_bundle_folder, tmp_path):
-    for run, parts in (("whole", 1), ("parts", 2)):
-        how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 40, "--accumulate", parts]
-        train(1, "alpha", tiny_bundle_folder, *how)
-    assert_alike(tmp_path / "whole/attempt1-corners", tmp_path / "parts/attempt1-corners")
-
-
-def test_two_processes_teach_masks_as_one_does(tiny_bundle_folder, tmp_path):
-    for run, processes in (("one", 1), ("two", 2)):
-        how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 4]
+def test_two_processes_and_parts_of_a_batch_teach_masks_as_one_does(tiny_bundle_folder, tmp_path):
+    for run, (processes, parts) in {"one": (1, 1), **WAYS}.items():
+        how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 20, "--accumulate", parts]
         train(processes, "alpha", tiny_bundle_folder, *how)
-    assert_alike(tmp_path / "one/attempt1-corners", tmp_path / "two/attempt1-corners")
+        assert_alike(tmp_path / "one/attempt1-corners", tmp_path / run / "attempt1-corners")
 
 
 TEACHES = """
