@@ -41,13 +41,8 @@ def hub(tmp_path, monkeypatch):
 
 
 class Terminal(io.StringIO):
-    """A keyboard."""
-
     def isatty(self):
         return True
-
-
-# classes
 
 
 def test_classes_tells_people_and_programs(hub, capsys, tmp_path):
@@ -65,9 +60,6 @@ def test_classes_tells_people_and_programs(hub, capsys, tmp_path):
     assert listed["things"]["download_bytes"] == CHECKPOINT.stat().st_size and not listed["things"]["installed"]
     assert listed["plain"]["installed"] and listed["plain"]["masks"] is False
     assert set(listed["plain"]) >= {"memory_bytes", "bytes_on_disk", "revision", "verified", "licence", "location"}
-
-
-# download
 
 
 def test_download_wants_the_licence_accepted(hub, capsys, tmp_path, monkeypatch):
@@ -93,9 +85,8 @@ def test_download_asks_on_a_terminal(hub, capsys, monkeypatch, answer, code):
 
 
 def test_download_answers_programs(hub, capsys):
-    code, out, _ = run(capsys, "download", DOGS, "--json")
-    answer = json.loads(out)
-    assert code == 0 and answer["class"]["verified"] and answer["class"]["name"] == DOGS
+    answer = run(capsys, "download", DOGS, "--json").data
+    assert answer["class"]["verified"] and answer["class"]["name"] == DOGS
     assert load_bundle(Path(answer["folder"]))
 
 
@@ -104,9 +95,6 @@ def test_a_class_without_masks_draws_pictures(hub, capsys, tmp_path):
     code, out, err = run(capsys, "generate", "plain", "--seeds", "1", "--out", tmp_path / "out", "--device", "cpu")
     assert code == 0 and "has no masks yet; learn them with: l4f learn-masks" in err
     assert sorted(os.listdir(tmp_path / "out")) == ["seed0001.png", "seed0001_background.png"]
-
-
-# verify
 
 
 def test_verify(hub, no_shipped_class, capsys, tmp_path):
@@ -125,13 +113,7 @@ def test_verify(hub, no_shipped_class, capsys, tmp_path):
     assert "is not in the list of classes" in run(capsys, "verify", "nothing")[2]
     (folder / "config.json").write_text("{")
     assert "not JSON" in run(capsys, "verify")[2]
-
-
-def test_verify_a_folder(hub, capsys, tmp_path):
-    assert run(capsys, "verify", tmp_path / "source")[0] == 0
-
-
-# remove
+    assert run(capsys, "verify", tmp_path / "source")[0] == 0, "a folder by its path"
 
 
 def test_remove_asks(hub, capsys, tmp_path, monkeypatch):
@@ -149,7 +131,7 @@ def test_remove_asks(hub, capsys, tmp_path, monkeypatch):
 def test_remove_answers_programs(hub, capsys, tmp_path):
     folder = maskless(tmp_path)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    answer = json.loads(run(capsys, "remove", "plain", "--yes", "--json")[1])
+    answer = run(capsys, "remove plain --yes --json").data
     assert answer == {"class": "plain", "bytes": size, "paths": [str(folder)]}
 
 
@@ -173,16 +155,12 @@ def shipped(tmp_path, monkeypatch) -> str:
     return "basic"
 
 
-# learn-masks
-
-
 def generator_of(folder: Path) -> torch.Tensor:
     return load_bundle(folder).generator.synthesis.constant
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Six steps on tiny networks."""
     monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
 
 
@@ -212,14 +190,6 @@ def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
     assert code == 0 and re.fullmatch(f"Learning masks for plain takes {A_TIME} on this device\\.\n", out)
     assert json.loads(run(capsys, "learn-masks", "plain", "--estimate", "--json", "--device", "cpu")[1])["seconds"] > 0
     assert "alpha.safetensors" not in read_config(folder).files
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")],
-)
-def test_durations_in_words(seconds, words):
-    assert chain.in_words(seconds) == words
 
 
 def test_killed_learning_goes_on(hub, tmp_path):

@@ -1,6 +1,5 @@
 """Classes that are yet to be fetched, and those without masks, picked in the panel Generate."""
 
-import argparse
 from types import SimpleNamespace
 
 import pytest
@@ -26,16 +25,7 @@ def page(tmp_path, monkeypatch, notices):
         saved(tmp_path / "models/tiny", title="Tiny things")
         service = owned(tmp_path, own_repositories=True)
         parts = app.build(service).l4f
-        yield SimpleNamespace(
-            generate=parts.generate,
-            swap=parts.swap,
-            models=parts.models,
-            parts=parts,
-            hub=hub,
-            class_jobs=service.class_jobs,
-            service=service,
-            notices=notices,
-        )
+        yield SimpleNamespace(**vars(parts), hub=hub, class_jobs=service.class_jobs, service=service)
         closed(service)
 
 
@@ -69,17 +59,17 @@ def test_a_class_is_fetched_by_its_first_use(page, monkeypatch):
 
 def test_the_list_tells_what_is_here(page, tmp_path):
     maskless(tmp_path)
-    offer = page.generate.choice.refresh()[page.generate.choice.dropdown]
+    choice, swap = page.generate.choice, page.swap.choice
+    offer = offered(choice.refresh()[choice.dropdown])
     if compat.MAJOR >= 4:
-        assert offered(offer)["things"] == "Things · to download 3 MB" and offered(offer)["tiny"] == "Tiny things"
-    names = list(offered(offer))
+        assert offer["things"] == "Things · to download 3 MB" and offer["tiny"] == "Tiny things"
+    names = list(offer)
     assert names.index("tiny") < names.index("plain") < names.index("things")
-    assert "no masks yet" in page.generate.choice.describe("plain")
-    assert page.generate.choice.refresh("plain")[page.generate.choice.dropdown]["value"] == "plain"
-    assert page.generate.choice.refresh("gone")[page.generate.choice.dropdown]["value"] == page.service.default_class()
-    assert list(offered(page.swap.choice.refresh()[page.swap.choice.dropdown])) == [
-        entry.name for entry in page.service.classes()
-    ], "swapping needs masks"
+    assert "no masks yet" in choice.describe("plain")
+    assert choice.refresh("plain")[choice.dropdown]["value"] == "plain"
+    assert choice.refresh("gone")[choice.dropdown]["value"] == page.service.default_class()
+    with_masks = [entry.name for entry in page.service.classes()]
+    assert list(offered(swap.refresh()[swap.dropdown])) == with_masks, "swapping needs masks"
 
 
 def test_a_class_without_masks_draws_and_offers_to_learn_them(page, tmp_path):
@@ -92,10 +82,8 @@ def test_a_class_without_masks_draws_and_offers_to_learn_them(page, tmp_path):
     assert status_of(panel, seen).endswith("this class has no masks yet") and seen[panel.to_models]["visible"]
     picked = panel.pick("mask", seen[panel.stage.results], SimpleNamespace(index=0))
     assert not picked[panel.to_swap]["interactive"] and picked[panel.use_seed]["interactive"]
-    assert picked[panel.stage.downloads["shown"]]["value"] == str(first.files["picture"])
-    assert panel.stage.look("mask", seen[panel.stage.results], 0)[panel.stage.downloads["shown"]]["value"] == str(
-        first.files["picture"]
-    )
+    for looked_at in (picked, panel.stage.look("mask", seen[panel.stage.results], 0)):
+        assert looked_at[panel.stage.downloads["shown"]]["value"] == str(first.files["picture"])
     assert panel.stage.pack(seen[panel.stage.results]).suffix == ".zip"
     again = generate(page, "tiny")
     assert not again[panel.to_models]["visible"] and "mask" in again[panel.stage.results][0].files
@@ -126,33 +114,22 @@ def test_a_page_of_others_offers_only_what_is_here(page, tmp_path):
     assert "No object class is chosen" in status_of(parts.generate, seen) and page.hub.requests == []
 
 
-@pytest.mark.parametrize(
-    ("options", "owned"),
-    [
-        ([], True),
-        (["--listen"], False),
-        (["--share"], False),
-        (["--listen", "--auth", "ann:secret"], True),
-        (["--share", "--auth", "ann:secret"], True),
-    ],
-)
-def test_who_may_change_classes(monkeypatch, tmp_path, options, owned):
-    seen = {}
-
-    class Stop(Exception):
-        pass
+@pytest.mark.parametrize("auth", [[], ["--auth", "ann:secret"]], ids=["open", "login"])
+@pytest.mark.parametrize("reached", [[], ["--listen"], ["--share"]], ids=["", "listen", "share"])
+def test_who_may_change_classes(monkeypatch, tmp_path, reached, auth):
+    seen, owned, options = {}, bool(auth) or not reached, [*reached, *auth]
 
     def build(service):
         seen["service"] = service
-        return argparse.Namespace(close=lambda **_: None, is_running=False)
+        return SimpleNamespace(close=lambda **_: None, is_running=False)
 
     def launch(page, style, **arguments):
         seen["arguments"] = arguments
-        raise Stop
+        raise NotImplementedError
 
     monkeypatch.setattr(app, "build", build)
     monkeypatch.setattr(compat, "launch", launch)
-    with pytest.raises(Stop):
+    with pytest.raises(NotImplementedError):
         command.serve(command.parser().parse_args(["--no-browser", "--output-dir", str(tmp_path), *options]))
     service = seen["service"]
     assert (service.manages_classes, service.own_repositories) == (owned, owned)

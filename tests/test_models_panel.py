@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import pytest
 from bundles import saved
 from hub_server import TENSORFLOW, Fault, Hub, catalogue_entry, point_at, write_catalogue
 from models_page import Page, maskless, offered, plain, row
-from pages import run, status_of
+from pages import merged, run, status_of, wait_until
 from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin.bundles import catalogue
@@ -47,16 +46,10 @@ def hub(tmp_path, monkeypatch, bundles):
         server.put("someone/checkpoints", {"a/faces.pt": faces, "things.pkl": things})
         server.put_folder(DOGS, bundles.dogs)
         server.put_folder(CLOSED, bundles.closed)
+        restricted = {"licence": "NC", "terms": "not for sale", "licence_url": "https://example.org/nc"}
         write_catalogue(
             tmp_path,
-            things=catalogue_entry(
-                things,
-                "things.pkl",
-                title="Things",
-                licence="NC",
-                terms="not for sale",
-                licence_url="https://example.org/nc",
-            ),
+            things=catalogue_entry(things, "things.pkl", title="Things", **restricted),
             faces=catalogue_entry(faces, "a/faces.pt", title="Faces", resolution=256),
             dogs={"title": "Dogs", "resolution": 32, "licence": "CC0-1.0", "repository": DOGS},
         )
@@ -77,9 +70,6 @@ def measuring(monkeypatch):
     """For tests in which the time that learning would take is measured."""
     monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: replace(RefinementSettings(), steps=20, batch_size=2))
-
-
-# What is there
 
 
 def test_the_table_tells_of_every_class(page, tmp_path):
@@ -124,26 +114,15 @@ def test_a_damaged_catalogue_is_told(page, tmp_path):
     assert "is damaged" in told and str(tmp_path) not in told
 
 
-# Download
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("things", "Downloading things.pkl"),
-        ("faces", "Downloading faces.pt"),
-        ("dogs", "Downloading generator.safetensors"),
-    ],
-)
-def test_a_class_is_fetched_verified_and_drawn(hub, page, name, words):
-    hub.pause = 0.8 * 1024 / catalogue.look_up(name).download_bytes if name != "dogs" else 0.0  # a second in all
+@pytest.mark.parametrize(("name", "file"), [("things", "things.pkl"), ("faces", "faces.pt"), ("dogs", "")])
+def test_a_class_is_fetched_verified_and_drawn(hub, page, name, file):
+    hub.pause = 0.8 * 1024 / catalogue.look_up(name).download_bytes if file else 0.0  # a second in all
     seen = page.pick(name)
     assert page.shown(seen, "download") and not page.shown(seen, "delete")
     seen = page.press("download", True)
-    title = {"things": "Things", "faces": "Faces", "dogs": "Dogs"}[name]
-    assert page.told(seen) == f"{title} is here, checked and ready to draw." and page.notices == []
-    if name != "dogs":  # 33 kB come in no time
-        bars = [said for said in page.running() if said.startswith(words)]
+    assert page.told(seen) == f"{name.title()} is here, checked and ready to draw." and page.notices == []
+    if file:  # the 33 kB of dogs come in no time
+        bars = [said for said in page.running() if said.startswith(f"Downloading {file}")]
         with_bytes = re.compile(r".* · \d+ [kM]B of \d+ [kM]B( · .* left)?")
         assert any(with_bytes.fullmatch(bar) for bar in bars), bars
         assert any(said.startswith("Converting") for said in page.running())
@@ -158,8 +137,9 @@ def test_a_class_is_fetched_verified_and_drawn(hub, page, name, words):
 
 
 def test_a_licence_is_read_before_anything_is_fetched(hub, page):
-    seen = page.pick("things")
     consent = page.panel.consent
+    assert not page.pick("faces")[consent.frame]["visible"], "a free licence asks for nothing"
+    seen = page.pick("things")
     assert seen[consent.frame]["visible"]
     assert plain(seen[consent.words]) == "Things is under NC: not for sale (https://example.org/nc)"
     assert 'href="https://example.org/nc"' in seen[consent.words]
@@ -173,10 +153,6 @@ def test_a_licence_is_read_before_anything_is_fetched(hub, page):
     assert not seen[consent.frame]["visible"], "once is enough"
     page.press("download", False)
     assert row(page, "things")["State"] == "Installed"
-
-
-def test_a_free_licence_asks_for_nothing(page):
-    assert not page.pick("faces")[page.panel.consent.frame]["visible"]
 
 
 def test_a_fault_ends_in_a_sentence_and_a_later_click_succeeds(hub, page, tmp_path):
@@ -196,9 +172,7 @@ def test_cancel_keeps_what_has_arrived_and_the_button_goes_on(hub, page):
     hub.pause = 0.002
     page.panel.answered(page.panel.start_download)(page.visit, True)
     task = page.class_jobs.jobs.of("things")
-    until = time.monotonic() + 60
-    while task.progress.done < 1_000_000 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: task.progress.done >= 1_000_000)
     assert page.shown(page.panel.show(page.visit), "cancel")
     page.panel.stop(page.visit)
     seen = page.wait()
@@ -218,10 +192,8 @@ def test_a_page_that_is_opened_anew_sees_the_download(hub, page, tmp_path):
     page.panel.answered(page.panel.start_download)(page.visit, True)
     first = page.panel.watch(page.visit)
     next(first)
-    other, stranger = Visit("things"), page.panel
-    seen: dict = {}
-    for update in stranger.watch(other):
-        seen |= update
+    stranger = page.panel
+    seen = merged(stranger.watch(Visit("things")))
     assert "is here" in plain(seen[stranger.activity]) and seen[stranger.verify]["visible"]
     first.close()
 
@@ -254,23 +226,16 @@ def test_two_clicks_are_one_download(hub, page):
 def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     maskless(tmp_path)
+    assert Page(tmp_path, own_repositories=False).panel.repository is None, "that wants to be allowed"
     page = Page(tmp_path, manages_classes=False, own_repositories=True)
     assert page.panel.imports is None and page.panel.repository is None
-    for name, button, values in (
-        ("faces", "download", [True]),
-        ("plain", "deleting", []),
-        ("plain", "learning", []),
-        ("plain", "verifying", []),
-    ):
+    plain = [("plain", button) for button in ("deleting", "learning", "verifying")]
+    for name, button, *values in (("faces", "download", True), *plain):
         seen = page.pick(name)
         assert not any(page.shown(seen, part) for part in ("download", "learn", "verify", "delete", "cancel"))
-        assert "open to others" in page.told(
-            page.panel.answered(getattr(page.panel, f"start_{button}"))(page.visit, *values)
-        )
+        refused = page.panel.answered(getattr(page.panel, f"start_{button}"))(page.visit, *values)
+        assert "open to others" in page.told(refused)
     assert (tmp_path / "models/plain").is_dir() and hub.requests == [] and not page.class_jobs.is_busy()
-
-
-# Repositories
 
 
 def test_a_repository_by_its_name(hub, page):
@@ -291,21 +256,11 @@ def test_the_licence_of_a_repository_is_asked_for(hub, page):
     assert "is here" in status_of(form, seen) and not seen[form.consent.frame]["visible"]
 
 
-@pytest.mark.parametrize(
-    "written", ["", "dogs", "../../etc/passwd", "a/b/c", "/etc/passwd", "file:///etc/passwd", "a b/c"]
-)
-def test_what_is_no_repository_is_refused(hub, page, written):
+def test_what_is_no_repository_is_refused(hub, page):
     form = page.panel.repository
-    _, told = page.form(form, form.fetch, name=written)
-    assert "no repository" in told and hub.requests == []
-
-
-def test_a_repository_wants_to_be_allowed(hub, tmp_path):
-    page = Page(tmp_path, own_repositories=False)
-    assert page.panel.repository is None
-
-
-# Verify, delete
+    for written in ("", "dogs", "../../etc/passwd", "a/b/c", "/etc/passwd", "file:///etc/passwd", "a b/c"):
+        _, told = page.form(form, form.fetch, name=written)
+        assert "no repository" in told and hub.requests == []
 
 
 def test_verify_finds_damage_and_the_class_can_be_fetched_again(hub, page, tmp_path):
@@ -346,15 +301,12 @@ def test_a_class_of_the_repository_stays(page):
     assert "is a part of Labels4Free" in page.told(page.press("deleting"))
 
 
-# Words
-
-
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")],
 )
-def test_durations(seconds, words):
-    assert in_words.duration(seconds) == words
+def test_durations_on_the_page_and_in_the_shell(seconds, words):
+    assert in_words.duration(seconds) == chain.in_words(seconds) == words
 
 
 def test_sentences_lose_their_paths(monkeypatch, tmp_path):
@@ -371,12 +323,6 @@ def test_sentences_lose_their_paths(monkeypatch, tmp_path):
         "32/64 and someone/dogs stay.": "32/64 and someone/dogs stay.",
     }.items():
         assert in_words.without_paths(sentence) == expected
-
-
-def test_a_refusal_stays_until_something_happens(page):
-    panel = page.panel
-    told = list(panel.watch(page.visit))
-    assert told and all(panel.activity not in update for update in told)
 
 
 def test_a_failure_is_told_to_whoever_caused_it_and_once_to_nobody(hub, page):

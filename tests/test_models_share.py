@@ -6,9 +6,8 @@ from bundles import saved
 from models_page import Page, maskless, plain
 from upload_server import UploadHub, point_at
 
-from l4f_plugin.bundles.bundle import load_bundle
-from l4f_plugin.hub.sharing import upload
-from l4f_plugin.hub.sharing.terms import Declared
+from l4f_plugin import sample_sheet
+from l4f_plugin.hub.sharing import model_repository, upload
 
 
 @pytest.fixture
@@ -38,17 +37,14 @@ def asked(page: Page, seen: dict) -> list[str]:
     return [name for name, field in page.panel.sharing.fields.items() if seen[field].get("visible")]
 
 
-def test_a_click_makes_a_repository_that_loads_back(hub, page, tmp_path):
+def test_a_click_makes_a_repository(hub, page, tmp_path):
     put(tmp_path, "dogs")
     seen, told = publish(page, "dogs", repository=f"{hub.address}/me/l4f-dogs/", private=True)
     assert told == f"Dogs is published at {hub.address}/me/l4f-dogs"
     assert f'href="{hub.address}/me/l4f-dogs"' in seen[page.panel.sharing.job.status]
     made = hub.made["me/l4f-dogs"]
-    assert (made.kind, made.private) == ("model", True) and "samples.png" in made.files
-    (tmp_path / "back").mkdir()
-    for name, content in made.files.items():
-        (tmp_path / "back" / name).write_bytes(content)
-    assert load_bundle(tmp_path / "back").alpha is not None
+    assert (made.kind, made.private) == ("model", True)
+    assert {"samples.png", "generator.safetensors", "alpha.safetensors"} <= made.files.keys()
 
 
 def test_a_click_makes_a_space(hub, page, tmp_path):
@@ -82,6 +78,7 @@ def test_answers_about_one_class_are_not_given_for_another(hub, page, tmp_path):
     put(tmp_path, "cats", licence="unknown")
     put(tmp_path, "cows", licence="unknown")
     publish(page, "cats")
+    assert page.panel.sharing.licence not in page.panel.show(page.visit), "being drawn anew, it keeps what is filled in"
     seen = page.pick("cows")
     assert seen[page.panel.sharing.asks] == gr.update(visible=False)
     assert seen[page.panel.sharing.licence]["value"] is None
@@ -89,18 +86,11 @@ def test_answers_about_one_class_are_not_given_for_another(hub, page, tmp_path):
     assert "Answer the question" in told and not hub.made
 
 
-def test_being_drawn_anew_leaves_what_is_being_filled_in(page, tmp_path):
-    put(tmp_path, "cats", licence="unknown")
-    publish(page, "cats")
-    assert page.panel.sharing.licence not in page.panel.show(page.visit)
-
-
-@pytest.mark.parametrize(("status", "words"), [(401, "does not know who you are"), (403, "does not let you write")])
-def test_a_refusal_is_told_and_a_later_click_succeeds(hub, page, tmp_path, status, words):
+def test_a_refusal_is_told_and_a_later_click_succeeds(hub, page, tmp_path):
     put(tmp_path, "dogs")
-    hub.refuse["/api/repos/create"] = status
+    hub.refuse["/api/repos/create"] = 403
     _, told = publish(page, "dogs")
-    assert words in told and hub.token not in told and str(tmp_path) not in told
+    assert "does not let you write" in told and hub.token not in told and str(tmp_path) not in told
     hub.refuse.clear()
     assert "is published" in publish(page, "dogs")[1]
 
@@ -111,8 +101,6 @@ def test_only_what_is_here_is_published(hub, page, tmp_path):
 
 
 def test_cancel_before_the_upload_uploads_nothing(hub, page, tmp_path, monkeypatch):
-    from l4f_plugin import sample_sheet
-
     put(tmp_path, "dogs")
     draw = sample_sheet.draw_samples
 
@@ -127,16 +115,13 @@ def test_cancel_before_the_upload_uploads_nothing(hub, page, tmp_path, monkeypat
 
 def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, monkeypatch):
     """An upload cannot be stopped: "Stopped" would be a lie."""
-    from l4f_plugin.hub.sharing import model_repository
-
     put(tmp_path, "dogs")
-    upload = model_repository.upload
+    send, form_token = model_repository.upload, page.service.new_token()
 
     def cancelled(*given, **options):
         form_token.cancel()
-        return upload(*given, **options)
+        return send(*given, **options)
 
-    form_token = page.service.new_token()
     monkeypatch.setattr(page.service, "new_token", lambda: form_token)
     monkeypatch.setattr(model_repository, "upload", cancelled)
     assert "is published" in publish(page, "dogs")[1]
@@ -145,13 +130,6 @@ def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, mon
 def test_nobody_publishes_where_the_page_is_open_to_others(hub, tmp_path):
     for rights in ({"manages_classes": False}, {"own_repositories": False}):
         assert Page(tmp_path, **rights).panel.sharing is None
-
-
-def test_what_is_declared_reaches_the_terms(page, hub, tmp_path):
-    put(tmp_path, "cats", alpha_origin=None, without=("background",))
-    task = page.class_jobs.publish("cats", "me/cats", Declared(own_masks=True))
-    task.wait()
-    assert task.error is None and "alpha.safetensors" in hub.made["me/cats"].files
 
 
 def test_a_dry_run_writes_the_folder_and_uploads_nothing(hub, page, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """The panel Photographs: photographs dropped, judged, shown, packed and saved."""
 
-import dataclasses
 import os
 import zipfile
 from pathlib import Path
@@ -8,15 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bundles import red_finder, saved, tiny_bundle
+from bundles import red_finder, saved
 from pages import paint, run, status_of, taken
 from PIL import Image
 from pixels import pixels
+from sentences import refusal
 
 from l4f_plugin import photos
-from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.bundles.likeness import Likeness
-from l4f_plugin.errors import UserError
 from l4f_plugin.subject import Subject
 from l4f_ui import compat
 from l4f_ui.operations import Operations
@@ -29,11 +27,11 @@ def photographed(page, tmp_path, monkeypatch):
     saved(tmp_path / "models/tiny")
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
     (tmp_path / "uploads").mkdir()
-    picture = np.zeros((60, 80, 3), np.uint8) + [20, 80, 200]
-    picture[15:45, 20:60] = [230, 30, 40]
+    picture = Image.new("RGB", (80, 60), (20, 80, 200))
+    picture.paste((230, 30, 40), (20, 15, 60, 45))
     page.photographs = [tmp_path / "uploads" / name for name in ("holiday.png", "garden.jpg")]
     for path in page.photographs:
-        Image.fromarray(picture.astype(np.uint8)).save(path)
+        picture.save(path)
     return page
 
 
@@ -52,7 +50,7 @@ def test_photographs_are_segmented_shown_packed_and_saved(photographed):
     small = seen[stage.grid]
     assert small["visible"] and [caption for _, caption in small["value"]] == ["holiday", "garden"]
     assert "1 of 2" in seen[stage.about] and seen[stage.steps]["visible"]
-    composite = np.asarray(Image.open(shown[0].files["composite"]))
+    composite = pixels(shown[0].files["composite"])
     assert composite.shape == (60, 80, 3)
     assert tuple(composite[2, 2]) == (0, 255, 0) and composite[30, 40, 0] > 200
     assert len(zipfile.ZipFile(stage.pack(shown)).namelist()) == 6
@@ -77,9 +75,9 @@ def test_photographs_are_centred_on_a_canvas(photographed):
     page, panel = photographed, photographed.photos
     given = {panel.choice.dropdown: "red", panel.files: [str(page.photographs[0])], panel.background.kind: "colour"}
     seen = run(panel, panel.segment, {**given, panel.canvas.size: "120 x 200", panel.canvas.margin: 10})
-    mask = np.asarray(Image.open(seen[panel.stage.results][0].files["mask"]))
+    mask = pixels(seen[panel.stage.results][0].files["mask"])
     shown = panel.stage.look("compare", seen[panel.stage.results])
-    values = [str(value) for part in panel.stage.comparison.outputs for value in ([shown[part].get("value")])]
+    values = [shown[part].get("value") for part in panel.stage.comparison.outputs]
     assert "-before.png" in str(values), "the photograph is shown in the proportions of the canvas"
     assert mask.shape == (200, 120) and np.ptp(np.flatnonzero((mask > 127).any(axis=0))) == pytest.approx(95, abs=3)
     told = status_of(panel, run(panel, panel.segment, {**given, panel.canvas.size: "huge"}))
@@ -88,7 +86,7 @@ def test_photographs_are_centred_on_a_canvas(photographed):
 
 def test_pieces_that_were_left_out_are_told(photographed):
     page, panel = photographed, photographed.photos
-    picture = np.asarray(Image.open(page.photographs[0])).copy()
+    picture = pixels(page.photographs[0]).copy()
     picture[2:10, 2:12] = [230, 30, 40]
     Image.fromarray(picture).save(page.photographs[0])
     assert "1 smaller piece" in status_of(panel, segment(page, [str(page.photographs[0])]))
@@ -187,15 +185,13 @@ def test_a_stranger_is_told_and_the_class_that_fits_is_offered(photographed, mon
     """Two classes with a student: what one of them finds strange, the other knows well."""
     page, panel, stage = photographed, photographed.photos, photographed.photos.stage
     judged = {"red": 0.01, "blue": 0.9}
-    bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
     for name in judged:
-        config = dataclasses.replace(bundle.config, title=f"{name.title()} things", likeness=Likeness(0, 1, 0, 1))
-        save_bundle(dataclasses.replace(bundle, config=config), Path(os.environ["LABELS4FREE_MODELS"]) / name)
+        described = {"title": f"{name.title()} things", "likeness": Likeness(0, 1, 0, 1)}
+        saved(Path(os.environ["LABELS4FREE_MODELS"]) / name, student=red_finder(), **described)
     monkeypatch.setattr(photos, "_confidence", lambda _, config, *rest: judged.get(config.title.split()[0].lower(), 0))
     seen = segment(page, [str(path) for path in page.photographs])
-    assert [caption for _, caption in seen[stage.grid]["value"]] == [
-        "holiday: does not look like Red things", "garden: does not look like Red things"
-    ]  # fmt: skip
+    captions = [f"{name}: does not look like Red things" for name in ("holiday", "garden")]
+    assert [caption for _, caption in seen[stage.grid]["value"]] == captions
     assert "does not look like Red things" in seen[stage.about] and "Blue things fits better" in seen[stage.about]
     assert seen[stage.use_better]["visible"]
     assert panel.use_better(seen[stage.results], None) == {panel.choice.dropdown: "blue"}
@@ -216,5 +212,4 @@ def test_programs_may_send_a_photograph(photographed):
     assert result.images["cutout"]().mode == "RGBA" and "Photo: " in result.infotext
     photo = engine.segment("red", Image.open(photographed.photographs[1]), engine.new_token())
     assert isinstance(photo, Subject) and photo.photo and photo.alpha.shape == (60, 80)
-    with pytest.raises(UserError, match="no photo segmenter yet"):
-        engine.segment("tiny", content, engine.new_token())
+    assert "no photo segmenter yet" in refusal(engine.segment, "tiny", content, engine.new_token())

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from bundles import tiny_bundle
-from pages import asked, closed, owned
+from pages import asked, closed, merged, owned
 from pages import plain as words
 from test_class_training import pictures, plan, tiny, wait_until  # noqa: F401
 
@@ -27,18 +27,13 @@ def site(pictures, tiny, tmp_path, monkeypatch, notices):  # noqa: F811
     service = owned(tmp_path)
     with compat.blocks("page", ""):
         panel = TrainPanel(service)
-    yield SimpleNamespace(
-        panel=panel, service=service, visit=TrainVisit(), notices=notices, started=started, pictures=pictures
-    )
+    yield SimpleNamespace(panel=panel, service=service, visit=TrainVisit(), started=started, pictures=pictures)
     closed(service)
 
 
 def do(site, handler, **changed) -> dict:
     given = {getattr(site.panel, name): value for name, value in changed.items()}
-    seen: dict = {}
-    for update in site.panel.follow(handler)({**asked(site.panel, given), site.panel.visit: site.visit}):
-        seen |= update
-    return seen
+    return merged(site.panel.follow(handler)({**asked(site.panel, given), site.panel.visit: site.visit}))
 
 
 def test_from_a_folder_to_a_training(site, monkeypatch):
@@ -119,12 +114,9 @@ def test_a_training_is_paused_gone_on_with_and_used(site, monkeypatch):
     assert is_bundle_of_ours(class_run.models_folder() / "dogs")
 
 
-@pytest.mark.parametrize(
-    "changed, sentence",
-    [({"folder": ""}, "Name a folder"), ({"folder": "/nowhere/at/all"}, "cannot be read as a folder")],
-)
-def test_what_cannot_be_looked_at_is_said(site, changed, sentence):
-    assert sentence in words(do(site, site.panel.look_at, **changed)[site.panel.activity])
+def test_what_cannot_be_looked_at_is_said(site):
+    for folder, sentence in (("", "Name a folder"), ("/nowhere/at/all", "cannot be read as a folder")):
+        assert sentence in words(do(site, site.panel.look_at, folder=folder)[site.panel.activity])
     assert "Look at the pictures first" in words(do(site, site.panel.estimate)[site.panel.activity])
     site.visit.picked = "../../etc"
     assert "no such training" in words(site.panel.pressed("delete")(site.visit)[site.panel.activity])
