@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
 from pixels import encoded, png_that_claims
+from sentences import refusal
 
 from l4f_plugin import images
 from l4f_plugin.errors import UserError
+
+SIDE = st.integers(1, 5)
 
 
 def gradient(width=6, height=4) -> Image.Image:
     values = np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3) * 3
     return Image.fromarray(values)
-
-
-# Reading
 
 
 def test_every_way_to_hand_over_a_picture_gives_the_same(tmp_path):
@@ -60,16 +60,10 @@ def test_transparent_parts_become_white():
     assert half.tolist() == [[[127, 127, 127]]]
 
 
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"]
-)
-def test_every_mode_goes_through_or_is_refused_in_words(mode):
-    try:
-        loaded = images.load_picture(Image.new(mode, (3, 2)))
-    except UserError as error:
-        assert mode == "LAB" and str(error).count(".") <= 1
-    else:
-        assert loaded.shape == (2, 3, 3)
+def test_every_mode_goes_through_or_is_refused_in_words():
+    for mode in ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]:
+        assert images.load_picture(Image.new(mode, (3, 2))).shape == (2, 3, 3), mode
+    assert refusal(images.load_picture, Image.new("LAB", (3, 2)))
 
 
 def test_cmyk_jpeg_shows_its_colours():
@@ -77,34 +71,25 @@ def test_cmyk_jpeg_shows_its_colours():
     assert loaded[4, 4, 0] > 200 and loaded[4, 4, 1:].max() < 60
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation):
+def test_exif_orientation_is_applied():
     upright = np.array(Image.new("RGB", (3, 2), (0, 0, 0)))
     upright[0, 0] = 255
-    undo = {
-        1: lambda a: a,
-        2: np.fliplr,
-        3: lambda a: np.rot90(a, 2),
-        4: np.flipud,
-        5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: np.rot90(a, 1),
-        7: lambda a: np.rot90(a.swapaxes(0, 1), 2),
-        8: lambda a: np.rot90(a, 3),
-    }
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(undo[orientation](upright)))
-    content = encoded(stored, exif=exif)
-    assert np.array_equal(images.load_picture(content), upright)
-    assert np.array_equal(images.load_layers(content)[0], upright), "photographs too"
+    turned, mirrored = upright.swapaxes(0, 1), np.fliplr(upright)
+    stored = [upright, mirrored, np.rot90(upright, 2), np.flipud(upright)]
+    stored += [turned, np.rot90(upright, 1), np.rot90(turned, 2), np.rot90(upright, 3)]
+    for orientation, pixels in enumerate(stored, start=1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = encoded(np.ascontiguousarray(pixels), exif=exif)
+        for loaded in (images.load_picture(content), images.load_layers(content)[0]):
+            assert np.array_equal(loaded, upright), orientation
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_first_frame_of_an_animation(form):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    data = encoded(
-        frames[0], form, save_all=True, append_images=frames[1:], **({"lossless": True} if form == "WEBP" else {})
-    )
+    exact = {"lossless": True} if form == "WEBP" else {}
+    data = encoded(frames[0], form, save_all=True, append_images=frames[1:], **exact)
     animation = Image.open(io.BytesIO(data))
     animation.seek(1)
     for source in (data, animation):
@@ -119,10 +104,10 @@ def test_colour_profile_is_applied_and_a_broken_one_ignored():
 
 
 def test_a_hundred_megapixels_are_refused_from_the_header(recwarn):
-    with pytest.raises(UserError, match="10000 x 10000 pixels; at most 64 megapixels"):
-        images.load_picture(png_that_claims(10_000, 10_000))
-    with pytest.raises(UserError, match="at most 64 megapixels"):
-        images.load_picture(png_that_claims(60_000, 60_000))  # beyond PIL's own limit
+    told = refusal(images.load_picture, png_that_claims(10_000, 10_000))
+    assert "10000 x 10000 pixels; at most 64 megapixels" in told
+    beyond_pil_s_own_limit = png_that_claims(60_000, 60_000)
+    assert "at most 64 megapixels" in refusal(images.load_picture, beyond_pil_s_own_limit)
     assert not recwarn.list
 
 
@@ -142,14 +127,11 @@ def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path):
     for name, (content, expected) in cases.items():
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(UserError, match=expected) as refusal:
-            images.load_picture(path)
-        assert str(path) in str(refusal.value)
-        with pytest.raises(UserError, match=expected):
-            images.load_picture(content)
+        told = refusal(images.load_picture, path)
+        assert expected in told and str(path) in told
+        assert expected in refusal(images.load_picture, content)
     for missing in (tmp_path / "none.png", tmp_path, "/dev/null", tmp_path / "text.png" / "below.png"):
-        with pytest.raises(UserError, match="not a file"):
-            images.load_picture(missing)
+        assert "not a file" in refusal(images.load_picture, missing)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PIL comments on what it finds
@@ -182,14 +164,7 @@ def test_cover_fit_takes_any_shape(width, height, target_width, target_height):
     assert (fitted == 77).all()
 
 
-# Writing
-
-
-@given(
-    st.sampled_from([(), (3,), (4,)]).flatmap(
-        lambda channels: hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), *map(st.just, channels)))
-    )
-)
+@given(hnp.arrays(np.uint8, st.tuples(SIDE, SIDE) | st.tuples(SIDE, SIDE, st.sampled_from([3, 4]))))
 def test_png_keeps_every_pixel(tmp_path_factory, picture):
     path = tmp_path_factory.mktemp("png") / "picture.png"
     images.write_png(path, picture)
@@ -236,9 +211,7 @@ def test_writing_replaces_the_old_file_and_leaves_no_other(tmp_path):
 def test_paths_that_cannot_be_written_are_refused_in_words(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("kept")
-    with pytest.raises(UserError, match="is a file"):
-        images.write_png(blocker / "picture.png", gradient())
-    with pytest.raises(UserError):
-        images.write_png(tmp_path, gradient())
+    assert "is a file" in refusal(images.write_png, blocker / "picture.png", gradient())
+    assert refusal(images.write_png, tmp_path, gradient())
     assert blocker.read_text() == "kept"
     assert os.listdir(tmp_path) == ["file"]

@@ -35,6 +35,10 @@ sys.exit(int(os.environ.get("STUB_EXIT", "0")))
 """
 
 
+def run_python(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, **options)
+
+
 class Host:
     """A web UI's folder with the plug-in in it, and a Python that has exactly the given packages."""
 
@@ -77,14 +81,8 @@ class Host:
     def start(self, working_directory: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
         environment = dict(os.environ, STUB_REPORT=str(self.report), PYTHONDONTWRITEBYTECODE="1", **variables)
         environment["PYTHONPATH"] = os.pathsep.join([str(self.web_ui), str(self.packages)])
-        return subprocess.run(
-            [sys.executable, "-S", str(self.plugin / "install.py")],  # -S: none of the test's own packages
-            cwd=working_directory or self.web_ui,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        # -S: none of the test's own packages
+        return run_python("-S", str(self.plugin / "install.py"), cwd=working_directory or self.web_ui, env=environment)
 
     def asked_of_pip(self) -> tuple[list[str], list[str], list[str]]:
         return tuple(json.loads(self.report.read_text()))
@@ -102,24 +100,17 @@ def install(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    environment = tmp_path / ".venv"
-    monkeypatch.setattr(module, "ROOT", str(tmp_path))
-    monkeypatch.setattr(module, "ENVIRONMENT", str(environment))
-    monkeypatch.setattr(module, "PYTHON", str(environment / "python"))
-    monkeypatch.setattr(module, "STATE_FILE", str(environment / "state.json"))
-    monkeypatch.setattr(module, "LOG_FILE", str(tmp_path / "install.log"))
+    places = {"ROOT": "", "ENVIRONMENT": ".venv", "PYTHON": ".venv/python"}
+    for name, place in {**places, "STATE_FILE": ".venv/state.json", "LOG_FILE": "install.log"}.items():
+        monkeypatch.setattr(module, name, str(tmp_path / place))
     return module
-
-
-# Bare: what a web UI calls
 
 
 def test_bare_call_outside_a_web_ui_names_the_two_commands(tmp_path):
     for name in ("install.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 60}
-    result = subprocess.run([sys.executable, "install.py"], **options)
+    result = run_python("install.py", cwd=tmp_path, env=environment)
     assert (result.returncode, result.stderr) == (0, "")
     commands = [line.split("  ")[0] for line in result.stdout.splitlines()]
     assert commands == ["python3 install.py run", "python3 install.py test"]
@@ -138,9 +129,7 @@ def test_a_real_environment_freezes_the_same_before_and_after(host):
     environment = {**os.environ, "PYTHONPATH": str(host.web_ui), "PIP_NO_INDEX": "1"}
 
     def called(*arguments: str) -> str:
-        ended = subprocess.run(
-            [sys.executable, *arguments], cwd=host.web_ui, env=environment, capture_output=True, text=True, timeout=300
-        )
+        ended = run_python(*arguments, cwd=host.web_ui, env=environment)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout + ended.stderr
 
@@ -212,9 +201,6 @@ def test_failing_pip_ends_in_one_remedy(host):
     assert "No space left" in (host.plugin / "install.log").read_text()
 
 
-# run and test: the private environment
-
-
 def scripted(install, monkeypatch, probe):
     """Replace pip and the probe; returns the list of commands that would have run."""
     commands = []
@@ -263,7 +249,7 @@ def test_a_torch_that_is_too_old_or_of_another_build_is_replaced(install, monkey
 
 
 def test_interrupted_step_is_not_taken_for_done(install, monkeypatch):
-    commands = scripted(install, monkeypatch, None)
+    scripted(install, monkeypatch, None)
     stub = install.run_logged
 
     def interrupted(command, label, environment):
@@ -295,30 +281,19 @@ def test_broken_environment_is_remade_only_if_it_is_ours(install, monkeypatch):
 def test_missing_venv_module_is_explained(install, monkeypatch):
     scripted(install, monkeypatch, None)
     found = importlib.util.find_spec
-    without = lambda name: None if name == "ensurepip" else found(name)  # noqa: E731
-    monkeypatch.setattr(importlib.util, "find_spec", without)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else found(name))
     with pytest.raises(install.SetupError, match=r"apt install python3\.\d+-venv"):
         install.prepare(["app"], None)
 
 
-@pytest.mark.parametrize(
-    ("value", "options"),
-    [
-        (None, []),
-        ("default", []),
-        ("cpu", ["--index-url", "https://download.pytorch.org/whl/cpu"]),
-        ("rocm6.4", ["--index-url", "https://download.pytorch.org/whl/rocm6.4"]),
-        ("file:///wheels/simple", ["--index-url", "file:///wheels/simple"]),
-    ],
-)
-def test_torch_index(install, value, options):
-    assert install.torch_index_options(value) == options
-
-
-@pytest.mark.parametrize("value", ["gpu", "cu", "../cpu", "--pre", ""])
-def test_unknown_torch_index_is_refused_before_anything_is_made(install, value):
-    with pytest.raises(install.SetupError, match="--torch-index takes"):
-        install.prepare(["app"], value)
+def test_torch_comes_from_the_index_that_is_named(install):
+    assert install.torch_index_options(None) == install.torch_index_options("default") == []
+    pytorch = "https://download.pytorch.org/whl/"
+    for value, address in (("cpu", f"{pytorch}cpu"), ("rocm6.4", f"{pytorch}rocm6.4"), ("file:///w", "file:///w")):
+        assert install.torch_index_options(value) == ["--index-url", address]
+    for unknown in ("gpu", "cu", "../cpu", "--pre", ""):
+        with pytest.raises(install.SetupError, match="--torch-index takes"):
+            install.prepare(["app"], unknown)
     assert not Path(install.ENVIRONMENT).exists()
 
 
@@ -337,15 +312,11 @@ def test_options_are_passed_on(install, monkeypatch):
     assert started == [(["app", "test"], "cpu"), install.ROOT, test_command]
 
 
-@pytest.mark.parametrize("options", ["--prot 7860", "--port web", "--auth", "extra", "--torch-index"])
-def test_mistaken_options_end_before_anything_is_fetched(install, monkeypatch, options):
+def test_mistaken_options_end_before_anything_is_fetched(install, monkeypatch):
     monkeypatch.setattr(install, "prepare", lambda *_: pytest.fail("prepared"))
-    with pytest.raises(SystemExit) as stop:
-        install.main(["run", *options.split()])
-    assert stop.value.code == 2
-
-
-# The pieces
+    for options in ("--prot 7860", "--port web", "--auth", "extra", "--torch-index"):
+        with pytest.raises(SystemExit, match="2"):
+            install.main(["run", *options.split()])
 
 
 def test_output_of_steps_goes_to_the_log(install, capfd):
@@ -395,9 +366,8 @@ def test_failures_are_explained(install, output, remedy):
 
 def test_version_comparison(install):
     assert install.is_older("2.0.1+cu118", "2.1") and install.is_older("1.9", "1.26")
-    assert not any(
-        install.is_older(version, "2.1") for version in ("2.1", "2.1.0", "2.13.0", "2.1.0a0+git1", "", "odd")
-    )
+    new_enough = ("2.1", "2.1.0", "2.13.0", "2.1.0a0+git1", "", "odd")
+    assert not any(install.is_older(version, "2.1") for version in new_enough)
 
 
 def test_environment_of_children(install, monkeypatch):

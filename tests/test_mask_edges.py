@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
-from bundles import tiny_bundle
+from bundles import saved, tiny_bundle
 from sentences import refusal
 from test_collapse import discs
 
 from l4f_plugin import Labels4FreePipeline
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.drawing import as_pixels
 from l4f_plugin.matting import corrected, follow_colours
@@ -59,24 +59,20 @@ def test_what_looks_nearly_like_the_background_within_a_subject_is_all_subject()
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_class_says_whether_its_masks_follow_colours(tmp_path, follow):
-    bundle = tiny_bundle(masks_follow_colours=follow)
-    save_bundle(bundle, tmp_path / "tiny")
-    drawn = Labels4FreePipeline(load_bundle(tmp_path / "tiny"), "cpu").generate([1, 2], with_background=True)
+    pipeline = Labels4FreePipeline(load_bundle(saved(tmp_path / "tiny", masks_follow_colours=follow)), "cpu")
+    drawn = pipeline.generate([1, 2], with_background=True)
     said = Labels4FreePipeline(tiny_bundle(), "cpu").generate([1, 2], with_background=True)
     for sample, plain in zip(drawn, said, strict=True):
         wanted = corrected(plain.image, plain.alpha) if follow else plain.alpha
         np.testing.assert_allclose(sample.alpha, wanted, atol=1 / 255)
-    pipeline = Labels4FreePipeline(load_bundle(tmp_path / "tiny"), "cpu")
     frame = next(draw_motion(pipeline, pipeline.codes([1, 2], said[0].style.truncation_psi), 2))
-    np.testing.assert_allclose(
-        np.asarray(frame)[..., 3] / 255, said[0].alpha, atol=1.5 / 255
-    )  # there they would flicker
+    shown = np.asarray(frame)[..., 3] / 255  # where they would flicker
+    np.testing.assert_allclose(shown, said[0].alpha, atol=1.5 / 255)
     assert not follow or np.abs(drawn[0].alpha - said[0].alpha).max() > 0.05
 
 
 def test_a_class_that_does_not_say_keeps_what_its_network_says(tmp_path):
-    save_bundle(tiny_bundle(masks_follow_colours=True), tmp_path / "tiny")
-    path = tmp_path / "tiny/config.json"
+    path = saved(tmp_path / "tiny", masks_follow_colours=True) / "config.json"
     written = json.loads(path.read_text())
     path.write_text(json.dumps({**written, "masks_follow_colours": "yes"}))
     assert "'masks_follow_colours' must be true or false" in refusal(read_config, tmp_path / "tiny")

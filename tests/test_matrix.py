@@ -25,21 +25,13 @@ def test_the_page_is_clicked_through(version):
     if version.split(".")[0] == gradio.__version__.split(".")[0]:
         pytest.skip("the other browser tests click this one")
     command = [sys.executable, "-m", "nox", "-s", f"page({version})", "--", "-m", "clicked_path", "-n", "0"]
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+    ended = subprocess.run(command, cwd=ROOT, text=True, check=False, **pipes)
     assert ended.returncode == 0, ended.stdout
     assert re.search(r"\d+ passed", ended.stdout) and "skipped" not in ended.stdout, ended.stdout
 
 
 def test_all_of_them_are_in_the_matrix():
-    listed = subprocess.run(
-        [sys.executable, "-m", "nox", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert re.findall(r"^\* page\(([\d.]+)\)", listed.stdout, re.MULTILINE) == list(GRADIOS)
+    command = [sys.executable, "-m", "nox", "--list"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^\* page\(([\d.]+)\)", listed, re.MULTILINE) == list(GRADIOS)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from bundles import tiny_bundle
 from PIL import Image
+from shell import assert_refused, run
 from torch.nn.functional import relu, softplus
 
-from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.convert.conversion import convert
 from l4f_plugin.training.alpha_training import AlphaTrainer
@@ -54,10 +54,11 @@ def test_a_step_of_the_published_recipe_is_that_of_its_formulas(name, bias):
     def composite():
         w = generator.mapping(torch.randn(2, 6, generator=random))
         truncated = generator.latent_avg + row.truncation_psi * (w - generator.latent_avg)
-        subject = generator.synthesis(truncated.unsqueeze(1).repeat(1, generator.config.num_styles, 1), noise())
-        background = generator.synthesis(
-            w.unsqueeze(1).repeat(1, generator.config.num_styles, 1), noise(), torch.zeros(2)
+        of_subject, of_background = (
+            style[:, None].repeat(1, generator.config.num_styles, 1) for style in (truncated, w)
         )
+        subject = generator.synthesis(of_subject, noise())
+        background = generator.synthesis(of_background, noise(), torch.zeros(2))
         a = alpha(subject.features)
         return a * subject.image + (1 - a) * background.image, a
 
@@ -87,9 +88,8 @@ def test_a_step_of_the_published_recipe_is_that_of_its_formulas(name, bias):
             sure = gradient.abs() > 1e-5  # a step of Adam turns the sign of rounding errors into whole steps
             torch.testing.assert_close(parameter[sure], weight[sure], rtol=1e-5, atol=1e-6)
     keep = min(0.5 ** (32 / 10_000), 1 / 10)  # where training begins, old weights are worth less than published
-    for average, start, weight in zip(
-        trainer.averaged.parameters(), first_average, trainer.alpha.parameters(), strict=True
-    ):
+    averages, weights = trainer.averaged.parameters(), trainer.alpha.parameters()
+    for average, start, weight in zip(averages, first_average, weights, strict=True):
         torch.testing.assert_close(average, keep * start + (1 - keep) * weight)
 
 
@@ -134,19 +134,9 @@ def test_the_published_switches_and_those_that_gradients_choose(size, switch, tm
 
 
 def test_the_command_prints_a_table_and_draws_a_figure(tiny_bundle_folder, tmp_path, capsys):
-    options = [
-        "analyse",
-        str(tiny_bundle_folder),
-        "--pictures",
-        "2",
-        "--device",
-        "cpu",
-        "--out",
-        str(tmp_path / "a.png"),
-    ]
-    assert cli.main(options) == 0
-    said = capsys.readouterr().out
-    assert "convolution 0" in said and "speak for the switch" in said
+    command = ["analyse", tiny_bundle_folder, "--pictures 2 --device cpu --out", tmp_path / "a.png"]
+    said = run(capsys, *command)
+    assert said.code == 0 and "convolution 0" in said.out and "speak for the switch" in said.out
     assert np.asarray(Image.open(tmp_path / "a.png").convert("L")).std() > 10
     (tmp_path / "a.png").write_text("mine")
-    assert cli.main(options) == 2 and "left alone" in capsys.readouterr().err
+    assert_refused(run(capsys, *command), "left alone")

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from bundles import red_finder, tiny_bundle
+from bundles import red_finder, saved, tiny_bundle
 from PIL import Image
 from shell import assert_refused, run
 
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.evaluation.judge import JudgeSettings
 from l4f_plugin.evaluation.labelled import LabelledPictures
 from l4f_plugin.evaluation.photo_evaluation import (
@@ -62,12 +61,10 @@ def test_own_colours_are_carried_into_the_soft_edge():
 
 
 def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
-    bundle = dataclasses.replace(tiny_bundle(), student=red_finder())
+    bundle = tiny_bundle(student=red_finder())
     pipeline = Labels4FreePipeline(bundle, device="cpu")
-    settings = dataclasses.replace(
-        limit_settings(pipeline, steps=2), channels=(4, 6, 8), batch_size=4, pictures=8, feature_dtype="float32"
-    )
-    lines = []
+    small = {"channels": (4, 6, 8), "batch_size": 4, "pictures": 8, "feature_dtype": "float32"}
+    settings, lines = dataclasses.replace(limit_settings(pipeline, steps=2), **small), []
     report, sheet = evaluate_photos(pipeline, dataset, settings=settings, report=lines.append)
     assert report.pictures == 12 and report.student.masks.mean_iou > 0.9 and len(report.worst) == 10
     assert sheet.size == (6 * 32, 5 * 32)
@@ -79,14 +76,8 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
         assert ceiling.config.channels == (4, 6, 8)
     assert any("Going on from step 2" in line for line in lines)
     judge = JudgeSettings(32, channels=(4, 6, 8), coarse_steps=2, steps=2, batch_size=4, pictures=8)
-    report, _ = evaluate_photos(
-        pipeline,
-        dataset,
-        limits_folder=tmp_path / "limits",
-        settings=settings,
-        judge_settings=judge,
-        report=lines.append,
-    )
+    limits = {"limits_folder": tmp_path / "limits", "judge_settings": judge}
+    report, _ = evaluate_photos(pipeline, dataset, settings=settings, report=lines.append, **limits)
     assert report.ceiling is not None and 0 <= report.class_masks.mean_iou <= 1
     assert "trained on true masks" in photo_text(report, markdown=True) and "the generator's" in photo_text(report)
     found = find_masks(bundle.student, bundle.config, red_discs(1).pictures, torch.device("cpu"))
@@ -94,12 +85,9 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
 
 
 def test_the_command_line_measures_and_shows_the_worst(dataset, tmp_path, capsys):
-    save_bundle(dataclasses.replace(tiny_bundle(), student=red_finder()), tmp_path / "red")
-    options = ["--data", dataset, "--device", "cpu"]
-    more = ["--json --pictures 5 --sheet", tmp_path / "worst.png"]
-    answer = run(capsys, "evaluate photos", tmp_path / "red", *options, *more).data
+    red, bare = saved(tmp_path / "red", student=red_finder()), saved(tmp_path / "bare")
+    options, more = ["--data", dataset, "--device", "cpu"], ["--json --pictures 5 --sheet", tmp_path / "worst.png"]
+    answer = run(capsys, "evaluate photos", red, *options, *more).data
     assert answer["pictures"] == 5 and answer["student"]["alpha_error"] < 0.1 and answer["halo_removed"] > 0
     assert Image.open(tmp_path / "worst.png").size == (6 * 32, 3 * 32)
-    save_bundle(tiny_bundle(), tmp_path / "bare")
-    assert_refused(run(capsys, "evaluate photos", tmp_path / "bare", *options), "no photo segmenter yet")
-    assert load_bundle(tmp_path / "bare").student is None
+    assert_refused(run(capsys, "evaluate photos", bare, *options), "no photo segmenter yet")

@@ -18,7 +18,6 @@ from shell import ended, start
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.pickles import Record, read_pickle
 from l4f_plugin.convert.stored_tensors import VOCABULARY, StoredTensor
-from l4f_plugin.errors import UserError
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
 
@@ -43,10 +42,8 @@ def assert_same(ours, theirs):
         assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
     elif isinstance(theirs, dict):
         assert list(ours) == list(theirs)
-        for key in theirs:
-            assert_same(ours[key], theirs[key])
+        assert_same(list(ours.values()), list(theirs.values()))
     elif isinstance(theirs, (list, tuple)):
-        assert len(ours) == len(theirs)
         for left, right in zip(ours, theirs, strict=True):
             assert_same(left, right)
     elif isinstance(theirs, argparse.Namespace):
@@ -82,21 +79,11 @@ def test_a_training_checkpoint_of_either_layout_is_read_exactly(tmp_path, archiv
     assert_same(read(tmp_path / "c.pt"), state)
 
 
-def test_the_golden_training_checkpoint_is_read():
-    state = read(GOLDENS / "l4f_256_alpha_training.pt")
-    assert state["args"].state == {"size": 256, "lr": 0.0002, "reproduce_model": True, "ckpt": None}
-    assert state["bg_extractor"]["module.conv_n.weight"].shape == (1, 6, 1, 1)
-    assert state["g_optim"]["state"][0]["step"] == 1
-
-
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_values_survive_every_protocol(protocol):
     value = {"a": [1, -1, 2**40, 1.5, None, True, "ü\n", (1, (2,), ()), {}], 3: collections.OrderedDict(x=1)}
     data = pickle.dumps(value, protocol)
     assert read_pickle(io.BytesIO(data), len(data), VOCABULARY, "it") == value
-
-
-# --- hostile files
 
 
 def as_archive(content: bytes, path: Path, extra: dict | None = None, compression=zipfile.ZIP_STORED) -> Path:
@@ -134,10 +121,10 @@ def test_hostile_pickles_in_an_archive_are_refused_in_one_sentence(tmp_path, mon
     assert expected in refusal(read, path) and not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"]" * 200_000 + b"a" * 199_999 + b".", b"\x80\x02]q\x00h\x00a."])
-def test_deep_nesting_and_cycles_do_no_harm(tmp_path, content):
-    with open_checkpoint(as_archive(content, tmp_path / "deep.pt")) as root:
-        assert isinstance(root, list) and isinstance(root[0], list)
+def test_deep_nesting_and_cycles_do_no_harm(tmp_path):
+    for content in (b"]" * 200_000 + b"a" * 199_999 + b".", b"\x80\x02]q\x00h\x00a."):
+        with open_checkpoint(as_archive(content, tmp_path / "deep.pt")) as root:
+            assert isinstance(root, list) and isinstance(root[0], list)
 
 
 def tensor_pickle(elements, offset, shape, stride, key="0") -> bytes:
@@ -177,37 +164,29 @@ def test_a_hand_made_tensor_is_read(tmp_path):
 )
 def test_tensors_that_do_not_fit_their_storage_are_refused(tmp_path, elements, offset, shape, stride, size):
     extra = {} if size is None else {"data/0": bytes(size)}
-    path = as_archive(tensor_pickle(elements, offset, shape, stride), tmp_path / "t.pt", extra)
-    with pytest.raises(UserError):
-        read(path)
+    assert refusal(read, as_archive(tensor_pickle(elements, offset, shape, stride), tmp_path / "t.pt", extra))
 
 
 def test_a_storage_key_cannot_leave_its_folder(tmp_path):
     path = as_archive(tensor_pickle(2, 0, (2,), (1,), key="../data.pkl"), tmp_path / "t.pt")
-    with pytest.raises(UserError, match="storage is missing"):
-        read(path)
+    assert "storage is missing" in refusal(read, path)
 
 
 def test_a_compressed_archive_is_refused(tmp_path):
     bomb = b"\x80\x04" + b"\x8c\x01x" * 200_000 + b"."
-    with pytest.raises(UserError, match="compressed"):
-        read(as_archive(bomb, tmp_path / "bomb.pt", compression=zipfile.ZIP_DEFLATED))
+    assert "compressed" in refusal(read, as_archive(bomb, tmp_path / "bomb.pt", compression=zipfile.ZIP_DEFLATED))
 
 
 def test_an_oversized_description_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("l4f_plugin.convert.checkpoint_files.MAXIMUM_PICKLE_BYTES", 1000)
-    with pytest.raises(UserError, match="larger description"):
-        read(as_archive(b"N" * 2000 + b".", tmp_path / "t.pt"))
+    assert "larger description" in refusal(read, as_archive(b"N" * 2000 + b".", tmp_path / "t.pt"))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"PK", b"PK\x03\x04", b"not weights at all", b"\x80", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."],
-)
-def test_other_files_are_refused(tmp_path, content):
-    (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(UserError):
-        read(tmp_path / "x.pt")
+def test_other_files_are_refused(tmp_path):
+    magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+    for content in (b"", b"PK", b"PK\x03\x04", b"not weights at all", b"\x80", magic):
+        (tmp_path / "x.pt").write_bytes(content)
+        assert refusal(read, tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("archive", [True, False], ids=["zip", "stream"])
@@ -217,8 +196,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, archive):
     whole = path.read_bytes()
     for cut in range(0, len(whole) - 1, 37):
         path.write_bytes(whole[:cut])
-        with pytest.raises(UserError):
-            read(path)
+        assert refusal(read, path)
 
 
 def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path):
@@ -228,8 +206,7 @@ def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path):
     position = whole.find(bytes(4000))
     whole[position + 100] ^= 1
     path.write_bytes(whole)
-    with pytest.raises(UserError, match="damaged"):
-        read(path)
+    assert "damaged" in refusal(read, path)
 
 
 def test_the_reader_finds_nothing_by_itself(tmp_path):

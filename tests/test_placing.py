@@ -12,7 +12,6 @@ from l4f_plugin import Labels4FreePipeline, photo_batch
 from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot, Style
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.compositing import largest_piece, mask_box
-from l4f_plugin.errors import UserError
 from l4f_plugin.images import parse_infotext, read_infotext, timing_of
 from l4f_plugin.matting import moved
 from l4f_plugin.provenance import read_recipe
@@ -22,7 +21,6 @@ RED, BLUE, GREEN = (230, 30, 40), (20, 80, 200), (0, 255, 0)
 
 
 def boxes(*found: tuple[int, int, int, int], width: int = 160, height: int = 120) -> Image.Image:
-    """A blue picture with red boxes."""
     picture = Image.new("RGB", (width, height), BLUE)
     for box in found:
         picture.paste(RED, box)
@@ -48,9 +46,8 @@ def box_of(mask: Image.Image) -> tuple[int, int, int, int]:
     height=st.integers(1, 40),
 )
 def test_the_subject_is_in_the_middle_of_a_canvas_and_fills_it_up_to_the_margin(canvas, left, top, width, height):
-    placed = place(
-        subject(left, top, left + width, top + height), Background.parse("#00ff00"), None, EdgeOptions(), canvas
-    )
+    shown = subject(left, top, left + width, top + height)
+    placed = place(shown, Background.parse("#00ff00"), None, EdgeOptions(), canvas)
     assert placed.composite.size == placed.alpha.size == placed.cutout.size == (canvas.width, canvas.height)
     free = canvas.margin * min(canvas.width, canvas.height)
     scale = min((canvas.width - 2 * free) / width, (canvas.height - 2 * free) / height)
@@ -84,9 +81,7 @@ def test_a_subject_stands_where_it_was_put_on_a_picture_of_its_own_size():
     assert own.composite.size == (160, 120) and abs(box_of(own.alpha)[1] - 60) <= 1
     canvas = place(subject(), Background.parse("blur:3"), None, EdgeOptions(), Canvas(300, 200, 0.1))
     assert canvas.composite.size == canvas.background.size == (300, 200)
-    assert place(subject(), behind, None, EdgeOptions()).composite.size == (160, 120), (
-        "as before, where nothing is said"
-    )
+    assert place(subject(), behind, None, EdgeOptions()).composite.size == (160, 120), "where nothing is said"
 
 
 def test_only_what_is_seen_is_computed_and_it_is_the_same():
@@ -104,9 +99,8 @@ def test_only_what_is_seen_is_computed_and_it_is_the_same():
 def test_a_hard_mask_stays_hard_and_an_empty_one_goes_nowhere():
     hard = place(subject(), Background.parse("transparent"), None, EdgeOptions(threshold=0.5), Canvas(333, 500))
     assert set(np.unique(np.asarray(hard.alpha))) == {0, 255}
-    nobody = subject(0, 0, 0, 0)
-    with pytest.raises(UserError, match="The mask is empty"):
-        place(nobody, Background.parse("#fff"), None, EdgeOptions(), Canvas(100, 100))
+    white = Background.parse("#fff")
+    assert "The mask is empty" in refusal(place, subject(0, 0, 0, 0), white, None, EdgeOptions(), Canvas(100, 100))
 
 
 @pytest.mark.parametrize(
@@ -129,29 +123,18 @@ def test_infotext_tells_where_and_is_read(where, fields):
         assert read_recipe(sample.infotext().replace("Noise", f"{wrong}, Noise")) is None
 
 
-@pytest.mark.parametrize("written", ["", "1600", "1600x", "15x100", "6001x100", "x", "-1x5", "1e3x1e3", "9999999x16"])
-def test_sizes_that_make_no_sense_are_refused(written):
-    assert refusal(Canvas.parse, written)
-
-
-@pytest.mark.parametrize("margin", ["46%", "-1", "x", "", "nan", 0.46, None, "8%%"])
-def test_margins_that_make_no_sense_are_refused(margin):
-    with pytest.raises(UserError, match="margin"):
-        Canvas.parse("100x100", margin)
-
-
-@pytest.mark.parametrize("written", ["", "0.5", "0.5,1", "2,1,1", "0.5,3,1", "0.5,1,0.01", "0.5,1,3", "a,b,c"])
-def test_places_that_make_no_sense_are_refused(written):
-    with pytest.raises(UserError):
-        Spot.parse(written)
+def test_what_makes_no_sense_is_refused():
+    for size in ("", "1600", "1600x", "15x100", "6001x100", "x", "-1x5", "1e3x1e3", "9999999x16"):
+        assert refusal(Canvas.parse, size)
+    for margin in ("46%", "-1", "x", "", "nan", 0.46, None, "8%%"):
+        assert "margin" in refusal(Canvas.parse, "100x100", margin)
+    for spot in ("", "0.5", "0.5,1", "2,1,1", "0.5,3,1", "0.5,1,0.01", "0.5,1,3", "a,b,c"):
+        assert refusal(Spot.parse, spot)
 
 
 def test_sizes_are_read_as_people_write_them():
     assert Canvas.parse(" 1600 X 1200 ", "8 %") == Canvas(1600, 1200, 0.08) == Canvas.parse("1600×1200", 0.08)
     assert Spot.parse("0.5, 1.0 ,0.67") == Spot()
-
-
-# The largest piece
 
 
 def test_pieces_that_are_dropped_are_counted_and_specks_are_not():
@@ -167,8 +150,8 @@ def test_pieces_that_are_dropped_are_counted_and_specks_are_not():
 def test_the_largest_piece_of_a_photograph_is_kept_and_the_others_are_told(red, tmp_path, capsys):
     pipeline = Labels4FreePipeline(load_bundle(red), device="cpu")
     photo = boxes((20, 20, 100, 100), (120, 30, 140, 50))
-    assert pipeline.segment_photo(photo).dropped == 1
-    assert pipeline.segment_photo(photo).alpha[40, 130] == 0 < pipeline.segment_photo(photo).alpha[60, 60]
+    found = pipeline.segment_photo(photo)
+    assert found.dropped == 1 and found.alpha[40, 130] == 0 < found.alpha[60, 60]
     whole = pipeline.segment(photo, keep_largest=False)
     assert whole.dropped == 0 and whole.alpha[40, 130] > 0.9
     photo.save(tmp_path / "photo.png")
@@ -181,9 +164,6 @@ def test_the_largest_piece_of_a_photograph_is_kept_and_the_others_are_told(red, 
     said = run(capsys, *command, tmp_path / "all", "--no-keep-largest")
     [told] = said.data["photos"]
     assert told["dropped"] == 0 and "left out" not in said.err and np.asarray(Image.open(told["mask"]))[40, 130] > 230
-
-
-# The commands
 
 
 def test_photographs_are_centred_on_a_canvas(red, tmp_path, capsys):
@@ -206,12 +186,8 @@ def test_photographs_are_centred_on_a_canvas(red, tmp_path, capsys):
 def test_what_moves_is_fitted_once(red, tmp_path):
     steps = [boxes((20 + shift, 20, 60 + shift, 60 + shift)) for shift in (0, 40)]
     steps[0].save(tmp_path / "moving.gif", save_all=True, append_images=steps[1:], duration=100, loop=0)
-    [found] = photo_batch.segment_photos(
-        Labels4FreePipeline(load_bundle(red), device="cpu"),
-        [tmp_path / "moving.gif"],
-        tmp_path,
-        canvas=Canvas(160, 160, 0),
-    )
+    pipeline, canvas = Labels4FreePipeline(load_bundle(red), device="cpu"), Canvas(160, 160, 0)
+    [found] = photo_batch.segment_photos(pipeline, [tmp_path / "moving.gif"], tmp_path, canvas=canvas)
     assert len(timing_of(found.files["mask"]).durations) == 2
     masks = Image.open(found.files["mask"])
     first = box_of(masks.convert("L"))

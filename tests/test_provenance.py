@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from sentences import refusal
 
 from l4f_plugin.arguments import Background, EdgeOptions, Style
-from l4f_plugin.errors import UserError
 from l4f_plugin.images import write_png
 from l4f_plugin.provenance import Recipe, WPlus, read_recipe, recipe_of, required_recipe
 from l4f_plugin.subject import Subject, place
@@ -29,9 +28,6 @@ def png(text: str | None, **more) -> bytes:
     if text is not None:
         information.add_text("parameters", text)
     return encoded(Image.new("RGB", (4, 4)), pnginfo=information, **more)
-
-
-# Recipes
 
 
 @given(
@@ -48,10 +44,8 @@ def test_what_is_written_is_read(seed, psi, cutoff, noise, background, edge):
     plain = read_recipe(sample.infotext())
     assert plain == Recipe("tiny", seed, Style(plain.style.truncation_psi, cutoff, noise))
     assert plain.style.truncation_psi == pytest.approx(psi, abs=1e-5)
-    if background.endswith(".png"):
-        wanted = Background("picture", background, picture=image)
-    else:
-        wanted = Background.parse(background)
+    named = background.endswith(".png")
+    wanted = Background("picture", background, picture=image) if named else Background.parse(background)
     swapped = read_recipe(place(sample, wanted, image, edge).infotext)
     assert swapped.background == background
     assert (swapped.edge.threshold is None) == (edge.threshold is None)
@@ -59,19 +53,13 @@ def test_what_is_written_is_read(seed, psi, cutoff, noise, background, edge):
     assert swapped.edge.feather == pytest.approx(edge.feather, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        OURS + ", Postprocess upscale by: 2, Postprocess upscaler: None",
-        OURS + "\nPostprocess upscale by: 2",
-        "a cat\nNegative prompt: dog\nSteps: 20, Seed: 5, Version: v1.10.1\n" + OURS,
-        OURS + "\nSteps: 20, Sampler: Euler a, Seed: 5, Size: 512x512, Version: v1.10.1",
-        OURS.replace("\n", "\r\n") + "\r\n",
-        "  " + OURS + "  ",
-    ],
-)
-def test_what_a_web_ui_adds_does_no_harm(changed):
-    assert read_recipe(changed) == Recipe("tiny", 12, Style(0.6))
+def test_what_a_web_ui_adds_does_no_harm():
+    added = [", Postprocess upscale by: 2, Postprocess upscaler: None", "\nPostprocess upscale by: 2"]
+    added += ["\nSteps: 20, Sampler: Euler a, Seed: 5, Size: 512x512, Version: v1.10.1"]
+    above = "a cat\nNegative prompt: dog\nSteps: 20, Seed: 5, Version: v1.10.1\n"
+    spaced = [OURS.replace("\n", "\r\n") + "\r\n", f"  {OURS}  "]
+    for changed in (*(OURS + more for more in added), above + OURS, *spaced):
+        assert read_recipe(changed) == Recipe("tiny", 12, Style(0.6)), changed
 
 
 FORGED = {
@@ -87,9 +75,9 @@ OTHERS = [None, "", "a cat\nSteps: 20, Seed: 5, Version: v1.10.1", "Labels4Free"
 OTHERS += [OURS + "x" * 70_000]
 
 
-@pytest.mark.parametrize("foreign", OTHERS + [OURS.replace(part, value) for part in FORGED for value in FORGED[part]])
-def test_text_that_is_not_ours_is_none(foreign):
-    assert read_recipe(foreign) is None
+def test_text_that_is_not_ours_is_none():
+    for foreign in OTHERS + [OURS.replace(part, value) for part in FORGED for value in FORGED[part]]:
+        assert read_recipe(foreign) is None, foreign
 
 
 @given(st.text(max_size=300))
@@ -110,23 +98,17 @@ def test_recipes_of_files(tmp_path):
     write_png(tmp_path / "ours.png", np.zeros((4, 4, 4), np.uint8), OURS)
     assert recipe_of(tmp_path / "ours.png") == recipe_of(png(OURS)) == Recipe("tiny", 12, Style(0.6))
     assert recipe_of(png(None)) is None
-    with pytest.raises(UserError, match="Tiny things has no photo segmenter yet"):
-        required_recipe(png("a cat"), "Tiny things")
-    with pytest.raises(UserError, match="W\\+ file"):
-        required_recipe(png(OURS.replace("Seed: 12", "W plus: 0123456789abcdef")), "Tiny things")
+    of_codes = OURS.replace("Seed: 12", "W plus: 0123456789abcdef")
+    assert "Tiny things has no photo segmenter yet" in refusal(required_recipe, png("a cat"), "Tiny things")
+    assert "W+ file" in refusal(required_recipe, png(of_codes), "Tiny things")
     for broken in (b"", b"no picture", png(OURS)[:40]):
-        with pytest.raises(UserError):
-            required_recipe(broken, "Tiny things")
+        assert refusal(required_recipe, broken, "Tiny things")
 
 
 def test_text_that_unpacks_without_end_is_refused():
     bomb = zlib.compress(b"\0" * 300_000_000, 9)
     whole = png(None)
-    with pytest.raises(UserError):
-        recipe_of(whole[:33] + chunk(b"zTXt", b"parameters\0\0" + bomb) + whole[33:])
-
-
-# W+ codes
+    assert refusal(recipe_of, whole[:33] + chunk(b"zTXt", b"parameters\0\0" + bomb) + whole[33:])
 
 
 def test_saved_codes_draw_the_same_picture(pipeline, tmp_path):
@@ -176,8 +158,7 @@ def test_a_seed_or_a_recipe_is_segmented_as_it_was_drawn(pipeline):
     ],
 )
 def test_what_cannot_be_segmented_is_told(pipeline, subject, sentence):
-    with pytest.raises(UserError, match=sentence):
-        pipeline.segment(subject)
+    assert sentence in refusal(pipeline.segment, subject)
 
 
 def test_hostile_files_of_codes_are_refused_in_a_sentence(tmp_path):

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 from bundles import red_finder, tiny_bundle
+from sentences import refusal
+from shell import assert_refused, run
 
-from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle, save_bundle
-from l4f_plugin.errors import UserError
 from l4f_plugin.networks import StudentConfig
 from l4f_plugin.training import loop
 from l4f_plugin.training.refinement import RefinementSettings, RefinementTrainer
@@ -59,8 +59,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(one_thread, tmp_path):
     loop.train(second, tmp_path / "parts", 24)
     assert equal(whole.averaged, second.averaged) and whole.rounds == second.rounds == 6
     other = trainer(bundle_with_student(), dataclasses.replace(TINY, networks_sha256="of other networks"))
-    with pytest.raises(UserError, match="networks_sha256"):
-        loop.resume(other, tmp_path / "parts")
+    assert "networks_sha256" in refusal(loop.resume, other, tmp_path / "parts")
 
 
 def test_pictures_are_compared_as_the_segmenter_knows_them():
@@ -76,14 +75,14 @@ def test_pictures_are_compared_as_the_segmenter_knows_them():
 @pytest.mark.parametrize("missing", ["alpha", "student"])
 def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path, capsys, missing):
     save_bundle(dataclasses.replace(bundle_with_student(), **{missing: None}), tmp_path / "tiny")
-    assert cli.main(["train", "refine", str(tmp_path / "tiny"), "--out", str(tmp_path / "run"), "--steps", "2"]) != 0
-    assert f"l4f train {missing}" in capsys.readouterr().err
+    said = run(capsys, "train refine", tmp_path / "tiny", "--out", tmp_path / "run", "--steps 2")
+    assert_refused(said, f"l4f train {missing}")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_command_line_refines(tmp_path, capsys):
     save_bundle(bundle_with_student(), tmp_path / "tiny")
-    asked = ["train", "refine", str(tmp_path / "tiny"), "--out", str(tmp_path / "run")]
-    assert cli.main([*asked, "--steps", "2", "--batch-size", "2", "--dtype", "float32"]) == 0
-    assert str(tmp_path / "run" / "bundle") in capsys.readouterr().out
+    options = ["--out", tmp_path / "run", "--steps 2 --batch-size 2 --dtype float32"]
+    said = run(capsys, "train refine", tmp_path / "tiny", *options)
+    assert said.code == 0 and str(tmp_path / "run" / "bundle") in said.out
     assert load_bundle(tmp_path / "run" / "bundle").student is not None

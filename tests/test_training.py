@@ -18,7 +18,6 @@ from shell import ended, start_l4f
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.training_state import load_training_state
-from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.networks.ops import fir_downsample, fir_upsample
 from l4f_plugin.training import alpha_training, augmentation, loop, losses, updates
@@ -135,13 +134,6 @@ def test_without_noise_the_strengths_stay_zero(pictures):
         assert all(convolution.noise_strength == 0 for convolution in network.synthesis.convolutions)
 
 
-def test_a_run_with_other_settings_is_not_resumed(pictures, tmp_path):
-    loop.train(GeneratorTrainer(TINY, pictures), tmp_path / "run", 4)
-    other = GeneratorTrainer(dataclasses.replace(TINY, r1_weight=3.0), pictures)
-    with pytest.raises(UserError, match="r1_weight"):
-        loop.resume(other, tmp_path / "run")
-
-
 def test_metrics_that_a_kill_left_behind_are_forgotten(pictures, tmp_path):
     run = tmp_path / "run"
     loop.train(GeneratorTrainer(TINY, pictures), run, 8, log_pictures=4)
@@ -210,24 +202,6 @@ def test_grown_networks_compute_what_they_computed():
         grow_discriminator(discriminator, channels=3)
 
 
-def test_losses_have_the_values_of_their_formulas():
-    logits = torch.tensor([[0.0], [2.0]])
-    assert losses.generator_loss(logits).item() == pytest.approx((np.log(2) + np.log1p(np.exp(-2))) / 2)
-    alpha = torch.tensor([0.1, 0.9]).view(1, 1, 1, 2).repeat(2, 1, 1, 1)
-    assert losses.binarisation(alpha).item() == pytest.approx(0.1)
-    alpha[1] = 1.0
-    assert losses.area_above(alpha, 0.75).item() == pytest.approx(0.125)
-    assert losses.area_below(alpha, 0.75).item() == pytest.approx(0.125)
-    fake = torch.tensor([[1.0]])
-    expected = (np.log(2) + np.log1p(np.exp(-2))) / 2 + np.log1p(np.exp(1))
-    assert losses.discriminator_loss(logits, fake).item() == pytest.approx(expected)
-    image = torch.randn(2, 3, 4, 4, requires_grad=True)
-    penalty = losses.r1_penalty((image**2 * 1.5).sum(dim=(1, 2, 3)), image)
-    assert penalty.item() == pytest.approx(9 * image.square().sum().item() / 2, rel=1e-5)
-    penalty.backward()
-    torch.testing.assert_close(image.grad, 9 * image.detach())
-
-
 def test_r1_is_taken_every_few_rounds_and_weighed_as_much_more():
     pictures, options = [torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, 3, 4, 4)], {"r1_weight": 3.0, "r1_interval": 4}
 
@@ -254,12 +228,6 @@ def test_path_lengths_are_those_of_the_gradient_of_a_random_picture():
     assert penalty.item() == pytest.approx(((expected - 0.7) ** 2).mean().item(), rel=1e-5)
     penalty.backward()
     assert w_plus.grad.abs().min() > 0
-
-
-def test_parts_of_a_batch_lead_where_the_whole_leads():
-    weight = torch.nn.Parameter(torch.tensor(2.0))
-    updates.descend(torch.optim.SGD([weight], lr=1.0), (weight * slope for slope in (1, 3)), parts=2)
-    assert weight.item() == 0
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
@@ -382,18 +350,8 @@ def test_shifts_repeat_the_border():
     assert {round(row[4].item()) - 4 for row in shifted} == {-2, -1, 0, 1, 2}
 
 
-def test_gradients_reach_mask_and_background_but_not_the_generator():
-    torch.manual_seed(0)
-    trainer = mask_trainer()
-    before = copy.deepcopy(trainer.generator.state_dict())
-    trainer.step()
-    trainer.step()
-    assert_equal_weights(before, trainer.generator.state_dict())
-    assert trainer.background.tensor.abs().max() > 0 and trainer.background.style_offset.abs().max() > 0
-
-
 def test_the_published_recipe_is_the_published_one():
-    """What a step of it does is held in test_paper_recipe.py."""
+    """What its losses are and what a step does is held in test_paper_recipe.py."""
     horse = paper_recipe("horse")
     assert paper_recipe("unheard-of") == paper_recipe("as yet unheard-of") == horse
     for name, steps, psi, rate, mask, adversarial, background, area in [
@@ -446,8 +404,7 @@ def test_masks_are_learned_into_a_bundle_that_keeps_the_generator(tiny_bundle_fo
     before, after = load_bundle(tiny_bundle_folder), load_bundle(tmp_path / "run" / "bundle")
     assert_equal_weights(before.generator.state_dict(), after.generator.state_dict())
     assert not torch.equal(before.alpha.output.weight, after.alpha.output.weight)
-    with pytest.raises(UserError, match="real pictures"):
-        train_alpha(tiny_bundle_folder, tmp_path / "paper", paper_recipe("horse"))
+    assert "real pictures" in refusal(train_alpha, tiny_bundle_folder, tmp_path / "paper", paper_recipe("horse"))
 
 
 def test_learned_backgrounds_start_and_stay_near_the_colours_of_the_corners():
@@ -508,8 +465,7 @@ def test_a_bundle_is_grown_to_twice_its_resolution(picture_folder, tmp_path):
     assert train_generator(picture_folder, tmp_path / "large", large, 4, source=bundle, report=lambda line: None)
     assert load_bundle(tmp_path / "large" / "bundle").config.generator.resolution == 64
     other = dataclasses.replace(large, channels={**table, 4: 9})
-    with pytest.raises(UserError, match="another shape"):
-        train_generator(picture_folder, tmp_path / "other", other, 4, source=bundle)
+    assert "another shape" in refusal(train_generator, picture_folder, tmp_path / "other", other, 4, source=bundle)
 
 
 def test_frozen_blocks_of_the_discriminator_stay_as_they_are(pictures):

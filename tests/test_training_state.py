@@ -6,21 +6,10 @@ import signal
 
 import pytest
 import torch
+from sentences import refusal
 from shell import on_a_full_disk, start
 
 from l4f_plugin.bundles.training_state import flatten_state, load_training_state, save_training_state, unflatten_state
-from l4f_plugin.errors import UserError
-
-
-def trained_adam(steps: int = 3) -> tuple[torch.nn.Module, torch.optim.Adam]:
-    torch.manual_seed(0)
-    model = torch.nn.Linear(4, 3)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.1 + 1e-17, betas=(0.0, 0.99))
-    for _ in range(steps):
-        optimiser.zero_grad()
-        model(torch.randn(5, 4)).square().mean().backward()
-        optimiser.step()
-    return model, optimiser
 
 
 def same(left, right) -> bool:
@@ -34,17 +23,13 @@ def same(left, right) -> bool:
 
 
 def test_an_optimiser_and_random_states_come_back_exactly(tmp_path):
-    model, optimiser = trained_adam()
-    state = {
-        "optimiser": optimiser.state_dict(),
-        "torch_random": torch.get_rng_state(),
-        "python_random": random.getstate(),
-        "nothing": None,
-        "infinite": float("inf"),
-        "empty": {},
-        "a": {"b": torch.zeros(1)},
-        "a/b": torch.ones(1),
-    }
+    model = torch.nn.Linear(4, 3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.1 + 1e-17, betas=(0.0, 0.99))
+    model(torch.randn(5, 4)).square().mean().backward()
+    optimiser.step()
+    state = {"optimiser": optimiser.state_dict(), "torch_random": torch.get_rng_state()}
+    state |= {"python_random": random.getstate(), "nothing": None, "infinite": float("inf"), "empty": {}}
+    state |= {"a": {"b": torch.zeros(1)}, "a/b": torch.ones(1)}
     tensors, structure = flatten_state(state)
     path = tmp_path / "run" / "state.safetensors"
     save_training_state(path, tensors, {"structure": structure, "step": 7})
@@ -52,26 +37,11 @@ def test_an_optimiser_and_random_states_come_back_exactly(tmp_path):
     assert metadata["step"] == 7
     assert same(unflatten_state(loaded, metadata["structure"]), state)
 
-    again, other = trained_adam(steps=1)
-    other.load_state_dict(unflatten_state(loaded, metadata["structure"])["optimiser"])
-    again.load_state_dict(model.state_dict())
-    for network, optim in ((model, optimiser), (again, other)):
-        optim.zero_grad()
-        network(torch.ones(1, 4)).sum().backward()
-        optim.step()
-    assert torch.equal(model.weight, again.weight)
-
 
 def test_views_and_shared_tensors_are_stored_whole(tmp_path):
     base = torch.arange(12.0).reshape(3, 4)
-    tensors = {
-        "row": base[1],
-        "transposed": base.T,
-        "base": base,
-        "again": base,
-        "scalar": torch.tensor(2),
-        "none": torch.empty(0, 3),
-    }
+    tensors = {"row": base[1], "transposed": base.T, "base": base, "again": base}
+    tensors |= {"scalar": torch.tensor(2), "none": torch.empty(0, 3)}
     save_training_state(tmp_path / "s.safetensors", tensors, {})
     loaded, _ = load_training_state(tmp_path / "s.safetensors")
     assert same(loaded, {name: tensors[name] for name in loaded})
@@ -86,20 +56,16 @@ def test_what_cannot_be_stored_is_refused(value):
 
 def test_damaged_foreign_and_newer_files_are_refused(tmp_path):
     path = tmp_path / "state.safetensors"
-    with pytest.raises(UserError, match="does not exist"):
-        load_training_state(path)
+    assert "does not exist" in refusal(load_training_state, path)
     save_training_state(path, {"a": torch.ones(1000)}, {})
     whole = path.read_bytes()
     for cut in (0, 7, 30, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        with pytest.raises(UserError, match="damaged"):
-            load_training_state(path)
+        assert "damaged" in refusal(load_training_state, path)
     path.write_bytes(whole.replace(b'"version":"1"', b'"version":"2"'))
-    with pytest.raises(UserError, match="newer version"):
-        load_training_state(path)
+    assert "newer version" in refusal(load_training_state, path)
     path.write_bytes(whole.replace(b"labels4free-training-state", b"labels4free-training-strut"))
-    with pytest.raises(UserError, match="not a training state"):
-        load_training_state(path)
+    assert "not a training state" in refusal(load_training_state, path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs resource limits")

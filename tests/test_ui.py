@@ -38,9 +38,6 @@ UI = Path(app.__file__).parent
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in UI.glob("*.py")}
 
 
-# ---- start-up
-
-
 def test_building_the_page_imports_no_torch(tmp_path):
     """A web UI builds the tab at every start; torch and weights wait for the first click."""
     script = (
@@ -90,9 +87,6 @@ def test_a_class_added_later_is_offered_after_a_reload(page, monkeypatch):
     monkeypatch.setattr(page.service, "classes", lambda: [*known, SimpleNamespace(**{**vars(known[0]), "name": "new"})])
     offered = page.swap.choice.refresh()[page.swap.choice.dropdown]
     assert offered["choices"][-1] in ((known[0].title, "new"), "new") and offered["value"] == known[0].name
-
-
-# ---- words
 
 
 def test_every_word_comes_from_the_table(tmp_path, monkeypatch):
@@ -185,9 +179,6 @@ def test_style_sheet_touches_nothing_of_a_host():
     assert [one for one in foreign if not one.startswith("(")] == []
 
 
-# ---- seeds
-
-
 def test_one_seed_stands_for_as_many_pictures_as_wanted():
     assert seeds.wanted_seeds("12", 3) == [12, 13, 14]
     assert seeds.wanted_seeds("12, 40", 3) == [12, 40]
@@ -210,9 +201,6 @@ def test_bad_seeds_are_refused_in_a_sentence():
 def test_shown_seeds_can_be_typed_again(drawn):
     written = seeds.as_text(drawn)
     assert seeds.parse_seeds(written) == drawn
-
-
-# ---- generate
 
 
 def test_generated_pictures_are_saved_and_shown(page):
@@ -384,9 +372,6 @@ def test_output_folder_under_a_file_is_told(page, tmp_path):
     assert "is a file" in told and page.notices
 
 
-# ---- swap
-
-
 def test_one_subject_before_many_pictures_gives_a_result_each(page, tmp_path):
     """Files, archives and what cannot be read among them; the same subject in each, at the size of each picture."""
     for number, size in enumerate([(40, 60), (70, 30)]):
@@ -413,7 +398,8 @@ def test_one_subject_before_our_pictures_and_before_several_seeds(page):
     panel, stage = page.swap, page.swap.stage
     chosen = panel.background.with_samples()
     given = swapping(panel, "picture", picture=chosen[panel.background.picture])
-    seen = run(panel, panel.swap, given | {panel.background.several: chosen[panel.background.several]["value"]})
+    given |= {panel.background.several: chosen[panel.background.several]["value"], panel.background.spot.size: "class"}
+    seen = run(panel, panel.swap, given)
     assert len(seen[stage.results]) == len(panel.samples) > 1
     seen = run(panel, panel.swap, swapping(panel, "seed", behind="1-3"))
     assert len(seen[stage.results]) == 3 and seen.get(panel.background.seed, "1-3") == "1-3"
@@ -512,9 +498,6 @@ def test_result_is_kept_under_a_free_name(page):
     assert "no result to save" in status_of(page.swap, page.swap.stage.keep([]))
 
 
-# ---- header, outputs, command
-
-
 def test_unload_empties_memory_and_says_so(page):
     assert not page.header.refresh()[page.header.unload]["interactive"]
     state = generate(page)
@@ -565,27 +548,22 @@ def test_default_folder_is_the_desktops_picture_folder(tmp_path, monkeypatch):
     assert outputs.default_output_folder() == tmp_path / "Bilder" / "Labels4Free"
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("avatar", "avatar"), ("someone/l4f-dogs", "l4f-dogs"), ("../..", "class"), ("a b\\..\\c", "c"), ("/x/y/", "y")],
-)
-def test_class_names_become_plain_file_names(name, expected):
-    assert outputs.slug(name) == expected
+def test_class_names_become_plain_file_names():
+    names = {"avatar": "avatar", "someone/l4f-dogs": "l4f-dogs", "../..": "class", "a b\\..\\c": "c", "/x/y/": "y"}
+    assert {name: outputs.slug(name) for name in names} == names
 
 
-@pytest.mark.parametrize(
-    ("picked", "expected"),
-    [("#336699", "#336699"), ("rgb(51,102,153)", "#336699"), ("rgba(51.2, 102, 152.9, 0.4)", "#336699"), (None, "#")],
-)
-def test_colour_pickers_of_all_versions_are_understood(picked, expected):
-    assert colour_as_hex(picked) == expected
+def test_colour_pickers_of_all_versions_are_understood():
+    for picked in ("#336699", "rgb(51,102,153)", "rgba(51.2, 102, 152.9, 0.4)"):
+        assert colour_as_hex(picked) == "#336699"
+    assert colour_as_hex(None) == "#"
 
 
-@pytest.mark.parametrize("arguments", [["--auth", "ann"], ["--auth", ":secret"], ["--port", "70000"]])
-def test_command_answers_bad_options_in_a_sentence(arguments, capsys):
-    assert command.main(["--no-browser", *arguments]) == 2
-    complaint = capsys.readouterr().err
-    assert complaint.startswith("l4f: ") and complaint.count("\n") == 1
+def test_command_answers_bad_options_in_a_sentence(capsys):
+    for option, value in (("--auth", "ann"), ("--auth", ":secret"), ("--port", "70000")):
+        assert command.main(["--no-browser", option, value]) == 2
+        complaint = capsys.readouterr().err
+        assert complaint.startswith("l4f: ") and complaint.count("\n") == 1
 
 
 def test_unload_looks_at_no_foreign_objects(page, monkeypatch):

@@ -37,9 +37,6 @@ def generated(page, seed="12") -> dict[str, Path]:
     return generate(page, seed)[page.generate.stage.results][0].files
 
 
-# Style codes
-
-
 def test_a_saved_picture_and_codes_give_the_same_mask(page):
     files, stage = generated(page), page.photos.stage
     seen = segment(page, SimpleNamespace(name=str(files["cutout"])))
@@ -78,9 +75,6 @@ def test_the_picture_knows_its_class_best(page, monkeypatch):
     monkeypatch.setattr(page.service, "classes", lambda: [other, tiny])
     seen = segment(page, str(files["picture"]), class_name="other")
     assert seen[page.photos.choice.dropdown] == "tiny"
-
-
-# Restoring
 
 
 EDGE = ("hard", 0.4, -2, 1.5, True, 0.25, True)
@@ -181,9 +175,6 @@ def test_surprises_can_be_drawn_and_are_shown(page):
     assert f"seed:{seen[page.swap.background.seed]}" == shown.background, "what was drawn is shown, to be kept"
 
 
-# Neighbours
-
-
 def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     met = []
     neighbour = Neighbour("img2img", "swap.save", lambda button, stage: met.append((button, stage)))
@@ -201,9 +192,6 @@ def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     assert sent["shown"] == sent["picture"] == shown[0].files["result"] and pixels(sent["cutout"]).shape[2] == 4
     assert swapped(shown, None, "mask")["shown"] == sent["mask"]
     assert swapped([], None, "mask") == {}
-
-
-# Memory on demand
 
 
 def test_settings_are_asked_at_each_job(page):
@@ -279,9 +267,6 @@ def test_memory_that_runs_out_for_four_suffices_for_one(page, monkeypatch):
     assert not page.service.loaded() and not page.service.is_busy()
 
 
-# Jobs
-
-
 def test_waiting_can_be_cancelled_and_is_told(page):
     panel = page.generate
     with page.service._cache.turn():
@@ -292,6 +277,7 @@ def test_waiting_can_be_cancelled_and_is_told(page):
             seen = next(job)
         panel.job.stop(identifier)
         assert status_of(panel, merged(job)) == "Stopped before the first picture."
+    assert not page.service.is_busy()
 
 
 def test_what_a_thread_yields_posts_and_raises_arrives():
@@ -306,9 +292,6 @@ def test_what_a_thread_yields_posts_and_raises_arrives():
     with pytest.raises(Cancelled):
         next(updates)
     assert list(Job(lambda job: iter([{}, {"a": 1}])).start().updates()) == [{}, {"a": 1}]
-
-
-# Named endpoints
 
 
 def encoded(path) -> str:
@@ -367,7 +350,6 @@ def test_endpoints_refuse_what_is_out_of_bounds_in_a_sentence(page):
 
 
 def api_info(blocks) -> dict:
-    """What the page tells programs about its endpoints."""
     if compat.MAJOR >= 4:
         return blocks.get_api_info()
     return gr.blocks.get_api_info(blocks.get_config_file())

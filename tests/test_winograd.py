@@ -26,7 +26,7 @@ def plain(x: torch.Tensor, style: torch.Tensor, weight: torch.Tensor) -> torch.T
     return functional.conv2d(x.double() * style.double()[:, :, None, None], weight.double(), padding=1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     samples=some.integers(1, 3),
     channels=some.integers(1, 9),
