@@ -60,10 +60,17 @@ def test_transparent_parts_become_white():
     assert half.tolist() == [[[127, 127, 127]]]
 
 
+MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"]
+
+
 def test_every_mode_goes_through_or_is_refused_in_words():
-    for mode in ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]:
-        assert images.load_picture(Image.new(mode, (3, 2))).shape == (2, 3, 3), mode
-    assert refusal(images.load_picture, Image.new("LAB", (3, 2)))
+    for mode in MODES:
+        try:
+            loaded = images.load_picture(Image.new(mode, (3, 2)))
+        except UserError as error:
+            assert mode == "LAB" and str(error).count(".") <= 1
+        else:
+            assert loaded.shape == (2, 3, 3), mode
 
 
 def test_cmyk_jpeg_shows_its_colours():
