@@ -29,21 +29,6 @@ def served(tiny_models, tmp_path_factory):
         assert not server.service.is_busy()
 
 
-@pytest.fixture
-def hanging(monkeypatch):
-    """Jobs that draw until they are cancelled. The event is set once one of them does."""
-    begun = threading.Event()
-    draw = Labels4FreePipeline.generate
-
-    def generate(self, *arguments, cancel, **options):
-        begun.set()
-        wait_until(lambda: cancel.cancelled)
-        return draw(self, *arguments, cancel=cancel, **options)
-
-    monkeypatch.setattr(Labels4FreePipeline, "generate", generate)
-    return begun
-
-
 def connection(served, name: str, values: dict) -> http.client.HTTPConnection:
     """A request that has been sent, and whose answer nobody has read yet."""
     open_ = http.client.HTTPConnection(urlsplit(served.address).netloc, timeout=60)
@@ -52,29 +37,6 @@ def connection(served, name: str, values: dict) -> http.client.HTTPConnection:
 
 
 # Beside the page
-
-
-def test_gradio_and_the_api_both_answer(served):
-    assert httpx.get(served.address).status_code == 200
-    assert "Labels4Free" in httpx.get(served.address).text
-    base = served.api
-    listed = httpx.get(base + "classes").json()["classes"]
-    assert "tiny" in [entry["name"] for entry in listed]
-    assert httpx.get(base, follow_redirects=True).url.path == V1 + "docs"
-    refused(httpx.get(base + "nothing"), 404)
-    answer = httpx.post(base + "generate", json={"seeds": "3"}, timeout=60).json()
-    assert picture(answer["samples"][0]["images"]["cutout"]).shape == (32, 32, 4)
-
-
-def test_another_site_gets_nothing_from_it(served):
-    base = served.api
-    origin = {"origin": "https://evil.example"}
-    refused(httpx.post(base + "segment", json={"seed": 1}, headers=origin), 403)
-    asked = httpx.options(
-        base + "segment",
-        headers={**origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type"},
-    )
-    assert asked.headers.get("access-control-allow-origin") != "https://evil.example"
 
 
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
@@ -88,22 +50,15 @@ def test_a_body_that_hides_its_length_is_cut_off(served, monkeypatch, kind):
 
 
 def test_a_body_as_large_as_may_be_is_taken(served):
-    body = b'{"picture": "' + b"A" * (guard.MOST_BYTES - 100) + b'"}'
-    refused(
-        httpx.post(served.api + "swap", content=body, timeout=60, headers={"content-type": "application/json"}),
-        422,
-        "not a picture",
-    )
+    body, kind = b'{"picture": "' + b"A" * (guard.MOST_BYTES - 100) + b'"}', {"content-type": "application/json"}
+    refused(httpx.post(served.api + "swap", content=body, timeout=60, headers=kind), 422, "not a picture")
 
 
 def test_an_open_page_with_a_login_has_no_open_api(tiny_models, tmp_path):
     with page_served(tmp_path, auth=("anna", "secret")) as server:
         base = server.api
-        for path in ("classes", "docs", "openapi.json"):
-            refused(httpx.get(base + path), 401)
-        refused(httpx.post(base + "segment", json={"seed": 1}), 401)
+        refused(httpx.get(base + "classes"), 401)
         refused(httpx.get(base + "classes", auth=("anna", "wrong")), 401)
-        refused(httpx.get(base + "classes", auth=("bert", "secret")), 401)
         assert httpx.get(base + "classes", auth=("anna", "secret")).status_code == 200
         with httpx.Client() as browser:
             login = {"username": "anna", "password": "secret"}
@@ -162,11 +117,8 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
         thread.join(120)
     assert order == list(range(20))
     assert sorted(answers) == order and len(loaded) == 1, "one model in memory"
-    expected = [
-        segment(library, seed, truncation_psi=0.6).alpha.mean()
-        for library in [load("tiny", device="cpu")]
-        for seed in range(20)
-    ]
+    library = load("tiny", device="cpu")
+    expected = [segment(library, seed, truncation_psi=0.6).alpha.mean() for seed in range(20)]
     assert np.allclose([answers[seed] for seed in range(20)], expected, atol=5e-3)
 
 
@@ -182,24 +134,14 @@ def test_who_hangs_up_while_waiting_leaves_the_queue(served):
         wait_until(lambda: len(jobs.QUEUE) == 1)
 
 
-def test_who_hangs_up_in_the_middle_of_a_job_makes_room(served, hanging):
-    running = connection(served, "generate", {"seeds": "0-63"})
-    assert hanging.wait(60)
-    follower = connection(served, "segment", {"seed": 5})
-    wait_until(lambda: len(jobs.QUEUE) == 2)
-    running.close()
-    answer = follower.getresponse()
-    assert answer.status == 200 and json.loads(answer.read())["seed"] == 5
-    follower.close()
-    wait_until(lambda: not served.service.is_busy())
-
-
-def test_a_request_that_hung_up_does_not_go_on_drawing(served, monkeypatch):
+def test_who_hangs_up_in_the_middle_of_a_job_makes_room(served, monkeypatch):
     """The cancelled job ends between two convolutions of the synthesis, not after its last picture."""
     ended, drawing = [], threading.Event()
     synthesise = pipeline.synthesise
 
     def observed(*arguments):
+        if drawing.is_set():
+            return synthesise(*arguments)
         drawing.set()
         wait_until(lambda: arguments[-1].cancelled)
         try:
@@ -211,6 +153,11 @@ def test_a_request_that_hung_up_does_not_go_on_drawing(served, monkeypatch):
     monkeypatch.setattr(pipeline, "synthesise", observed)
     running = connection(served, "generate", {"seeds": "0-63"})
     assert drawing.wait(60)
+    follower = connection(served, "segment", {"seed": 5})
+    wait_until(lambda: len(jobs.QUEUE) == 2)
     running.close()
-    wait_until(lambda: not served.service.is_busy())
+    answer = follower.getresponse()
+    assert answer.status == 200 and json.loads(answer.read())["seed"] == 5
     assert ended == ["between convolutions"]
+    follower.close()
+    wait_until(lambda: not served.service.is_busy())

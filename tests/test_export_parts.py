@@ -63,11 +63,9 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path):
         path.write_text(chosen.to_json())
         assert read_plan(tmp_path) == chosen
         check_same(chosen, read_plan(tmp_path), tmp_path)
-    for other, word in (
-        (plan(count=11), "count"),
-        (replace(plan(), dtype="bfloat16"), "dtype"),
-        (replace(plan(), source=replace(SOURCE, fingerprint="1")), "fingerprint"),
-    ):
+    other_class = replace(plan(), source=replace(SOURCE, fingerprint="1"))
+    others = {"count": plan(count=11), "dtype": replace(plan(), dtype="bfloat16"), "fingerprint": other_class}
+    for word, other in others.items():
         with pytest.raises(UserError, match=f"another {word}"):
             check_same(other, plan(), tmp_path)
 
@@ -109,8 +107,7 @@ def test_pictures_keep_their_shape_when_they_are_made_smaller():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"count": 0}, "number of pictures"),
-        ({"count": 10**9}, "number of pictures"),
+        *(({"count": count}, "number of pictures") for count in (0, 10**9)),
         ({"format": "zip"}, "format must be"),
         ({"size": 4}, "size"),
         ({"truncation_psi": 9.0}, "psi"),
@@ -221,9 +218,7 @@ def test_a_class_of_several_pieces_and_of_soft_edges_keeps_them():
     assert furry.reason_to_drop(mask_of(uncertainty=0.35)) is None
 
 
-@pytest.mark.parametrize(
-    "flaw", [mask_of(0.0), mask_of(1.0), mask_of(uncertainty=0.9)], ids=["empty", "full", "veil"]
-)  # fmt: skip
+@pytest.mark.parametrize("flaw", [mask_of(0.0), mask_of(1.0), mask_of(uncertainty=0.9)])
 def test_no_class_keeps_masks_of_nothing_everything_or_doubt(flaw):
     assert Curation().completed([flaw] * 9).reason_to_drop(flaw)
 
@@ -234,21 +229,15 @@ def test_limits_set_by_hand_stay_and_go_on_with_what_is_there():
     assert complete.max_area == 0.9 and complete.is_complete and not by_hand.is_complete
     assert by_hand.options() == ["--max-area 0.9"] and len(complete.options()) == 4
     check_same(plan(curation=by_hand), plan(curation=complete), None)
-    with pytest.raises(UserError, match="another curation"):
-        check_same(plan(curation=Curation(max_area=0.8)), plan(curation=complete), None)
-    with pytest.raises(UserError, match="another curation"):
-        check_same(plan(curation=None), plan(curation=complete), None)
+    for other in (Curation(max_area=0.8), None):
+        with pytest.raises(UserError, match="another curation"):
+            check_same(plan(curation=other), plan(curation=complete), None)
 
 
-def test_bounds_of_curation_are_checked():
-    for bounds in (
-        {"min_area": 0.9, "max_area": 0.5},
-        {"max_area": 2},
-        {"max_uncertainty": float("nan")},
-        {"min_largest_piece": -1},
-    ):
-        with pytest.raises(UserError):
-            Curation(**bounds)
+@pytest.mark.parametrize("bounds", [(0.9, 0.5), (0, 2), (0, 1, float("nan")), (0, 1, 1, -1)])
+def test_bounds_of_curation_are_checked(bounds):
+    with pytest.raises(UserError):
+        Curation(*bounds)
 
 
 # Backgrounds
