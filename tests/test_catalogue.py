@@ -24,26 +24,23 @@ NVIDIA = {  # bytes and sha256 of what NVIDIA published
 ENTRY = {"title": "T", "resolution": 32, "licence": "CC0-1.0"}
 
 
+def catalogue_of(classes: object) -> str:
+    return json.dumps({"schema_version": 1, "classes": classes})
+
+
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
     """A weights folder with a shipped class, an absent one and two on the Hub; an empty models folder."""
     weights = tmp_path / "weights"
     save_bundle(tiny_bundle(), weights / "shipped")
+    pinned = {"repository": "someone/pickles", "file": "a/b.pkl", "bytes": 5, "sha256": "0" * 64}
     table = {
         "shipped": {**ENTRY, "folder": "shipped"},
         "absent": {**ENTRY, "folder": "absent"},
         "far": {**ENTRY, "repository": "someone/far", "revision": "v1"},
-        "foreign": {
-            **ENTRY,
-            "repository": "someone/pickles",
-            "file": "a/b.pkl",
-            "bytes": 5,
-            "sha256": "0" * 64,
-            "terms": "not for sale",
-            "licence_url": "https://example.org/licence",
-        },
+        "foreign": {**ENTRY, **pinned, "terms": "not for sale", "licence_url": "https://example.org/licence"},
     }
-    (weights / "catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": table}))
+    (weights / "catalogue.json").write_text(catalogue_of(table))
     monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", weights)
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -53,23 +50,20 @@ def places(tmp_path, monkeypatch):
 
 def own_catalogue(places, **table):
     (places / "models").mkdir(exist_ok=True)
-    (places / "models/catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": table}))
+    (places / "models/catalogue.json").write_text(catalogue_of(table))
 
 
 # The list
 
 
-def test_every_class_says_whether_it_is_there(places):
-    assert [item.name for item in catalogue.classes()] == ["absent", "far", "foreign", "shipped"]
-    shipped = catalogue.look_up("shipped")
-    assert shipped.installed and shipped.shipped and shipped.location == str(places / "weights/shipped")
-    assert not catalogue.look_up("absent").installed and not catalogue.look_up("far").installed
-    assert catalogue.look_up("far").location == "hub: someone/far"
-
-
-def test_an_entry_tells_what_a_person_wants_to_know(places):
-    shipped, foreign = catalogue.look_up("shipped"), catalogue.look_up("foreign")
-    folder = places / "weights/shipped"
+def test_every_class_says_whether_it_is_there_and_what_a_person_wants_to_know(places):
+    classes = {item.name: item for item in catalogue.classes()}
+    assert {name: item.installed for name, item in classes.items()} == {
+        "absent": False, "far": False, "foreign": False, "shipped": True
+    }  # fmt: skip
+    assert list(classes) == sorted(classes) and classes["far"].location == "hub: someone/far"
+    shipped, foreign, folder = classes["shipped"], classes["foreign"], places / "weights/shipped"
+    assert shipped.shipped and shipped.location == str(folder)
     assert shipped.bytes_on_disk == sum(path.stat().st_size for path in folder.iterdir())
     assert shipped.masks and not shipped.verified and shipped.terms is None and shipped.memory_bytes > 0
     assert not foreign.masks and foreign.download_bytes == 5 and foreign.bytes_on_disk == 0
@@ -86,13 +80,10 @@ def test_bundles_put_into_the_models_folder_are_found(places):
     assert len(catalogue.classes()) == 5
 
 
-def test_a_bundle_of_the_user_stands_before_a_shipped_one(places):
+def test_a_bundle_of_the_user_stands_before_a_shipped_one_and_for_a_repository(places):
     save_bundle(tiny_bundle(title="Mine"), places / "models/shipped")
     assert catalogue.look_up("shipped").title == "Mine" and not catalogue.look_up("shipped").shipped
     assert resolve("shipped") == places / "models/shipped"
-
-
-def test_a_bundle_put_by_hand_stands_in_for_a_repository(places):
     save_bundle(tiny_bundle(), places / "models/someone--l4f-dogs")
     assert resolve("Someone/l4f-dogs") == places / "models/someone--l4f-dogs"
 
@@ -103,22 +94,15 @@ def test_a_damaged_bundle_is_listed_with_its_problem(places):
     assert not catalogue.look_up("broken").installed and "not JSON" in catalogue.look_up("broken").problem
 
 
-def test_verified_means_untouched_since(places):
-    folder = save_and_check(places / "models/dogs")
-    assert catalogue.look_up("dogs").verified
-    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
-    assert not catalogue.look_up("dogs").verified
-
-
-def save_and_check(folder):
+def test_verified_means_untouched_since_and_one_folder_only(places):
+    folder = places / "models/shipped"
     save_bundle(tiny_bundle(), folder)
-    records.remember(folder.name, folder)
-    return folder
-
-
-def test_a_record_is_about_one_folder_only(places):
-    save_and_check(places / "models/shipped")
-    assert not records.recall("shipped", places / "weights/shipped")
+    records.remember("shipped", folder)
+    assert catalogue.look_up("shipped").verified and not records.recall("shipped", places / "weights/shipped")
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config + " ")
+    assert not catalogue.look_up("shipped").verified
+    records.remember("shipped", folder)
     (places / "cache/labels4free/records/shipped.json").write_text("[[[")
     assert not records.recall("shipped") and not catalogue.look_up("shipped").verified
 
@@ -150,26 +134,14 @@ def test_what_cannot_be_resolved(name, expected):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        "{",
-        "[]",
-        "{}",
-        '{"schema_version": 2, "classes": {}}',
-        '{"schema_version": 1, "classes": []}',
-        '{"schema_version": 1, "classes": {"a": 1}}',
-    ],
+    "content", ["{", "[]", "{}", '{"schema_version": 2, "classes": {}}', catalogue_of([]), catalogue_of({"a": 1})]
 )
-def test_a_damaged_catalogue_is_told(places, content):
-    for folder, remedy in (("weights", "fetch Labels4Free again"), ("models", "mend or remove")):
-        (places / folder).mkdir(exist_ok=True)
-        path = places / folder / "catalogue.json"
-        before = path.read_text() if path.exists() else None
-        path.write_text(content)
-        with pytest.raises(UserError, match="catalogue.json is damaged; " + remedy):
-            catalogue.classes()
-        if before:
-            path.write_text(before)
+@pytest.mark.parametrize(("folder", "remedy"), [("weights", "fetch Labels4Free again"), ("models", "mend or remove")])
+def test_a_damaged_catalogue_is_told(places, content, folder, remedy):
+    (places / folder).mkdir(exist_ok=True)
+    (places / folder / "catalogue.json").write_text(content)
+    with pytest.raises(UserError, match="catalogue.json is damaged; " + remedy):
+        catalogue.classes()
 
 
 @pytest.mark.parametrize(
@@ -189,13 +161,10 @@ def test_a_damaged_catalogue_is_told(places, content):
         *({"repository": "a/b", "file": "b.pkl", **pin} for pin in ({"bytes": -1}, {"sha256": "zz"})),
     ],
 )
-def test_a_class_with_a_wrong_field_is_told(places, fields):
+def test_a_class_with_a_wrong_field_or_name_is_told(places, fields):
     own_catalogue(places, mine={**ENTRY, **fields})
     with pytest.raises(UserError, match="class mine is damaged: .*; mend it in .*models/catalogue.json"):
         catalogue.classes()
-
-
-def test_a_name_that_is_none_is_told(places):
     own_catalogue(places, **{"../x": {**ENTRY, "folder": "a"}})
     with pytest.raises(UserError, match="class '../x' is damaged: 'name' must hold"):
         catalogue.classes()
@@ -217,7 +186,7 @@ def test_a_users_catalogue_is_merged_over_ours(places):
 
 
 def test_a_users_catalogue_may_lie_elsewhere(places, monkeypatch):
-    (places / "mine.json").write_text(json.dumps({"schema_version": 1, "classes": {"x": {**ENTRY, "folder": "x"}}}))
+    (places / "mine.json").write_text(catalogue_of({"x": {**ENTRY, "folder": "x"}}))
     monkeypatch.setenv("LABELS4FREE_CATALOGUE", str(places / "mine.json"))
     assert catalogue.read_catalogue()["x"].folder == places / "x"
 
