@@ -28,17 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = ("A1111", "Forge", "reForge", "SD.Next")
 if int(gr.__version__.partition(".")[0]) < 4:
     VARIANTS = ("A1111", "reForge", "SD.Next")  # Forge brings Gradio 4, and wraps what only that has
-EVENTS = (
-    "ui_settings",
-    "ui_tabs",
-    "app_started",
-    "before_reload",
-    "script_unloaded",
-    "after_component",
-    "before_ui",
-    "before_image_saved",
-)
-
+EVENTS = "ui_settings ui_tabs app_started before_reload script_unloaded after_component before_ui before_image_saved"
 PICTURES = {"img2img": ("img2img_image", "img_inpaint_base", "img_inpaint_mask"), "extras": ("extras_image",)}
 
 
@@ -338,11 +328,8 @@ class StubHost:
             self.cmd_opts.gradio_auth = self.cmd_opts.gradio_auth_path = self.cmd_opts.api_auth = None
             self.cmd_opts.freeze_settings = self.cmd_opts.skip_install = False
         self._module("modules.shared", opts=options, cmd_opts=self.cmd_opts, state=self.state, OptionInfo=OptionInfo)
-        self._module(
-            "modules.paths",
-            models_path=self.models_path,
-            data_path="" if self.variant == "SD.Next" else str(self.folder),
-        )
+        data_path = "" if self.variant == "SD.Next" else str(self.folder)
+        self._module("modules.paths", models_path=self.models_path, data_path=data_path)
         self._module("modules.call_queue", queue_lock=self.lock)
         self._module("modules.devices", device="cpu", torch_gc=lambda: None)
         self._module("modules.scripts", basedir=lambda: self.plugin)
@@ -353,15 +340,8 @@ class StubHost:
         self._add_memory()
         kind = type(gr.Button)  # since Gradio 4 one that writes a file next to the source of a subclass
         make = ABCMeta.__new__ if issubclass(kind, ABCMeta) else kind.__new__
-        self.tool_button = make(
-            kind,
-            "ToolButton",
-            (gr.Button,),
-            {
-                "__init__": lambda self, value, tooltip=None, **rest: gr.Button.__init__(self, value, **rest),
-                "is_template": True,
-            },
-        )
+        init = lambda self, value, tooltip=None, **rest: gr.Button.__init__(self, value, **rest)  # noqa: E731
+        self.tool_button = make(kind, "ToolButton", (gr.Button,), {"__init__": init, "is_template": True})
         name = "generation_parameters_copypaste" if self.variant == "SD.Next" else "infotext_utils"
         self._module(
             f"modules.{name}",
@@ -372,7 +352,7 @@ class StubHost:
         )
         if self.variant == "SD.Next":
             self._module("modules.infotext_utils")  # something else of the same name
-        self._module("modules.script_callbacks", **{f"on_{event}": self._listener(event) for event in EVENTS})
+        self._module("modules.script_callbacks", **{f"on_{event}": self._listener(event) for event in EVENTS.split()})
 
     def _add_memory(self) -> None:
         """Ways to free the host's model; `freed` remembers what was asked for."""
@@ -382,11 +362,8 @@ class StubHost:
             *parents, _ = managers[self.variant].split(".")
             for number in range(len(parents)):
                 self._module(".".join(parents[: number + 1]), __path__=[])
-            self._module(
-                managers[self.variant],
-                free_memory=lambda bytes, device: self.freed.append("free"),
-                soft_empty_cache=lambda: None,
-            )
+            free = lambda bytes, device: self.freed.append("free")  # noqa: E731
+            self._module(managers[self.variant], free_memory=free, soft_empty_cache=lambda: None)
         self.model_data = SimpleNamespace(sd_model=None)
         functions: dict[str, Any] = {"unload_model_weights": self._unload}
         if self.variant == "A1111":

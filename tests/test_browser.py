@@ -18,24 +18,10 @@ from PIL import Image
 
 # The headless shell first: the same engine without the windows, menus and extensions that a whole one runs unseen,
 # which take a third of the time that a page takes to open.
-CHROMIUM_NAMES = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+CHROMIUM_NAMES = ["chromium-headless-shell", "chromium", "chromium-browser"]
+CHROMIUM_NAMES += ["google-chrome", "google-chrome-stable", "chrome"]
+WITHOUT = ["gpu", "quic", "background-networking", "component-update", "sync"]
+FLAGS = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{part}" for part in WITHOUT)]
 PATIENCE = 60_000  # milliseconds; CI machines stall
 HEARD = re.compile("/queue/data|/run/predict")  # what brings the page answers of its handlers
 
@@ -98,18 +84,16 @@ def page(browser, site):
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "request",
-        lambda request: (
-            complaints.append(request.url)
-            if request.url.startswith("http")
-            and not request.url.startswith(site.address)
-            and "iframe-resizer" not in request.url
-            else None
-        ),
-    )  # Gradio 5 itself asks for that one
     opened.streams = set()
-    opened.on("request", lambda request: opened.streams.add(request) if HEARD.search(request.url) else None)
+
+    def begun(request) -> None:
+        own = request.url.startswith(site.address) or "iframe-resizer" in request.url  # Gradio 5 itself asks for that
+        if request.url.startswith("http") and not own:
+            complaints.append(request.url)
+        if HEARD.search(request.url):
+            opened.streams.add(request)
+
+    opened.on("request", begun)
     for ending in ("requestfinished", "requestfailed"):
         opened.on(ending, lambda request: opened.streams.discard(request))
     opened.goto(site.address)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import hostile_files
 import pytest
 import upload_server
-from bundles import OF_MASKS, saved, tiny_bundle
+from bundles import OF_MASKS, saved
 from hub_server import Hub, offer_things, point_at
 from models_page import maskless
 from test_browser import browser, hear, open_tab, page, settle  # noqa: F401, fixtures
@@ -14,17 +14,13 @@ from test_student import TINY as TINY_STUDENT
 from upload_server import UploadHub
 
 from l4f_plugin.bundles import catalogue
-from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.training import chain, cut_pictures
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The page of an owner, over a Hub on the loopback with the class "things"."""
-    from serving import served
-
-    from l4f_ui.outputs import Outputs
-    from l4f_ui.service import Service, Settings
+    from serving import site_of
 
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, Hub() as hub:
@@ -35,11 +31,9 @@ def site(tmp_path_factory):
         patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
         offer_things(hub, home, title="Things", licence="NC", terms="not for sale")
         maskless(home)
-        service = Service(
-            lambda: Settings(device="cpu"), Outputs(home / "pictures"), manages_classes=True, own_repositories=True
-        )
-        with served(service) as site:
-            yield SimpleNamespace(**vars(site), gate=SimpleNamespace(set=lambda: None), hub=hub, home=home)
+        rights = {"manages_classes": True, "own_repositories": True}
+        with site_of(home / "models", home / "pictures", default_class="avatar", **rights) as site:
+            yield SimpleNamespace(**vars(site), hub=hub, home=home)
 
 
 def open_models(page, name: str) -> None:  # noqa: F811
@@ -136,9 +130,7 @@ def test_deleting_asks_first(page, site):  # noqa: F811
 
 
 def test_a_class_is_published_without_masks_that_are_not_ones_own(page, site, monkeypatch):  # noqa: F811
-    bundle = tiny_bundle(title="Cows", alpha_origin="imported")
-    bundle.background = None
-    save_bundle(bundle, site.home / "models/cows")
+    saved(site.home / "models/cows", without=["background"], title="Cows", alpha_origin="imported")
     with UploadHub() as hub:
         upload_server.point_at(hub, monkeypatch, site.home)
         open_models(page, "cows")

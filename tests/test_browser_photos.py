@@ -2,6 +2,7 @@
 `test_browser`."""
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,12 +26,15 @@ def site(tmp_path_factory):
 def photographs(tmp_path_factory):
     """A red square on blue, twice, and a file that is no picture."""
     folder = tmp_path_factory.mktemp("photographs")
-    picture = np.zeros((60, 80, 3), np.uint8) + np.array([20, 80, 200], np.uint8)
-    picture[15:45, 20:60] = [230, 30, 40]
-    for name in ("holiday.png", "garden.png"):
-        Image.fromarray(picture).save(folder / name)
     (folder / "torn.png").write_bytes(b"nothing")
-    return [folder / name for name in ("holiday.png", "garden.png", "torn.png")]
+    return [*(red_on_blue(folder / name) for name in ("holiday.png", "garden.png")), folder / "torn.png"]
+
+
+def red_on_blue(path: Path, size: tuple[int, int] = (80, 60)) -> Path:
+    picture = Image.new("RGB", size, (20, 80, 200))
+    picture.paste((230, 30, 40), (20, 15, 60, 45))
+    picture.save(path)
+    return path
 
 
 def drop(page, files) -> None:  # noqa: F811
@@ -59,12 +63,8 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
     mask = pixels(download(page, "l4f_photos_download_mask", tmp_path))
     assert np.array_equal(mask, cutout[..., 3])
     with zipfile.ZipFile(download(page, "l4f_photos_download_all", tmp_path)) as archive:
-        assert sorted(archive.namelist()) == [
-            "garden_alpha.png",
-            "garden_cutout.png",
-            "holiday_alpha.png",
-            "holiday_cutout.png",
-        ]
+        names = [f"{name}_{part}.png" for name in ("garden", "holiday") for part in ("alpha", "cutout")]
+        assert sorted(archive.namelist()) == names
 
     before = page.locator("#l4f_photos_image img").get_attribute("src")
     choose(page, "l4f_photos_kind", "Colour")

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from bundles import red_finder, tiny_bundle
+from bundles import red_finder, saved
 from PIL import Image
 from test_browser import browser, download, hear, open_tab, page, pixels, settle  # noqa: F401, fixtures
+from test_browser_photos import red_on_blue
 
 MOST_CLICKS = 5
 
@@ -17,26 +17,21 @@ MOST_CLICKS = 5
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The page of an owner, over a tiny class that has a student. Sets are cut short once they have been asked for."""
-    from serving import served
+    from serving import site_of
 
-    from l4f_plugin.bundles.bundle import save_bundle
     from l4f_ui.exports import Exports
-    from l4f_ui.outputs import Outputs
-    from l4f_ui.service import Service, Settings
 
     models, asked, start = tmp_path_factory.mktemp("models"), [], Exports.start
-    save_bundle(dataclasses.replace(tiny_bundle(title="Red things"), student=red_finder()), models / "tiny")
+    saved(models / "tiny", title="Red things", student=red_finder())
 
     def short(exports, name, settings):
         asked.append(settings)
         return start(exports, name, dataclasses.replace(settings, count=12, curation=None))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELS4FREE_MODELS", str(models))
         patch.setattr(Exports, "start", short)
-        settings, outputs = Settings(device="cpu", default_class="tiny"), Outputs(tmp_path_factory.mktemp("pictures"))
-        with served(Service(lambda: settings, outputs, manages_classes=True)) as running:
-            yield SimpleNamespace(**vars(running), gate=SimpleNamespace(set=lambda: None), asked=asked)
+        with site_of(models, tmp_path_factory.mktemp("pictures"), manages_classes=True) as running:
+            yield SimpleNamespace(**vars(running), asked=asked)
 
 
 class Clicks:
@@ -72,11 +67,7 @@ def clicks(page):  # noqa: F811
 
 
 def photographs(folder: Path, count: int) -> list[Path]:
-    picture = np.zeros((60, 90, 3), np.uint8) + np.array([20, 80, 200], np.uint8)
-    picture[15:45, 20:60] = [230, 30, 40]
-    for number in range(count):
-        Image.fromarray(picture).save(folder / f"photo{number:02d}.png")
-    return sorted(folder.glob("photo*.png"))
+    return [red_on_blue(folder / f"photo{number:02d}.png", (90, 60)) for number in range(count)]
 
 
 def test_eight_portraits_and_one_before_a_photograph_at_its_own_size(page, clicks, tmp_path):  # noqa: F811
@@ -184,9 +175,8 @@ def test_on_a_phone_controls_fold_and_the_result_comes_into_view(page):  # noqa:
     page.set_viewport_size({"width": 390, "height": 420})  # lower than the result
     page.mouse.wheel(0, 500)
     page.wait_for_timeout(500)
-    above, below = (
-        page.locator(f".l4f-{part}").locator("visible=true").bounding_box() for part in ("controls", "stage")
-    )
+    boxes = (page.locator(f".l4f-{part}").locator("visible=true").bounding_box() for part in ("controls", "stage"))
+    above, below = boxes
     assert above["y"] + above["height"] <= below["y"], "the result lies below the controls, not over them"
 
 
@@ -200,9 +190,8 @@ def test_what_a_discriminator_knows_is_kept_from_a_class_to_start_from(page, tmp
     hear(page, "train_activity .l4f-finished", "12 pictures")
     assert not page.locator("#l4f_train_freeze").is_visible()
     page.locator("#l4f_train_start input").click()
-    page.locator(
-        ":is([role=option], [data-testid=dropdown-option])", has_text=re.compile("Red things|^\\W*tiny")
-    ).click()  # by name in Gradio 3
+    option = page.locator(":is([role=option], [data-testid=dropdown-option])")
+    option.filter(has_text=re.compile("Red things|^\\W*tiny")).click()  # by name in Gradio 3
     page.locator("#l4f_train_freeze input").check()
     settle(page)
     page.locator("#l4f_train_resolution label:has-text('256')").click()

@@ -168,13 +168,9 @@ def refused(source: Path, **options) -> str:
 def test_prefixes_old_files_and_raw_networks_are_understood(save, tmp_path):
     state = tiny()
     expected = tiny_bundle().generator.state_dict()
-    variants = {
-        "prefixed": {"g_ema": {f"module.{key}": value for key, value in state["g_ema"].items()}},
-        "raw": {"g": state["g_ema"], "g_optim": {"state": {}}, "args": argparse.Namespace(size=32)},
-        "bare": state["g_ema"],
-    }
-    for name, variant in variants.items():
-        variant = variant if name == "bare" else {**variant, "latent_avg": state["latent_avg"]}
+    prefixed = {f"module.{key}": value for key, value in state["g_ema"].items()}
+    raw = {"g": state["g_ema"], "g_optim": {"state": {}}, "args": argparse.Namespace(size=32)}
+    for name, variant in {"prefixed": state | {"g_ema": prefixed}, "raw": raw, "bare": state["g_ema"]}.items():
         source = save(variant, f"{name}.pt", _use_new_zipfile_serialization=name != "raw")
         convert(source, tmp_path / name)
         for key, tensor in load_bundle(tmp_path / name).generator.state_dict().items():
@@ -222,9 +218,10 @@ def put(name, value):
         (drop("conv1.activate.bias"), "conv1.activate.bias is missing"),
         (drop("style.1.weight"), "style.1.weight is missing"),
         (put("embed.weight", torch.zeros(3, 3)), "embed.weight"),
-        (put("convs.0.conv.blur.kernel", torch.ones(4, 4)), "another low-pass filter"),
-        (put("convs.0.conv.blur.kernel", torch.zeros(4, 4)), "another low-pass filter"),
-        (put("convs.0.conv.blur.kernel", FILTER[:2, :2]), "another low-pass filter"),
+        *(
+            (put("convs.0.conv.blur.kernel", kernel), "another low-pass filter")
+            for kernel in (torch.ones(4, 4), torch.zeros(4, 4), FILTER[:2, :2])
+        ),
         (put("conv1.conv.weight", torch.zeros(1, 8, 8, 1, 1)), "with shape"),
         (put("conv1.conv.weight", torch.zeros(8)), "impossible shape"),
         (put("style.1.weight", torch.zeros(7, 6).fill_(float("nan"))), "no finite numbers"),
@@ -293,18 +290,12 @@ def test_the_command_writes_what_it_is_told(save, tmp_path, capsys):
     assert "# Cars" in card and "cc0-1.0" in card and "a test" in card
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--name", "No Such"],
-        ["--truncation-psi", "7"],
-        ["--crop", "9", "3", "0", "32"],
-        ["--licence", "two\nlines"],
-        ["--alpha-threshold", "nan"],
-    ],
-)
-def test_descriptions_out_of_bounds_are_refused(save, tmp_path, capsys, arguments):
-    assert run(capsys, "convert", save(tiny()), tmp_path / "bundle", arguments).code == 2
+WRONG = ["--truncation-psi 7", "--alpha-threshold nan", "--crop 9 3 0 32", ["--name", "No Such"]]
+
+
+@pytest.mark.parametrize("words", [*WRONG, ["--licence", "two\nlines"]])
+def test_descriptions_out_of_bounds_are_refused(save, tmp_path, capsys, words):
+    assert run(capsys, "convert", save(tiny()), tmp_path / "bundle", words).code == 2
     assert not (tmp_path / "bundle").exists()
 
 

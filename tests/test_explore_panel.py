@@ -20,7 +20,7 @@ from l4f_plugin.exploring import layers
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import recipe_of
 from l4f_ui import app
-from l4f_ui.exploration import Exploration, Newest
+from l4f_ui.exploration import Exploration
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 from l4f_ui.space.limits import Doorkeeper, Limits
@@ -101,8 +101,7 @@ def test_sliders_move_the_picture_and_settle_into_what_can_be_undone(site):
     assert "data:image/webp;base64," in live and np.array_equal(site.explored.codes().codes, start)
     moved = files_of(site, settled(site, **wish))
     changed = np.abs(site.explored.codes().codes - start).max(axis=1) > 1e-3
-    kept = range(8)[layers("middle", 8)]
-    assert changed.tolist() == [layer not in kept for layer in range(8)]
+    assert changed.tolist() == [layer not in range(8)[layers("middle", 8)] for layer in range(8)]
     assert np.abs(pixels(moved["picture"]).astype(int) - pixels(first["picture"])).mean() > 0.5
     seen = site.press(panel.step_back)
     assert_alike(pixels(files_of(site, seen)["picture"]), pixels(first["picture"]), COLOUR_STEPS)
@@ -112,14 +111,12 @@ def test_sliders_move_the_picture_and_settle_into_what_can_be_undone(site):
     assert "nothing to undo" in status_of(panel, last)
 
 
-@pytest.mark.parametrize("view", ["picture", "cutout", "mask", "background"])
-def test_each_view_follows_the_sliders(site, view):
-    site.press(site.panel.begin)
-    live = site.panel.follow(json.dumps({"variety": 0.3}), site.explored, view)[site.panel.stage.live]
-    assert "data:image/webp" in live
-    seen = site.press(site.panel.begin, seed="6")
-    looked = site.panel.stage.look(view, seen[site.panel.stage.results])
-    assert "data:image/webp" in looked[site.panel.stage.live]
+def test_each_view_follows_the_sliders(site):
+    seen = site.press(site.panel.begin)
+    for view in ("picture", "cutout", "mask", "background"):
+        followed = site.panel.follow(json.dumps({"variety": 0.3}), site.explored, view)
+        looked = site.panel.stage.look(view, seen[site.panel.stage.results])
+        assert all("data:image/webp" in shown[site.panel.stage.live] for shown in (followed, looked))
 
 
 @pytest.mark.parametrize(
@@ -170,16 +167,17 @@ def test_only_the_newest_of_many_wishes_is_drawn(site, monkeypatch):
     monkeypatch.setattr(site.service, "draw", slow)
     answers: list[dict] = []
 
+    def follow(written: str) -> None:
+        answers.append(site.panel.follow(written, site.explored, "picture"))
+
     def wish(variety: float) -> threading.Thread:
-        written = json.dumps({"variety": variety})
-        thread = threading.Thread(
-            target=lambda: answers.append(site.panel.follow(written, site.explored, "picture")), daemon=True
-        )
+        thread = threading.Thread(target=follow, args=(json.dumps({"variety": variety}),), daemon=True)
         thread.start()
         return thread
 
     threads = [wish(0.1)]
     assert begun.wait(30)
+    assert copy.deepcopy(site.explored).live is not site.explored.live, "each visitor has an own turn"
     for step in range(2, 7):
         before = site.explored.live._newest
         threads.append(wish(step / 10))
@@ -190,13 +188,6 @@ def test_only_the_newest_of_many_wishes_is_drawn(site, monkeypatch):
     newest = site.explored.wished({"variety": 0.6})[1].digest
     assert len(drawn) == 2 and drawn[-1] == newest
     assert sum(answer != {} for answer in answers) == 2
-
-
-def test_each_visitor_has_an_own_turn():
-    assert copy.deepcopy(Exploration()).live is not Newest
-    first = Exploration()
-    with first.live.turn() as newest, copy.deepcopy(first).live.turn() as other:
-        assert newest and other
 
 
 def test_more_like_this_offers_eight_to_go_on_with(site):
@@ -241,10 +232,7 @@ def test_the_shelf_is_chosen_from_in_the_order_of_clicks(site):
     site.order(do="drop", at="0")
     assert "from 2 to 3 subjects" in status_of(site.panel, site.press(site.panel.mix_chosen))
 
-
-def test_the_shelf_is_bounded(site):
-    site.press(site.panel.begin)
-    for _ in range(16):
+    while len(site.explored.shelf) < 16:
         site.press(site.panel.put_aside)
     assert "holds 16 subjects" in status_of(site.panel, site.press(site.panel.put_aside))
     assert len(site.explored.shelf) == 16
@@ -373,9 +361,11 @@ def space(models, tmp_path):
     service.outputs.forget_previews()
 
 
-def test_a_space_draws_when_a_slider_is_let_go_and_within_its_limits(space):
+def test_a_space_draws_when_a_slider_is_let_go_and_within_its_limits(space, site):
     panel, explored = space.blocks.l4f.explore, Exploration()
     assert not space.service.follows_drags and not listeners(space.blocks, panel.wish, "change")
+    [wired] = listeners(site.blocks, site.panel.wish, "change")  # a page of one's own follows every step
+    assert wired.fn.__name__ == "follow"
     given = {panel.state: explored, panel.choice.dropdown: "tiny", panel.seed: "5"}
     seen = run(panel, panel.begin, given)
     assert "drag the sliders" in status_of(panel, seen) and "readonly" in seen[panel.board]
@@ -386,11 +376,6 @@ def test_a_space_draws_when_a_slider_is_let_go_and_within_its_limits(space):
     assert "this Space gives each visitor" in told
     with pytest.raises(UserError, match="whoever runs this page"):
         space.service.name_direction("tiny", "all-0", "Mine")
-
-
-def test_a_page_of_one_s_own_follows_every_step(site):
-    [wired] = listeners(site.blocks, site.panel.wish, "change")
-    assert wired.fn.__name__ == "follow"
 
 
 def test_an_order_that_is_told_twice_is_obeyed_once(site):

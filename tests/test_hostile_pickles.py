@@ -158,26 +158,10 @@ def samples() -> list[bytes]:
 
 
 PIECES = [bytes([code]) for code in range(256)] + [
-    b"cos\nsystem\n",
-    b"\x8c\x02os\x8c\x06system\x93",
-    b"h\x00",
-    b"q\x00",
-    b"2\x86" * 50,
-    b"(",
-    b")R",
-    b"}b",
-    b"]a",
+    *(b"cos\nsystem\n", b"\x8c\x02os\x8c\x06system\x93", b"h\x00", b"q\x00", b"2\x86" * 50, b"(", b")R", b"}b", b"]a")
 ]
-CHANGES = st.lists(
-    st.tuples(
-        st.integers(0, 2**32),
-        st.sampled_from(["put", "insert", "cut", "copy"]),
-        st.sampled_from(PIECES),
-        st.integers(0, 2**32),
-    ),
-    min_size=1,
-    max_size=8,
-)
+PLACES, HOW = st.integers(0, 2**32), st.sampled_from(["put", "insert", "cut", "copy"])
+CHANGES = st.lists(st.tuples(PLACES, HOW, st.sampled_from(PIECES), PLACES), min_size=1, max_size=8)
 
 
 def changed(content: bytes, changes: list[tuple[int, str, bytes, int]]) -> bytes:

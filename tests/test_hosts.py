@@ -4,6 +4,7 @@ import os
 import sys
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -60,9 +61,8 @@ def test_classes_lie_among_the_models_of_the_host_and_results_next_to_its_pictur
 def test_settings_have_words_and_are_read_at_each_job(host):  # noqa: F811
     added = host.options.data_labels
     assert set(added) == {option.key for option in settings.OPTIONS}
-    assert all(
-        info.label and info.comment and info.section == ("labels4free", "Labels4Free") for info in added.values()
-    )
+    assert all(info.label and info.comment for info in added.values())
+    assert {info.section for info in added.values()} == {("labels4free", "Labels4Free")}
     assert {info.category_id for info in added.values()} == {"labels4free"}, "under a heading of its own"
     del host.options.data["l4f_release"]
     assert settings.service_settings().release_after == 0
@@ -102,12 +102,9 @@ def test_the_api_is_there_where_the_host_has_one_and_asks_for_its_credentials(ho
 
 def asked_by(running, headers: dict[str, str]):
     """What our named endpoint of the classes answers to a request with these headers, as Gradio calls it."""
-    from types import SimpleNamespace
-
     functions = running.demo.fns.values() if isinstance(running.demo.fns, dict) else running.demo.fns
-    [handler] = {
-        function.fn for function in functions if getattr(function.fn, "__qualname__", "") == "Endpoints.classes"
-    }
+    handlers = {function.fn for function in functions}
+    [handler] = [each for each in handlers if getattr(each, "__qualname__", "") == "Endpoints.classes"]
     return handler(gr.Request(SimpleNamespace(headers=headers)))
 
 
@@ -157,16 +154,8 @@ def test_a_missing_package_shows_the_tab_with_its_mend(host, monkeypatch):  # no
 
 
 def test_a_host_that_lacks_everything_still_gets_the_tab(host, monkeypatch):  # noqa: F811
-    for name in (
-        "infotext_utils",
-        "generation_parameters_copypaste",
-        "scripts_postprocessing",
-        "call_queue",
-        "paths",
-        "sd_models",
-        "devices",
-        "images",
-    ):
+    names = "infotext_utils generation_parameters_copypaste scripts_postprocessing call_queue paths sd_models devices"
+    for name in [*names.split(), "images"]:
         monkeypatch.setitem(sys.modules, f"modules.{name}", None)
     events = vars(sys.modules["modules.script_callbacks"])
     for name in [name for name in events if name.startswith("on_") and name != "on_ui_tabs"]:

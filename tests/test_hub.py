@@ -43,18 +43,13 @@ def test_it_is_a_hub_mixin():
 
 
 @pytest.mark.parametrize("given", [str, Path])
-def test_from_a_folder_with_options_for_the_class(folder, given):
+def test_from_a_folder_with_options_for_the_class_and_back(folder, tmp_path, given):
     pipeline = Pipeline.from_pretrained(given(folder), device="cpu", noise="none")
     assert same_generator(pipeline.bundle, tiny_bundle())
     assert (pipeline.device, pipeline.options) == ("cpu", {"noise": "none"})
     assert pipeline.title == "unset"  # entries of config.json are not arguments
-
-
-def test_save_and_load(folder, tmp_path):
-    pipeline = Pipeline.from_pretrained(folder)
     assert pipeline.save_pretrained(tmp_path / "saved") is None
-    again = Pipeline.from_pretrained(tmp_path / "saved")
-    assert same_generator(again.bundle, pipeline.bundle)
+    assert same_generator(Pipeline.from_pretrained(tmp_path / "saved").bundle, pipeline.bundle)
     assert (tmp_path / "saved/README.md").read_text() == "# made by hand\n"
 
 
@@ -62,12 +57,8 @@ def test_push_to_hub_uploads_a_whole_bundle(folder, monkeypatch, tmp_path):
     uploaded = {}
 
     def upload_folder(self, *, repo_id, folder_path, **options):
-        uploaded.update(
-            repo_id=repo_id,
-            options=options,
-            bundle=load_bundle(folder_path),
-            names=sorted(path.name for path in Path(folder_path).iterdir()),
-        )
+        names = sorted(path.name for path in Path(folder_path).iterdir())
+        uploaded.update(repo_id=repo_id, options=options, bundle=load_bundle(folder_path), names=names)
         return "https://example.org/commit"
 
     monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **_: SimpleNamespace(repo_id=repo_id))
