@@ -136,10 +136,9 @@ def test_a_seed_its_file_and_its_codes_have_one_mask(served, pipeline, tmp_path)
         assert_alike(picture(given["images"]["mask"]), sample.mask())
         assert given["mask_area"] == pytest.approx(float(sample.alpha.mean()))
     assert picture(answer["images"]["cutout"]).shape == (32, 32, 4)
-    swapped, by_seed = (
-        ask(served, "swap", {"background": "#336699", "truncation_psi": 0.7, **subject}).json()
-        for subject in ({"w_plus": base64.b64encode(codes).decode()}, {"seed": 12})
-    )
+    subjects = ({"w_plus": base64.b64encode(codes).decode()}, {"seed": 12})
+    values = {"background": "#336699", "truncation_psi": 0.7}
+    swapped, by_seed = (ask(served, "swap", {**values, **subject}).json() for subject in subjects)
     assert swapped["seed"] is None
     assert_alike(picture(swapped["images"]["picture"]), picture(by_seed["images"]["picture"]), COLOUR_STEPS)
     in_form = served.post(V1 + "swap", data={"background": "#336699"}, files={"w_plus": codes}).json()
@@ -224,9 +223,8 @@ def test_the_description_is_whole(served):
         form = described["paths"][f"/{name}"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert form["properties"]["picture"]["format"] == "binary"
     fields = models["SegmentRequest"]["properties"]
-    nullable = {
-        name for name, field in fields.items() if {"type": "null"} in field.get("anyOf", []) or field.get("nullable")
-    }
+    null = {"type": "null"}
+    nullable = {name for name, field in fields.items() if null in field.get("anyOf", []) or field.get("nullable")}
     assert nullable == set(fields) - {"include", "keep_largest", "margin"}
     assert ask(served, "segment", dict.fromkeys(nullable) | {"seed": 3}).json()["seed"] == 3
 

@@ -44,12 +44,9 @@ def explore(page) -> None:  # noqa: F811
     settle(page)
 
 
-def test_nothing_is_drawn_before_the_tab_is_opened(page, site):  # noqa: F811
-    assert page.locator(".l4f-board").count() == 0 and not site.service.loaded()
-
-
 @pytest.mark.clicked_path
 def test_a_slider_is_dragged_and_the_picture_follows(page, site):  # noqa: F811
+    assert page.locator(".l4f-board").count() == 0 and not site.service.loaded(), "nothing is drawn before"
     explore(page)
     first = live(page)
     slider = page.locator('.l4f-of-all input[type=range][data-key="all-0"]')

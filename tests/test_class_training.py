@@ -8,9 +8,11 @@ import threading
 import numpy as np
 import pytest
 import torch
+from bundles import saved
 from pages import wait_until
 from PIL import Image
 from shell import start_l4f
+from test_collapse import shorten_the_start
 from test_learning_chain import TINY, TINY_STUDENT
 
 from l4f_plugin import cli
@@ -20,10 +22,11 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.hub.sharing.card import published_card
 from l4f_plugin.hub.sharing.terms import Terms
 from l4f_plugin.pipeline import Labels4FreePipeline
-from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, loop, mask_quality
+from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, distance, loop, mask_quality
 from l4f_plugin.training.class_plan import ClassPlan, plan_for
 from l4f_plugin.training.class_run import ClassRun
 from l4f_plugin.training.picture_survey import ALIGNED, alignment_of, count_twins, survey
+from l4f_plugin.training.pictures import PictureFolder
 from l4f_plugin.training.refinement import RefinementSettings
 from l4f_plugin.training.runs import alpha_trainer, train_generator
 
@@ -52,6 +55,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(class_plan, "fastest_dtype", lambda device: "float32")
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     monkeypatch.setattr(mask_quality, "spill", lambda alpha, images: 0.0)
+    monkeypatch.setattr(distance, "CHANNELS", (3, 4, 8))
+    shorten_the_start(monkeypatch, 2)
 
 
 def plan(folder, **chosen) -> ClassPlan:
@@ -104,16 +109,12 @@ def test_outlines_that_lie_alike_are_told_from_shuffled_crops():
 
 
 def test_a_squashed_picture_is_whole(pictures, tmp_path):
-    from l4f_plugin.training.pictures import PictureFolder
-
     half = np.zeros((40, 80, 3), np.uint8)
     half[:, :20] = 255
     (tmp_path / "one").mkdir()
     Image.fromarray(half).save(tmp_path / "one/half.png")
-    cropped, squashed = (
-        PictureFolder(tmp_path / "one", 32, tmp_path / "arrays", squash=squash).array[0].mean()
-        for squash in (False, True)
-    )
+    folders = (PictureFolder(tmp_path / "one", 32, tmp_path / "arrays", squash=squash) for squash in (False, True))
+    cropped, squashed = (folder.array[0].mean() for folder in folders)
     assert cropped < 5 and squashed == pytest.approx(255 / 4, abs=3)
 
 
@@ -151,8 +152,8 @@ def test_masks_of_an_earlier_recipe_begin_anew_and_the_generator_stays(pictures,
     bundle = load_bundle(generator.bundle, with_discriminator=True)
     loop.save(alpha_trainer(bundle, earlier, torch.device("cpu")), masks.folder / "attempt1-corners")
     state = (run.folder / class_run.GENERATOR_RUN / "state.safetensors").read_bytes()
-    assert run.work(said.append)
-    assert any("another recipe for masks" in line for line in said)
+    run.work(lambda line: said.append(line) or "another recipe for masks" in line and run.wish("stop"))
+    assert "another recipe for masks" in said[-1]
     assert (run.folder / class_run.GENERATOR_RUN / "state.safetensors").read_bytes() == state
 
 
@@ -161,9 +162,8 @@ def test_a_generator_of_an_earlier_recipe_is_not_thrown_away(pictures, tiny, mon
     run.work(lambda line: line.startswith("Stage 1") and run.wish("stop"))
     state = run.folder / class_run.GENERATOR_RUN / "state.safetensors"
     earlier, settings = state.read_bytes(), class_plan.generator_settings
-    monkeypatch.setattr(
-        class_plan, "generator_settings", lambda plan: dataclasses.replace(settings(plan), r1_weight=3.0)
-    )
+    other = lambda plan: dataclasses.replace(settings(plan), r1_weight=3.0)  # noqa: E731
+    monkeypatch.setattr(class_plan, "generator_settings", other)
     with pytest.raises(UserError, match="another r1_weight"):
         run.work()
     assert state.read_bytes() == earlier
@@ -195,11 +195,9 @@ def test_a_plan_takes_less_memory_where_it_runs_out(pictures, tiny, monkeypatch)
 
 
 def test_a_run_starts_from_a_class_of_half_the_resolution(pictures, tiny):
-    small = begun(pictures)
-    assert small.work(lambda line: None)
-    grown = plan_for(
-        survey(pictures), "big", pictures, start="dogs", resolution=64, quality="quick", batch_size=4, pictures=400
-    )
+    saved(class_run.models_folder() / "dogs", source="trained from 12 pictures")
+    chosen = {"resolution": 64, "quality": "quick", "batch_size": 4, "pictures": 400}
+    grown = plan_for(survey(pictures), "big", pictures, start="dogs", **chosen)
     assert class_plan.generator_settings(grown).channels[64] == 16
     assert class_plan.measured(grown).seconds["generator"]
     with pytest.raises(UserError, match="draws 32 pixels"):

@@ -54,9 +54,8 @@ def up_to_second_gradients(convolve, x: torch.Tensor, weight: torch.Tensor) -> l
     y = convolve(x, weight)
     seen = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape).to(y.dtype)
     gradients = torch.autograd.grad((y * seen).sum(), (x, weight), retain_graph=True)
-    of_square = torch.autograd.grad(
-        y.float().square().sum() if y.dtype == torch.bfloat16 else y.square().sum(), x, create_graph=True
-    )[0]
+    square = y.float().square() if y.dtype == torch.bfloat16 else y.square()
+    [of_square] = torch.autograd.grad(square.sum(), x, create_graph=True)
     second = torch.autograd.grad(of_square.to(torch.float64).square().sum(), (x, weight))
     return [y.detach(), *gradients, *second]
 
@@ -78,10 +77,8 @@ def test_value_gradients_and_second_gradients_are_those_of_the_library(kind, dty
 @pytest.mark.parametrize("way, side", [(DoublingByParities, 3), (HalvingByParities, 5)])
 def test_parities_have_exact_gradients_twice(way, side):
     random = torch.Generator().manual_seed(0)
-    operands = [
-        torch.randn(shape, generator=random, dtype=torch.float64, requires_grad=True)
-        for shape in ((2, 2, side, side), (2, 2, 3, 3))
-    ]
+    how = {"generator": random, "dtype": torch.float64, "requires_grad": True}
+    operands = [torch.randn(shape, **how) for shape in ((2, 2, side, side), (2, 2, 3, 3))]
     assert torch.autograd.gradcheck(way.apply, operands)
     assert torch.autograd.gradgradcheck(way.apply, operands)
 
@@ -101,14 +98,12 @@ def called(monkeypatch, run) -> set[str]:
 
     def watch(owner, name, label):
         original = getattr(owner, name)
-        monkeypatch.setattr(
-            owner,
-            name,
-            lambda x, *args, **options: (
-                names.add(label or str(x.dtype).removeprefix("torch.")),
-                original(x, *args, **options),
-            )[1],
-        )
+
+        def watched(x, *args, **options):
+            names.add(label or str(x.dtype).removeprefix("torch."))
+            return original(x, *args, **options)
+
+        monkeypatch.setattr(owner, name, watched)
 
     watch(ways, "winograd_convolution", "winograd")
     watch(DoublingByParities, "apply", "doubling by parities")
@@ -165,20 +160,16 @@ def test_the_choice_is_fixed_within_a_process(monkeypatch):
 
 
 @pytest.mark.parametrize("limit", ["AVX2", "AVX512_CORE", "AVX512_CORE_BF16", "DEFAULT"])
-def test_what_onednn_may_not_use_is_not_counted_on(limit, monkeypatch):
+def test_what_onednn_may_not_use_or_an_old_pytorch_cannot_tell_is_not_counted_on(limit, monkeypatch):
+    questions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    for question in questions:
+        monkeypatch.setattr(torch.cpu, question, lambda: True, raising=False)
     expected = {"AVX512_CORE_BF16": Bfloat16.VECTORS, "DEFAULT": Bfloat16.MATRICES}.get(limit, Bfloat16.EMULATED)
     assert processor._bfloat16_support.__wrapped__() is expected
-
-
-def test_an_old_pytorch_that_cannot_be_asked_is_taken_to_emulate(monkeypatch):
-    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
-    for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.delattr(torch.cpu, question, raising=False)
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    for question in questions:
+        monkeypatch.delattr(torch.cpu, question)
     assert processor._bfloat16_support.__wrapped__() is Bfloat16.EMULATED
 
 

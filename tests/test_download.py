@@ -264,7 +264,7 @@ def test_nothing_is_fetched_that_may_not_be(hub):
     assert hub.requests == []
 
 
-def test_nobody_answers(hub, monkeypatch):
+def test_nobody_answers(hub):
     hub.__exit__()
     with pytest.raises(UserError, match="could not be fetched .*; check the connection .*, or get things.pkl from"):
         resolve("things")
@@ -274,25 +274,19 @@ def test_nobody_answers(hub, monkeypatch):
 
 
 @pytest.mark.parametrize("access", ["private", "gated"])
-def test_private_and_gated_repositories(hub, bundle, monkeypatch, access):
+def test_private_and_gated_repositories_want_the_token_which_stays_with_the_hub(hub, bundle, monkeypatch, access):
     hub.put_folder(DOGS, bundle, **{access: True})
     expected = {"private": "check the name, or log in", "gated": "accept its terms on its page of the Hub, then log in"}
     with pytest.raises(UserError, match=expected[access]):
         resolve(DOGS)
     with pytest.raises(UserError, match="replace a token that has expired"):
         resolve(DOGS, token="hf_wrong")
+    hub.requests.clear()
     monkeypatch.setenv("HF_TOKEN", hub.token)
     assert resolve(DOGS)
-
-
-def test_the_token_stays_with_the_hub(hub, bundle, monkeypatch):
-    hub.put_folder(DOGS, bundle, private=True)
-    monkeypatch.setenv("HF_TOKEN", hub.token)
-    resolve(DOGS)
-    stored = [request for request in hub.requests if "storage" in request.path]
-    asked = [request for request in hub.requests if "storage" not in request.path]
-    assert stored and all(request.host.startswith("localhost") and request.token is None for request in stored)
-    assert asked and all(request.token == hub.token for request in asked)
+    files = stored(hub)
+    assert files and all(request.host.startswith("localhost") and request.token is None for request in files)
+    assert {request.token for request in hub.requests if "storage" not in request.path} == {hub.token}
 
 
 # Cancelled, and at once

@@ -159,9 +159,8 @@ def test_a_chunk_writes_pairs_that_are_the_same_every_time(worker, tmp_path):
 
 
 def test_a_folder_with_another_recipe_is_refused(tmp_path):
-    description = dict.fromkeys(
-        ["schema_version", "resolution", "seed", "frames", "versions", "styles", "backgrounds"], 1
-    )
+    keys = ("schema_version", "resolution", "seed", "frames", "versions", "styles", "backgrounds")
+    description = dict.fromkeys(keys, 1)
     drawn_sets._check_same_recipe(tmp_path / "dataset.json", description)
     (tmp_path / "dataset.json").write_text(json.dumps({**description, "seed": 2}))
     with pytest.raises(UserError, match="seed"):

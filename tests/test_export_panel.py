@@ -13,7 +13,7 @@ from pixels import pixels
 from l4f_plugin import jobs
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
-from l4f_ui import app, compat
+from l4f_ui import compat
 from l4f_ui.export_panel import ExportPanel, ExportVisit
 
 
@@ -142,9 +142,8 @@ def test_half_a_picture_reaches_the_handler_and_is_refused(site):
 def test_the_first_pictures_are_shown_while_a_set_is_drawn_and_the_whole_is_downloaded(site):
     seen = press(site, "start", wanted(site.panel))
     [job] = site.panel.exports.jobs.recent("export")
-    pictures = [
-        update[site.panel.sheet]["value"] for update in site.panel.watch(site.visit) if site.panel.sheet in update
-    ]
+    updates, sheet = site.panel.watch(site.visit), site.panel.sheet
+    pictures = [update[sheet]["value"] for update in updates if sheet in update]
     seen = site.panel.opened(site.visit)
     assert job.ended and pictures and pixels(seen[site.panel.sheet]["value"]).shape[2] == 3
     assert "sheet.png" not in seen[site.panel.card]["value"] and not seen[site.panel.empty]["visible"]
@@ -189,9 +188,3 @@ def test_settings_are_what_was_asked_for(site):
 
 def test_pages_that_others_reach_make_no_sets(page):
     assert page.export.allowed is False and not hasattr(page.export, "run")
-
-
-def test_the_page_has_the_panel(site):
-    with compat.blocks("page", ""):
-        parts = app.Page(site.service)
-    assert parts.export.allowed and len(parts.export.started) > 1

@@ -17,9 +17,8 @@ from l4f_ui.service import Service, Settings
 @pytest.fixture
 def own(page, tmp_path):
     """The panel Generate of a page that only its owner reaches."""
-    service = Service(
-        lambda: Settings(device="cpu", default_class="tiny"), Outputs(tmp_path / "own"), manages_classes=True
-    )
+    settings = Settings(device="cpu", default_class="tiny")
+    service = Service(lambda: settings, Outputs(tmp_path / "own"), manages_classes=True)
     yield app.build(service).l4f
     service.outputs.forget_previews()
 
@@ -94,9 +93,8 @@ def test_a_class_that_is_chosen_shows_what_it_draws(own, page):
     drawn = generate(own)[panel.drawn]
     for chosen in ({panel.drawn: drawn}, {panel.choice.dropdown: "nothing"}):
         assert panel.stage.results not in run(panel, panel.welcome, {panel.choice.dropdown: "tiny"} | chosen)
-    assert page.generate.stage.results not in run(
-        page.generate, page.generate.welcome, {page.generate.choice.dropdown: "tiny"}
-    )
+    panel = page.generate
+    assert panel.stage.results not in run(panel, panel.welcome, {panel.choice.dropdown: "tiny"})
 
 
 def test_the_address_brings_settings_back(page):
@@ -114,9 +112,8 @@ def test_the_address_brings_the_settings_of_swap_back(page):
     told = panel.read_address(run(panel, panel.swap, given)[panel.kept])
     assert told[panel.seed] == "7" and told[panel.choice.dropdown] == "tiny" and panel.job.status not in told
     spot, edge = panel.background.spot, panel.edge
-    assert (
-        told[spot.flipped] is True and told[spot.height] == 0.4 and told[edge.kind] == "hard" and told[edge.grow] == 2
-    )
+    assert told[spot.flipped] is True and told[spot.height] == 0.4
+    assert told[edge.kind] == "hard" and told[edge.grow] == 2
     assert told[panel.background.kind] == "picture"
     if compat.MAJOR >= 4:  # Gradio 3 does not tell what a picture is called
         assert told[panel.background.picture] == str(panel.samples[1])

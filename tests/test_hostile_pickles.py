@@ -89,10 +89,8 @@ class Outcomes:
     def _write_large(path: Path) -> None:
         """A generator whose constant alone is 3 GiB of zeros, which take no room on most disks."""
         size = 3 << 30
-        head, tail = hostile_files.array(
-            "f4", hostile_files.pack(*map(hostile_files.number, (1, size // 64, 4, 4))), b"SPLIT"
-        ).split(b"SPLIT")
-        whole = hostile_files.with_variable(head + b"SPLIT" + tail)
+        shape = hostile_files.pack(*map(hostile_files.number, (1, size // 64, 4, 4)))
+        whole = hostile_files.with_variable(hostile_files.array("f4", shape, b"SPLIT"))
         with open(path, "wb") as file:
             first, *rest = whole.split(b"SPLIT")
             for piece in rest:
