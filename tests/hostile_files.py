@@ -450,15 +450,11 @@ def cut_files() -> Corpus:
     return corpus
 
 
-BY_NAME = (functions_at_every_protocol, functions_by_name, inner_pickles, numpy_tricks, opcodes, bombs, collisions)
-"""Parts of the corpus whose names are the same in every process."""
-
-
 def corpus() -> Corpus:
     """All of it. Writes and removes a file in the working folder."""
-    parts = [part() for part in (*BY_NAME, places_in_real_files, cut_files)]
+    calls = (functions_at_every_protocol, functions_by_name, places_in_real_files, inner_pickles)
     merged: Corpus = {}
-    for part in parts:
+    for part in [make() for make in (*calls, numpy_tricks, opcodes, bombs, collisions, cut_files)]:
         assert not merged.keys() & part.keys()
         merged.update(part)
     return merged

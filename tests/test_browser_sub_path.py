@@ -1,10 +1,8 @@
 """The page behind a reverse proxy under a sub-path: one option serves page, files and API alike."""
 
-import json
-import urllib.request
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from api_server import page_served
 from reverse_proxy import reverse_proxy
@@ -19,13 +17,6 @@ PREFIX = "/studio"
 def site(tiny_models, tmp_path_factory):
     with page_served(tmp_path_factory.mktemp("out"), root_path=PREFIX) as server:
         yield server
-
-
-def ask(address: str, path: str, values: dict | None = None) -> SimpleNamespace:
-    body = None if values is None else json.dumps(values).encode()
-    request = urllib.request.Request(address + path, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return SimpleNamespace(status=answer.status, address=answer.url, text=answer.read().decode())
 
 
 @pytest.mark.clicked_path
@@ -50,16 +41,16 @@ def test_one_option_serves_page_files_and_api(browser, site, strips):  # noqa: F
             past = [url for url in past if not urlsplit(url).path.startswith("/assets/")]
         assert own and not past, "nothing was asked past the proxy"
 
-        assert ask(address, "l4f/v1/classes").status == 200
-        assert ask(address, "l4f/v1").address == f"{address}l4f/v1/docs"
-        assert json.loads(ask(address, "l4f/v1/segment", {"class": "tiny", "seed": 3}).text)["seed"] == 3
-        assert ask(address, "l4f/v1/openapi.json").status == 200
+        assert httpx.get(f"{address}l4f/v1/classes").status_code == 200
+        assert httpx.get(f"{address}l4f/v1", follow_redirects=True).url == f"{address}l4f/v1/docs"
+        assert httpx.post(f"{address}l4f/v1/segment", json={"seed": 3}, timeout=60).json()["seed"] == 3
+        assert httpx.get(f"{address}l4f/v1/openapi.json").status_code == 200
 
 
 def test_without_the_slash_at_its_end_the_page_is_found_too(site):
     with reverse_proxy(urlsplit(site.address).netloc, PREFIX, strips=False) as address:
-        assert ask(address.rstrip("/"), "").address == address
+        assert httpx.get(address.rstrip("/"), follow_redirects=True).url == address
 
 
 def test_the_page_is_there_without_the_proxy_as_well(site):
-    assert ask(site.address, "l4f/v1/classes").status == 200 and ask(site.address, "config").status == 200
+    assert {httpx.get(f"{site.address}{path}").status_code for path in ("l4f/v1/classes", "config")} == {200}
