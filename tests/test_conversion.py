@@ -169,8 +169,8 @@ def test_prefixes_old_files_and_raw_networks_are_understood(save, tmp_path):
     state = tiny()
     expected = tiny_bundle().generator.state_dict()
     prefixed = {f"module.{key}": value for key, value in state["g_ema"].items()}
-    raw = {"g": state["g_ema"], "g_optim": {"state": {}}, "args": argparse.Namespace(size=32)}
-    for name, variant in {"prefixed": state | {"g_ema": prefixed}, "raw": raw, "bare": state["g_ema"]}.items():
+    raw = {"g": state.pop("g_ema"), "g_optim": {"state": {}}, "args": argparse.Namespace(size=32), **state}
+    for name, variant in {"prefixed": {"g_ema": prefixed, **state}, "raw": raw, "bare": raw["g"]}.items():
         source = save(variant, f"{name}.pt", _use_new_zipfile_serialization=name != "raw")
         convert(source, tmp_path / name)
         for key, tensor in load_bundle(tmp_path / name).generator.state_dict().items():

@@ -95,8 +95,9 @@ def test_a_name_that_anybody_can_point_here_reaches_nothing(site, headers):
 )
 def test_a_page_of_another_site_reaches_nothing(site, headers):
     assert {answer.status_code for answer in answers(site, **headers).values()} == {403}
-    asked = httpx.options(f"{site.address}config", headers={**headers, "access-control-request-method": "POST"})
-    assert "access-control-allow-origin" not in asked.headers
+    for path in ("config", "l4f/v1/segment"):
+        asked = httpx.options(f"{site.address}{path}", headers={**headers, "access-control-request-method": "POST"})
+        assert "access-control-allow-origin" not in asked.headers
 
 
 def test_a_link_on_another_site_leads_to_the_page(site):
