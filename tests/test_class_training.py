@@ -1,6 +1,7 @@
 """A class from a folder of pictures: the look at them, the plan, the process, paused, killed and gone on with."""
 
 import dataclasses
+import functools
 import signal
 import subprocess
 import threading
@@ -12,7 +13,6 @@ from bundles import saved
 from pages import wait_until
 from PIL import Image
 from shell import start_l4f
-from test_collapse import shorten_the_start
 from test_learning_chain import TINY, TINY_STUDENT
 
 from l4f_plugin import cli
@@ -23,6 +23,7 @@ from l4f_plugin.hub.sharing.card import published_card
 from l4f_plugin.hub.sharing.terms import Terms
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training import chain, class_plan, class_run, cut_pictures, distance, loop, mask_quality
+from l4f_plugin.training.alpha_training import AlphaTrainer
 from l4f_plugin.training.class_plan import ClassPlan, plan_for
 from l4f_plugin.training.class_run import ClassRun
 from l4f_plugin.training.picture_survey import ALIGNED, alignment_of, count_twins, survey
@@ -56,7 +57,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     monkeypatch.setattr(mask_quality, "spill", lambda alpha, images: 0.0)
     monkeypatch.setattr(distance, "CHANNELS", (3, 4, 8))
-    shorten_the_start(monkeypatch, 2)
+    guess = functools.partialmethod(AlphaTrainer.start_from_difference, steps=2)
+    monkeypatch.setattr(AlphaTrainer, "start_from_difference", guess)
 
 
 def plan(folder, **chosen) -> ClassPlan:

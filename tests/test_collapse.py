@@ -1,7 +1,6 @@
 """Masks that collapse: seen within 100 steps, told, and learned anew from another start."""
 
 import dataclasses
-import functools
 
 import pytest
 import torch
@@ -88,11 +87,6 @@ def test_a_guess_by_the_corners_finds_what_lies_before_a_plain_background():
     torch.testing.assert_close(guess_masks(images, images * 0 - 0.5), guess_masks(images), atol=1e-4, rtol=0)
 
 
-def shorten_the_start(monkeypatch, steps: int) -> None:
-    start = functools.partialmethod(AlphaTrainer.start_from_difference, steps=steps)
-    monkeypatch.setattr(AlphaTrainer, "start_from_difference", start)
-
-
 @pytest.mark.parametrize(("fails", "last"), [(0, "attempt1-corners"), (1, "attempt2-switch")])
 def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, monkeypatch, draws_discs, fails, last):
     """Where earlier attempts want nothing but area, the last keeps the guess it begins with, and limits around it."""
@@ -102,7 +96,6 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
         return alpha.mean() * (-50 if trainer.settings.seed < fails else 0)
 
     monkeypatch.setattr(AlphaTrainer, "_area_loss", failing)
-    shorten_the_start(monkeypatch, 8)
     settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0, background_share=0.0)
     run = tmp_path / "run"
     assert train_alpha(tiny_bundle_folder, run, settings, report=said.append)
@@ -120,7 +113,6 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
 
 def test_what_collapses_from_every_start_is_told(tiny_bundle_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(AlphaTrainer, "_area_loss", lambda trainer, alpha, images: 50 * alpha.mean())
-    shorten_the_start(monkeypatch, 2)
     said = []
     settings = dataclasses.replace(SETTINGS, adversarial_weight=0.0, binarisation_weight=0.0, background_share=0.0)
     with pytest.raises(UserError, match="collapsed in 3 attempts"):
