@@ -309,9 +309,9 @@ def test_cancel_and_go_on(hub):
 
 
 @pytest.mark.parametrize("name", [DOGS, "things"])
-def test_four_processes_at_once_end_with_one_good_bundle(hub, tmp_path, name):
+def test_ten_processes_at_once_end_with_one_good_bundle(hub, tmp_path, name):
     code = f"from l4f_plugin.hub.download import resolve; print(resolve({name!r}))"
-    processes = [start(code, env=environment(hub, tmp_path)) for _ in range(4)]
+    processes = [start(code, env=environment(hub, tmp_path)) for _ in range(10)]
     answers = list(map(ended, processes))
     assert {answer.code for answer in answers} == {0}, answers
     [folder] = {answer.out.strip() for answer in answers}
