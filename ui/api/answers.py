@@ -9,7 +9,7 @@ import secrets
 import time
 import zipfile
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -45,32 +45,25 @@ def wanted(accept: str | None) -> str:
     return best
 
 
-def one(media: str, result: OperationResult, kinds: Sequence[str]) -> Response:
-    """The answer with one result; a PNG is the first picture that was asked for."""
-    if media == JSON:
-        return _json({**result.details, **_encoded(result, kinds)})
-    if media == ZIP:
-        return _zip([result], kinds)
-    kind = next(iter(_present(result, kinds)), None)
-    if kind is None:
-        raise Refusal("not_acceptable", text("http.no_such_picture", kind=kinds[0]))
-    return Pieces([_png(result, kind)], PNG, _named(result.file_name(kind)))
-
-
-def many(media: str, results: Sequence[OperationResult], kinds: Sequence[str]) -> Response:
-    """The answer with one result or more."""
-    if media == PNG and len(results) == 1:
-        return one(media, results[0], kinds)
-    if media == PNG:
-        raise Refusal("not_acceptable", text("http.one_picture"))
+def pictures(media: str, results: Sequence[OperationResult], kinds: Sequence[str], samples: bool = False) -> "Pieces":
+    """The answer with one result, or in JSON a list of `samples`; a PNG is the first picture that was asked for."""
     if media == ZIP:
         return _zip(results, kinds)
-    shared = {key: results[0].details[key] for key in ("class", "truncation_psi")}
-    samples = [{"seed": result.details["seed"], **_encoded(result, kinds)} for result in results]
-    return _json({**shared, "samples": samples})
+    first, *others = results
+    if media == JSON and not samples:
+        return _json({**first.details, **_encoded(first, kinds)})
+    if media == JSON:
+        told = [{"seed": result.details["seed"], **_encoded(result, kinds)} for result in results]
+        return _json({**{key: first.details[key] for key in ("class", "truncation_psi")}, "samples": told})
+    if others:
+        raise Refusal("not_acceptable", text("http.one_picture"))
+    kind = next(iter(_present(first, kinds)), None)
+    if kind is None:
+        raise Refusal("not_acceptable", text("http.no_such_picture", kind=kinds[0]))
+    return Pieces([_png(first, kind)], PNG, _named(first.file_name(kind)))
 
 
-def _json(content: dict[str, Any]) -> Response:
+def _json(content: dict[str, Any]) -> "Pieces":
     """JSON whose values of bytes are texts already, which nobody copies once more."""
     files: list[bytes] = []
 
@@ -88,23 +81,14 @@ def _encoded(result: OperationResult, kinds: Sequence[str]) -> dict[str, Any]:
     return {"images": images, "infotext": result.infotext}
 
 
-def _zip(results: Sequence[OperationResult], kinds: Sequence[str]) -> Response:
+def _zip(results: Sequence[OperationResult], kinds: Sequence[str]) -> "Pieces":
+    # By name, as a seed that comes twice gives one file.
+    files = {result.file_name(kind): (result, kind) for result in results for kind in _present(result, kinds)}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
-        for name, result, kind in _files(results, kinds):
-            archive.writestr(name, _png(result, kind))
+        for name, picture in files.items():
+            archive.writestr(name, _png(*picture))
     return Pieces([packed.getvalue()], ZIP, _named(f"{results[0].stem}_{len(results)}.zip"))
-
-
-def _files(results: Sequence[OperationResult], kinds: Sequence[str]) -> Iterator[tuple[str, OperationResult, str]]:
-    """File name, result and kind of each picture; a seed that comes twice gives one file."""
-    names: set[str] = set()
-    for result in results:
-        for kind in _present(result, kinds):
-            name = result.file_name(kind)
-            if name not in names:
-                names.add(name)
-                yield name, result, kind
 
 
 def _present(result: OperationResult, kinds: Sequence[str]) -> list[str]:

@@ -75,8 +75,8 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 def _from_form(fields: dict[str, Any]) -> dict[str, Any]:
     """A form's texts as what they spell; what cannot be read stays text, to be complained about."""
-    written = [one for name in fields.keys() - set(FILES) for one in _texts(fields[name])]
-    if sum(map(len, written)) > MOST_BYTES:
+    written = [value if isinstance(value, list) else [value] for name, value in fields.items() if name not in FILES]
+    if sum(len(one) for texts in written for one in texts if isinstance(one, str)) > MOST_BYTES:
         raise Refusal("too_large", text("http.long_json", megabytes=MOST_BYTES >> 20))
     values = dict(fields)
     for name, value in fields.items():
@@ -88,10 +88,6 @@ def _from_form(fields: dict[str, Any]) -> dict[str, Any]:
             except Refusal:
                 continue
     return values
-
-
-def _texts(value: Any) -> list[str]:
-    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def _apart(body: bytes) -> tuple[bytes, list[bytes]]:

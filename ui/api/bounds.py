@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from starlette.types import Message, Receive
 
-from l4f_plugin.jobs import CancelToken
+from l4f_plugin.jobs import CancelToken, JobQueue
 
 from ..refusals import Refusal
 from ..texts import text
@@ -126,7 +126,7 @@ class Held:
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits for room."""
-        return bool(self._room._waiting)
+        return len(self._room._waiting) > 0
 
 
 class Room:
@@ -134,21 +134,15 @@ class Room:
 
     def __init__(self, most_bytes: int):
         self._free = self._most = most_bytes
-        self._changed = threading.Condition()
-        self._waiting: deque[object] = deque()
+        self._changed, self._waiting = threading.Condition(), JobQueue()
 
     def take(self, size: int, cancel: CancelToken) -> Held:
         """Waits for its turn, first come first served. Raises `Cancelled` when the token says so."""
-        size, ticket = min(size, self._most), object()
-        with self._changed:
-            self._waiting.append(ticket)
-            try:
-                while self._waiting[0] is not ticket or self._free < size:
-                    cancel.check()
-                    self._changed.wait(_LOOK_AGAIN)
-            finally:
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
+        size = min(size, self._most)
+        with self._waiting.turn(cancel), self._changed:
+            while self._free < size:
+                cancel.check()
+                self._changed.wait(_LOOK_AGAIN)
             self._free -= size
         return Held(self, size)
 

@@ -1,7 +1,7 @@
 """What requests and answers hold, with descriptions and bounds, under pydantic 1 and 2."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import BaseModel, Field, conint, conlist, constr
@@ -113,77 +113,30 @@ def field_names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in fields.items()]
 
 
-# Answers
+# Answers, which are only described
 
 
-def _told(name: str, **options: Any) -> Any:
-    return Field(..., description=text(f"http.answer.{name}"), **options)
+def _answer(name: str, about: str, /, **kinds: Any) -> Any:
+    """A model of these fields; one that may be None is nullable."""
+    fields = {}
+    for key, kind in kinds.items():
+        nullable = _NULLABLE if type(None) in get_args(kind) else {}
+        fields[key] = (kind, Field(..., description=text(f"http.answer.{key}"), **nullable))
+    model = pydantic.create_model(name, **fields)
+    model.__doc__ = about
+    return model
 
 
-class ObjectClassAnswer(BaseModel):
-    """One object class."""
+_PICTURES = {"images": dict[str, str], "infotext": str}
+_SUBJECT = {**_PICTURES, "class": str, "seed": int | None, "note": str | None}
+_CLASS = _answer("ObjectClassAnswer", "One object class.", name=str, title=str, resolution=int, licence=str)
+_SAMPLE = _answer("SampleAnswer", "One picture with its mask.", **_PICTURES, seed=int)
+_PROBLEM = _answer("Problem", "Why a request was refused.", code=str, message=str)
 
-    name: str = _told("name")
-    title: str = _told("title")
-    resolution: int = _told("resolution")
-    licence: str = _told("licence")
-
-
-class ClassesAnswer(BaseModel):
-    """The object classes that can be named."""
-
-    classes: list[ObjectClassAnswer] = _told("classes")
-
-
-class _Pictures(BaseModel):
-    images: dict[str, str] = _told("images")
-    infotext: str = _told("infotext")
-
-
-class SampleAnswer(_Pictures):
-    """One picture with its mask."""
-
-    seed: int = _told("seed")
-
-
-class GenerateAnswer(BaseModel):
-    """What was generated."""
-
-    class_name: str = _told("class", alias="class")
-    truncation_psi: float = _told("truncation_psi")
-    samples: list[SampleAnswer] = _told("samples")
-
-
-class _Subject(_Pictures):
-    class_name: str = _told("class", alias="class")
-    seed: int | None = _told("segment_seed", **_NULLABLE)
-    note: str | None = _told("note", **_NULLABLE)
-
-
-class SwapAnswer(_Subject):
-    """What was swapped."""
-
-    truncation_psi: float = _told("truncation_psi")
-    background: str = _told("background")
-
-
-class SegmentAnswer(_Subject):
-    """What was segmented."""
-
-    mask_area: float = _told("mask_area")
-    confidence: float | None = _told("confidence", **_NULLABLE)
-    better: str | None = _told("better", **_NULLABLE)
-    dropped: int = _told("dropped")
-
-
-class Problem(BaseModel):
-    """Why a request was refused."""
-
-    code: str = _told("code")
-    message: str = _told("message")
-
-
-class Failure(BaseModel):
-    """The answer to a request that was refused."""
-
-    error: Problem = _told("error")
+ClassesAnswer = _answer("ClassesAnswer", "The object classes that can be named.", classes=list[_CLASS])
+_GENERATED = {"class": str, "truncation_psi": float, "samples": list[_SAMPLE]}
+GenerateAnswer = _answer("GenerateAnswer", "What was generated.", **_GENERATED)
+SwapAnswer = _answer("SwapAnswer", "What was swapped.", **_SUBJECT, truncation_psi=float, background=str)
+_SEGMENTED = {"mask_area": float, "confidence": float | None, "better": str | None, "dropped": int}
+SegmentAnswer = _answer("SegmentAnswer", "What was segmented.", **_SUBJECT, **_SEGMENTED)
+Failure = _answer("Failure", "The answer to a request that was refused.", error=_PROBLEM)

@@ -4,15 +4,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from fastapi import Depends, FastAPI, Header
-from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
@@ -171,9 +172,7 @@ MEDIA, JOB = Depends(media_type), Depends(RequestJob)
 
 def build(service: Service) -> FastAPI:
     """The API of a service, unguarded."""
-    handlers = dict.fromkeys(
-        (HTTPException, StarletteHTTPException, RequestValidationError, UserError, Exception), _answer
-    )
+    handlers = dict.fromkeys((HTTPException, RequestValidationError, UserError, Exception), _answer)
     api = FastAPI(
         title=text("http.title"),
         version=__version__,
@@ -199,7 +198,7 @@ def build(service: Service) -> FastAPI:
             seeds, name = wanted_seeds(written, wish.count), wanted_class(wish.class_name)
             with job.room(_OF_A_DRAWN_PIXEL * len(seeds) * operations.pixels(name)):
                 results = operations.generate(name, seeds, wish.truncation_psi, job.token)
-                return job.answer(answers.many(media, results, wish.include))
+                return job.answer(answers.pictures(media, results, wish.include, samples=True))
 
         return await job.answered(work)
 
@@ -211,7 +210,7 @@ def build(service: Service) -> FastAPI:
             with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
                 more = {name: getattr(wish, name) for name in ("placed", "flipped", "class_size", "w_plus")}
                 result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token, **more)
-                return job.answer(answers.one(media, result, wish.include))
+                return job.answer(answers.pictures(media, [result], wish.include))
 
         return await job.answered(work)
 
@@ -227,7 +226,7 @@ def build(service: Service) -> FastAPI:
             with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
                 name, options = wanted_class(wish.class_name), {"keep_largest": wish.keep_largest, "canvas": canvas}
                 result = operations.segment(name, seed, wish.truncation_psi, job.token, **files, **options)
-                return job.answer(answers.one(media, result, wish.include))
+                return job.answer(answers.pictures(media, [result], wish.include))
 
         return await job.answered(work)
 
@@ -240,15 +239,9 @@ def build(service: Service) -> FastAPI:
 def _add_documentation(api: FastAPI) -> None:
     """FastAPI's own page, with its parts from here: it needs no network."""
 
-    @api.get("/", include_in_schema=False)
-    def start() -> Response:
-        return RedirectResponse("docs")
+    def add(path: str, response: Callable[[], Response]) -> None:
+        api.get(path, include_in_schema=False, response_model=None)(lambda: response())
 
-    @api.get("", include_in_schema=False)
-    def start_without_slash() -> Response:
-        return RedirectResponse("v1/docs")
-
-    @api.get("/docs", include_in_schema=False)
     def docs() -> Response:
         page = get_swagger_ui_html(
             openapi_url="openapi.json",
@@ -260,12 +253,12 @@ def _add_documentation(api: FastAPI) -> None:
         page.headers["Content-Security-Policy"] = _DOCS_MAY
         return page
 
-    def part(name: str, media: str) -> Callable[[], Response]:
-        headers = {"Content-Encoding": "gzip"}
-        return lambda: FileResponse(_SWAGGER / f"{name}.gz", media_type=media, headers=headers)
-
+    add("/", partial(RedirectResponse, "docs"))
+    add("", partial(RedirectResponse, "v1/docs"))
+    add("/docs", docs)
     for name, media in _PARTS_OF_DOCS.items():
-        api.get(f"/{name}", include_in_schema=False, response_model=None)(part(name, media))
+        gzipped = {"media_type": media, "headers": {"Content-Encoding": "gzip"}}
+        add(f"/{name}", partial(FileResponse, _SWAGGER / f"{name}.gz", **gzipped))
 
     describe = api.openapi
 
@@ -275,12 +268,10 @@ def _add_documentation(api: FastAPI) -> None:
             content = operation["requestBody"]["content"]
             model = described["components"]["schemas"][content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
             fields = model["properties"]
-            files = {name: fields[name].get("description", "") for name in FILES if name in fields}
+            about = {name: fields[name]["description"] for name in FILES if name in fields}
+            files = {name: {"type": "string", "format": "binary", "description": about[name]} for name in about}
             if files:
-                binary = {
-                    name: {"type": "string", "format": "binary", "description": about} for name, about in files.items()
-                }
-                content["multipart/form-data"] = {"schema": {**model, "properties": {**fields, **binary}}}
+                content["multipart/form-data"] = {"schema": {**model, "properties": {**fields, **files}}}
         return described
 
     api.openapi = with_forms
