@@ -24,36 +24,40 @@ from .service import Service
 from .texts import text
 from .words import in_words
 
+_SUBJECT = {"class": "avatar", "seed": "0"}
+FIELDS: dict[str, dict[str, Any]] = {
+    "classes": {},
+    "generate": {"class": "avatar", "seeds": "-1", "psi": None, "count": 1},
+    "swap": {
+        **{**_SUBJECT, "background": "transparent", "picture": "", "psi": None, "threshold": None, "grow": 0},
+        **{"feather": 0, "largest": False, "placed": "", "flipped": False, "class_size": False, "w_plus": ""},
+    },
+    "segment": {**_SUBJECT, "psi": None, "picture": "", "w_plus": "", "canvas": "", "margin": "8%", "largest": True},
+}
+"""What each endpoint takes, in this order, and what it is where nobody says."""
+
 
 class Endpoints:
     """Builds invisible components inside the current Blocks. `prefix` keeps the names apart from those of a host."""
 
     def __init__(self, service: Service, prefix: str = ""):
-        self._service = service
-        self._operations = Operations(service)
-        subject = {"class": "avatar", "seed": "0"}
-        swap = {**subject, "background": "transparent", "picture": "", "psi": None, "threshold": None}
-        swap |= {"grow": 0, "feather": 0, "largest": False, "placed": "", "flipped": False}
-        swap |= {"class_size": False, "w_plus": ""}
-        segment = {**subject, "psi": None, "picture": "", "w_plus": "", "canvas": "", "margin": "8%", "largest": True}
-        generate = {"class": "avatar", "seeds": "-1", "psi": None, "count": 1}
+        self._service, self._operations = service, Operations(service)
         endpoints = (
-            (self.classes, {}, (), "classes"),
-            (self.generate, generate, ("pictures", "masks", "cutouts"), "generated"),
-            (self.swap, swap, ("result", "mask"), "swapped"),
-            (self.segment, segment, ("mask", "cutout"), "segmented"),
+            (self.classes, (), "classes"),
+            (self.generate, ("pictures", "masks", "cutouts"), "generated"),
+            (self.swap, ("result", "mask"), "swapped"),
+            (self.segment, ("mask", "cutout"), "segmented"),
         )
         with gr.Column(visible=False, elem_id="l4f_endpoints"):
-            for handler, inputs, files, details in endpoints:
+            for handler, files, details in endpoints:
                 name = handler.__name__
-                fields = [_input(f"api.{name}_{field}", value) for field, value in inputs.items()]
+                fields = [_input(f"api.{name}_{field}", value) for field, value in FIELDS[name].items()]
                 many = {"interactive": False, "file_count": "multiple" if name == "generate" else "single"}
                 outputs = [unsaved(compat.make(gr.File, label=text(f"api.{name}_{kind}"), **many)) for kind in files]
                 outputs.append(unsaved(gr.JSON(label=text(f"api.{details}"))))
                 compat.endpoint(prefix + name, _in_words(handler), fields, outputs)
 
     def classes(self) -> list[dict]:
-        """The object classes that can be named."""
         return self._operations.classes()
 
     def generate(self, class_name: str, seed_list: str, truncation_psi: float | None, count: float) -> tuple:
@@ -66,53 +70,36 @@ class Endpoints:
         details = {"class": first["class"], "seeds": wanted, "truncation_psi": first["truncation_psi"]}
         return *([row[column] for row in rows] for column in range(len(kinds))), details
 
-    def swap(
-        self,
-        class_name: str,
-        seed: str,
-        background: str,
-        picture: str,
-        truncation_psi: float | None,
-        threshold: float | None,
-        grow: float,
-        feather: float,
-        keep_largest: bool,
-        placed: str = "",
-        flipped: bool = False,
-        class_size: bool = False,
-        w_plus: str = "",
-    ) -> tuple:
+    def swap(self, *values: Any) -> tuple:
         """The subject before another background, and its mask. Files take the place of `background` and `seed`."""
-        edge = EdgeOptions(threshold, _whole(grow), feather, bool(keep_largest))
-        behind = file_bytes(picture) if picture else background
-        subject = seeds.wanted_seed(seed)
-        more = {"placed": placed, "flipped": flipped, "class_size": class_size}
-        more["w_plus"] = file_bytes(w_plus) if w_plus else None
-        result = self._operations.swap(class_name, subject, behind, edge, truncation_psi, CancelToken(), **more)
+        given = _given("swap", values)
+        edge = EdgeOptions(given["threshold"], _whole(given["grow"]), given["feather"], bool(given["largest"]))
+        behind = file_bytes(given["picture"]) if given["picture"] else given["background"]
+        more = {name: given[name] for name in ("placed", "flipped", "class_size")}
+        more["w_plus"] = file_bytes(given["w_plus"]) if given["w_plus"] else None
+        seed, token = seeds.wanted_seed(given["seed"]), CancelToken()
+        result = self._operations.swap(given["class"], seed, behind, edge, given["psi"], token, **more)
         return *self._write(result, "picture", "mask"), result.details
 
-    def segment(
-        self,
-        class_name: str,
-        seed: str,
-        truncation_psi: float | None,
-        picture: str,
-        w_plus: str,
-        canvas: str = "",
-        margin: str = "8%",
-        keep_largest: bool = True,
-    ) -> tuple:
+    def segment(self, *values: Any) -> tuple:
         """Mask and cut-out of a seed, or of one of our pictures or W+ codes where they are given."""
-        files = {"picture": file_bytes(picture)} if picture else {"w_plus": file_bytes(w_plus)} if w_plus else {}
-        subject = None if files else seeds.wanted_seed(seed)
-        files |= {"canvas": self._operations.canvas(canvas, margin), "keep_largest": bool(keep_largest)}
-        result = self._operations.segment(class_name, subject, truncation_psi, CancelToken(), **files)
+        given = _given("segment", values)
+        sources = [name for name in ("picture", "w_plus") if given[name]][:1]
+        more: dict[str, Any] = {name: file_bytes(given[name]) for name in sources}
+        seed = None if sources else seeds.wanted_seed(given["seed"])
+        more |= {"canvas": self._operations.canvas(given["canvas"], given["margin"]), "keep_largest": given["largest"]}
+        result = self._operations.segment(given["class"], seed, given["psi"], CancelToken(), **more)
         return *self._write(result, "mask", "cutout"), result.details
 
     def _write(self, result: OperationResult, *kinds: str, before: str = "") -> list[str]:
         parts = {kind: result.images[kind] for kind in kinds}
         files = self._service.outputs.preview(before + result.stem, parts, result.infotext)
         return [str(path) for path in files.values()]
+
+
+def _given(name: str, values: tuple) -> dict[str, Any]:
+    """The values by the names of their fields; those that are left out are as in the page."""
+    return {**FIELDS[name], **dict(zip(FIELDS[name], values, strict=False))}
 
 
 def _in_words(handler: Callable) -> Callable:
