@@ -1,7 +1,6 @@
-"""What the tab *Explore* shows beside Gradio's own components, as HTML, and how that tells the server of clicks.
+"""What the tab *Explore* shows beside Gradio's own components, as HTML. `page.js` tells the server what is done there.
 
-Plain elements in few components look the same under every Gradio, and appear when the tab is first opened. They send
-the whole wish each time, so that any but the newest may be dropped.
+Plain elements in few components look the same under every Gradio, and appear when the tab is first opened.
 """
 
 from __future__ import annotations
@@ -22,51 +21,11 @@ from .texts import text
 if TYPE_CHECKING:
     from l4f_plugin.directions import Directions
 
-WISH, ORDER = "l4f_explore_wish", "l4f_explore_order"
-"""The ids of the hidden fields that carry wishes (sliders, where they are) and orders (what was clicked)."""
 SHOWN = 8
 """Directions of a range that have a slider."""
 END = 2.0
 """Standard deviations of the thumbnails at the two ends of a direction."""
 LIVE_SIDE, THUMBNAIL_SIDE = 640, 96
-
-_SCRIPT = f"""const t = event.target, root = this.getRootNode(), all = (s) => [...root.querySelectorAll(s)];
-const put = (id, value) => {{
-    const box = root.querySelector(`#${{id}} textarea, #${{id}} input`);
-    if (!box) return;
-    box.value = JSON.stringify({{...value, now: Date.now()}});
-    box.dispatchEvent(new Event("input", {{bubbles: true}}));
-}};
-const wish = (moved) => {{
-    if (moved.dataset.key === "between") return {{between: +moved.value}};
-    const strengths = {{}};
-    for (const slider of all(".l4f-board [data-key]:not([data-key=variety])[type=range]"))
-        if (+slider.value) strengths[slider.dataset.key] = +slider.value;
-    return {{variety: +root.querySelector(".l4f-board [data-key=variety]").value, strengths}};
-}};
-const settle = (slider) => put("{ORDER}", {{do: "settle", wish: wish(slider)}});
-const tell = (slider) => {{
-    const told = slider.parentElement.querySelector("output");
-    if (told) told.value = (+slider.value).toFixed(+slider.dataset.digits);
-}};"""
-_INPUT = 'if (t.type === "range") { tell(t); put("' + WISH + '", wish(t)); }'
-_CHANGE = f"""if (t.type === "range") settle(t);
-else if (t.type === "radio") put("{ORDER}", {{do: "range", range: t.value}});
-else if (t.dataset.name) put("{ORDER}", {{do: "name", key: t.dataset.name, words: t.value}});"""
-_CLICK = f"""const pressed = t.closest("[data-do]");
-if (pressed && pressed.dataset.do !== "end") put("{ORDER}", {{...pressed.dataset}});
-else if (pressed) {{
-    const slider = root.querySelector(`.l4f-board [type=range][data-key="${{pressed.dataset.key}}"]`);
-    slider.value = pressed.dataset.to;
-    tell(slider);
-    settle(slider);
-}}"""
-
-
-def _listening(inner: str, classes: str) -> str:
-    scripts = {"oninput": _INPUT, "onchange": _CHANGE, "onclick": _CLICK}
-    wired = " ".join(f'{name}="{escape(f"{_SCRIPT} {script}", quote=True)}"' for name, script in scripts.items())
-    return f'<div class="{classes}" {wired}>{inner}</div>'
 
 
 def address(picture: Image.Image, side: int) -> str:
@@ -120,7 +79,7 @@ def board(explored: Exploration, shown: str, renames: bool) -> str:
     for name in RANGES:
         rows = (_row(explored, key(name, number), renames) for number in range(min(SHOWN, len(explored.directions))))
         parts.append(f'<div class="l4f-directions l4f-of-{name}">{"".join(rows)}</div>')
-    return _listening("".join(parts), "l4f-board")
+    return f'<div class="l4f-board">{"".join(parts)}</div>'
 
 
 def direction_name(directions: Directions, written: str) -> str:
@@ -163,7 +122,7 @@ def grid(heading: str, pictures: Sequence[tuple[Image.Image, str]]) -> str:
         f'<img alt="{escape(words, quote=True)}" src="{address(picture, 192)}"></button>'
         for number, (picture, words) in enumerate(pictures)
     )
-    return _listening(f"<h3>{escape(heading)}</h3><div>{cells}</div>", "l4f-grid")
+    return f'<div class="l4f-grid"><h3>{escape(heading)}</h3><div>{cells}</div></div>'
 
 
 def shelf(explored: Exploration) -> str:
@@ -174,7 +133,7 @@ def shelf(explored: Exploration) -> str:
     if len(explored.chosen) == 2:
         slider = _slider("between", 0.5, 0, 1, 0.01, text("explore.between"), 2)
         inner += f'<div class="l4f-between"><b>A</b>{slider}<b>B</b></div>'
-    return _listening(inner, "l4f-shelf")
+    return f'<div class="l4f-shelf">{inner}</div>'
 
 
 def _kept(explored: Exploration, at: int) -> str:

@@ -86,7 +86,51 @@
         input.dispatchEvent(new Event("change", { bubbles: true }));
     }, true);
 
+    // What is done on boards of Explore and in the table of Models goes into hidden fields, which ask the server when they
+    // change: the time makes them change always. Sliders send all they wish, so that any but the newest may be dropped.
+    const put = (id, value) => {
+        const box = document.querySelector(`#${id} :is(textarea, input)`);
+        if (!box) return;
+        box.value = value;
+        box.dispatchEvent(new Event("input", { bubbles: true }));
+    };
+    const send = (id, what) => put(id, JSON.stringify({ ...what, now: Date.now() }));
+    const order = (what) => send("l4f_explore_order", what);
+    const wish = (slider) => {
+        if (slider.dataset.key === "between") return { between: +slider.value };
+        const strengths = {};
+        for (const part of document.querySelectorAll(".l4f-directions [type=range]"))
+            if (+part.value) strengths[part.dataset.key] = +part.value;
+        return { variety: +document.querySelector(".l4f-variety [type=range]").value, strengths };
+    };
+    const tell = (slider) => {
+        const told = slider.parentElement.querySelector("output");
+        if (told) told.value = (+slider.value).toFixed(+slider.dataset.digits);
+    };
+    const explored = ({ target }) => target.closest?.(".l4f-board, .l4f-grid, .l4f-shelf") ? target : document.body;
+    document.addEventListener("input", (event) => {
+        const slider = explored(event);
+        if (slider.type !== "range") return;
+        tell(slider);
+        send("l4f_explore_wish", wish(slider));
+    });
+    document.addEventListener("change", (event) => {
+        const { type, value, dataset } = explored(event);
+        if (type === "range") order({ do: "settle", wish: wish(event.target) });
+        else if (type === "radio") order({ do: "range", range: value });
+        else if (dataset.name) order({ do: "name", key: dataset.name, words: value });
+    });
+
     document.addEventListener("click", (event) => {
+        const pressed = explored(event).closest("[data-do]");
+        if (pressed?.dataset.do === "end") {
+            const slider = document.querySelector(`.l4f-board [type=range][data-key="${pressed.dataset.key}"]`);
+            slider.value = pressed.dataset.to;
+            tell(slider);
+            order({ do: "settle", wish: wish(slider) });
+        } else if (pressed) order({ ...pressed.dataset });
+        const row = event.target.closest?.(".l4f-table tr[data-name]");
+        if (row) put("l4f_models_row", `${row.dataset.name} ${Date.now()}`);
         if (event.target.closest?.('.l4f [id$="_copy"]')) copy();
         const controls = event.target.closest?.(DRAWS) && event.target.closest(".l4f-controls");
         if (!controls || window.innerWidth > 640) return;
