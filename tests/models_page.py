@@ -18,7 +18,7 @@ class Page:
     """The panel of one page and one visitor."""
 
     def __init__(self, tmp_path: Path, **rights: bool):
-        self.service = owned(tmp_path, **{"own_repositories": True, **rights})
+        self.service = owned(tmp_path, **rights)
         self.class_jobs, self.visit = self.service.class_jobs, Visit()
         with compat.blocks("page", "") as self.blocks:
             self.panel = ModelsPanel(self.service)

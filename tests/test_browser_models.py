@@ -31,8 +31,7 @@ def site(tmp_path_factory):
         patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
         offer_things(hub, home, title="Things", licence="NC", terms="not for sale")
         maskless(home)
-        rights = {"manages_classes": True, "own_repositories": True}
-        with site_of(home / "models", home / "pictures", default_class="avatar", **rights) as site:
+        with site_of(home / "models", home / "pictures", default_class="avatar", manages_classes=True) as site:
             yield SimpleNamespace(**vars(site), hub=hub, home=home)
 
 

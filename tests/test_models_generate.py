@@ -23,7 +23,7 @@ def page(tmp_path, monkeypatch, notices):
         point_at(hub, monkeypatch, tmp_path)
         offer_things(hub, tmp_path, title="Things", licence="NC", terms="not for sale")
         saved(tmp_path / "models/tiny", title="Tiny things")
-        service = owned(tmp_path, own_repositories=True)
+        service = owned(tmp_path)
         parts = app.build(service).l4f
         yield SimpleNamespace(**vars(parts), hub=hub, class_jobs=service.class_jobs, service=service)
         closed(service)
@@ -132,5 +132,5 @@ def test_who_may_change_classes(monkeypatch, tmp_path, reached, auth):
     with pytest.raises(NotImplementedError):
         command.serve(command.parser().parse_args(["--no-browser", "--output-dir", str(tmp_path), *options]))
     service = seen["service"]
-    assert (service.manages_classes, service.own_repositories) == (owned, owned)
+    assert service.manages_classes == owned
     assert ("max_file_size" in seen["arguments"]) == owned

@@ -20,7 +20,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.training import chain
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_plugin.training.refinement import RefinementSettings
-from l4f_ui import models_panel
+from l4f_ui import tasks
 from l4f_ui import words as in_words
 from l4f_ui.models_forms import Visit
 
@@ -58,7 +58,7 @@ def hub(tmp_path, monkeypatch, bundles):
 
 @pytest.fixture
 def page(hub, tmp_path, monkeypatch, request, notices):
-    monkeypatch.setattr(models_panel, "LOOK_AGAIN", 0.02)
+    monkeypatch.setattr(tasks, "LOOK_AGAIN", 0.02)
     monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
     for made in Page.open(tmp_path, measures="measuring" in request.fixturenames):
         made.notices = notices
@@ -226,8 +226,7 @@ def test_two_clicks_are_one_download(hub, page):
 def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(gr, "Warning", lambda words: None)
     maskless(tmp_path)
-    assert Page(tmp_path, own_repositories=False).panel.repository is None, "that wants to be allowed"
-    page = Page(tmp_path, manages_classes=False, own_repositories=True)
+    page = Page(tmp_path, manages_classes=False)
     assert page.panel.imports is None and page.panel.repository is None
     plain = [("plain", button) for button in ("deleting", "learning", "verifying")]
     for name, button, *values in (("faces", "download", True), *plain):

@@ -128,8 +128,7 @@ def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, mon
 
 
 def test_nobody_publishes_where_the_page_is_open_to_others(hub, tmp_path):
-    for rights in ({"manages_classes": False}, {"own_repositories": False}):
-        assert Page(tmp_path, **rights).panel.sharing is None
+    assert Page(tmp_path, manages_classes=False).panel.sharing is None
 
 
 def test_a_dry_run_writes_the_folder_and_uploads_nothing(hub, page, tmp_path, monkeypatch):

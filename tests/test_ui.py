@@ -127,7 +127,7 @@ def test_missing_translation_stays_english(monkeypatch):
     monkeypatch.setattr(texts, "_table", texts.ENGLISH)
     texts.use_table({"generate.run": "Erzeugen"})
     assert texts.text("generate.run") == "Erzeugen"
-    assert texts.text("generate.cancel") == "Cancel"
+    assert texts.text("job.cancel") == "Cancel"
 
 
 def test_annotations_of_handlers_have_their_names_at_run_time(built):
@@ -403,7 +403,7 @@ def test_one_subject_before_our_pictures_and_before_several_seeds(page):
     assert len(seen[stage.results]) == len(panel.samples) > 1
     seen = run(panel, panel.swap, swapping(panel, "seed", behind="1-3"))
     assert len(seen[stage.results]) == 3 and seen.get(panel.background.seed, "1-3") == "1-3"
-    assert not seen[stage.results][0].better and stage.use_better is None
+    assert not seen[stage.results][0].better and not stage.use_better.visible
 
 
 def test_each_background_gives_a_picture(page):

@@ -76,7 +76,7 @@ def serve(options: argparse.Namespace) -> None:
 
     # Whoever reaches a page without a password is not asked who they are: they may draw, and change nothing.
     owned = auth is not None or not (options.listen or options.share)
-    service = Service(lambda: settings, outputs, manages_classes=owned, own_repositories=owned)
+    service = Service(lambda: settings, outputs, manages_classes=owned)
     page = app.build(service)
     try:
         served = server.open_page(

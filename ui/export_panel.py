@@ -1,9 +1,7 @@
 """The panel *Export*: labelled sets of any size."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
@@ -13,19 +11,17 @@ from l4f_plugin.datasets.export_plan import DEFAULT_SPLIT, FORMATS, SMALLEST_SID
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job
 
-from . import compat, models_table, status
+from . import compat, status
 from .class_choice import ClassChoice
 from .controls import Given, button, choices, controls_column, named, note, psi_slider, segments, stage_column
 from .exports import KIND, MOST_PICTURES, SHARD, Exports
-from .run_buttons import Archive, Running, complain, told_in
+from .run_buttons import Archive, Running, told_in
 from .seeds import wanted_seed
 from .service import Service
 from .stage import empty_stage
+from .tasks import TaskPanel, Watching
 from .texts import text
-from .words import pathless
 
-LOOK_AGAIN = 0.3
-"""Seconds between looks at the running exports."""
 EXAMPLE = 24
 """Pictures of the set that comes of one click."""
 BACKGROUNDS = ("own", "seeds", "colours")
@@ -35,20 +31,20 @@ CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_pi
 
 
 @dataclass
-class ExportVisit(models_table.Watching):
+class ExportVisit(Watching):
     """What one visitor's page shows of exports; `estimate` is the answer to its last question."""
 
     estimate: str = ""
 
 
-class ExportPanel:
-    """Without `service.manages_classes` no sets are made: they fill the disk of whoever runs the page. `started` are
-    the events after which other parts of the page may look at the engine anew."""
+class ExportPanel(TaskPanel):
+    """Without `service.manages_classes` no sets are made: they fill the disk of whoever runs the page."""
+
+    kind = KIND
 
     def __init__(self, service: Service):
-        self._service, self.exports = service, Exports(service)
-        self.allowed = service.manages_classes
-        self.started: list = []
+        super().__init__(service)
+        self.exports, self.allowed = Exports(service), service.manages_classes
         with gr.Row(elem_classes="l4f-panel"):
             with controls_column():
                 self.choice = ClassChoice(service, "export")
@@ -94,8 +90,8 @@ class ExportPanel:
     def _wire(self) -> None:
         self.inputs = {self.choice.dropdown, self.count, self.format, self.size, self.psi, self.backgrounds}
         self.inputs |= {self.split, self.first, self.curate, *self.bounds.values(), self.visit}
-        self._outputs = [self.activity, self.empty, self.sheet, self.downloads, self.card, self.run, self.cancel]
-        self._outputs += [self.resume, self.unfinished]
+        self.outputs = [self.activity, self.empty, self.sheet, self.downloads, self.card, self.run, self.cancel]
+        self.outputs += [self.resume, self.unfinished]
         self.archive.on(self.exports.pack, [], self.activity)
         chosen = compat.on(self.example.click, lambda: EXAMPLE, [], [self.count])
         for trigger, handler, given in (
@@ -103,60 +99,45 @@ class ExportPanel:
             (chosen.then, self.start, self.inputs),
             (self.go_on.click, self.start_again, {self.unfinished}),
         ):
-            event = compat.on(trigger, self.answered(handler), {self.visit, *given}, self._outputs)
-            self.started.append(self._follow(event))
+            self._follow(trigger, self.answered(handler), {self.visit, *given})
         compat.on(self.cancel.click, self.stop, [], [self.cancel])
         self.estimate = told_in(self.activity, self._service, self.measure_time)
         self.started.append(compat.on(self.measure.click, self.estimate, self.inputs, [self.activity], queue=True))
 
     def open_on(self, trigger: Callable) -> None:
-        """Wires an event (the page or the tab being opened) that shows how exports stand."""
         if self.allowed:
-            self._follow(compat.on(trigger, self.opened, [self.visit], self._outputs))
-
-    def _follow(self, event: Any) -> Any:
-        """Wires the watcher behind an event that may have started something."""
-        return compat.on(event.then, self.watch, [self.visit], self._outputs, queue=True)
-
-    def opened(self, visit: ExportVisit) -> dict:
-        """As `show`, for a page that is opened: it also tells of what has ended meanwhile."""
-        visit.adopt(self.exports.jobs.recent(KIND))
-        return self.show(visit)
+            super().open_on(trigger)
 
     def show(self, visit: ExportVisit) -> dict:
         """How exports stand, the card of the latest set, and what can be gone on with."""
-        visit.ended = self.exports.jobs.ended(KIND)
-        running = self.exports.jobs.running(kind=KIND)
+        visit.ended, running = self._ended(), self._is_busy()
         card, unfinished = self.exports.card(), self.exports.unfinished()
         waiting = bool(unfinished) and not running
         return {
-            self.activity: visit.activity(self.exports.jobs.recent(KIND)) + visit.estimate,
-            **self._pictures(),
+            **self._told(visit),
             self.downloads: gr.update(visible=card is not None),
             self.card: gr.update(value=card or "", visible=card is not None),
             self.run: gr.update(interactive=not running),
-            self.cancel: gr.update(interactive=bool(running)),
+            self.cancel: gr.update(interactive=running),
             self.resume: gr.update(visible=waiting),
             self.unfinished: gr.update(choices=unfinished, value=unfinished[0] if waiting else None),
         }
 
-    def _pictures(self) -> dict:
-        """The first pictures of the set, also while it is drawn."""
+    def _told(self, visit: ExportVisit) -> dict:
+        """Also the first pictures of the set."""
+        [(line, words)] = super()._told(visit).items()
         sheet = self.exports.sheet()
         shown = gr.update(value=sheet and str(sheet), visible=sheet is not None)
-        return {self.sheet: shown, self.empty: gr.update(visible=sheet is None)}
+        return {line: words + visit.estimate, self.sheet: shown, self.empty: gr.update(visible=sheet is None)}
 
     def answered(self, handler: Callable[[Given], object]) -> Callable[[Given], dict]:
-        """A handler that starts an export, with what the page shows then, or why it did not start."""
+        """A handler that starts an export; what was estimated goes then."""
 
-        def answer(given: Given) -> dict:
-            try:
-                given[self.visit].own, given[self.visit].estimate = [handler(given)], ""
-            except Exception as error:
-                return {**self.show(given[self.visit]), self.activity: complain(pathless(error))}
-            return self.show(given[self.visit])
+        def begin(given: Given) -> Job:
+            job, given[self.visit].estimate = handler(given), ""
+            return job
 
-        return answer
+        return lambda given: self._begun(given[self.visit], lambda: begin(given))
 
     def start(self, given: Given) -> Job:
         """Begins the set, or goes on with it where the same was begun before."""
@@ -174,24 +155,9 @@ class ExportPanel:
         yield {self.activity: visit.estimate}
 
     def stop(self) -> dict:
-        """Stops what runs, after its shard's batch."""
         for job in self.exports.jobs.running(kind=KIND):
             job.token.cancel()
         return {self.cancel: gr.update(interactive=False)}
-
-    def watch(self, visit: ExportVisit) -> Iterator[dict]:
-        """Follows exports until they have ended, or a newer watcher of the same page takes over."""
-        visit.watcher = me = object()
-        shown = None
-        while visit.watcher is me and self.exports.jobs.running(kind=KIND):
-            activity = visit.activity(self.exports.jobs.recent(KIND)) + visit.estimate
-            if activity != shown:
-                shown = activity
-                yield {self.activity: activity, **self._pictures()}
-            time.sleep(LOOK_AGAIN)
-        ended = visit.watcher is me and visit.ended != self.exports.jobs.ended(KIND)
-        # Something is always yielded: Gradio empties the outputs of a generator that ends without a word.
-        yield self.show(visit) if ended else {self.activity: gr.update()}
 
     def settings(self, given: Given) -> ExportSettings:
         """What the controls ask for. Raises `UserError` for what is out of bounds or missing."""

@@ -48,7 +48,6 @@ class Exports:
         return self._place() / f"{slug(name)}-{settings.format}-{settings.count}-{pixels}{digest}"
 
     def unfinished(self) -> list[str]:
-        """The names of folders with sets that are not whole."""
         return [path.name for path in self._folders() if not _is_whole(path)]
 
     def go_on(self, folder_name: str) -> Job:
@@ -79,7 +78,6 @@ class Exports:
         return self.jobs.start(KIND, name, message, work, title)
 
     def estimate(self, name: str, settings: ExportSettings, token: CancelToken) -> str:
-        """How long the set would take and how large it would be, in words."""
         with self._service.drawing(name, token) as pipeline:
             plan = make_plan(pipeline, settings)
         seconds, taken = estimate(plan, lambda: self._service.drawing(name, token))

@@ -58,7 +58,6 @@ class InversionForm:
             downloads=DOWNLOADS,
             kept=KEPT,
             more=more,
-            note=False,
         )
 
     def wire(self, panel: PhotosPanel, inputs: set) -> None:
@@ -76,10 +75,9 @@ class InversionForm:
         folder = self._service.outputs.preview_folder()
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
         progress, preview = self._telling(running, photograph.name, folder)
+        how = {"steps": int(given[self.steps]), "progress": progress, "preview": preview}
         try:
-            found = self._service.project(
-                entry.name, photograph.source(), int(given[self.steps]), running.token, progress, preview
-            )
+            found = self._service.project(entry.name, photograph.source(), running.token, **how)
         except UserError as error:
             raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
         placed = self._service.swap(entry.name, found.photo, background, edge, running.token)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -22,9 +22,9 @@ from . import compat, status
 from .class_choice import Consent
 from .class_jobs import Import, discard
 from .controls import Given, choices, named, segments
-from .models_table import Watching
 from .run_buttons import RunButtons, Running
 from .service import Service
+from .tasks import Watching
 from .texts import text
 from .words import pathless, size
 
@@ -40,6 +40,10 @@ LICENCES = (
 LONGEST_LICENCE = 200  # letters
 LONGEST_ATTRIBUTION = 10_000
 MASKS = ("own", "without")
+
+
+def licence_field(key: str, licences: Sequence[str] = LICENCES, value: str | None = None, **looks: Any) -> gr.Dropdown:
+    return gr.Dropdown(list(licences), value=value, allow_custom_value=True, **looks, **named(key))
 
 
 @dataclass
@@ -68,9 +72,7 @@ class ImportForm:
                 with gr.Column(scale=5, min_width=260):
                     self.name = gr.Textbox("", max_lines=1, **named("import.name"))
                     self.title = gr.Textbox("", max_lines=1, **named("import.title"))
-                    self.licence = gr.Dropdown(
-                        list(LICENCES), value=None, allow_custom_value=True, **named("import.licence")
-                    )
+                    self.licence = licence_field("import.licence")
                     self.job = RunButtons(service, "import")
         self.inputs = {panel.visit, self.file, self.alpha, self.name, self.title, self.licence}
         outputs = [*panel.outputs, self.file, self.alpha, self.name, self.title]
@@ -183,8 +185,7 @@ class ShareForm:
                     with gr.Column(visible=False, elem_classes="l4f-confirm", elem_id="l4f_share_asks") as self.asks:
                         self.question = gr.Markdown("")
                         self.masks = segments("share.masks", "share_masks", MASKS, value=None, visible=False)
-                        known = {"choices": list(LICENCES[:-1]), "value": None, "allow_custom_value": True}
-                        self.licence = gr.Dropdown(visible=False, **known, **named("share.licence"))
+                        self.licence = licence_field("share.licence", LICENCES[:-1], visible=False)
                         self.attribution = gr.Textbox("", lines=2, visible=False, **named("share.attribution"))
                     self.job = RunButtons(service, "share")
         self.fields = {"masks": self.masks, "licence": self.licence, "attribution": self.attribution}

@@ -1,9 +1,7 @@
 """The panel *Models*: which classes there are, and fetching, checking, deleting and completing them."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import gradio as gr
 
@@ -20,21 +18,17 @@ from .models_forms import ImportForm, RepositoryForm, ShareForm, Visit
 from .outputs import Result
 from .run_buttons import complain
 from .service import Service
+from .tasks import TaskPanel
 from .texts import text
 from .words import duration, failure, pathless, size
 
-LOOK_AGAIN = 0.3
-"""Seconds between looks at the running tasks."""
 
-
-class ModelsPanel:
-    """Without `service.manages_classes` it only shows what there is. `started` are the events after which other parts
-    of the page may look at the classes anew, `outputs` what `show` and `watch` update."""
+class ModelsPanel(TaskPanel):
+    """Without `service.manages_classes` it only shows what there is."""
 
     def __init__(self, service: Service):
-        self._service, self._class_jobs = service, service.class_jobs
-        changes = service.manages_classes
-        own_repositories = changes and service.own_repositories
+        super().__init__(service)
+        self._class_jobs, changes = service.class_jobs, service.manages_classes
         self.visit = gr.State(Visit())
         self.table = gr.HTML("", elem_id="l4f_models_table", elem_classes="l4f-flush")
         with gr.Row(elem_classes="l4f-panel"):
@@ -47,13 +41,13 @@ class ModelsPanel:
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
         gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
-        self.sharing = ShareForm(service, self.visit) if own_repositories else None
+        self.sharing = ShareForm(service, self.visit) if changes else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
         self.outputs += [self.quality, self.about_learning, self.worst, self.cancel, self.verify, self.delete]
         self.outputs += [self.confirm, self.activity]
         self.outputs += self.sharing.outputs if self.sharing else []
         self.imports = ImportForm(service, self) if changes else None
-        self.repository = RepositoryForm(service, self) if own_repositories else None
+        self.repository = RepositoryForm(service, self) if changes else None
         self._wire()
 
     def _build_actions(self) -> None:
@@ -74,7 +68,6 @@ class ModelsPanel:
                 self.keep = button("models.keep")
 
     def _wire(self) -> None:
-        self.started: list = []
         for trigger, handler, values in (
             (self.choice.input, self.pick, [self.choice]),
             (self.row.change, self.pick_row, [self.row]),
@@ -83,14 +76,10 @@ class ModelsPanel:
             (self.verify.click, self.answered(self.start_verifying), []),
             (self.really.click, self.answered(self.start_deleting), []),
         ):
-            self._follow(trigger, handler, values)
+            self._follow(trigger, handler, [self.visit, *values])
         compat.on(self.cancel.click, self.stop, [self.visit], [self.cancel])
         compat.on(self.delete.click, self.ask, [self.visit], [self.confirm, self.question])
         compat.on(self.keep.click, lambda: gr.update(visible=False), [], [self.confirm])
-
-    def open_on(self, trigger: Callable) -> None:
-        """Wires an event (the page or the tab being opened) that shows the classes as they are now."""
-        self._follow(trigger, self.opened)
 
     def open_with(self, trigger: Callable, results: gr.State, tabs: gr.Tabs) -> None:
         """Wires an event elsewhere that leads here, to the class of the first result."""
@@ -99,23 +88,13 @@ class ModelsPanel:
             picked = results[0].class_name if results else None
             return {**self.pick(visit, picked), tabs: gr.update(selected="models")}
 
-        self._follow(trigger, lead, [results], [tabs])
-
-    def _follow(self, trigger: Callable, handler: Callable, values: Any = (), further: Any = ()) -> None:
-        """Wires an event that may start something, and the watcher behind it."""
-        event = compat.on(trigger, handler, [self.visit, *values], [*self.outputs, *further])
-        self.started.append(compat.on(event.then, self.watch, [self.visit], self.outputs, queue=True))
+        self._follow(trigger, lead, [self.visit, results], [tabs])
 
     # What is shown
 
-    def opened(self, visit: Visit) -> dict:
-        """As `show`, for a page that is opened: it also tells of what has ended meanwhile."""
-        visit.adopt(self._class_jobs.jobs.recent())
-        return self.show(visit)
-
     def show(self, visit: Visit) -> dict:
         """The classes as they are now, and what can be done with the one that is picked."""
-        visit.ended = self._class_jobs.ended()
+        visit.ended = self._ended()
         try:
             entries = self._service.all_classes()
         except UserError as error:
@@ -128,7 +107,7 @@ class ModelsPanel:
             self.table: models_table.table(entries, visit.picked, damaged),
             self.choice: gr.update(choices=choices, value=visit.picked),
             self.confirm: gr.update(visible=False),
-            self.activity: visit.activity(self._class_jobs.jobs.recent()),
+            **self._told(visit),
         }
         if picked is None:
             return {**shown, self.card: "", self.worst: gr.update(visible=False)}
@@ -216,21 +195,16 @@ class ModelsPanel:
         return {}
 
     def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
-        """A handler that starts a task, with what the page shows then, or why it did not start."""
+        """A handler that starts a job of the picked class."""
 
-        def answer(visit: Visit, *values: Any) -> dict:
-            try:
-                if not self._service.manages_classes:
-                    raise UserError(text("models.read_only"))
-                visit.own = [handler(self._service.entry(visit.picked, on_offer=True), *values)]
-            except Exception as error:
-                return {**self.show(visit), self.activity: complain(pathless(error))}
-            return self.show(visit)
+        def begin(visit: Visit, values: tuple) -> Job:
+            if not self._service.manages_classes:
+                raise UserError(text("models.read_only"))
+            return handler(self._service.entry(visit.picked, on_offer=True), *values)
 
-        return answer
+        return lambda visit, *values: self._begun(visit, lambda: begin(visit, values))
 
     def start_download(self, entry: ObjectClass, accepted: bool) -> Job:
-        """Fetches the class, or goes on with it."""
         damaged = bool(entry.problem) or self._class_jobs.is_damaged(entry.name)
         return self._class_jobs.download(entry.name, bool(accepted), again=damaged)
 
@@ -263,25 +237,16 @@ class ModelsPanel:
             self._class_jobs.jobs.cancel(visit.picked)
         return {self.cancel: gr.update(interactive=False)}
 
-    def watch(self, visit: Visit) -> Iterator[dict]:
-        """Follows everything that runs until it has ended, or a newer watcher of the same page takes over."""
-        visit.watcher = me = object()
-        # It is shown already, but for a refusal: that is to stay.
-        html = visit.activity(self._class_jobs.jobs.recent())
-        yield {}
-        while visit.watcher is me:
-            running, before = self._class_jobs.is_busy(), visit.ended
-            if self._class_jobs.ended() != before:
-                # What the visitor is about to confirm or to accept stays as it is.
-                shown = {**self.show(visit), **self._estimate(visit)}
-                yield {part: shown[part] for part in shown if part not in (self.confirm, self.consent.accept)}
-                for task in visit.ended:
-                    if task not in before and task in visit.own and task.error is not None and not task.stopped:
-                        gr.Warning(failure(task))
-                html = None
-            elif (activity := visit.activity(self._class_jobs.jobs.recent())) != html:
-                html = activity
-                yield {self.activity: activity}
-            if not running and not self._class_jobs.is_busy():
-                return
-            time.sleep(LOOK_AGAIN)
+    def _at_end(self, visit: Visit) -> dict:
+        """What the visitor is about to confirm or to accept stays as it is; failures of their own are told."""
+        before, shown = visit.ended, {**self.show(visit), **self._estimate(visit)}
+        for task in visit.ended:
+            if task not in before and task in visit.own and task.error is not None and not task.stopped:
+                gr.Warning(failure(task))
+        return {part: shown[part] for part in shown if part not in (self.confirm, self.consent.accept)}
+
+    def _is_busy(self) -> bool:
+        return self._class_jobs.is_busy()
+
+    def _ended(self) -> list[Job]:
+        return self._class_jobs.ended()

@@ -1,24 +1,14 @@
-"""What the page *Models* shows of the classes: the table of all and the card of one, as HTML."""
+"""What the page *Models* shows of the classes: the table of all, whose clicks `page.js` tells, and the card of one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from html import escape
 
 from l4f_plugin.bundles.config import ObjectClass
-from l4f_plugin.jobs import Job
 
-from . import status
 from .texts import text
-from .words import failure, size, standing, without_paths
+from .words import size, without_paths
 
 COLUMNS = ("class", "state", "masks", "size", "memory", "verified", "licence", "source")
-ROW_FIELD = "l4f_models_row"
-# Hands the name of the row to a hidden field, which asks the server when it changes: the time makes it change always.
-_PICK = (
-    "const box = this.getRootNode().querySelector('#" + ROW_FIELD + " textarea, #" + ROW_FIELD + " input');"
-    "if (box) { box.value = this.dataset.name + ' ' + Date.now();"
-    " box.dispatchEvent(new Event('input', {bubbles: true})); }"
-)
 
 
 def state(entry: ObjectClass, damaged: bool) -> str:
@@ -60,7 +50,7 @@ def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
     inner = "".join(
         f'<td data-column="{escape(text(f"column.{key}"), quote=True)}">{cell}</td>' for key, cell in cells.items()
     )
-    return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}" onclick="{_PICK}">{inner}</tr>'
+    return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}">{inner}</tr>'
 
 
 def _verified(entry: ObjectClass, damaged: bool) -> str:
@@ -105,38 +95,3 @@ def card(entry: ObjectClass, damaged: bool) -> str:
     told = [(text(f"fact.{key}"), words) for key, words in facts.items() if words]
     lines = "".join(f"<dt>{escape(label)}</dt><dd>{escape(words)}</dd>" for label, words in told)
     return f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><dl>{lines}</dl></div>'
-
-
-@dataclass
-class Watching:
-    """What one visitor's page knows of the tasks of all: its latest watcher, those that had `ended` when it was drawn,
-    those `seen` while they ran, and its `own`, whose failures concern nobody else."""
-
-    watcher: object = None
-    ended: list[Job] = field(default_factory=list)
-    seen: list[Job] = field(default_factory=list)
-    own: list[Job] = field(default_factory=list)
-
-    def adopt(self, tasks: Sequence[Job]) -> None:
-        """Makes those its own whose end no page has told: whoever started them has gone."""
-        self.own += [task for task in tasks if task.ended and not task.told]
-
-    def activity(self, tasks: Sequence[Job]) -> str:
-        """A line for each task that runs or is its own, or that went well before its eyes, with a bar while it runs."""
-        successes = [task for task in self.seen if task.error is None and not task.told]
-        shown = [task for task in tasks if not task.ended or task in self.own or task in successes]
-        self.seen = [task for task in shown if not task.told]
-        for task in self.own:
-            task.told |= task.ended
-        return "".join(f'<div class="l4f-task">{_line(task)}</div>' for task in shown)
-
-
-def _line(task: Job) -> str:
-    if not task.ended:
-        progress = task.standing
-        return status.running(standing(progress, task.kind), progress.done, progress.total)
-    if task.stopped:
-        return status.finished(text(f"stopped.{task.kind}", title=task.title))
-    if task.error is not None:
-        return status.problem(failure(task))
-    return status.finished(task.outcome or "")

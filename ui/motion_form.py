@@ -33,7 +33,7 @@ class MotionForm:
             self.format = segments("motion.format", "moving", FORMATS)
             self.loop = gr.Checkbox(True, **named("motion.loop"))
             self.job = RunButtons(service, "motion")
-            self.stage = Stage(service, "motion", self.job.status, ("result",), note=False)
+            self.stage = Stage(service, "motion", self.job.status, ("result",))
 
     def wire(self, state: gr.State) -> None:
         self._state = state

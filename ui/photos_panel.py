@@ -56,9 +56,7 @@ class PhotosPanel:
                 self._build_controls()
             with stage_column():
                 given = {"words": "preview", "downloads": DOWNLOADS, "kept": KEPT, "packs": KEPT}
-                self.stage = GridStage(
-                    service, "photos", self.job.status, VIEWS, **given, sends=True, offers_better=True
-                )
+                self.stage = GridStage(service, "photos", self.job.status, VIEWS, **given, sends=True)
                 self.brush = BrushForm(self, "photos")
                 self.inversion.build_stage()
         self._wire()
@@ -100,7 +98,6 @@ class PhotosPanel:
         self.job.on(trigger, self.segment, self.inputs, outputs)
 
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
-        """Wires an event that brings a picture file to segment."""
 
         def bring(path: str) -> dict:
             given = {self.files: gr.update(value=[path]), self.codes: gr.update(value=None)}
@@ -146,7 +143,8 @@ class PhotosPanel:
         results, strange, problems = [], [], []
         notes = [background.note] if background and background.note else []
         notes += [photos.in_words()] if photos.passed_over else []
-        done = self._service.segment_photos(entry.name, photos, folder, background, edge, running.token, canvas)
+        how = {"folder": folder, "background": background, "edge": edge, "canvas": canvas}
+        done = self._service.segment_photos(entry.name, photos, running.token, **how)
         for number, (photo, found) in enumerate(zip(photos, done, strict=True), start=1):
             if found.problem:
                 problems.append(f"{found.name} ({without_paths(found.problem)})")

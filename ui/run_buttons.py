@@ -108,7 +108,8 @@ class RunButtons:
         self.identifier = gr.State(None)
         with gr.Row(elem_classes="l4f-run-row"):
             self.run = button(f"{panel}.run", variant="primary", scale=3)
-            self.cancel = button(f"{panel}.cancel", scale=1, min_width=90, interactive=False)
+            stops = {"scale": 1, "min_width": 90, "interactive": False, "elem_id": f"l4f_{panel}_cancel"}
+            self.cancel = button("job.cancel", **stops)
         self.status = gr.HTML(status.quiet(), elem_id=f"l4f_{panel}_status", elem_classes="l4f-status-place")
         compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel])
 

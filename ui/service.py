@@ -19,7 +19,7 @@ from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.download import resolve
-from l4f_plugin.jobs import QUEUE, CancelToken, Progress
+from l4f_plugin.jobs import QUEUE, CancelToken
 from l4f_plugin.photo_batch import PhotoResult, segment_photos
 from l4f_plugin.picture_files import PictureSet
 from l4f_plugin.provenance import Recipe, WPlus, required_recipe
@@ -73,9 +73,8 @@ class Service:
         settings: asked at each job, as a host's options may change.
         outputs: where results go.
         neighbours: tabs of a host that take results.
-        manages_classes: whoever sees the page may download, import, complete and delete classes, and export sets. For
-            a page that only its owner reaches.
-        own_repositories: any repository of the Hub may be named.
+        manages_classes: whoever sees the page may download, import, complete, share and delete classes, and export
+            sets. For a page that only its owner reaches.
         gate: entered around each job, see `ModelCache`: a host's own queue.
         admit: entered around each request, with the class and the number of pictures; a Space's limits.
         lend: what draws in place of the pipeline in memory; a Space's graphics card, which is only lent.
@@ -89,7 +88,6 @@ class Service:
         neighbours: Sequence[Neighbour] = (),
         *,
         manages_classes: bool = False,
-        own_repositories: bool = False,
         gate: model_cache.Gate = lambda cancel: nullcontext(),
         admit: Callable[[str, int], AbstractContextManager] = _anybody,
         lend: Callable[[Labels4FreePipeline], Any] = lambda pipeline: pipeline,
@@ -98,7 +96,7 @@ class Service:
         self.settings, self._admit, self._lend, self._only = settings, admit, lend, only
         self.outputs, self.neighbours = outputs or Outputs(), neighbours
         self.watchers: Sequence[Watcher] = ()  # of the page that is built, which look at the engine after each job
-        self.manages_classes, self.own_repositories = manages_classes, own_repositories
+        self.manages_classes = manages_classes
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
         self.class_jobs = ClassJobs(self)
@@ -185,18 +183,10 @@ class Service:
         with self.drawing(name, token, 0) as pipeline:
             return pipeline.codes(seeds, truncation_psi)
 
-    def draw(
-        self,
-        name: str,
-        codes: Sequence[WPlus],
-        token: CancelToken,
-        *,
-        with_background: bool = False,
-        steady: bool = False,
-    ) -> list[Subject]:
-        """The subjects of style codes, in one batch; `steady` ones are for what moves."""
+    def draw(self, name: str, codes: Sequence[WPlus], token: CancelToken, **how: bool) -> list[Subject]:
+        """The subjects of style codes, in one batch; `how` as `Labels4FreePipeline.draw` takes it."""
         with self.drawing(name, token, len(codes)) as pipeline:
-            return pipeline.draw(codes, with_background=with_background, steady=steady, cancel=token)
+            return pipeline.draw(codes, cancel=token, **how)
 
     @property
     def follows_drags(self) -> bool:
@@ -236,37 +226,23 @@ class Service:
                 return pipeline.swap(sample, background, cancel=token, where=where, **asdict(edge))
 
     def segment(
-        self,
-        name: str,
-        source: int | np.ndarray | WPlus | Recipe | bytes | Image.Image,
-        token: CancelToken,
-        truncation_psi: float | None = None,
-        keep_largest: bool = True,
+        self, name: str, source: int | np.ndarray | WPlus | Recipe | bytes | Image.Image, token: CancelToken, **how: Any
     ) -> Subject:
         """What a seed, codes, a recipe or a picture (bytes of its file, or a PIL image) stands for, with its mask.
 
-        A picture that this plug-in saved is drawn once more, another is segmented as a photograph. `truncation_psi`
-        counts for a seed alone; None takes the class's own. `keep_largest` counts for a photograph alone.
+        A picture that this plug-in saved is drawn once more, another is segmented as a photograph. Of `how`, see
+        `Labels4FreePipeline.segment`, `truncation_psi` counts for a seed alone and `keep_largest` for a photograph.
         """
         with self._admit(name, 1):
             if isinstance(source, bytes | Image.Image) and not self.entry(name).photos:
                 source = required_recipe(source, self.entry(name).title)  # loads nothing for what cannot be answered
             with self.drawing(name, token) as pipeline:
-                return pipeline.segment(source, truncation_psi=truncation_psi, keep_largest=keep_largest, cancel=token)
+                return pipeline.segment(source, cancel=token, **how)
 
-    def segment_photos(
-        self,
-        name: str,
-        photos: PictureSet,
-        folder: Path,
-        background: Background | None,
-        edge: EdgeOptions,
-        token: CancelToken,
-        canvas: Canvas | None = None,
-    ) -> Iterator[PhotoResult]:
-        """Segments photographs one after another into `folder`, see `photo_batch.segment_photos`."""
+    def segment_photos(self, name: str, photos: PictureSet, token: CancelToken, **how: Any) -> Iterator[PhotoResult]:
+        """Segments photographs one after another; `how` as `photo_batch.segment_photos` takes it."""
         with self.drawing(name, token, len(photos)) as pipeline:
-            yield from segment_photos(pipeline, photos, folder, background, edge, canvas, cancel=token)
+            yield from segment_photos(pipeline, photos, cancel=token, **how)
 
     def best_fits(
         self, name: str, photos: Iterable[Callable[[], Path | bytes]], token: CancelToken
@@ -281,16 +257,8 @@ class Service:
                 token.check()
                 yield rivals.best(photo())
 
-    def project(
-        self,
-        name: str,
-        photograph: Path | bytes,
-        steps: int,
-        token: CancelToken,
-        progress: Progress,
-        preview: Callable[[np.ndarray], None],
-    ) -> Projection:
-        """Finds the codes of a photograph's subject, see `projection.project`. The discriminator comes with it."""
+    def project(self, name: str, photograph: Path | bytes, token: CancelToken, **how: Any) -> Projection:
+        """Finds the codes of a photograph's subject; `how` as `projection.project` takes it, with the discriminator."""
         from l4f_plugin.bundles.bundle import load_network
         from l4f_plugin.projection import project
 
@@ -298,7 +266,7 @@ class Service:
         with self.drawing(name, token, 1) as pipeline:
             if pipeline.bundle.discriminator is None:
                 pipeline.bundle.discriminator = load_network(folder, "discriminator")
-            return project(pipeline, photograph, steps=steps, progress=progress, preview=preview, cancel=token)
+            return project(pipeline, photograph, cancel=token, **how)
 
     @contextmanager
     def drawing(self, name: str, token: CancelToken, pictures: int | None = None) -> Iterator[Labels4FreePipeline]:

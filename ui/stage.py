@@ -19,7 +19,7 @@ from .controls import button, named, segments, thumbnails
 from .outputs import Result, shown_path, slug
 from .run_buttons import Archive, complain
 from .service import Service
-from .texts import text
+from .texts import has, text
 
 SHOWN_SIDE = 1600
 """Pixels of a picture that a page shows at once; larger ones are shown reduced."""
@@ -30,7 +30,7 @@ SQUARES = 48
 
 
 class Stage:
-    """Builds the place of one result, hidden behind a note until there is one.
+    """Builds the place of one result, hidden until there is one, where the table of texts has a note behind that.
 
     `views` are kinds of files to look at, or "compare" for the two kinds `compared` beside each other; `words` is the
     group of texts that names them. `downloads` are kinds too, or "shown" for what is looked at. `kept` are the kinds
@@ -55,13 +55,12 @@ class Stage:
         packs: tuple[str, ...] = (),
         more: Callable[[], None] | None = None,
         sends: bool = False,
-        note: bool = True,
     ):
         self._service, self._panel, self._status = service, panel, status_line
         self._compared, self._kept, self._packs = compared, kept, packs
         self.results = gr.State([])
         self.picked = gr.State(None)
-        self._notes = [empty_stage(panel)] if note else []
+        self._notes = [empty_stage(panel)] if has(f"{panel}.empty") else []
         with gr.Column(visible=False, elem_classes="l4f-results") as self.frame:
             if len(views) > 1:
                 self.view = segments(f"{panel}.view", words, views, "l4f-view")
@@ -132,13 +131,11 @@ class Stage:
         single = files[self._compared[1] if comparing else view]
         viewable = single.suffix != ".webm"
         update = {
-            self.image: gr.update(
-                value=str(reduced(single, single.parent)) if viewable else None, visible=viewable and not comparing
-            ),
+            self.image: gr.update(value=str(reduced(single)) if viewable else None, visible=viewable and not comparing),
             **self.offer(files, single),
         }
         if self.comparison:
-            before, after = (reduced(files[kind], files[kind].parent) for kind in self._compared)
+            before, after = (reduced(files[kind]) for kind in self._compared)
             pair = (_in_shape(before, after), _on_squares(after)) if comparing else (before, after)
             update |= {self.comparison.frame: gr.update(visible=comparing), **self.comparison.shown(*pair)}
         return update
@@ -235,24 +232,19 @@ class GalleryStage(Stage):
 class GridStage(Stage):
     """Many results, small in a grid and one of them large, with what is told about it.
 
-    With `offers_better` there is the button `use_better`, which the panel wires to the class that fits it better.
+    The button `use_better`, seen where another class fits it better, is for the panel to wire.
     """
-
-    def __init__(self, *given: Any, offers_better: bool = False, **options: Any):
-        self._offers_better = offers_better
-        super().__init__(*given, **options)
 
     def _build_pictures(self, comparing: bool) -> list:
         panel, large = self._panel, super()._build_pictures(comparing)
         self.about = gr.Markdown("", elem_id=f"l4f_{panel}_about")
-        better = [button(f"{panel}.use_better", size="sm", visible=False)] if self._offers_better else []
-        self.use_better = better[0] if better else None
+        self.use_better = button("stage.use_better", size="sm", visible=False, elem_id=f"l4f_{panel}_use_better")
         with gr.Row(visible=False) as self.steps:
             self.previous, self.next = (
                 button(f"stage.{way}", size="sm", elem_id=f"l4f_{panel}_{way}") for way in ("previous", "next")
             )
         self.grid = thumbnails(f"{panel}.grid", "l4f-checker", show_label=False, visible=False)
-        return [*large, self.about, *better, self.steps, self.grid]
+        return [*large, self.about, self.use_better, self.steps, self.grid]
 
     def _wire(self, looked: list) -> None:
         super()._wire(looked)
@@ -269,7 +261,6 @@ class GridStage(Stage):
         return {self.picked: index, **self.look(view, results, index)}
 
     def pick(self, view: str, results: Sequence[Result], picked: int | None, event: gr.SelectData) -> dict:
-        """The update that shows the result which was clicked in the grid."""
         index = _first_of_grid(picked) + compat.selected(event)
         if index == picked:  # newer Gradios tell of a place that was set here as of a click
             return {}
@@ -280,19 +271,16 @@ class GridStage(Stage):
         if result is None:
             return {}
         first, many = _first_of_grid(picked), len(results) > 1
-        small = [
-            (str(reduced(one.files["result"], one.files["result"].parent, SMALL_SIDE)), one.caption or one.name)
-            for one in results[first : first + GRID]
-        ]
+        seen = results[first : first + GRID]
+        small = [(str(reduced(one.files["result"], SMALL_SIDE)), one.caption or one.name) for one in seen]
         told = {"name": escape(result.name), "number": (picked or 0) + 1, "count": len(results)}
         about = text("stage.about", **told) if many else ""
-        better = {self.use_better: gr.update(visible=result.better is not None)} if self.use_better else {}
         return {
             **super().look(view, results, picked),
             self.grid: {**compat.gallery_update(small, (picked or 0) - first), "visible": many},
             self.about: " ".join(filter(None, (about, escape(result.told)))),
             self.steps: gr.update(visible=many),
-            **better,
+            self.use_better: gr.update(visible=result.better is not None),
         }
 
 
@@ -334,15 +322,15 @@ def _on_squares(file: Path) -> Path:
     return target
 
 
-def reduced(file: Path, folder: Path, side: int = SHOWN_SIDE) -> Path:
-    """A PNG of a picture of ours below `folder`, at most `side` pixels wide or high.
+def reduced(file: Path, side: int = SHOWN_SIDE) -> Path:
+    """A PNG of a picture of ours in a folder beside it, at most `side` pixels wide or high.
 
     The file itself where it is not larger, or moves and is to be shown large.
     """
     if side == SHOWN_SIDE and has_more_frames(file):
         return file
     state = file.stat()
-    target = folder / "shown" / fitted(file.stem, f"-{side}-{state.st_mtime_ns:x}-{state.st_size:x}.png")
+    target = file.parent / "shown" / fitted(file.stem, f"-{side}-{state.st_mtime_ns:x}-{state.st_size:x}.png")
     if not target.exists():
         with Image.open(file) as opened:
             if max(opened.size) <= side:

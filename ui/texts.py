@@ -15,7 +15,6 @@ def use_table(table: dict[str, str]) -> None:
 
 
 def has(key: str) -> bool:
-    """Whether there are words for `key`."""
     return key in _table
 
 

@@ -17,12 +17,12 @@ from l4f_plugin.errors import UserError
 
 from . import compat, status
 from .controls import Given, button, controls_column, named, note, segments, stage_column
-from .models_forms import LICENCES
+from .models_forms import licence_field
 from .run_buttons import Running, complain, told_in
 from .service import Service
 from .stage import empty_stage
 from .texts import text
-from .trainings import ACTIVE, Trainings
+from .trainings import ACTIVE, ARCHIVES, Trainings
 from .words import duration, pathless, without_paths
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN = 1.0
 """Seconds between looks at a training."""
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 RESOLUTIONS, QUALITIES, FITS = ("32", "64", "128", "256"), ("quick", "good", "long"), ("crop", "letterbox", "squash")
 CURVES = {
     "losses": ("discriminator_loss", "generator_loss"),
@@ -103,9 +102,7 @@ class TrainPanel:
                 self.fit = segments("train.fit", "train_fit", FITS)
                 self.start = gr.Dropdown([], **named("train.start"))
                 self.freeze = gr.Checkbox(False, visible=False, **named("train.freeze"))
-                self.licence = gr.Dropdown(
-                    list(LICENCES), value="unknown", allow_custom_value=True, **named("train.licence")
-                )
+                self.licence = licence_field("train.licence", value="unknown")
             with gr.Row(elem_classes="l4f-run-row"):
                 self.begin = button("train.begin", variant="primary", scale=2)
                 self.measure = button("train.measure", scale=1, min_width=120)
@@ -226,9 +223,8 @@ class TrainPanel:
     def estimate(self, job: Running, given: Given) -> Iterator[dict]:
         plan = self.plan(given)
         yield {self.activity: status.running(text("train.measuring"))}
-        words = "\n".join(
-            f"- {without_paths(line.strip())}" for line in self.trainings.measured(plan, job.token).in_words()
-        )
+        told = self.trainings.measured(plan, job.token).in_words()
+        words = "\n".join(f"- {without_paths(line.strip())}" for line in told)
         yield {self.about: gr.update(value=words, visible=True), self.activity: status.finished(text("train.measured"))}
 
     def start_run(self, job: Running, given: Given) -> Iterator[dict]:
@@ -264,12 +260,11 @@ class TrainPanel:
             "use": told.state != "done" and run.latest_sheet() is not None,
             "delete": not active,
         }
+        mend = f"train_mend.{told.trouble}" if told.trouble else "train.mend"
         return {
             self.standing: _in_words(told),
             **{self.buttons[name]: gr.update(visible=offered[name]) for name in BUTTONS[1:]},
-            self.buttons["mend"]: gr.update(
-                visible=offered["mend"], value=text(f"train_mend.{told.trouble}" if told.trouble else "train.mend")
-            ),
+            self.buttons["mend"]: gr.update(visible=offered["mend"], value=text(mend)),
             self.samples: self._latest(visit, run),
             **self._curves(visit, run),
             self.log: f"<pre>{escape(chr(10).join(map(without_paths, run.log())))}</pre>",
@@ -325,20 +320,17 @@ class TrainPanel:
     def watch(self, visit: TrainVisit) -> Iterator[dict]:
         """Follows the training until no process is there, or a newer watcher of the same page takes over."""
         visit.watcher = me = object()
-        shown: dict = {}
-        yield {self.activity: gr.update()}
+        shown, plots = {}, self.plots.values()
+        yield {}
         while visit.watcher is me and visit.picked in self.trainings.names():
             active = self.trainings.run(visit.picked).status().state in ACTIVE
-            now = self._standing(visit)
-            if changed := {part: new for part, new in now.items() if self._differs(part, shown.get(part), new)}:
-                shown = now
+            before, shown = shown, self._standing(visit)
+            told = {part: new for part, new in shown.items() if new is not before.get(part)}
+            if changed := {part: told[part] for part in told if part in plots or told[part] != before.get(part)}:
                 yield changed
             if not active:
                 return
             time.sleep(LOOK_AGAIN)
-
-    def _differs(self, part: Any, old: Any, new: Any) -> bool:
-        return old is not new and (part in self.plots.values() or old != new)
 
 
 def _points(logged: list[dict[str, float]], keys: tuple[str, ...]) -> list[tuple[float, float, str]]:

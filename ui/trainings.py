@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ACTIVE = ("starting", "running", "waiting", "away", "paused")
 """States in which a process is there."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 UPLOADS = ".uploads"  # beside the trainings, as no class is called
 SECONDS_BETWEEN_NOTES = 0.5
 LIFETIME = 86_400.0
@@ -100,7 +101,7 @@ class Trainings:
                 shutil.copyfile(path, target)
         except OSError as error:
             raise pathless(storage_error(error, folder)) from error
-        return kept[0] if len(kept) == 1 and kept[0].suffix in (".zip", ".tar", ".gz", ".tgz") else folder
+        return kept[0] if len(kept) == 1 and kept[0].suffix in ARCHIVES else folder
 
     def look(self, uploaded: Sequence[Path], named: str, progress: Progress, token: CancelToken) -> tuple[Path, Survey]:
         """Where the pictures are, uploaded or where a person says, see `place_of`; and what they are like."""

@@ -35,9 +35,8 @@ class HostService(Service):
     host's model out of the way, which comes back when the job has ended."""
 
     def __init__(self) -> None:
-        private = host.is_private()
         outputs = Outputs(output_folder)
-        super().__init__(service_settings, outputs, manages_classes=private, own_repositories=private, gate=self._gate)
+        super().__init__(service_settings, outputs, manages_classes=host.is_private(), gate=self._gate)
         self.ran_out = False
         self._ran_out_at = -MEMORY_SECONDS
         self._make_room = False
@@ -51,7 +50,6 @@ class HostService(Service):
         return "works" if works or self.is_busy() else ""
 
     def new_token(self) -> CancelToken:
-        """A token that the host's Interrupt sets too."""
         return queueing.HostToken()
 
     def is_busy(self) -> bool:
