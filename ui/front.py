@@ -1,6 +1,7 @@
 """What stands before the whole page, as one piece of ASGI: who is let in, and what every answer carries."""
 
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -52,7 +53,7 @@ class Front:
             else:
                 await self._app(self._without_root(scope), receive, send)
             return
-        send = self._with_headers(send)
+        send = with_headers(send, self._restrict)
         try:
             if complaint:
                 raise Refusal("forbidden", text(complaint))
@@ -96,23 +97,30 @@ class Front:
         root = self._root.encode("latin-1", "replace")
         return {**scope, "path": scope["path"][len(self._root) :], "raw_path": raw.removeprefix(root)}
 
-    def _with_headers(self, send: Send) -> Send:
-        """`send` that adds to each answer what browsers are to keep to."""
+    def _restrict(self, headers: MutableHeaders) -> None:
+        never_guessed(headers)
+        if not self._embeddable:
+            headers.raw[:] = [_stricter(*pair) for pair in headers.raw]
+            headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+            rules, ours = headers.get("Content-Security-Policy"), "frame-ancestors 'self'"
+            headers["Content-Security-Policy"] = f"{rules}; {ours}" if rules else ours
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                pairs = list(message.get("headers", []))
-                message = {**message, "headers": pairs if self._embeddable else [_stricter(*pair) for pair in pairs]}
-                headers = MutableHeaders(scope=message)
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                if not self._embeddable:
-                    headers.setdefault("X-Frame-Options", "SAMEORIGIN")
-                    rules = headers.get("Content-Security-Policy")
-                    ours = "frame-ancestors 'self'"
-                    headers["Content-Security-Policy"] = f"{rules}; {ours}" if rules else ours
-            await send(message)
 
-        return sending
+def with_headers(send: Send, change: Callable[[MutableHeaders], None]) -> Send:
+    """`send` that changes the headers of each answer."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": list(message.get("headers", []))}
+            change(MutableHeaders(scope=message))
+        await send(message)
+
+    return sending
+
+
+def never_guessed(headers: MutableHeaders) -> None:
+    """Browsers take the answer for what it says that it is."""
+    headers.setdefault("X-Content-Type-Options", "nosniff")
 
 
 def _stricter(name: bytes, value: bytes) -> tuple[bytes, bytes]:

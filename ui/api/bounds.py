@@ -125,7 +125,6 @@ class Held:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody waits for room."""
         return len(self._room._waiting) > 0
 
 

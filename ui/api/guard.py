@@ -2,12 +2,11 @@
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match, NoMatchFound
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..front import bounded, check_length
+from ..front import bounded, check_length, never_guessed, with_headers
 from ..login import Authorise, demand_login
 from ..refusals import Refusal, answer
 from ..texts import text
@@ -40,7 +39,6 @@ class Guard(BaseRoute):
         return (Match.FULL if found else Match.NONE), {}
 
     def url_path_for(self, name: str, /, **path_params: object) -> str:
-        """No address is made from a name."""
         raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +46,7 @@ class Guard(BaseRoute):
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
-        rest, send = self._rest(scope["path"]) or "", _never_guessed(send)
+        rest, send = self._rest(scope["path"]) or "", with_headers(send, never_guessed)
         place = {"root_path": self._shown_as, "app_root_path": self._shown_as}
         scope = {**scope, **place, "path": rest, "raw_path": rest.encode("utf-8")}
         try:
@@ -69,14 +67,3 @@ class Guard(BaseRoute):
     def _rest(self, path: str) -> str | None:
         """What follows our own path; None for the path of somebody else."""
         return next((path[len(start) :] for start in self._starts if f"{path}/".startswith(f"{start}/")), None)
-
-
-def _never_guessed(send: Send) -> Send:
-    """`send` whose answers are taken for what they say that they are."""
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).setdefault("X-Content-Type-Options", "nosniff")
-        await send(message)
-
-    return sending

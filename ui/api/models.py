@@ -1,6 +1,7 @@
 """What requests and answers hold, with descriptions and bounds, under pydantic 1 and 2."""
 
 import math
+from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
@@ -92,8 +93,7 @@ class SwapRequest(_Request):
     include: Kinds = _field("include", ["picture", "mask"])
 
     def edge(self) -> EdgeOptions:
-        names = ("threshold", "grow", "feather", "keep_largest", "match_light", "keep_shadow")
-        return EdgeOptions(**{name: getattr(self, name) for name in names})
+        return EdgeOptions(**{field.name: getattr(self, field.name) for field in fields(EdgeOptions)})
 
 
 class SegmentRequest(_Request):
@@ -109,8 +109,8 @@ class SegmentRequest(_Request):
 
 
 def field_names(model: type[BaseModel]) -> list[str]:
-    fields = model.model_fields if _PYDANTIC_2 else model.__fields__
-    return [field.alias or name for name, field in fields.items()]
+    known = model.model_fields if _PYDANTIC_2 else model.__fields__
+    return [field.alias or name for name, field in known.items()]
 
 
 # Answers, which are only described
@@ -118,11 +118,11 @@ def field_names(model: type[BaseModel]) -> list[str]:
 
 def _answer(name: str, about: str, /, **kinds: Any) -> Any:
     """A model of these fields; one that may be None is nullable."""
-    fields = {}
+    told = {}
     for key, kind in kinds.items():
         nullable = _NULLABLE if type(None) in get_args(kind) else {}
-        fields[key] = (kind, Field(..., description=text(f"http.answer.{key}"), **nullable))
-    model = pydantic.create_model(name, **fields)
+        told[key] = (kind, Field(..., description=text(f"http.answer.{key}"), **nullable))
+    model = pydantic.create_model(name, **told)
     model.__doc__ = about
     return model
 
