@@ -73,20 +73,14 @@ def selected(event: gr.SelectData) -> int:
     return event.index if isinstance(event.index, int) else event.index[0]
 
 
-def _picture(kind: str, **arguments: Any) -> gr.Image:
-    """A picture to look at; an RGBA PNG keeps its transparency. Handlers get it as `kind`."""
-    mode = None if MAJOR >= 5 else "RGBA"
-    return make(gr.Image, format="png", image_mode=mode, type=kind, interactive=False, **arguments)
+_TRANSPARENT = {"format": "png", "image_mode": None if MAJOR >= 5 else "RGBA"}
+"""What lets an RGBA PNG keep its transparency."""
 
 
-def shown_image(**arguments: Any) -> gr.Image:
-    """A picture to look at and download; an RGBA PNG keeps its transparency."""
-    return _picture("filepath", **_image_tools("download", "fullscreen"), **arguments)
-
-
-def carried_image(**arguments: Any) -> gr.Image:
-    """A picture that handlers of others take as PIL image, transparency and all."""
-    return _picture("pil", show_label=False, **arguments)
+def shown_image(kind: str = "filepath", **arguments: Any) -> gr.Image:
+    """A picture to look at and download, transparency and all. Handlers get it as `kind`."""
+    tools = _image_tools("download", "fullscreen")
+    return make(gr.Image, type=kind, interactive=False, **_TRANSPARENT, **tools, **arguments)
 
 
 def uploaded_image(**arguments: Any) -> gr.Image:
@@ -102,12 +96,11 @@ def uploaded_image(**arguments: Any) -> gr.Image:
         kind = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), parts)
     return make(
         kind,
-        format="png",
         type="filepath",
         interactive=True,
-        image_mode=None if MAJOR >= 5 else "RGBA",
         source="upload",
         sources=["upload", "clipboard"],
+        **_TRANSPARENT,
         **_image_tools("fullscreen"),
         **arguments,
     )
@@ -145,16 +138,17 @@ def painted(value: Any) -> Any:
     return layers[-1] if layers else None
 
 
+_FILE = "filepath" if MAJOR >= 4 else "file"
+
+
 def uploaded_file(*endings: str, count: str = "single", **arguments: Any) -> gr.File:
     """A field for the user's own file, or "multiple", of such an ending; handlers get what `file_path(s)` reads."""
-    kind = "filepath" if MAJOR >= 4 else "file"
-    return make(gr.File, type=kind, file_count=count, file_types=list(endings), interactive=True, **arguments)
+    return make(gr.File, type=_FILE, file_count=count, file_types=list(endings), interactive=True, **arguments)
 
 
 def folder_button(label: str, *, elem_id: str) -> gr.UploadButton:
     """A button that uploads a folder; handlers of its `upload` get what `file_paths` reads."""
-    kind = "filepath" if MAJOR >= 4 else "file"
-    return make(gr.UploadButton, label=label, file_count="directory", type=kind, size="sm", elem_id=elem_id)
+    return make(gr.UploadButton, label=label, file_count="directory", type=_FILE, size="sm", elem_id=elem_id)
 
 
 def file_paths(uploaded: Any) -> list[Path]:
@@ -202,7 +196,6 @@ class Comparison:
                     self.outputs = [shown_image(label=before), shown_image(label=after)]
 
     def shown(self, before: Path, after: Path) -> dict:
-        """The update that shows the two files."""
         # Not bare paths: Gradio 4 empties a bare value that the next step of a job does not repeat.
         if MAJOR >= 5:
             return {self.outputs[0]: gr.update(value=(str(before), str(after)))}
@@ -240,10 +233,8 @@ def download_button(label: str, *, elem_id: str, **arguments: Any) -> Any:
 
 def download_update(file: Path | None) -> dict:
     """The update that gives a download button its file, or takes it away."""
-    value = None if file is None else str(file)
-    if hasattr(gr, "DownloadButton"):
-        return gr.update(value=value, interactive=file is not None)
-    return gr.update(value=value, visible=file is not None)
+    there = "interactive" if hasattr(gr, "DownloadButton") else "visible"
+    return gr.update(**{"value": file and str(file), there: file is not None})
 
 
 def on(
@@ -272,17 +263,13 @@ def on(
         "show_progress": "hidden",  # the panels have a progress bar of their own
         "queue": queue,
     }
-    arguments["_js" if MAJOR < 4 else "js"] = js
-    if MAJOR >= 4:
-        arguments["concurrency_limit"] = None
+    if MAJOR < 4:
+        arguments |= {"_js": js, "api_name": False}
+    else:
+        arguments |= {"js": js, "concurrency_limit": None}
         if latest or every:
             arguments["trigger_mode"] = "always_last" if latest else "multiple"
-    if MAJOR >= 6:
-        arguments["api_visibility"] = "private"
-    else:
-        arguments["api_name"] = False
-        if MAJOR >= 4:
-            arguments["show_api"] = False
+        arguments |= {"api_visibility": "private"} if MAJOR >= 6 else {"api_name": False, "show_api": False}
     return trigger(**arguments)
 
 

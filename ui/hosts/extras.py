@@ -45,16 +45,9 @@ def operation() -> type | None:
             if enable:  # operations that come before ours may make a new picture, without the text
                 setattr(pp, _NOTE, pp.image.info.get(INFOTEXT_KEY))
 
-        def process(
-            self,
-            pp: Any,
-            enable: bool | None = False,
-            class_name: str | None = None,
-            result: str | None = None,
-            **_: Any,
-        ) -> None:
+        def process(self, pp: Any, enable: bool | None = False, **given: Any) -> None:
             if enable:
-                cut_out(pp, class_name, result or RESULTS[0])
+                cut_out(pp, given.get("class_name"), given.get("result") or RESULTS[0])
 
     return CutOut
 

@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+LOGINS, LOGIN_FILES = ("gradio_auth", "auth"), ("gradio_auth_path", "auth_file")
+"""Options of hosts that name accounts, and files of them."""
+
 
 def part(name: str) -> Any:
     """A module of the host's package `modules`, or one outside it by a name with a dot; None where it fails to load."""
@@ -14,8 +17,8 @@ def part(name: str) -> Any:
         return None
 
 
-def find(name: str, attribute: str, default: Any = None) -> Any:
-    return getattr(part(name), attribute, default)
+def find(name: str, attribute: str) -> Any:
+    return getattr(part(name), attribute, None)
 
 
 def option(key: str, default: Any = None) -> Any:
@@ -52,9 +55,13 @@ def output_folder() -> Path:
     return Path(os.path.abspath(find("paths", "data_path") or "")) / "outputs"
 
 
+def has_login() -> bool:
+    return bool(flag(*LOGINS, *LOGIN_FILES))
+
+
 def is_private() -> bool:
     """Whether only its owner reaches the host's page: nobody else does, or a login is asked for."""
-    if flag("gradio_auth", "gradio_auth_path", "auth", "auth_file", "enable_insecure_extension_access", "insecure"):
+    if has_login() or flag("enable_insecure_extension_access", "insecure"):
         return True
     return not flag("listen", "share", "ngrok", "server_name")
 

@@ -12,11 +12,10 @@ def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
         steps += "await new Promise((done) => setTimeout(done));"
     steps += "".join(f'open("{tabs}", "{pane}");{_modern(pane)}' for tabs, pane in places)
     return """async () => {
-        const root = typeof gradioApp === "function" ? gradioApp() : document;
         const open = (tabs, pane) => {
-            const panes = [...root.querySelectorAll(`#${tabs} > .tabitem, #${tabs} > div > .tabitem`)];
+            const panes = [...document.querySelectorAll(`#${tabs} > .tabitem, #${tabs} > div > .tabitem`)];
             const index = panes.findIndex((item) => item.id === pane);
-            const buttons = root.querySelectorAll(`#${tabs} > .tab-nav > button`);
+            const buttons = document.querySelectorAll(`#${tabs} > .tab-nav > button`);
             if (index >= 0 && buttons[index]) buttons[index].click();
         };
         STEPS
@@ -27,10 +26,8 @@ def press(*identifiers: str, main: str = "") -> str:
     """Presses the first of these buttons that is seen, or never shown. `main` is the main tab that this opens."""
     selector = ", ".join(f"#{identifier}" for identifier in identifiers)
     return f"""() => {{
-        const root = typeof gradioApp === "function" ? gradioApp() : document;
         const pressable = (item) => item.offsetParent !== null || item.matches(".l4f-hidden");
-        const found = [...root.querySelectorAll("{selector}")].find(pressable);
-        if (found) found.click();
+        [...document.querySelectorAll("{selector}")].find(pressable)?.click();
         {_modern(main)}
     }}"""
 
@@ -38,14 +35,13 @@ def press(*identifiers: str, main: str = "") -> str:
 def when_seen(place: str, identifier: str) -> str:
     """Presses a button when this part of the page first comes into view; newer Gradios build it no earlier."""
     return f"""() => {{
-        const root = typeof gradioApp === "function" ? gradioApp() : document;
         const watch = () => {{
-            const place = root.querySelector("#{place}");
+            const place = document.querySelector("#{place}");
             if (!place) return setTimeout(watch, 300);
             new IntersectionObserver((entries, observer) => {{
                 if (!entries.some((entry) => entry.isIntersecting)) return;
                 observer.disconnect();
-                root.querySelector("#{identifier}").click();
+                document.querySelector("#{identifier}").click();
             }}).observe(place);
         }};
         watch();
@@ -54,4 +50,4 @@ def when_seen(place: str, identifier: str) -> str:
 
 def _modern(tab: str) -> str:
     """SD.Next's Modern UI has buttons of its own for the main tabs, and hides those that everybody else presses."""
-    return f"""root.querySelector('.xtabs-tab[tabItemId$="#{tab}_tabitem"]')?.click();""" if tab else ""
+    return f"""document.querySelector('.xtabs-tab[tabItemId$="#{tab}_tabitem"]')?.click();""" if tab else ""

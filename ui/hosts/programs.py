@@ -14,9 +14,6 @@ from .settings import ALLOWED_HOSTS
 if TYPE_CHECKING:
     from ..login import Authorise
 
-_LOGINS = ("gradio_auth", "auth")
-_LOGIN_FILES = ("gradio_auth_path", "auth_file")
-
 
 def on_app_started(demo: Any, app: Any) -> None:
     """Mounts the API where the host is started with one; `demo` is None where it serves no page."""
@@ -41,10 +38,6 @@ def visitors(demo: Any, login: bool) -> Visitors:
     return Visitors([*ALLOWED_HOSTS.read().split(","), public or ""], login, programs=True)
 
 
-def has_login() -> bool:
-    return bool(host.flag(*_LOGINS, *_LOGIN_FILES))
-
-
 def authorise(app: Any) -> Authorise | None:
     """Who may call it: the accounts of --api-auth, else whoever may see the page; None where everybody may."""
     from .. import login
@@ -53,15 +46,15 @@ def authorise(app: Any) -> Authorise | None:
     if written:
         return login.accounts(_accounts(str(written)))
     asked = login.page(app)
-    if asked is None and has_login():  # a login, and no page that asks for it
+    if asked is None and host.has_login():  # a login, and no page that asks for it
         return login.accounts(_accounts_of_the_page())
     return asked
 
 
 def _accounts_of_the_page() -> dict[str, str]:
     """The accounts of the host's page. Nobody gets in with a file that cannot be read."""
-    found = _accounts(str(host.flag(*_LOGINS) or ""))
-    path = host.flag(*_LOGIN_FILES)
+    found = _accounts(str(host.flag(*host.LOGINS) or ""))
+    path = host.flag(*host.LOGIN_FILES)
     if path:
         for line in Path(path).read_text(encoding="utf-8").splitlines():
             found |= _accounts(line)

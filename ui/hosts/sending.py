@@ -46,7 +46,7 @@ def neighbours() -> list[Neighbour]:
 def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Stage], None]:
     """Sends such a file through the host's paste buttons: a hidden one, pressed once a hidden picture is there."""
     name, module = f"l4f_{tab}", copy_paste()
-    carrier = unsaved(compat.carried_image(label=name, elem_id=f"{name}_carrier", elem_classes="l4f-hidden"))
+    carrier = unsaved(compat.shown_image("pil", label=name, elem_id=f"{name}_carrier", elem_classes="l4f-hidden"))
     paste = gr.Button(name, elem_id=f"{name}_paste", elem_classes="l4f-hidden")
     module.register_paste_params_button(
         module.ParamBinding(paste_button=paste, tabname=tab, source_image_component=carrier)

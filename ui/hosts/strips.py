@@ -40,30 +40,22 @@ class Inbox:
             with gr.Column(scale=6, min_width=300):
                 self.words = gr.Markdown(text("host.received_info"))
                 with gr.Row(elem_classes="l4f-actions"):
-                    self.behind = button("host.use_as_background", size="sm")
-                    self.segment = button("host.segment", size="sm")
-                    self.restore = button("host.restore", size="sm")
-                    self.restore_swap = button("host.restore_swap", size="sm")
-                    self.dismiss = button("host.dismiss", size="sm")
+                    names = ("use_as_background", "segment", "restore", "restore_swap", "dismiss")
+                    self.choices = {name: button(f"host.{name}", size="sm") for name in names}
 
     def connect(self, page: Page) -> None:
         """Wires the buttons here and in the other tabs; what they start adds to the jobs of the panels."""
+        choices, tabs = self.choices, page.tabs
+        shown = [self.strip, self.picture, self.path, self.words, choices["restore"], choices["restore_swap"]]
         for send, source in COMPONENTS.offers:
-            parts = [self.strip, self.picture, self.path, self.words, self.restore, self.restore_swap]
-            received = compat.on(
-                send.click,
-                self.receive,
-                [source],
-                parts,
-                js="extract_image_from_gallery" if isinstance(source, gr.Gallery) else None,
-            )
+            script = "extract_image_from_gallery" if isinstance(source, gr.Gallery) else None
+            received = compat.on(send.click, self.receive, [source], shown, js=script)
             compat.on(received.success, None, js=reveal(TAB))
-        tabs = page.tabs
-        page.swap.open_with_background(self.behind.click, self.path, tabs)
-        page.photos.open_with_picture(self.segment.click, self.path, tabs)
-        page.swap.open_with_picture(self.restore_swap.click, self.path, tabs)
-        page.generate.open_with_picture(self.restore.click, self.path, tabs)
-        for chosen in (self.behind, self.segment, self.restore, self.restore_swap, self.dismiss):
+        page.swap.open_with_background(choices["use_as_background"].click, self.path, tabs)
+        page.photos.open_with_picture(choices["segment"].click, self.path, tabs)
+        page.swap.open_with_picture(choices["restore_swap"].click, self.path, tabs)
+        page.generate.open_with_picture(choices["restore"].click, self.path, tabs)
+        for chosen in choices.values():
             compat.on(chosen.click, lambda: gr.update(visible=False), [], [self.strip])
 
     def receive(self, value: Any) -> dict:
@@ -77,7 +69,7 @@ class Inbox:
             ours = recipe_of(path)
         except Exception as error:
             raise compat.refusal(in_words(error)) from None
-        words = text("host.received_info")
+        words, swapped = text("host.received_info"), bool(ours) and (ours.background is not None or ours.seed is None)
         if ours:
             words = text("host.received_codes") if ours.w_plus else text("host.received_ours", seed=ours.seed)
         return {
@@ -85,8 +77,8 @@ class Inbox:
             self.picture: str(path),
             self.path: str(path),
             self.words: words,
-            self.restore: gr.update(visible=bool(ours and ours.background is None and ours.seed is not None)),
-            self.restore_swap: gr.update(visible=bool(ours and (ours.background is not None or ours.seed is None))),
+            self.choices["restore"]: gr.update(visible=bool(ours) and not swapped),
+            self.choices["restore_swap"]: gr.update(visible=bool(ours) and swapped),
         }
 
 

@@ -82,9 +82,9 @@ def _fill(blocks: gr.Blocks) -> None:
 def _complaint(headers: Mapping[str, str]) -> str | None:
     """What is wrong with a request for one of our handlers: see `Visitors`. Under which name it came counts only
     where nobody but the owner reaches the host, and without a login."""
-    from .programs import has_login, visitors
+    from .programs import visitors
 
-    complaint = visitors(None, has_login() or not host.is_private()).complaint("POST", headers)
+    complaint = visitors(None, host.has_login() or not host.is_private()).complaint("POST", headers)
     return complaint and text(complaint)
 
 
