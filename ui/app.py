@@ -66,11 +66,9 @@ class Header:
         compat.on(self.unload.click, self.release, [], self.outputs, queue=True)
 
     def refresh(self) -> dict:
-        """Device and memory as they are now."""
         return {self.state: self._describe(), self.unload: gr.update(interactive=bool(self._service.loaded()))}
 
     def release(self) -> dict:
-        """Takes the networks out of memory and tells what that freed."""
         if not self._service.loaded():
             gr.Info(text("header.nothing_to_unload"))
             return self.refresh()

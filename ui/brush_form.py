@@ -1,43 +1,31 @@
 """The form that mends the mask of a subject with a brush, where Gradio can edit."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image, ImageOps
 
 from l4f_plugin.errors import UserError
-from l4f_plugin.jobs import CancelToken
 from l4f_plugin.subject import Subject
 
 from . import compat, status
 from .controls import Given, button, note
-from .run_buttons import RunButtons, Running
-from .stage import Stage
+from .run_buttons import Running
 from .texts import text
 
 EDITED_SIDE = 800  # pixels of what is painted on
 
 
-class Mendable(Protocol):
-    """A panel whose subjects may be mended. Its `stage` has the form below its buttons."""
-
-    stage: Stage
-    job: RunButtons
-    inputs: set
-
-    def subject(self, given: Given, token: CancelToken) -> Subject | None:
-        """The subject that is looked at, as it was mended before; None where there is none."""
-
-    def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
-        """Shows that subject with another mask; cut-out and composite follow."""
-
-
 class BrushForm:
-    """Builds the form below the results of a panel, and then is wired; nothing where there is no editor."""
+    """Builds the form below the results of a panel, and then is wired; nothing where there is no editor.
 
-    def __init__(self, panel: Mendable, name: str):
+    The panel has a `stage`, a `job` and `inputs`. Its `subject(given, token)` is what is looked at, as it was mended
+    before, None for nothing; its `mended(running, given, subject)` shows that with another mask, and all that follows.
+    """
+
+    def __init__(self, panel: Any, name: str):
         self._panel = panel
         if not compat.HAS_EDITOR:
             return

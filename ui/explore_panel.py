@@ -82,11 +82,10 @@ class ExplorePanel:
         self.range = gr.State(RANGES[0])
 
     def _build_buttons(self) -> None:
-        self.undo = button("explore.undo", size="sm")
-        self.more = button("explore.more", size="sm")
-        self.put = button("explore.put", size="sm")
-        self.to_swap = button("explore.to_swap", size="sm")
-        self.to_gallery = button("explore.to_gallery", size="sm")
+        names = ("undo", "more", "put", "to_swap", "to_gallery")
+        self.undo, self.more, self.put, self.to_swap, self.to_gallery = (
+            button(f"explore.{name}", size="sm") for name in names
+        )
 
     def _wire(self) -> None:
         stage = self.stage
@@ -173,13 +172,14 @@ class ExplorePanel:
             yield from self._arrive(running, given)
 
     def _look_of(self, running: Running, explored: Exploration, sample: Result) -> Look:
-        if sample.seed is None:
-            return explored.at(WPlus.load(sample.files["w_plus"]))
-        return self._look_of_seed(running, explored, sample.seed, sample.truncation_psi)
+        codes = WPlus.load(sample.files["w_plus"]) if sample.seed is None else None
+        return self._look(running, explored, sample.seed, sample.truncation_psi, codes)
 
-    def _look_of_seed(self, running: Running, explored: Exploration, seed: int, variety: float) -> Look:
-        [codes] = self._service.codes(explored.class_name, [seed], running.token)
-        return Look(codes, variety)
+    def _look(self, running: Running, explored: Exploration, seed: int, variety: float, codes: Any = None) -> Look:
+        """That of codes where there are any, else of a seed."""
+        if codes is not None:
+            return explored.at(codes)
+        return Look(self._service.codes(explored.class_name, [seed], running.token)[0], variety)
 
     # Sliders
 
@@ -208,17 +208,14 @@ class ExplorePanel:
         yield {self.seed: str(seed)}
         yield from self._enter(running, explored, given[self.choice.dropdown])
         variety = explored.look.variety if explored.look else VARIETY
-        explored.settle(self._look_of_seed(running, explored, seed, variety))
+        explored.settle(self._look(running, explored, seed, variety))
         yield from self._arrive(running, given)
 
     def restored(self, running: Running, given: Given) -> Iterator[dict]:
         recipe, psi, words = self.restore.read(given[self.restore.picture])
         explored = given[self.state]
         yield from self._enter(running, explored, recipe.class_name)
-        if recipe.w_plus is not None:
-            explored.settle(explored.at(recipe.w_plus))
-        else:
-            explored.settle(self._look_of_seed(running, explored, recipe.seed, psi))
+        explored.settle(self._look(running, explored, recipe.seed, psi, recipe.w_plus))
         yield from self._arrive(running, given)
         yield {self.job.status: status.finished(words)}
 
@@ -259,7 +256,6 @@ class ExplorePanel:
     def _offer(
         self, running: Running, given: Given, heading: str, codes: list[WPlus], words: list[str]
     ) -> Iterator[dict]:
-        """Draws subjects to go on with, a batch at a time."""
         explored = given[self.state]
         explored.offers, pictures = [], []
         for start in range(0, len(codes), BATCH):
@@ -330,13 +326,8 @@ class ExplorePanel:
     def _arrive(self, running: Running, given: Given, moved: bool = False) -> Iterator[dict]:
         """Draws the subject and writes its files. Where the sliders `moved` it there, they are left alone."""
         explored, view = given[self.state], given[self.stage.view]
-        if moved:
-            yield {}
-        else:
-            yield {
-                self.job.status: status.running(text("explore.drawing")),
-                self.board: self._board(explored, given[self.range]),
-            }
+        drawing = {self.job.status: status.running(text("explore.drawing"))}
+        yield {} if moved else {**drawing, self.board: self._board(explored, given[self.range])}
         [explored.subject] = self._service.draw(
             explored.class_name, [explored.codes()], running.token, with_background=True
         )
@@ -360,9 +351,9 @@ class ExplorePanel:
         drawn = self._ends.setdefault(explored.directions, {})
         if name not in drawn:
             count = len(explored.directions)
-            mean = Look(WPlus(explored.centre[None].repeat(explored.look.base.codes.shape[0], axis=0), 0), 1.0)
+            mean = WPlus(explored.centre[None].repeat(explored.look.base.codes.shape[0], axis=0), 0)
             ends = [
-                Look(mean.base, 1.0, {key(name, number): strength})
+                Look(mean, 1.0, {key(name, number): strength})
                 for number in range(min(explore_boards.SHOWN, count))
                 for strength in (-explore_boards.END, explore_boards.END)
             ]

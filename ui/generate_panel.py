@@ -168,7 +168,6 @@ class GeneratePanel:
         }
 
     def open_with_picture(self, trigger, picture: gr.State, tabs: gr.Tabs) -> None:
-        """Wires an event that brings a picture file to restore the controls from."""
 
         def bring(path: str) -> dict:
             return {**self.fill(path), tabs: gr.update(selected="generate")}

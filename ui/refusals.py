@@ -47,7 +47,6 @@ class Refusal(HTTPException):
 
 
 def answer(error: BaseException) -> Response:
-    """The answer to a request that failed with `error`."""
     code, message = _described(error)
     headers = {**(getattr(error, "headers", None) or {}), **_HEADERS.get(code, {})}
     return json_response({"error": {"code": code, "message": message}}, STATUS[code], headers)

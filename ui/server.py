@@ -68,7 +68,6 @@ def past_proxies(*hosts: str) -> Iterator[None]:
 
 
 def set_variables(variables: Mapping[str, str | None]) -> None:
-    """Sets variables of the environment; None removes one."""
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)

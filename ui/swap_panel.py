@@ -75,7 +75,7 @@ class SwapPanel:
             self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=150, **named("swap.w_plus"))
             note("swap.w_plus_note")
         self.samples = self._service.outputs.served(sorted((Path(__file__).parent / "backgrounds").glob("*.webp")))
-        self.background = BackgroundChoice(first="colour", places=True, samples=self.samples)
+        self.background = BackgroundChoice("swap", "colour", self.samples)
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._service, "swap")
         with gr.Row():
@@ -144,7 +144,6 @@ class SwapPanel:
         self._open(trigger, bring, [results, picked], tabs, self.swap)
 
     def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
-        """Wires an event that brings the W+ file of a recovered subject here."""
 
         def bring(results: list[Result]) -> dict:
             if not results:
@@ -154,11 +153,9 @@ class SwapPanel:
         self._open(trigger, bring, [recovered], tabs, self.swap)
 
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
-        """Wires an event that brings a picture file to restore the controls from."""
         self._open(trigger, self.fill, [picture], tabs, self.draw_restored)
 
     def open_with_background(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
-        """Wires an event that brings a picture file to put behind the subject."""
         self._open(trigger, self.background.with_picture, [picture], tabs, self.swap)
 
     def try_example(self) -> dict:

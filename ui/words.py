@@ -49,7 +49,6 @@ def standing(progress: Standing, kind: str) -> str:
 
 
 def failure(task: Job) -> str:
-    """Why a task failed, in one sentence without a path of this computer."""
     if isinstance(task.error, UserError):
         return without_paths(str(task.error))
     return text("problem.unexpected", kind=type(task.error).__name__)
