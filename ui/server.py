@@ -124,15 +124,9 @@ def open_page(
     authorise = login.page(app)
     shown = [urlsplit(place).hostname for place in (public or "", root_path)]
     visitors = Visitors([*names, *filter(None, shown)], login=authorise is not None)
-    front = Front(
-        app.middleware_stack or app.build_middleware_stack(),
-        visitors,
-        Uploads(compat.upload_folder(), uploads),
-        authorise,
-        root_path,
-        embeddable,
-    )
-    app.middleware_stack = front  # the one place where a running Starlette takes something before all of it
+    within, room = app.middleware_stack or app.build_middleware_stack(), Uploads(compat.upload_folder(), uploads)
+    # The one place where a running Starlette takes something before all of it.
+    app.middleware_stack = Front(within, visitors, room, authorise, root_path, embeddable)
     return Served(address, public, port, app, visitors, authorise)
 
 
