@@ -1,5 +1,4 @@
-"""An object class measured by judges: its masks, how soft they are, and how near its pictures come to real
-ones."""
+"""An object class measured by judges: its masks, how soft they are, and how near its pictures come to real ones."""
 
 from __future__ import annotations
 
@@ -160,23 +159,6 @@ def class_text(report: ClassReport, markdown: bool = False) -> str:
     for psi, alpha in report.alpha.items():
         rows.append((f"masks, {alpha.pictures} pictures, psi {psi:g}", alpha.against_judge))
         rows.append((f"second judge, the same pictures, psi {psi:g}", alpha.judges_agree))
-    if not markdown:
-        judged = (
-            f"Judged at {report.resolution}x{report.resolution} by two supervised networks of different seeds; masks "
-            f"count as object from {threshold:g}."
-        )
-        values = table(METRICS, [row_of(*row) for row in rows])
-        return "\n".join([report.class_name, values, judged, *_sentences(report)])
-    introduction = (
-        "Generated pictures have no true masks. A U-Net trained on labelled pictures of the class, which took no part "
-        f"in training the masks, judges them; masks count as object from {threshold:g}. A second judge, trained from "
-        "another seed, shows what agreement can be expected."
-    )
-    values = table(METRICS, [row_of(*row, digits=3) for row in rows], markdown)
-    return "\n".join([introduction, "", values, "", *(f"- {sentence}" for sentence in _sentences(report))]) + "\n"
-
-
-def _sentences(report: ClassReport) -> list[str]:
     sentences = [
         f"psi {psi:g}: masks cover {alpha.mask_area:.1%} of the picture (judge: {alpha.judge_mask_area:.1%}), "
         f"{alpha.edge_softness:.1%} of the pixels are soft (alpha between .05 and .95)."
@@ -187,4 +169,16 @@ def _sentences(report: ClassReport) -> list[str]:
         f"Frechet distance to {report.frechet_pictures} real pictures in the judge's features: {distances}; "
         f"between two sets of real pictures {report.frechet_real:.3f}."
     )
-    return sentences
+    values = table(METRICS, [row_of(*row, digits=3 if markdown else 4) for row in rows], markdown)
+    if not markdown:
+        judged = (
+            f"Judged at {report.resolution}x{report.resolution} by two supervised networks of different seeds; masks "
+            f"count as object from {threshold:g}."
+        )
+        return "\n".join([report.class_name, values, judged, *sentences])
+    introduction = (
+        "Generated pictures have no true masks. A U-Net trained on labelled pictures of the class, which took no part "
+        f"in training the masks, judges them; masks count as object from {threshold:g}. A second judge, trained from "
+        "another seed, shows what agreement can be expected."
+    )
+    return "\n".join([introduction, "", values, "", *(f"- {sentence}" for sentence in sentences)]) + "\n"

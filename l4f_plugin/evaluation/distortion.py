@@ -1,6 +1,5 @@
-"""Distortions of labelled pictures that keep a judge from trusting what generated pictures lack: sharp edges,
-exact shapes, flat colours, clean backgrounds. Everything is drawn from one generator on the CPU, so a seed
-repeats it."""
+"""Distortions of labelled pictures that keep a judge from trusting what generated pictures lack: sharp edges, exact
+shapes, flat colours, clean backgrounds. Everything is drawn from one generator on the CPU, so a seed repeats it."""
 
 import functools
 import math
@@ -12,8 +11,7 @@ BLOCK = 8  # Edge of the squares that lossy picture formats and these artefacts 
 
 
 def distort(pictures: torch.Tensor, masks: torch.Tensor, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures [N, 3, H, W] and masks [N, 1, H, W], float32 in [0, 1] -> a distorted pair of the same
-    shapes."""
+    """Pictures [N, 3, H, W] and masks [N, 1, H, W], float32 in [0, 1] -> a distorted pair of the same shapes."""
     warped, masks = warp(pictures, masks, random)
     pictures = borrow_backgrounds(warped, masks, random)
     pictures = recolour(pictures, masks, random)
@@ -48,9 +46,8 @@ def warp(pictures: torch.Tensor, masks: torch.Tensor, random: torch.Generator) -
 
 
 def borrow_backgrounds(pictures: torch.Tensor, masks: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """In a quarter of the pictures, replaces the background by that of the next picture of the batch, where
-    that shows any; its object's place keeps the old background, which gives outlines of objects that are not
-    there."""
+    """In a quarter of the pictures, replaces the background by that of the next picture of the batch, where that shows
+    any; its object's place keeps the old background, which gives outlines of objects that are not there."""
     chosen = chance(len(pictures), 0.25, random).to(pictures)
     others, their_masks = pictures.roll(1, dims=0), masks.roll(1, dims=0)
     return pictures.lerp(others, chosen * (1 - masks) * (1 - their_masks))
@@ -58,10 +55,8 @@ def borrow_backgrounds(pictures: torch.Tensor, masks: torch.Tensor, random: torc
 
 def recolour(pictures: torch.Tensor, masks: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     """A random affine change of colour; in half of the pictures, another one for the background."""
-    whole = _colour_change(pictures, random)
-    background = _colour_change(pictures, random)
-    separate = chance(len(pictures), 0.5, random).to(pictures)
-    return whole.lerp(background, separate * (1 - masks))
+    whole, background = _colour_change(pictures, random), _colour_change(pictures, random)
+    return whole.lerp(background, chance(len(pictures), 0.5, random).to(pictures) * (1 - masks))
 
 
 def _colour_change(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
@@ -79,20 +74,17 @@ def _colour_change(pictures: torch.Tensor, random: torch.Generator) -> torch.Ten
 
 
 def blur(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """A Gaussian of up to 1.6 % of the edge (2 pixels of 128), the same for the half of the batch that is
-    blurred."""
+    """A Gaussian of up to 1.6 % of the edge (2 pixels of 128), the same for the half of the batch that is blurred."""
     sigma = float(uniform((), 0.15, 0.016 * pictures.shape[-1], random))
     radius = max(1, math.ceil(2.5 * sigma))
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).to(pictures)
-    blurred = _filter_rows(_filter_rows(pictures, weights, radius).mT, weights, radius).mT
+    blurred = pictures
+    for _ in range(2):  # rows, then columns
+        padded = functional.pad(blurred, (radius, radius, 0, 0), mode="replicate")
+        lines = functional.conv2d(padded.flatten(0, 1)[:, None], weights[None, None, None])
+        blurred = lines.view(*padded.shape[:3], -1).mT
     return pictures.lerp(blurred, chance(len(pictures), 0.5, random).to(pictures))
-
-
-def _filter_rows(planes: torch.Tensor, weights: torch.Tensor, radius: int) -> torch.Tensor:
-    padded = functional.pad(planes, (radius, radius, 0, 0), mode="replicate")
-    width = planes.shape[-1]
-    return sum(weight * padded[..., start : start + width] for start, weight in enumerate(weights))
 
 
 def add_noise(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
@@ -108,9 +100,8 @@ def add_noise(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
 
 
 def add_block_artefacts(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Rounds the cosine coefficients of 8 x 8 squares, coarser for higher frequencies, in a third of the
-    pictures: what lossy picture formats do, without their colour spaces and tables. Edges must be multiples
-    of 8."""
+    """Rounds the cosine coefficients of 8 x 8 squares, coarser for higher frequencies, in a third of the pictures: what
+    lossy picture formats do, without their colour spaces and tables. Edges must be multiples of 8."""
     count, channels, height, width = pictures.shape
     chosen = torch.nonzero(chance(count, 1 / 3, random).flatten())[:, 0].to(pictures.device)
     if not len(chosen):

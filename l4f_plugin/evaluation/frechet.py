@@ -19,9 +19,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 def feature_statistics(features: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean [D] and unbiased covariance [D, D] of features [N, D], in float64."""
     values = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
-    mean = values.mean(dim=0)
-    centred = values - mean
-    return mean, centred.T @ centred / (values.shape[0] - 1)
+    return values.mean(dim=0), torch.cov(values.T)
 
 
 def gaussian_distance(

@@ -1,6 +1,5 @@
-"""The judge: a small supervised U-Net that finds the object in a picture, to measure masks that were learned
-without labels. It is trained on pictures whose true masks are known and never takes part in training anything
-else.
+"""The judge: a small supervised U-Net that finds the object in a picture, to measure masks that were learned without
+labels. It is trained on pictures whose true masks are known and never takes part in training anything else.
 
 Trained on composites and asked about generated pictures, it must not trust fine texture: the training
 pictures are distorted, recoloured, blurred, given noise and block artefacts (`distortion.py`). Two seeds give
@@ -25,9 +24,7 @@ from ..training.updates import autocast, fastest_dtype, learning_rate_share
 from .distortion import distort
 from .labelled import LabelledPictures, fingerprint, load_split
 
-# Raised when the network, its training or the distortions change, so that older judges are not taken for new
-# ones.
-REVISION = 2
+REVISION = 2  # raised when network, training or distortions change, so that older judges are not taken for new ones
 BATCH = 32  # pictures that are judged at once
 RISE = 0.1  # of the steps, over which the learning rate rises
 
@@ -98,8 +95,7 @@ def train_judge(
     feature_dtype: str | None = None,
     progress: Progress = unseen,
 ) -> Judge:
-    """Trains a judge on labelled pictures at `settings.resolution`, binary cross-entropy against the soft
-    mask.
+    """Trains a judge on labelled pictures at `settings.resolution`, binary cross-entropy against the soft mask.
 
     The seed decides the first weights, the order of the pictures and their distortions. Convolutions are computed in
     `feature_dtype`, None for the fastest on the device. `progress(done, total, message)` is called after each step.

@@ -31,8 +31,7 @@ class LabelledPictures:
 
 
 def load_split(dataset: Path, split: str, resolution: int, limit: int | None = None) -> LabelledPictures:
-    """Reads a split ("train", "validation" or "test") of the data set at `resolution`, averaging down as
-    needed.
+    """Reads a split ("train", "validation" or "test") of the data set at `resolution`, averaging down as needed.
 
     Where it holds more than `limit` pictures, as many are taken at even distances. A picture is left out where it or
     its mask is missing or damaged, is not square or is smaller than `resolution`. UserError: the folder is missing, or
@@ -59,12 +58,9 @@ def load_split(dataset: Path, split: str, resolution: int, limit: int | None = N
 
 def fingerprint(dataset: Path) -> str:
     """Tells one data set from another: a hash of dataset.json and of the names in its training split."""
-    digest = hashlib.sha256()
     description = dataset / "dataset.json"
-    if description.is_file():
-        digest.update(description.read_bytes())
-    digest.update("\n".join(_names(dataset / "train" / "images")).encode())
-    return digest.hexdigest()
+    about = description.read_bytes() if description.is_file() else b""
+    return hashlib.sha256(about + "\n".join(_names(dataset / "train" / "images")).encode()).hexdigest()
 
 
 def _names(folder: Path) -> list[str]:
@@ -79,11 +75,11 @@ def _names(folder: Path) -> list[str]:
 
 def _mask_of(masks: Path, name: str) -> Path:
     """The file of the same name, or of another ending."""
-    if (masks / name).is_file():
-        return masks / name
-    pattern = f"{glob.escape(Path(name).stem)}.*"
-    beside = sorted(path for path in (masks / name).parent.glob(pattern) if path.stem == Path(name).stem)
-    return beside[0] if beside else masks / name
+    wanted = masks / name
+    if wanted.is_file():
+        return wanted
+    beside = wanted.parent.glob(f"{glob.escape(wanted.stem)}.*")
+    return min((path for path in beside if path.stem == wanted.stem), default=wanted)
 
 
 def _read(path: Path, resolution: int, *, mask: bool = False) -> np.ndarray:

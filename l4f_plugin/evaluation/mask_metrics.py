@@ -1,5 +1,4 @@
-"""Masks against masks: intersection over union, F1, precision, recall and accuracy of two-class
-segmentations.
+"""Masks against masks: intersection over union, F1, precision, recall and accuracy of two-class segmentations.
 
 All numbers are fractions in [0, 1] and follow from four counts of pixels. Foreground and background are
 treated as two classes of equal rank: F1, precision and recall are means over both.
@@ -55,12 +54,12 @@ class PixelCounts:
 
     def metrics(self) -> MaskMetrics:
         hits, false_alarms, misses, rest = astuple(self)
-        classes = [_class_metrics(hits, false_alarms, misses), _class_metrics(rest, misses, false_alarms)]
+        ious, *both = zip(
+            _class_metrics(hits, false_alarms, misses), _class_metrics(rest, misses, false_alarms), strict=True
+        )
         total = hits + false_alarms + misses + rest
         accuracy = (hits + rest) / total if total else 1.0
-        return MaskMetrics(
-            classes[0][0], classes[1][0], *((a + b) / 2 for a, b in zip(*classes, strict=True)), accuracy
-        )
+        return MaskMetrics(*ious, *(sum(pair) / 2 for pair in (ious, *both)), accuracy)
 
 
 def _class_metrics(hits: int, false_alarms: int, misses: int) -> list[float]:
@@ -134,12 +133,11 @@ def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> Fol
         here, there = (predicted, truth) if lonely[0] in predicted_files else (truth, predicted)
         more = f" (and {len(lonely) - 1} more such)" if len(lonely) > 1 else ""
         raise UserError(f"The mask '{lonely[0]}' in {here} has no partner of that name in {there}{more}.")
-    predicted_scale, true_scale = _label_scale(predicted_files.values()), _label_scale(true_files.values())
+    scales = [_label_scale(files.values()) for files in (predicted_files, true_files)]
     counts, left_out = {}, {}
     for name in sorted(predicted_files):
         try:
-            guess = read_mask(predicted_files[name]) * predicted_scale
-            target = read_mask(true_files[name]) * true_scale
+            guess, target = read_mask(predicted_files[name]) * scales[0], read_mask(true_files[name]) * scales[1]
             if guess.shape != target.shape:
                 sizes = [f"{mask.shape[1]}x{mask.shape[0]}" for mask in (guess, target)]
                 raise UserError(

@@ -96,12 +96,8 @@ def measure_photos(found: np.ndarray, data: LabelledPictures) -> PhotoMetrics:
         other = (number + 1) % len(data)
         behind = compositing.blurred_background(compositing.to_float(data.pictures[other]), truth[other], 0)
         errors += _edge_errors(picture, exact, found[number], behind)
-    pixels = max(errors[4], 1)
-    return PhotoMetrics(
-        compare_masks(found, truth),
-        float(np.abs(found - truth).mean()),
-        *(float(error / pixels) for error in errors[:4]),
-    )
+    edges = errors[:4] / max(errors[4], 1)
+    return PhotoMetrics(compare_masks(found, truth), float(np.abs(found - truth).mean()), *edges.tolist())
 
 
 def evaluate_photos(
@@ -117,11 +113,9 @@ def evaluate_photos(
 ) -> tuple[PhotoReport, Image.Image]:
     """Measures a class's student on the test split of `dataset` (laid out as `labelled.py` says).
 
-    Args:
-        pictures: as many at even distances; None takes all.
-        limits_folder: where the ceiling's training and the judge are kept, which are then made or taken from there;
-            None leaves out what limits the student.
-        settings, judge_settings: of the ceiling's training, see `limit_settings`, and of the judge's.
+    `pictures` as many at even distances, None takes all. `limits_folder` is where the ceiling's training and the judge
+    are kept, which are then made or taken from there; None leaves out what limits the student. `settings` are of the
+    ceiling's training, see `limit_settings`, `judge_settings` of the judge's.
 
     Returns the report and a sheet of the worst: picture, mask found, true mask. Raises `UserError`.
     """
@@ -210,19 +204,14 @@ def true_colours(picture: np.ndarray, exact: np.ndarray) -> np.ndarray:
 
     Another way than the one that is measured, and next to exact for drawings, whose colours are flat.
     """
-    colours = compositing.to_float(picture) * 1
+    colours = np.moveaxis(compositing.to_float(picture), 2, 0).copy()
     known = exact >= OPAQUE
     for _ in range(FILL_ROUNDS):
-        weight = np.pad(known.astype(np.float32), 1)
-        total = np.pad(colours * known[..., None], ((1, 1), (1, 1), (0, 0)))
-        height, width = known.shape
-        windows = [(slice(i, i + height), slice(j, j + width)) for i in range(3) for j in range(3)]
-        count = sum(weight[window] for window in windows)
-        mean = sum(total[window] for window in windows) / np.maximum(count, 1)[..., None]
+        *total, count = matting.box_mean(np.stack([*colours * known, known]), 1)
         fresh = ~known & (count > 0)
-        colours[fresh] = mean[fresh]
+        colours[:, fresh] = np.stack(total)[:, fresh] / count[fresh]
         known |= fresh
-    return colours
+    return np.moveaxis(colours, 0, 2)
 
 
 def photo_text(report: PhotoReport, markdown: bool = False) -> str:
@@ -241,12 +230,10 @@ def photo_text(report: PhotoReport, markdown: bool = False) -> str:
 
 
 def _values(metrics: PhotoMetrics) -> list[str]:
+    masks = metrics.masks
+    errors = (metrics.alpha_error, metrics.plain_exact, metrics.cleaned_exact)
     return [
-        f"{metrics.masks.mean_iou:.4f}",
-        f"{metrics.masks.iou_foreground:.4f}",
-        f"{metrics.alpha_error:.4f}",
-        f"{metrics.plain_exact:.4f}",
-        f"{metrics.cleaned_exact:.4f}",
+        *(f"{value:.4f}" for value in (masks.mean_iou, masks.iou_foreground, *errors)),
         f"{metrics.halo_removed:.0%}",
     ]
 
