@@ -31,8 +31,7 @@ def to_bytes(picture: np.ndarray) -> np.ndarray:
 def composite(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """alpha * foreground + (1 - alpha) * background, float32 `[H, W, 3]`.
 
-    Exactly the foreground where alpha is 1, exactly the background where it is 0, and never
-    outside the two in between.
+    Exactly the foreground where alpha is 1, exactly the background where it is 0, and never outside the two in between.
     """
     weight = alpha[..., None].astype(np.float32, copy=False)
     blend = weight * foreground + (1 - weight) * background
@@ -198,9 +197,8 @@ def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def spread(picture: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Colours `[H, W, 3]` taken from the nearest pixels of high confidence (`[H, W]` in [0, 1]).
 
-    A pyramid of means: where a level holds too little confidence, the next coarser one speaks. Weights are
-    confidence ** 12: half-sure pixels count next to nothing, yet a mask that is nowhere sure still has its
-    best pixels.
+    A pyramid of means: where a level holds too little confidence, the next coarser one speaks. Weights are confidence
+    ** 12: half-sure pixels count next to nothing, yet a mask that is nowhere sure still has its best pixels.
     """
     weight = confidence.astype(np.float32, copy=False)[..., None] ** 12
     mass = np.concatenate([picture * weight, weight], axis=2)

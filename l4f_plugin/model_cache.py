@@ -22,8 +22,7 @@ class ModelCache:
     `load(name, device=..., dtype=...)` makes a pipeline; by default `Labels4FreePipeline.from_pretrained`.
     `gate(cancel)` is entered around the turn of each job, with its token: the queue of a web UI that owns the device.
     Never within the turn: a web UI that holds its own queue may ask for one of our jobs, which must not wait for one
-    that waits for that queue.
-    `on_release` is called after the pipeline has left memory because nobody used it.
+    that waits for that queue. `on_release` is called after the pipeline has left memory because nobody used it.
     """
 
     def __init__(

@@ -180,15 +180,14 @@ class Labels4FreePipeline(HubMixin):
         """Puts a subject in front of another background.
 
         `subject` is a seed, drawn with the last options as in `stream`, or a `Subject`: a drawn one keeps its style, a
-        photographed one its size.
-        `background` is what `Background.parse` reads: `seed:7`, a picture, `#rrggbb`, `blur:8` or
-        `transparent`. `threshold`, `grow`, `feather` and `keep_largest` edit the mask, `match_light` and `keep_shadow`
-        fit the subject to the background (`EdgeOptions`).
-        `where` a `Canvas` centres the subject on a picture of that size; a `Spot` puts it somewhere on the background
-        picture, whose size the result has. Without it the result has the subject's size and the background is cropped.
+        photographed one its size. `background` is what `Background.parse` reads: `seed:7`, a picture, `#rrggbb`,
+        `blur:8` or `transparent`. `threshold`, `grow`, `feather` and `keep_largest` edit the mask, `match_light` and
+        `keep_shadow` fit the subject to the background (`EdgeOptions`). `where` a `Canvas` centres the subject on a
+        picture of that size; a `Spot` puts it somewhere on the background picture, whose size the result has. Without
+        it the result has the subject's size and the background is cropped.
 
-        Raises `UserError` for arguments out of bounds, pictures that cannot be read and a class that has no
-        masks yet; `Cancelled`.
+        Raises `UserError` for arguments out of bounds, pictures that cannot be read and a class that has no masks yet;
+        `Cancelled`.
         """
         edge = EdgeOptions(threshold, grow, feather, keep_largest, match_light, keep_shadow)
         wanted = Background.parse(background)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import safe_open
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -29,7 +28,7 @@ from .model_card import read_model_card, write_model_card
 from .records import verify_file
 from .tensor_files import open_tensors, save_tensors
 
-STORED_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+STORED_DTYPES = ("F16", "BF16", "F32")
 _AGAIN = "fetch the bundle again"
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -64,11 +63,9 @@ _BUILDERS: dict[str, Callable[[ObjectClass], nn.Module]] = {
 
 
 def load_bundle(folder: Path, *, with_discriminator: bool = False) -> Bundle:
-    """Reads a bundle and checks all of it: schema, types, bounds, sizes, hashes, names, shapes, dtypes
-    and that every value is finite.
+    """Reads a bundle and checks all of it: schema, types, bounds, sizes, hashes, names, shapes, dtypes, finite values.
 
-    The discriminator is read only `with_discriminator`, and is None where the bundle has none. Raises
-    `UserError` with one sentence on what is wrong and what to do.
+    The discriminator is read only `with_discriminator`, and is None where the bundle has none. Raises `UserError`.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -125,33 +122,26 @@ def without_memory(build: Callable[[], _Network]) -> _Network:
 def _checked_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """The tensors of a verified weight file as float32, once they are as `shapes` asks and finite."""
     with open_tensors(path, _AGAIN) as file:
-        _check_header(path, file, shapes)
+        names = set(file.keys())
+        for kind, wrong in (("lacks", shapes.keys() - names), ("holds the unknown", names - shapes.keys())):
+            if wrong:
+                tensor = printable(min(wrong))
+                raise UserError(f"{path} {kind} tensor {tensor}, it belongs to another network; {_AGAIN}.")
+        for name, shape in shapes.items():
+            piece = file.get_slice(name)
+            found, dtype = tuple(piece.get_shape()), piece.get_dtype()
+            if found != shape:
+                asked = f"where {CONFIG_NAME} asks for {list(shape)}"
+                raise UserError(f"{path} holds {name} with shape {list(found)} {asked}; {_AGAIN}.")
+            if dtype not in STORED_DTYPES:
+                known = ", ".join(STORED_DTYPES)
+                raise UserError(f"{path} holds {name} as {dtype}, which is none of {known}; convert it again.")
         # Copies, which do not point into the mapped file.
         tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
     for name, values in tensors.items():
         if not is_finite(values):
             raise UserError(f"{path} holds values in {name} that are not finite; {_AGAIN}.")
     return tensors
-
-
-def _check_header(path: Path, file: safe_open, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    names = set(file.keys())
-    for kind, wrong in (("lacks", shapes.keys() - names), ("holds the unknown", names - shapes.keys())):
-        if wrong:
-            tensor = printable(min(wrong))
-            raise UserError(f"{path} {kind} tensor {tensor}, it belongs to another network; {_AGAIN}.")
-    for name, shape in shapes.items():
-        piece = file.get_slice(name)
-        if tuple(piece.get_shape()) != shape:
-            raise UserError(
-                f"{path} holds {name} with shape {list(piece.get_shape())} where {CONFIG_NAME} "
-                f"asks for {list(shape)}; {_AGAIN}."
-            )
-        if piece.get_dtype() not in STORED_DTYPES:
-            raise UserError(
-                f"{path} holds {name} as {piece.get_dtype()}, which is none of "
-                f"{', '.join(STORED_DTYPES)}; convert it again."
-            )
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
@@ -212,6 +202,5 @@ def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     full = tensor.detach().to("cpu", torch.float32)
     half = full.half()
     back = half.float()
-    if dtype == torch.float32 or not is_finite(back):
-        return full
-    return half if dtype == torch.float16 or torch.equal(back, full) else full
+    fits = dtype != torch.float32 and is_finite(back)
+    return half if fits and (dtype == torch.float16 or torch.equal(back, full)) else full

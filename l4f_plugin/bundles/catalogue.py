@@ -100,11 +100,8 @@ def verify(name: str | Path, *, progress: Progress = unseen, cancel: CancelToken
 
 def user_bundles() -> list[Path]:
     """The folders of the bundles in the models folder."""
-    try:
-        folders = list(models_folder().iterdir())
-    except OSError:
-        return []
-    return [item for item in folders if CLASS_NAME.fullmatch(item.name) and (item / CONFIG_NAME).is_file()]
+    found = models_folder().glob(f"*/{CONFIG_NAME}")
+    return [config.parent for config in found if CLASS_NAME.fullmatch(config.parent.name) and config.is_file()]
 
 
 def _here(offered: ObjectClass, folder: Path) -> ObjectClass:
@@ -194,8 +191,8 @@ def _parse(name: str, given: dict[str, Any], catalogue: Path) -> ObjectClass:
     if not parts or ".." in parts or "\\" in (file or "") or parts[0] == "/":
         raise Invalid("'file' must be a path within the repository")
     folder = fields.optional(fields.text, given, "folder", 2000, CLASS_NAME if catalogue == WEIGHTS_FOLDER else None)
-    psi = fields.optional(fields.number, given, "truncation_psi", -2.0, 2.0)
-    threshold = fields.optional(fields.number, given, "alpha_threshold", 0.0, 1.0)
+    usual = {"truncation_psi": ObjectClass.truncation_psi, "alpha_threshold": ObjectClass.alpha_threshold}
+    usual |= {name: given[name] for name in usual if given.get(name) is not None}
     return ObjectClass(
         name=fields.text(given, "name", 64, CLASS_NAME),
         title=fields.text(given, "title"),
@@ -203,8 +200,8 @@ def _parse(name: str, given: dict[str, Any], catalogue: Path) -> ObjectClass:
         source=fields.optional(fields.text, given, "source") or "",
         generator=GeneratorConfig(resolution, published_channels(resolution)),
         crop=fields.optional(fields.crop, given, "crop", resolution),
-        truncation_psi=ObjectClass.truncation_psi if psi is None else psi,
-        alpha_threshold=ObjectClass.alpha_threshold if threshold is None else threshold,
+        truncation_psi=fields.number(usual, "truncation_psi", -2.0, 2.0),
+        alpha_threshold=fields.number(usual, "alpha_threshold", 0.0, 1.0),
         repository=fields.optional(fields.text, given, "repository", 2000, REPOSITORY_ID),
         fetched_revision=fields.optional(fields.text, given, "revision", 2000, REVISION),
         file=file,

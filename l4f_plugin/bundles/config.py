@@ -140,11 +140,8 @@ class ObjectClass:
     def to_json(self) -> str:
         """The text of `config.json`. Raises `UserError` where a field is not one that could be read back."""
         kept = asdict(self)
-        stored = {
-            "schema_version": SCHEMA_VERSION,
-            "class_name": self.name,
-            **{key: kept[key] for key in _STORED.split()},
-        }
+        stored = {"schema_version": SCHEMA_VERSION, "class_name": self.name}
+        stored |= {key: kept[key] for key in _STORED.split()}
         try:
             text = json.dumps(stored, indent=1, sort_keys=True, allow_nan=False) + "\n"
             _parse(json.loads(text))
@@ -227,8 +224,20 @@ def _parse(data: dict[str, Any]) -> ObjectClass:
         if not all(fields.is_integer(count, 1, 512) for count in channels):
             raise Invalid("the 'channels' of the student must be whole numbers from 1 to 512")
         student = StudentConfig(tuple(channels), fields.integer(described, "resolution", 32, 1024))
-    files = {name: _weight_file(name, entry) for name, entry in fields.table(data, "files").items()}
+    files = {}
+    for name, entry in fields.table(data, "files").items():
+        if not WEIGHT_FILE.fullmatch(name):
+            raise Invalid("'files' may name plain .safetensors files only")
+        if not isinstance(entry, dict):
+            raise Invalid(f"'files' must say size and sha256 of {name}")
+        size, digest = fields.integer(entry, "bytes", 1, 1 << 40), fields.text(entry, "sha256", 64, SHA256)
+        files[name] = WeightFile(size, digest)
     _check_sizes(files, generator, discriminator)
+    latent_avg = fields.value(data, "latent_avg")
+    if not isinstance(latent_avg, list) or len(latent_avg) != generator.style_dim:
+        raise Invalid(f"'latent_avg' must hold {generator.style_dim} numbers")
+    if not all(type(item) in (int, float) and -1e30 <= item <= 1e30 for item in latent_avg):
+        raise Invalid("'latent_avg' must hold finite numbers")
     return ObjectClass(
         name=fields.text(data, "class_name", 64, CLASS_NAME),
         title=fields.text(data, "title", 200),
@@ -237,7 +246,7 @@ def _parse(data: dict[str, Any]) -> ObjectClass:
         generator=generator,
         discriminator=discriminator,
         student=student,
-        latent_avg=_latent_avg(data, generator.style_dim),
+        latent_avg=tuple(map(float, latent_avg)),
         truncation_psi=fields.number(data, "truncation_psi", -2.0, 2.0),
         alpha_threshold=fields.number(data, "alpha_threshold", 0.0, 1.0),
         crop=fields.optional(fields.crop, data, "crop", generator.resolution),
@@ -247,23 +256,6 @@ def _parse(data: dict[str, Any]) -> ObjectClass:
         likeness=fields.optional(Likeness.parse, data, "likeness"),
         files=files,
     )
-
-
-def _latent_avg(data: dict[str, Any], style_dim: int) -> tuple[float, ...]:
-    found = fields.value(data, "latent_avg")
-    if not isinstance(found, list) or len(found) != style_dim:
-        raise Invalid(f"'latent_avg' must hold {style_dim} numbers")
-    if not all(type(item) in (int, float) and -1e30 <= item <= 1e30 for item in found):
-        raise Invalid("'latent_avg' must hold finite numbers")
-    return tuple(map(float, found))
-
-
-def _weight_file(name: str, entry: Any) -> WeightFile:
-    if not WEIGHT_FILE.fullmatch(name):
-        raise Invalid("'files' may name plain .safetensors files only")
-    if not isinstance(entry, dict):
-        raise Invalid(f"'files' must say size and sha256 of {name}")
-    return WeightFile(fields.integer(entry, "bytes", 1, 1 << 40), fields.text(entry, "sha256", 64, SHA256))
 
 
 def _check_sizes(

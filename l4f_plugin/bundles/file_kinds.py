@@ -4,6 +4,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import BinaryIO
 
 START_BYTES = 4096
@@ -78,17 +79,12 @@ def _text_kind(start: bytes) -> str | None:
     # A pickle of protocol 0 may begin with a bracket too, but is no JSON and no line of words.
     if text[:1] in (b"{", b"[") and (b'"' in small or text[1:].lstrip()[:1] in (b"}", b"]")):
         return "a JSON text, perhaps what a server said in place of the file; download the file again"
-    if re.match(rb"[A-Za-z0-9][\w ,:'-]* [\w .,:;/'\"!?()-]{4,}\s*(\n|$)", text[:200]) and _is_text(start):
-        return "a text, perhaps what a server said in place of the file; download the file again"
+    if re.match(rb"[A-Za-z0-9][\w ,:'-]* [\w .,:;/'\"!?()-]{4,}\s*(\n|$)", text[:200]):
+        with suppress(UnicodeDecodeError):
+            words = (start[:-4] if len(start) == START_BYTES else start).decode("utf-8")  # the last sign may be cut off
+            if all(sign.isprintable() or sign in "\r\n\t" for sign in words):
+                return "a text, perhaps what a server said in place of the file; download the file again"
     return None
-
-
-def _is_text(start: bytes) -> bool:
-    try:
-        text = start[:-4].decode("utf-8") if len(start) == START_BYTES else start.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return all(sign.isprintable() or sign in "\r\n\t" for sign in text)
 
 
 def kind_of_safetensors(start: bytes, file: BinaryIO) -> str | None:

@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -135,11 +135,9 @@ def read_json(path: Path, most: int) -> Any:
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits, read in pieces of 4 MiB."""
     digest = hashlib.sha256()
-    buffer = bytearray(1 << 22)
-    view = memoryview(buffer)
     with open_plain(path) as file:
-        while count := file.readinto(buffer):
-            digest.update(view[:count])
+        while piece := file.read(1 << 22):
+            digest.update(piece)
     return digest.hexdigest()
 
 
@@ -181,11 +179,9 @@ def partial_name(path: Path) -> Path:
     ending = f".{uuid.uuid4().hex[:12]}.partial"
     begun = fitted(f".{path.name}", longest=longest_name(path.parent) - len(ending))
     for leftover in path.parent.glob(f"{glob.escape(begun)}.*.partial"):
-        try:
+        with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > STALE_AFTER_SECONDS:
                 remove(leftover)
-        except OSError:
-            continue
     return path.with_name(begun + ending)
 
 
@@ -241,11 +237,9 @@ def write_text(path: Path, text: str) -> None:
 
 def is_bundle_of_ours(folder: Path) -> bool:
     """Whether `config.json` in `folder` is a bundle's, even a damaged one: other programs have files of that name."""
-    try:
-        with open(Path(folder) / CONFIG_NAME, "rb") as file:
-            return b'"alpha_hidden_channels"' in file.read(MAXIMUM_CONFIG_BYTES)
-    except OSError:
-        return False
+    with suppress(OSError), open(Path(folder) / CONFIG_NAME, "rb") as file:
+        return b'"alpha_hidden_channels"' in file.read(MAXIMUM_CONFIG_BYTES)
+    return False
 
 
 def replace_bundle(folder: Path, writer: Callable[[Path], None]) -> None:
@@ -304,14 +298,10 @@ def _put_in_place(new: Path, folder: Path) -> None:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Swaps two paths in one step where the kernel can (Linux, macOS); False where it cannot."""
-    names = {
-        "linux": ("renameat2", (-100, os.fsencode(first), -100, os.fsencode(second), 2)),
-        "darwin": ("renamex_np", (os.fsencode(first), os.fsencode(second), 2)),
-    }
-    if sys.platform not in names:
-        return False
-    name, arguments = names[sys.platform]
+    paths = os.fsencode(first), os.fsencode(second)
+    names = {"linux": ("renameat2", (-100, paths[0], -100, paths[1], 2)), "darwin": ("renamex_np", (*paths, 2))}
+    name, arguments = names.get(sys.platform, ("", ()))
     try:
-        return getattr(ctypes.CDLL(None), name)(*arguments) == 0
+        return bool(name) and getattr(ctypes.CDLL(None), name)(*arguments) == 0
     except (AttributeError, OSError):
         return False

@@ -47,8 +47,7 @@ def accept(wanted: ObjectClass) -> None:
     with lock(_path().with_name(f".{FILE_NAME}.lock")):
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         accepted = {**_accepted(), wanted.name: {"licence": wanted.licence, "accepted": now}}
-        text = json.dumps(accepted, indent=1, sort_keys=True) + "\n"
-        write_atomically(_path(), text)
+        write_atomically(_path(), json.dumps(accepted, indent=1, sort_keys=True) + "\n")
 
 
 def demand(wanted: ObjectClass, accepted: bool = False) -> None:

@@ -34,9 +34,8 @@ def remember(name: str, folder: Path, came_from: dict[str, Any] | None = None) -
     """
     known = recall(name, folder) if came_from is None else came_from
     record = {**known, "folder": str(folder), "checked": _present(folder)}
-    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
     with suppress(UserError):
-        write_atomically(_path(name), text)
+        write_atomically(_path(name), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def recall(name: str, folder: Path | None = None) -> dict[str, Any]:

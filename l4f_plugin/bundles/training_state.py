@@ -21,11 +21,10 @@ VERSION = 1
 
 
 def save_training_state(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
-    """Writes a training state so that a kill at any moment leaves the old or the new one whole.
+    """Writes a training state, in one step. Raises `UserError` where the system refuses.
 
-    `tensors` may lie on any device and have any dtype that safetensors knows (random states are
-    uint8); `metadata` holds what JSON can. Raises `UserError` when the disk is full or the path
-    cannot be written; the state that was there before stays as it was.
+    `tensors` may lie on any device and have any dtype that safetensors knows (random states are uint8); `metadata`
+    holds what JSON can.
     """
     header = {"format": FORMAT, "version": str(VERSION), "metadata": json.dumps(dict(metadata))}
     write_atomically(Path(path), lambda target: save_tensors(tensors, target, header))

@@ -96,11 +96,8 @@ def _read_archive(file: BinaryIO, size: int, label: str) -> Any:
 
     def locate(identity: Any) -> Storage:
         storage = _storage(identity, read)
-        size = sizes.get(f"{folder}data/{storage.key}")
-        if size is None:
-            raise ValueError("a storage is missing")
-        if size != storage.stored_bytes:
-            raise ValueError("a storage is not of the size it claims")
+        if (size := sizes.get(f"{folder}data/{storage.key}")) != storage.stored_bytes:
+            raise ValueError("a storage is missing" if size is None else "a storage is not of the size it claims")
         return storage
 
     return read_pickle(io.BytesIO(content), len(content), VOCABULARY, label, locate)
@@ -186,11 +183,11 @@ def _read_nvidia(file: BinaryIO, end: int, label: str) -> Any:
             raise ValueError("a storage holds something else")
         return root
 
-    def module(description: Any) -> Record:
-        described = description if isinstance(description, dict) else {}
-        if not isinstance(described.get("class_name"), str) or not isinstance(described.get("state"), dict):
+    def module(described: Any) -> Record:
+        state = described.get("state") if isinstance(described, dict) else None
+        if not isinstance(state, dict) or not isinstance(described.get("class_name"), str):
             raise ValueError("it rebuilds an object without a class or a state")
-        return Record(PYTORCH_MODULE, state=described["state"])
+        return Record(PYTORCH_MODULE, state=state)
 
     vocabulary = {
         **VOCABULARY,

@@ -36,12 +36,11 @@ def convert(
 ) -> ObjectClass:
     """Writes the bundle `destination` from a published checkpoint, or from a bundle that gets a new alpha.
 
-    A checkpoint is rosinality's `.pt` or a `.pkl` of NVIDIA's StyleGAN2 programs, told apart by content.
-    `alpha` is a Labels4Free checkpoint in either published layout. `described` is what a person says about the class:
-    fields of `ObjectClass`, None takes what the source says. The architecture comes from the tensors and
-    the settings recorded with them; a mean latent that the source lacks is estimated from 100,000 z with a
-    fixed seed. `dtype` float32 keeps every bit, float16 halves the size; `report` is told each step. Raises
-    `UserError`.
+    A checkpoint is rosinality's `.pt` or a `.pkl` of NVIDIA's StyleGAN2 programs, told apart by content. `alpha` is a
+    Labels4Free checkpoint in either published layout. `described` is what a person says about the class: fields of
+    `ObjectClass`, None takes what the source says. The architecture comes from the tensors and the settings recorded
+    with them; a mean latent that the source lacks is estimated from 100,000 z with a fixed seed. `dtype` float32 keeps
+    every bit, float16 halves the size; `report` is told each step. Raises `UserError`.
     """
     source, destination = Path(source), Path(destination)
     say = report or (lambda message: None)
@@ -73,12 +72,13 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
             networks = read_rosinality(root, label, limit)
     config, tensors = networks.generator
     generator = build_network(lambda: Generator(config), tensors)
-    mean, discriminator = networks.latent_avg, None
+    found = ObjectClass("", licence=UNKNOWN_LICENCE, source=f"converted from {printable(path.name)}", generator=config)
+    bundle, mean = Bundle(found, generator), networks.latent_avg
     if networks.discriminator is not None:
         shape, tensors = networks.discriminator
         if shape.resolution != config.resolution:
             raise UserError(f"{label} holds a generator and a discriminator of different sizes; get another copy.")
-        discriminator = build_network(lambda: Discriminator(shape), tensors)
+        bundle.discriminator = build_network(lambda: Discriminator(shape), tensors)
     if networks.remark:
         report(networks.remark)
     if mean is None:
@@ -87,10 +87,7 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
     elif mean.numel() != config.style_dim:
         raise UserError(f"{label} holds a mean latent that does not fit; get another copy.")
     generator.latent_avg = mean.flatten()
-    found = ObjectClass(
-        name="", licence=UNKNOWN_LICENCE, source=f"converted from {printable(path.name)}", generator=config
-    )
-    return Bundle(found, generator, discriminator=discriminator)
+    return bundle
 
 
 def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:

@@ -85,27 +85,21 @@ class StateSource:
         return self._read(name).reshape(shape).float()
 
     def _read(self, name: str) -> Tensor:
-        value = self.state.pop(name)
+        value, shown = self.state.pop(name), printable(name)
         if not isinstance(value, Tensor):
-            value = self._from_file(name, value)
+            if value.stored_bytes > MAXIMUM_TENSOR_BYTES:
+                raise UserError(f"{self.label} holds {shown} of more than 1 GiB; choose another file.")
+            self.left -= value.stored_bytes
+            if self.left < 0:
+                raise UserError(f"{self.label} is smaller than the {self.what} it describes; get another copy.")
+            try:
+                value = value.read()
+            except ValueError as error:
+                said = f"{shown} in a way that cannot be read ({error})"
+                raise UserError(f"{self.label} holds {said}; get another copy.") from error
         if not value.is_floating_point() or not is_finite(value.float()):
-            raise UserError(
-                f"{self.label} holds values in {printable(name)} that are no finite numbers; get another copy."
-            )
+            raise UserError(f"{self.label} holds values in {shown} that are no finite numbers; get another copy.")
         return value
-
-    def _from_file(self, name: str, stored: Any) -> Tensor:
-        if stored.stored_bytes > MAXIMUM_TENSOR_BYTES:
-            raise UserError(f"{self.label} holds {printable(name)} of more than 1 GiB; choose another file.")
-        self.left -= stored.stored_bytes
-        if self.left < 0:
-            raise UserError(f"{self.label} is smaller than the {self.what} it describes; get another copy.")
-        try:
-            return stored.read()
-        except ValueError as error:
-            raise UserError(
-                f"{self.label} holds {printable(name)} in a way that cannot be read ({error}); get another copy."
-            ) from error
 
     def finish(self) -> None:
         """Checks the low-pass filters, which are the same everywhere, and that nothing is left over."""

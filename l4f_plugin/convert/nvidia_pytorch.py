@@ -70,18 +70,15 @@ class _Module:
     def get(self, module: str, attribute: str) -> Any:
         return self.attributes.get(module, {}).get(attribute)
 
-    def difference(self, expected: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """In words, the first attribute of a module that is not as `expected[module]` has it."""
-        for module, values in expected.items():
-            recorded = self.attributes.get(module, {})
-            found = {name: recorded.get(name) for name in values}
-            if wrong := difference(found, values):
-                return wrong + (f" ({module})" if module else "")
-        return None
-
-    def clamp(self, modules: Iterable[str]) -> tuple[float | None, str | None]:
-        """The `conv_clamp` of `modules`, and in words what is wrong if they do not share one."""
+    def clamp(
+        self, modules: Iterable[str], expected: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[float | None, str | None]:
+        """The `conv_clamp` that `modules` share; and in words, what is wrong: the first attribute of a module that is
+        not as `expected[module]` has it, or that they do not share one."""
         first, *others = {read_clamp(self.get(module, "conv_clamp"), self.label) for module in modules}
+        for module, values in expected.items():
+            if wrong := difference({name: self.get(module, name) for name in values}, values):
+                return first, wrong + (f" ({module})" if module else "")
         return first, "layers with different conv_clamp where one is supported" if others else None
 
 
@@ -115,8 +112,8 @@ def _read_generator(source: StateSource, module: _Module) -> tuple[GeneratorConf
         **dict.fromkeys(blocks, {"architecture": "skip"}),
         **{f"{name}.affine": {**_LINEAR, **_DENSE} for name in convolutions + to_rgbs},
     }
-    clamp, different = module.clamp(convolutions + to_rgbs)
-    if wrong := module.difference(expected) or different:
+    clamp, wrong = module.clamp(convolutions + to_rgbs, expected)
+    if wrong:
         raise UserError(f"{source.label} holds a generator with {wrong}; choose another model.")
     names = {
         "synthesis.constant": "synthesis.b4.const",
@@ -152,10 +149,9 @@ def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks
         **{f"{block}.conv{index}": {**_ACTIVE, "down": 1 + index} for block in blocks for index in (0, 1)},
         **{f"{block}.skip": {**_LINEAR, "down": 2, "conv_clamp": None} for block in blocks},
     }
-    clamp, different = module.clamp(
-        [f"{blocks[0]}.fromrgb", "b4.conv", *(f"{block}.conv{index}" for block in blocks for index in (0, 1))]
-    )
-    if wrong := module.difference(expected) or different:
+    convolutions = [f"{block}.conv{index}" for block in blocks for index in (0, 1)]
+    clamp, wrong = module.clamp([f"{blocks[0]}.fromrgb", "b4.conv", *convolutions], expected)
+    if wrong:
         networks.remark = f"The discriminator has {wrong} and was left out."
         return
     names = {

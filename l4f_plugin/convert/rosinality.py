@@ -63,8 +63,7 @@ def read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
 def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tensor]]:
     """Configuration and state dict (our names) of a rosinality generator.
 
-    Noise maps that an old file lacks are drawn with a fixed seed. Raises `UserError` where the layout does
-    not fit.
+    Noise maps that an old file lacks are drawn with a fixed seed. Raises `UserError` where the layout does not fit.
     """
     sizes = source.sizes(source.count("to_rgbs.{}.bias"))
     convolutions = _convolutions(sizes)

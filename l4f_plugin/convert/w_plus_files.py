@@ -76,11 +76,21 @@ def _read(path: Path, label: str) -> tuple[np.ndarray, dict[str, str]]:
             file.seek(0)
             return _of_npy(file.read(size)), {}
     if start[8:9] == b"{" and not start.startswith(b"{"):
-        return _of_safetensors(path, size, label)
+        _demand_small(size, label)
+        with open_tensors(path) as file:
+            if list(file.keys()) != [TENSOR]:
+                raise UserError(f"{label} does not hold W+ codes alone; save them with `l4f generate --save-w-plus`.")
+            codes, notes = _as_array(file.get_tensor(TENSOR)), dict(file.metadata() or {})
+        if codes.ndim < 2:
+            raise ValueError("codes are a table")
+        return codes, notes
     if start.startswith(_ZIP):
         with zipfile.ZipFile(path) as archive:
             if all(name.endswith(".npy") for name in archive.namelist()):
-                return _of_npz(archive, label), {}
+                name = _chosen([name.removesuffix(".npy") for name in archive.namelist()], label)
+                member = archive.getinfo(f"{name}.npy")
+                _demand_small(member.file_size, label)
+                return _of_npy(archive.read(member)), {}
     if kind := foreign_kind(start, size, "a file of W+ codes"):
         raise UserError(f"{label} is {kind}.")
     with open_checkpoint(path, label) as root:
@@ -90,17 +100,6 @@ def _read(path: Path, label: str) -> tuple[np.ndarray, dict[str, str]]:
 def _demand_small(size: int, label: str) -> None:
     if size > MAXIMUM_BYTES:
         raise UserError(f"{label} is too large to hold W+ codes of one picture; save them alone.")
-
-
-def _of_safetensors(path: Path, size: int, label: str) -> tuple[np.ndarray, dict[str, str]]:
-    _demand_small(size, label)
-    with open_tensors(path) as file:
-        if list(file.keys()) != [TENSOR]:
-            raise UserError(f"{label} does not hold W+ codes alone; save them with `l4f generate --save-w-plus`.")
-        codes, notes = _as_array(file.get_tensor(TENSOR)), dict(file.metadata() or {})
-    if codes.ndim < 2:
-        raise ValueError("codes are a table")
-    return codes, notes
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray:
@@ -114,13 +113,6 @@ def _of_npy(content: bytes) -> np.ndarray:
     if dtype.hasobject or count * dtype.itemsize > len(content):
         raise ValueError("an array of objects, or larger than its file")
     return np.frombuffer(content, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
-
-
-def _of_npz(archive: zipfile.ZipFile, label: str) -> np.ndarray:
-    name = _chosen([name.removesuffix(".npy") for name in archive.namelist()], label)
-    member = archive.getinfo(f"{name}.npy")
-    _demand_small(member.file_size, label)
-    return _of_npy(archive.read(member))
 
 
 def _of_checkpoint(root: Any, label: str) -> np.ndarray:

@@ -120,10 +120,9 @@ def row_of(label: str, metrics: MaskMetrics, digits: int = 4) -> tuple[str, list
 def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> FolderComparison:
     """Compares the masks of two folders, paired by file name without its ending.
 
-    A pixel is foreground where its value (see `read_mask`) is at least `threshold`, in (0, 1]. A folder in
-    which no value exceeds 1 of 255 holds class labels 0 and 1, and 1 is its foreground. A pair that cannot be read
-    or differs in size is left out. UserError: a folder or a partner is missing, two files share a name, or every pair
-    is left out.
+    A pixel is foreground where its value (see `read_mask`) is at least `threshold`, in (0, 1]. A folder in which no
+    value exceeds 1 of 255 holds class labels 0 and 1, and 1 is its foreground. A pair that cannot be read or differs in
+    size is left out. UserError: a folder or a partner is missing, two files share a name, or every pair is left out.
     """
     if not (math.isfinite(threshold) and 0 < threshold <= 1):
         raise UserError(f"The threshold must be above 0 and at most 1, not {threshold:g}.")
