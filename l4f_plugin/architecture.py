@@ -86,8 +86,6 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Everything that fixes the shapes of a discriminator."""
-
     resolution: int
     channels: dict[int, int] = field(hash=False)  # of the maps at 4, 8, ... `resolution`
     conv_clamp: float | None = None

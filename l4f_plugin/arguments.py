@@ -34,7 +34,6 @@ _KINDS = "use seed:7, a picture file, a colour as #3366ff, blur:8 or transparent
 
 
 def draw_seed() -> int:
-    """A new random seed."""
     return secrets.randbelow(LARGEST_SEED + 1)
 
 

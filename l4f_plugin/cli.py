@@ -49,7 +49,6 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of repeating the usage before it."""
 
     def error(self, message: str) -> None:
-        """Exits with 2."""
         self.exit(2, f"l4f: {message}; see `{self.prog} --help`\n")
 
 

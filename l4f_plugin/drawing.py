@@ -27,7 +27,6 @@ class RandomInputs:
 
     @classmethod
     def of(cls, seed: int, config: GeneratorConfig, noise_mode: str) -> RandomInputs:
-        """The inputs of `seed` for such a generator."""
         random = torch.Generator().manual_seed(seed)
         z = torch.randn(config.latent_dim, generator=random)
         background_z = torch.randn(config.latent_dim, generator=random)

@@ -29,7 +29,6 @@ NEIGHBOURS, NEARNESS = 8, 0.8  # nearness 1 stays with the subject, 0 leads to t
 
 
 def layers(name: str, count: int) -> slice:
-    """The layers of a range among `count`."""
     bounds = (0, 4, 8, count) if count > 9 else (0, count // 3, 2 * count // 3, count)
     number = RANGES.index(name)
     return slice(0, count) if number == 0 else slice(bounds[number - 1], bounds[number])
@@ -74,7 +73,6 @@ class Look:
 
 
 def storable(codes: np.ndarray, noise_seed: int | None) -> WPlus:
-    """The codes rounded to what float16 holds."""
     return WPlus(codes.astype(np.float16).astype(np.float32), noise_seed)
 
 

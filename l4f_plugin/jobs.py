@@ -75,7 +75,6 @@ class JobQueue:
         self._tickets: deque[object] = deque()
 
     def __len__(self) -> int:
-        """Jobs that run or wait."""
         return len(self._tickets)
 
     @contextmanager
@@ -304,7 +303,6 @@ class Jobs:
             return [job for job in self._jobs.values() if kind in (None, job.kind)]
 
     def forget(self, name: str) -> None:
-        """Forgets the outcome of a name's job."""
         with self._lock:
             if name in self._jobs and self._jobs[name].ended:
                 del self._jobs[name]

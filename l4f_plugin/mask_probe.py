@@ -34,7 +34,6 @@ class MaskProbe:
         self._moment = self._moment + columns @ values
 
     def solve(self) -> None:
-        """Fits the weights to all that was added."""
         # On the CPU in float64, which not every device has.
         gram, moment = self._gram.double().cpu(), self._moment.double().cpu()
         gram.diagonal().add_(RIDGE * gram.diagonal().mean())

@@ -30,8 +30,6 @@ CONFIDENCE, DROPPED = "Confidence", "Dropped pieces"  # fields of the infotext
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What became of one photograph."""
-
     source: Path  # its file, or the archive it is in
     files: dict[str, Path] = field(default_factory=dict)  # PNG, by mask, cutout and, where one was wanted, composite
     problem: str | None = None  # a sentence, in place of the files

@@ -44,8 +44,6 @@ _reading = threading.Lock()
 
 @dataclass(frozen=True)
 class ArchiveMember:
-    """A file in an archive."""
-
     archive: Path
     name: str
     size: int
@@ -176,7 +174,6 @@ def _bytes_of_list(file: IO[bytes]) -> int:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Tells whether a file has changed: size and time."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 

@@ -52,7 +52,6 @@ class PictureFile:
 
     @classmethod
     def of(cls, path: Path) -> PictureFile:
-        """A single file."""
         return cls(path.parent, path.name)
 
     @property
@@ -67,7 +66,6 @@ class PictureFile:
 
     @property
     def stem(self) -> str:
-        """The name without folders and ending."""
         last = self.name.rpartition("/")[2]
         return last[: -len(ending)] if (ending := ending_of(last)) and len(ending) < len(last) else last
 

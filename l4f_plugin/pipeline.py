@@ -58,7 +58,6 @@ class Labels4FreePipeline(HubMixin):
 
     @property
     def config(self) -> ObjectClass:
-        """The class's name, licence, defaults."""
         return self.bundle.config
 
     @property
@@ -99,7 +98,6 @@ class Labels4FreePipeline(HubMixin):
         keep(self.bundle, named)
 
     def weight_bytes(self) -> int:
-        """Size of the networks in memory."""
         return sum(
             tensor.numel() * tensor.element_size()
             for network in self.bundle.networks().values()

@@ -49,8 +49,6 @@ Preview = Callable[[np.ndarray], None]
 
 @dataclass(eq=False)
 class Projection:
-    """A picture that was found again."""
-
     photo: Subject  # what was projected, cropped to the class's shape at its own size, with the mask of its subject
     target: np.ndarray  # uint8 [H, W, 3], as the class could draw it at best
     sample: Subject  # what it does draw from the codes `sample.w_plus`, with the mask of that
@@ -184,7 +182,6 @@ class _Descent:
         return total
 
     def _distribution(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of w: `[style_dim]` each."""
         random = torch.Generator().manual_seed(0)
         z = torch.randn(_SPREAD_SAMPLES, self.generator.config.latent_dim, generator=random)
         w = self.generator.mapping(z.to(self.pipeline.device))

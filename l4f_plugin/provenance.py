@@ -208,7 +208,6 @@ def required_recipe(source: Source, title: str) -> Recipe:
 
 
 def refuse_photograph(title: str) -> NoReturn:
-    """Raises the `UserError` for pictures that no object class drew."""
     raise UserError(
         f"{title} has no photo segmenter yet, so only pictures that this plug-in drew and saved as PNG have a mask; "
         "it learns photographs with `l4f learn-photographs` or, on the page, in Models."

@@ -39,7 +39,6 @@ class PhotoOrigin:
     student: str
 
     def infotext(self, class_name: str, **more: object) -> str:
-        """See `Subject.infotext`."""
         return own_infotext(class_name, {"Class": class_name, "Photo": self.digest, "Student": self.student, **more})
 
 
@@ -83,7 +82,6 @@ class Subject:
         return replace(self, alpha=compositing.brushed(alpha, np.asarray(scaled)), brushed=True)
 
     def picture(self) -> Image.Image:
-        """The picture as RGB."""
         return Image.fromarray(self.image)
 
     def mask(self, threshold: float | None = None) -> Image.Image:

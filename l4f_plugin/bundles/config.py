@@ -105,7 +105,6 @@ class ObjectClass:
 
     @property
     def photos(self) -> bool:
-        """Whether it segments photographs."""
         return "student.safetensors" in self.files
 
     @property

@@ -50,13 +50,11 @@ def recall(name: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def drop(name: str) -> None:
-    """Forgets a class."""
     with suppress(OSError):
         _path(name).unlink(missing_ok=True)
 
 
 def names() -> list[str]:
-    """Every class with a record."""
     return sorted(unquote(path.stem) for path in _path("").parent.glob("*.json"))
 
 

@@ -64,7 +64,6 @@ def given(args: argparse.Namespace, settings: type) -> dict[str, Any]:
 
 
 def style_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_drawing` with `style`, as the pipeline takes them."""
     return {name: getattr(args, name) for name in ("truncation_psi", "truncation_cutoff", "noise_mode")}
 
 
@@ -100,7 +99,6 @@ def check_psi(args: argparse.Namespace) -> None:
 
 
 def load_pipeline(args: argparse.Namespace) -> Labels4FreePipeline:
-    """The class that was named, on the device that was named."""
     from ..pipeline import Labels4FreePipeline
 
     return Labels4FreePipeline.from_pretrained(args.class_name, device=args.device, dtype=args.dtype)

@@ -28,7 +28,6 @@ def classes(args: argparse.Namespace) -> Answer:
 
 
 def _about(entry) -> list[str]:
-    """A class in lines of text."""
     from ..hub.progress import megabytes
 
     if entry.problem:

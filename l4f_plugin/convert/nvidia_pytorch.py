@@ -31,7 +31,6 @@ _STYLED = {**_TO_RGB, "noise": ".noise_const", "noise_strength": ".noise_strengt
 
 
 def is_pytorch(root: Any) -> bool:
-    """Whether a pickle's object is the dictionary that these programs save."""
     return isinstance(root, dict) and _is_module(root.get("G_ema"))
 
 

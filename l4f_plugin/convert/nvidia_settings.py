@@ -16,7 +16,6 @@ def difference(settings: Mapping[Any, Any], expected: Mapping[str, Any]) -> str 
 
 
 def refuse_conditional(classes: Any, label: str) -> None:
-    """Raises `UserError` where a network expects labels."""
     if classes not in (None, 0):
         raise UserError(
             f"{label} holds a conditional model, which draws a class that it is told; "

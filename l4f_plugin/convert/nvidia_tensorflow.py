@@ -40,7 +40,6 @@ _STYLED = {**_TO_RGB, "noise_strength": "/noise_strength"}
 
 
 def is_tensorflow(root: Any) -> bool:
-    """Whether a pickle's object is the tuple that these programs save."""
     return isinstance(root, tuple) and len(root) == 3 and all(map(_is_network, root))
 
 

@@ -155,7 +155,6 @@ class Builder(Inert):
 
 
 def record_builder(name: str) -> Builder:
-    """The entry for a class whose objects become a `Record`."""
     return Builder(name, lambda *arguments: Record(name, arguments))
 
 

@@ -70,7 +70,6 @@ class Curation:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every limit is a number."""
         return None not in asdict(self).values()
 
     def completed(self, masks: Sequence[MaskMeasures]) -> Curation:

@@ -113,8 +113,6 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class ExportedClass:
-    """What a set has to say of its object class."""
-
     name: str
     title: str
     licence: str
@@ -154,7 +152,6 @@ class ExportPlan:
         return -(-self.settings.count // self.settings.shard_size)
 
     def quota(self, shard: int) -> int:
-        """Pictures in that shard."""
         count = self.settings.count
         return count * (shard + 1) // self.shards - count * shard // self.shards
 
@@ -174,7 +171,6 @@ class ExportPlan:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that get pictures."""
         return [name for name, share in zip(SPLITS, self.settings.split, strict=True) if share > 0]
 
     def to_json(self) -> str:

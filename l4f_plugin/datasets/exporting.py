@@ -312,7 +312,6 @@ class _Shard:
         return LabelledPicture(f"{sample.seed:010d}", image, mask, hard, labels)
 
     def check_hope(self, kept: int) -> None:
-        """Raises `UserError` where hardly any mask passes."""
         if self.tried >= HOPELESS_AFTER and kept < self.tried * _HOPELESS_SHARE:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.most_common())
             raise UserError(
@@ -372,8 +371,6 @@ def _complete(plan: ExportPlan, folder: Path) -> None:
 
 
 def _write_text(path: Path, writer: Writer) -> None:
-    """Lets `writer` write a text file, in one step."""
-
     def write(target: Path) -> None:
         with open(target, "w", encoding="utf-8", newline="") as file:
             writer(file)
@@ -395,7 +392,6 @@ def _check_card(path: Path) -> None:
 
 
 def _totals(plan: ExportPlan, folder: Path) -> Totals:
-    """What the card says in numbers, over all shards."""
     splits, dropped, tried, size, unreadable = Counter(), Counter(), 0, 0, set()
     for record in records(folder, plan):
         tried += record.tried

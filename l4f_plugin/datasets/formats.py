@@ -31,8 +31,6 @@ _PNG_LEVEL = 2  # files a tenth larger than at level 6, written three times as f
 
 @dataclass(frozen=True, eq=False)
 class LabelledPicture:
-    """A picture to write."""
-
     name: str
     image: np.ndarray  # uint8 [H, W, 3]
     mask: np.ndarray  # the soft mask, uint8 [H, W]
@@ -80,7 +78,6 @@ class PlainFolder:
         return picture.files()
 
     def labels_of(self, picture: LabelledPicture) -> dict:
-        """Further labels of a picture."""
         return {}
 
     def close(self) -> list[FileNote]:
@@ -283,7 +280,6 @@ for image, mask, labels in webdataset.WebDataset(tars, shardshuffle=False).decod
         return {**picture.labels, "files": {"tar": self._name(split)}}
 
     def close(self) -> list[FileNote]:
-        """Puts the tars in place."""
         notes = []
         for split, tar in sorted(self._tars.items()):
             path = self._folder / self._name(split)

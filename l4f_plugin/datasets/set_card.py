@@ -28,8 +28,6 @@ _BEHIND = {
 
 @dataclass(frozen=True)
 class Totals:
-    """What the card says in numbers."""
-
     splits: dict[str, int]  # pictures in each
     dropped: dict[str, int]  # masks for each reason
     tried: int  # seeds

@@ -57,7 +57,6 @@ def write_file(folder: Path, path: str, content: bytes) -> FileNote:
 
 
 def record_path(folder: Path, shard: int) -> Path:
-    """Where a set keeps what it knows of a shard."""
     return folder / STATE_FOLDER / "shards" / f"{shard:06d}.json"
 
 
@@ -94,7 +93,6 @@ def is_done(folder: Path, shard: int) -> bool:
 
 
 def missing_shards(folder: Path, plan: ExportPlan) -> list[int]:
-    """The shards that have no record yet."""
     return [shard for shard in range(plan.shards) if not record_path(folder, shard).is_file()]
 
 

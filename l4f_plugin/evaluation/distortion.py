@@ -129,7 +129,6 @@ def _cosine_matrix() -> torch.Tensor:
 
 
 def uniform(shape: int | tuple[int, ...], low: float, high: float, random: torch.Generator) -> torch.Tensor:
-    """Numbers between `low` and `high`."""
     return low + (high - low) * torch.rand(shape, generator=random)
 
 

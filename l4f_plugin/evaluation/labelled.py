@@ -74,7 +74,6 @@ def _names(folder: Path) -> list[str]:
 
 
 def _mask_of(masks: Path, name: str) -> Path:
-    """The file of the same name, or of another ending."""
     wanted = masks / name
     if wanted.is_file():
         return wanted

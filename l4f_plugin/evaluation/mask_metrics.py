@@ -83,8 +83,6 @@ def compare_masks(predicted: np.ndarray, truth: np.ndarray) -> MaskMetrics:
 
 @dataclass(frozen=True)
 class FolderComparison:
-    """What `compare_folders` found."""
-
     threshold: float
     pooled: MaskMetrics  # of all pixels together
     per_image: dict[str, MaskMetrics]  # by file stem
@@ -113,7 +111,6 @@ def table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], ma
 
 
 def row_of(label: str, metrics: MaskMetrics, digits: int = 4) -> tuple[str, list[str]]:
-    """A row of a `table` of `METRICS`."""
     return label, [f"{value:.{digits}f}" for value in astuple(metrics)]
 
 

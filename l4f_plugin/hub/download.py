@@ -165,7 +165,6 @@ def _wanted(summary: ObjectClass, with_discriminator: bool) -> dict[str, WeightF
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether a bundle lies there."""
     return (folder / CONFIG_NAME).is_file()
 
 
@@ -304,5 +303,4 @@ def _convert(
 
 
 def _file_name(entry: ObjectClass) -> str:
-    """The published checkpoint's name without folders."""
     return PurePosixPath(entry.file or "").name

@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 
 def megabytes(size: int) -> str:
-    """A size as people say it."""
     return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
@@ -29,7 +28,6 @@ class TerminalProgress:
             self._bar = None
 
     def __call__(self, done: int, total: int, message: str) -> None:
-        """Shows where things stand."""
         if (message, total) != self._step:
             self.__exit__()
             self._step = (message, total)

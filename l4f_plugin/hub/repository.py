@@ -236,7 +236,6 @@ def download(
 
 
 def other_content(source: Source, filename: str) -> UserError:
-    """For a file whose hash differs."""
     return UserError(
         f"{filename} of {source.repository} is not the file that was expected (its sha256 differs) and was thrown "
         "away; try again, and if that repeats, update Labels4Free or choose another source."
@@ -244,7 +243,6 @@ def other_content(source: Source, filename: str) -> UserError:
 
 
 def longer(source: Source, filename: str, size: int) -> UserError:
-    """For a file of more bytes than were announced."""
     return UserError(
         f"{filename} of {source.repository} is longer than the {size} bytes it should have and was thrown away; try "
         "again later, or choose another source."

@@ -187,12 +187,10 @@ def _size(path: Path) -> int:
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status of a refusal; None for another failure."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether asking again soon makes sense."""
     status = _status(error)
     return status is not None and (status == 429 or status >= 500)
 

@@ -22,8 +22,6 @@ _MOST_MEASURED = 1 << 18
 
 @dataclass(frozen=True)
 class Publication:
-    """How to publish."""
-
     declared: Declared = field(default_factory=Declared)  # what the person says of the weights
     private: bool = False  # makes a new repository private
     measured: Path | None = None  # a file of Markdown with metrics, for the card
