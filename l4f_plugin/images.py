@@ -291,6 +291,15 @@ def know_formats() -> None:
         pillow_heif.register_heif_opener()
 
 
+def bytes_of(source: str | Path | bytes | IO[bytes], most: int = -1) -> bytes:
+    """The first `most` bytes of a source that is no picture yet, or all of them. Raises `OSError`."""
+    if isinstance(source, bytes):
+        return source if most < 0 else source[:most]
+    with open(source, "rb") if isinstance(source, str | Path) else nullcontext(source) as file:
+        file.seek(0)
+        return file.read(most)
+
+
 def _name_of(source: Source) -> str:
     return str(source) if isinstance(source, str | Path) else "The picture"
 
@@ -353,14 +362,7 @@ def _damaged(name: str) -> str:
 def _no_picture(source: str | Path | bytes | IO[bytes], name: str) -> str:
     start = b""
     with suppress(OSError, ValueError):
-        if isinstance(source, str | Path):
-            with open(source, "rb") as file:
-                start = file.read(1024)
-        elif isinstance(source, bytes):
-            start = source[:1024]
-        else:
-            source.seek(0)
-            start = source.read(1024)
+        start = bytes_of(source, 1024)
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
         return f"{name} is a HEIC picture; install the package pillow-heif to read it, or save it as JPEG."
     if b"<svg" in start.lower():

@@ -19,12 +19,12 @@ from PIL import Image
 from . import matting
 from .bundles.bundle import Bundle, load_network
 from .bundles.config import ObjectClass
-from .bundles.files import DISCRIMINATOR_FILE, open_plain
+from .bundles.files import DISCRIMINATOR_FILE, sha256_of
 from .bundles.likeness import LIMIT, Likeness
 from .compositing import largest_piece
 from .drawing import crop_of
 from .errors import UserError
-from .images import Source, load_layers
+from .images import Source, bytes_of, load_layers
 from .networks import Discriminator, Student
 from .subject import PhotoOrigin, Subject
 
@@ -118,17 +118,10 @@ def digest_of(source: Source) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a file, or of the pixels of what is no file."""
     if isinstance(source, str | Path):
         try:
-            with open_plain(source) as file:
-                return digest_of(file.read())
+            return sha256_of(source)[:16]
         except OSError as error:
             raise UserError(f"{source} could not be read ({error.strerror}); check the file.") from error
-    if isinstance(source, bytes):
-        content = source
-    elif isinstance(source, Image.Image):
-        content = source.tobytes()
-    else:
-        source.seek(0)
-        content = source.read()
+    content = source.tobytes() if isinstance(source, Image.Image) else bytes_of(source)
     return hashlib.sha256(content).hexdigest()[:16]
 
 

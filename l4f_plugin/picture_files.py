@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from .errors import UserError
-from .images import FORMATS, has_more_frames, know_formats, open_picture, parse_infotext, read_infotext
+from .images import FORMATS, bytes_of, has_more_frames, know_formats, open_picture, parse_infotext, read_infotext
 from .picture_archives import ArchiveMember, is_archive, members
 from .provenance import is_ours
 
@@ -130,8 +131,7 @@ def find_pictures(folder: Path) -> PictureSet:
     _drop_results(found)
     if not found.pictures:
         told = found.in_words().partition("; ")[2]
-        heif = any("pillow-heif" in kind for kind in found.passed_over)
-        needs = " and install the package pillow-heif for HEIC files" if heif else ""
+        needs = " and install the package pillow-heif for HEIC files" if "pillow-heif" in told else ""
         raise UserError(f"{folder} holds no pictures to use{f' ({told})' if told else ''}; name another one{needs}.")
     found.pictures.sort(key=lambda picture: picture.name)
     return found
@@ -267,13 +267,9 @@ def _kind_of(name: str, content: str | bytes) -> str | None:
 
 
 def _head_of(content: str | bytes) -> bytes:
-    if isinstance(content, bytes):
-        return content
-    try:
-        with open(content, "rb", buffering=0) as file:
-            return file.read(_HEAD)
-    except OSError:
-        return b""
+    with suppress(OSError):
+        return content if isinstance(content, bytes) else bytes_of(content, _HEAD)
+    return b""
 
 
 def _is_picture(head: bytes) -> bool:
@@ -281,30 +277,25 @@ def _is_picture(head: bytes) -> bool:
     know_formats()
     for name in FORMATS:
         accept = Image.OPEN[name][1] if name in Image.OPEN else None
-        try:
+        with suppress(Exception):  # made for longer beginnings
             if accept is not None and accept(head) and not isinstance(accept(head), str):
                 return True
-        except Exception:  # made for longer beginnings
-            continue
     return False
 
 
 def _is_drawn(path: Path) -> bool:
     """Whether a file of ours shows what a class drew, whole: the only kind that is a picture like any other."""
-    try:
-        fields = parse_infotext(read_infotext(path) or "")
-        with open_picture(path) as picture:
-            return picture.mode == "RGB" and not {"Photo", "Background", "Sheet"} & fields.keys()
-    except UserError:
-        return False
+    with suppress(UserError), open_picture(path) as picture:
+        fields = parse_infotext(read_infotext(picture) or "")
+        return picture.mode == "RGB" and not {"Photo", "Background", "Sheet"} & fields.keys()
+    return False
 
 
 def _has_more_frames(picture: PictureFile) -> bool:
-    if ending_of(picture.name) not in ("", ".gif", ".webp", ".apng", ".png", ".tif", ".tiff", ".avif", ".avifs"):
-        return False
-    if ending_of(picture.name) == ".png":  # read faster than by PIL, as there may be a million
+    ending = ending_of(picture.name)
+    if ending == ".png":  # read faster than by PIL, as there may be a million
         return b"acTL" in _head_of(picture.member.head if picture.member else str(picture.path))
-    try:
-        return has_more_frames(picture.source())
-    except UserError:
-        return False
+    with suppress(UserError):
+        if ending in ("", ".gif", ".webp", ".apng", ".tif", ".tiff", ".avif", ".avifs"):
+            return has_more_frames(picture.source())
+    return False

@@ -186,10 +186,7 @@ def read_recipe(infotext: str | None) -> Recipe | None:
 
 
 def recipe_of(source: Source) -> Recipe | None:
-    """The recipe in a picture file, None where it has none of ours.
-
-    Only the header is read. Raises `UserError` for what is missing, damaged or no picture.
-    """
+    """`read_recipe` of a picture file's header. Raises `UserError` for what is missing, damaged or no picture."""
     return read_recipe(read_infotext(source))
 
 

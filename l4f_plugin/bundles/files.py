@@ -132,7 +132,7 @@ def read_json(path: Path, most: int) -> Any:
         raise ValueError("it nests too deeply") from error
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits, read in pieces of 4 MiB."""
     digest = hashlib.sha256()
     with open_plain(path) as file:

@@ -18,7 +18,7 @@ from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from ..bundles.config import WeightFile
-from ..bundles.files import sync_to_disk, writing
+from ..bundles.files import bytes_in, sync_to_disk, writing
 from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
@@ -58,7 +58,7 @@ def fetch_resumable(
 
 def arrived(source: Source, etag: str | None) -> int:
     """How many bytes of an unfinished download are there already."""
-    return _size(partial_of(source, etag)) if etag else 0
+    return bytes_in(partial_of(source, etag)) if etag else 0
 
 
 def partial_of(source: Source, etag: str) -> Path:
@@ -91,7 +91,7 @@ class _Transfer:
         with writing(blob):
             blob.parent.mkdir(parents=True, exist_ok=True)
             blob.unlink(missing_ok=True)
-        resumed = _size(self.partial) > 0
+        resumed = bytes_in(self.partial) > 0
         while True:
             self._gather()
             self.progress(0, 0, f"Checking {short(self.filename)}")
@@ -108,8 +108,8 @@ class _Transfer:
     def _gather(self) -> None:
         """Appends until all has arrived, over as many connections as that takes."""
         partial, whole = self.partial, self.expected.bytes
-        waits, before, refusal = list(WAITS), _size(partial), None
-        while (done := _size(partial)) < whole:
+        waits, before, refusal = list(WAITS), bytes_in(partial), None
+        while (done := bytes_in(partial)) < whole:
             try:
                 self._append()
                 refusal = None
@@ -119,10 +119,10 @@ class _Transfer:
                 elif not (_may_pass(error) or (_status(error) is None and is_of_the_network(error))):
                     raise
                 refusal = error if _status(error) else None
-            if _size(partial) >= whole:
+            if bytes_in(partial) >= whole:
                 continue
-            if _size(partial) - before >= _MEGABYTE:
-                waits, before = list(WAITS), _size(partial)
+            if bytes_in(partial) - before >= _MEGABYTE:
+                waits, before = list(WAITS), bytes_in(partial)
             if not waits:
                 raise refusal or UserError(
                     f"The download of {self.filename} was cut off after {megabytes(done)} of {megabytes(whole)}; check "
@@ -177,13 +177,6 @@ def _bytes_from(source: Source, filename: str, position: int) -> Iterator[Any]:
     with answer as response:
         hf_raise_for_status(response)
         yield response
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _status(error: Exception) -> int | None:
