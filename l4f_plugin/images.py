@@ -167,11 +167,10 @@ def _seek(picture: Image.Image, number: int) -> bool:
     """Goes to that frame; False where there is none, or it cannot be found."""
     if picture.format not in (*MOVING, "TIFF"):
         return number == 0
-    try:
+    with suppress(Exception):  # EOFError at the end, others for damage
         picture.seek(number)
         return True
-    except Exception:  # EOFError at the end, others for damage
-        return False
+    return False
 
 
 # Writing, and the text within
@@ -305,10 +304,9 @@ def _name_of(source: Source) -> str:
 
 
 def _turned(picture: Image.Image) -> Image.Image:
-    try:
+    with suppress(Exception):  # damaged EXIF: the picture itself is sound
         return ImageOps.exif_transpose(picture)
-    except Exception:  # damaged EXIF: the picture itself is sound
-        return picture
+    return picture
 
 
 def _to_eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:
@@ -322,12 +320,9 @@ def _to_eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image
 
 def _apart(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Straight colours as RGB, and the transparency as 8-bit grey."""
-    transparent = picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
-    if not transparent:
+    if picture.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in picture.info:
         return _to_srgb(picture), None
-    if picture.mode == "La":
-        picture = picture.convert("LA")
-    picture = picture.convert("RGBA")
+    picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
     return _to_srgb(picture.convert("RGB")), picture.getchannel("A")
 
 
@@ -335,13 +330,11 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
     """RGB; through the colour profile where the picture has a usable one that is not sRGB."""
     profile = picture.info.get("icc_profile")
     if profile and picture.mode in ("RGB", "CMYK", "L"):
-        try:
+        with suppress(Exception):  # a damaged profile, or one for another kind of picture
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if "sRGB" not in ImageCms.getProfileDescription(source):
                 target = ImageCms.createProfile("sRGB")
                 return ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
-        except Exception:  # a damaged profile, or one for another kind of picture
-            return picture.convert("RGB")
     return picture.convert("RGB")
 
 

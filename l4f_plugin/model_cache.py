@@ -65,7 +65,11 @@ class ModelCache:
         with self.turn(cancel=cancel):
             try:
                 with out_of_memory_in_words():
-                    yield self._get(name, device, dtype)
+                    if self._pipeline is None or self._key != (name, device, dtype):
+                        self._drop()
+                        self._pipeline = self._load(name, device=device, dtype=dtype)
+                        self._key = (name, device, dtype)
+                    yield self._pipeline
             except OutOfMemory:
                 self._drop()
                 raise
@@ -108,14 +112,6 @@ class ModelCache:
                 return  # a job came first and has set the clock anew
             self._drop()
         self._on_release()
-
-    def _get(self, name: str, device: str | None, dtype: str | None) -> Labels4FreePipeline:
-        key = (name, device, dtype)
-        if self._key != key or self._pipeline is None:
-            self._drop()
-            self._pipeline = self._load(name, device=device, dtype=dtype)
-            self._key = key
-        return self._pipeline
 
     def _drop(self) -> None:
         pipeline, self._pipeline, self._key = self._pipeline, None, None

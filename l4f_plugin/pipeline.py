@@ -225,24 +225,20 @@ class Labels4FreePipeline(HubMixin):
         Raises `UserError` for arguments out of bounds, codes of another shape, a recipe of another class, a class
         that has no masks yet, and a photograph where the class has no photo segmenter; `Cancelled`.
         """
+        style, name = (truncation_psi, truncation_cutoff, noise_mode), self.config.name
         if isinstance(subject, bytes | Path | Image.Image):
             recipe = self.recipe_of_picture(subject)
             if recipe is None:
                 return self.segment_photo(subject, keep_largest=keep_largest, cancel=cancel)
             subject = recipe
-        if isinstance(subject, Recipe) and subject.class_name != self.config.name:
-            raise UserError(
-                f"This picture is of the class {subject.class_name}, not {self.config.name}; "
-                f"choose {subject.class_name}."
-            )
-        if isinstance(subject, Recipe) and subject.w_plus is not None:
-            subject = subject.w_plus
+        if isinstance(subject, Recipe):
+            wanted = subject.class_name
+            if wanted != name:
+                raise UserError(f"This picture is of the class {wanted}, not {name}; choose {wanted}.")
+            style, subject = vars(subject.style).values(), subject.seed if subject.w_plus is None else subject.w_plus
         if isinstance(subject, WPlus | np.ndarray):
             [sample] = self.draw([subject if isinstance(subject, WPlus) else WPlus(subject)], cancel=cancel)
         else:
-            style = (truncation_psi, truncation_cutoff, noise_mode)
-            if isinstance(subject, Recipe):
-                style, subject = vars(subject.style).values(), subject.seed
             [sample], _ = self._draw([check_seed(subject)], [], self._style(*style), cancel)
         sample.required_alpha()
         return sample

@@ -67,13 +67,10 @@ def project(
 ) -> Projection:
     """Finds the style codes of a picture, which is cropped to the class's shape around its middle.
 
-    Args:
-        pipeline: of a bundle that was read with its discriminator.
-        steps: of gradient descent, 2 to 10,000.
-        seed: of the random pictures among which the start is looked for.
-        progress: called as `progress(done, total, message)` after each step, and before the first with 0 done.
-        preview: called with uint8 `[H, W, 3]` pictures on the way.
-        cancel: looked at before each step.
+    The `pipeline` is of a bundle that was read with its discriminator. `steps` are of gradient descent, 2 to 10,000;
+    `seed` is of the random pictures among which the start is looked for. `progress` is called after each step, and
+    before the first with 0 done; `preview` with uint8 `[H, W, 3]` pictures on the way. `cancel` is looked at before
+    each step.
 
     Raises `UserError` for a class without discriminator or masks, and for what is no picture; `Cancelled`.
     """
@@ -124,7 +121,8 @@ class _Descent:
         with torch.no_grad():
             wanted = self._features(self._framed(self.target))
             self.wanted = _directions(wanted)
-            self.mean, self.spread = self._distribution()
+            w = self._styles(_SPREAD_SAMPLES, 0)
+            self.mean, self.spread = self.generator.latent_avg.to(w), w.std(dim=0).clamp_min(1e-6)  # [style_dim] each
             probe = MaskProbe() if pipeline.bundle.student is None else None
             self.codes, self.distance = self._start(seed, probe)
             self.seen = self._look(probe, wanted)
@@ -181,20 +179,18 @@ class _Descent:
             total = total + (unlike * share).mean(dim=(1, 2, 3)) / share.mean()
         return total
 
-    def _distribution(self) -> tuple[Tensor, Tensor]:
-        random = torch.Generator().manual_seed(0)
-        z = torch.randn(_SPREAD_SAMPLES, self.generator.config.latent_dim, generator=random)
-        w = self.generator.mapping(z.to(self.pipeline.device))
-        return self.generator.latent_avg.to(w), w.std(dim=0).clamp_min(1e-6)
+    def _styles(self, count: int, seed: int) -> Tensor:
+        """Random w `[count, style_dim]`."""
+        random = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, self.generator.config.latent_dim, generator=random)
+        return self.generator.mapping(z.to(self.pipeline.device))
 
     def _start(self, seed: int, probe: MaskProbe | None) -> tuple[Tensor, float]:
         """The codes `[1, num_styles, style_dim]` of the likest among random pictures and the mean, and its distance.
 
         All of them teach the `probe`.
         """
-        random = torch.Generator().manual_seed(seed)
-        z = torch.randn(CANDIDATES, self.generator.config.latent_dim, generator=random)
-        candidates = self.generator.truncate(self.generator.mapping(z.to(self.pipeline.device)), CANDIDATE_PSI)
+        candidates = self.generator.truncate(self._styles(CANDIDATES, seed), CANDIDATE_PSI)
         candidates = torch.cat([self.generator.truncate(self.mean[None]), candidates])
         distances = []
         for start in range(0, len(candidates), BATCH):
@@ -210,16 +206,13 @@ class _Descent:
     def _look(self, probe: MaskProbe | None, features: Sequence[Tensor]) -> np.ndarray:
         """The subject's mask in the target, by the class's student or by the probe."""
         if probe is None:
-            coarse = coarse_alpha(
-                self.pipeline.bundle.student, self.pipeline.config, self.target_pixels, self.pipeline.device
-            )
+            student, config = self.pipeline.bundle.student, self.pipeline.config
+            coarse = coarse_alpha(student, config, self.target_pixels, self.pipeline.device)
         else:
             probe.solve()
-            whole = probe.mask(features)[0, 0].cpu().numpy()
+            whole, side = probe.mask(features)[0, 0].cpu().numpy(), self.generator.config.resolution
             # Left as coarse as it is: that tells `refine` how far the edge may move.
-            top, bottom, left, right = (
-                round(edge * len(whole) / self.generator.config.resolution) for edge in self.crop
-            )
+            top, bottom, left, right = (round(edge * len(whole) / side) for edge in self.crop)
             coarse = whole[top:bottom, left:right]
         return refine(self.target_pixels, coarse)
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,18 +151,13 @@ def memory_in_use(device: torch.device) -> int:
 
 def resident_memory() -> int | None:
     """Bytes of main memory that this process takes; None where the system does not tell."""
-    try:
+    with suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        pass
-    if os.name != "posix":
-        return None
-    try:  # macOS
+    with suppress(OSError, ValueError, subprocess.SubprocessError):  # macOS; Windows has no such program
         told = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, timeout=5).stdout
         return int(told) * 1024
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
+    return None
 
 
 def give_memory_back() -> None:

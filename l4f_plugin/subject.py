@@ -174,7 +174,10 @@ def place(
         width, height = where.size(own if wanted.picture is None else wanted.picture.shape[1::-1])
         from .upscaling import enlarged  # imports torch
 
-        left, top, scale = _fit(alpha, where, (width, height))
+        box = compositing.mask_box(alpha)
+        if box is None:
+            raise UserError("The mask is empty, so there is no subject to place; choose another one, or another edge.")
+        left, top, scale = where.fit(box, (width, height))
         placed = (width, height), left, top, scale
         large, clean, times = enlarged(image, matte, scale)
         rest = (width, height), left, top, scale / times
@@ -204,14 +207,6 @@ def place(
     return SwapResult(composite, mask, cutout, background, subject, infotext)
 
 
-def _fit(alpha: np.ndarray, where: Canvas | Spot, size: tuple[int, int]) -> tuple[float, float, float]:
-    """Left, top and scale of a subject in a result of that `size` (width, height)."""
-    box = compositing.mask_box(alpha)
-    if box is None:
-        raise UserError("The mask is empty, so there is no subject to place; choose another one, or another edge.")
-    return where.fit(box, size)
-
-
 def dropped_in_words(count: int) -> str | None:
     """The sentence that so many pieces of a photograph's mask were dropped, None for none."""
     pieces = "1 smaller piece" if count == 1 else f"{count} smaller pieces"
@@ -220,17 +215,16 @@ def dropped_in_words(count: int) -> str | None:
 
 def placed_fields(wanted: Background, edge: EdgeOptions, where: Canvas | Spot | None = None) -> dict[str, object]:
     """What `place` was asked for, as fields of an infotext; what was left as it was is left out."""
-    fields = {
-        "Background": wanted.label,
-        "Threshold": edge.threshold,
-        "Grow": edge.grow or None,
-        "Feather": edge.feather or None,
-        "Largest piece only": edge.keep_largest or None,
-        "Light matched": edge.match_light or None,
-        "Shadow kept": edge.keep_shadow or None,
-        **(where.fields if where else {}),
+    fields: dict[str, object] = {"Background": wanted.label}
+    fields |= {} if edge.threshold is None else {"Threshold": edge.threshold}
+    told = {
+        "Grow": edge.grow,
+        "Feather": edge.feather,
+        "Largest piece only": edge.keep_largest,
+        "Light matched": edge.match_light,
+        "Shadow kept": edge.keep_shadow,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return fields | {name: value for name, value in told.items() if value} | (where.fields if where else {})
 
 
 def write_parts(

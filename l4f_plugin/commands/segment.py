@@ -73,7 +73,10 @@ def segment(args: argparse.Namespace) -> Answer:
     """Finds the subject of what was named and writes it; 2 where a photograph could not be read."""
     photos, subject = _sources(args)
     edge = EdgeOptions(**given(args, EdgeOptions))
-    canvas = _canvas(args)
+    if args.canvas is None and args.margin is not None:
+        raise UserError("A margin belongs to a canvas; give --canvas 1600x1600 too.")
+    margin = MARGIN if args.margin is None else args.margin
+    canvas = None if args.canvas is None else Canvas.parse(args.canvas, margin)
     background = None if args.background is None else Background.parse(args.background)
     if background and background.note:
         report(background.note)
@@ -92,14 +95,6 @@ def segment(args: argparse.Namespace) -> Answer:
     files, area = write_subject(sample, folder), round(float(sample.required_alpha().mean()), 4)
     data = {"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files}
     return Answer(data, f"the subject covers {area:.0%}: {files['alpha']}, {files['cutout']}")
-
-
-def _canvas(args: argparse.Namespace) -> Canvas | None:
-    if args.canvas is None:
-        if args.margin is not None:
-            raise UserError("A margin belongs to a canvas; give --canvas 1600x1600 too.")
-        return None
-    return Canvas.parse(args.canvas, MARGIN if args.margin is None else args.margin)
 
 
 def _sources(args: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus | Recipe | None]:

@@ -125,7 +125,9 @@ def evaluate_photos(
     side = pipeline.resolution
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, pipeline.config, data.pictures, pipeline.device, progress)
-    worst = _worst(found, data)
+    pairs = zip(found, data.masks, strict=True)
+    overlaps = [count_pixels(mask >= 0.5, truth >= 128).metrics().mean_iou for mask, truth in pairs]
+    worst = np.argsort(overlaps, kind="stable")[:WORST].tolist()
     result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
     if limits_folder is not None:
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)
@@ -169,14 +171,6 @@ def _class_masks(
     judge = load_or_train_judge(dataset, settings, 0, folder, pipeline.device, progress=progress)
     generated, alphas = draw(pipeline, JUDGED_PICTURES, JUDGED_PSI, progress)
     return count_pixels(alphas >= 0.5, judge_masks(judge, generated) >= 0.5).metrics()
-
-
-def _worst(found: np.ndarray, data: LabelledPictures) -> list[int]:
-    overlaps = [
-        count_pixels(mask >= 0.5, truth >= 128).metrics().mean_iou
-        for mask, truth in zip(found, data.masks, strict=True)
-    ]
-    return np.argsort(overlaps, kind="stable")[:WORST].tolist()
 
 
 def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.Image:
