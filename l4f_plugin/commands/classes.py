@@ -33,22 +33,17 @@ def _about(entry) -> list[str]:
     if entry.problem:
         return [entry.problem, entry.location]
     masks = "with masks" if entry.masks else "no masks yet"
-    lines = [f"{entry.title}, {entry.resolution} px, {entry.licence}, {masks}"]
+    first = f"{entry.title}, {entry.resolution} px, {entry.licence}, {masks}"
     memory = f"{megabytes(entry.memory_bytes)} of memory"
-    if entry.installed:
-        state = "shipped" if entry.shipped else "installed"
-        checked = "verified" if entry.verified else "not verified"
-        lines.append(f"{state}, {checked}, {megabytes(entry.bytes_on_disk)} on disk, {memory}")
-        lines.append(entry.location + (f" (revision {entry.revision})" if entry.revision else ""))
-        if not entry.masks:
-            lines.append(f"learn masks with: l4f learn-masks {entry.name}")
-        return lines
-    size = f", {megabytes(entry.download_bytes)} to download" if entry.download_bytes else ""
-    lines.append(f"not installed{size}, {memory}")
-    lines.append(entry.location)
-    if entry.terms:
-        lines.append(f"asks you to accept {entry.terms}")
-    return lines
+    if not entry.installed:
+        size = f", {megabytes(entry.download_bytes)} to download" if entry.download_bytes else ""
+        asked = [f"asks you to accept {entry.terms}"] if entry.terms else []
+        return [first, f"not installed{size}, {memory}", entry.location, *asked]
+    state = "shipped" if entry.shipped else "installed"
+    checked = "verified" if entry.verified else "not verified"
+    place = entry.location + (f" (revision {entry.revision})" if entry.revision else "")
+    learn = [] if entry.masks else [f"learn masks with: l4f learn-masks {entry.name}"]
+    return [first, f"{state}, {checked}, {megabytes(entry.bytes_on_disk)} on disk, {memory}", place, *learn]
 
 
 def add_download(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..architecture import resolutions_up_to
 from ..errors import Cancelled, UserError
 from . import Answer, add_class, add_device, add_json, given, report, show_progress
 
@@ -362,10 +363,7 @@ def _whole_bundle(args: argparse.Namespace) -> Path:
 
 def _channel_table(resolution: int, base: int, most: int) -> dict[int, int]:
     """Channels at 4, 8, ... ``resolution``: base / r within [16, most], and within what is asked below 16."""
-    sizes = [4]
-    while sizes[-1] < resolution:
-        sizes.append(sizes[-1] * 2)
-    return {size: max(min(16, most), min(most, base // size)) for size in sizes}
+    return {size: max(min(16, most), min(most, base // size)) for size in resolutions_up_to(resolution)}
 
 
 def _aspect(text: str) -> float:

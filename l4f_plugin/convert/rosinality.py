@@ -50,14 +50,11 @@ def read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
     if mean is not None:
         source = StateSource(_stored({"latent_avg": mean}), label, "mean latent", limit)
         mean = source.take("latent_avg", *source.shape("latent_avg"))
-    networks = PublishedNetworks(
-        read_generator(StateSource(_stored(state), label, "generator", limit)), latent_avg=mean
-    )
+    generator, discriminator = read_generator(StateSource(_stored(state), label, "generator", limit)), None
     state = _state_of(root, ("d",), "final_conv.0.weight")
     if state is not None and state is not root:
-        source = StateSource(_stored(state), label, "discriminator", limit)
-        networks.discriminator = read_discriminator(source)
-    return networks
+        discriminator = read_discriminator(StateSource(_stored(state), label, "discriminator", limit))
+    return PublishedNetworks(generator, discriminator, mean)
 
 
 def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tensor]]:

@@ -88,18 +88,10 @@ def make_plan(
     if settings.truncation_psi is None:
         settings = replace(settings, truncation_psi=config.truncation_psi)
     weights = "\n".join(f"{name} {file.sha256}" for name, file in sorted(config.files.items()))
-    source = ExportedClass(
-        config.name,
-        config.title,
-        config.licence,
-        config.source,
-        hashlib.sha256(weights.encode()).hexdigest()[:16],
-        pipeline.picture_size,
-        config.alpha_threshold,
-    )
-    dtype = str(pipeline.dtype).removeprefix("torch.")
+    digest, about = hashlib.sha256(weights.encode()), (config.name, config.title, config.licence, config.source)
+    source = ExportedClass(*about, digest.hexdigest()[:16], pipeline.picture_size, config.alpha_threshold)
     used = pictures.fingerprint if pictures and "pictures" in settings.backgrounds else ""
-    return ExportPlan(settings, source, dtype, used)
+    return ExportPlan(settings, source, str(pipeline.dtype).removeprefix("torch."), used)
 
 
 def estimate(plan: ExportPlan, drawing: Drawing, pictures: BackgroundFolder | None = None) -> tuple[float, int]:
@@ -275,12 +267,11 @@ class _Shard:
         options = {"batch_size": len(seeds), "with_background": "seeds" in settings.backgrounds, "cancel": cancel}
         samples = list(pipeline.stream(seeds, **settings.style, **options))
         made: list[LabelledPicture] = []
-        for place, sample in enumerate(samples):
-            if wanted is not None and len(made) == wanted:
+        for sample, neighbour in zip(samples, samples[1:] + samples[:1], strict=True):
+            if len(made) == wanted:
                 break
             self.tried += 1
-            picture = self._label(sample, samples[(place + 1) % len(samples)])
-            if picture is not None:
+            if (picture := self._label(sample, neighbour)) is not None:
                 made.append(picture)
         return made
 

@@ -21,25 +21,24 @@ def fetch_pictures(repository: str, progress: Progress = unseen, cancel: CancelT
     """
     source = Source(repository)
     with asking(source, f"the data set {repository}"):
-        api = HfApi(endpoint=constants.ENDPOINT)
+        api, left = HfApi(endpoint=constants.ENDPOINT), MOST_BYTES
         commit = api.dataset_info(repository).sha
         found: dict[str, int] = {}
-        size = 0
         for entry in api.list_repo_tree(repository, repo_type="dataset", revision=commit, recursive=True):
             cancel.check()
             path = PurePosixPath(entry.path)
             if path.is_absolute() or ".." in path.parts or not entry.path.lower().endswith(PICTURES + ARCHIVES):
                 continue
             found[entry.path] = getattr(entry, "size", 0)
-            size += found[entry.path]
-            if len(found) > MOST_FILES or size > MOST_BYTES:
+            left -= found[entry.path]
+            if len(found) > MOST_FILES or left < 0:
                 raise UserError(
                     f"{repository} holds more than {MOST_FILES:,} pictures or {megabytes(MOST_BYTES)}; fetch a part of "
                     "it yourself, and name its folder."
                 )
-        wanted = [path for path in found if path.lower().endswith(PICTURES)] or list(found)
-        archive = not wanted[0].lower().endswith(PICTURES) if wanted else True
-        if not wanted or (archive and len(wanted) > 1):
+        pictures = [path for path in found if path.lower().endswith(PICTURES)]
+        wanted = pictures or list(found)
+        if not pictures and len(wanted) != 1:
             raise UserError(
                 f"{repository} holds no folders of pictures and no single archive (Parquet files are not read); fetch "
                 "it yourself, save its pictures as files, and name their folder."
@@ -56,4 +55,4 @@ def fetch_pictures(repository: str, progress: Progress = unseen, cancel: CancelT
                 cache_dir=source.cache().parent,
                 library_name="labels4free",
             )
-    return Path(here) if archive else Path(here).parents[len(PurePosixPath(wanted[-1]).parts) - 1]
+    return Path(here).parents[len(PurePosixPath(wanted[-1]).parts) - 1] if pictures else Path(here)
