@@ -268,3 +268,8 @@ def test_a_missing_gradio_is_said_with_the_remedy(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr(cli.runpy, "run_module", missing)
     assert_refused(run(capsys, "app"), "install.py run")
+
+
+def test_a_generator_of_a_size_that_no_bundle_has_is_refused_at_once(capsys, tmp_path):
+    asked = run(capsys, "train generator", tmp_path, "--out", tmp_path / "run", "--resolution 48")
+    assert_refused(asked, "invalid choice: 48")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..architecture import resolutions_up_to
+from ..bundles.fields import RESOLUTIONS
 from ..errors import Cancelled, UserError
 from . import Answer, add_class, add_device, add_json, given, report, show_progress
 
@@ -251,7 +252,8 @@ def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 def _add_generator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="pictures, searched with subfolders")
     parser.add_argument("--pictures", type=_positive, default=1_000_000, help="how many to show in all")
-    parser.add_argument("--resolution", type=int, default=64, help="a power of two from 32 to 1024")
+    text = "side of the pictures (default: %(default)s)"
+    parser.add_argument("--resolution", type=int, choices=RESOLUTIONS, default=64, help=text)
     parser.add_argument("--from", dest="source", help="bundle to start from; one of half the resolution is grown")
     parser.add_argument("--name", help="class name in the bundle; the folder's name by default")
     parser.add_argument("--licence", default="unknown", help="of the resulting weights, for the model card")
