@@ -182,24 +182,19 @@ def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
 
 def _window_sums(values: np.ndarray, radius: int, axis: int) -> np.ndarray:
     """Sums of 2 * radius + 1 neighbours along an axis, -1 or -2, beyond whose ends lie zeros: of runs of 1, 2, 4 ..."""
-
-    def part(run: np.ndarray, start: int, stop: int | None) -> np.ndarray:
-        return run[..., start:stop] if axis == -1 else run[..., start:stop, :]
-
-    count = values.shape[axis]
-    shape = list(values.shape)
-    shape[axis] = count + 2 * radius
-    run = np.zeros(shape, values.dtype)
-    part(run, radius, radius + count)[:] = values
+    count, shape = values.shape[axis], list(values.shape)
+    shape[axis] += 2 * radius
+    run = np.moveaxis(np.zeros(shape, values.dtype), axis, 0)
+    run[radius : radius + count] = np.moveaxis(values, axis, 0)
     width, start, left, total = 1, 0, 2 * radius + 1, None
     while True:
         if left & 1:
-            found = part(run, start, start + count)
+            found = run[start : start + count]
             total, start = found if total is None else total + found, start + width
         left >>= 1
         if not left:
-            return total
-        run, width = part(run, 0, -width) + part(run, width, None), 2 * width
+            return np.moveaxis(total, 0, axis)
+        run, width = run[:-width] + run[width:], 2 * width
 
 
 def clean_colours(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
