@@ -48,9 +48,10 @@ def classes() -> list[ObjectClass]:
     for name, described in offered.items():
         terms = None if licences.is_accepted(described) else described.licence_in_words
         found[name] = _fetched(described) or replace(described, terms=terms)
-    for folder in user_bundles():
-        own = ObjectClass(folder.name, brings_masks=True)
-        found[folder.name] = _here(offered.get(folder.name, own), folder)
+    for config in models_folder().glob(f"*/{CONFIG_NAME}"):
+        name = config.parent.name
+        if CLASS_NAME.fullmatch(name) and config.is_file():
+            found[name] = _here(offered.get(name, ObjectClass(name, brings_masks=True)), config.parent)
     for name in filter(REPOSITORY_ID.fullmatch, records.names()):
         here = _fetched(ObjectClass(name, repository=name, brings_masks=True))
         if here is not None and stand_in(name) not in found:
@@ -98,12 +99,6 @@ def verify(name: str | Path, *, progress: Progress = unseen, cancel: CancelToken
     return folder
 
 
-def user_bundles() -> list[Path]:
-    """The folders of the bundles in the models folder."""
-    found = models_folder().glob(f"*/{CONFIG_NAME}")
-    return [config.parent for config in found if CLASS_NAME.fullmatch(config.parent.name) and config.is_file()]
-
-
 def _here(offered: ObjectClass, folder: Path) -> ObjectClass:
     """The class with what its bundle in `folder` says."""
     name = offered.name
@@ -114,6 +109,7 @@ def _here(offered: ObjectClass, folder: Path) -> ObjectClass:
         problem = f"{folder} cannot be read ({error.strerror})." if isinstance(error, OSError) else str(error)
         return ObjectClass(name, name, folder=folder, problem=problem)
     record = records.recall(name, folder)
+    checked = record.get("checked")
     return replace(
         config,
         name=name,
@@ -122,7 +118,7 @@ def _here(offered: ObjectClass, folder: Path) -> ObjectClass:
         installed=True,
         bytes_on_disk=size,
         revision=record.get("revision"),
-        verified=records.is_checked(name, folder),
+        verified=bool(checked) and checked == records.present(folder),
         shipped=folder.parent == WEIGHTS_FOLDER,
     )
 
@@ -143,7 +139,9 @@ def _fetched(offered: ObjectClass) -> ObjectClass | None:
 
 def read_catalogue() -> dict[str, ObjectClass]:
     """Every class on offer by name, ours and the user's. Raises `UserError` that names the file which is damaged."""
-    ours, theirs = WEIGHTS_FOLDER / CATALOGUE_NAME, user_catalogue()
+    chosen = os.environ.get("LABELS4FREE_CATALOGUE")
+    theirs = Path(chosen).expanduser().absolute() if chosen else models_folder() / CATALOGUE_NAME
+    ours = WEIGHTS_FOLDER / CATALOGUE_NAME
     table = {name: (ours.parent, given) for name, given in _read(ours, "fetch Labels4Free again").items()}
     for name, given in _read(theirs, "mend or remove that file").items():
         folder, known = table.get(name, (theirs.parent, {}))
@@ -159,12 +157,6 @@ def read_catalogue() -> dict[str, ObjectClass]:
             label = name if CLASS_NAME.fullmatch(name) else ascii(name[:64])
             raise UserError(f"The catalogue's class {label} is damaged: {error}; {remedy}.") from error
     return found
-
-
-def user_catalogue() -> Path:
-    """Where a user's own catalogue is looked for."""
-    chosen = os.environ.get("LABELS4FREE_CATALOGUE")
-    return Path(chosen).expanduser().absolute() if chosen else models_folder() / CATALOGUE_NAME
 
 
 def _read(path: Path, remedy: str) -> dict[str, dict[str, Any]]:

@@ -33,7 +33,7 @@ def remember(name: str, folder: Path, came_from: dict[str, Any] | None = None) -
     A disk that refuses is no reason to fail what has succeeded.
     """
     known = recall(name, folder) if came_from is None else came_from
-    record = {**known, "folder": str(folder), "checked": _present(folder)}
+    record = {**known, "folder": str(folder), "checked": present(folder)}
     with suppress(UserError):
         write_atomically(_path(name), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
@@ -58,12 +58,6 @@ def names() -> list[str]:
     return sorted(unquote(path.stem) for path in _path("").parent.glob("*.json"))
 
 
-def is_checked(name: str, folder: Path) -> bool:
-    """Whether the files are still those that were found right, by size and time of change."""
-    checked = recall(name, folder).get("checked")
-    return bool(checked) and checked == _present(folder)
-
-
 def verify_file(path: Path, expected: WeightFile | None) -> None:
     """Checks presence, size and hash of a weight file. Raises `UserError`."""
     if expected is None:
@@ -86,7 +80,8 @@ def verify_file(path: Path, expected: WeightFile | None) -> None:
         raise unreadable(error, path) from error
 
 
-def _present(folder: Path) -> dict[str, list[int]]:
+def present(folder: Path) -> dict[str, list[int]]:
+    """The files of a bundle as `checked` notes them."""
     try:
         listed = [CONFIG_NAME, *read_config(folder).files]
         found = {file: (folder / file).stat() for file in listed if (folder / file).exists()}

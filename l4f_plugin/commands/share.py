@@ -17,12 +17,11 @@ def add_publish(parser: argparse.ArgumentParser) -> None:
 
 
 def publish(args: argparse.Namespace) -> Answer:
-    from ..hub.sharing import model_repository
+    from ..hub.sharing.model_repository import publish
     from ..sample_sheet import draw_samples
 
-    draw = partial(draw_samples, device=args.device)
-    publication = model_repository.Publication(_declared(args), args.private, args.measured, draw, dry=args.dry_run)
-    return _outcome(args, model_repository.publish(args.bundle, args.repository, publication, report))
+    options = _publication(args, measured=args.measured, draw=partial(draw_samples, device=args.device))
+    return _outcome(args, publish(args.bundle, args.repository, options, report))
 
 
 def add_space(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +33,9 @@ def add_space(parser: argparse.ArgumentParser) -> None:
 
 
 def space(args: argparse.Namespace) -> Answer:
-    from ..hub.sharing.model_repository import Publication
     from ..hub.sharing.space import publish_space
 
-    options = Publication(_declared(args), args.private, copy=args.copy, dry=args.dry_run)
-    address = publish_space(args.bundle, args.repository, options, report)
+    address = publish_space(args.bundle, args.repository, _publication(args, copy=args.copy), report)
     return _outcome(args, address, "; try it with: python app.py in that folder")
 
 
@@ -56,10 +53,11 @@ def _add_terms(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def _declared(args: argparse.Namespace):
+def _publication(args: argparse.Namespace, **more):
+    from ..hub.sharing.model_repository import Publication
     from ..hub.sharing.terms import Declared
 
-    return Declared(**given(args, Declared))
+    return Publication(Declared(**given(args, Declared)), private=args.private, dry=args.dry_run, **more)
 
 
 def _outcome(args: argparse.Namespace, address: str | None, hint: str = "") -> Answer:
