@@ -38,10 +38,7 @@ def draw_seed() -> int:
 
 
 def parse_seeds(written: str) -> list[int]:
-    """Seeds as in `0-7,12`: numbers and ranges parted by commas or spaces; -1 draws one.
-
-    The same seed may come twice. At least one seed and at most 10,000.
-    """
+    """Seeds as in `0-7,12`: numbers and ranges parted by commas or spaces, 1 to 10,000 in all; -1 draws one."""
     words = re.split(r"[,\s]+", written.strip().strip(","))
     seeds: list[int] = []
     for word in words:

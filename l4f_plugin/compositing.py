@@ -240,10 +240,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def blurred_background(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
-    """The picture's own background, blurred, with the subject painted over first.
-
-    Without that the subject's colours would bleed into the blur and stand around it as a halo.
-    """
+    """The picture's own background, blurred after the subject was painted over, which would stand in it as a halo."""
     weight = alpha[..., None]
     without_subject = composite(spread(picture, 1 - alpha), picture, np.clip(weight[..., 0] * 8, 0, 1))
     return blur(without_subject, radius)

@@ -57,10 +57,7 @@ def load_picture(source: Source) -> np.ndarray:
 
 
 def load_layers(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
-    """As `load_picture`, but colours uint8 RGB `[H, W, 3]` and transparency float32 `[H, W]` in [0, 1] apart.
-
-    Colours are straight, not multiplied by the transparency, which is None where the picture has none.
-    """
+    """As `load_picture`, but straight colours and, if it has one, transparency float32 `[H, W]` in [0, 1] apart."""
     return _read(source, on_white=False)
 
 

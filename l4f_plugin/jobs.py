@@ -269,10 +269,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
 
     def start(self, kind: str, name: str, message: str, work: Callable[[Job], Any], title: str = "") -> Job:
-        """A new job, or the one of the same kind that runs already.
-
-        Raises `UserError` where a job of another kind runs for that name.
-        """
+        """A new job, or the one of that kind that runs already. Raises `UserError` where one of another kind runs."""
         with self._lock:
             running = self._jobs.get(name)
             if running is not None and not running.ended:

@@ -167,10 +167,7 @@ def _inverted(
 
 
 def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
-    """float32 means of squares of side 2 * radius + 1 around each pixel of `[..., h, w]`, as far as inside.
-
-    The time grows with the logarithm of the radius.
-    """
+    """float32 means of squares of side 2 * radius + 1 around each pixel of `[..., h, w]`, in a time of log(radius)."""
     result = values.astype(np.float32, copy=False)
     for axis in (-1, -2):
         length = values.shape[axis]

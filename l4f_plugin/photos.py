@@ -126,10 +126,7 @@ def digest_of(source: Source) -> str:
 
 
 def doubt_of(coarse: np.ndarray) -> float:
-    """How undecided a segmenter's mask float32 `[h, w]` in [0, 1] is, before its edge is fitted: about -7 to 0.
-
-    The logarithm of sum min(alpha, 1 - alpha) / sum alpha.
-    """
+    """log(sum min(alpha, 1 - alpha) / sum alpha), about -7 to 0, of a segmenter's mask float32 `[h, w]` in [0, 1]."""
     undecided = float(np.minimum(coarse, 1 - coarse).sum(dtype=np.float64))
     return math.log(undecided / (float(coarse.sum(dtype=np.float64)) + LEAST_PIXELS) + 1e-3)
 

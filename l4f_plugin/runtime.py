@@ -31,10 +31,7 @@ _SUPPORTED = {"cpu": ("float32", "bfloat16"), "mps": ("float32", "float16"), "cu
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of that name; for None or "auto" the first there is of CUDA, MPS and CPU.
-
-    Raises `UserError` for a name that is unknown or a device that is not there.
-    """
+    """The device of that name, by itself (None, "auto") CUDA, MPS or CPU. Raises `UserError` where it is not there."""
     import torch
 
     text = "auto" if name is None else str(name).strip().lower()

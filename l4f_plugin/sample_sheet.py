@@ -18,10 +18,7 @@ _LIGHT, _DARK, _SQUARE = 238, 204, 8
 
 
 def draw_samples(bundle: Bundle, path: Path, *, device: str | None = None) -> str:
-    """Writes the sheet: pictures above, masks and cut-outs below where the class has them. Says what it shows.
-
-    The networks of `bundle` are used as they are and stay where the pipeline puts them.
-    """
+    """Writes a sheet of pictures and, where the class has them, masks and cut-outs; says in words what it shows."""
     samples = Labels4FreePipeline(bundle, device=device).generate(list(SEEDS), with_background=False)
     rows = [[sample.picture() for sample in samples]]
     if bundle.alpha is not None:

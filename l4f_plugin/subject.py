@@ -89,10 +89,7 @@ class Subject:
         return Image.fromarray(compositing.to_bytes(compositing.threshold(self.required_alpha(), threshold)))
 
     def cutout(self) -> Image.Image:
-        """The subject alone as RGBA with straight alpha, its edge freed from the background's colour.
-
-        Raises `UserError` where there is no mask.
-        """
+        """RGBA with straight alpha, its edge freed from the background's colour. Raises `UserError` without a mask."""
         alpha = self.required_alpha()
         return Image.fromarray(compositing.cutout(matting.clean_colours(self.image, alpha), alpha))
 

@@ -22,10 +22,7 @@ def metadata(licence: str, *lines: str, link: str | None = None) -> str:
 
 
 def write_model_card(config: ObjectClass, notes: str = "") -> str:
-    """Markdown with the Hub's metadata on top.
-
-    `notes` (Markdown) tells what the class was trained on, how, and what was measured.
-    """
+    """Markdown with the Hub's metadata on top; `notes` (Markdown) tell of the training and of what was measured."""
     tags = ["tags:", "- labels4free", "- stylegan2", "- image-segmentation"]
     size = config.generator.resolution
     card = f"""\

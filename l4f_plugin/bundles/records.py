@@ -28,10 +28,7 @@ _ENTRIES = {"folder", "repository", "revision", "file", "sha256", "cache_dir", "
 
 
 def remember(name: str, folder: Path, came_from: dict[str, Any] | None = None) -> None:
-    """Writes the record of a class that has just been found whole; None keeps where it `came_from`.
-
-    A disk that refuses is no reason to fail what has succeeded.
-    """
+    """Writes the record of a class that was found whole, if the disk takes it; None keeps where it `came_from`."""
     known = recall(name, folder) if came_from is None else came_from
     record = {**known, "folder": str(folder), "checked": present(folder)}
     with suppress(UserError):

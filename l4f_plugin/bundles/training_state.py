@@ -31,10 +31,7 @@ def save_training_state(path: Path, tensors: Mapping[str, torch.Tensor], metadat
 
 
 def load_training_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Reads what `save_training_state` wrote: tensors on the CPU in memory of their own, and metadata.
-
-    Raises `UserError` when the file is missing, damaged, of another kind or of a later version.
-    """
+    """What `save_training_state` wrote, tensors on the CPU. Raises `UserError` for another, damaged or later file."""
     path = Path(path)
     with open_tensors(path) as file:
         header = file.metadata() or {}

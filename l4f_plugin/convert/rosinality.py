@@ -128,10 +128,7 @@ def _discriminator_names(blocks: int) -> dict[str, str]:
 
 
 def write_rosinality(bundle: Bundle, path: Path) -> None:
-    """Writes generator, discriminator and mean latent as a `.pt` that rosinality's programs load strictly.
-
-    Raises `UserError` for networks that the layout cannot hold, and where the file cannot be written.
-    """
+    """Writes a `.pt` that rosinality's programs load strictly. Raises `UserError` for what that layout cannot hold."""
     config = bundle.generator.config
     if config.conv_clamp is not None or config.latent_dim != config.style_dim:
         raise UserError(

@@ -334,10 +334,7 @@ def _copy_shard(part: Path, folder: Path, shard: int) -> None:
 
 
 def _complete(plan: ExportPlan, folder: Path) -> None:
-    """Writes annotations, card and checksums of a set whose shards are all there, unless it was done before.
-
-    Two processes that do so at a time write the same bytes.
-    """
+    """Writes annotations, card and checksums, unless that was done; two processes that do so write the same bytes."""
     card_path, checksums = folder / CARD_NAME, folder / CHECKSUMS_NAME
     if checksums.is_file() and card_path.is_file():  # the checksums are written last
         return

@@ -68,9 +68,6 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
         return self.push_to_hub(repo_id or folder.name, **push_to_hub_options) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Uploads the bundle to a model repository, made where there is none; `options` as the Hub's own.
-
-        Returns the address of the commit. Raises `UserError`.
-        """
+        """Uploads the bundle, `options` as the Hub's own; returns the address of the commit. Raises `UserError`."""
         with hub_errors(repo_id):
             return super().push_to_hub(repo_id, **options)

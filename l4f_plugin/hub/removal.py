@@ -31,10 +31,7 @@ class Removal:
 
 
 def removal(name: str) -> Removal:
-    """What belongs to a class on this computer.
-
-    Raises `UserError` where there is nothing to remove, or the class is a part of Labels4Free.
-    """
+    """What belongs to a class on this computer. Raises `UserError` for nothing, and for a part of Labels4Free."""
     if not CLASS_NAME.fullmatch(stand_in(name)):
         look_up(name)  # complains: a path is never a name
     paths = [folder for folder in (models_folder() / stand_in(name),) if (folder / CONFIG_NAME).is_file()]

@@ -161,10 +161,7 @@ class _Transfer:
 
 @contextmanager
 def _bytes_from(source: Source, filename: str, position: int) -> Iterator[Any]:
-    """The answer to a request; `requests` below huggingface_hub 1.0, `httpx` and its heirs from there.
-
-    Both keep the login from other hosts when they are sent there.
-    """
+    """The answer of `requests` (huggingface_hub below 1.0) or `httpx`; both keep the login from other hosts."""
     url = hf_hub_url(source.repository, filename, revision=source.revision, endpoint=constants.ENDPOINT)
     headers = {**build_hf_headers(token=source.token, library_name="labels4free"), "Accept-Encoding": "identity"}
     if position:

@@ -51,10 +51,7 @@ def published_card(
 
 
 def trained_card(config: ObjectClass, samples: str, about: str, diary: str) -> str:
-    """The Markdown of a class that was trained here: samples, what it is and how to use it first, the diary folded.
-
-    A publication replaces what tells of the use here.
-    """
+    """The Markdown of a class that was trained here; what it tells of the use here, a publication replaces."""
     folded = f"<details><summary>Diary of the training</summary>\n\n```\n{diary}\n```\n\n</details>"
     use = _section("use", USE.replace("FOLDER_OR_REPOSITORY", config.name))
     card = write_model_card(config, f"{about}\n\n{folded}").replace(USE, use)
