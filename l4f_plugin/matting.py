@@ -142,10 +142,7 @@ class GuidedFilter:
         self._inverse = _inverted(*spreads, smoothness)
 
     def coefficients(self, mask: np.ndarray) -> np.ndarray:
-        """float32 `[4, h, w]`: the affine functions mask = a . colour + b of the windows around each pixel, averaged.
-
-        `mask` float32 `[h, w]`.
-        """
+        """float32 `[4, h, w]`: mask `[h, w]` = a . colour + b, averaged over the windows around each pixel."""
         *products, mask_mean = box_mean(np.stack([*self._guide * mask, mask]), self._radius)
         red, green, blue = (product - mean * mask_mean for product, mean in zip(products, self._mean, strict=True))
         slope = [row[0] * red + row[1] * green + row[2] * blue for row in self._inverse]
@@ -167,7 +164,7 @@ def _inverted(
 
 
 def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
-    """float32 means of squares of side 2 * radius + 1 around each pixel of `[..., h, w]`, in a time of log(radius)."""
+    """float32 means of squares of side 2 * radius + 1 around each pixel of `[..., h, w]`, as far as inside."""
     result = values.astype(np.float32, copy=False)
     for axis in (-1, -2):
         length = values.shape[axis]

@@ -69,10 +69,7 @@ class Rivals:
         ]
 
     def best(self, source: Source) -> tuple[ObjectClass, float] | None:
-        """The class that a photograph looks most like, and its confidence; None where it looks like none of them.
-
-        Raises `UserError` for a file that cannot be read, and for a damaged class.
-        """
+        """The class that fits best, and its confidence, None below `LIMIT`. Raises `UserError` for damaged files."""
         if not self._classes:
             return None
         image, _ = load_layers(source)

@@ -293,10 +293,7 @@ class Labels4FreePipeline(HubMixin):
 
     @torch.inference_mode()
     def codes(self, seeds: Sequence[int], truncation_psi: float = 1.0) -> list[WPlus]:
-        """The style codes of each seed, which draw the picture that the seed does with random noise.
-
-        Nothing is drawn. Raises `UserError` for arguments out of bounds.
-        """
+        """Style codes that draw what each seed does with random noise. Raises `UserError` for what is out of bounds."""
         seeds, config = check_seeds(seeds), self.bundle.generator.config
         self._move(self.device)
         inputs = [RandomInputs.of(seed, config, "none") for seed in seeds]

@@ -57,10 +57,7 @@ def convert(
 
 
 def read_published(path: Path, report: Callable[[str], None] = lambda message: None) -> Bundle:
-    """The generator, and the discriminator where there is one, of a published checkpoint of any layout.
-
-    What kind of file it is shows in its content. `report` is told what was left out or estimated.
-    """
+    """The networks of a published checkpoint of any layout; `report` is told what is left out or estimated."""
     label = printable(path, 300)
     with open_checkpoint(path) as root:
         limit = path.stat().st_size

@@ -118,10 +118,7 @@ class StateSource:
 
 
 def named(ours: str, theirs: str | Iterable[str], suffixes: Mapping[str, str]) -> dict[str, str]:
-    """Our names and theirs: `suffixes` maps our tensors of a layer to what stands behind the layer's name there.
-
-    `ours` has {} for the place of a layer in `theirs`.
-    """
+    """Our names and theirs of layers (`ours` has {} for the place in `theirs`), whose tensors end in `suffixes`."""
     layers = [theirs] if isinstance(theirs, str) else theirs
     return {
         f"{ours.format(place)}.{tensor}": layer + suffix

@@ -71,10 +71,7 @@ class StoredTensor(Inert):
         return self.storage.stored_bytes
 
     def read(self) -> torch.Tensor:
-        """The tensor on the CPU in memory of its own.
-
-        Raises `UserError` where its bytes are damaged, `ValueError` for an array of another type than torch has.
-        """
+        """The tensor, on the CPU. Raises `UserError` for damaged bytes, `ValueError` for no type of torch's."""
         if self.storage.dtype is None:
             raise ValueError("it is an array of something else than plain numbers")
         if not self.stored_bytes:

@@ -64,10 +64,7 @@ class BackgroundFolder:
             write_atomically(path, text)
 
     def draw(self, random: np.random.Generator, size: tuple[int, int]) -> tuple[str, np.ndarray]:
-        """The name of a random picture that can be read, and it as uint8 `[H, W, 3]`, cropped to cover `size`.
-
-        Raises `UserError` where none can be read.
-        """
+        """The name of a random picture and it as uint8 `[H, W, 3]` covering `size`. Raises `UserError` without any."""
         first = int(random.integers(len(self.names)))
         for number in itertools.chain([first], random.permutation(len(self.names)).tolist()):
             name = self.names[number]

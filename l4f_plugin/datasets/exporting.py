@@ -95,10 +95,7 @@ def make_plan(
 
 
 def estimate(plan: ExportPlan, drawing: Drawing, pictures: BackgroundFolder | None = None) -> tuple[float, int]:
-    """Seconds and bytes that a set would take here. Raises as `export` does.
-
-    Measured on two batches; the first one, which is slower, does not count.
-    """
+    """Seconds and bytes that a set would take here, by its second batch: the first is slower. Raises as `export`."""
     shard = _Shard(plan, 0, pictures or BackgroundFolder())
     with drawing() as pipeline:
         shard.draw(pipeline, NEVER)
@@ -215,10 +212,7 @@ def _with_limits(plan: ExportPlan, drawing: Drawing, cancel: CancelToken) -> Exp
 
 
 def _labels(plan: ExportPlan, sample: Subject) -> tuple[np.ndarray, np.ndarray, MaskMeasures]:
-    """The soft mask in the size of the set, uint8, the hard one, boolean, and their measures.
-
-    The labels are those of the mask that is written, of 256 steps.
-    """
+    """The soft mask in the size of the set, uint8, and of that, as it is written, the hard one and measures."""
     mask = compositing.to_bytes(scaled(sample.required_alpha(), plan.picture_size))
     alpha = compositing.to_float(mask)
     hard = alpha > plan.source.alpha_threshold

@@ -102,10 +102,7 @@ def is_of_the_network(error: BaseException) -> bool:
 
 
 def of_the_way_there(error: BaseException) -> str | None:
-    """The sentence for what proxies and certificates make fail, in the words of any HTTP library; None for the rest.
-
-    Nothing of the error is quoted: a proxy's address may hold a password.
-    """
+    """What proxies and certificates make fail, or None; quotes nothing: a proxy's address may hold a password."""
     words = str(error).lower()
     if not (isinstance(error, ImportError | ValueError) or is_of_the_network(error)):
         return None
