@@ -181,14 +181,12 @@ def read_config(folder: Path) -> ObjectClass:
         raise unreadable(error, path) from error
     except ValueError as error:
         raise UserError(f"{path} is damaged, it is not JSON; fetch the bundle again.") from error
-    if isinstance(data, dict) and fields.is_integer(data.get("schema_version"), SCHEMA_VERSION + 1, 1 << 31):
-        raise UserError(
-            f"{path} was made by a newer version of Labels4Free (schema "
-            f"{data['schema_version']}, this one reads {SCHEMA_VERSION}); update Labels4Free."
-        )
     try:
         if not isinstance(data, dict):
             raise Invalid("it is not an object")
+        if fields.is_integer(version := data.get("schema_version"), SCHEMA_VERSION + 1, 1 << 31):
+            other = f"a newer version of Labels4Free (schema {version}, this one reads {SCHEMA_VERSION})"
+            raise UserError(f"{path} was made by {other}; update Labels4Free.")
         fields.integer(data, "schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
         return _parse(data)
     except ValueError as error:

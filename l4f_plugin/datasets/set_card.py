@@ -39,17 +39,23 @@ def dataset_card(plan: ExportPlan, totals: Totals, use: str) -> str:
     """Markdown with the Hub's metadata on top; `use` says how the format is read."""
     source, settings = plan.source, plan.settings
     width, height = plan.picture_size
+    size = next(words for most, words in _SIZES if settings.count < most or not most)
+    kinds = ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
+    table = ["| split | pictures |", "|---|---|"]
+    table += [f"| {split} | {totals.splits[split]:,} |" for split in SPLITS if totals.splits.get(split)]
     sections = [
-        _metadata(plan),
+        metadata(source.licence, *kinds, "tags:", "- synthetic", "- labels4free"),
         f"# {source.title}: {settings.count:,} generated pictures with masks",
         f"{width} x {height} px, drawn by the object class `{source.name}` with Labels4Free {plan.version}; the masks "
         "were learned without labels and are as exact as that class's card says. No picture shows anything real.",
         f"![The first pictures with their soft masks]({SHEET_NAME})",
         f"## Licence\n\n- Weights of the class: {source.licence}\n- Source: {source.source}\n\nThe pictures are made "
         "by these weights: respect their licence, and name what it asks to be named, wherever you pass this set on.",
-        "## Contents\n\n" + _contents(totals),
+        "## Contents\n\n" + "\n".join(table),
+        "A seed is always in the same split, whatever else is exported with it. "
+        f"{totals.bytes / 1e6:,.1f} MB of pictures and masks.",
         "## Reading it\n\n" + use,
-        "## Labels\n\n" + _labels(plan) + _unreadable(totals),
+        "## Labels\n\n" + _labels(plan, totals.unreadable),
         "## Curation\n\n" + _curation(plan, totals),
         f"## Making it again\n\n```\n{settings.command(source.name)}\n```\n\nWeights `{source.fingerprint}`, precision "
         f"{plan.dtype}. On the same machine, with as many threads, it writes the same bytes, and elsewhere the same "
@@ -58,39 +64,22 @@ def dataset_card(plan: ExportPlan, totals: Totals, use: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _metadata(plan: ExportPlan) -> str:
-    size = next(words for most, words in _SIZES if plan.settings.count < most or not most)
-    kinds = ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
-    return metadata(plan.source.licence, *kinds, "tags:", "- synthetic", "- labels4free")
-
-
-def _contents(totals: Totals) -> str:
-    rows = ["| split | pictures |", "|---|---|"]
-    rows += [f"| {split} | {totals.splits[split]:,} |" for split in SPLITS if totals.splits.get(split)]
-    size = f"{totals.bytes / 1e6:,.1f} MB of pictures and masks."
-    return "\n".join(rows) + f"\n\nA seed is always in the same split, whatever else is exported with it. {size}"
-
-
-def _labels(plan: ExportPlan) -> str:
+def _labels(plan: ExportPlan, unreadable: Sequence[str]) -> str:
     behind = "; ".join(f"`{kind}`: {_BEHIND[kind]}" for kind in plan.settings.backgrounds)
-    return "\n".join(
-        [
-            "- `mask`: soft, 8-bit grey; `hard_mask`: 255 where the soft one is above "
-            f"{plan.source.alpha_threshold:g}, else 0.",
-            "- `box`: left, top, width, height of the hard mask in pixels; `area` and `soft_area` in pixels.",
-            "- `uncertainty`: sum of min(a, 1 - a) by the sum of a; `largest_piece`: share of the hard mask.",
-            "- `seed` and `truncation_psi` draw the picture again.",
-            f"- `background`: what is behind the subject, chosen at random for each picture ({behind}).",
-        ]
-    )
-
-
-def _unreadable(totals: Totals) -> str:
-    if not totals.unreadable:
-        return ""
-    named = ", ".join(json.dumps(name, ensure_ascii=False) for name in totals.unreadable[:_NAMED])
-    more = f" and {len(totals.unreadable) - _NAMED:,} more" if len(totals.unreadable) > _NAMED else ""
-    return f"\n- {len(totals.unreadable):,} background pictures could not be read and were passed over: {named}{more}."
+    lines = [
+        f"- `mask`: soft, 8-bit grey; `hard_mask`: 255 where that is above {plan.source.alpha_threshold:g}, else 0.",
+        "- `box`: left, top, width, height of the hard mask in pixels; `area` and `soft_area` in pixels.",
+        "- `uncertainty`: sum of min(a, 1 - a) by the sum of a; `largest_piece`: share of the hard mask.",
+        "- `seed` and `truncation_psi` draw the picture again.",
+        f"- `background`: what is behind the subject, chosen at random for each picture ({behind}).",
+    ]
+    if unreadable:
+        named = ", ".join(json.dumps(name, ensure_ascii=False) for name in unreadable[:_NAMED])
+        more = f" and {len(unreadable) - _NAMED:,} more" if len(unreadable) > _NAMED else ""
+        lines.append(
+            f"- {len(unreadable):,} background pictures could not be read and were passed over: {named}{more}."
+        )
+    return "\n".join(lines)
 
 
 def _curation(plan: ExportPlan, totals: Totals) -> str:
@@ -105,20 +94,15 @@ def _curation(plan: ExportPlan, totals: Totals) -> str:
         f"uncertainty above {chosen.max_uncertainty:g}",
         f"largest piece below {chosen.min_largest_piece:.0%} of the mask",
     )
-    return "\n".join(
-        [
-            f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that "
-            "nobody set follow from the class: three times the distance between the quartiles of its first pictures, "
-            "beyond them.",
-            "",
-            "| reason | limit | dropped |",
-            "|---|---|---|",
-            *(
-                f"| {reason} | {limit} | {totals.dropped.get(reason, 0):,} |"
-                for reason, limit in zip(REASONS, limits, strict=True)
-            ),
-        ]
+    said = (
+        f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that nobody "
+        "set follow from the class: three times the distance between the quartiles of its first pictures, beyond them."
     )
+    rows = [
+        f"| {reason} | {limit} | {totals.dropped.get(reason, 0):,} |"
+        for reason, limit in zip(REASONS, limits, strict=True)
+    ]
+    return "\n".join([said, "", "| reason | limit | dropped |", "|---|---|---|", *rows])
 
 
 def sheet_tiles(image: np.ndarray, mask: np.ndarray) -> list[Image.Image]:

@@ -37,8 +37,7 @@ def removal(name: str) -> Removal:
     paths = [folder for folder in (models_folder() / stand_in(name),) if (folder / CONFIG_NAME).is_file()]
     paths += sorted(run for runs in (masks_folder(), photographs_folder()) for run in runs.glob(f"{stand_in(name)}.*"))
     found = look_up(name) if not paths else None
-    for source, files in _in_hub_cache(name):
-        paths += [path for file in files if (path := cached(source, file))]
+    paths += [path for _, path in _in_hub_cache(name)]
     described = read_catalogue().get(name)
     if described is not None and described.sha256:
         partial = partial_of(original_of(described), described.sha256)
@@ -62,18 +61,16 @@ def remove(name: str) -> Removal:
                 with writing(path):
                     os.rename(path, hidden)  # nobody meets half of a bundle
                     delete(hidden)
-        for source, files in _in_hub_cache(name):
-            for file in files:
-                if (path := cached(source, file)) is not None:
-                    forget(source, path)
+        for source, path in _in_hub_cache(name):
+            forget(source, path)
         for path in planned.paths:
             delete(path)  # what is left of downloads
         records.drop(name)
     return planned
 
 
-def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:
-    """What of the class lies in huggingface_hub's cache, by what was asked for."""
+def _in_hub_cache(name: str) -> list[tuple[Source, Path]]:
+    """What of the class lies in huggingface_hub's cache, with what was asked for."""
     described = read_catalogue().get(name)
     record, places = records.recall(name), []
     if described is not None and described.file:
@@ -82,4 +79,4 @@ def _in_hub_cache(name: str) -> list[tuple[Source, list[str]]]:
         folder = Path(record["folder"])
         files = [item.name for item in folder.iterdir()] if folder.is_dir() else []
         places.append((Source(record["repository"], record.get("revision"), cache_dir=record.get("cache_dir")), files))
-    return places
+    return [(source, path) for source, files in places for file in files if (path := cached(source, file))]

@@ -42,11 +42,27 @@ def published_card(
     parts = [front_matter(terms, f"library_name: {LIBRARY}", purpose, "tags:", *tags), body]
     if measured and measured.strip():
         parts.append(_section("measured", measured.strip()))
-    parts += [
-        _section("use", _use(repository)),
-        _section("terms", _in_words(config, terms)),
-        _section("provenance", _provenance(config)),
-    ]
+    use = (
+        "## Use\n\nWith the Labels4Free plug-in, which is on no package index:\n\n"
+        f"```\nl4f generate {repository} --seeds 0-7 --out pictures\n```\n\n"
+        "```python\nfrom l4f_plugin import Labels4FreePipeline\n\n"
+        f'pipeline = Labels4FreePipeline.from_pretrained("{repository}")\n'
+        'sample = pipeline.generate([7])[0]\nsample.picture().save("picture.png")\n```'
+    )
+    licence = ["## Licence", "", f"These weights are under {terms.licence}."]
+    if terms.restricted:
+        licence.append("They may be used non-commercially only.")
+    if LICENCE_FILE in terms.files:
+        licence.append(f"The text of the licence is in [{LICENCE_FILE}]({LICENCE_FILE}) and stays with the weights.")
+    if ATTRIBUTION_FILE in terms.files:
+        licence.append(f"Attribution: see [{ATTRIBUTION_FILE}]({ATTRIBUTION_FILE}).")
+    origin = ["## Provenance", "", f"- Source of the weights: {config.source}"]
+    origins = {"learned": "learned without labels by this program", "imported": "imported"}
+    if config.alpha_origin and masks:
+        origin.append(f"- Masks: {origins[config.alpha_origin]}")
+    origin += [f"- Published with Labels4Free {__version__}", "", "|file|bytes|SHA-256|", "|---|---|---|"]
+    origin += [f"|{name}|{file.bytes:,}|`{file.sha256}`|" for name, file in sorted(config.files.items())]
+    parts += [_section("use", use), _section("terms", "\n".join(licence)), _section("provenance", "\n".join(origin))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -61,37 +77,6 @@ def trained_card(config: ObjectClass, samples: str, about: str, diary: str) -> s
 def front_matter(terms: Terms, *lines: str) -> str:
     """What the Hub reads on top of a page: the licence of the weights, and `lines` of YAML."""
     return metadata(terms.licence, *lines, link=LICENCE_FILE if LICENCE_FILE in terms.files else None)
-
-
-def _use(repository: str) -> str:
-    return (
-        "## Use\n\nWith the Labels4Free plug-in, which is on no package index:\n\n"
-        f"```\nl4f generate {repository} --seeds 0-7 --out pictures\n```\n\n"
-        "```python\nfrom l4f_plugin import Labels4FreePipeline\n\n"
-        f'pipeline = Labels4FreePipeline.from_pretrained("{repository}")\n'
-        'sample = pipeline.generate([7])[0]\nsample.picture().save("picture.png")\n```'
-    )
-
-
-def _in_words(config: ObjectClass, terms: Terms) -> str:
-    lines = ["## Licence", "", f"These weights are under {terms.licence}."]
-    if terms.restricted:
-        lines.append("They may be used non-commercially only.")
-    if LICENCE_FILE in terms.files:
-        lines.append(f"The text of the licence is in [{LICENCE_FILE}]({LICENCE_FILE}) and stays with the weights.")
-    if ATTRIBUTION_FILE in terms.files:
-        lines.append(f"Attribution: see [{ATTRIBUTION_FILE}]({ATTRIBUTION_FILE}).")
-    return "\n".join(lines)
-
-
-def _provenance(config: ObjectClass) -> str:
-    rows = [f"|{name}|{file.bytes:,}|`{file.sha256}`|" for name, file in sorted(config.files.items())]
-    masks = {"learned": "learned without labels by this program", "imported": "imported"}.get(config.alpha_origin or "")
-    lines = ["## Provenance", "", f"- Source of the weights: {config.source}"]
-    if masks and "alpha.safetensors" in config.files:
-        lines.append(f"- Masks: {masks}")
-    lines += [f"- Published with Labels4Free {__version__}", "", "|file|bytes|SHA-256|", "|---|---|---|", *rows]
-    return "\n".join(lines)
 
 
 def _section(name: str, text: str) -> str:

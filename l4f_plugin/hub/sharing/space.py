@@ -68,10 +68,13 @@ def prepare_space(
         folder.mkdir(parents=True, exist_ok=True)
         for package in LEFT_OUT:
             _copy_package(package, folder / package)
+        (folder / "weights").mkdir()
         if pinned is None:
-            (folder / "weights").mkdir()
             prepare(source, space, folder / "weights" / config.name, Publication(publication.declared), report)
-        _write_catalogue(folder / "weights", config, terms, pinned)
+        about = {"title": config.title, "resolution": config.resolution, "licence": terms.licence, "alpha": True}
+        about |= {"repository": pinned[0], "revision": pinned[1]} if pinned else {"folder": config.name}
+        table = {"schema_version": SCHEMA_VERSION, "classes": {config.name: about}}
+        write_text(folder / "weights" / CATALOGUE_NAME, json.dumps(table, indent=1) + "\n")
         for file, content in terms.files.items():
             (folder / file).write_bytes(content)
         _write_licence(folder)
@@ -119,19 +122,6 @@ def _copy_package(package: str, target: Path) -> None:
         }
 
     shutil.copytree(origin, target, ignore=ignore)
-
-
-def _write_catalogue(weights: Path, config: ObjectClass, terms: Terms, pinned: tuple[str, str] | None) -> None:
-    described: dict[str, object] = {
-        "title": config.title,
-        "resolution": config.generator.resolution,
-        "licence": terms.licence,
-        "alpha": True,
-    }
-    described |= {"repository": pinned[0], "revision": pinned[1]} if pinned else {"folder": config.name}
-    weights.mkdir(exist_ok=True)
-    table = {"schema_version": SCHEMA_VERSION, "classes": {config.name: described}}
-    write_text(weights / CATALOGUE_NAME, json.dumps(table, indent=1) + "\n")
 
 
 def _write_licence(folder: Path) -> None:

@@ -71,7 +71,10 @@ def terms_of(config: ObjectClass, folder: Path, declared: Declared) -> Terms:
     """
     _check_masks(config, declared)
     licence = _licence(config, declared)
-    files = _own_files(folder)
+    names = (LICENCE_FILE, "LICENSE", "NOTICE", "NOTICE.txt", ATTRIBUTION_FILE)  # that may lie beside the bundle
+    files = {name: _read(folder / name) for name in names if (folder / name).is_file()}
+    if "LICENSE" in files:
+        files.setdefault(LICENCE_FILE, files.pop("LICENSE"))
     if declared.licence_file is not None:
         files[LICENCE_FILE] = _read(declared.licence_file)
     if declared.attribution:
@@ -134,17 +137,6 @@ def _check_masks(config: ObjectClass, declared: Declared) -> None:
             f"Nothing tells where the masks of {name} come from; if you learned them yourself, "
             f"say so with --own-masks, otherwise {instead}.",
         )
-
-
-def _own_files(folder: Path) -> dict[str, bytes]:
-    """Licence, notice and attribution that lie beside the bundle."""
-    files = {}
-    for name in (LICENCE_FILE, "LICENSE", "NOTICE", "NOTICE.txt", ATTRIBUTION_FILE):
-        if (folder / name).is_file():
-            files[name] = _read(folder / name)
-    if "LICENSE" in files:
-        files.setdefault(LICENCE_FILE, files.pop("LICENSE"))
-    return files
 
 
 def _read(path: Path) -> bytes:
