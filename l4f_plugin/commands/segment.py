@@ -90,7 +90,7 @@ def segment(args: argparse.Namespace) -> Answer:
         subject = pipeline.recipe_of_picture(args.picture)
         photos = None if subject else PictureSet([PictureFile.of(args.picture)])
     if photos is not None:
-        return _segment_photos(pipeline, photos, folder, background, edge, canvas, args)
+        return _segment_photos(pipeline, photos, args, background, edge, canvas)
     sample = pipeline.segment(subject, **style_of(args))
     files, area = write_subject(sample, folder), round(float(sample.required_alpha().mean()), 4)
     data = {"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files}
@@ -117,14 +117,9 @@ def _sources(args: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus |
 
 
 def _segment_photos(
-    pipeline: Labels4FreePipeline,
-    photos: PictureSet,
-    folder: Path,
-    background: Background | None,
-    edge: EdgeOptions,
-    canvas: Canvas | None,
-    args: argparse.Namespace,
+    pipeline: Labels4FreePipeline, photos: PictureSet, args: argparse.Namespace, *how: object
 ) -> Answer:
+    """`how` are background, edge and canvas."""
     from ..bundles import catalogue
     from ..bundles.likeness import is_strange
     from ..photo_batch import pack, segment_photos
@@ -132,12 +127,10 @@ def _segment_photos(
     from ..provenance import free_stem, left_alone
 
     report_passed_over(photos)
-    results = []
-    options = {"again": args.again, "progress": show_progress}
+    results, folder = [], args.out
     rivals = Rivals((e for e in catalogue.classes() if e.name != pipeline.config.name), pipeline.device)
-    for picture, result in zip(
-        photos, segment_photos(pipeline, photos, folder, background, edge, canvas, **options), strict=True
-    ):
+    found = segment_photos(pipeline, photos, folder, *how, again=args.again, progress=show_progress)
+    for picture, result in zip(photos, found, strict=True):
         results.append(result)
         if result.problem:
             complain(f"{result.name}: {result.problem}")

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -341,7 +341,14 @@ def _complete(plan: ExportPlan, folder: Path) -> None:
         for name, writer in written.items():
             _write_text(folder / name, writer)
         card = dataset_card(plan, _totals(plan, folder), layout.USE)
-        _check_card(card_path)
+        ours, mark = False, "drawn by the object class `"
+        with suppress(OSError, ValueError):
+            ours = not card_path.is_symlink() and (not card_path.exists() or mark in card_path.read_text("utf-8"))
+        if not ours:  # a user has put a card of their own into the folder
+            raise UserError(
+                f"{card_path} is not of this program and is left alone; move it away and give the same command "
+                "again, which then only writes the card."
+            )
         write_atomically(card_path, card)
 
         def write(file: IO[str]) -> None:  # in the manner of sha256sum, which checks them with -c
@@ -358,19 +365,6 @@ def _write_text(path: Path, writer: Writer) -> None:
             writer(file)
 
     write_atomically(path, write)
-
-
-def _check_card(path: Path) -> None:
-    """Raises `UserError` where a user has put a card of their own into the folder."""
-    try:
-        ours = not path.is_symlink() and (not path.exists() or "drawn by the object class `" in path.read_text("utf-8"))
-    except (OSError, ValueError):
-        ours = False
-    if not ours:
-        raise UserError(
-            f"{path} is not of this program and is left alone; move it away and give the same command "
-            "again, which then only writes the card."
-        )
 
 
 def _totals(plan: ExportPlan, folder: Path) -> Totals:

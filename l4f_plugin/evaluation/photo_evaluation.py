@@ -132,11 +132,11 @@ def evaluate_photos(
     if limits_folder is not None:
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)
         seen = find_masks(ceiling, pipeline.config, data.pictures, pipeline.device, progress)
-        result = replace(
-            result,
-            ceiling=measure_photos(seen, data),
-            class_masks=_class_masks(pipeline, dataset, limits_folder, judge_settings, progress),
-        )
+        judged = judge_settings or JudgeSettings(resolution=side)
+        judge = load_or_train_judge(dataset, judged, 0, limits_folder, pipeline.device, progress=progress)
+        generated, alphas = draw(pipeline, JUDGED_PICTURES, JUDGED_PSI, progress)
+        masks = count_pixels(alphas >= 0.5, judge_masks(judge, generated) >= 0.5).metrics()
+        result = replace(result, ceiling=measure_photos(seen, data), class_masks=masks)
     return result, _sheet(found, data, worst)
 
 
@@ -162,15 +162,6 @@ def ceiling_student(
     if not train_steps(trainer, folder / f"ceiling-{digest[:12]}-{settings.steps}", report):
         raise UserError("The ceiling's training was stopped; the same command goes on from there.")
     return trainer.student()
-
-
-def _class_masks(
-    pipeline: Labels4FreePipeline, dataset: Path, folder: Path, settings: JudgeSettings | None, progress: Progress
-) -> MaskMetrics:
-    settings = settings or JudgeSettings(resolution=pipeline.resolution)
-    judge = load_or_train_judge(dataset, settings, 0, folder, pipeline.device, progress=progress)
-    generated, alphas = draw(pipeline, JUDGED_PICTURES, JUDGED_PSI, progress)
-    return count_pixels(alphas >= 0.5, judge_masks(judge, generated) >= 0.5).metrics()
 
 
 def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.Image:

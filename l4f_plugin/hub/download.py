@@ -50,15 +50,9 @@ class Options:
     force_download: bool = False  # asks the Hub although the class is here
     local_files_only: bool = False
     accept_licence: bool = False  # the user has read and accepts it
-    keep_original: bool | None = None  # a converted checkpoint stays in huggingface_hub's cache; None: as is set
+    keep_original: bool | None = None  # a converted checkpoint stays in the cache; None: LABELS4FREE_KEEP_ORIGINALS
     progress: Progress | None = None
     cancel: CancelToken = NEVER
-
-    @property
-    def keeps_original(self) -> bool:
-        """What `keep_original` comes to, by itself as the variable LABELS4FREE_KEEP_ORIGINALS says, which is 0 or 1."""
-        said = os.environ.get("LABELS4FREE_KEEP_ORIGINALS", "0").strip().lower() not in ("", "0", "no", "false")
-        return said if self.keep_original is None else self.keep_original
 
     def shown(self) -> AbstractContextManager[Progress]:
         """Where progress goes: to the caller, else to the terminal."""
@@ -242,7 +236,8 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
         remove(staging)
     came_from = {"repository": entry.repository, "revision": commit, "file": entry.file, "sha256": digest}
     records.remember(entry.name, folder, came_from)
-    if not was_here and not options.keeps_original:
+    said = os.environ.get("LABELS4FREE_KEEP_ORIGINALS", "0").strip().lower() not in ("", "0", "no", "false")
+    if not was_here and not (said if options.keep_original is None else options.keep_original):
         forget(source, original)
     elif commit:
         set_reference(source, commit)
