@@ -48,18 +48,14 @@ def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
 
 
 def style_codes(
-    bundle: Bundle,
-    subjects: Sequence[RandomInputs],
-    backgrounds: Sequence[RandomInputs],
-    style: Style,
-    device: torch.device,
+    bundle: Bundle, subjects: Sequence[RandomInputs], backgrounds: Sequence[RandomInputs], style: Style
 ) -> Tensor:
     """W+ codes `[N + M, num_styles, style_dim]` of the subjects, then of the backgrounds."""
     generator, learned = bundle.generator, bundle.background
     # Without a learned background this is the published way: the subject's own z, untruncated, gate off.
     latents = [inputs.z for inputs in subjects]
     latents += [inputs.background_z if learned else inputs.z for inputs in backgrounds]
-    w = generator.mapping(torch.stack(latents).to(device))
+    w = generator.mapping(torch.stack(latents).to(generator.latent_avg.device))
     count = len(subjects)
     subject = generator.truncate(w[:count], style.truncation_psi, style.truncation_cutoff)
     background = generator.truncate(w[count:])

@@ -280,7 +280,7 @@ class Labels4FreePipeline(HubMixin):
             config = self.bundle.generator.config
             drawn = {seed: RandomInputs.of(seed, config, style.noise_mode) for seed in seeds}
             split = [drawn[seed] for seed in subjects], [drawn[seed] for seed in backgrounds]
-            w_plus = style_codes(self.bundle, *split, style, self.device)
+            w_plus = style_codes(self.bundle, *split, style)
             noise = noise_of([drawn[seed] for seed in seeds], style.noise_mode, self.device)
             pictures, alphas = synthesise(self.bundle, w_plus, noise, len(subjects), self.dtype, cancel)
             codes = w_plus[: len(subjects)].float().cpu().numpy()
@@ -297,7 +297,7 @@ class Labels4FreePipeline(HubMixin):
         seeds, config = check_seeds(seeds), self.bundle.generator.config
         self._move(self.device)
         inputs = [RandomInputs.of(seed, config, "none") for seed in seeds]
-        w_plus = style_codes(self.bundle, inputs, [], Style(truncation_psi), self.device).float().cpu().numpy()
+        w_plus = style_codes(self.bundle, inputs, [], Style(truncation_psi)).float().cpu().numpy()
         return [WPlus(code, seed) for code, seed in zip(w_plus, seeds, strict=True)]
 
     @torch.inference_mode()
@@ -321,7 +321,7 @@ class Labels4FreePipeline(HubMixin):
             inputs = [self._inputs_of(one) for one in codes]
             w_plus = torch.from_numpy(np.stack([one.codes for one in codes])).to(self.device)
             if with_background:
-                learned = bundle.background and style_codes(bundle, [], inputs, none, self.device)
+                learned = bundle.background and style_codes(bundle, [], inputs, none)
                 w_plus, inputs = torch.cat([w_plus, w_plus if learned is None else learned]), inputs * 2
             noise = noise_of(inputs, "random", self.device)
             drawn, alphas = synthesise(bundle, w_plus, noise, len(codes), self.dtype, cancel, steady)

@@ -120,7 +120,9 @@ def out_of_memory_in_words() -> Iterator[None]:
         yield
         return
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        told = ("out of memory", "can't allocate memory", "not enough memory")
+        if not (named or any(words in str(error).lower() for words in told)):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed work
     gc.collect()  # only here: networks go without it, and in a web UI it looks at millions of objects
@@ -129,12 +131,6 @@ def out_of_memory_in_words() -> Iterator[None]:
         "Memory ran out; draw fewer pictures at once (a batch size of 1), close other programs "
         "that use the device, or choose the device cpu."
     ) from None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    told = ("out of memory", "can't allocate memory", "not enough memory")
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or any(words in str(error).lower() for words in told)
 
 
 def memory_in_use(device: torch.device) -> int:

@@ -38,19 +38,14 @@ def demand_free_name(name: str) -> None:
 
 
 def import_checkpoint(
-    source: Path,
-    name: str,
-    *,
-    alpha: Path | None = None,
-    described: dict[str, Any] | None = None,
-    cancel: CancelToken = NEVER,
+    source: Path, name: str, *, alpha: Path | None, described: dict[str, Any], cancel: CancelToken = NEVER
 ) -> Path:
     """Makes the class `name` from a checkpoint, and an alpha network where there is one; the bundle's folder.
 
     `source`, `alpha` and `described` are as `conversion.convert` takes them. Raises `UserError`, or `Cancelled`.
     """
     demand_free_name(name)
-    folder, said = models_folder() / name, {**(described or {}), "name": name}
+    folder, said = models_folder() / name, {**described, "name": name}
     with _converted(source, folder, alpha, said, cancel) as bundle, held(name):
         demand_free_name(name)  # somebody else may have been quicker
         move_bundle(bundle, folder)

@@ -21,7 +21,7 @@ from ..bundles.config import WeightFile
 from ..bundles.files import bytes_in, sync_to_disk, writing
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..jobs import NEVER, CancelToken, Progress, unseen
+from ..jobs import CancelToken, Progress, unseen
 from .hub_errors import is_of_the_network
 from .progress import megabytes
 from .repository import Source, asking, demand_space, download, is_right, longer, look_up, other_content, short
@@ -33,13 +33,7 @@ _PIECE_BYTES = 1 << 16
 
 
 def fetch_resumable(
-    source: Source,
-    filename: str,
-    expected: WeightFile,
-    *,
-    most: int,
-    progress: Progress = unseen,
-    cancel: CancelToken = NEVER,
+    source: Source, filename: str, expected: WeightFile, *, most: int, progress: Progress, cancel: CancelToken
 ) -> Path:
     """The file in huggingface_hub's cache. Raises `UserError`, or `Cancelled`; what has arrived by then is kept."""
     with asking(source, short(filename)):
