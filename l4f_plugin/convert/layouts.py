@@ -154,9 +154,14 @@ def assemble(
     return tensors
 
 
-def object_switch_for(resolution: int) -> str:
-    """Models of 512 px switch the object off at the constant input, all others after the first convolution.
+def generator_config(
+    source: StateSource, channels: dict[int, int], layers: int, dense: str, axis: int, clamp: float | None = None
+) -> GeneratorConfig:
+    """Of a generator with that many `layers` in its mapping, the first of which is `dense` with its inputs on `axis`.
 
-    Section 3.2 of Labels4Free and its published code.
+    Models of 512 px switch the object off at the constant input, all others after the first convolution: section 3.2
+    of Labels4Free and its published code.
     """
-    return "constant" if resolution == 512 else "first_convolution"
+    resolution, widths = max(channels), (source.size(dense, axis), source.size(dense, 1 - axis))
+    switch = "constant" if resolution == 512 else "first_convolution"
+    return GeneratorConfig(resolution, channels, *widths, layers, switch, clamp)

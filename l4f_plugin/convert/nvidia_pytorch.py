@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..networks import DiscriminatorConfig, GeneratorConfig
 from ..networks.generator import MAPPING_LEARNING_RATE_MULTIPLIER
 from .checkpoint_files import PYTORCH_MODULE
-from .layouts import PublishedNetworks, StateSource, assemble, named, object_switch_for
+from .layouts import PublishedNetworks, StateSource, assemble, generator_config, named
 from .nvidia_settings import difference, read_clamp, refuse_conditional
 from .pickles import Record
 from .stored_tensors import StoredTensor
@@ -120,15 +120,8 @@ def _read_generator(source: StateSource, module: _Module) -> tuple[GeneratorConf
         **named("synthesis.convolutions.{}", convolutions, _STYLED),
         **named("synthesis.to_rgb.{}", to_rgbs, _TO_RGB),
     }
-    config = GeneratorConfig(
-        resolution=sizes[-1],
-        mapping_layers=len(mapping),
-        conv_clamp=clamp,
-        channels={size: source.size(f"synthesis.b{size}.conv1.weight", 0) for size in sizes},
-        latent_dim=source.size("mapping.fc0.weight", 1),
-        style_dim=source.size("mapping.fc0.weight", 0),
-        object_switch=object_switch_for(sizes[-1]),
-    )
+    channels = {size: source.size(f"synthesis.b{size}.conv1.weight", 0) for size in sizes}
+    config = generator_config(source, channels, len(mapping), "mapping.fc0.weight", 1, clamp)
     without_noise = all(module.get(name, "use_noise") is False for name in convolutions)
     return config, assemble(source, config, names, without_noise=without_noise)
 

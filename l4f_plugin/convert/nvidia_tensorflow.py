@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..networks import DiscriminatorConfig, GeneratorConfig
 from .checkpoint_files import TENSORFLOW_NETWORK
-from .layouts import PublishedNetworks, StateSource, assemble, named, object_switch_for
+from .layouts import PublishedNetworks, StateSource, assemble, generator_config, named
 from .nvidia_settings import difference, read_clamp, refuse_conditional
 from .pickles import Record
 from .stored_tensors import StoredTensor
@@ -111,15 +111,9 @@ def _read_generator(source: StateSource, settings: Mapping[Any, Any]) -> tuple[G
         **{f"synthesis.convolutions.{index}.noise": f"synthesis/noise{index}" for index in range(len(convolutions))},
         **named("synthesis.to_rgb.{}", [f"{block}/ToRGB" for block in blocks], _TO_RGB),
     }
-    config = GeneratorConfig(
-        resolution=sizes[-1],
-        channels={size: source.size(f"{block}/ToRGB/weight", 2) for size, block in zip(sizes, blocks, strict=True)},
-        mapping_layers=layers,
-        latent_dim=source.size("mapping/Dense0/weight", 0),
-        style_dim=source.size("mapping/Dense0/weight", 1),
-        object_switch=object_switch_for(sizes[-1]),
-        conv_clamp=read_clamp(settings.get("conv_clamp"), source.label),
-    )
+    channels = {size: source.size(f"{block}/ToRGB/weight", 2) for size, block in zip(sizes, blocks, strict=True)}
+    clamp = read_clamp(settings.get("conv_clamp"), source.label)
+    config = generator_config(source, channels, layers, "mapping/Dense0/weight", 0, clamp)
     return config, assemble(source, config, names, _take, without_noise=settings.get("use_noise") is False)
 
 

@@ -16,7 +16,7 @@ from ..bundles.file_kinds import kind_of_network
 from ..bundles.files import write_atomically
 from ..errors import UserError
 from ..networks import DiscriminatorConfig, GeneratorConfig
-from .layouts import FILTER, PublishedNetworks, StateSource, assemble, named, object_switch_for
+from .layouts import FILTER, PublishedNetworks, StateSource, assemble, generator_config, named
 from .stored_tensors import StoredTensor
 
 NOISE_SEED = 0
@@ -65,17 +65,9 @@ def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tens
     sizes = source.sizes(source.count("to_rgbs.{}.bias"))
     convolutions = _convolutions(sizes)
     layers = source.count("style.{}.weight", lambda place: place + 1)
-    config = GeneratorConfig(
-        resolution=sizes[-1],
-        channels={
-            size: source.size(f"{name}.conv.weight", 1)
-            for size, name in zip(sizes, [convolutions[0], *convolutions[1::2]], strict=True)
-        },
-        mapping_layers=layers,
-        latent_dim=source.size("style.1.weight", 1),
-        style_dim=source.size("style.1.weight", 0),
-        object_switch=object_switch_for(sizes[-1]),
-    )
+    named_sizes = zip(sizes, [convolutions[0], *convolutions[1::2]], strict=True)
+    channels = {size: source.size(f"{name}.conv.weight", 1) for size, name in named_sizes}
+    config = generator_config(source, channels, layers, "style.1.weight", 1)
     return config, assemble(source, config, _generator_names(config), _take_or_draw)
 
 
