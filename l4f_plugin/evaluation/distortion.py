@@ -83,7 +83,7 @@ def blur(pictures: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     for _ in range(2):  # rows, then columns
         padded = functional.pad(blurred, (radius, radius, 0, 0), mode="replicate")
         lines = functional.conv2d(padded.flatten(0, 1)[:, None], weights[None, None, None])
-        blurred = lines.view(*padded.shape[:3], -1).mT
+        blurred = lines.reshape(*padded.shape[:3], -1).mT
     return pictures.lerp(blurred, chance(len(pictures), 0.5, random).to(pictures))
 
 
