@@ -36,11 +36,14 @@ def optional(check: Callable[..., _Value], data: Fields, name: str, *bounds: Any
     return None if data.get(name) is None else check(data, name, *bounds)
 
 
-def table(data: Fields, name: str) -> Fields:
-    found = value(data, name)
-    if not isinstance(found, dict):
-        raise Invalid(f"'{name}' must be an object")
+def _checked(data: Fields, name: str, is_right: Callable[[Any], bool], words: str) -> Any:
+    if not is_right(found := value(data, name)):
+        raise Invalid(f"'{name}' must {words}")
     return found
+
+
+def table(data: Fields, name: str) -> Fields:
+    return _checked(data, name, lambda found: isinstance(found, dict), "be an object")
 
 
 def text(data: Fields, name: str, length: int = 2000, pattern: re.Pattern[str] | None = None) -> str:
@@ -59,40 +62,28 @@ def is_integer(found: Any, least: int, most: int) -> bool:
 
 
 def integer(data: Fields, name: str, least: int, most: int) -> int:
-    found = value(data, name)
-    if not is_integer(found, least, most):
-        raise Invalid(f"'{name}' must be a whole number from {least} to {most}")
-    return found
+    words = f"be a whole number from {least} to {most}"
+    return _checked(data, name, lambda found: is_integer(found, least, most), words)
 
 
 def number(data: Fields, name: str, least: float, most: float) -> float:
     """A number, which may be whole."""
-    found = value(data, name)
-    if type(found) not in (int, float) or not least <= found <= most:
-        raise Invalid(f"'{name}' must be a number from {least:g} to {most:g}")
-    return float(found)
+    words = f"be a number from {least:g} to {most:g}"
+    return float(_checked(data, name, lambda found: type(found) in (int, float) and least <= found <= most, words))
 
 
 def flag(data: Fields, name: str) -> bool:
-    found = value(data, name)
-    if not isinstance(found, bool):
-        raise Invalid(f"'{name}' must be true or false")
-    return found
+    return _checked(data, name, lambda found: isinstance(found, bool), "be true or false")
 
 
 def choice(data: Fields, name: str, choices: tuple[str, ...]) -> str:
-    found = value(data, name)
-    if found not in choices:
-        raise Invalid(f"'{name}' must be one of {', '.join(choices)}")
-    return found
+    return _checked(data, name, lambda found: found in choices, f"be one of {', '.join(choices)}")
 
 
 def resolution(data: Fields) -> int:
     """The side of a class's pictures."""
-    found = value(data, "resolution")
-    if type(found) is not int or found not in RESOLUTIONS:
-        raise Invalid("'resolution' must be a power of two from 32 to 1024")
-    return found
+    words = "be a power of two from 32 to 1024"
+    return _checked(data, "resolution", lambda found: type(found) is int and found in RESOLUTIONS, words)
 
 
 def channels(data: Fields) -> dict[int, int]:
