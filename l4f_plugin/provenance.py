@@ -18,6 +18,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -69,7 +70,10 @@ def is_ours(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     if head.startswith(_PNG) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return _is_our_picture(path)
+        with suppress(Exception), open_picture(path) as picture:  # of one that is damaged nobody can tell
+            text = picture.info.get(INFOTEXT_KEY) if picture.format == "PNG" else picture.getexif().get(DESCRIPTION)
+            return isinstance(text, str) and _OUR_TEXT.fullmatch(text.strip()) is not None  # a web UI adds lines
+        return False
     if head.startswith(_EBML):
         return _OUR_LINE.search(head.decode("latin-1")) is not None
     if head[:2] == b"PK":
@@ -81,16 +85,6 @@ def is_ours(path: Path) -> bool:
         return str(notes.get(SOFTWARE, "")).startswith("Labels4Free ")
     except (ValueError, AttributeError, RecursionError):
         return False
-
-
-def _is_our_picture(path: Path) -> bool:
-    """Whether its infotext is of this program, and of nobody after it: a web UI adds lines of its own."""
-    try:
-        with open_picture(path) as picture:
-            text = picture.info.get(INFOTEXT_KEY) if picture.format == "PNG" else picture.getexif().get(DESCRIPTION)
-    except Exception:  # damaged, and so nobody can tell
-        return False
-    return isinstance(text, str) and _OUR_TEXT.fullmatch(text.strip()) is not None
 
 
 def may_write(path: Path) -> bool:

@@ -55,11 +55,7 @@ def _kind(start: bytes, size: int) -> str | None:
             return f"{words}; {_ANOTHER}"
     if start[:1] == b"\x08" and re.search(rb"onnx|pytorch|ir_version", start[:64]):
         return f"an ONNX model, which is not read; {_ANOTHER}"
-    return _text_kind(start)
-
-
-def _text_kind(start: bytes) -> str | None:
-    """The same for texts: pointers, pages, and what servers say in place of a file."""
+    # Texts: pointers, pages, and what servers say in place of a file.
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     small = text[:512].lower()
     if text.startswith(b"version https://git-lfs"):

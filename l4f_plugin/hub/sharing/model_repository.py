@@ -45,7 +45,14 @@ def prepare(
     folder = new_folder(folder)
     source = resolve(name)
     terms = terms_of(read_config(source), source, publication.declared)  # before the weights are read
-    measured = _measured(publication.measured)
+    measured = None
+    if publication.measured is not None:
+        try:
+            with open_plain(publication.measured) as file:
+                measured = file.read(_MOST_MEASURED).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            remedy = "make it with: l4f evaluate class CLASS --markdown"
+            raise UserError(f"{publication.measured} cannot be read; {remedy}.") from error
     report(f"Reading {source}")
     bundle = load_bundle(source)
     if publication.declared.without_masks:
@@ -96,13 +103,3 @@ def new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty and was left alone; choose a new or empty folder.")
     return folder
-
-
-def _measured(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        with open_plain(path) as file:
-            return file.read(_MOST_MEASURED).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read; make it with: l4f evaluate class CLASS --markdown.") from error
