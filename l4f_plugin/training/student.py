@@ -116,15 +116,18 @@ def put_together(parts: Tensor, random: torch.Generator, own_background: float =
     masks ``[N, 1, H, W]``.
     """
     count, _, height, width = parts.shape
-    subject, others = warp(parts[:, :3], parts[:, 3:], random)
-    alpha, own = others[:, :1].clamp(0, 1), others[:, 1:]
-    whole = chance(count, own_background, random)
-    changed = _shade(_outline(recolour(subject, alpha, random), alpha, random), random)
-    subject = torch.lerp(changed, subject, whole)
+    subject, alpha, own = parts[:, :3], parts[:, 3:4], parts[:, 4:]
+    whole = torch.cat([torch.lerp(own, subject, alpha), alpha], dim=1)
+    whole = torch.where(chance(count, 0.5, random) > 0, whole.flip(3), whole)
+    subject, alpha = warp(subject, alpha, random)
+    alpha = alpha.clamp(0, 1)
+    subject = recolour(subject, alpha, random)
+    subject = _shade(_outline(subject, alpha, random), random)
     background = draw_scenery(count, height, width, random)
-    background = torch.lerp(background, _elsewhere(parts[:, 4:], random), chance(count, 0.3, random))
-    background = torch.lerp(background, own, whole)
+    background = torch.lerp(background, _elsewhere(own, random), chance(count, 0.3, random))
     pictures = torch.lerp(background, subject.clamp(0, 1), alpha)
+    kept = chance(count, own_background, random)
+    pictures, alpha = torch.lerp(pictures, whole[:, :3], kept), torch.lerp(alpha, whole[:, 3:], kept)
     pictures = recolour(pictures, alpha * 0 + 1, random)
     pictures = add_noise(blur(pictures, random), random)
     if height % BLOCK == 0 and width % BLOCK == 0:
