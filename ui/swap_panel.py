@@ -75,7 +75,7 @@ class SwapPanel:
             self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=150, **named("swap.w_plus"))
             note("swap.w_plus_note")
         self.samples = self._service.outputs.served(sorted((Path(__file__).parent / "backgrounds").glob("*.webp")))
-        self.background = BackgroundChoice("swap", "colour", self.samples)
+        self.background = BackgroundChoice("swap", "colour", places=True, samples=self.samples)
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._service, "swap")
         with gr.Row():
