@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .arguments import Style
 from .bundles.bundle import Bundle
-from .bundles.config import ObjectClass
+from .bundles.config import crop_of
 from .jobs import CancelToken
-from .matting import corrected
+from .matting import corrected, refine
 from .networks import GeneratorConfig
+from .photos import coarse_alpha
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,6 @@ def noise_of(inputs: Sequence[RandomInputs], noise_mode: str, device: torch.devi
     if noise_mode != "random":
         return noise_mode
     return [torch.stack(layer).to(device) for layer in zip(*(one.noise for one in inputs), strict=True)]
-
-
-def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what is kept of the generator's pictures."""
-    resolution = config.generator.resolution
-    return config.crop or (0, resolution, 0, resolution)
 
 
 def style_codes(
@@ -90,19 +85,33 @@ def synthesise(
     if subjects and bundle.alpha is not None:
         cancel.check()
         alpha = bundle.alpha([features[:subjects] for features in output.features])
-        alphas = finished_masks(bundle.config, pictures, alpha[:, :, top:bottom, left:right], steady)
+        alphas = finished_masks(bundle, pictures, alpha[:, :, top:bottom, left:right], steady)
     return pictures, alphas
 
 
-def finished_masks(config: ObjectClass, pictures: np.ndarray, alpha: Tensor, steady: bool = False) -> np.ndarray:
+def finished_masks(bundle: Bundle, pictures: np.ndarray, alpha: Tensor, steady: bool = False) -> np.ndarray:
     """What an alpha network says, `[N, 1, H, W]`, as the class shows it: float32 `[N, H, W]`.
 
-    `pictures` uint8 `[N + M, H, W, 3]` are those that the masks belong to, and further ones.
+    The colours of each picture correct it, where the class wants that. Where there is a segmenter of photographs too,
+    it is the mean of that and of what the segmenter finds: the one knows the edge, the other the subject. `pictures`
+    uint8 `[N + M, H, W, 3]` are those that the masks belong to, and further ones.
     """
     masks = alpha[:, 0].float().cpu().numpy()
-    if steady or not config.masks_follow_colours:
+    if steady or not bundle.config.masks_follow_colours:
         return masks
-    return np.stack([corrected(picture, mask) for picture, mask in zip(pictures, masks, strict=False)])
+    return np.stack(
+        [_finished(bundle, picture, mask, alpha.device) for picture, mask in zip(pictures, masks, strict=False)]
+    )
+
+
+def _finished(bundle: Bundle, picture: np.ndarray, mask: np.ndarray, device: torch.device) -> np.ndarray:
+    mask = corrected(picture, mask)
+    if bundle.student is None:
+        return mask
+    found = coarse_alpha(bundle.student, bundle.config, picture, device)
+    if found.shape != mask.shape:
+        found = refine(picture, found)
+    return (mask + found) / 2
 
 
 def as_pixels(images: Tensor) -> np.ndarray:

@@ -18,11 +18,10 @@ from PIL import Image
 
 from . import matting
 from .bundles.bundle import Bundle, load_network
-from .bundles.config import ObjectClass
+from .bundles.config import ObjectClass, crop_of
 from .bundles.files import DISCRIMINATOR_FILE, sha256_of
 from .bundles.likeness import LIMIT, Likeness
 from .compositing import largest_piece
-from .drawing import crop_of
 from .errors import UserError
 from .images import Source, bytes_of, load_layers
 from .networks import Discriminator, Student

@@ -25,10 +25,10 @@ from .arguments import (
     check_seeds,
 )
 from .bundles.bundle import Bundle, load_network
-from .bundles.config import ObjectClass
+from .bundles.config import ObjectClass, crop_of
 from .bundles.files import DISCRIMINATOR_FILE
 from .directions import Directions, directions_of, keep
-from .drawing import RandomInputs, crop_of, noise_of, style_codes, synthesise
+from .drawing import RandomInputs, noise_of, style_codes, synthesise
 from .errors import UserError
 from .hub.hub import HubMixin
 from .images import Source

@@ -17,7 +17,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from .arguments import PROJECTION_STEPS, check_integer
-from .drawing import as_pixels, crop_of
+from .bundles.config import crop_of
+from .drawing import as_pixels
 from .errors import UserError
 from .images import Source, cover_fit, load_picture
 from .jobs import NEVER, CancelToken, Progress, unseen

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
-from bundles import saved, tiny_bundle
+from bundles import red_finder, saved, tiny_bundle
 from sentences import refusal
 from test_collapse import discs
 
@@ -14,8 +14,10 @@ from l4f_plugin import Labels4FreePipeline
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.drawing import as_pixels
-from l4f_plugin.matting import corrected, follow_colours
+from l4f_plugin.matting import corrected, follow_colours, refine
 from l4f_plugin.motion import draw_motion
+from l4f_plugin.photos import coarse_alpha
+from l4f_plugin.subject import Subject
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
 from l4f_plugin.training.runs import alpha_trainer, with_masks_of
 
@@ -69,6 +71,20 @@ def test_a_class_says_whether_its_masks_follow_colours(tmp_path, follow):
     shown = np.asarray(frame)[..., 3] / 255  # where they would flicker
     np.testing.assert_allclose(shown, said[0].alpha, atol=1.5 / 255)
     assert not follow or np.abs(drawn[0].alpha - said[0].alpha).max() > 0.05
+
+
+@pytest.mark.parametrize("side", [32, 16])  # of what the segmenter sees
+def test_a_segmenter_of_photographs_has_half_a_say_where_masks_follow_colours(side):
+    def mask(**changes) -> Subject:
+        return Labels4FreePipeline(tiny_bundle(**changes), "cpu").generate([1])[0]
+
+    finder = red_finder(side)
+    alone, drawn = mask(masks_follow_colours=True), mask(masks_follow_colours=True, student=finder)
+    found = coarse_alpha(finder, tiny_bundle().config, alone.image, torch.device("cpu"))
+    found = found if side == 32 else refine(alone.image, found)
+    np.testing.assert_allclose(drawn.alpha, (alone.alpha + found) / 2, atol=1 / 255)
+    assert np.abs(drawn.alpha - alone.alpha).mean() > 0.1
+    np.testing.assert_allclose(mask(student=finder).alpha, mask().alpha, atol=1 / 255)
 
 
 def test_a_class_that_does_not_say_keeps_what_its_network_says(tmp_path):

@@ -61,7 +61,7 @@ class ObjectClass:
     crop: tuple[int, int, int, int] | None = None  # top, bottom, left, right of what is kept of a picture
     alpha_hidden_channels: int = 3
     alpha_origin: str | None = None  # "learned" here, "imported", which is not passed on, or not noted
-    masks_follow_colours: bool = False  # the colours of a drawn picture correct its mask (`matting.corrected`)
+    masks_follow_colours: bool = False  # colours of a drawn picture correct its mask, see `drawing.finished_masks`
     likeness: Likeness | None = None  # what tells photographs of something else
     files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)  # the bundle's weight files by name
     # on offer
@@ -168,6 +168,12 @@ def move_bundle(made: Path, folder: Path) -> None:
             os.rename(item, target / item.name)
 
     replace_bundle(folder, move)
+
+
+def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what is kept of the generator's pictures."""
+    resolution = config.generator.resolution
+    return config.crop or (0, resolution, 0, resolution)
 
 
 def read_config(folder: Path) -> ObjectClass:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..bundles.bundle import Bundle
-from ..drawing import crop_of
+from ..bundles.config import crop_of
 from ..jobs import Progress, unseen
 from ..networks import Generator
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..bundles.bundle import Bundle
+from ..bundles.config import crop_of
 from ..bundles.files import writing
 from ..compositing import blurred_background, estimate_foreground, to_bytes, to_float
 from ..datasets.curation import Curation, measure
-from ..drawing import crop_of
 from ..errors import UserError
 from ..images import cover_fit, load_picture
 from ..jobs import NEVER, CancelToken, Progress, Report, unseen

@@ -1,7 +1,7 @@
 """What learned masks are like, told without true ones: areas, doubt, what curation drops, how far two seeds agree."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..bundles.bundle import Bundle
-from ..drawing import as_pixels, crop_of, finished_masks
+from ..bundles.config import crop_of
+from ..drawing import as_pixels, finished_masks
 from ..jobs import NEVER, CancelToken
 from ..networks import AlphaNetwork
 from .courtesy import Turn
@@ -75,6 +76,10 @@ def measure_masks(
     """
     generator, random = bundle.generator.to(device).eval(), torch.Generator().manual_seed(0)
     alphas = [network.to(device).eval() for network in (bundle.alpha, *(two_seeds or ()))]
+    alone = replace(bundle, student=None)  # one segmenter would make both seeds agree
+    bundles = [bundle] + [alone] * (len(alphas) - 1)
+    if bundle.student:
+        bundle.student.to(device)
     top, bottom, left, right = crop_of(bundle.config)
     step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
     pictures, masks, scores, spilled = [], [], [], []
@@ -86,7 +91,7 @@ def measure_masks(
             output = generator.synthesis(w_plus)
             image = output.image[:, :, top:bottom, left:right].float().cpu()
             said = (alpha(output.features)[:, :, top:bottom, left:right] for alpha in alphas)
-            drawn = (finished_masks(bundle.config, as_pixels(image), alpha) for alpha in said)
+            drawn = (finished_masks(one, as_pixels(image), alpha) for one, alpha in zip(bundles, said, strict=True))
             found = [torch.from_numpy(masks)[:, None] for masks in drawn]
         pictures.append(image[:, :, ::step, ::step])
         masks.append(found[0])

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import ObjectClass, plain_class_name, read_config
+from ..bundles.config import ObjectClass, crop_of, plain_class_name, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
-from ..drawing import crop_of
 from ..errors import Cancelled, UserError
 from ..jobs import Progress, Report
 from ..networks import Discriminator, Generator
