@@ -168,7 +168,10 @@ def learn_masks(
             "picture correct its mask as it is drawn."
         )
         if quality == "full":
-            notes += " A segmenter of photographs learned from them, refined them, and taught the one that is here."
+            notes += (
+                " A segmenter of photographs learned from them, refined them, and taught the one that is here, which "
+                "has half a say in masks as they are drawn."
+            )
         return Learned(bundle, write_model_card(bundle.config, f"{notes}\n\n{measured.in_markdown()}"), worst)
 
     return _learn(name, source, run, learn, f"learning masks for {name}", settings.batch_size)
