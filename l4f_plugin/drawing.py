@@ -92,8 +92,8 @@ def synthesise(
 def finished_masks(bundle: Bundle, pictures: np.ndarray, alpha: Tensor, steady: bool = False) -> np.ndarray:
     """What an alpha network says, `[N, 1, H, W]`, as the class shows it: float32 `[N, H, W]`.
 
-    The colours of each picture correct it, where the class wants that. Where there is a segmenter of photographs too,
-    it is the mean of that and of what the segmenter finds: the one knows the edge, the other the subject. `pictures`
+    The colours of each picture correct it, where the class wants that. Where a segmenter learned from these masks, it
+    is the mean of that and of what the segmenter finds: the one knows the edge, the other the subject. `pictures`
     uint8 `[N + M, H, W, 3]` are those that the masks belong to, and further ones.
     """
     masks = alpha[:, 0].float().cpu().numpy()
@@ -106,7 +106,7 @@ def finished_masks(bundle: Bundle, pictures: np.ndarray, alpha: Tensor, steady: 
 
 def _finished(bundle: Bundle, picture: np.ndarray, mask: np.ndarray, device: torch.device) -> np.ndarray:
     mask = corrected(picture, mask)
-    if bundle.student is None:
+    if bundle.student is None or not bundle.config.masks_follow_student:
         return mask
     found = coarse_alpha(bundle.student, bundle.config, picture, device)
     if found.shape != mask.shape:

@@ -79,12 +79,14 @@ def test_a_segmenter_of_photographs_has_half_a_say_where_masks_follow_colours(si
         return Labels4FreePipeline(tiny_bundle(**changes), "cpu").generate([1])[0]
 
     finder = red_finder(side)
-    alone, drawn = mask(masks_follow_colours=True), mask(masks_follow_colours=True, student=finder)
+    follow = {"masks_follow_colours": True, "masks_follow_student": True}
+    alone, drawn = mask(**follow), mask(**follow, student=finder)
     found = coarse_alpha(finder, tiny_bundle().config, alone.image, torch.device("cpu"))
     found = found if side == 32 else refine(alone.image, found)
     np.testing.assert_allclose(drawn.alpha, (alone.alpha + found) / 2, atol=1 / 255)
     assert np.abs(drawn.alpha - alone.alpha).mean() > 0.1
-    np.testing.assert_allclose(mask(student=finder).alpha, mask().alpha, atol=1 / 255)
+    unasked = mask(masks_follow_colours=True, student=finder)  # a segmenter that learned from other masks
+    np.testing.assert_allclose(unasked.alpha, alone.alpha, atol=1 / 255)
 
 
 def test_a_class_that_does_not_say_keeps_what_its_network_says(tmp_path):
@@ -100,5 +102,6 @@ def test_a_class_that_does_not_say_keeps_what_its_network_says(tmp_path):
 @pytest.mark.parametrize(("recipe", "follow"), [(AlphaSettings(), True), (paper_recipe("cat"), False)])
 def test_masks_of_the_default_recipe_follow_colours_and_those_of_the_paper_do_not(recipe, follow):
     learner = alpha_trainer(tiny_bundle(), recipe)
-    learned = with_masks_of(learner, tiny_bundle(masks_follow_colours=not follow))
+    learned = with_masks_of(learner, tiny_bundle(masks_follow_colours=not follow, masks_follow_student=True))
+    assert not learned.config.masks_follow_student, "the segmenter learned from masks that are gone"
     assert learned.config.masks_follow_colours is follow and learned.alpha is learner.averaged

@@ -32,7 +32,7 @@ from l4f_plugin.training.cut_pictures import (
     sharpened,
     take_apart,
 )
-from l4f_plugin.training.runs import train_student
+from l4f_plugin.training.runs import drawing_pipeline, train_student
 from l4f_plugin.training.student import StudentSettings, StudentTrainer, put_together
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
@@ -248,6 +248,7 @@ def test_training_ends_with_a_bundle_that_segments(tiny_bundle_folder, few_compa
     assert not train_student(tiny_bundle_folder, out, settings, report=said.append, cancel=cancel)
     assert train_student(tiny_bundle_folder, out, settings, report=said.append)
     bundle = load_bundle(out / "bundle", with_discriminator=True)
+    assert bundle.config.masks_follow_student
     assert bundle.student.config == StudentConfig((4, 6, 8), 32) and bundle.discriminator is not None
     with torch.no_grad():
         assert 0 <= float(torch.sigmoid(bundle.student(torch.rand(1, 3, 9, 30))).mean()) <= 1
@@ -307,6 +308,14 @@ def test_pictures_that_stay_whole_keep_their_own_background():
     flat[:, 3] = torch.from_numpy(discs(8, 32)[1] / 255).float()
     spread = [put_together(flat, torch.Generator().manual_seed(0), share)[0].std(dim=(2, 3)) for share in (1, 0)]
     assert spread[0].mean() < 0.5 * spread[1].mean()
+
+
+def test_an_earlier_student_has_no_say_in_what_masks_teach():
+    bundle = tiny_bundle(masks_follow_colours=True, masks_follow_student=True, student=red_finder())
+    alone = Labels4FreePipeline(tiny_bundle(masks_follow_colours=True), "cpu").generate([1])[0].alpha
+    taught = drawing_pipeline(bundle, torch.device("cpu")).generate([1])[0].alpha
+    asked = Labels4FreePipeline(bundle, "cpu").generate([1])[0].alpha
+    assert np.abs(taught - alone).mean() < 0.3 * np.abs(asked - alone).mean()  # bfloat16 changes it a little
 
 
 def test_doubts_are_pushed_to_either_side():

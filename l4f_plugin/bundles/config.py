@@ -28,7 +28,7 @@ ALPHA_ORIGINS = ("learned", "imported")
 WEIGHT_FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
 _STORED = (
     "title licence source generator discriminator latent_avg truncation_psi alpha_threshold crop "
-    "alpha_hidden_channels alpha_origin masks_follow_colours student likeness files"
+    "alpha_hidden_channels alpha_origin masks_follow_colours masks_follow_student student likeness files"
 )
 _LISTED = (
     "name title resolution licence location installed problem masks photos terms download_bytes bytes_on_disk "
@@ -62,6 +62,7 @@ class ObjectClass:
     alpha_hidden_channels: int = 3
     alpha_origin: str | None = None  # "learned" here, "imported", which is not passed on, or not noted
     masks_follow_colours: bool = False  # colours of a drawn picture correct its mask, see `drawing.finished_masks`
+    masks_follow_student: bool = False  # and so does the photo segmenter, which learned from these masks
     likeness: Likeness | None = None  # what tells photographs of something else
     files: Mapping[str, WeightFile] = field(default_factory=dict, hash=False)  # the bundle's weight files by name
     # on offer
@@ -256,6 +257,7 @@ def _parse(data: dict[str, Any]) -> ObjectClass:
         alpha_hidden_channels=fields.integer(data, "alpha_hidden_channels", 1, 64),
         alpha_origin=fields.optional(fields.choice, data, "alpha_origin", ALPHA_ORIGINS),
         masks_follow_colours=fields.optional(fields.flag, data, "masks_follow_colours") or False,
+        masks_follow_student=fields.optional(fields.flag, data, "masks_follow_student") or False,
         likeness=fields.optional(Likeness.parse, data, "likeness"),
         files=files,
     )

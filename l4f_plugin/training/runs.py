@@ -236,7 +236,8 @@ def train_alpha(
 def with_masks_of(trainer: AlphaTrainer, bundle: Bundle) -> Bundle:
     """The bundle with the masks and backgrounds that have been learned on its generator so far."""
     follow = trainer.settings.follow_colours
-    config = dataclasses.replace(bundle.config, alpha_origin="learned", masks_follow_colours=follow)
+    changes = {"alpha_origin": "learned", "masks_follow_colours": follow, "masks_follow_student": False}
+    config = dataclasses.replace(bundle.config, **changes)
     return dataclasses.replace(bundle, config=config, alpha=trainer.averaged, background=trainer.averaged_background)
 
 
@@ -326,14 +327,17 @@ def train_student(
         return False
     if not together.is_first():
         return True
-    taught = compared(dataclasses.replace(bundle, student=trainer.student()), pictures, device)
+    config = dataclasses.replace(bundle.config, masks_follow_student=True)
+    taught = compared(dataclasses.replace(bundle, config=config, student=trainer.student()), pictures, device)
     return _save(taught, out, "a photo segmenter", report)
 
 
 def drawing_pipeline(bundle: Bundle, device: torch.device) -> Labels4FreePipeline:
-    """Draws what a student learns from, in the precision that is fastest."""
+    """Draws what a student learns from, in the precision that is fastest; an earlier student has no say in it."""
     dtype = fastest_dtype(device)
-    return Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+    pipeline = Labels4FreePipeline(bundle, device, None if dtype == "float32" else dtype)
+    pipeline.bundle = dataclasses.replace(bundle, student=None)
+    return pipeline
 
 
 def compared(
