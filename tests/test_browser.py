@@ -84,24 +84,28 @@ def page(browser, site):
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.streams = set()
+    listen(opened)
 
     def begun(request) -> None:
         own = request.url.startswith(site.address) or "iframe-resizer" in request.url  # Gradio 5 itself asks for that
         if request.url.startswith("http") and not own:
             complaints.append(request.url)
-        if HEARD.search(request.url):
-            opened.streams.add(request)
 
     opened.on("request", begun)
-    for ending in ("requestfinished", "requestfailed"):
-        opened.on(ending, lambda request: opened.streams.discard(request))
     opened.goto(site.address)
     opened.locator("#l4f_generate_run").wait_for()
     settle(opened)  # what is pressed while the page still loads may be lost, see there
     yield opened
     context.close()
     assert not complaints
+
+
+def listen(page) -> None:
+    """Keeps in `page.streams` what the page has asked and still hears of, for `settle`."""
+    page.streams = set()
+    page.on("request", lambda request: HEARD.search(request.url) and page.streams.add(request))
+    for ending in ("requestfinished", "requestfailed"):
+        page.on(ending, lambda request: page.streams.discard(request))
 
 
 def settle(page) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from api_server import page_served
 from reverse_proxy import reverse_proxy
-from test_browser import PATIENCE, browser  # noqa: F401, fixture
+from test_browser import PATIENCE, browser, listen, settle  # noqa: F401, fixture
 
 from l4f_ui import compat
 
@@ -27,7 +27,10 @@ def test_one_option_serves_page_files_and_api(browser, site, strips):  # noqa: F
         page.set_default_timeout(PATIENCE)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
+        listen(page)
         page.goto(address)
+        page.locator("#l4f_generate_run").wait_for()
+        settle(page)
         page.locator("#l4f_generate_seeds input").fill("1-2")
         page.locator("#l4f_generate_run").click()
         page.locator("#l4f_generate_status .l4f-finished").get_by_text("saved in").wait_for()
