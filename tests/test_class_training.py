@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 import signal
 import subprocess
 import threading
@@ -86,6 +87,8 @@ def test_the_look_tells_what_can_be_used(pictures):
     many = dataclasses.replace(found, usable=5_000, aspects=(0.5, 1.0, 2.0))
     assert many.fit == "crop" and not many.few
     assert plan_for(many, "dogs", pictures).augmentation == "none"
+    teaches = [plan_for(one, "dogs", pictures, fit=fit) for one, fit in ((many, None), (found, None), (many, "squash"))]
+    assert [one.learns_from_pictures for one in teaches] == [True, False, False]
 
 
 def test_twins_are_alike_in_shape_and_colour():
@@ -121,13 +124,14 @@ def test_a_squashed_picture_is_whole(pictures, tmp_path):
 
 
 def test_all_stages_give_a_class_that_draws(pictures, tiny):
-    run = begun(pictures, quality="good", pictures=24)
+    run = begun(pictures, quality="good", pictures=24, learns_from_pictures=True)
     said = []
     assert run.work(said.append)
     stages = [line for line in said if line.startswith("Stage")]
     assert [line.partition(": ")[2] for line in stages] == [
         "generator.", "masks.", "photographs.", "refined masks.", "photographs again."
     ]  # fmt: skip
+    assert "12 of 12 pictures have masks to learn from (left out: none)." in said, "those of the folder"
     status = run.status()
     assert status.state == "done" and status.done == status.total and not status.problem
     folder = class_run.models_folder() / "dogs"
@@ -172,9 +176,13 @@ def test_a_generator_of_an_earlier_recipe_is_not_thrown_away(pictures, tiny, mon
 
 
 def test_the_plan_measures_every_stage(pictures, tiny):
-    whole = class_plan.measured(plan(pictures, quality="good"))
+    whole = class_plan.measured(plan(pictures, quality="good", learns_from_pictures=True))
     assert list(whole.seconds) == ["generator", "masks", "photographs", "refined masks", "photographs again"]
     assert all(sum(parts.values()) > 0 for parts in whole.seconds.values())
+    assert cut_pictures.CUTTING in whole.seconds["photographs again"]
+    shutil.rmtree(pictures)
+    *_, last = class_run.stages_of(whole, pictures)
+    assert last.options["photographs"] is None, "pictures that vanished are not looked for"
     assert whole.memory > 0 and whole.disk > 12 * 32 * 32 * 3
     assert ClassPlan(**dataclasses.asdict(whole)) == whole
     assert any("In all" in line for line in whole.in_words())

@@ -291,6 +291,7 @@ def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(
     for number, picture in enumerate(red):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
     bundle = tiny_bundle(crop=crop, student=red_finder())
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     files, folder = find_pictures(tmp_path).pictures, tmp_path / "parts"
     arguments = (bundle, files, folder, side, torch.device("cpu"))
     found = cut_pictures.photographed_pictures(*arguments, report=lambda words: None)
@@ -301,6 +302,19 @@ def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(
     files[0].path.unlink()
     again = cut_pictures.photographed_pictures(*arguments, report=lambda words: None)
     assert np.array_equal(again.parts, found.parts), "what was found is kept"
+
+
+def test_what_few_photographs_tell_is_drawn_instead(few_compared, tmp_path, monkeypatch):
+    source = saved(tmp_path / "class", student=red_finder())
+    photographs, said = tmp_path / "photographs", []
+    photographs.mkdir()
+    Image.new("RGB", (40, 40), "blue").save(photographs / "nothing red.png")
+    empty = lambda alphas: ["too small" if alpha.max() < 0.3 else None for alpha in alphas]  # noqa: E731
+    monkeypatch.setattr(cut_pictures, "flaws_of", empty)
+    settings = dataclasses.replace(TINY, steps=2, pictures=4, own_background=0.5)
+    assert train_student(source, tmp_path / "run", settings, photographs=photographs, report=said.append)
+    [told] = [line for line in said if "drawn instead" in line]
+    assert "Only 0 of 1 masks" in told and any("of 4 pictures have masks" in line for line in said)
 
 
 def test_pictures_that_stay_whole_keep_their_own_background():

@@ -34,13 +34,15 @@ from ..hub.download import lock_file, resolve
 from ..images import write_png
 from ..jobs import CancelToken, Progress, Report
 from ..networks import AlphaNetwork, Student, UNet
+from ..picture_files import find_pictures
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
 from .alpha_training import START_STEPS
 from .courtesy import Turn
-from .cut_pictures import BATCH, DRAWING, CutPictures, draw_parts
+from .cut_pictures import BATCH, CUTTING, DRAWING, CutPictures, draw_parts, photograph_parts
 from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
+from .picture_survey import evenly
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
 from .runs import BUNDLE_FOLDER, alpha_trainer, drawing_pipeline, refine_alpha, train_alpha, train_student
@@ -53,7 +55,7 @@ LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
 QUALITIES = ("quick", "full")
 GUESSING = "guessing"  # what is measured of the start of masks
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
-MEASURED_STEPS = 2
+MEASURED_STEPS, MEASURED_PHOTOGRAPHS = 2, 4
 _OF_MINUTES = (train_alpha, train_student, refine_alpha)
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
 
@@ -101,9 +103,9 @@ def mask_settings(config: ObjectClass, device: torch.device) -> AlphaSettings:
     return _fitting(AlphaSettings(), config, device)
 
 
-def photograph_settings(config: ObjectClass, device: torch.device) -> StudentSettings:
+def photograph_settings(config: ObjectClass, device: torch.device, photographs: bool = False) -> StudentSettings:
     """The student's recipe for pictures of this class, in the precision that is fastest on ``device``."""
-    return student_settings(config.generator.resolution, feature_dtype=fastest_dtype(device))
+    return student_settings(config.generator.resolution, photographs, feature_dtype=fastest_dtype(device))
 
 
 def refinement_settings(config: ObjectClass, device: torch.device) -> RefinementSettings:
@@ -237,10 +239,17 @@ def estimate_seconds(name: str, device: str | None = None, **watched: Any) -> di
 
 
 def mask_stages(
-    quality: str, config: ObjectClass, source: Path, run: Path, settings: AlphaSettings, device: torch.device
+    quality: str,
+    config: ObjectClass,
+    source: Path,
+    run: Path,
+    settings: AlphaSettings,
+    device: torch.device,
+    photographs: Path | None = None,
 ) -> list[TrainingStage]:
     """The trainings that give the class of ``config``, whose bundle is ``source``, masks: one for "quick", all for
-    "full". What they keep lies in ``run``. Raises ``UserError`` for another quality."""
+    "full". What they keep lies in ``run``. The last one learns from ``photographs`` where these are given. Raises
+    ``UserError`` for another quality."""
     first = TrainingStage("masks", train_alpha, source, run, settings)
     if quality not in QUALITIES:
         raise UserError(f"The quality must be one of {', '.join(QUALITIES)}, not {quality}.")
@@ -256,7 +265,12 @@ def mask_stages(
         "refined masks", refine_alpha, taught.bundle, run / "refined", refinement_settings(config, device)
     )
     last = TrainingStage(
-        "photographs again", train_student, refined.bundle, run / "photographs-again", student, {"teacher": "student"}
+        "photographs again",
+        train_student,
+        refined.bundle,
+        run / "photographs-again",
+        photograph_settings(config, device, bool(photographs)),
+        {"teacher": "student", "photographs": photographs},
     )
     return [first, second, taught, refined, last]
 
@@ -344,8 +358,11 @@ def measured_stages(
             seconds = {STEPPING: settings.steps * step_seconds(trainer, watch)[1]}
         else:
             teacher = _untaught(settings) if stage.options["teacher"] == "student" else None
-            drawn = dataclasses.replace(bundle, alpha=alpha)
-            seconds = {DRAWING: _drawing_seconds(drawn, teacher, settings, device, watch)}
+            masked = dataclasses.replace(bundle, alpha=alpha, student=teacher)
+            if photographs := stage.options.get("photographs"):
+                seconds = {CUTTING: _cutting_seconds(masked, photographs, settings, device, watch)}
+            else:
+                seconds = {DRAWING: _drawing_seconds(masked, settings, device, watch)}
             seconds[STEPPING] = _student_seconds(settings, device, watch)
         measured.append(dataclasses.replace(stage, seconds=seconds))
     return measured
@@ -383,13 +400,20 @@ def _student_seconds(settings: StudentSettings, device: torch.device, watch: Wat
     return settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
 
 
-def _drawing_seconds(
-    bundle: Bundle, teacher: Student | None, settings: StudentSettings, device: torch.device, watch: Watch
-) -> float:
-    pipeline = drawing_pipeline(bundle, device)
+def _drawing_seconds(bundle: Bundle, settings: StudentSettings, device: torch.device, watch: Watch) -> float:
+    pipeline, side = drawing_pipeline(bundle, device), settings.resolution
     count = min(BATCH, settings.pictures)
-    seconds = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, settings.resolution, teacher)), watch)
+    seconds = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, side, bundle.student)), watch)
     return settings.pictures * seconds / count
+
+
+def _cutting_seconds(
+    bundle: Bundle, photographs: Path, settings: StudentSettings, device: torch.device, watch: Watch
+) -> float:
+    files = evenly(find_pictures(photographs).pictures, settings.pictures)
+    some = evenly(files, MEASURED_PHOTOGRAPHS)
+    seconds = _timed(lambda: list(photograph_parts(bundle, some, settings.resolution, device)), watch)
+    return len(files) * seconds / len(some)
 
 
 def _untaught(settings: StudentSettings) -> Student:

@@ -60,6 +60,7 @@ class ClassPlan:
     calmed: dict[str, int] = field(default_factory=dict)  # how often trouble made a stage calmer, by its title
     accumulate: int = 1  # parts in which a batch is computed
     frozen_blocks: int = 0  # of the discriminator of `start`, which stay as they are (FreezeD)
+    learns_from_pictures: bool = False  # whether the last segmenter learns from those of the folder
 
     def __post_init__(self) -> None:
         if self.resolution not in RESOLUTIONS:
@@ -108,6 +109,7 @@ def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> ClassPlan
         "aspect": round(found.aspects[1], 3),
         "augmentation": "adaptive" if found.few else "none",
         "resolution": min(found.resolution, 64),
+        "learns_from_pictures": not found.few and chosen.get("fit") != "squash",
     }
     given = {key: value for key, value in chosen.items() if value is not None}
     if given.get("start") and "resolution" not in given:
@@ -222,7 +224,9 @@ def _later_stages(plan: ClassPlan, config: ObjectClass, source: Path, run: Path)
     masks = mask_settings(config, device)
     if masks.batch_size % (4 * plan.accumulate) == 0:
         masks = dataclasses.replace(masks, accumulate=plan.accumulate)
-    stages = mask_stages(quality, config, source, run, masks, device)
+    folder = Path(plan.folder)
+    photographs = folder if plan.learns_from_pictures and folder.exists() else None  # it may have vanished meanwhile
+    stages = mask_stages(quality, config, source, run, masks, device, photographs)
     return [stage for stage in stages if "second seed" not in stage.title]  # which only compares
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..bundles.bundle import Bundle
@@ -37,6 +38,7 @@ DRAWING, CUTTING = "Drawing pictures to learn from", "Finding subjects in photog
 # are found better than by a student that saw psi 0.7, which is a judgement of looks.
 TRUNCATION_PSIS = (1.0, 1.3)
 
+LARGEST_PHOTOGRAPH = 512  # pixels: the longer side at which subjects are found in photographs to learn from
 SHARPNESS = 3.0  # what a segmenter's logits are multiplied by where it teaches
 
 
@@ -62,6 +64,10 @@ def sharpened(alpha: np.ndarray) -> np.ndarray:
     """A mask in [0, 1] whose doubts are pushed to either side: its logits times `SHARPNESS`."""
     inside, outside = alpha**SHARPNESS, (1 - alpha) ** SHARPNESS
     return inside / (inside + outside)
+
+
+class FewMasks(UserError):
+    """Too few masks of a class are worth learning from."""
 
 
 class CutPictures:
@@ -94,7 +100,7 @@ def drawn_pictures(
 
     Masks are those of a ``teacher`` where one is given, else the class's own. Larger pictures are averaged down to at
     most ``side``. What ``folder`` holds of an earlier call is not drawn again. Each picture is a turn.
-    Raises ``Cancelled`` between pictures, and ``UserError`` where too few masks are worth learning from.
+    Raises ``Cancelled`` between pictures, and ``FewMasks``.
     """
 
     def draw(seeds: range) -> Iterator[np.ndarray]:
@@ -124,15 +130,9 @@ def photographed_pictures(
     one could not know. They are cut to the shape of the class's pictures, at most ``side`` high or wide. Everything
     else is as for ``drawn_pictures``.
     """
-    top, bottom, left, right = crop_of(bundle.config)
-    step = -(-max(bottom - top, right - left) // side)
-    size = ((right - left) // step, (bottom - top) // step)
 
     def cut(numbers: range) -> Iterator[np.ndarray]:
-        for number in numbers:
-            picture = load_picture(files[number].source())
-            found = sharpened(corrected(picture, coarse_alpha(bundle.student, bundle.config, picture, device)))
-            yield take_apart(cover_fit(picture, *size), to_float(cover_fit(to_bytes(found), *size)))
+        return photograph_parts(bundle, files[numbers.start : numbers.stop], side, device)
 
     def tell(done: int) -> None:
         progress(done, len(files), CUTTING)
@@ -171,7 +171,7 @@ def _without_flaws(shards: list[np.ndarray], report: Report) -> CutPictures:
     left_out = ", ".join(f"{number} {flaw}" for flaw, number in sorted(Counter(filter(None, flaws)).items())) or "none"
     report(f"{len(kept):,} of {count:,} pictures have masks to learn from (left out: {left_out}).")
     if len(kept) < count // 10 or not len(kept):
-        raise UserError(
+        raise FewMasks(
             f"Only {len(kept)} of {count} masks of this class are worth learning from (left out: {left_out}); learn "
             "better masks first, for example with: l4f learn-masks --again."
         )
@@ -194,6 +194,24 @@ def draw_parts(
             picture = _reduced(sample.image, side)
             found = corrected(picture, coarse_alpha(teacher, pipeline.config, picture, pipeline.device))
             yield take_apart(picture, sharpened(found))
+
+
+def photograph_parts(
+    bundle: Bundle, files: Sequence[PictureFile], side: int, device: torch.device
+) -> Iterator[np.ndarray]:
+    top, bottom, left, right = crop_of(bundle.config)
+    step = -(-max(bottom - top, right - left) // side)
+    width, height = (right - left) // step, (bottom - top) // step
+    for file in files:
+        try:
+            photograph = Image.fromarray(load_picture(file.source()))
+        except UserError:
+            yield np.zeros((height, width, 7), np.uint8)  # an empty mask is left out
+            continue
+        photograph.thumbnail((LARGEST_PHOTOGRAPH, LARGEST_PHOTOGRAPH), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        picture = np.asarray(photograph)
+        found = sharpened(corrected(picture, coarse_alpha(bundle.student, bundle.config, picture, device)))
+        yield take_apart(cover_fit(picture, width, height), to_float(cover_fit(to_bytes(found), width, height)))
 
 
 def _one_by_one(

@@ -19,11 +19,12 @@ from ..picture_files import find_pictures
 from ..pipeline import Labels4FreePipeline
 from . import together
 from .alpha_training import AlphaTrainer
-from .cut_pictures import CutPictures, drawn_pictures, photographed_pictures
+from .cut_pictures import CutPictures, FewMasks, drawn_pictures, photographed_pictures
 from .distance import PICTURES, RandomFeatureDistance
 from .generator_training import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
 from .loop import STATE_FILE, read_metrics, resume, train, train_steps
+from .picture_survey import evenly
 from .pictures import PictureFolder
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
@@ -287,8 +288,8 @@ def train_student(
     ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
     segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
     first and kept in ``out``; a run found there goes on. From ``photographs``, a folder or archive without labels, is
-    learned instead where they are given, by the masks that the earlier segmenter finds in them. ``loop_options`` are
-    those of ``loop.train``. Returns False when stopped before the end. Raises UserError.
+    learned instead where they are given, by the masks that the earlier segmenter finds in them, unless too few of these
+    are good. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the end. Raises UserError.
     """
     bundle = _load(source, out)
     name = bundle.config.name
@@ -301,7 +302,7 @@ def train_student(
         raise UserError(
             f"The class {name} has no segmenter yet to find its subjects; leave --photographs out at first."
         )
-    files = find_pictures(photographs).pictures if photographs else []
+    files = evenly(find_pictures(photographs).pictures, settings.pictures) if photographs else []
     digest = networks_digest(bundle, "generator", teacher)
     if files:
         digest = f"{networks_digest(bundle, 'student')} and {len(files)} photographs"
@@ -311,14 +312,15 @@ def train_student(
     watched = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
     watched |= {"report": report, "progress": loop_options.get("progress") or _tenths(report)}
     earlier = bundle.student if teacher == "student" else None
+    side, pictures = settings.resolution, None
     try:
         with together.first_alone():
             if files:
-                pictures = photographed_pictures(bundle, files, folder, settings.resolution, pipeline.device, **watched)
-            else:
-                pictures = drawn_pictures(
-                    pipeline, folder, settings.pictures, settings.resolution, teacher=earlier, **watched
-                )
+                try:
+                    pictures = photographed_pictures(bundle, files, folder, side, pipeline.device, **watched)
+                except FewMasks as error:
+                    report(f"{error} What is learned from is drawn instead.")
+            pictures = pictures or drawn_pictures(pipeline, folder, settings.pictures, side, teacher=earlier, **watched)
     except Cancelled:
         report("Stopped; the same command goes on from there.")
         return False

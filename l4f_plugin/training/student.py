@@ -34,7 +34,7 @@ class StudentSettings:
     batch_size: int = 32
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
-    pictures: int = 4000  # drawn to learn from
+    pictures: int = 4000  # at most, drawn or photographed, to learn from
     resolution: int = 128
     own_background: float = 0.0  # the share of pictures whose subject stays where it was
     channels: tuple[int, ...] = (12, 24, 48, 96, 96, 96)
