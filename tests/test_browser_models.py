@@ -27,7 +27,7 @@ def site(tmp_path_factory):
         point_at(hub, patch, home)
         patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
         patch.setattr(chain, "mask_settings", lambda config, device: TINY)
-        patch.setattr(chain, "photograph_settings", lambda config, device: TINY_STUDENT)
+        patch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
         patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
         offer_things(hub, home, title="Things", licence="NC", terms="not for sale")
         maskless(home)

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 from bundles import OF_MASKS, saved, tiny_bundle
+from PIL import Image
 from shell import assert_refused, run
 from test_student import TINY
 
@@ -22,7 +23,7 @@ from l4f_plugin.training.loop import STEPPING
 @pytest.fixture
 def folder(tmp_path, own_folders, few_compared, monkeypatch):
     """The installed class "plain", whose masks nobody finds too bad."""
-    monkeypatch.setattr(chain, "photograph_settings", lambda config, device: TINY)
+    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     bundle = tiny_bundle(title="Plain")
     save_bundle(bundle, tmp_path / "models/plain", model_card=write_model_card(bundle.config, "Drawn by hand."))
@@ -43,7 +44,7 @@ def test_a_class_gets_a_segmenter_and_keeps_the_rest(folder, tmp_path, capsys):
         old, new = getattr(before, name).state_dict(), getattr(after, name).state_dict()
         assert all(torch.equal(old[key], new[key]) for key in old)
     card = (folder / "README.md").read_text()
-    assert "Drawn by hand." in card and "6 steps of 4 pictures, put together from 12" in card
+    assert "Drawn by hand." in card and "on 12 pictures that this class drew itself: 6 steps of 4" in card
     assert catalogue.look_up("plain").photos and catalogue.look_up("plain").verified and not runs(tmp_path)
 
 
@@ -54,6 +55,20 @@ def test_a_segmenter_that_is_there_teaches_a_new_one_only_if_asked(folder, capsy
     assert run(capsys, "learn-photographs plain --again --device cpu --json").data["class"] == "plain"
     assert read_config(folder).files["student.safetensors"] != first
     assert "Drawn by hand." not in (folder / "README.md").read_text(), "what was measured of the first is untrue now"
+
+
+def test_a_users_own_photographs_teach_the_next_one(folder, tmp_path, capsys):
+    photographs = tmp_path / "mine"
+    photographs.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 30), (200, 80 * number, 20)).save(photographs / f"{number}.png")
+    assert_refused(run(capsys, "learn-photographs plain --photographs", photographs), "no segmenter yet to find")
+    assert run(capsys, "learn-photographs plain --device cpu").code == 0
+    said = run(capsys, "learn-photographs plain --again --device cpu --photographs", photographs)
+    assert said.code == 0 and "3 of 3 pictures have masks to learn from" in said.err
+    assert "on at most 12 photographs without labels: 6 steps" in (folder / "README.md").read_text() and not runs(
+        tmp_path
+    )
 
 
 def test_a_class_without_masks_is_told_what_to_do_first(folder, capsys):

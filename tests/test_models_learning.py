@@ -123,7 +123,7 @@ def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page,
 @pytest.fixture
 def quick(few_compared, monkeypatch):
     """Six steps, and no mask is too bad to learn from."""
-    monkeypatch.setattr(chain, "photograph_settings", lambda config, device: TINY_STUDENT)
+    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 

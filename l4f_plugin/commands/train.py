@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..training.class_run import ClassRun
 
 CURVES = "write the curves as event files for TensorBoard too, which the extra curves brings"
+PHOTOGRAPHS = "folder or archive of photographs without labels, to learn from by the masks of the earlier segmenter"
 AGAIN = "The same command goes on where it was stopped by Ctrl-C or a crash."
 
 
@@ -47,13 +48,15 @@ def learn_masks(args: argparse.Namespace) -> Answer:
 
 def add_learn_photographs(parser: argparse.ArgumentParser) -> None:
     _add_installed(parser, "replace the segmenter that is there by one that it teaches, which is better")
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=PHOTOGRAPHS)
     parser.epilog = f"It takes about 10 minutes on one processor core for pictures of 128 px. {AGAIN}"
 
 
 def learn_photographs(args: argparse.Namespace) -> Answer:
     from ..training.chain import learn_photographs
 
-    folder = learn_photographs(args.class_name, device=args.device, again=args.again, report=report)
+    how = {"photographs": args.photographs, "device": args.device, "again": args.again}
+    folder = learn_photographs(args.class_name, **how, report=report)
     return _learned(args, folder, "finds its object in photographs now")
 
 
@@ -328,8 +331,7 @@ def _add_student(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=_positive, help="how many to draw to learn from, 4000 by default")
     text = "whose masks to learn from; by default the class's earlier student where it has one"
     parser.add_argument("--teacher", choices=["alpha", "student"], help=text)
-    text = "folder or archive of photographs without labels, to learn from instead by the masks of the earlier student"
-    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=PHOTOGRAPHS)
 
 
 def _train_student(args: argparse.Namespace, common: dict) -> bool:

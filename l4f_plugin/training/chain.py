@@ -182,6 +182,7 @@ def learn_masks(
 def learn_photographs(
     name: str,
     *,
+    photographs: Path | None = None,
     device: str | None = None,
     again: bool = False,
     settings: StudentSettings | None = None,
@@ -190,8 +191,9 @@ def learn_photographs(
     """Teaches a class to find its object in photographs; the bundle's folder, or None when stopped before.
 
     The class draws pictures first, then a segmenter learns from them before other backgrounds. ``again`` replaces a
-    segmenter that is there by one that it teaches, which is better. Everything else is as in `learn_masks`. Raises
-    `UserError`, also for a class without masks.
+    segmenter that is there by one that it teaches, which is better, most of all where it learns from ``photographs`` of
+    the class, a folder or archive without labels. Everything else is as in `learn_masks`. Raises `UserError`, also for
+    a class without masks.
     """
     place, source, watch = choose_device(device), source_of(name), Watch(**watched)
     config = read_config(source)
@@ -200,17 +202,19 @@ def learn_photographs(
             f"{name} has a photo segmenter already; let it teach a better one with: "
             f"l4f learn-photographs {name} --again."
         )
-    settings = settings or photograph_settings(config, place)
-    run = _run_folder(photographs_folder(), name, config, ("generator", "alpha", "student"), settings)
-    stage = TrainingStage("photographs", train_student, source, run, settings)
+    settings = settings or photograph_settings(config, place, bool(photographs))
+    networks = ("generator", "alpha", "student")
+    run = _run_folder(photographs_folder(), name, config, networks, settings, str(photographs or ""))
+    stage = TrainingStage("photographs", train_student, source, run, settings, {"photographs": photographs})
 
     def learn() -> Learned | None:
         if not go_through([stage], place, watch):
             return None
         bundle = load_bundle(stage.bundle, with_discriminator=True)
+        shown = "at most {} photographs without labels" if photographs else "{} pictures that this class drew itself"
         notes = (
-            "The segmenter of photographs was trained by Labels4Free on pictures that this class drew itself: "
-            f"{settings.steps:,} steps of {settings.batch_size} pictures, put together from {settings.pictures:,}."
+            f"The segmenter of photographs was trained by Labels4Free on {shown.format(f'{settings.pictures:,}')}: "
+            f"{settings.steps:,} steps of {settings.batch_size} pictures that were put together from these."
         )
         # What an earlier card tells of the segmenter that is replaced would be untrue.
         card = None if STUDENT_FILE in config.files else read_model_card(source)
@@ -468,10 +472,12 @@ def source_of(name: str) -> Path:
     return resolve(name, with_discriminator=True)
 
 
-def _run_folder(runs: Path, name: str, config: ObjectClass, networks: tuple[str, ...], settings: Any) -> Path:
+def _run_folder(
+    runs: Path, name: str, config: ObjectClass, networks: tuple[str, ...], settings: Any, *source: str
+) -> Path:
     """One folder in ``runs`` for these networks of the class and these settings, so that no run goes on with others."""
     hashes = [config.files[file].sha256 for network in networks if (file := f"{network}.safetensors") in config.files]
-    fixed = json.dumps([*hashes, dataclasses.asdict(settings)], sort_keys=True)
+    fixed = json.dumps([*hashes, dataclasses.asdict(settings), *filter(None, source)], sort_keys=True)
     label = stand_in(name) if _is_listed(name) else config.name
     return runs / f"{label}.{hashlib.sha256(fixed.encode()).hexdigest()[:12]}"
 
