@@ -87,8 +87,9 @@ def test_the_look_tells_what_can_be_used(pictures):
     many = dataclasses.replace(found, usable=5_000, aspects=(0.5, 1.0, 2.0))
     assert many.fit == "crop" and not many.few
     assert plan_for(many, "dogs", pictures).augmentation == "none"
-    teaches = [plan_for(one, "dogs", pictures, fit=fit) for one, fit in ((many, None), (found, None), (many, "squash"))]
-    assert [one.learns_from_pictures for one in teaches] == [True, False, False]
+    some = dataclasses.replace(found, usable=151)
+    plans = [plan_for(one, "dogs", pictures, fit=fit) for one, fit in ((some, None), (found, None), (many, "squash"))]
+    assert [plan.learns_from_pictures for plan in plans] == [True, False, False]
 
 
 def test_twins_are_alike_in_shape_and_colour():

@@ -109,7 +109,7 @@ def plan_for(found: Survey, name: str, folder: Path, **chosen: Any) -> ClassPlan
         "aspect": round(found.aspects[1], 3),
         "augmentation": "adaptive" if found.few else "none",
         "resolution": min(found.resolution, 64),
-        "learns_from_pictures": not found.few and chosen.get("fit") != "squash",
+        "learns_from_pictures": found.teaches and chosen.get("fit") != "squash",
     }
     given = {key: value for key, value in chosen.items() if value is not None}
     if given.get("start") and "resolution" not in given:

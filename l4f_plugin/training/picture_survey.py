@@ -17,6 +17,7 @@ from .pictures import Frame, decode, letterbox
 
 LOOKED_AT = 5_000  # of more, as many are looked at, evenly chosen
 FEW = 1_000  # pictures, below which a discriminator soon knows them by heart
+TEACHING = 150  # pictures, from which a segmenter learns more than from drawn ones: measured on garments
 THUMBNAIL = 16  # pixels a side, by which pictures are compared
 ALIKE_BITS = 10  # of 256, that two thumbnails of one picture may differ in ...
 ALIKE_COLOURS = 6.0  # ... and of 255, their colours in the mean
@@ -45,6 +46,11 @@ class Survey:
     def few(self) -> bool:
         """Whether only augmentation keeps the discriminator from learning them by heart."""
         return self.usable - self.twins < FEW
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a segmenter learns from them what drawn pictures do not show."""
+        return self.usable - self.twins >= TEACHING
 
     @property
     def fit(self) -> str:
