@@ -13,17 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .arguments import (
-    LARGEST_BATCH,
-    Background,
-    Canvas,
-    EdgeOptions,
-    Spot,
-    Style,
-    check_integer,
-    check_seed,
-    check_seeds,
-)
+from . import arguments
+from .arguments import LARGEST_BATCH, Background, Canvas, EdgeOptions, Spot, Style
 from .bundles.bundle import Bundle, load_network
 from .bundles.config import ObjectClass, crop_of
 from .bundles.files import DISCRIMINATOR_FILE
@@ -135,9 +126,9 @@ class Labels4FreePipeline(HubMixin):
 
         Raises `UserError` for arguments out of bounds, at once, and where memory runs out; `Cancelled`.
         """
-        seeds = check_seeds(seeds)
+        seeds = arguments.check_seeds(seeds)
         style = self._style(truncation_psi, truncation_cutoff, noise_mode)
-        check_integer("The batch size", batch_size, 1, LARGEST_BATCH)
+        arguments.check_integer("The batch size", batch_size, 1, LARGEST_BATCH)
 
         def drawn() -> Iterator[Subject]:
             for start in range(0, len(seeds), batch_size):
@@ -193,7 +184,7 @@ class Labels4FreePipeline(HubMixin):
         style = self._style(truncation_psi, truncation_cutoff, noise_mode)
         drawn: list[np.ndarray] = []
         if not isinstance(subject, Subject):
-            [subject], drawn = self._draw([check_seed(subject)], scenery, style, cancel)
+            [subject], drawn = self._draw([arguments.check_seed(subject)], scenery, style, cancel)
         elif scenery and subject.seed == wanted.seed and subject.background is not None:
             drawn = [subject.background]
         elif scenery:
@@ -202,7 +193,7 @@ class Labels4FreePipeline(HubMixin):
 
     def _style(self, psi: float | None, cutoff: int | None, noise_mode: str) -> Style:
         if cutoff is not None:
-            check_integer("The truncation cutoff", cutoff, 0, self.bundle.generator.config.num_styles)
+            arguments.check_integer("The truncation cutoff", cutoff, 0, self.bundle.generator.config.num_styles)
         return Style(self.config.truncation_psi if psi is None else psi, cutoff, noise_mode)
 
     def segment(
@@ -239,7 +230,7 @@ class Labels4FreePipeline(HubMixin):
         if isinstance(subject, WPlus | np.ndarray):
             [sample] = self.draw([subject if isinstance(subject, WPlus) else WPlus(subject)], cancel=cancel)
         else:
-            [sample], _ = self._draw([check_seed(subject)], [], self._style(*style), cancel)
+            [sample], _ = self._draw([arguments.check_seed(subject)], [], self._style(*style), cancel)
         sample.required_alpha()
         return sample
 
@@ -294,7 +285,7 @@ class Labels4FreePipeline(HubMixin):
     @torch.inference_mode()
     def codes(self, seeds: Sequence[int], truncation_psi: float = 1.0) -> list[WPlus]:
         """Style codes that draw what each seed does with random noise. Raises `UserError` for what is out of bounds."""
-        seeds, config = check_seeds(seeds), self.bundle.generator.config
+        seeds, config = arguments.check_seeds(seeds), self.bundle.generator.config
         self._move(self.device)
         inputs = [RandomInputs.of(seed, config, "none") for seed in seeds]
         w_plus = style_codes(self.bundle, inputs, [], Style(truncation_psi)).float().cpu().numpy()
@@ -315,7 +306,7 @@ class Labels4FreePipeline(HubMixin):
         those of the network alone: what colours correct flickers from frame to frame. Raises `UserError` for codes of
         another shape and for more than 256; `Cancelled`.
         """
-        check_integer("The number of pictures", len(codes), 1, LARGEST_BATCH)
+        arguments.check_integer("The number of pictures", len(codes), 1, LARGEST_BATCH)
         bundle, codes, none = self.bundle, [self._fitting(one) for one in codes], Style(1.0, None, "none")
         with self._ready(cancel):
             inputs = [self._inputs_of(one) for one in codes]

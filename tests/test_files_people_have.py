@@ -369,7 +369,7 @@ def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bun
     assert said.code == 0 and list(said.data["unreadable"]) == ["bad.png"] and "hidden (1)" in said.err
     card = (whole / "README.md").read_text()
     assert '1 background pictures could not be read and were passed over: "bad.png".' in card
-    real, shards = exporting.write_record, []
+    real, shards = exporting.shard_records.write_record, []
 
     def stopped(folder, record):
         real(folder, record)
@@ -378,7 +378,7 @@ def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bun
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "write_record", stopped)
+        patch.setattr(exporting.shard_records, "write_record", stopped)
         assert export(capsys, tiny_bundle_folder, pictures, out)[0] == 130
     (pictures / "bad.png").unlink()
     assert export(capsys, tiny_bundle_folder, pictures, out)[0] == 0

@@ -3,18 +3,9 @@
 import argparse
 from dataclasses import replace
 
+from .. import arguments
 from ..animations import FORMATS, check_animation, format_of
-from ..arguments import (
-    ENLARGED,
-    LARGEST_BATCH,
-    Background,
-    EdgeOptions,
-    check_integer,
-    check_seed,
-    draw_seed,
-    parse_seeds,
-    wanted_spot,
-)
+from ..arguments import ENLARGED, LARGEST_BATCH, Background, EdgeOptions
 from ..bundles.files import make_folder
 from ..errors import UserError
 from . import (
@@ -52,8 +43,8 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
 
 def generate(args: argparse.Namespace) -> Answer:
     """Draws and writes one batch after the other; what is written stays when a later one fails."""
-    seeds = list(dict.fromkeys(parse_seeds(args.seeds)))
-    check_integer("The batch size", args.batch_size, 1, LARGEST_BATCH)
+    seeds = list(dict.fromkeys(arguments.parse_seeds(args.seeds)))
+    arguments.check_integer("The batch size", args.batch_size, 1, LARGEST_BATCH)
     check_psi(args)
     folder = make_folder(args.out)
     pipeline = load_pipeline(args)
@@ -102,14 +93,14 @@ def add_swap(parser: argparse.ArgumentParser) -> None:
 
 
 def swap(args: argparse.Namespace) -> Answer:
-    seed = draw_seed() if args.seed == -1 else check_seed(args.seed)
+    seed = arguments.draw_seed() if args.seed == -1 else arguments.check_seed(args.seed)
     threshold = None if args.threshold is OF_THE_CLASS else args.threshold
     edge = EdgeOptions(**{**given(args, EdgeOptions), "threshold": threshold})  # mistakes before weights are read
     check_psi(args)
     background = Background.parse(args.background)
     if background.note:
         report(background.note)
-    where = wanted_spot(args.placed, args.flipped, args.class_size, background.kind == "picture")
+    where = arguments.wanted_spot(args.placed, args.flipped, args.class_size, background.kind == "picture")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"{args.out} is written as PNG; give it a name that ends in .png.")
     make_folder(args.out.parent)
@@ -151,7 +142,7 @@ def add_motion(parser: argparse.ArgumentParser) -> None:
 
 
 def motion(args: argparse.Namespace) -> Answer:
-    seeds = parse_seeds(args.seeds)
+    seeds = arguments.parse_seeds(args.seeds)
     format_name = format_of(args.out, args.format)
     check_animation(format_name, args.frames, args.fps)
     check_psi(args)

@@ -31,8 +31,7 @@ class BackgroundFolder:
     What cannot be read is passed over when it is drawn, and noted in `unreadable`.
     """
 
-    names: tuple[str, ...] = ()
-    sizes: tuple[int, ...] = ()
+    sizes: dict[str, int] = field(default_factory=dict)  # of files in bytes, by name
     found: PictureSet = field(default_factory=PictureSet)
     unreadable: dict[str, str] = field(default_factory=dict)  # name -> why
 
@@ -48,36 +47,34 @@ class BackgroundFolder:
         begun = _read_list(export) if export else None
         if begun and all(begun.get(name) == size for name, size in sizes.items()):
             sizes = begun
-        return cls(tuple(sizes), tuple(sizes.values()), found)
+        return cls(sizes, found)
 
     @property
     def fingerprint(self) -> str:
         """The same for the same pictures."""
-        listed = "\n".join(f"{size} {name}" for name, size in zip(self.names, self.sizes, strict=True))
+        listed = "\n".join(f"{size} {name}" for name, size in self.sizes.items())
         return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
 
     def begin(self, export: Path) -> None:
         """Notes the list in a set that begins. Raises `UserError` where the system refuses."""
         path = export / STATE_FOLDER / LIST_NAME
-        if self.names and not path.exists():
-            text = json.dumps(dict(zip(self.names, self.sizes, strict=True))) + "\n"
-            write_atomically(path, text)
+        if self.sizes and not path.exists():
+            write_atomically(path, json.dumps(self.sizes) + "\n")
 
     def draw(self, random: np.random.Generator, size: tuple[int, int]) -> tuple[str, np.ndarray]:
         """The name of a random picture and it as uint8 `[H, W, 3]` covering `size`. Raises `UserError` without any."""
-        first = int(random.integers(len(self.names)))
-        for number in itertools.chain([first], random.permutation(len(self.names)).tolist()):
-            name = self.names[number]
+        names = list(self.sizes)
+        first = int(random.integers(len(names)))
+        for name in (names[number] for number in itertools.chain([first], random.permutation(len(names)))):
             if name in self.unreadable:
                 continue
             try:
-                picture = self._pictures.get(name)
-                if picture is None:
+                if name not in self._pictures:
                     raise UserError(f"{name} is gone.")
-                return name, _covering(picture, size)
+                return name, _covering(self._pictures[name], size)
             except UserError as error:
                 self.unreadable[name] = str(error)
-        raise UserError(f"None of the {len(self.names)} background pictures could be read; check their folder.")
+        raise UserError(f"None of the {len(names)} background pictures could be read; check their folder.")
 
     @cached_property
     def _pictures(self) -> dict[str, PictureFile]:

@@ -12,16 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..arguments import (
-    LARGEST_BATCH,
-    LARGEST_SEED,
-    check_integer,
-    check_noise_mode,
-    check_number,
-    check_seed,
-    check_truncation_psi,
-)
+from .. import __version__, arguments
 from ..bundles.files import read_json, unreadable
 from ..errors import UserError
 from ..picture_files import STATE_FOLDER
@@ -62,21 +53,21 @@ class ExportSettings:
     batch_size: int = DEFAULT_BATCH  # pictures drawn at once; a picture's last bit depends on it
 
     def __post_init__(self) -> None:
-        check_integer("The number of pictures", self.count, 1, MOST_PICTURES)
+        arguments.check_integer("The number of pictures", self.count, 1, MOST_PICTURES)
         if self.format not in FORMATS:
             raise UserError(f"The format must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not {self.format!s:.40}.")
         if self.size is not None:
-            check_integer("The size", self.size, SMALLEST_SIDE, 1 << 14)
+            arguments.check_integer("The size", self.size, SMALLEST_SIDE, 1 << 14)
         if self.truncation_psi is not None:
-            check_truncation_psi(self.truncation_psi)
-        check_noise_mode(self.noise_mode)
-        check_seed(self.first_seed)
-        check_integer("The number of pictures in a shard", self.shard_size, 1, LARGEST_SHARD)
-        check_integer("The batch size", self.batch_size, 2, LARGEST_BATCH)
+            arguments.check_truncation_psi(self.truncation_psi)
+        arguments.check_noise_mode(self.noise_mode)
+        arguments.check_seed(self.first_seed)
+        arguments.check_integer("The number of pictures in a shard", self.shard_size, 1, LARGEST_SHARD)
+        arguments.check_integer("The batch size", self.batch_size, 2, arguments.LARGEST_BATCH)
         if len(self.split) != len(SPLITS):
             raise UserError("The split wants three shares, of train, validation and test, as in 0.8,0.1,0.1.")
         for share in self.split:
-            check_number("A share of the split", share, 0, 1)
+            arguments.check_number("A share of the split", share, 0, 1)
         if abs(sum(self.split) - 1) > 1e-6:
             raise UserError(f"The shares of the split add up to {sum(self.split):g}; make that 1, as in 0.8,0.1,0.1.")
         kinds = self.backgrounds
@@ -159,7 +150,7 @@ class ExportPlan:
         """The seeds to try for that shard, without end; no other shard tries them."""
         seed = self.settings.first_seed + shard
         while True:
-            yield seed % (LARGEST_SEED + 1)
+            yield seed % (arguments.LARGEST_SEED + 1)
             seed += self.shards
 
     def split_of(self, seed: int) -> str:

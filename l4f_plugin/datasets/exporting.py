@@ -27,21 +27,13 @@ from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
 from ..subject import Subject, no_masks
+from . import shard_records
 from .curation import MaskMeasures, measure
 from .export_backgrounds import BackgroundFolder, choose, put_behind
 from .export_plan import STATE_FOLDER, ExportedClass, ExportPlan, ExportSettings, check_same, plan_path, read_plan
 from .formats import CLASSES, LabelledPicture, Writer
-from .set_card import CARD_NAME, SHEET_NAME, SHEET_TILES, Totals, dataset_card, sheet_file, sheet_tiles
-from .shard_records import (
-    ShardRecord,
-    is_done,
-    missing_shards,
-    read_record,
-    record_path,
-    records,
-    write_file,
-    write_record,
-)
+from .set_card import CARD_NAME, SHEET_NAME, SHEET_TILES, dataset_card, sheet_file, sheet_tiles
+from .shard_records import ShardRecord, is_done, missing_shards, record_path, records, write_file
 
 if TYPE_CHECKING:
     from ..pipeline import Labels4FreePipeline
@@ -83,7 +75,7 @@ def make_plan(
     config = pipeline.config
     if pipeline.bundle.alpha is None:
         raise no_masks(config.name)
-    if "pictures" in settings.backgrounds and not (pictures and pictures.names):
+    if "pictures" in settings.backgrounds and not (pictures and pictures.sizes):
         raise UserError("Backgrounds of your own need a folder; name it with --background-pictures.")
     if settings.truncation_psi is None:
         settings = replace(settings, truncation_psi=config.truncation_psi)
@@ -240,7 +232,8 @@ def _export_shard(
     finally:
         writer.discard()
     unreadable = sorted(shard.pictures.unreadable)
-    write_record(folder, ShardRecord(shard.number, shard.tried, dict(shard.dropped), files, labels, unreadable))
+    record = ShardRecord(shard.number, shard.tried, dict(shard.dropped), files, labels, unreadable)
+    shard_records.write_record(folder, record)
 
 
 class _Shard:
@@ -313,7 +306,7 @@ def scaled(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _copy_shard(part: Path, folder: Path, shard: int) -> None:
-    record = read_record(part, shard)
+    record = shard_records.read_record(part, shard)
     remove(record_path(folder, shard))
     for note in record.files:
         try:
@@ -324,7 +317,7 @@ def _copy_shard(part: Path, folder: Path, shard: int) -> None:
         if hashlib.sha256(content).hexdigest() != note.sha256:
             raise UserError(f"{part / note.path} is damaged; copy that folder again, or draw its shards again.")
         write_file(folder, note.path, content)
-    write_record(folder, record)
+    shard_records.write_record(folder, record)
 
 
 def _complete(plan: ExportPlan, folder: Path) -> None:
@@ -340,7 +333,7 @@ def _complete(plan: ExportPlan, folder: Path) -> None:
         written = layout.summaries(folder, plan)
         for name, writer in written.items():
             _write_text(folder / name, writer)
-        card = dataset_card(plan, _totals(plan, folder), layout.USE)
+        card = dataset_card(plan, records(folder, plan), layout.USE)
         ours, mark = False, "drawn by the object class `"
         with suppress(OSError, ValueError):
             ours = not card_path.is_symlink() and (not card_path.exists() or mark in card_path.read_text("utf-8"))
@@ -365,17 +358,6 @@ def _write_text(path: Path, writer: Writer) -> None:
             writer(file)
 
     write_atomically(path, write)
-
-
-def _totals(plan: ExportPlan, folder: Path) -> Totals:
-    splits, dropped, tried, size, unreadable = Counter(), Counter(), 0, 0, set()
-    for record in records(folder, plan):
-        tried += record.tried
-        dropped.update(record.dropped)
-        splits.update(picture["split"] for picture in record.pictures)
-        size += sum(note.bytes for note in record.files)
-        unreadable.update(record.unreadable)
-    return Totals(dict(splits), dict(dropped), tried, size, sorted(unreadable))
 
 
 def local_device(environment: Mapping[str, str]) -> str | None:

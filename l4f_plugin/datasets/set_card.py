@@ -1,8 +1,8 @@
 """What tells a person about an exported set: its README, and a sheet of its first pictures with their masks."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,6 +12,7 @@ from ..images import png_bytes, sheet_of
 from ..provenance import sheet_text
 from .curation import REASONS
 from .export_plan import SPLITS, ExportPlan
+from .shard_records import ShardRecord
 
 CARD_NAME, SHEET_NAME = "README.md", "sheet.png"
 SHEET_TILES = 48  # 24 pictures with their masks
@@ -26,23 +27,21 @@ _BEHIND = {
 }
 
 
-@dataclass(frozen=True)
-class Totals:
-    splits: dict[str, int]  # pictures in each
-    dropped: dict[str, int]  # masks for each reason
-    tried: int  # seeds
-    bytes: int  # of pictures and masks
-    unreadable: list[str] = field(default_factory=list)  # background pictures
-
-
-def dataset_card(plan: ExportPlan, totals: Totals, use: str) -> str:
+def dataset_card(plan: ExportPlan, shards: Iterable[ShardRecord], use: str) -> str:
     """Markdown with the Hub's metadata on top; `use` says how the format is read."""
-    source, settings = plan.source, plan.settings
+    source, settings, splits, dropped = plan.source, plan.settings, Counter(), Counter()
+    tried, written, unreadable = 0, 0, set()
+    for shard in shards:
+        tried += shard.tried
+        written += sum(note.bytes for note in shard.files)
+        splits.update(picture["split"] for picture in shard.pictures)
+        dropped.update(shard.dropped)
+        unreadable.update(shard.unreadable)
     width, height = plan.picture_size
     size = next(words for most, words in _SIZES if settings.count < most or not most)
     kinds = ["task_categories:", "- image-segmentation", "size_categories:", f"- {size}"]
     table = ["| split | pictures |", "|---|---|"]
-    table += [f"| {split} | {totals.splits[split]:,} |" for split in SPLITS if totals.splits.get(split)]
+    table += [f"| {split} | {splits[split]:,} |" for split in SPLITS if splits[split]]
     sections = [
         metadata(source.licence, *kinds, "tags:", "- synthetic", "- labels4free"),
         f"# {source.title}: {settings.count:,} generated pictures with masks",
@@ -53,10 +52,10 @@ def dataset_card(plan: ExportPlan, totals: Totals, use: str) -> str:
         "by these weights: respect their licence, and name what it asks to be named, wherever you pass this set on.",
         "## Contents\n\n" + "\n".join(table),
         "A seed is always in the same split, whatever else is exported with it. "
-        f"{totals.bytes / 1e6:,.1f} MB of pictures and masks.",
+        f"{written / 1e6:,.1f} MB of pictures and masks.",
         "## Reading it\n\n" + use,
-        "## Labels\n\n" + _labels(plan, totals.unreadable),
-        "## Curation\n\n" + _curation(plan, totals),
+        "## Labels\n\n" + _labels(plan, sorted(unreadable)),
+        "## Curation\n\n" + _curation(plan, dropped, tried),
         f"## Making it again\n\n```\n{settings.command(source.name)}\n```\n\nWeights `{source.fingerprint}`, precision "
         f"{plan.dtype}. On the same machine, with as many threads, it writes the same bytes, and elsewhere the same "
         "pictures but for the last bits. `sha256sum -c SHA256SUMS` checks every file.",
@@ -82,12 +81,12 @@ def _labels(plan: ExportPlan, unreadable: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _curation(plan: ExportPlan, totals: Totals) -> str:
+def _curation(plan: ExportPlan, dropped: Counter[str], tried: int) -> str:
     chosen = plan.settings.curation
     if chosen is None:
-        return f"None: all {totals.tried:,} pictures are in the set, whatever their masks are like."
-    gone = sum(totals.dropped.values())
-    share = gone / totals.tried if totals.tried else 0
+        return f"None: all {tried:,} pictures are in the set, whatever their masks are like."
+    gone = sum(dropped.values())
+    share = gone / max(tried, 1)
     limits = (
         f"covers less than {chosen.min_area:.1%}",
         f"covers more than {chosen.max_area:.1%}",
@@ -95,13 +94,10 @@ def _curation(plan: ExportPlan, totals: Totals) -> str:
         f"largest piece below {chosen.min_largest_piece:.0%} of the mask",
     )
     said = (
-        f"Of {totals.tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that nobody "
+        f"Of {tried:,} pictures drawn {gone:,} ({share:.1%}) were dropped for their masks. Limits that nobody "
         "set follow from the class: three times the distance between the quartiles of its first pictures, beyond them."
     )
-    rows = [
-        f"| {reason} | {limit} | {totals.dropped.get(reason, 0):,} |"
-        for reason, limit in zip(REASONS, limits, strict=True)
-    ]
+    rows = [f"| {reason} | {limit} | {dropped[reason]:,} |" for reason, limit in zip(REASONS, limits, strict=True)]
     return "\n".join([said, "", "| reason | limit | dropped |", "|---|---|---|", *rows])
 
 
