@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
+import timeit
 from collections.abc import Callable
 from functools import partial
 from unittest import mock
@@ -54,7 +54,7 @@ def main() -> None:
                     with torch.no_grad():
                         chosen = "*" if convolution.by_winograd(x, style, weight) else ""
                         run = partial(winograd_convolution, x, style, weight)
-                        times["winograd" + chosen + " (without a gradient)"] = [_fastest(run, args.repetitions)]
+                        times[f"winograd{chosen} (without a gradient)"] = [_fastest(run, args.repetitions)]
                 row = "; ".join(f"{name} {' + '.join(f'{t:.1f}' for t in spent)}" for name, spent in times.items())
                 print(f"{str(dtype)[6:]} {kind} {samples} x {inputs} -> {outputs} at {side}: {row}", flush=True)
 
@@ -70,12 +70,7 @@ def _forward_and_backward(convolve: Callable[..., Tensor], x: Tensor, weight: Te
 
 
 def _fastest(run: Callable[[], object], repetitions: int) -> float:
-    spent = []
-    for _ in range(repetitions + 1):
-        start = time.perf_counter()
-        run()
-        spent.append(time.perf_counter() - start)
-    return min(spent) * 1e3
+    return min(timeit.repeat(run, number=1, repeat=repetitions + 1)) * 1e3
 
 
 if __name__ == "__main__":

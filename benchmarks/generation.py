@@ -1,13 +1,12 @@
 """``python3 -m benchmarks.generation``: our generator against others, in one run.
 
 All compute the same pictures from the same weights at 256 px with the published 512-channel tables: ours, its naive
-twin and, with ``--reference FOLDER``, NVIDIA's own program (a checkout of NVlabs/stylegan2-ada-pytorch). Printed are
-the median seconds a picture over alternating repetitions, the ratio of each pair, and the peak memory of a process that
-runs only one of them. Then the price of a background and a mask, and what bfloat16 changes.
+twin and, with ``--reference FOLDER``, NVIDIA's own program (a checkout of NVlabs/stylegan2-ada-pytorch). Printed, as
+JSON, are the median seconds a picture over alternating repetitions, the ratio of each pair, and the peak memory of a
+process that runs only one of them; the price of a background and a mask, and what bfloat16 changes.
 """
 
 import argparse
-import functools
 import json
 import os
 import re
@@ -16,11 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from l4f_plugin.networks import AlphaNetwork, Generator, GeneratorConfig
+from l4f_plugin.architecture import published_channels
+from l4f_plugin.networks import AlphaNetwork, Generator, GeneratorConfig, SynthesisOutput
 from l4f_plugin.processor import bfloat16_support
 
 from .masks import processor
@@ -35,22 +36,19 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--reference", type=Path, metavar="FOLDER", help="checkout of NVlabs/stylegan2-ada-pytorch")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--peak-memory-of", choices=["ours", "naive", "ours-bfloat16"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.peak_memory_of:
         print(_peak_memory(args.peak_memory_of, args.resolution))
         return
-    report = measure(args.resolution, args.repetitions, args.reference)
-    print(json.dumps(report, indent=1) if args.json else _as_text(report))
+    print(json.dumps(measure(args.resolution, args.repetitions, args.reference), indent=1))
 
 
 def build(resolution: int) -> tuple[Generator, NaiveGenerator, AlphaNetwork]:
     """Random weights in published shapes; noise and biases are set, so that no term is zero."""
     torch.manual_seed(0)
-    channels = {4 << i: min(512, 32768 // (4 << i)) for i in range(9) if (4 << i) <= resolution}
-    generator = Generator(GeneratorConfig(resolution, channels)).eval().requires_grad_(False)
+    generator = Generator(GeneratorConfig(resolution, published_channels(resolution))).eval().requires_grad_(False)
     generator.to(memory_format=torch.channels_last)
     for convolution in generator.synthesis.convolutions:
         convolution.noise_strength.fill_(0.1)
@@ -65,7 +63,6 @@ def build(resolution: int) -> tuple[Generator, NaiveGenerator, AlphaNetwork]:
 def measure(resolution: int, repetitions: int, reference: Path | None = None) -> dict:
     """Seconds, ratios and deviations, as printed by ``main``."""
     generator, naive, alpha = build(resolution)
-    synthesis = generator.synthesis
     others: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"naive": naive}
     if reference is not None:
         others["NVIDIA"] = load_reference(reference, generator)
@@ -79,21 +76,10 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
     }
     for count in BATCH_SIZES:
         w_plus = generator.truncate(generator.mapping(torch.randn(count, 512)))
-
-        def ours(codes=w_plus):
-            return synthesis(codes)
-
-        def ours_bfloat16(codes=w_plus):
-            synthesis.feature_dtype = torch.bfloat16
-            try:
-                return synthesis(codes)
-            finally:
-                synthesis.feature_dtype = torch.float32
-
-        image = ours().image
-        masks = [alpha(run().features) for run in (ours, ours_bfloat16)]
-        runs = {"ours float32": ours, "ours bfloat16": ours_bfloat16}
-        runs |= {f"{name} float32": functools.partial(run, w_plus) for name, run in others.items()}
+        dtypes = {"ours float32": torch.float32, "ours bfloat16": torch.bfloat16}
+        runs = {name: partial(draw, generator, dtype, w_plus) for name, dtype in dtypes.items()}
+        image, masks = runs["ours float32"]().image, [alpha(run().features) for run in runs.values()]
+        runs |= {f"{name} float32": partial(run, w_plus) for name, run in others.items()}
         seconds = dict(zip(runs, alternate(list(runs.values()), repetitions), strict=True))
         report[f"batch {count}"] = {
             "seconds a picture": {name: statistics.median(times) / count for name, times in seconds.items()},
@@ -115,15 +101,21 @@ def measure(resolution: int, repetitions: int, reference: Path | None = None) ->
     gate = torch.cat([torch.ones(4), torch.zeros(4)])
 
     def with_background_and_mask():
-        output = synthesis(w_plus.repeat(2, 1, 1), "stored", gate)
+        output = draw(generator, torch.float32, w_plus.repeat(2, 1, 1), "stored", gate)
         return alpha([feature[:4] for feature in output.features])
 
-    seconds = alternate([with_background_and_mask, lambda: synthesis(w_plus)], repetitions)
+    seconds = alternate([with_background_and_mask, partial(draw, generator, torch.float32, w_plus)], repetitions)
     report["subject + background + mask / subject, batch 4"] = ratio_of(seconds[0], seconds[1])
     report["peak memory MiB over importing torch"] = {
         kind: _measure_peak_memory(kind, resolution) for kind in ("naive", "ours", "ours-bfloat16")
     }
     return report
+
+
+def draw(generator: Generator, dtype: torch.dtype, w_plus: torch.Tensor, *how: object) -> SynthesisOutput:
+    """What our generator draws of W+ codes with feature maps of that precision."""
+    generator.synthesis.feature_dtype = dtype
+    return generator.synthesis(w_plus, *how)
 
 
 def _deviation(image: torch.Tensor, of: torch.Tensor) -> float:
@@ -161,8 +153,7 @@ def _peak_memory(kind: str, resolution: int) -> float:
     if kind == "naive":
         naive(w_plus)
     else:
-        generator.synthesis.feature_dtype = torch.bfloat16 if kind == "ours-bfloat16" else torch.float32
-        generator.synthesis(w_plus)
+        draw(generator, torch.bfloat16 if kind == "ours-bfloat16" else torch.float32, w_plus)
     return (_resident_kib("VmHWM") - before) / 1024
 
 
@@ -170,18 +161,6 @@ def _resident_kib(field: str) -> int:
     """Memory of this process as Linux counts it; getrusage would include the parent's from before exec."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(re.search(rf"{field}:\s+(\d+)", status)[1])
-
-
-def _as_text(report: dict, indent: str = "") -> str:
-    lines = []
-    for name, value in report.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{name}", _as_text(value, indent + "  ")]
-        else:
-            values = value if isinstance(value, list) else [value]
-            words = [f"{item:.4g}" if isinstance(item, float) else str(item) for item in values]
-            lines.append(f"{indent}{name}: {', '.join(words)}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from bundles import red_finder, saved, tiny_bundle
 from PIL import Image
 from shell import assert_refused, run
 
+from l4f_plugin.evaluation import photo_evaluation
 from l4f_plugin.evaluation.judge import JudgeSettings
 from l4f_plugin.evaluation.labelled import LabelledPictures
 from l4f_plugin.evaluation.photo_evaluation import (
@@ -60,7 +61,7 @@ def test_own_colours_are_carried_into_the_soft_edge():
     assert np.abs(colours[soft] * 255 - [250, 20, 30]).max() < 3
 
 
-def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
+def test_a_class_is_measured_with_its_limits(dataset, tmp_path, monkeypatch):
     bundle = tiny_bundle(student=red_finder())
     pipeline = Labels4FreePipeline(bundle, device="cpu")
     small = {"channels": (4, 6, 8), "batch_size": 4, "pictures": 8, "feature_dtype": "float32"}
@@ -76,8 +77,9 @@ def test_a_class_is_measured_with_its_limits(dataset, tmp_path):
         assert ceiling.config.channels == (4, 6, 8)
     assert any("Going on from step 2" in line for line in lines)
     judge = JudgeSettings(32, channels=(4, 6, 8), coarse_steps=2, steps=2, batch_size=4, pictures=8)
-    limits = {"limits_folder": tmp_path / "limits", "judge_settings": judge}
-    report, _ = evaluate_photos(pipeline, dataset, settings=settings, report=lines.append, **limits)
+    monkeypatch.setattr(photo_evaluation, "JudgeSettings", lambda resolution: judge)
+    limits = tmp_path / "limits"
+    report, _ = evaluate_photos(pipeline, dataset, settings=settings, report=lines.append, limits_folder=limits)
     assert report.ceiling is not None and 0 <= report.class_masks.mean_iou <= 1
     assert "trained on true masks" in photo_text(report, markdown=True) and "the generator's" in photo_text(report)
     found = find_masks(bundle.student, bundle.config, red_discs(1).pictures, torch.device("cpu"))

@@ -16,17 +16,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
+from tqdm import tqdm
 
-from l4f_plugin.bundles.files import storage_error
+from l4f_plugin.arguments import check_integer, check_number
+from l4f_plugin.bundles.files import writing
 from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.compositing import to_bytes
 from l4f_plugin.datasets.set_card import SHEET_TILES, sheet_file, sheet_tiles
@@ -139,14 +139,9 @@ def close_seams(drawing: np.ndarray) -> np.ndarray:
     Two shapes that share an edge each cover half of its pixels, which leaves a quarter of the alpha out. A
     closing (dilation, then erosion, 3x3) fills such lines and leaves straight outlines as they are.
     """
-    alpha = np.ascontiguousarray(drawing[..., 3])
-    closed = alpha
-    for extreme in (np.maximum, np.minimum):
-        padded = np.pad(closed, 1, mode="edge")
-        rows = extreme(extreme(padded[:-2], padded[1:-1]), padded[2:])
-        closed = extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
-    result = drawing.copy()
-    result[..., 3] = np.where(alpha >= 0.7 * 255, closed, alpha)
+    alpha, result = Image.fromarray(np.ascontiguousarray(drawing[..., 3])), drawing.copy()
+    closed = alpha.filter(ImageFilter.MaxFilter(3)).filter(ImageFilter.MinFilter(3))
+    result[..., 3] = np.where(drawing[..., 3] >= 0.7 * 255, closed, alpha)
     return result
 
 
@@ -197,13 +192,9 @@ class Renderer:
 def save_png(array: np.ndarray, path: Path) -> None:
     """Writes a PNG under a temporary name first, so that a file under its own name is always whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with writing(path):
         Image.fromarray(array).save(temporary, format="PNG", compress_level=2)
         temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise storage_error(error, path) from error
 
 
 # One set of these per worker process; a Node process cannot travel between processes.
@@ -301,8 +292,8 @@ def build(folder: Path, counts: dict[str, int], settings: SetSettings, processes
     missing = {split: _missing(folder, split, count) for split, count in counts.items()}
     text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     (folder / "dataset.json").write_text(text, encoding="utf-8")
-    total, done, started = sum(map(len, missing.values())), 0, time.monotonic()
-    with ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(settings,)) as pool:
+    workers = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(settings,))
+    with workers as pool, tqdm(total=sum(map(len, missing.values())), unit=" pictures") as bar:
         chunks = [
             pool.submit(_make_chunk, folder, split, numbers[start : start + CHUNK])
             for split, numbers in missing.items()
@@ -310,14 +301,10 @@ def build(folder: Path, counts: dict[str, int], settings: SetSettings, processes
         ]
         try:
             for chunk in as_completed(chunks):
-                done += chunk.result()
-                rate = done / (time.monotonic() - started)
-                line = f"\r{done}/{total} pictures, {rate:.0f} a second, {(total - done) / rate:.0f} s left "
-                print(line, end="", file=sys.stderr)
+                bar.update(chunk.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    print(file=sys.stderr)
 
 
 def contact_sheet(folder: Path) -> bytes:
@@ -352,14 +339,12 @@ def main(arguments: list[str] | None = None) -> int:
     counts = {split: getattr(options, split) for split in SPLITS}
     out = options.out or cache_folder() / "datasets" / options.kind
     try:
-        if options.seed < 0 or min(counts.values()) < 0 or max(counts.values()) > 1_000_000:
-            raise UserError("Give a seed of 0 or more and at most 1,000,000 pictures a split.")
-        if not 0.3 <= options.scale <= 3:
-            raise UserError("Give a scale from 0.3 to 3.")
-        if not 32 <= options.resolution <= 1024:
-            raise UserError("Give a resolution from 32 to 1024.")
-        if options.processes < 1:
-            raise UserError("Give at least one process.")
+        check_integer("The seed", options.seed, 0, 1 << 62)
+        for split, count in counts.items():
+            check_integer(f"The number of pictures of the split {split}", count, 0, 1_000_000)
+        check_number("The scale", options.scale, 0.3, 3)
+        check_integer("The resolution", options.resolution, 32, 1024)
+        check_integer("The number of processes", options.processes, 1, 1024)
         folders = tuple(map(str, [*options.backgrounds, cache_folder() / "backgrounds", "/usr/share"]))
         settings = SetSettings(
             options.kind, options.seed, str(options.renderer), folders, options.scale, options.resolution

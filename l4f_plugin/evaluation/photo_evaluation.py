@@ -107,7 +107,6 @@ def evaluate_photos(
     settings: StudentSettings,
     pictures: int | None = None,
     limits_folder: Path | None = None,
-    judge_settings: JudgeSettings | None = None,
     report: Report = print,
     progress: Progress = unseen,
 ) -> tuple[PhotoReport, Image.Image]:
@@ -115,7 +114,7 @@ def evaluate_photos(
 
     `pictures` as many at even distances, None takes all. `limits_folder` is where the ceiling's training and the judge
     are kept, which are then made or taken from there; None leaves out what limits the student. `settings` are of the
-    ceiling's training, see `limit_settings`, `judge_settings` of the judge's.
+    ceiling's training, see `limit_settings`.
 
     Returns the report and a sheet of the worst: picture, mask found, true mask. Raises `UserError`.
     """
@@ -132,8 +131,8 @@ def evaluate_photos(
     if limits_folder is not None:
         ceiling = ceiling_student(dataset, limits_folder, settings, pipeline.device, report)
         seen = find_masks(ceiling, pipeline.config, data.pictures, pipeline.device, progress)
-        judged = judge_settings or JudgeSettings(resolution=side)
-        judge = load_or_train_judge(dataset, judged, 0, limits_folder, pipeline.device, progress=progress)
+        judge_settings = JudgeSettings(resolution=side)
+        judge = load_or_train_judge(dataset, judge_settings, 0, limits_folder, pipeline.device, progress=progress)
         generated, alphas = draw(pipeline, JUDGED_PICTURES, JUDGED_PSI, progress)
         masks = count_pixels(alphas >= 0.5, judge_masks(judge, generated) >= 0.5).metrics()
         result = replace(result, ceiling=measure_photos(seen, data), class_masks=masks)
