@@ -15,7 +15,7 @@ from ..subject import no_masks
 from .frechet import frechet_distance
 from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
 from .labelled import load_split
-from .mask_metrics import METRICS, MaskMetrics, compare_masks, count_pixels, row_of, table
+from .mask_metrics import METRICS, MaskMetrics, compare_masks, row_of, table
 
 JUDGE_SEEDS = (0, 1)
 TRUNCATION_PSIS = (1.0, 0.7)
@@ -80,8 +80,8 @@ def evaluate_alpha(pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Ju
     return AlphaReport(
         pictures=len(pictures),
         threshold=threshold,
-        against_judge=count_pixels(alphas >= threshold, verdicts[0]).metrics(),
-        judges_agree=count_pixels(verdicts[1], verdicts[0]).metrics() if len(verdicts) > 1 else None,
+        against_judge=compare_masks(alphas >= threshold, verdicts[0]),
+        judges_agree=compare_masks(verdicts[1], verdicts[0]) if len(verdicts) > 1 else None,
         mask_area=float(alphas.mean()),
         judge_mask_area=float(verdicts[0].mean()),
         edge_softness=float(((alphas > SOFT[0]) & (alphas < SOFT[1])).mean()),

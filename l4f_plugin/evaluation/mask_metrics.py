@@ -36,30 +36,16 @@ class MaskMetrics:
     recall: float
     accuracy: float
 
-
-@dataclass(frozen=True)
-class PixelCounts:
-    """The confusion matrix of two binary masks, in pixels; foreground is the positive class.
-
-    Counts of several pictures add up to the counts of their pooled pixels.
-    """
-
-    true_positives: int = 0
-    false_positives: int = 0
-    false_negatives: int = 0
-    true_negatives: int = 0
-
-    def __add__(self, other: PixelCounts) -> PixelCounts:
-        return PixelCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    def metrics(self) -> MaskMetrics:
-        hits, false_alarms, misses, rest = astuple(self)
+    @classmethod
+    def of(cls, counts: np.ndarray) -> MaskMetrics:
+        """From what `count_pixels` counts."""
+        hits, false_alarms, misses, rest = counts.tolist()
         ious, *both = zip(
             _class_metrics(hits, false_alarms, misses), _class_metrics(rest, misses, false_alarms), strict=True
         )
         total = hits + false_alarms + misses + rest
         accuracy = (hits + rest) / total if total else 1.0
-        return MaskMetrics(*ious, *(sum(pair) / 2 for pair in (ious, *both)), accuracy)
+        return cls(*ious, *(sum(pair) / 2 for pair in (ious, *both)), accuracy)
 
 
 def _class_metrics(hits: int, false_alarms: int, misses: int) -> list[float]:
@@ -70,15 +56,18 @@ def _class_metrics(hits: int, false_alarms: int, misses: int) -> list[float]:
     return [numerator / denominator if denominator else empty for numerator, denominator in pairs]
 
 
-def count_pixels(predicted: np.ndarray, truth: np.ndarray) -> PixelCounts:
-    """Compares two boolean masks of one shape, any number of dimensions."""
+def count_pixels(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """True and false positives, false and true negatives of two boolean masks of one shape: int64 [4].
+
+    Counts of several pictures add up to the counts of their pooled pixels.
+    """
     pairs = ((predicted, truth), (predicted, ~truth), (~predicted, truth), (~predicted, ~truth))
-    return PixelCounts(*(int(np.count_nonzero(one & other)) for one, other in pairs))
+    return np.array([np.count_nonzero(one & other) for one, other in pairs])
 
 
 def compare_masks(predicted: np.ndarray, truth: np.ndarray) -> MaskMetrics:
-    """Metrics of the pooled pixels of two float arrays in [0, 1] of one shape; foreground is from .5 on."""
-    return count_pixels(predicted >= 0.5, truth >= 0.5).metrics()
+    """Metrics of the pooled pixels of two masks of one shape, boolean or floats in [0, 1]; foreground is from .5 on."""
+    return MaskMetrics.of(count_pixels(predicted >= 0.5, truth >= 0.5))
 
 
 @dataclass(frozen=True)
@@ -149,8 +138,8 @@ def compare_folders(predicted: Path, truth: Path, threshold: float = 0.5) -> Fol
     return FolderComparison(
         left_out=left_out,
         threshold=threshold,
-        pooled=sum(counts.values(), PixelCounts()).metrics(),
-        per_image={name: count.metrics() for name, count in counts.items()},
+        pooled=MaskMetrics.of(sum(counts.values())),
+        per_image={name: MaskMetrics.of(count) for name, count in counts.items()},
     )
 
 

@@ -28,7 +28,7 @@ from ..training.updates import fastest_dtype
 from .class_evaluation import draw
 from .judge import JudgeSettings, judge_masks, load_or_train_judge
 from .labelled import LabelledPictures, fingerprint, load_split
-from .mask_metrics import MaskMetrics, compare_masks, count_pixels, table
+from .mask_metrics import MaskMetrics, compare_masks, table
 
 BAND = 3  # pixels on either side of the edge
 OPAQUE = 0.995
@@ -125,7 +125,7 @@ def evaluate_photos(
     data = load_split(dataset, "test", side, limit=pictures)
     found = find_masks(student, pipeline.config, data.pictures, pipeline.device, progress)
     pairs = zip(found, data.masks, strict=True)
-    overlaps = [count_pixels(mask >= 0.5, truth >= 128).metrics().mean_iou for mask, truth in pairs]
+    overlaps = [compare_masks(mask, truth >= 128).mean_iou for mask, truth in pairs]
     worst = np.argsort(overlaps, kind="stable")[:WORST].tolist()
     result = PhotoReport(pipeline.config.name, len(data), measure_photos(found, data), worst, left_out=data.left_out)
     if limits_folder is not None:
@@ -134,9 +134,10 @@ def evaluate_photos(
         judge_settings = JudgeSettings(resolution=side)
         judge = load_or_train_judge(dataset, judge_settings, 0, limits_folder, pipeline.device, progress=progress)
         generated, alphas = draw(pipeline, JUDGED_PICTURES, JUDGED_PSI, progress)
-        masks = count_pixels(alphas >= 0.5, judge_masks(judge, generated) >= 0.5).metrics()
+        masks = compare_masks(alphas, judge_masks(judge, generated))
         result = replace(result, ceiling=measure_photos(seen, data), class_masks=masks)
-    return result, _sheet(found, data, worst)
+    shown = ((data.pictures[row], compositing.to_bytes(found[row]), data.masks[row]) for row in worst)
+    return result, sheet_of([Image.fromarray(part) for parts in shown for part in parts], 6)  # two pictures a row
 
 
 def limit_settings(pipeline: Labels4FreePipeline, steps: int) -> StudentSettings:
@@ -161,12 +162,6 @@ def ceiling_student(
     if not train_steps(trainer, folder / f"ceiling-{digest[:12]}-{settings.steps}", report):
         raise UserError("The ceiling's training was stopped; the same command goes on from there.")
     return trainer.student()
-
-
-def _sheet(found: np.ndarray, data: LabelledPictures, rows: list[int]) -> Image.Image:
-    """Picture, mask found and true mask side by side, two pictures a row."""
-    shown = ((data.pictures[row], compositing.to_bytes(found[row]), data.masks[row]) for row in rows)
-    return sheet_of([Image.fromarray(part) for parts in shown for part in parts], 6)
 
 
 def _edge_errors(picture: np.ndarray, exact: np.ndarray, found: np.ndarray, behind: np.ndarray) -> np.ndarray:
