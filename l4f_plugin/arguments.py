@@ -129,8 +129,7 @@ class EdgeOptions:
         check_number("The feather radius", self.feather, 0, LARGEST_RADIUS)
 
 
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom in pixels."""
+Box = tuple[float, float, float, float]  # left, top, right and bottom in pixels
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from .bundles.tensor_files import open_tensors, save_tensors
 from .errors import UserError
 from .networks import Generator
 
-FILE = "directions.safetensors"
-"""Beside the class's networks. It is no part of them: without it the directions are found again."""
+FILE = "directions.safetensors"  # beside the class's networks; without it the directions are found again
 MOST, SAMPLES = 16, 10_000
 LONGEST_NAME = 40
 _MOST_NAMES = 256

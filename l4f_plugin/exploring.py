@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from .directions import Directions
 
 PARTS = ("coarse", "middle", "fine")
-RANGES = ("all", *PARTS)
-"""Of layers: a direction may act on one of them."""
-LARGEST_STRENGTH = 3.0
-"""Standard deviations that a subject may go along a direction, either way."""
+RANGES = ("all", *PARTS)  # of layers: a direction may act on one of them
+LARGEST_STRENGTH = 3.0  # standard deviations that a subject may go along a direction, either way
 NEIGHBOURS, NEARNESS = 8, 0.8  # nearness 1 stays with the subject, 0 leads to the others
 
 

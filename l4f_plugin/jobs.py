@@ -18,19 +18,15 @@ from typing import Any
 
 from .errors import Cancelled, UserError
 
-Progress = Callable[[int, int, str], None]
-"""Called with how much is done, of how much (0 where there is nothing to count), and a message."""
-
-Report = Callable[[str], None]
-"""Called with a sentence for whoever watches."""
+Progress = Callable[[int, int, str], None]  # is told how much is done, of how much (0: nothing to count), a message
+Report = Callable[[str], None]  # is told a sentence for whoever watches
 
 
 def unseen(done: int, total: int, message: str) -> None:
     """A `Progress` that nobody looks at."""
 
 
-REMEMBERED_SECONDS = 900.0
-"""How long the outcome of a job is shown to whoever opens the page."""
+REMEMBERED_SECONDS = 900.0  # for so long the outcome of a job is shown to whoever opens the page
 _LOOK_AGAIN = 0.1  # seconds between looks at the token while waiting for a turn
 _FOLLOWED_EVERY = 0.25  # seconds between looks at a job that is followed
 _END = object()
@@ -60,8 +56,7 @@ class CancelToken:
             raise Cancelled
 
 
-NEVER = CancelToken()
-"""What is handed to work that nobody cancels."""
+NEVER = CancelToken()  # is handed to work that nobody cancels
 
 
 class JobQueue:
@@ -110,8 +105,7 @@ class JobQueue:
             reported = ahead
 
 
-QUEUE = JobQueue()
-"""The queue of this process: pages, API and host share one device."""
+QUEUE = JobQueue()  # of this process: pages, API and host share one device
 
 
 @dataclass(frozen=True)

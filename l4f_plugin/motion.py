@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 INTERPOLATIONS = ("linear", "spherical")
 MOST_SUBJECTS = 64
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
-BATCH = 4
-"""Frames drawn at once."""
+BATCH = 4  # frames drawn at once
 
 
 def check_motion(

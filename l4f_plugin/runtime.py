@@ -24,8 +24,7 @@ from .errors import UserError
 if TYPE_CHECKING:
     import torch
 
-WORTH_GIVING_BACK = 32 << 20
-"""Bytes of work after which memory is given back; for less it would cost more than it brings."""
+WORTH_GIVING_BACK = 32 << 20  # bytes of work after which memory is given back; for less that costs more than it brings
 # float16 convolutions on a CPU are emulated, bfloat16 on Apple's GPUs depends on the system's release.
 _SUPPORTED = {"cpu": ("float32", "bfloat16"), "mps": ("float32", "float16"), "cuda": ("float32", "float16", "bfloat16")}
 

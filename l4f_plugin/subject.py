@@ -17,11 +17,10 @@ from .errors import UserError
 from .images import Timing, cover_fit, write_png
 from .provenance import WPlus, own_infotext
 
-ENDINGS = {
+ENDINGS = {  # what follows the stem in the name of a file of that kind
     **{kind: f"_{kind}.png" for kind in ("cutout", "background", "composite", "projected", "redrawn")},
     **{"picture": ".png", "mask": "_alpha.png", "w_plus": "_w_plus.safetensors"},
 }
-"""What follows the stem in the name of a file of that kind."""
 
 Part = Image.Image | Sequence[Image.Image] | WPlus | Callable[[], Image.Image]
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from . import fields
 
+# A photograph of less confidence does not look like the class: photographs of a class look more real to its
+# discriminator than most pictures that the class draws.
 LIMIT = 0.33
-"""A photograph of less confidence does not look like the class.
-
-Photographs of a class look more real to its discriminator than most pictures that the class draws.
-"""
 DOUBT_WEIGHT = 0.4
 
 

@@ -189,6 +189,7 @@ def _names(modules: str, names: str) -> list[str]:
     return [f"{module}.{name}" for module in modules.split() for name in names.split()]
 
 
+# Every name that a checkpoint may mention, and the inert value that it stands for.
 VOCABULARY: dict[str, Any] = {
     "torch._utils._rebuild_tensor": Builder("tensor", StoredTensor),
     "torch._utils._rebuild_tensor_v2": Builder("tensor", StoredTensor),
@@ -221,4 +222,3 @@ VOCABULARY: dict[str, Any] = {
         ]
     },
 }
-"""Every name that a checkpoint may mention, and the inert value that it stands for."""

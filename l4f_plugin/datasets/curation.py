@@ -109,8 +109,7 @@ class Curation:
         return [f"--{name.replace('_', '-')} {value:g}" for name, value in asdict(self).items() if value is not None]
 
 
-ANY_CLASS = Curation(0.001, 0.999, 0.5, 0.0)
-"""What no class needs: masks of nothing, of everything, and masks of which half is doubt."""
+ANY_CLASS = Curation(0.001, 0.999, 0.5, 0.0)  # no class needs masks of nothing, of everything, or half of doubt
 
 
 def _fences(values: np.ndarray, least_spread: float) -> tuple[float, float]:

@@ -59,26 +59,21 @@ def judge_masks(judge: Judge, pictures: np.ndarray) -> np.ndarray:
 
     Each is the mean of what the judge sees in the picture and in its mirror image.
     """
-    masks = np.empty(pictures.shape[:3], dtype=np.float32)
-    for rows, batch in _batches(judge, pictures):
+    masks = []
+    for batch in _batches(judge, pictures):
         mask, mirrored = torch.sigmoid(judge.network(batch)), torch.sigmoid(judge.network(batch.flip(-1)))
-        masks[rows] = ((mask + mirrored.flip(-1)) / 2)[:, 0].cpu().numpy()
-    return masks
+        masks.append(((mask + mirrored.flip(-1)) / 2)[:, 0].cpu().numpy())
+    return np.concatenate(masks)
 
 
 @torch.no_grad()
 def judge_features(judge: Judge, pictures: np.ndarray) -> np.ndarray:
     """Features float32 [N, C], for a Frechet distance, of pictures as `judge_masks` takes them."""
-    features = np.empty((len(pictures), judge.settings.channels[-1]), dtype=np.float32)
-    for rows, batch in _batches(judge, pictures):
-        features[rows] = judge.network.features(batch).cpu().numpy()
-    return features
+    return np.concatenate([judge.network.features(batch).cpu().numpy() for batch in _batches(judge, pictures)])
 
 
-def _batches(judge: Judge, pictures: np.ndarray) -> Iterator[tuple[slice, torch.Tensor]]:
-    for start in range(0, len(pictures), BATCH):
-        rows = slice(start, start + BATCH)
-        yield rows, _as_batch(pictures[rows], judge.device)
+def _batches(judge: Judge, pictures: np.ndarray) -> Iterator[torch.Tensor]:
+    return (_as_batch(pictures[at : at + BATCH], judge.device) for at in range(0, len(pictures), BATCH))
 
 
 def _as_batch(pictures: np.ndarray, device: torch.device) -> torch.Tensor:

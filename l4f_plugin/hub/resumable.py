@@ -26,8 +26,7 @@ from .hub_errors import is_of_the_network
 from .progress import megabytes
 from .repository import Source, asking, demand_space, download, is_right, longer, look_up, other_content, short
 
-WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each new attempt; they start anew once a megabyte has arrived."""
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each new attempt; they start anew once a megabyte has arrived
 _MEGABYTE = 1 << 20
 _PIECE_BYTES = 1 << 16
 

@@ -9,12 +9,12 @@ from ...bundles.bundle import Bundle, load_bundle, save_bundle
 from ...bundles.config import read_config
 from ...bundles.files import CARD_NAME, open_plain, write_atomically
 from ...errors import UserError
+from ...jobs import Report
 from ..download import resolve
 from .card import SAMPLES_NAME, published_card
 from .terms import Declared, Terms, terms_of
 from .upload import check_name, upload
 
-Report = Callable[[str], None]
 Draw = Callable[[Bundle, Path], str]
 """Draws a sheet of sample pictures into a file and says in words what it shows: the networks' pipeline is above."""
 _MOST_MEASURED = 1 << 18

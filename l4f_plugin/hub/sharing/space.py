@@ -23,14 +23,14 @@ from ...bundles.config import ObjectClass, read_config
 from ...bundles.fields import REPOSITORY_ID
 from ...bundles.files import write_text, writing
 from ...errors import UserError
+from ...jobs import Report
 from ..download import resolve
 from .card import front_matter
-from .model_repository import USUAL, Publication, Report, new_folder, prepare, publish
+from .model_repository import USUAL, Publication, new_folder, prepare, publish
 from .terms import Terms, terms_of
 from .upload import check_name
 
-PYTHON_VERSION = "3.10.13"
-"""A release that ZeroGPU offers; everything in `REQUIREMENTS` has wheels for it."""
+PYTHON_VERSION = "3.10.13"  # a release that ZeroGPU offers; everything in `REQUIREMENTS` has wheels for it
 GRADIO_VERSION = "6.31.0"
 REQUIREMENTS = (
     "torch==2.13.0",
