@@ -215,6 +215,10 @@ def bytes_in(path: Path) -> int:
         return 0
 
 
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
 def write_atomically(path: Path, content: str | Callable[[Path], None]) -> None:
     """Writes a text, or lets a writer fill a new file beside `path`, then puts it in place in one step.
 

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from ..bundles.files import megabytes
 from ..errors import UserError
 from . import Answer, add_json, complain, confirm, given, report, show_progress
 
@@ -28,8 +29,6 @@ def classes(args: argparse.Namespace) -> Answer:
 
 
 def _about(entry) -> list[str]:
-    from ..hub.progress import megabytes
-
     if entry.problem:
         return [entry.problem, entry.location]
     masks = "with masks" if entry.masks else "no masks yet"
@@ -62,22 +61,14 @@ def download(args: argparse.Namespace) -> Answer:
     from ..bundles import catalogue, licences
     from ..hub.download import resolve
 
-    def fetch(accepted: bool) -> Path:
-        return resolve(
-            args.class_name,
-            accept_licence=accepted,
-            keep_original=args.keep_original,
-            force_download=args.force,
-            revision=args.revision,
-        )
-
+    chosen = {"keep_original": args.keep_original, "force_download": args.force, "revision": args.revision}
     try:
-        folder = fetch(args.accept_licence)
+        folder = resolve(args.class_name, accept_licence=args.accept_licence, **chosen)
     except licences.NotAccepted as error:
         asked = f"{error.wanted.name} is under {error.wanted.licence_in_words}. Do you accept that?"
         if not sys.stdin.isatty() or not confirm(asked):
             raise
-        folder = fetch(True)
+        folder = resolve(args.class_name, accept_licence=True, **chosen)
     about = next((entry.listed() for entry in catalogue.classes() if entry.location == str(folder)), None)
     return Answer({"folder": folder, "class": about}, f"{args.class_name} is in {folder}")
 
@@ -117,7 +108,6 @@ def add_remove(parser: argparse.ArgumentParser) -> None:
 
 def remove(args: argparse.Namespace) -> Answer:
     from ..hub import removal
-    from ..hub.progress import megabytes
 
     planned = removal.removal(args.class_name)
     if not args.yes:

@@ -4,9 +4,9 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, constants, hf_hub_download
 
+from ..bundles.files import megabytes
 from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
-from .progress import megabytes
 from .repository import Source, asking, demand_space
 
 MOST_FILES, MOST_BYTES = 100_000, 20 << 30

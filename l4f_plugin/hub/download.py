@@ -5,13 +5,17 @@ without asking the Hub, and nobody sees one before all of it is there and right.
 """
 
 import os
+import shutil
+import sys
 import uuid
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import constants
+from tqdm import tqdm
 
 from ..bundles import licences, records
 from ..bundles.catalogue import classes, read_catalogue
@@ -33,7 +37,6 @@ from ..bundles.model_card import MAXIMUM_CARD_BYTES
 from ..errors import UserError, printable
 from ..jobs import NEVER, CancelToken, Progress
 from .hub_errors import MissingFile, offline, put_by_hand
-from .progress import TerminalProgress
 from .repository import LargeFile, Source, cached, demand_space, fetch, forget, is_right, set_reference
 from .resumable import arrived, fetch_resumable
 
@@ -56,7 +59,33 @@ class Options:
 
     def shown(self) -> AbstractContextManager[Progress]:
         """Where progress goes: to the caller, else to the terminal."""
-        return TerminalProgress() if self.progress is None else nullcontext(self.progress)
+        return _on_terminal() if self.progress is None else nullcontext(self.progress)
+
+
+@contextmanager
+def _on_terminal() -> Iterator[Progress]:
+    """A `Progress` of bytes: a bar on a terminal's stderr, elsewhere one line a step."""
+    with ExitStack() as bars:
+        step = bar = None
+
+        def show(done: int, total: int, message: str) -> None:
+            nonlocal step, bar
+            if (message, total) != step:
+                bars.close()
+                step, bar = (message, total), None
+                if total and sys.stderr.isatty():
+                    size = shutil.get_terminal_size()  # some terminals say 0 x 0, in which tqdm would show nothing
+                    shape = {"ncols": size.columns, "nrows": size.lines, "unit": "B", "unit_scale": True}
+                    # Speed and time left count what arrives now, not what was there before.
+                    bar = tqdm(total=total, initial=done, desc=message, file=sys.stderr, **shape)
+                    bars.callback(bar.close)
+                else:
+                    size = f" ({total / 1e6:,.1f} MB)" if total else ""
+                    print(f"{message}{size}", file=sys.stderr, flush=True)
+            if bar is not None:
+                bar.update(done - bar.n)
+
+        yield show
 
 
 def resolve(name: str | Path, *, with_discriminator: bool = False, **options: Any) -> Path:

@@ -29,12 +29,11 @@ from tqdm import tqdm
 
 from ..bundles.config import WeightFile
 from ..bundles.fields import REPOSITORY_ID, REVISION
-from ..bundles.files import sha256_of, write_atomically
+from ..bundles.files import megabytes, sha256_of, write_atomically
 from ..bundles.folders import existing_parent
 from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
 from .hub_errors import hub_errors, offline, put_by_hand, why_offline
-from .progress import megabytes
 
 MOST_REDIRECTS = 10
 _SPARE = 64 << 20  # bytes that a disk should keep free

@@ -18,12 +18,11 @@ from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from ..bundles.config import WeightFile
-from ..bundles.files import bytes_in, sync_to_disk, writing
+from ..bundles.files import bytes_in, megabytes, sync_to_disk, writing
 from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import CancelToken, Progress, unseen
 from .hub_errors import is_of_the_network
-from .progress import megabytes
 from .repository import Source, asking, demand_space, download, is_right, longer, look_up, other_content, short
 
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each new attempt; they start anew once a megabyte has arrived
