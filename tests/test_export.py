@@ -23,7 +23,7 @@ from l4f_plugin.datasets import exporting
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.datasets.export_backgrounds import BackgroundFolder
 from l4f_plugin.datasets.export_plan import FORMATS, SPLITS, ExportSettings, read_plan
-from l4f_plugin.datasets.exporting import Rank, export, make_plan, merge
+from l4f_plugin.datasets.exporting import export, make_plan, merge
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.jobs import CancelToken
@@ -151,7 +151,7 @@ def test_hopeless_masks_end_in_a_sentence(make):
 
 def test_limits_of_the_class_are_in_the_plan_and_stay_when_it_is_gone_on_with(make, pipeline, monkeypatch):
     veils = Curation(max_uncertainty=1.0)  # which the masks of random weights are
-    folder, other = make("set", curation=veils), make("other", curation=veils, rank=Rank(0, 2))
+    folder, other = make("set", curation=veils), make("other", curation=veils, rank=(0, 2))
     limits = read_plan(folder).settings.curation
     assert limits.is_complete and limits.max_uncertainty == 1 and 0 < limits.min_area < limits.max_area < 1
     assert limits == read_plan(other).settings.curation
@@ -277,7 +277,7 @@ def test_a_set_that_is_done_is_left_alone_and_mended_where_files_are_gone(make):
 @pytest.mark.parametrize("shared", [True, False])
 def test_ranks_share_the_work(make, tmp_path, shared):
     expected = tree(make("whole"))
-    folders = [make("shared" if shared else f"part{number}", rank=Rank(number, 3)) for number in range(3)]
+    folders = [make("shared" if shared else f"part{number}", rank=(number, 3)) for number in range(3)]
     if shared:
         assert tree(folders[0]) == expected, "the last one puts the set together"
         return
@@ -293,12 +293,12 @@ def test_ranks_share_the_work(make, tmp_path, shared):
 
 
 def test_parts_that_do_not_fit_are_not_merged(make, tmp_path):
-    first, other = make("first", rank=Rank(0, 2)), make("other", rank=Rank(1, 2), first_seed=5)
+    first, other = make("first", rank=(0, 2)), make("other", rank=(1, 2), first_seed=5)
     with pytest.raises(UserError, match="another first seed"):
         merge([first, other], tmp_path / "merged")
     with pytest.raises(UserError, match="holds no export"):
         merge([first, tmp_path], tmp_path / "merged")
-    second = make("second", rank=Rank(1, 2))
+    second = make("second", rank=(1, 2))
     victim = next(second.rglob("images/*.png"))
     victim.write_bytes(bytes(len(victim.read_bytes())))
     with pytest.raises(UserError, match=f"{victim.name} is damaged"):

@@ -14,7 +14,7 @@ from l4f_plugin.datasets import export_plan
 from l4f_plugin.datasets.curation import IN_PIECES, TOO_LARGE, TOO_SMALL, UNCERTAIN, Curation, MaskMeasures, measure
 from l4f_plugin.datasets.export_backgrounds import BackgroundFolder, choose, put_behind
 from l4f_plugin.datasets.export_plan import ExportedClass, ExportPlan, ExportSettings, check_same, read_plan
-from l4f_plugin.datasets.exporting import Rank
+from l4f_plugin.datasets.exporting import rank_of
 from l4f_plugin.datasets.mask_codes import run_lengths
 from l4f_plugin.datasets.shard_records import FileNote, ShardRecord, read_record, record_path, write_record
 from l4f_plugin.errors import UserError
@@ -134,10 +134,10 @@ def test_shares_as_people_write_them():
 
 
 def test_ranks_come_from_the_environment():
-    assert Rank.of({}) == Rank(0, 1) and Rank.of({"RANK": "2", "WORLD_SIZE": "3"}) == Rank(2, 3)
+    assert rank_of({}) == (0, 1) and rank_of({"RANK": "2", "WORLD_SIZE": "3"}) == (2, 3)
     for rank, world_size in (("3", "3"), ("x", "1"), ("0", "-1"), ("0", "0")):
         with pytest.raises(UserError):
-            Rank.of({"RANK": rank, "WORLD_SIZE": world_size})
+            rank_of({"RANK": rank, "WORLD_SIZE": world_size})
 
 
 @pytest.mark.parametrize("path", ["../x.png", "/etc/passwd", "a/../../b", ".labels4free/plan.json", "a\\b", "", "a//b"])

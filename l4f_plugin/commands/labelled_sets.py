@@ -62,7 +62,7 @@ def export(args: argparse.Namespace) -> Answer:
     from ..datasets import exporting
     from ..datasets.export_backgrounds import BackgroundFolder
 
-    rank = exporting.Rank.of(os.environ)
+    rank = exporting.rank_of(os.environ)
     pictures = None
     if args.background_pictures:
         pictures = BackgroundFolder.of(args.background_pictures, args.out)
@@ -86,7 +86,7 @@ def export(args: argparse.Namespace) -> Answer:
         named = ", ".join(sorted(unreadable))[:MOST_NAMED]
         report(f"{len(unreadable)} background pictures could not be read and were passed over: {named}")
     if not whole and not args.json:
-        report(f"the shards of rank {rank.rank} are done: {args.out}")
+        report(f"the shards of rank {rank[0]} are done: {args.out}")
     data = {
         "class": plan.source.name,
         "format": settings.format,

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -48,24 +48,13 @@ _NAMED = 8  # missing shards that are named
 Drawing = Callable[[], AbstractContextManager["Labels4FreePipeline"]]
 
 
-@dataclass(frozen=True)
-class Rank:
-    """Which of how many processes this is; it draws the shards `rank`, `rank + world_size` and so on."""
-
-    rank: int = 0
-    world_size: int = 1
-
-    def __post_init__(self) -> None:
-        check_integer("WORLD_SIZE", self.world_size, 1, MOST_RANKS)
-        check_integer("RANK", self.rank, 0, self.world_size - 1)
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Rank:
-        """What `torchrun` says in RANK and WORLD_SIZE. Raises `UserError` for what is no rank."""
-        words = [environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")]
-        if not all(word.isdecimal() for word in words):
-            raise UserError(f"RANK {words[0]:.20} and WORLD_SIZE {words[1]:.20} must be whole numbers; see torchrun.")
-        return cls(*map(int, words))
+def rank_of(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Which of how many processes this is, as `torchrun` says in RANK and WORLD_SIZE. Raises `UserError`."""
+    words = [environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")]
+    if not all(word.isdecimal() for word in words):
+        raise UserError(f"RANK {words[0]:.20} and WORLD_SIZE {words[1]:.20} must be whole numbers; see torchrun.")
+    world_size = check_integer("WORLD_SIZE", int(words[1]), 1, MOST_RANKS)
+    return check_integer("RANK", int(words[0]), 0, world_size - 1), world_size
 
 
 def make_plan(
@@ -106,36 +95,37 @@ def export(
     drawing: Drawing,
     *,
     pictures: BackgroundFolder | None = None,
-    rank: Rank | None = None,
+    rank: tuple[int, int] = (0, 1),
     progress: Progress = unseen,
     cancel: CancelToken = NEVER,
 ) -> bool:
     """Draws the shards of this rank that are not there yet; whether the set in `folder` is complete then.
 
-    `drawing()` is entered for each shard anew and gives the pipeline, so that others may draw in between; `pictures`
-    are the user's backgrounds. `progress` counts the pictures of this rank.
+    A `rank` (number, of how many) has every so many shards, from that number on. `drawing()` is entered for each anew
+    and gives the pipeline, so that others may draw in between; `pictures` are the user's backgrounds. `progress` counts
+    the pictures of this rank. What is done stays, and the same call goes on from there.
 
-    Raises `UserError` where the system refuses, where `folder` holds something else or an export with another plan,
-    and where curation leaves nothing over; `Cancelled`. What is done stays, and the same call goes on from there.
+    Raises `UserError` where the system refuses, where `folder` holds something else or an export with another plan, and
+    where curation leaves nothing over; `Cancelled`.
     """
-    rank, pictures = rank or Rank(), pictures or BackgroundFolder()
+    (number, ranks), pictures = rank, pictures or BackgroundFolder()
     cancel.check()
     plan = _begin(plan, folder, lambda: _with_limits(plan, drawing, cancel))
     if plan.pictures:
         pictures.begin(folder)
-    shards = range(rank.rank, plan.shards, rank.world_size)
+    shards = range(number, plan.shards, ranks)
     ended, total = 0, sum(map(plan.quota, shards))
 
     def tell(done: int) -> None:
         progress(ended + done, total, f"{ended + done:,} of {total:,} pictures")
 
     busy = f"Another export writes into {folder}; wait for it, or choose another folder."
-    with lock(folder / STATE_FOLDER / f"rank-{rank.rank}-of-{rank.world_size}.lock", refusal=busy):
-        for number in shards:
-            if not is_done(folder, number):
-                remove(record_path(folder, number))
-                _export_shard(_Shard(plan, number, pictures), folder, drawing, tell, cancel)
-            ended += plan.quota(number)
+    with lock(folder / STATE_FOLDER / f"rank-{number}-of-{ranks}.lock", refusal=busy):
+        for shard in shards:
+            if not is_done(folder, shard):
+                remove(record_path(folder, shard))
+                _export_shard(_Shard(plan, shard, pictures), folder, drawing, tell, cancel)
+            ended += plan.quota(shard)
             tell(0)
         if missing_shards(folder, plan):
             return False  # another rank is still at it, and will put the set together
