@@ -19,7 +19,7 @@ def site(tmp_path_factory):
     """The page of an owner, over a tiny class that has a student. Sets are cut short once they have been asked for."""
     from serving import site_of
 
-    from l4f_ui.exports import Exports
+    from l4f_ui.export_panel import Exports
 
     models, asked, start = tmp_path_factory.mktemp("models"), [], Exports.start
     saved(models / "tiny", title="Red things", student=red_finder())

@@ -279,7 +279,8 @@ def test_a_subject_goes_to_the_gallery_and_from_there_to_swap(site, monkeypatch)
     site.press(site.panel.begin)
     settled(site, strengths={"all-1": 1})
     shown = generate(site, "3")[site.generate.stage.results]
-    bring = site.panel._to_gallery(site.generate, site.tabs)
+    [to_gallery] = listeners(site.blocks, site.panel.stage.buttons["to_gallery"], "click")
+    bring = to_gallery.fn
     seen = bring(site.explored, shown, "picture")
     assert set(seen) <= {*site.generate.shown, site.tabs} and seen[site.tabs]["selected"] == "generate"
     saved = seen[site.generate.stage.results]
@@ -304,7 +305,8 @@ def test_generate_s_pictures_are_explored_and_animated(site):
     assert_alike(pixels(files_of(site, seen)["picture"]), pixels(saved[2].files["picture"]), COLOUR_STEPS)
     run(panel, panel.take_all, given)
     assert [kept.codes.noise_seed for kept in site.explored.shelf] == [3, 4, 5, 6] and len(site.explored.chosen) == 4
-    brought = site.panel._to_gallery(site.generate, site.tabs)(site.explored, saved, "picture")[results]
+    [to_gallery] = listeners(site.blocks, site.panel.stage.buttons["to_gallery"], "click")
+    brought = to_gallery.fn(site.explored, saved, "picture")[results]
     seen = run(panel, panel.take_all, {**given, results: brought[:1]})
     assert len(site.explored.chosen) == 1 and seen[panel.shelf].count('class="l4f-kept"') == 5
     assert site.explored.shelf[-1].codes.digest == site.explored.codes().digest

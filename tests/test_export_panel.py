@@ -14,7 +14,8 @@ from l4f_plugin import jobs
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
 from l4f_ui import compat
-from l4f_ui.export_panel import ExportPanel, ExportVisit
+from l4f_ui.export_panel import ExportPanel
+from l4f_ui.tasks import Watching
 
 
 def wanted(panel, name: str = "tiny", bounds: tuple = (), **changed) -> dict:
@@ -31,7 +32,7 @@ def site(tiny_bundle_folder, tmp_path, monkeypatch):
     service = owned(tmp_path)
     with compat.blocks("page", ""):
         panel = ExportPanel(service)
-    yield SimpleNamespace(panel=panel, service=service, visit=ExportVisit(), sets=tmp_path / "out" / "sets")
+    yield SimpleNamespace(panel=panel, service=service, visit=Watching(), sets=tmp_path / "out" / "sets")
     closed(service)
 
 
@@ -112,7 +113,7 @@ def test_an_estimate_stays_when_the_tab_is_opened_again(site):
     *_, seen = site.panel.estimate(given(site, wanted(site.panel)))
     assert re.fullmatch(r"(about|less than) .+ · [\d.]+ [kMG]B", told(site, seen)) and not site.sets.exists()
     assert told(site, site.panel.opened(site.visit)) == told(site, seen)
-    assert "pictures with masks" in told(site, export(site)) and site.visit.estimate == ""
+    assert "pictures with masks" in told(site, export(site)) and site.visit.note == ""
 
 
 def test_an_estimate_that_waits_says_so(site, monkeypatch):
@@ -160,7 +161,7 @@ def test_the_first_pictures_are_shown_while_a_set_is_drawn_and_the_whole_is_down
     [
         ({"count": 0}, "from 1 to 1000000"),
         ({"count": None}, "Number of pictures"),
-        ({"size": 4}, "Longer side"),
+        ({"size": 4}, "The size must be a whole number from 16"),
         *(({"backgrounds": kinds}, "kind of background") for kinds in ([], ["pictures"])),
         ({"split": "x"}, "no split"),
         ({"curate": True, "bounds": (0.9, 0.1, 0.2, 0.9)}, "largest area"),

@@ -60,7 +60,7 @@ def test_classes_lie_among_the_models_of_the_host_and_results_next_to_its_pictur
 
 def test_settings_have_words_and_are_read_at_each_job(host):  # noqa: F811
     added = host.options.data_labels
-    assert set(added) == {option.key for option in settings.OPTIONS}
+    assert set(added) == {f"l4f_{name}" for name in settings.OPTIONS}
     assert all(info.label and info.comment for info in added.values())
     assert {info.section for info in added.values()} == {("labels4free", "Labels4Free")}
     assert {info.category_id for info in added.values()} == {"labels4free"}, "under a heading of its own"

@@ -234,7 +234,7 @@ def test_nothing_changes_where_the_page_is_open_to_others(hub, tmp_path, monkeyp
         assert not any(page.shown(seen, part) for part in ("download", "learn", "verify", "delete", "cancel"))
         refused = page.panel.answered(getattr(page.panel, f"start_{button}"))(page.visit, *values)
         assert "open to others" in page.told(refused)
-    assert (tmp_path / "models/plain").is_dir() and hub.requests == [] and not page.class_jobs.is_busy()
+    assert (tmp_path / "models/plain").is_dir() and hub.requests == [] and not page.class_jobs.jobs.running()
 
 
 def test_a_repository_by_its_name(hub, page):

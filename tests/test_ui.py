@@ -106,7 +106,8 @@ def test_every_word_comes_from_the_table(tmp_path, monkeypatch):
     assert [words for words in shown if not words.startswith("§")] == ["HTML"] * shown.count("HTML")
 
 
-def test_table_holds_no_word_that_nobody_shows():
+def test_table_holds_no_word_that_nobody_shows(built):
+    ids = {block.elem_id for block in built.blocks.values()}
     source = "".join(path.read_text(encoding="utf-8") for path in UI.rglob("*.py") if path.name != "texts.py")
 
     def is_asked_for(key: str) -> bool:
@@ -116,7 +117,8 @@ def test_table_holds_no_word_that_nobody_shows():
         starts = f"{group}.{name}", f"{group}.{{", f"{group}.{begun}_{{", f"{begun}_{{"
         spelt = [quote + start for start in starts for quote in "\"'"] + [f"}}.{name}{quote}" for quote in "\"'"]
         chosen = rf'(choices\(|segments\([^,]+, |words=|words: str = )"{group}"'
-        return any(spelling in source for spelling in spelt) or re.search(chosen, source)
+        shown = "l4f_" + key.replace(".", "_") in ids  # a button that a stage is given by its name
+        return shown or any(spelling in source for spelling in spelt) or re.search(chosen, source)
 
     # A Space has other words for some of the page's own keys.
     asked_for = {key for key in texts.ENGLISH if is_asked_for(key.removeprefix("space.")) or is_asked_for(key)}

@@ -24,7 +24,6 @@ from l4f_ui import app, compat
 from l4f_ui.endpoints import _in_words
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
-from l4f_ui.stage import Neighbour
 
 
 def segment(page, codes, *, view="mask", class_name="tiny") -> dict:
@@ -177,8 +176,8 @@ def test_surprises_can_be_drawn_and_are_shown(page):
 
 def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     met = []
-    neighbour = Neighbour("img2img", "swap.save", lambda button, stage: met.append((button, stage)))
-    parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path), [neighbour])).l4f
+    neighbours = {"img2img": lambda button, stage: met.append((button, stage))}
+    parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path), neighbours)).l4f
     files_of = {button.elem_id: stage.files_to_send for button, stage in met}
     assert set(files_of) == {f"l4f_{panel}_to_img2img" for panel in ("generate", "explore", "swap", "photos")}
     results = generate(parts, "1-2")[parts.generate.stage.results]

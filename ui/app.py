@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -21,7 +22,7 @@ from .export_panel import ExportPanel
 from .generate_panel import GeneratePanel
 from .models_panel import ModelsPanel
 from .photos_panel import PhotosPanel
-from .run_buttons import Watcher, seen_by
+from .run_buttons import seen_by
 from .service import Service
 from .swap_panel import SwapPanel
 from .texts import text
@@ -100,27 +101,26 @@ class Page:
     `endpoint_prefix` goes before the names of endpoints in a host, which shows our name already.
     """
 
-    def __init__(self, service: Service, endpoint_prefix: str = "", watchers: Sequence[Watcher] = ()):
+    def __init__(self, service: Service, endpoint_prefix: str = "", watchers: Sequence[Any] = ()):
         opened = {}
         with gr.Column(elem_id="l4f", elem_classes="l4f"):
             self.header = Header(service, titled=not endpoint_prefix)
             service.watchers = watchers = [self.header, *watchers]
-            with compat.tabs(elem_id="l4f_tabs") as self.tabs:
+            # In a second row where one is too narrow, instead of behind three dots.
+            with compat.make(gr.Tabs, overflow_behavior="wrap", elem_id="l4f_tabs") as self.tabs:
                 for name, panel in PANELS.items():
                     with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"l4f_tab_{name}") as tab:
                         setattr(self, name, panel(service))
                     opened[name] = tab.select
             self.endpoints = Endpoints(service, endpoint_prefix)
-        stage, recovery, tabs = self.generate.stage, self.photos.inversion, self.tabs
-        self.swap.open_with(self.generate.to_swap.click, stage.results, stage.picked, tabs)
-        self.swap.open_with_codes(recovery.to_swap.click, recovery.stage.results, tabs)
+        stage, tabs = self.generate.stage, self.tabs
+        for sender in (stage, self.photos.inversion.stage, self.explore.stage):
+            self.swap.open_with(sender, tabs)
         for panel in ("explore", "models", "export", "train"):
             getattr(self, panel).open_on(opened[panel])
-        self.explore.open_with(
-            self.generate.to_explore.click, self.generate.animate.click, stage.results, stage.picked, tabs
-        )
-        self.explore.send_to(self.swap, self.generate, tabs)
-        self.models.open_with(self.generate.to_models.click, stage.results, tabs)
+        self.explore.open_with(stage, tabs)
+        self.explore.send_to(self.generate, tabs)
+        self.models.open_with(stage, tabs)
         # What was fetched, completed or deleted meanwhile shows when its list is next looked at.
         self.choices = {name: getattr(self, name).choice for name in PANELS if name not in ("train", "models")}
         for name, choice in self.choices.items():

@@ -163,15 +163,7 @@ class ClassJobs:
         message = text("import.working", file=wanted.label)
         return self.jobs.start("import", wanted.name, message, work, wanted.title or self._title(wanted.name))
 
-    def publish(
-        self,
-        name: str,
-        repository: str,
-        declared: Declared,
-        as_space: bool = False,
-        private: bool = False,
-        dry: bool = False,
-    ) -> Job:
+    def publish(self, name: str, repository: str, declared: Declared, as_space: bool, private: bool, dry: bool) -> Job:
         """Publishes a class as the model repository or Space OWNER/NAME; `dry` writes the folder and uploads nothing.
 
         Its job fails with `NotDeclared` where something is to be declared first.
@@ -192,7 +184,11 @@ class ClassJobs:
                 job.token.check()
                 job.report(0, 0, without_paths(message))
 
-            folder = self._folder_to_publish(repository) if dry else None
+            folder = None
+            if dry:
+                place = self._service.outputs.folder / "to-publish"
+                place.mkdir(parents=True, exist_ok=True)
+                folder = Path(tempfile.mkdtemp(prefix=f"{slug(repository)}-", dir=place))
             how = Publication(declared, private, draw=draw, dry=folder)
             address = (publish_space if as_space else publish)(name, repository, how, report)
             if address is not None:
@@ -204,11 +200,6 @@ class ClassJobs:
             return text("share.tried", folder=shown_path(folder), who=who, **told)
 
         return self.jobs.start("publish", name, text("share.working", title=title), work, title)
-
-    def _folder_to_publish(self, repository: str) -> Path:
-        place = self._service.outputs.folder / "to-publish"
-        place.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{slug(repository)}-", dir=place))
 
     # Learning
 
@@ -289,13 +280,6 @@ class ClassJobs:
         return self.learnable(entry) == MASKS and not self.has_begun(name, MASKS)
 
     # All of them
-
-    def is_busy(self) -> bool:
-        return bool(self.jobs.running() or self.estimates.running())
-
-    def ended(self) -> list[Job]:
-        """What is over, measurements too."""
-        return [*self.jobs.ended(), *self.estimates.ended()]
 
     def close(self) -> None:
         """Stops everything, before the program ends."""

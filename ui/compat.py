@@ -10,15 +10,15 @@ import os
 import re
 import tempfile
 from abc import ABCMeta
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read once, when Gradio is imported
 
 import gradio as gr  # noqa: E402
-
-from .judging import wired  # noqa: E402
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
 MAJOR = VERSION[0]
@@ -43,11 +43,6 @@ def _image_tools(*names: str) -> dict[str, Any]:
     if MAJOR >= 6:
         return {"buttons": list(names)}
     return {f"show_{name}_button": name in names for name in ("download", "share", "fullscreen")}
-
-
-def tabs(**arguments: Any) -> gr.Tabs:
-    """A row of tabs that goes on in a second row where it is too narrow, instead of behind three dots."""
-    return make(gr.Tabs, overflow_behavior="wrap", **arguments)
 
 
 def gallery(**arguments: Any) -> gr.Gallery:
@@ -235,6 +230,59 @@ def download_update(file: Path | None) -> dict:
     """The update that gives a download button its file, or takes it away."""
     there = "interactive" if hasattr(gr, "DownloadButton") else "visible"
     return gr.update(**{"value": file and str(file), there: file is not None})
+
+
+Judge = Callable[[Mapping[str, str]], "str | None"]
+"""What is wrong with a request of these headers, as a sentence; None for one that is let in. In a host each handler
+asks one first, as nothing of ours stands before a host."""
+
+_judge: Judge | None = None
+
+
+@contextmanager
+def judged_by(judge: Judge) -> Iterator[None]:
+    """Handlers that are wired within ask `judge` before they do anything."""
+    global _judge
+    before, _judge = _judge, judge
+    try:
+        yield
+    finally:
+        _judge = before
+
+
+def wired(handler: Callable, outputs: Sequence) -> Callable:
+    """The handler as Gradio gets it.
+
+    Where there is a judge it takes the request too, which Gradio then hands over; without one the judge is not asked.
+    An empty answer names an output: Gradio takes `{}` for a value.
+    """
+    judge, unchanged = _judge, {outputs[0]: gr.update()} if outputs else {}
+
+    def let_in(values: tuple) -> tuple:
+        if judge is None or not values or not isinstance(values[0], gr.Request):
+            return values
+        complaint = judge({name.lower(): value for name, value in values[0].headers.items()})
+        if complaint:
+            raise refusal(complaint)
+        return values[1:]
+
+    @wraps(handler)
+    def answer(*values: Any) -> Any:
+        answered = handler(*let_in(values))
+        return unchanged if answered == {} else answered
+
+    @wraps(handler)
+    def answers(*values: Any) -> Iterator[Any]:
+        for answered in handler(*let_in(values)):
+            yield unchanged if answered == {} else answered
+
+    given = answers if inspect.isgeneratorfunction(handler) else answer
+    if judge is not None:
+        asked = inspect.Parameter("l4f_request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
+        known = inspect.signature(handler)
+        given.__signature__ = known.replace(parameters=[asked, *known.parameters.values()])
+        given.__annotations__ = {**getattr(handler, "__annotations__", {}), "l4f_request": gr.Request}
+    return given
 
 
 def on(

@@ -25,6 +25,7 @@ from .service import BATCH, Service
 from .stage import Stage
 from .texts import text
 
+BUTTONS = ("undo", "more", "put", "to_swap", "to_gallery")
 VIEWS = ("picture", "cutout", "mask", "background")
 FIRST_SEED, VARIETY = "6", 0.7
 EXAMPLE_SEEDS = (6, 9, 32)
@@ -61,7 +62,7 @@ class ExplorePanel:
             with stage_column():
                 self.stage = LiveStage(
                     service, "explore", self.job.status, VIEWS, downloads=("picture", "cutout", "w_plus"),
-                    kept=VIEWS, more=self._build_buttons, sends=True,
+                    kept=VIEWS, buttons=dict.fromkeys(BUTTONS, {}), sends=True,
                 )  # fmt: skip
                 self.grid, self.shelf = (gr.HTML("", elem_classes="l4f-flush") for _ in range(2))
                 self.mix = button("explore.mix", size="sm", visible=False)
@@ -81,14 +82,9 @@ class ExplorePanel:
         self.wish, self.order = (gr.Textbox(**hidden, **named(f"explore.{name}")) for name in ("wish", "order"))
         self.range = gr.State(RANGES[0])
 
-    def _build_buttons(self) -> None:
-        names = ("undo", "more", "put", "to_swap", "to_gallery")
-        self.undo, self.more, self.put, self.to_swap, self.to_gallery = (
-            button(f"explore.{name}", size="sm") for name in names
-        )
-
     def _wire(self) -> None:
         stage = self.stage
+        undo, more, put, *_ = stage.buttons.values()
         self.inputs = {self.state, self.choice.dropdown, self.seed, stage.view, self.order, self.range}
         self.inputs |= {self.restore.picture}
         self.outputs = [*stage.outputs, self.board, self.sheet, self.grid, self.shelf, self.mix, self.seed]
@@ -97,9 +93,9 @@ class ExplorePanel:
             self._start(trigger, self.begin)
         for trigger, work in (
             (self.restore.dropped, self.restored),
-            (self.undo.click, self.step_back),
-            (self.more.click, self.more_like_this),
-            (self.put.click, self.put_aside),
+            (undo.click, self.step_back),
+            (more.click, self.more_like_this),
+            (put.click, self.put_aside),
             (self.mix.click, self.mix_chosen),
             (self.example.click, self.try_example),
         ):
@@ -119,23 +115,17 @@ class ExplorePanel:
         """Wires an event (the tab being opened) that draws a first subject where there is none."""
         self._start(trigger, self.first)
 
-    def open_with(self, one: Callable, several: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
-        """Wires two events of another panel: its picked picture is explored, its pictures are animated."""
-        self.brought, self.picked = results, picked
-        self.inputs |= {results, picked}
-        for trigger, work in ((one, self.take_picked), (several, self.take_all)):
-            opened = compat.on(trigger, lambda: gr.update(selected="explore"), [], [tabs])
+    def open_with(self, stage: Stage, tabs: gr.Tabs) -> None:
+        """Wires two buttons of another panel's stage: its picked picture is explored, its pictures are animated."""
+        self.brought, self.picked = stage.results, stage.picked
+        self.inputs |= {stage.results, stage.picked}
+        for name, work in (("to_explore", self.take_picked), ("animate", self.take_all)):
+            opened = compat.on(stage.buttons[name].click, lambda: gr.update(selected="explore"), [], [tabs])
             self._start(opened.then, work)
 
-    def send_to(self, swap: Any, generate: Any, tabs: gr.Tabs) -> None:
-        swap.open_with_codes(self.to_swap.click, self.stage.results, tabs)
-        gallery = generate.stage
-        inputs = [self.state, gallery.results, gallery.view]
-        compat.on(
-            self.to_gallery.click, self._to_gallery(generate, tabs), inputs, [*generate.shown, self.job.status, tabs]
-        )
+    def send_to(self, generate: Any, tabs: gr.Tabs) -> None:
+        """Wires the button that puts the subject into the gallery of the panel *Generate*."""
 
-    def _to_gallery(self, generate: Any, tabs: gr.Tabs) -> Callable:
         def bring(explored: Exploration, shown: list[Result], view: str) -> dict:
             if explored.subject is None:
                 return {}
@@ -145,7 +135,9 @@ class ExplorePanel:
                 return {self.job.status: complain(error)}
             return {**generate.show([saved, *shown], view, 0), tabs: gr.update(selected="generate")}
 
-        return bring
+        inputs = [self.state, generate.stage.results, generate.stage.view]
+        outputs = [*generate.shown, self.job.status, tabs]
+        compat.on(self.stage.buttons["to_gallery"].click, bring, inputs, outputs)
 
     def take_picked(self, running: Running, given: Given) -> Iterator[dict]:
         """The subject of the picture that is picked elsewhere."""

@@ -1,13 +1,12 @@
 """The panel *Export*: labelled sets of any size."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import gradio as gr
 
 from l4f_plugin.arguments import check_integer
 from l4f_plugin.datasets.curation import Curation
-from l4f_plugin.datasets.export_plan import DEFAULT_SPLIT, FORMATS, SMALLEST_SIDE, ExportSettings, shares
+from l4f_plugin.datasets.export_plan import DEFAULT_SPLIT, FORMATS, ExportSettings, shares
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import Job
 
@@ -30,13 +29,6 @@ CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_pi
 """Ends of the sliders, where a limit is what is usual in the class."""
 
 
-@dataclass
-class ExportVisit(Watching):
-    """What one visitor's page shows of exports; `estimate` is the answer to its last question."""
-
-    estimate: str = ""
-
-
 class ExportPanel(TaskPanel):
     """Without `service.manages_classes` no sets are made: they fill the disk of whoever runs the page."""
 
@@ -51,7 +43,7 @@ class ExportPanel(TaskPanel):
                 if not self.allowed:
                     note("export.read_only")
                     return
-                self.visit = gr.State(ExportVisit())
+                self.visit = gr.State(Watching())
                 self._build_controls()
             with stage_column():
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_export_activity", elem_classes="l4f-status-place")
@@ -108,7 +100,7 @@ class ExportPanel(TaskPanel):
         if self.allowed:
             super().open_on(trigger)
 
-    def show(self, visit: ExportVisit) -> dict:
+    def show(self, visit: Watching) -> dict:
         """How exports stand, the card of the latest set, and what can be gone on with."""
         visit.ended, running = self._ended(), self._is_busy()
         card, unfinished = self.exports.card(), self.exports.unfinished()
@@ -123,21 +115,15 @@ class ExportPanel(TaskPanel):
             self.unfinished: gr.update(choices=unfinished, value=unfinished[0] if waiting else None),
         }
 
-    def _told(self, visit: ExportVisit) -> dict:
+    def _told(self, visit: Watching) -> dict:
         """Also the first pictures of the set."""
-        [(line, words)] = super()._told(visit).items()
         sheet = self.exports.sheet()
         shown = gr.update(value=sheet and str(sheet), visible=sheet is not None)
-        return {line: words + visit.estimate, self.sheet: shown, self.empty: gr.update(visible=sheet is None)}
+        return {**super()._told(visit), self.sheet: shown, self.empty: gr.update(visible=sheet is None)}
 
     def answered(self, handler: Callable[[Given], object]) -> Callable[[Given], dict]:
-        """A handler that starts an export; what was estimated goes then."""
-
-        def begin(given: Given) -> Job:
-            job, given[self.visit].estimate = handler(given), ""
-            return job
-
-        return lambda given: self._begun(given[self.visit], lambda: begin(given))
+        """A handler that starts an export."""
+        return lambda given: self._begun(given[self.visit], lambda: handler(given))
 
     def start(self, given: Given) -> Job:
         """Begins the set, or goes on with it where the same was begun before."""
@@ -148,11 +134,11 @@ class ExportPanel(TaskPanel):
 
     def measure_time(self, running: Running, given: Given) -> Iterator[dict]:
         visit = given[self.visit]
-        visit.estimate = ""
+        visit.note = ""
         settings, name = self.settings(given), self._service.entry(given[self.choice.dropdown]).name
         yield {self.activity: status.running(text("export.measuring"))}
-        visit.estimate = status.finished(self.exports.estimate(name, settings, running.token))
-        yield {self.activity: visit.estimate}
+        visit.note = status.finished(self.exports.estimate(name, settings, running.token))
+        yield {self.activity: visit.note}
 
     def stop(self) -> dict:
         for job in self.exports.jobs.running(kind=KIND):
@@ -161,17 +147,15 @@ class ExportPanel(TaskPanel):
 
     def settings(self, given: Given) -> ExportSettings:
         """What the controls ask for. Raises `UserError` for what is out of bounds or missing."""
-        count, size, backgrounds = _whole(given[self.count]), _whole(given[self.size]), given[self.backgrounds]
+        count, side, backgrounds = _whole(given[self.count]), _whole(given[self.size]), given[self.backgrounds]
         check_integer(text("export.count"), count, 1, MOST_PICTURES)
         if not backgrounds or not set(backgrounds) <= set(BACKGROUNDS):
             raise UserError(text("export.no_backgrounds"))
-        if size:
-            check_integer(text("export.size"), size, SMALLEST_SIDE, 1 << 14)
         bounds = {name: given[part] for name, part in self.bounds.items() if given[part] != CLASS_OWN[name]}
         return ExportSettings(
             count=count,
             format=given[self.format],
-            size=size or None,
+            size=side or None,
             truncation_psi=given[self.psi],
             first_seed=wanted_seed(given[self.first]),
             split=shares(given[self.split]),

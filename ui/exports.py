@@ -26,7 +26,6 @@ SHARD = 100
 """Pictures drawn in one turn: others wait for no more than these."""
 MOST_PICTURES = 1_000_000
 MOST_FOLDERS = 1000
-FOLDER_NAME = "sets"
 _CARD, _SHEET, _CHECKSUMS = "README.md", "sheet.png", "SHA256SUMS"
 _LARGEST_ZIP = 2 << 30  # bytes
 _LONGEST_CARD = 1 << 16
@@ -39,13 +38,6 @@ class Exports:
         self._service, self.jobs = service, service.class_jobs.jobs
         self._started: Path | None = None
         self._sheet: tuple[bytes, Path | None] = b"", None
-
-    def folder_of(self, name: str, settings: ExportSettings) -> Path:
-        """Where that set goes: another choice, another folder."""
-        said = f"{name} {settings!r}"
-        pixels = f"{settings.size}px-" if settings.size else ""
-        digest = hashlib.sha256(said.encode()).hexdigest()[:8]
-        return self._place() / f"{slug(name)}-{settings.format}-{settings.count}-{pixels}{digest}"
 
     def unfinished(self) -> list[str]:
         return [path.name for path in self._folders() if not _is_whole(path)]
@@ -60,7 +52,11 @@ class Exports:
     def start(self, name: str, settings: ExportSettings, folder: Path | None = None) -> Job:
         """Exports, or goes on with it. Raises `UserError` where something else is being done with the class."""
         title = self._service.entry(name, on_offer=True).title
-        self._started = folder = folder or self.folder_of(name, settings)
+        if folder is None:  # another choice, another folder
+            pixels = f"{settings.size}px-" if settings.size else ""
+            digest = hashlib.sha256(f"{name} {settings!r}".encode()).hexdigest()[:8]
+            folder = self._place() / f"{slug(name)}-{settings.format}-{settings.count}-{pixels}{digest}"
+        self._started = folder
         message = text("export.working", title=title, count=settings.count)
 
         def work(task: Job) -> str:
@@ -125,7 +121,7 @@ class Exports:
         return self._service.outputs.pack(folder.name, {str(path.relative_to(folder.parent)): path for path in files})
 
     def _place(self) -> Path:
-        return self._service.outputs.folder / FOLDER_NAME
+        return self._service.outputs.folder / "sets"
 
     def _folders(self) -> Iterator[Path]:
         """Folders that hold a set, made by this page or not."""

@@ -16,17 +16,7 @@ from l4f_plugin.subject import Subject
 from . import address, compat, seeds, status
 from .brush_form import BrushForm
 from .class_choice import ClassChoice
-from .controls import (
-    Given,
-    RestoreChoice,
-    SeedField,
-    button,
-    controls_column,
-    named,
-    psi_slider,
-    segments,
-    stage_column,
-)
+from .controls import Given, RestoreChoice, SeedField, controls_column, named, psi_slider, segments, stage_column
 from .history import FAVOURITE, HIDDEN, History
 from .outputs import VIEWS, Result, shown_path
 from .run_buttons import RunButtons, Running, complain
@@ -34,6 +24,7 @@ from .service import Service
 from .stage import GalleryStage
 from .texts import text
 
+MARKS = (FAVOURITE, HIDDEN, "delete")
 WHICH = ("now", "earlier", "favourites")
 WELCOME, LARGEST_WELCOME = range(8), 256
 """Seeds that a class is shown by, and the pixels up to which nobody waits long for them."""
@@ -54,7 +45,7 @@ class GeneratePanel:
             with stage_column():
                 if self._keeps:
                     self.which = segments("generate.which", "which", WHICH, "l4f-view")
-                given = {"packs": (*VIEWS, "background", "w_plus"), "more": self._build_buttons, "sends": True}
+                given = {"packs": (*VIEWS, "background", "w_plus"), "buttons": self._buttons(), "sends": True}
                 self.stage = GalleryStage(service, "generate", self.job.status, VIEWS, **given)
                 self.brush = BrushForm(self, "generate")
         self._wire()
@@ -70,20 +61,23 @@ class GeneratePanel:
         self.restore = RestoreChoice(self._service, "generate")
         self.job = RunButtons(self._service, "generate")
 
-    def _build_buttons(self) -> None:
-        self.to_swap = button("generate.to_swap", size="sm", interactive=False)
-        self.to_explore = button("generate.to_explore", size="sm", interactive=False)
-        self.animate = button("generate.animate", size="sm")
-        self.use_seed = button("generate.use_seed", size="sm", interactive=False)
-        self.to_models = button("generate.to_models", size="sm", visible=False)
-        if self._keeps:
-            self.marks = {name: button(f"generate.{name}", size="sm") for name in (FAVOURITE, HIDDEN, "delete")}
+    def _buttons(self) -> dict[str, dict]:
+        later = {"interactive": False}
+        more = {
+            "to_swap": later,
+            "to_explore": later,
+            "animate": {},
+            "use_seed": later,
+            "to_models": {"visible": False},
+        }
+        return more | (dict.fromkeys(MARKS, {}) if self._keeps else {})
 
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
         self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, self.times}
         self.inputs |= {stage.view, stage.picked, self.drawn}
         self.inputs |= {consent.accept} if consent else set()
+        self.to_swap, self.to_explore, _, self.use_seed, self.to_models, *_ = stage.buttons.values()
         offers = [self.to_swap, self.to_explore, self.use_seed]
         self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
         which = [self.which] if self._keeps else []
@@ -104,9 +98,9 @@ class GeneratePanel:
         if self._keeps:
             given = [self.which, self.drawn, stage.view]
             compat.on(self.which.input, self.look_at, given, self.shown)
-            for name, marking in self.marks.items():
+            for name in MARKS:
                 outputs = [*self.shown, self.job.status]
-                compat.on(marking.click, partial(self.mark, name), [*given, *picked], outputs)
+                compat.on(stage.buttons[name].click, partial(self.mark, name), [*given, *picked], outputs)
 
     def generate(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws batch by batch, saves and shows what is there so far. A class that is not here is fetched first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from l4f_plugin.images import first_frame_only, write_png
 from l4f_plugin.subject import SwapResult, write_parts
 
 from . import status
-from .controls import Given, button, named
+from .controls import Given, named
 from .outputs import Result
 from .run_buttons import RunButtons, Running
 from .service import Service
@@ -36,7 +37,7 @@ ROOM_FOR_ENDING = 24  # bytes of a name
 
 
 class InversionForm:
-    """`build_stage` builds the stage elsewhere. The page wires `to_swap` to the panel *Swap background*."""
+    """`build_stage` builds the stage elsewhere. The page wires its button to the panel *Swap background*."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -45,9 +46,6 @@ class InversionForm:
         self.job = RunButtons(service, "recover")
 
     def build_stage(self) -> None:
-        def more() -> None:
-            self.to_swap = button("recover.to_swap", size="sm")
-
         self.stage = Stage(
             self._service,
             "recover",
@@ -57,7 +55,7 @@ class InversionForm:
             compared=("picture", "redrawn"),
             downloads=DOWNLOADS,
             kept=KEPT,
-            more=more,
+            buttons={"to_swap": {}},
         )
 
     def wire(self, panel: PhotosPanel, inputs: set) -> None:
@@ -74,8 +72,22 @@ class InversionForm:
         entry = self._service.entry(given[panel.choice.dropdown])
         folder = self._service.outputs.preview_folder()
         yield {self.job.status: status.running(text("job.loading", title=entry.title))}
-        progress, preview = self._telling(running, photograph.name, folder)
-        how = {"steps": int(given[self.steps]), "progress": progress, "preview": preview}
+        numbers = itertools.count(1)
+
+        def said(done: int, total: int) -> str:
+            key = "recover.working" if done else "recover.starting"
+            return text(key, name=photograph.name, done=done, total=total)
+
+        def preview(picture: np.ndarray) -> None:
+            file = folder / f"on-the-way-{next(numbers):03d}.png"
+            write_png(file, picture)
+            picture_alone = {
+                self.stage.comparison.frame: gr.update(visible=False),
+                self.stage.image: gr.update(value=str(file), visible=True),
+            }
+            running.post({**panel.stage.appear(False), **self.stage.appear(), **picture_alone})
+
+        how = {"steps": int(given[self.steps]), "progress": running.now_and_then(said), "preview": preview}
         try:
             found = self._service.project(entry.name, photograph.source(), running.token, **how)
         except UserError as error:
@@ -90,29 +102,6 @@ class InversionForm:
             **self.stage.show([result], given[self.stage.view]),
             self.job.status: status.finished(words),
         }
-
-    def _telling(self, running: Running, name: str, folder: Path) -> tuple[Callable, Callable]:
-        """What is called after each step, and with each picture on the way."""
-        pictures = 0
-
-        def words(done: int, total: int) -> str:
-            return text("recover.working" if done else "recover.starting", name=name, done=done, total=total)
-
-        def preview(picture: np.ndarray) -> None:
-            nonlocal pictures
-            pictures += 1
-            file = folder / f"on-the-way-{pictures:03d}.png"
-            write_png(file, picture)
-            running.post(
-                {
-                    **self._panel.stage.appear(False),
-                    **self.stage.appear(),
-                    self.stage.comparison.frame: gr.update(visible=False),
-                    self.stage.image: gr.update(value=str(file), visible=True),
-                }
-            )
-
-        return running.now_and_then(words), preview
 
 
 def _write(folder: Path, stem: str, found: Projection, placed: SwapResult) -> dict[str, Path]:

@@ -18,6 +18,7 @@ from .models_forms import ImportForm, RepositoryForm, ShareForm, Visit
 from .outputs import Result
 from .run_buttons import complain
 from .service import Service
+from .stage import Stage
 from .tasks import TaskPanel
 from .texts import text
 from .words import duration, failure, pathless, size
@@ -29,6 +30,7 @@ class ModelsPanel(TaskPanel):
     def __init__(self, service: Service):
         super().__init__(service)
         self._class_jobs, changes = service.class_jobs, service.manages_classes
+        self._followed.append(self._class_jobs.estimates)
         self.visit = gr.State(Visit())
         self.table = gr.HTML("", elem_id="l4f_models_table", elem_classes="l4f-flush")
         with gr.Row(elem_classes="l4f-panel"):
@@ -81,14 +83,14 @@ class ModelsPanel(TaskPanel):
         compat.on(self.delete.click, self.ask, [self.visit], [self.confirm, self.question])
         compat.on(self.keep.click, lambda: gr.update(visible=False), [], [self.confirm])
 
-    def open_with(self, trigger: Callable, results: gr.State, tabs: gr.Tabs) -> None:
-        """Wires an event elsewhere that leads here, to the class of the first result."""
+    def open_with(self, stage: Stage, tabs: gr.Tabs) -> None:
+        """Wires the button of another panel's stage that leads here, to the class of its first result."""
 
         def lead(visit: Visit, results: list[Result]) -> dict:
             picked = results[0].class_name if results else None
             return {**self.pick(visit, picked), tabs: gr.update(selected="models")}
 
-        self._follow(trigger, lead, [self.visit, results], [tabs])
+        self._follow(stage.buttons["to_models"].click, lead, [self.visit, stage.results], [tabs])
 
     # What is shown
 
@@ -112,10 +114,10 @@ class ModelsPanel(TaskPanel):
         if picked is None:
             return {**shown, self.card: "", self.worst: gr.update(visible=False)}
         shown |= self.sharing.shown(visit, picked) if self.sharing else {}
-        card = models_table.card(picked, picked.name in damaged)
         worst = self._class_jobs.worst_masks(picked)
         shown[self.worst] = gr.update(value=worst, visible=worst is not None)
-        return {**shown, self.card: card, **self._actions(picked, picked.name in damaged)}
+        shown[self.card] = models_table.card(picked, picked.name in damaged)
+        return {**shown, **self._actions(picked, picked.name in damaged)}
 
     def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
         names = [entry.name for entry in entries]
@@ -196,13 +198,12 @@ class ModelsPanel(TaskPanel):
 
     def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a job of the picked class."""
+        return lambda visit, *values: self._begun(visit, lambda: handler(self._changeable(visit), *values))
 
-        def begin(visit: Visit, values: tuple) -> Job:
-            if not self._service.manages_classes:
-                raise UserError(text("models.read_only"))
-            return handler(self._service.entry(visit.picked, on_offer=True), *values)
-
-        return lambda visit, *values: self._begun(visit, lambda: begin(visit, values))
+    def _changeable(self, visit: Visit) -> ObjectClass:
+        if not self._service.manages_classes:
+            raise UserError(text("models.read_only"))
+        return self._service.entry(visit.picked, on_offer=True)
 
     def start_download(self, entry: ObjectClass, accepted: bool) -> Job:
         damaged = bool(entry.problem) or self._class_jobs.is_damaged(entry.name)
@@ -244,9 +245,3 @@ class ModelsPanel(TaskPanel):
             if task not in before and task in visit.own and task.error is not None and not task.stopped:
                 gr.Warning(failure(task))
         return {part: shown[part] for part in shown if part not in (self.confirm, self.consent.accept)}
-
-    def _is_busy(self) -> bool:
-        return self._class_jobs.is_busy()
-
-    def _ended(self) -> list[Job]:
-        return self._class_jobs.ended()

@@ -33,7 +33,7 @@ def table(entries: Sequence[ObjectClass], selected: str | None, damaged: set[str
 
 
 def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
-    name, about = escape(entry.name, quote=True), f"{entry.resolution} px" if entry.resolution else ""
+    name, about = escape(entry.name), f"{entry.resolution} px" if entry.resolution else ""
     known, pressed = not entry.problem, "true" if selected else "false"
     kind = "bad" if damaged else "good" if entry.installed else "plain"
     cells = {
@@ -47,9 +47,7 @@ def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
         "licence": escape(entry.licence),
         "source": escape(_source(entry)),
     }
-    inner = "".join(
-        f'<td data-column="{escape(text(f"column.{key}"), quote=True)}">{cell}</td>' for key, cell in cells.items()
-    )
+    inner = "".join(f'<td data-column="{escape(text(f"column.{key}"))}">{cell}</td>' for key, cell in cells.items())
     return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}">{inner}</tr>'
 
 

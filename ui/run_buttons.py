@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 
@@ -83,16 +83,7 @@ REPEATED_SECONDS = 1.0
 """How long each further update of a job repeats one: see `RecentUpdates`."""
 
 
-class Watcher(Protocol):
-    """A part of a page that shows how the engine stands: `outputs` are what `refresh` updates."""
-
-    outputs: Sequence[Any]
-
-    def refresh(self) -> dict:
-        """What it shows now."""
-
-
-def seen_by(watchers: Sequence[Watcher]) -> dict:
+def seen_by(watchers: Sequence[Any]) -> dict:
     return {part: update for watcher in watchers for part, update in watcher.refresh().items()}
 
 

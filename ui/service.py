@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,12 +30,13 @@ from .outputs import Outputs
 from .texts import text
 
 if TYPE_CHECKING:
+    import gradio as gr
+
     from l4f_plugin.directions import Directions
     from l4f_plugin.pipeline import Labels4FreePipeline
     from l4f_plugin.projection import Projection
 
-    from .run_buttons import Watcher
-    from .stage import Neighbour
+    from .stage import Stage
 
 BATCH = 4
 """Pictures drawn at once: the first ones appear soon, and Cancel is looked at in between."""
@@ -72,7 +73,7 @@ class Service:
     Args:
         settings: asked at each job, as a host's options may change.
         outputs: where results go.
-        neighbours: tabs of a host that take results.
+        neighbours: tabs of a host that take results, by name: what wires a button of a stage to each.
         manages_classes: whoever sees the page may download, import, complete, share and delete classes, and export
             sets. For a page that only its owner reaches.
         gate: entered around each job, see `ModelCache`: a host's own queue.
@@ -85,7 +86,7 @@ class Service:
         self,
         settings: Callable[[], Settings] = Settings,
         outputs: Outputs | None = None,
-        neighbours: Sequence[Neighbour] = (),
+        neighbours: Mapping[str, Callable[[gr.Button, Stage], None]] | None = None,
         *,
         manages_classes: bool = False,
         gate: model_cache.Gate = lambda cancel: nullcontext(),
@@ -94,8 +95,9 @@ class Service:
         only: str | None = None,
     ):
         self.settings, self._admit, self._lend, self._only = settings, admit, lend, only
-        self.outputs, self.neighbours = outputs or Outputs(), neighbours
-        self.watchers: Sequence[Watcher] = ()  # of the page that is built, which look at the engine after each job
+        self.outputs, self.neighbours = outputs or Outputs(), neighbours or {}
+        # Parts of the page that is built which `refresh` what they show of the engine, their `outputs`, after each job.
+        self.watchers: Sequence[Any] = ()
         self.manages_classes = manages_classes
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)

@@ -1,10 +1,8 @@
 """The stage of a panel: its results, looked at in several views, saved, downloaded and sent to other tabs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -15,7 +13,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.images import has_more_frames, load_picture, write_png
 
 from . import compat, status
-from .controls import button, named, segments, thumbnails
+from .controls import button, element_id, named, segments, thumbnails
 from .outputs import Result, shown_path, slug
 from .run_buttons import Archive, complain
 from .service import Service
@@ -34,8 +32,8 @@ class Stage:
 
     `views` are kinds of files to look at, or "compare" for the two kinds `compared` beside each other; `words` is the
     group of texts that names them. `downloads` are kinds too, or "shown" for what is looked at. `kept` are the kinds
-    that Save copies into the output folder, `packs` those of all results that a ZIP holds. `more` builds further
-    buttons beside those. With `sends` they go to other tabs of a web UI.
+    that Save copies into the output folder, `packs` those of all results that a ZIP holds. `buttons` are further ones
+    beside those, by their names, with their looks. With `sends` results go to other tabs of a web UI.
 
     `results` holds the session's list of `Result`, `picked` the index of the one that is looked at. `outputs` are what
     `show` updates, `looks` what `look` does and `places` what `appear` does.
@@ -53,7 +51,7 @@ class Stage:
         downloads: tuple[str, ...] = ("shown",),
         kept: tuple[str, ...] = (),
         packs: tuple[str, ...] = (),
-        more: Callable[[], None] | None = None,
+        buttons: Mapping[str, dict] | None = None,
         sends: bool = False,
     ):
         self._service, self._panel, self._status = service, panel, status_line
@@ -68,16 +66,19 @@ class Stage:
                 self.view = gr.State(views[0])
             pictures = self._build_pictures("compare" in views)
             with gr.Row(elem_classes="l4f-actions"):
-                if more:
-                    more()
-                self.downloads = {kind: self._download(kind) for kind in downloads}
+                self.buttons = {
+                    name: button(f"{panel}.{name}", size="sm", **looks) for name, looks in (buttons or {}).items()
+                }
+                self.downloads = {}
+                for kind in downloads:
+                    key = f"{panel}." + ("download" if kind == "shown" else f"download_{kind}")
+                    self.downloads[kind] = compat.download_button(text(key), size="sm", elem_id=element_id(key))
                 self.archive = Archive(f"{panel}.download_all") if packs else None
                 self.save = button(f"{panel}.save", size="sm") if kept else None
                 button("stage.copy", size="sm", elem_id=f"l4f_{panel}_copy")  # which page.js answers
                 self.sent = [self.results, self.picked, self.view]
-                for neighbour in service.neighbours if sends else ():
-                    to = button(neighbour.label, size="sm", elem_id=f"l4f_{panel}_to_{neighbour.name}")
-                    neighbour.connect(to, self)
+                for name, connect in service.neighbours.items() if sends else ():
+                    connect(button(f"host.to_{name}", size="sm", elem_id=f"l4f_{panel}_to_{name}"), self)
         self.looks = [*pictures, *self.downloads.values()]
         self.places = [*self._notes, self.frame]
         self.outputs = [*self.places, self.results, self.picked, *self.looks]
@@ -109,10 +110,6 @@ class Stage:
             elem_id=f"l4f_{panel}_compare",
         )
         return [self.image, self.comparison.frame, *self.comparison.outputs]
-
-    def _download(self, kind: str) -> Any:
-        name = "download" if kind == "shown" else f"download_{kind}"
-        return compat.download_button(text(f"{self._panel}.{name}"), size="sm", elem_id=f"l4f_{self._panel}_{name}")
 
     def appear(self, visible: bool = True) -> dict:
         """The update that brings the stage in place of its note, or leaves the place to another stage."""
@@ -181,19 +178,6 @@ class Stage:
         if len(kept) == 1:
             words = text("stage.saved_one", path=shown_path(kept[0]))
         return {self._status: status.finished(words)}
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Another tab of a web UI that takes results. A host fills in the list; a page of its own has none.
-
-    `name` is plain (`img2img`) and `label` the key of the button's words in the table of texts.
-    `connect(button, stage)` wires the button, within the Blocks of the page.
-    """
-
-    name: str
-    label: str
-    connect: Callable[[gr.Button, Stage], None]
 
 
 class GalleryStage(Stage):

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from l4f_plugin.errors import UserError
-from l4f_plugin.images import read_infotext
+from l4f_plugin.images import parse_infotext, read_infotext
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.provenance import W_PLUS_ENDINGS, Recipe, WPlus, read_recipe
 from l4f_plugin.subject import Subject, SwapResult, write_parts
@@ -35,7 +35,7 @@ from .controls import (
 from .outputs import Result, slug
 from .run_buttons import RunButtons, Running, complain
 from .service import Service
-from .stage import GridStage
+from .stage import GridStage, Stage
 from .texts import text
 from .words import without_paths
 
@@ -57,13 +57,10 @@ class SwapPanel:
             with controls_column():
                 self._build_controls()
             with stage_column():
-                given = {"kept": ("result",), "packs": PACKED, "more": self._build_more, "sends": True}
+                given = {"kept": ("result",), "packs": PACKED, "buttons": {"another": {}}, "sends": True}
                 self.stage = GridStage(service, "swap", self.job.status, VIEWS, words="preview", **given)
                 self.brush = BrushForm(self, "swap")
         self._wire()
-
-    def _build_more(self) -> None:
-        self.another = button("swap.another", size="sm")
 
     def _build_controls(self) -> None:
         self.choice = ClassChoice(self._service, "swap")
@@ -97,7 +94,7 @@ class SwapPanel:
         before_all = compat.on(self.all_samples.click, self.background.with_samples, [], self._controls)
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._controls)
         given = [self.stage.results, self.stage.picked, self.background.spot.centre]
-        another = compat.on(self.another.click, self.add_another, given, self._controls)
+        another = compat.on(self.stage.buttons["another"].click, self.add_another, given, self._controls)
         self._start(another.then, self.swap)
         self._start(self.job.run.click, self.draw)
         drawing = [self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
@@ -128,29 +125,21 @@ class SwapPanel:
         opened = compat.on(trigger, lead, given, [*self._controls, self.drawn, self.wanted, tabs])
         self._start(opened.then, work)
 
-    def open_with(self, trigger: Callable, results: gr.State, picked: gr.State, tabs: gr.Tabs) -> None:
-        """Wires an event of another panel that brings its picked picture here."""
+    def open_with(self, stage: Stage, tabs: gr.Tabs) -> None:
+        """Wires the button of another panel's stage that brings what is looked at there."""
 
-        def bring(samples: list[Result], index: int | None) -> dict:
-            if index is None:
+        def bring(results: list[Result], picked: int | None) -> dict:
+            sample, mended = stage.chosen(results, picked), None
+            if sample is None:
                 return {}
-            sample, mended = samples[index], None
             with suppress(UserError):  # of files that are gone
-                mended = sample.subject()
+                told = read_infotext(sample.files["picture"]) or ""
+                mended = sample.subject() if "Brushed" in parse_infotext(told) else None
             codes = sample.files["w_plus"] if sample.seed is None else None
             subject = self._subject(sample.class_name, sample.seed, sample.truncation_psi, codes)
             return {**subject, self.drawn: mended, self.wanted: True}
 
-        self._open(trigger, bring, [results, picked], tabs, self.swap)
-
-    def open_with_codes(self, trigger: Callable, recovered: gr.State, tabs: gr.Tabs) -> None:
-
-        def bring(results: list[Result]) -> dict:
-            if not results:
-                return {}
-            return {**self._subject(results[0].class_name, None, 1.0, results[0].files["w_plus"]), self.wanted: True}
-
-        self._open(trigger, bring, [recovered], tabs, self.swap)
+        self._open(stage.buttons["to_swap"].click, bring, [stage.results, stage.picked], tabs, self.swap)
 
     def open_with_picture(self, trigger: Callable, picture: gr.State, tabs: gr.Tabs) -> None:
         self._open(trigger, self.fill, [picture], tabs, self.draw_restored)

@@ -22,16 +22,14 @@ LOOK_AGAIN = 0.3
 @dataclass
 class Watching:
     """What one visitor's page knows of the tasks of all: its latest watcher, those that had `ended` when it was drawn,
-    those `seen` while they ran, and its `own`, whose failures concern nobody else."""
+    those `seen` while they ran, and its `own`, whose failures concern nobody else. Behind them stands a `note` of the
+    panel, until something is begun."""
 
     watcher: object = None
     ended: list[Job] = field(default_factory=list)
     seen: list[Job] = field(default_factory=list)
     own: list[Job] = field(default_factory=list)
-
-    def adopt(self, tasks: Sequence[Job]) -> None:
-        """Makes those its own whose end no page has told: whoever started them has gone."""
-        self.own += [task for task in tasks if task.ended and not task.told]
+    note: str = ""
 
     def activity(self, tasks: Sequence[Job]) -> str:
         """A line for each task that runs or is its own, or that went well before its eyes, with a bar while it runs."""
@@ -69,6 +67,7 @@ class TaskPanel:
 
     def __init__(self, service: Service):
         self._service, self._jobs = service, service.class_jobs.jobs
+        self._followed = [self._jobs]
         self.started: list = []
 
     def open_on(self, trigger: Callable) -> None:
@@ -77,7 +76,8 @@ class TaskPanel:
 
     def opened(self, visit: Watching) -> dict:
         """As `show`, for a page that is opened: it also tells of what has ended meanwhile."""
-        visit.adopt(self._jobs.recent(self.kind))
+        # Those whose end no page has told become its own: whoever started them has gone.
+        visit.own += [task for task in self._jobs.recent(self.kind) if task.ended and not task.told]
         return self.show(visit)
 
     def _follow(self, trigger: Callable, handler: Callable, inputs: Sequence | set, further: Sequence = ()) -> None:
@@ -88,7 +88,7 @@ class TaskPanel:
     def _begun(self, visit: Watching, begin: Callable[[], Job]) -> dict:
         """Starts a job; what the page shows then, or why it did not start."""
         try:
-            visit.own = [begin()]
+            visit.own, visit.note = [begin()], ""
         except Exception as error:
             return {**self.show(visit), self.activity: complain(pathless(error))}
         return self.show(visit)
@@ -112,13 +112,13 @@ class TaskPanel:
 
     def _told(self, visit: Watching) -> dict:
         """What changes while something runs."""
-        return {self.activity: visit.activity(self._jobs.recent(self.kind))}
+        return {self.activity: visit.activity(self._jobs.recent(self.kind)) + visit.note}
 
     def _at_end(self, visit: Watching) -> dict:
         return self.show(visit)
 
     def _is_busy(self) -> bool:
-        return bool(self._jobs.running(kind=self.kind))
+        return any(jobs.running(kind=self.kind) for jobs in self._followed)
 
     def _ended(self) -> list[Job]:
-        return self._jobs.ended(self.kind)
+        return [task for jobs in self._followed for task in jobs.ended(self.kind)]

@@ -1,10 +1,11 @@
-"""The service within a host: its settings, its queue, its memory, its folders."""
+"""The service within a host: its settings, its queue, its folders, and the memory that its own model takes."""
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from l4f_plugin.runtime import OutOfMemory
 
 from ..outputs import Outputs
 from ..service import Service
-from . import host, host_memory, queueing
+from . import host, queueing
 from .settings import apply_environment, output_folder, service_settings
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MEMORY_SECONDS = 60.0
 """How long a training stays out of memory after a job found too little: long enough to try again."""
+_EVERYTHING = 1e30  # bytes: the hosts' own way to ask for all there is
 
 
 @lru_cache(maxsize=1)
@@ -81,5 +83,47 @@ class HostService(Service):
     def _gate(self, cancel: CancelToken) -> Iterator[None]:
         with queueing.job(cancel):
             wanted, self._make_room = self._make_room, False
-            with host_memory.host_model_away() if wanted else nullcontext():
+            with host_model_away() if wanted else nullcontext():
                 yield
+
+
+def can_make_room() -> bool:
+    return _manager() is not None or hasattr(host.part("sd_models"), "unload_model_weights")
+
+
+@contextmanager
+def host_model_away() -> Iterator[None]:
+    """Frees what the host's model takes of the device; it is back, or comes back when it is needed, afterwards."""
+    sd_models = host.part("sd_models")
+    moved = False
+    try:
+        moved = _free(sd_models)
+    except Exception as error:  # the job may fit all the same
+        traceback.print_exception(error)
+    try:
+        yield
+    finally:
+        if moved:
+            with suppress(Exception):
+                sd_models.send_model_to_device(host.find("shared", "sd_model"))
+
+
+def _free(sd_models: object) -> bool:
+    """Whether the model was moved in a way that nobody but us would turn back."""
+    manager, devices = _manager(), host.part("devices")
+    if manager is not None:  # loads its models by itself, when they are needed
+        manager.free_memory(_EVERYTHING, devices.device)
+        manager.soft_empty_cache()
+        return False
+    # Asked to unload where nothing is loaded, A1111 loads a model first.
+    loaded = getattr(getattr(sd_models, "model_data", None), "sd_model", None) is not None
+    if loaded:
+        sd_models.unload_model_weights()
+    devices.torch_gc()
+    return loaded and hasattr(sd_models, "send_model_to_device")
+
+
+def _manager() -> object | None:
+    """Forge's and reForge's manager of memory."""
+    found = (host.part(name) for name in ("backend.memory_management", "ldm_patched.modules.model_management"))
+    return next((module for module in found if hasattr(module, "free_memory")), None)

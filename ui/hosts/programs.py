@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from ..visitors import Visitors
 from . import host
 from .host_service import service
-from .settings import ALLOWED_HOSTS
+from .settings import read
 
 if TYPE_CHECKING:
     from ..login import Authorise
@@ -35,7 +35,7 @@ def serves_an_api() -> bool:
 def visitors(demo: Any, login: bool) -> Visitors:
     """Which requests of browsers are let in: those under a name of the host's own."""
     public = urlsplit(getattr(demo, "share_url", None) or "").hostname
-    return Visitors([*ALLOWED_HOSTS.read().split(","), public or ""], login, programs=True)
+    return Visitors([*read("allowed_hosts").split(","), public or ""], login, programs=True)
 
 
 def authorise(app: Any) -> Authorise | None:

@@ -11,7 +11,7 @@ from l4f_plugin.images import load_picture
 
 from .. import compat
 from ..controls import unsaved
-from ..stage import Neighbour, Stage
+from ..stage import Stage
 from ..texts import text
 from . import host
 from .components import COMPONENTS, INPAINT, MASK_BLUR, SIZE
@@ -29,21 +29,24 @@ def copy_paste() -> Any:
     return next((module for module in found if hasattr(module, "register_paste_params_button")), None)
 
 
-def neighbours() -> list[Neighbour]:
+Connect = Callable[[gr.Button, Stage], None]
+
+
+def neighbours() -> dict[str, Connect]:
     """The tabs of this host that take results. To be asked when the host has built them, within the Blocks of the page:
     what carries results there is built once, for all panels."""
     known = getattr(copy_paste(), "paste_fields", {})
-    found = []
+    found: dict[str, Connect] = {}
     if "img2img" in known:
-        found.append(Neighbour("img2img", "host.to_img2img", _pasting("img2img", "picture", _flat)))
+        found["img2img"] = _pasting("img2img", "picture", _flat)
     if COMPONENTS.named(INPAINT):
-        found.append(Neighbour("inpaint", "host.to_inpaint", _to_inpaint))
+        found["inpaint"] = _to_inpaint
     if "extras" in known:
-        found.append(Neighbour("extras", "host.to_extras", _pasting("extras", "shown", _whole)))
+        found["extras"] = _pasting("extras", "shown", _whole)
     return found
 
 
-def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Callable[[gr.Button, Stage], None]:
+def _pasting(tab: str, kind: str, read: Callable[[Path], Image.Image]) -> Connect:
     """Sends such a file through the host's paste buttons: a hidden one, pressed once a hidden picture is there."""
     name, module = f"l4f_{tab}", copy_paste()
     carrier = unsaved(compat.shown_image("pil", label=name, elem_id=f"{name}_carrier", elem_classes="l4f-hidden"))

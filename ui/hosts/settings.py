@@ -1,7 +1,6 @@
 """The plug-in's section in the host's settings, and what they say to the engine. Read whenever a job begins."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,23 @@ _models_of_the_user = os.environ.get(_MODELS_VARIABLE)
 _offline_of_the_user = os.environ.get(_OFFLINE_VARIABLE)
 
 
-@dataclass(frozen=True)
-class Option:
-    """One setting. `component` names a component of Gradio, None leaves the choice to the host."""
-
-    name: str
-    default: Any
-    component: str | None = None
-    arguments: dict[str, Any] | None = None
-
-    @property
-    def key(self) -> str:
-        return f"l4f_{self.name}"
-
-    def read(self) -> Any:
-        return host.option(self.key, self.default)
+OPTIONS: dict[str, tuple[Any, str | None, dict[str, Any] | None]] = {
+    "default_class": ("avatar", None, None),
+    "device": ("auto", "Dropdown", {"choices": list(DEVICES)}),
+    "precision": ("auto", "Dropdown", {"choices": list(PRECISIONS)}),
+    "models_folder": ("", None, None),
+    "release": (AFTER_EACH_JOB, "Radio", {"choices": list(RELEASES)}),
+    "idle_seconds": (60, "Slider", {"minimum": 10, "maximum": LONGEST_IDLENESS, "step": 10}),
+    "output_folder": ("", None, None),
+    "offline": (False, None, None),
+    "allowed_hosts": ("", None, None),
+    "api_megapixels": (API_MEGAPIXELS, "Slider", {"minimum": 1, "maximum": LARGEST_MEGAPIXELS, "step": 1}),
+}
+"""Default, component of Gradio (None leaves the choice to the host) and its arguments."""
 
 
-DEFAULT_CLASS = Option("default_class", "avatar")
-DEVICE = Option("device", "auto", "Dropdown", {"choices": list(DEVICES)})
-PRECISION = Option("precision", "auto", "Dropdown", {"choices": list(PRECISIONS)})
-MODELS = Option("models_folder", "")
-RELEASE = Option("release", AFTER_EACH_JOB, "Radio", {"choices": list(RELEASES)})
-IDLE = Option("idle_seconds", 60, "Slider", {"minimum": 10, "maximum": LONGEST_IDLENESS, "step": 10})
-OUTPUT = Option("output_folder", "")
-OFFLINE = Option("offline", False)
-ALLOWED_HOSTS = Option("allowed_hosts", "")
-API_PIXELS = Option(
-    "api_megapixels", API_MEGAPIXELS, "Slider", {"minimum": 1, "maximum": LARGEST_MEGAPIXELS, "step": 1}
-)
-OPTIONS = (DEFAULT_CLASS, DEVICE, PRECISION, MODELS, RELEASE, IDLE, OUTPUT, OFFLINE, ALLOWED_HOSTS, API_PIXELS)
+def read(name: str) -> Any:
+    return host.option(f"l4f_{name}", OPTIONS[name][0])
 
 
 def add_options() -> None:
@@ -63,42 +49,39 @@ def add_options() -> None:
         categories.register_category(SECTION, text("app.title"))
     if info_class is None or not hasattr(options, "add_option"):
         return
-    for option in OPTIONS:
-        words = f"host.option.{option.name}"
-        component = getattr(gr, option.component) if option.component else None
-        info = info_class(
-            option.default, text(words), component, option.arguments, section=(SECTION, text("app.title"))
-        )
+    for name, (default, component, arguments) in OPTIONS.items():
+        words, kind = f"host.option.{name}", getattr(gr, component) if component else None
+        info = info_class(default, text(words), kind, arguments, section=(SECTION, text("app.title")))
         info.category_id = SECTION
         if hasattr(info, "info"):
             info = info.info(text(f"{words}_info"))
-        options.add_option(option.key, info)
+        options.add_option(f"l4f_{name}", info)
 
 
 def service_settings() -> Settings:
     """What the settings say now. Also points the engine at the folder of the weights, and on or off the Hub."""
     apply_environment()
-    device, precision = str(DEVICE.read()), str(PRECISION.read())
-    release = {NEVER: None, WHEN_IDLE: _number(IDLE, 1, LONGEST_IDLENESS)}.get(RELEASE.read(), 0.0)
+    device, precision = str(read("device")), str(read("precision"))
+    release = {NEVER: None, WHEN_IDLE: _number("idle_seconds", 1, LONGEST_IDLENESS)}.get(read("release"), 0.0)
     return Settings(
         device=_device_of_the_host() if device == "auto" else device,
         dtype=None if precision == "auto" else precision,
-        default_class=str(DEFAULT_CLASS.read()),
+        default_class=str(read("default_class")),
         release_after=release,
-        api_megapixels=_number(API_PIXELS, 1, LARGEST_MEGAPIXELS),
+        api_megapixels=_number("api_megapixels", 1, LARGEST_MEGAPIXELS),
     )
 
 
 def apply_environment() -> None:
     """Hands the engine, and processes that it starts, what it reads from the environment."""
-    offline = "1" if OFFLINE.read() else _offline_of_the_user
+    offline = "1" if read("offline") else _offline_of_the_user
     set_variables({_MODELS_VARIABLE: str(models_folder() or "") or None, _OFFLINE_VARIABLE: offline})
 
 
 def models_folder() -> Path | None:
     """Where the user's classes lie: as set, else as LABELS4FREE_MODELS said at the start, else among the models of
     the host. None where it names no folder: then the engine has a place of its own."""
-    chosen = host.folder(MODELS.read()) or host.folder(_models_of_the_user)
+    chosen = host.folder(read("models_folder")) or host.folder(_models_of_the_user)
     if chosen is not None:
         return chosen
     among = host.models_folder()
@@ -107,7 +90,7 @@ def models_folder() -> Path | None:
 
 def output_folder() -> Path:
     """Where results are saved: as set, else next to the pictures of the host."""
-    return host.folder(OUTPUT.read()) or host.output_folder() / SECTION
+    return host.folder(read("output_folder")) or host.output_folder() / SECTION
 
 
 def _device_of_the_host() -> str | None:
@@ -119,8 +102,8 @@ def _device_of_the_host() -> str | None:
     return "cpu" if device else None  # a kind of device that the engine does not work on
 
 
-def _number(option: Option, least: float, most: float) -> float:
+def _number(name: str, least: float, most: float) -> float:
     try:
-        return float(min(max(float(option.read()), least), most))
+        return float(min(max(float(read(name)), least), most))
     except (TypeError, ValueError):
-        return float(option.default)
+        return float(OPTIONS[name][0])

@@ -16,9 +16,8 @@ from ..controls import button
 from ..outputs import Outputs
 from ..texts import text
 from ..words import in_words
-from . import host_memory
 from .components import COMPONENTS
-from .host_service import HostService
+from .host_service import HostService, can_make_room
 from .page_scripts import press, reveal
 from .sending import copy_paste
 
@@ -111,7 +110,7 @@ class RoomOffer:
         compat.on(freed.then, None, js=press(*RUN_BUTTONS))
 
     def refresh(self) -> dict:
-        return {self.strip: gr.update(visible=self._service.ran_out and host_memory.can_make_room())}
+        return {self.strip: gr.update(visible=self._service.ran_out and can_make_room())}
 
     def make_room(self) -> dict:
         """The next job begins by freeing the host's model; the page starts it at once."""

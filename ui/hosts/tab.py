@@ -33,7 +33,7 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
     """What `on_ui_tabs` wants: the Blocks of the tab, its title, its id."""
     import gradio as gr
 
-    from ..judging import judged_by
+    from ..compat import judged_by
 
     with gr.Blocks(analytics_enabled=False) as blocks:
         missing = missing_packages()

@@ -75,5 +75,5 @@ def build(service: Service, pictures: int) -> gr.Blocks:
         generate.count.maximum = pictures
         generate.count.value = min(4, pictures)
         swap.stage.save.visible = False  # it saves where the page runs, which is nobody's computer here
-        swap.open_with(generate.to_swap.click, generate.stage.results, generate.stage.picked, tabs)
+        swap.open_with(generate.stage, tabs)
     return page
