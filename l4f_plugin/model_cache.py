@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from .jobs import NEVER, QUEUE, CancelToken, JobQueue
+from .jobs import NEVER, QUEUE, CancelToken
 from .runtime import OutOfMemory, free_memory, memory_in_use, out_of_memory_in_words
 
 if TYPE_CHECKING:
@@ -19,23 +19,13 @@ Gate = Callable[[CancelToken], AbstractContextManager]
 class ModelCache:
     """At most one pipeline in memory, loaded when a job first needs it.
 
-    `load(name, device=..., dtype=...)` makes a pipeline; by default `Labels4FreePipeline.from_pretrained`.
     `gate(cancel)` is entered around the turn of each job, with its token: the queue of a web UI that owns the device.
     Never within the turn: a web UI that holds its own queue may ask for one of our jobs, which must not wait for one
     that waits for that queue. `on_release` is called after the pipeline has left memory because nobody used it.
     """
 
-    def __init__(
-        self,
-        load: Callable[..., Labels4FreePipeline] | None = None,
-        queue: JobQueue = QUEUE,
-        gate: Gate = lambda cancel: nullcontext(),
-        on_release: Callable[[], None] = lambda: None,
-    ):
-        self._load = load or _from_pretrained
-        self._queue = queue
-        self._gate = gate
-        self._on_release = on_release
+    def __init__(self, gate: Gate = lambda cancel: nullcontext(), on_release: Callable[[], None] = lambda: None):
+        self._gate, self._on_release = gate, on_release
         self._key: tuple | None = None
         self._pipeline: Labels4FreePipeline | None = None
         self._timer: threading.Timer | None = None
@@ -43,7 +33,7 @@ class ModelCache:
     @contextmanager
     def turn(self, *, cancel: CancelToken = NEVER) -> Iterator[None]:
         """A turn for work that needs no pipeline. See `JobQueue.turn`."""
-        with self._gate(cancel), self._queue.turn(cancel):
+        with self._gate(cancel), QUEUE.turn(cancel):
             yield
 
     @contextmanager
@@ -62,12 +52,14 @@ class ModelCache:
         or in the body, empties the cache and is raised as `UserError`. The pipeline leaves memory when nobody has used
         it for `release_after` seconds: 0 at the end of the job, None never. Raises `Cancelled` as `JobQueue.turn`.
         """
+        from .pipeline import Labels4FreePipeline  # brings torch
+
         with self.turn(cancel=cancel):
             try:
                 with out_of_memory_in_words():
                     if self._pipeline is None or self._key != (name, device, dtype):
                         self._drop()
-                        self._pipeline = self._load(name, device=device, dtype=dtype)
+                        self._pipeline = Labels4FreePipeline.from_pretrained(name, device=device, dtype=dtype)
                         self._key = (name, device, dtype)
                     yield self._pipeline
             except OutOfMemory:
@@ -90,7 +82,7 @@ class ModelCache:
 
     def release(self) -> tuple[int, int]:
         """Takes the pipeline out of memory once the running jobs have ended; what `memory` says before and after."""
-        with self._queue.turn():
+        with QUEUE.turn():
             before, device = self.memory(), self._pipeline and self._pipeline.device
             self._drop()
             return before, memory_in_use(device) if device else before
@@ -107,7 +99,7 @@ class ModelCache:
 
     def _release_idle(self) -> None:
         """Within a turn of its own, so that torch is never called from here while a job runs."""
-        with self._queue.turn():
+        with QUEUE.turn():
             if self._timer is not threading.current_thread():
                 return  # a job came first and has set the clock anew
             self._drop()
@@ -119,9 +111,3 @@ class ModelCache:
             pipeline.unload()
             del pipeline
             free_memory()
-
-
-def _from_pretrained(name: str, **options: str | None) -> Labels4FreePipeline:
-    from .pipeline import Labels4FreePipeline
-
-    return Labels4FreePipeline.from_pretrained(name, **options)

@@ -77,14 +77,14 @@ def test_an_open_page_with_a_login_has_no_open_api(tiny_models, tmp_path):
 def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, monkeypatch, tmp_path):
     """Seven requests, seven clicks and six calls of the page's own endpoints, in turn."""
     order, answers, loaded, threads = [], {}, [], []
-    segment, load = Labels4FreePipeline.segment, served.service._cache._load
+    segment, load = Labels4FreePipeline.segment, Labels4FreePipeline.from_pretrained
 
     def observed(self, subject, **options):
         order.append(getattr(subject, "seed", subject))
         return segment(self, subject, **options)
 
     monkeypatch.setattr(Labels4FreePipeline, "segment", observed)
-    monkeypatch.setattr(served.service._cache, "_load", lambda *a, **k: loaded.append(1) or load(*a, **k))
+    monkeypatch.setattr(Labels4FreePipeline, "from_pretrained", lambda *a, **k: loaded.append(1) or load(*a, **k))
     served.service.unload()
     base, program = served.api, Client(served.address, verbose=False)
     panel = served.page.photos

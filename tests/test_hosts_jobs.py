@@ -18,6 +18,7 @@ from stub_host import VARIANTS
 from l4f_plugin.arguments import Background, EdgeOptions, Spot
 from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import recipe_of
 from l4f_plugin.runtime import OutOfMemory
 from l4f_ui.hosts import queueing
@@ -114,18 +115,16 @@ def test_jobs_wait_for_the_host_and_for_each_other_in_order(host):  # noqa: F811
 def test_too_little_memory_offers_to_make_room(host, monkeypatch):  # noqa: F811
     engine = service()
     engine.unload()
-    load = engine._cache._load
 
     def full(*values, **options):
         raise MemoryError
 
-    monkeypatch.setattr(engine._cache, "_load", full)
-    with pytest.raises(OutOfMemory):
+    with monkeypatch.context() as patch, pytest.raises(OutOfMemory):
+        patch.setattr(Labels4FreePipeline, "from_pretrained", full)
         list(engine.generate("tiny", [1], 0.7, engine.new_token()))
     assert engine.ran_out and host.freed == []
     assert engine.device_use() == "needs memory"
     answer(host, "l4f_host_room")
-    monkeypatch.setattr(engine._cache, "_load", load)
     host.model_data.sd_model = "a model"
     for _ in range(2):  # once: not for every job from now on
         list(engine.generate("tiny", [1], 0.7, engine.new_token()))

@@ -12,8 +12,9 @@ from sentences import refusal
 
 from l4f_plugin import runtime
 from l4f_plugin.errors import Cancelled, UserError
-from l4f_plugin.jobs import CancelToken, JobQueue
+from l4f_plugin.jobs import QUEUE, CancelToken, JobQueue
 from l4f_plugin.model_cache import ModelCache
+from l4f_plugin.pipeline import Labels4FreePipeline
 
 CPU = torch.device("cpu")
 OutOfMemoryError = torch.cuda.OutOfMemoryError  # the name it has since torch 1.13
@@ -33,12 +34,13 @@ class FakePipeline:
 
 
 @pytest.fixture
-def cache():
+def cache(monkeypatch):
     def load(name, device=None, dtype=None):
         cache.made.append(FakePipeline(name))
         return cache.made[-1]
 
-    cache = ModelCache(load, JobQueue())
+    monkeypatch.setattr(Labels4FreePipeline, "from_pretrained", load)
+    cache = ModelCache()
     cache.made = []
     return cache
 
@@ -228,27 +230,27 @@ def test_the_gate_stands_around_the_turn_of_each_job(cache):
 
     @contextmanager
     def gate(cancel):
-        steps.append(("in", len(cache._queue)))
+        steps.append(("in", len(QUEUE)))
         yield
         steps.append(("out", cache.loaded))
 
     cache._gate = gate
     with cache.job("avatar"):
-        steps.append(len(cache._queue))
+        steps.append(len(QUEUE))
     with cache.turn():
-        steps.append(len(cache._queue))
+        steps.append(len(QUEUE))
     assert steps == [("in", 0), 1, ("out", "avatar"), ("in", 0), 1, ("out", "avatar")]
 
 
-def test_a_pipeline_that_fails_to_load_leaves_the_cache_usable(cache):
+def test_a_pipeline_that_fails_to_load_leaves_the_cache_usable(cache, monkeypatch):
     def refuse(name, device=None, dtype=None):
         raise UserError("No such class.")
 
-    good, cache._load = cache._load, refuse
-    with pytest.raises(UserError, match="No such class"), cache.job("nothing"):
-        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(Labels4FreePipeline, "from_pretrained", refuse)
+        with pytest.raises(UserError, match="No such class"), cache.job("nothing"):
+            pass
     assert cache.loaded is None
-    cache._load = good
     with cache.job("avatar") as pipeline:
         assert pipeline.name == "avatar"
 

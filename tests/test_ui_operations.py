@@ -206,11 +206,11 @@ def test_settings_are_asked_at_each_job(page):
     wait_until(lambda: not engine.loaded() and not engine._samples)
 
 
-def test_a_new_edge_needs_no_network(page):
+def test_a_new_edge_needs_no_network(page, monkeypatch):
     engine = Service(lambda: Settings(device="cpu", release_after=0))
     page.swap._service = engine
     swap(page, "colour", edge=EDGE)
-    engine._cache._load = lambda *_, **__: pytest.fail("loaded again")
+    monkeypatch.setattr(Labels4FreePipeline, "from_pretrained", lambda *_, **__: pytest.fail("loaded again"))
     assert page.swap.stage.results in swap(page, "colour")
     assert not page.notices
 
