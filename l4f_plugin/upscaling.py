@@ -11,7 +11,7 @@ from .bundles.tensor_files import open_tensors
 from .matting import fitted_alpha
 from .networks import Upscaler
 
-WEIGHTS = Path(__file__).with_name("upscaler.safetensors")  # made by tools/upscaler.py
+WEIGHTS = Path(__file__).with_name("upscaler.safetensors")  # made by tools/upscaler_training.py
 LARGEST_SIDE = 1280  # pixels of a doubled picture
 NEARLY = 1.5  # times larger is left to a filter
 

@@ -7,6 +7,7 @@ which never complains does not pass for a kept one.
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -286,6 +287,11 @@ RULES: list[Callable[[Source], Iterator[str]]] = [
 def parsed(path: str) -> Source:
     """A file of the project, read once for all rules."""
     return Source(path, (ROOT / path).read_text("utf-8"))
+
+
+def test_no_name_of_a_module_occurs_twice():
+    names = Counter(path.rpartition("/")[2] for path in PRODUCT)
+    assert [name for name, count in names.items() if count > 1 and not name.startswith("__")] == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -17,7 +17,7 @@ from l4f_plugin.networks import Upscaler
 from l4f_plugin.provenance import read_recipe
 from l4f_plugin.subject import Style, Subject, place
 from l4f_plugin.upscaling import LARGEST_SIDE, enlarged
-from tools import upscaler
+from tools import upscaler_training
 
 
 def disc(side: int, shadow: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -82,9 +82,9 @@ def test_no_colour_is_shifted_whatever_the_network_has_learned():
 def test_the_upscaler_learns_from_pieces_and_their_halves(tmp_path):
     Image.fromarray(disc(256)[0]).save(tmp_path / "disc.png")
     Image.new("RGB", (100, 300)).save(tmp_path / "too_small.png")
-    pictures = upscaler.load(tmp_path)
+    pictures = upscaler_training.load(tmp_path)
     assert len(pictures) == 1
-    small, large = upscaler.piece([pictures], np.random.default_rng(0))
+    small, large = upscaler_training.piece([pictures], np.random.default_rng(0))
     assert large.shape == (3, 96, 96)
     np.testing.assert_allclose(small, large.reshape(3, 48, 2, 48, 2).mean((2, 4)), atol=1 / 255)
 

@@ -1,7 +1,7 @@
 """Trains the network that doubles small pictures, and compares it with Lanczos' filter.
 
     python3 -m tools.drawn_sets avatar --resolution 512 --train 1000 --validation 0 --test 200 --out large
-    python3 -m tools.upscaler large/train/images PHOTOGRAPHS --measured large/test/images
+    python3 -m tools.upscaler_training large/train/images PHOTOGRAPHS --measured large/test/images
 
 The folders hold pictures of at least 192 pixels, and count alike however many each has. Small pictures are means of
 2 x 2 pixels of them or of their halves.
