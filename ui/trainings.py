@@ -21,6 +21,7 @@ from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken, Progress
 
 from .texts import text
+from .uploads import LIFETIME
 from .words import pathless
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ ACTIVE = ("starting", "running", "waiting", "away", "paused")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 UPLOADS = ".uploads"  # beside the trainings, as no class is called
 SECONDS_BETWEEN_NOTES = 0.5
-LIFETIME = 86_400.0
-"""Seconds after which uploaded pictures that no training uses go."""
 
 
 class Trainings:
