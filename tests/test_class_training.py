@@ -151,6 +151,12 @@ def test_all_stages_give_a_class_that_draws(pictures, tiny):
         run.begin(plan(pictures))
 
 
+def test_pictures_that_vanish_before_the_last_stage_stop_nothing(pictures, tiny):
+    run, said = begun(pictures, quality="good", pictures=24, learns_from_pictures=True), []
+    assert run.work(lambda line: said.append(line) or line.startswith("Stage 5") and shutil.rmtree(pictures))
+    assert any("drawn instead" in line for line in said) and run.status().state == "done"
+
+
 def test_masks_of_an_earlier_recipe_begin_anew_and_the_generator_stays(pictures, tiny):
     run, said = begun(pictures), []
     run.work(lambda line: line.startswith("Stage 2") and run.wish("stop"))

@@ -260,9 +260,11 @@ def test_what_a_student_cannot_learn_from_is_told(tiny_bundle_folder, tmp_path, 
         saved(tmp_path / "bare", without=["alpha"]),
         ["--photographs", tmp_path],
     )
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     for folder, options, sentence in [
         (bare, [], "no masks to learn from"),
         (tiny, ["--teacher", "student"], "no segmenter yet that could teach"),
+        (tiny, ["--photographs", tmp_path / "nowhere"], "cannot be read as a folder or an archive"),
         (tiny, photographs, "no segmenter yet to find its subjects"),
     ]:
         assert_refused(run(capsys, "train student", folder, "--out", tmp_path / "run", *options), sentence)

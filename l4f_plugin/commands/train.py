@@ -336,9 +336,12 @@ def _add_student(parser: argparse.ArgumentParser) -> None:
 
 def _train_student(args: argparse.Namespace, common: dict) -> bool:
     from ..bundles.config import read_config
+    from ..picture_files import find_pictures
     from ..training.runs import train_student
     from ..training.student import StudentSettings, student_settings
 
+    if args.photographs:
+        find_pictures(args.photographs)
     source = _whole_bundle(args)
     resolution = read_config(source).generator.resolution
     settings = student_settings(resolution, bool(args.photographs), **given(args, StudentSettings))

@@ -202,6 +202,8 @@ def learn_photographs(
             f"{name} has a photo segmenter already; let it teach a better one with: "
             f"l4f learn-photographs {name} --again."
         )
+    if photographs:
+        find_pictures(photographs)
     settings = settings or photograph_settings(config, place, bool(photographs))
     networks = ("generator", "alpha", "student")
     run = _run_folder(photographs_folder(), name, config, networks, settings, str(photographs or ""))

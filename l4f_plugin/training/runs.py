@@ -15,7 +15,7 @@ from ..errors import Cancelled, UserError
 from ..jobs import Progress, Report
 from ..networks import Discriminator, Generator
 from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
-from ..picture_files import find_pictures
+from ..picture_files import PictureFile, find_pictures
 from ..pipeline import Labels4FreePipeline
 from . import together
 from .alpha_training import AlphaTrainer
@@ -35,6 +35,7 @@ from .updates import fastest_dtype
 BUNDLE_FOLDER = "bundle"
 BEST_FOLDER = "best"
 PICTURES_FOLDER = "pictures"
+DRAWN_INSTEAD = "What is learned from is drawn instead."
 DISTANCE = "random_feature_distance"
 COMPARED = 1_000  # pictures, with which photographs are compared
 # What an attempt to learn masks starts from, one after the other; a recipe says which comes first.
@@ -288,8 +289,9 @@ def train_student(
     ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
     segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
     first and kept in ``out``; a run found there goes on. From ``photographs``, a folder or archive without labels, is
-    learned instead where they are given, by the masks that the earlier segmenter finds in them, unless too few of these
-    are good. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the end. Raises UserError.
+    learned instead where they are given, by the masks that the earlier segmenter finds in them, unless they are gone or
+    too few of their masks are good. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the
+    end. Raises UserError.
     """
     bundle = _load(source, out)
     name = bundle.config.name
@@ -302,7 +304,12 @@ def train_student(
         raise UserError(
             f"The class {name} has no segmenter yet to find its subjects; leave --photographs out at first."
         )
-    files = evenly(find_pictures(photographs).pictures, settings.pictures) if photographs else []
+    files: list[PictureFile] = []
+    if photographs:
+        try:
+            files = evenly(find_pictures(photographs).pictures, settings.pictures)
+        except UserError as error:  # they may have vanished since the training of a class began
+            report(f"{error} {DRAWN_INSTEAD}")
     digest = networks_digest(bundle, "generator", teacher)
     if files:
         digest = f"{networks_digest(bundle, 'student')} and {len(files)} photographs"
@@ -319,7 +326,7 @@ def train_student(
                 try:
                     pictures = photographed_pictures(bundle, files, folder, side, pipeline.device, **watched)
                 except FewMasks as error:
-                    report(f"{error} What is learned from is drawn instead.")
+                    report(f"{error} {DRAWN_INSTEAD}")
             pictures = pictures or drawn_pictures(pipeline, folder, settings.pictures, side, teacher=earlier, **watched)
     except Cancelled:
         report("Stopped; the same command goes on from there.")
