@@ -224,8 +224,7 @@ def _later_stages(plan: ClassPlan, config: ObjectClass, source: Path, run: Path)
     masks = mask_settings(config, device)
     if masks.batch_size % (4 * plan.accumulate) == 0:
         masks = dataclasses.replace(masks, accumulate=plan.accumulate)
-    folder = Path(plan.folder)
-    photographs = folder if plan.learns_from_pictures and folder.exists() else None  # it may have vanished meanwhile
+    photographs = Path(plan.folder) if plan.learns_from_pictures else None
     stages = mask_stages(quality, config, source, run, masks, device, photographs)
     return [stage for stage in stages if "second seed" not in stage.title]  # which only compares
 
