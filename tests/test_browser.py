@@ -23,7 +23,7 @@ CHROMIUM_NAMES += ["google-chrome", "google-chrome-stable", "chrome"]
 WITHOUT = ["gpu", "quic", "background-networking", "component-update", "sync"]
 FLAGS = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{part}" for part in WITHOUT)]
 PATIENCE = 60_000  # milliseconds; CI machines stall
-HEARD = re.compile("/queue/data|/run/predict")  # what brings the page answers of its handlers
+HEARD = re.compile("/queue/(data|join)|/run/predict")  # what asks handlers of the page, and brings their answers
 
 
 def unavailable(reason: str) -> None:
@@ -114,8 +114,9 @@ def settle(page) -> None:
     machine what follows an answer may take a while to be asked, so a short silence does not count."""
     quiet, deadline = 0, time.monotonic() + PATIENCE / 1000
     while quiet < 6:
-        assert time.monotonic() < deadline, "the page is still listening to something"
+        assert time.monotonic() < deadline, f"the page still listens to {[heard.url for heard in page.streams]}"
         page.wait_for_timeout(50)
+        page.evaluate("() => new Promise((idle) => requestIdleCallback(idle, {timeout: 1000}))")  # it may ask more first
         quiet = 0 if page.streams else quiet + 1
 
 
