@@ -116,7 +116,7 @@ def settle(page) -> None:
     while quiet < 6:
         assert time.monotonic() < deadline, f"the page still listens to {[heard.url for heard in page.streams]}"
         page.wait_for_timeout(50)
-        page.evaluate("() => new Promise((idle) => requestIdleCallback(idle, {timeout: 1000}))")  # it may ask more first
+        page.evaluate("() => new Promise((idle) => requestIdleCallback(idle, {timeout: 1000}))")  # what it asks next
         quiet = 0 if page.streams else quiet + 1
 
 

@@ -9,7 +9,6 @@ from l4f_plugin.bundles.folders import trainings_folder
 from l4f_plugin.training import class_run, courtesy
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
-from l4f_ui.trainings import Trainings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,10 +66,9 @@ def test_a_page_notes_that_it_works_while_a_training_is_there(running, tmp_path,
     service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), manages_classes=True)
     use = ["works"]
     monkeypatch.setattr(service, "device_use", lambda: use[0])
-    trainings = Trainings(service)
     wait_until(lambda: running.status().state == "waiting")
     use[0] = ""
     wait_until(lambda: note().unlink(missing_ok=True) or running.status().state == "running")
-    assert trainings.names() == ["dogs"]
-    assert Trainings(Service(lambda: Settings(), Outputs(tmp_path / "out")))._watcher is None
+    assert service.trainings.names() == ["dogs"]
+    assert Service(lambda: Settings(), Outputs(tmp_path / "out")).trainings._watcher is None
     service.class_jobs.close()

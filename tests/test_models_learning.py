@@ -4,18 +4,20 @@ import re
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from bundles import OF_MASKS, saved
 from models_page import maskless, row
 from pages import wait_until
+from PIL import Image
 from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401, fixtures
 from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin import jobs
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
-from l4f_plugin.training import chain, cut_pictures
+from l4f_plugin.training import chain, cut_pictures, picture_survey
 from l4f_ui.class_jobs import MASKS
 
 
@@ -138,3 +140,41 @@ def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # n
     assert not page.shown(seen, "learn") and not seen[page.panel.about_learning]["visible"]
     assert read_config(folder).student is not None
     assert "nothing left to learn" in page.told(page.press("learning"))
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch, few_compared):
+    """Three pictures, which are enough here, and masks that nobody finds too bad."""
+    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
+    monkeypatch.setattr(picture_survey, "TEACHING", 3)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(random.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_class_learns_a_persons_own_photographs(page, tmp_path, photographs):  # noqa: F811
+    folder = saved(tmp_path / "models/plain", title="Plain")
+    about = page.panel.photographs.about
+    assert "has no photo segmenter here" in page.pick("plain")[about]
+    seen = page.press("learning_own", str(photographs), None)
+    assert "has no photo segmenter here" in page.told(seen)
+    seen = page.press("learning")
+    assert "photographs like yours" in seen[about]
+    first = read_config(folder).files["student.safetensors"]
+    assert "Name a folder, or upload pictures" in page.told(page.press("learning_own", " ", None))
+    (photographs / "2.png").rename(tmp_path / "kept.png")
+    assert "There are 2 different photographs" in page.told(page.press("learning_own", str(photographs), None))
+    assert read_config(folder).files["student.safetensors"] == first
+    (tmp_path / "kept.png").rename(photographs / "2.png")
+    seen = page.press("learning_own", str(photographs), None)
+    assert page.told(seen) == "Plain has learned from 3 photographs of yours: see Photographs."
+    assert any(said.startswith("Learning your photographs for Plain") for said in page.running())
+    second = read_config(folder).files["student.safetensors"]
+    assert second != first
+    uploaded = [str(path) for path in sorted(photographs.iterdir())]
+    seen = page.press("learning_own", "", uploaded)
+    assert page.told(seen) == "Plain has learned from 3 photographs of yours: see Photographs."

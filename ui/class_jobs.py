@@ -9,6 +9,7 @@ one turn for all of it would close the page for an hour.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -224,30 +225,53 @@ class ClassJobs:
 
         def work(job: Job) -> str:
             from l4f_plugin.training import chain
-            from l4f_plugin.training.loop import STEPPING
 
             teach = partial(chain.learn_masks, quality=quality) if kind == MASKS else chain.learn_photographs
-            self._service.unload()  # room for the training
-            try:
-                taught = teach(
-                    name,
-                    device=self._service.settings().device,
-                    cancel=job.token,
-                    report=lambda line: job.report(0, 0, f"{message}: {without_paths(line)}"),
-                    progress=lambda done, total, part: job.report(
-                        done, total, message if part == STEPPING else f"{message}: {part}"
-                    ),
-                    turn=lambda: self._service.turn(job.token),
-                )
-                if taught is None:
-                    job.token.check()
-            finally:
-                self._service.unload()  # what the training took, and networks that lack what is new
-            self._changed(name)
+            self._teach(job, name, message, teach)
             return text(f"{kind}.done", title=title)
 
         self.estimates.cancel(name)
         return self.jobs.start(kind, name, message, work, title)
+
+    def learn_own(self, name: str, uploaded: Sequence[Path], named: str) -> Job:
+        """Teaches a class a person's photographs, uploaded or where they are `named`, as `Trainings.look` has it.
+
+        The class's photo segmenter marks them; the one that learns from them replaces it."""
+        title = self._title(name)
+        message = text("learn_own.working", title=title)
+
+        def work(job: Job) -> str:
+            from l4f_plugin.training import chain
+
+            folder, found = self._service.trainings.look(uploaded, named, job.report, job.token)
+            if not found.teaches:
+                raise UserError(text("learn_own.few", count=found.usable - found.twins))
+            self._teach(job, name, message, partial(chain.learn_photographs, photographs=folder, again=True))
+            return text("learn_own.done", title=title, count=found.usable)
+
+        return self.jobs.start("learn_own", name, message, work, title)
+
+    def _teach(self, job: Job, name: str, message: str, teach: Callable[..., Path | None]) -> None:
+        """Does what `teach` does with the class; raises `Cancelled` where it was stopped."""
+        from l4f_plugin.training.loop import STEPPING
+
+        self._service.unload()  # room for the training
+        try:
+            taught = teach(
+                name,
+                device=self._service.settings().device,
+                cancel=job.token,
+                report=lambda line: job.report(0, 0, f"{message}: {without_paths(line)}"),
+                progress=lambda done, total, part: job.report(
+                    done, total, message if part == STEPPING else f"{message}: {part}"
+                ),
+                turn=lambda: self._service.turn(job.token),
+            )
+            if taught is None:
+                job.token.check()
+        finally:
+            self._service.unload()  # what the training took, and networks that lack what is new
+        self._changed(name)
 
     def worst_masks(self, entry: ObjectClass) -> np.ndarray | None:
         """The sheet of the worst masks that a class learned here, ``[H, W, 3]`` uint8."""

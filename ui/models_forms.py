@@ -1,4 +1,4 @@
-"""The forms of the panel *Models*: a user's own files, any repository of the Hub, publishing."""
+"""The forms of the panel *Models*: a user's own photographs and files, any repository of the Hub, publishing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from l4f_plugin.hub.sharing.terms import Declared, NotDeclared
 from . import compat, status
 from .class_choice import Consent
 from .class_jobs import Import, discard
-from .controls import Given, choices, named, segments
+from .controls import Given, button, choices, named, segments
 from .run_buttons import RunButtons, Running
 from .service import Service
 from .tasks import Watching
 from .texts import text
+from .trainings import ARCHIVES
 from .words import pathless, size
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ MASKS = ("own", "without")
 
 def licence_field(key: str, licences: Sequence[str] = LICENCES, value: str | None = None, **looks: Any) -> gr.Dropdown:
     return gr.Dropdown(list(licences), value=value, allow_custom_value=True, **looks, **named(key))
+
+
+def picture_fields(panel: str) -> tuple[gr.Textbox, Any]:
+    """Where pictures to learn from are: a folder, an archive or a data set that is named, or uploads."""
+    folder = gr.Textbox("", max_lines=1, **{**named("train.folder"), "elem_id": f"l4f_{panel}_folder"})
+    shown = {**named("train.files"), "elem_id": f"l4f_{panel}_files"}
+    return folder, compat.uploaded_file("image", *ARCHIVES, count="multiple", height=170, **shown)
 
 
 @dataclass
@@ -133,6 +141,22 @@ class ImportForm:
         name = name or plain_class_name(checkpoint.stem)
         demand_free_name(name)  # here already, since the files stay then
         return Import(name, _short(checkpoint), alpha and _short(alpha), licence, title or None, label)
+
+
+class PhotographsForm:
+    """Teaches the picked class the photographs of a person; the panel starts that and tells of it."""
+
+    def __init__(self) -> None:
+        with gr.Accordion(text("learn_own.section"), open=False, elem_id="l4f_learn_own_section"):
+            self.about = gr.Markdown("", elem_classes="l4f-aside")
+            with gr.Group():
+                self.folder, self.files = picture_fields("learn_own")
+            self.run = button("learn_own.run", variant="primary")
+
+    def shown(self, entry: ObjectClass) -> dict:
+        """Which class it is about, or why that cannot learn them."""
+        key = "learn_own.about" if entry.installed and entry.photos else "learn_own.absent"
+        return {self.about: text(key, title=entry.title)}
 
 
 class RepositoryForm:

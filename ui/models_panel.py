@@ -14,7 +14,7 @@ from . import compat, models_table, status
 from .class_choice import Consent
 from .class_jobs import MASKS, QUALITIES
 from .controls import button, named, segments
-from .models_forms import ImportForm, RepositoryForm, ShareForm, Visit
+from .models_forms import ImportForm, PhotographsForm, RepositoryForm, ShareForm, Visit
 from .outputs import Result
 from .run_buttons import complain
 from .service import Service
@@ -43,11 +43,12 @@ class ModelsPanel(TaskPanel):
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
         gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
+        self.photographs = PhotographsForm() if changes else None
         self.sharing = ShareForm(service, self.visit) if changes else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
         self.outputs += [self.quality, self.about_learning, self.worst, self.cancel, self.verify, self.delete]
         self.outputs += [self.confirm, self.activity]
-        self.outputs += self.sharing.outputs if self.sharing else []
+        self.outputs += [*self.sharing.outputs, self.photographs.about] if self.sharing else []
         self.imports = ImportForm(service, self) if changes else None
         self.repository = RepositoryForm(service, self) if changes else None
         self._wire()
@@ -79,6 +80,9 @@ class ModelsPanel(TaskPanel):
             (self.really.click, self.answered(self.start_deleting), []),
         ):
             self._follow(trigger, handler, [self.visit, *values])
+        if (own := self.photographs) is not None:
+            values = [self.visit, own.folder, own.files]
+            self._follow(own.run.click, self.answered(self.start_learning_own), values)
         compat.on(self.cancel.click, self.stop, [self.visit], [self.cancel])
         compat.on(self.delete.click, self.ask, [self.visit], [self.confirm, self.question])
         compat.on(self.keep.click, lambda: gr.update(visible=False), [], [self.confirm])
@@ -113,7 +117,8 @@ class ModelsPanel(TaskPanel):
         }
         if picked is None:
             return {**shown, self.card: "", self.worst: gr.update(visible=False)}
-        shown |= self.sharing.shown(visit, picked) if self.sharing else {}
+        if self.sharing:
+            shown |= self.sharing.shown(visit, picked) | self.photographs.shown(picked)
         worst = self._class_jobs.worst_masks(picked)
         shown[self.worst] = gr.update(value=worst, visible=worst is not None)
         shown[self.card] = models_table.card(picked, picked.name in damaged)
@@ -215,6 +220,12 @@ class ModelsPanel(TaskPanel):
         if kind is None:
             raise UserError(text("learn.nothing", title=entry.title))
         return self._class_jobs.learn(entry.name, kind, quality)
+
+    def start_learning_own(self, entry: ObjectClass, folder: str | None, files: object) -> Job:
+        """Teaches a class that has a photo segmenter the photographs that a person names or uploads."""
+        if not (entry.installed and entry.photos):
+            raise UserError(text("learn_own.absent", title=entry.title))
+        return self._class_jobs.learn_own(entry.name, compat.file_paths(files), (folder or "").strip())
 
     def start_verifying(self, entry: ObjectClass) -> Job:
         return self._class_jobs.verify(entry.name)

@@ -28,6 +28,7 @@ from l4f_plugin.subject import Subject, SwapResult, place
 from .class_jobs import ClassJobs
 from .outputs import Outputs
 from .texts import text
+from .trainings import Trainings
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -101,7 +102,7 @@ class Service:
         self.manages_classes = manages_classes
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
         self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
-        self.class_jobs = ClassJobs(self)
+        self.class_jobs, self.trainings = ClassJobs(self), Trainings(self)
 
     # Classes
 

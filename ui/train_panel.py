@@ -17,12 +17,12 @@ from l4f_plugin.errors import UserError
 
 from . import compat, status
 from .controls import Given, button, controls_column, named, note, segments, stage_column
-from .models_forms import licence_field
+from .models_forms import licence_field, picture_fields
 from .run_buttons import Running, complain, told_in
 from .service import Service
 from .stage import empty_stage
 from .texts import text
-from .trainings import ACTIVE, ARCHIVES, Trainings
+from .trainings import ACTIVE
 from .words import duration, pathless, without_paths
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class TrainPanel:
     are the events after which other parts of the page may look at the engine anew."""
 
     def __init__(self, service: Service):
-        self._service, self.trainings = service, Trainings(service)
+        self._service, self.trainings = service, service.trainings
         self.allowed = service.manages_classes
         self.started: list = []
         if not self.allowed:
@@ -87,9 +87,7 @@ class TrainPanel:
     def _build_pictures(self) -> None:
         gr.Markdown(text("train.step_pictures"), elem_classes="l4f-aside")
         with gr.Group():
-            self.folder = gr.Textbox("", max_lines=1, **named("train.folder"))
-            many = {"count": "multiple", "height": 170}
-            self.files = compat.uploaded_file("image", *ARCHIVES, **many, **named("train.files"))
+            self.folder, self.files = picture_fields("train")
         self.look = button("train.look", variant="primary")
 
     def _build_plan(self) -> None:
@@ -164,8 +162,6 @@ class TrainPanel:
         visit, words = given[self.visit], text("train.looking")
         yield {self.activity: status.running(words)}
         uploaded, typed = compat.file_paths(given[self.files]), (given[self.folder] or "").strip()
-        if not uploaded and not typed:
-            raise UserError(text("train.no_pictures"))
         progress = job.now_and_then(lambda done, total: words)
         visit.folder, found = self.trainings.look(uploaded, typed, progress, job.token)
         visit.found = found

@@ -107,6 +107,8 @@ class Trainings:
         from l4f_plugin.training.picture_survey import place_of, survey
 
         self.demand()
+        if not uploaded and not named:
+            raise UserError(text("train.no_pictures"))
         folder = self.keep(uploaded) if uploaded else place_of(named, progress, token)
         return folder, survey(folder, progress, token)
 
