@@ -42,8 +42,8 @@ class ModelsPanel(TaskPanel):
             with gr.Column(scale=5, min_width=300, elem_classes="l4f-results"):
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
+                self.photographs = PhotographsForm() if changes else None
         gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
-        self.photographs = PhotographsForm() if changes else None
         self.sharing = ShareForm(service, self.visit) if changes else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
         self.outputs += [self.quality, self.about_learning, self.worst, self.cancel, self.verify, self.delete]
