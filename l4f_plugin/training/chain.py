@@ -45,7 +45,17 @@ from .mask_quality import measure_masks
 from .picture_survey import evenly
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
-from .runs import BUNDLE_FOLDER, alpha_trainer, drawing_pipeline, refine_alpha, train_alpha, train_student
+from .runs import (
+    BUNDLE_FOLDER,
+    COMPARED,
+    COMPARING,
+    alpha_trainer,
+    compared,
+    drawing_pipeline,
+    refine_alpha,
+    train_alpha,
+    train_student,
+)
 from .student import StudentSettings, StudentTrainer, student_settings
 from .trainer import Trainer
 from .updates import fastest_dtype
@@ -370,6 +380,7 @@ def measured_stages(
             else:
                 seconds = {DRAWING: _drawing_seconds(masked, settings, device, watch)}
             seconds[STEPPING] = _student_seconds(settings, device, watch)
+            seconds[COMPARING] = _comparing_seconds(masked, settings, device, watch)
         measured.append(dataclasses.replace(stage, seconds=seconds))
     return measured
 
@@ -420,6 +431,12 @@ def _cutting_seconds(
     some = evenly(files, MEASURED_PHOTOGRAPHS)
     seconds = _timed(lambda: list(photograph_parts(bundle, some, settings.resolution, device)), watch)
     return len(files) * seconds / len(some)
+
+
+def _comparing_seconds(bundle: Bundle, settings: StudentSettings, device: torch.device, watch: Watch) -> float:
+    parts = CutPictures(np.zeros((1, settings.resolution, settings.resolution, 7), np.uint8))
+    student = dataclasses.replace(bundle, student=_untaught(settings))
+    return COMPARED / BATCH * _timed(lambda: compared(student, parts, device, BATCH), watch)
 
 
 def _untaught(settings: StudentSettings) -> Student:

@@ -12,7 +12,7 @@ from ..bundles.config import ObjectClass, crop_of, plain_class_name, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..errors import Cancelled, UserError
-from ..jobs import Progress, Report
+from ..jobs import Progress, Report, unseen
 from ..networks import Discriminator, Generator
 from ..photos import coarse_alpha, doubt_of, likeness_of, verdict_of
 from ..picture_files import PictureFile, find_pictures
@@ -38,6 +38,7 @@ PICTURES_FOLDER = "pictures"
 DRAWN_INSTEAD = "What is learned from is drawn instead."
 DISTANCE = "random_feature_distance"
 COMPARED = 1_000  # pictures, with which photographs are compared
+COMPARING = "Comparing with pictures of the class"
 # What an attempt to learn masks starts from, one after the other; a recipe says which comes first.
 STARTS = {
     "corners": "a guess, which takes the pictures' own corners for the background",
@@ -337,7 +338,8 @@ def train_student(
     if not together.is_first():
         return True
     config = dataclasses.replace(bundle.config, masks_follow_student=True)
-    taught = compared(dataclasses.replace(bundle, config=config, student=trainer.student()), pictures, device)
+    taught = dataclasses.replace(bundle, config=config, student=trainer.student())
+    taught = compared(taught, pictures, device, progress=watched["progress"])
     return _save(taught, out, "a photo segmenter", report)
 
 
@@ -350,7 +352,11 @@ def drawing_pipeline(bundle: Bundle, device: torch.device) -> Labels4FreePipelin
 
 
 def compared(
-    bundle: Bundle, pictures: CutPictures, device: torch.device | str = "cpu", count: int = COMPARED
+    bundle: Bundle,
+    pictures: CutPictures,
+    device: torch.device | str = "cpu",
+    count: int = COMPARED,
+    progress: Progress = unseen,
 ) -> Bundle:
     """The bundle with what tells photographs of something else; as it is where it has no discriminator.
 
@@ -360,12 +366,16 @@ def compared(
     if bundle.discriminator is None:
         return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=None))
     pipeline = Labels4FreePipeline(bundle, device)
-    drawn = pipeline.stream(range(count), truncation_psi=1.0, batch_size=10, with_background=False)
-    verdicts = [verdict_of(bundle.discriminator, bundle.config, one.image, one.required_alpha()) for one in drawn]
+    verdicts, doubts = [], []
+    for one in pipeline.stream(range(count), truncation_psi=1.0, batch_size=10, with_background=False):
+        verdicts.append(verdict_of(bundle.discriminator, bundle.config, one.image, one.required_alpha()))
+        progress(len(verdicts), 2 * count, COMPARING)
     parts = pictures.batch(count, torch.Generator().manual_seed(0))
     swapped = torch.lerp(parts[:, 4:].roll(1, dims=0), parts[:, :3], parts[:, 3:4])
     images = (swapped * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    doubts = [doubt_of(coarse_alpha(bundle.student, bundle.config, image, pipeline.device)) for image in images]
+    for image in images:
+        doubts.append(doubt_of(coarse_alpha(bundle.student, bundle.config, image, pipeline.device)))
+        progress(count + len(doubts), 2 * count, COMPARING)
     likeness = likeness_of(verdicts, doubts)
     return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, likeness=likeness))
 
