@@ -212,8 +212,7 @@ def learn_photographs(
             f"{name} has a photo segmenter already; let it teach a better one with: "
             f"l4f learn-photographs {name} --again."
         )
-    if photographs:
-        find_pictures(photographs)
+    own = len(find_pictures(photographs)) if photographs else 0
     settings = settings or photograph_settings(config, place, bool(photographs))
     networks = ("generator", "alpha", "student")
     run = _run_folder(photographs_folder(), name, config, networks, settings, str(photographs or ""))
@@ -223,9 +222,11 @@ def learn_photographs(
         if not go_through([stage], place, watch):
             return None
         bundle = load_bundle(stage.bundle, with_discriminator=True)
-        shown = "at most {} photographs without labels" if photographs else "{} pictures that this class drew itself"
+        shown = f"{settings.pictures:,} pictures that this class drew itself"
+        if photographs:
+            shown = f"the good masks of {min(own, settings.pictures):,} photographs without labels"
         notes = (
-            f"The segmenter of photographs was trained by Labels4Free on {shown.format(f'{settings.pictures:,}')}: "
+            f"The segmenter of photographs was trained by Labels4Free on {shown}: "
             f"{settings.steps:,} steps of {settings.batch_size} pictures that were put together from these."
         )
         # What an earlier card tells of the segmenter that is replaced would be untrue.
