@@ -1,6 +1,7 @@
 """The student: a network that any size goes through, its training, and its place in the bundle."""
 
 import dataclasses
+import functools
 import json
 from contextlib import contextmanager
 
@@ -314,7 +315,10 @@ def test_what_few_photographs_tell_is_drawn_instead(few_compared, tmp_path, monk
     empty = lambda alphas: ["too small" if alpha.max() < 0.3 else None for alpha in alphas]  # noqa: E731
     monkeypatch.setattr(cut_pictures, "flaws_of", empty)
     settings = dataclasses.replace(TINY, steps=2, pictures=4, own_background=0.5)
-    assert train_student(source, tmp_path / "run", settings, photographs=photographs, report=said.append)
+    taught = functools.partial(train_student, source, tmp_path / "run", settings, photographs=photographs)
+    with pytest.raises(UserError, match="Only 0 of 1 masks .* name photographs"):
+        taught(report=said.append)
+    assert taught(report=said.append, drawn_instead=True)
     [told] = [line for line in said if "drawn instead" in line]
     assert "Only 0 of 1 masks" in told and any("of 4 pictures have masks" in line for line in said)
 

@@ -287,7 +287,7 @@ def mask_stages(
         refined.bundle,
         run / "photographs-again",
         photograph_settings(config, device, bool(photographs)),
-        {"teacher": "student", "photographs": photographs},
+        {"teacher": "student", "photographs": photographs, "drawn_instead": True},
     )
     return [first, second, taught, refined, last]
 

@@ -110,7 +110,8 @@ def drawn_pictures(
     def tell(done: int) -> None:
         progress(done, count, DRAWING)
 
-    return _without_flaws(_in_shards(folder, "seeds", count, draw, tell, cancel, turn), report)
+    shards = _in_shards(folder, "seeds", count, draw, tell, cancel, turn)
+    return _without_flaws(shards, report, "learn better masks first, for example with: l4f learn-masks --again.")
 
 
 def photographed_pictures(
@@ -137,7 +138,8 @@ def photographed_pictures(
     def tell(done: int) -> None:
         progress(done, len(files), CUTTING)
 
-    return _without_flaws(_in_shards(folder, "photographs", len(files), cut, tell, cancel, turn), report)
+    shards = _in_shards(folder, "photographs", len(files), cut, tell, cancel, turn)
+    return _without_flaws(shards, report, "name photographs in which the class finds its object.")
 
 
 def _in_shards(
@@ -163,7 +165,7 @@ def _in_shards(
     return shards
 
 
-def _without_flaws(shards: list[np.ndarray], report: Report) -> CutPictures:
+def _without_flaws(shards: list[np.ndarray], report: Report, remedy: str) -> CutPictures:
     count = sum(map(len, shards))
     flaws = flaws_of(to_float(part[..., 3]) for parts in shards for part in parts)
     each = iter(flaws)
@@ -172,8 +174,7 @@ def _without_flaws(shards: list[np.ndarray], report: Report) -> CutPictures:
     report(f"{len(kept):,} of {count:,} pictures have masks to learn from (left out: {left_out}).")
     if len(kept) < count // 10 or not len(kept):
         raise FewMasks(
-            f"Only {len(kept)} of {count} masks of this class are worth learning from (left out: {left_out}); learn "
-            "better masks first, for example with: l4f learn-masks --again."
+            f"Only {len(kept)} of {count} masks of this class are worth learning from (left out: {left_out}); {remedy}"
         )
     return kept
 

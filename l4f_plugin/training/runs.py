@@ -281,6 +281,7 @@ def train_student(
     *,
     teacher: str | None = None,
     photographs: Path | None = None,
+    drawn_instead: bool = False,
     device: torch.device | str = "cpu",
     report: Report = print,
     **loop_options,
@@ -290,9 +291,9 @@ def train_student(
     ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
     segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
     first and kept in ``out``; a run found there goes on. From ``photographs``, a folder or archive without labels, is
-    learned instead where they are given, by the masks that the earlier segmenter finds in them, unless they are gone or
-    too few of their masks are good. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the
-    end. Raises UserError.
+    learned instead where they are given, by the masks that the earlier segmenter finds in them. Where they are gone, or
+    too few of their masks are good, ``drawn_instead`` has it learn from drawn pictures after all. ``loop_options`` are
+    those of ``loop.train``. Returns False when stopped before the end. Raises UserError.
     """
     bundle = _load(source, out)
     name = bundle.config.name
@@ -305,12 +306,18 @@ def train_student(
         raise UserError(
             f"The class {name} has no segmenter yet to find its subjects; leave --photographs out at first."
         )
+
+    def draw_instead(error: UserError) -> None:
+        if not drawn_instead:
+            raise error
+        report(f"{error} {DRAWN_INSTEAD}")
+
     files: list[PictureFile] = []
     if photographs:
         try:
             files = evenly(find_pictures(photographs).pictures, settings.pictures)
         except UserError as error:  # they may have vanished since the training of a class began
-            report(f"{error} {DRAWN_INSTEAD}")
+            draw_instead(error)
     digest = networks_digest(bundle, "generator", teacher)
     if files:
         digest = f"{networks_digest(bundle, 'student')} and {len(files)} photographs"
@@ -327,7 +334,7 @@ def train_student(
                 try:
                     pictures = photographed_pictures(bundle, files, folder, side, pipeline.device, **watched)
                 except FewMasks as error:
-                    report(f"{error} {DRAWN_INSTEAD}")
+                    draw_instead(error)
             pictures = pictures or drawn_pictures(pipeline, folder, settings.pictures, side, teacher=earlier, **watched)
     except Cancelled:
         report("Stopped; the same command goes on from there.")
