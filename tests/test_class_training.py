@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import shutil
 import signal
 import subprocess
@@ -321,3 +322,21 @@ def test_samples_come_at_growing_intervals(monkeypatch):
         if due():
             seen.append(second)
     assert seen == [15, 45, 105, 205, 305]
+
+
+def test_what_vanishes_while_sheets_are_looked_for_hides_none(own_folders, monkeypatch):
+    """A training writes its files through folders of a moment."""
+    run, look = ClassRun("dogs"), os.scandir
+    sheet, gone = run.folder / "generator/run/sample_000000024.png", run.folder / ".status.json.0.partial"
+    for folder in (sheet.parent, gone):
+        folder.mkdir(parents=True)
+    sheet.touch()
+    (sheet.parent / "sample_000000048.png").symlink_to("removed")
+
+    def vanishing(folder):
+        if os.fspath(folder) == os.fspath(gone):
+            raise FileNotFoundError(gone)
+        return look(folder)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert run.latest_sheet() == sheet

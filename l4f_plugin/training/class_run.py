@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,12 @@ class ClassRun:
         return []
 
     def latest_sheet(self) -> Path | None:
-        """The newest sheet of samples."""
-        sheets = [(path.stat().st_mtime, path) for path in self.folder.glob("**/sample_*.png")]
+        """The newest sheet of samples. What the training removes meanwhile is passed over."""
+        sheets = []
+        for folder, _, names in os.walk(self.folder):
+            for path in (Path(folder, name) for name in names if fnmatch(name, "sample_*.png")):
+                with suppress(OSError):
+                    sheets.append((path.stat().st_mtime, path))
         return max(sheets, default=(0, None))[1]
 
     def curves(self) -> list[dict[str, float]]:
