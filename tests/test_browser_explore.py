@@ -86,6 +86,7 @@ def test_a_name_is_changed_and_stays(page, site):  # noqa: F811
     hear(page, "explore_status", "The name is kept")
     page.reload()
     page.locator("#l4f_generate_run").wait_for()
+    settle(page)  # as when it is first opened
     explore(page)
     assert page.locator('.l4f-board [data-name="coarse-1"]').input_value() == "Looks away"
 
