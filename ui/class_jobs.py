@@ -236,14 +236,16 @@ class ClassJobs:
     def learn_own(self, name: str, uploaded: Sequence[Path], named: str) -> Job:
         """Teaches a class a person's photographs, uploaded or where they are `named`, as `Trainings.look` has it.
 
-        The class's photo segmenter marks them; the one that learns from them replaces it."""
+        The class's photo segmenter marks them; the one that learns from them replaces it.
+        """
         title = self._title(name)
         message = text("learn_own.working", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import chain
 
-            folder, found = self._service.trainings.look(uploaded, named, job.report, job.token)
+            looking = lambda done, total, _: job.report(done, total, text("train.looking"))  # noqa: E731
+            folder, found = self._service.trainings.look(uploaded, named, looking, job.token)
             if not found.teaches:
                 raise UserError(text("learn_own.few", count=found.usable - found.twins))
             self._teach(job, name, message, partial(chain.learn_photographs, photographs=folder, again=True))
