@@ -354,11 +354,10 @@ def test_arrow_keys_move_between_tabs_and_pictures_and_keys_do_what_buttons_do(p
     generate(page, "5-7")
     tabs = page.locator("#l4f_tabs button").locator("visible=true")
     tabs.filter(has_text="Generate").first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    page.locator("#l4f_swap_run").wait_for()
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")
+    for key, names in (("ArrowRight", ("Explore", "Swap background")), ("ArrowLeft", ("Explore", "Generate"))):
+        for name in names:
+            page.keyboard.press(key)
+            page.locator("#l4f_tabs button.selected:focus", has_text=name).wait_for()
     page.locator("#l4f_generate_run").wait_for()
     pick(page, 1)
     told = page.locator("#l4f_generate_picked").first

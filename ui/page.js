@@ -17,8 +17,10 @@
 
     const step = (buttons, current, by) => {
         const next = buttons[(buttons.indexOf(current) + by + buttons.length) % buttons.length];
+        const row = next?.parentElement, place = [...row?.children ?? []].indexOf(next);
         next?.focus();
         next?.click();
+        setTimeout(() => next?.isConnected || row?.children[place]?.focus()); // Gradio 3 and 4 make it anew
     };
 
     const copy = async () => {
@@ -48,6 +50,12 @@
         if (event.key === "f") press('[id$="_favourite"]');
         if (event.key === "c") copy();
     });
+
+    // Gradio 3 would save every picture as image.png.
+    document.addEventListener("click", ({ target }) => {
+        const link = target.closest?.('.l4f a[download="image"]');
+        if (link) link.download = decodeURIComponent(link.pathname.split("/").pop());
+    }, true);
 
     let folded = null; // controls whose result is awaited: before it is there, the page may be too short to scroll
     document.addEventListener("load", ({ target }) => {
