@@ -353,6 +353,8 @@ def _no_picture(source: str | Path | bytes | IO[bytes], name: str) -> str:
     start = b""
     with suppress(OSError, ValueError):
         start = bytes_of(source, 1024)
+    if not start:
+        return f"{name} is empty; choose or save it again."
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
         return f"{name} is a HEIC picture; install the package pillow-heif to read it, or save it as JPEG."
     if b"<svg" in start.lower():

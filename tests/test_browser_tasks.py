@@ -148,6 +148,7 @@ def test_one_subject_before_several_pictures(page, tmp_path):  # noqa: F811
     page.on("console", lambda message: said.append(message.text))
     open_tab(page, "Swap background")
     page.locator("#l4f_swap_kind label:has-text('Picture')").click()
+    settle(page)
     field = page.locator("#l4f_swap_several input[type=file]").first
     field.set_input_files([str(file) for file in photographs(tmp_path, 3)])
     page.locator("#l4f_swap_several").get_by_text("photo02").first.wait_for()

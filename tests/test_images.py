@@ -126,7 +126,7 @@ def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path):
         "cut.png": (png[: len(png) // 2], "damaged or cut short"),
         "claims.png": (png_that_claims(500, 500, b"few"), "damaged or cut short"),
         "text.png": (b"hello", "not a picture"),
-        "empty.png": (b"", "not a picture"),
+        "empty.png": (b"", "is empty"),
         "drawing.svg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing"),
         "postscript.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
         "document.pdf": (b"%PDF-1.4\n", "not a picture"),
