@@ -63,8 +63,12 @@ def test_a_slider_is_dragged_and_the_picture_follows(page, site):  # noqa: F811
     page.mouse.up()
     settle(page)
     dragged = live(page)
+    page.locator("#l4f_explore_undo").click()
+    undone = changed(page, dragged)
+    settle(page)
+    assert slider.input_value() == "0", "the slider goes back too"
     page.locator('.l4f-of-all .l4f-end[data-key="all-1"]').first.click()
-    moved = changed(page, dragged)
+    moved = changed(page, undone)
     settle(page)
     assert page.locator('.l4f-of-all input[data-key="all-1"]').input_value() == "-2"
     page.locator("#l4f_explore_undo").click()

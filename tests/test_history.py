@@ -7,8 +7,10 @@ from pixels import pixels
 
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.errors import UserError
+from l4f_plugin.images import read_infotext
 from l4f_plugin.provenance import recipe_of
 from l4f_ui import app, compat
+from l4f_ui.generate_panel import MARKS
 from l4f_ui.history import FAVOURITE, HIDDEN, History
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
@@ -69,6 +71,19 @@ def test_only_results_are_deleted(own, tmp_path):
     with pytest.raises(UserError, match="left alone"):
         panel.history.delete(sample)
     assert foreign.exists()
+    for shown, allowed in ((sample, False), (seen[panel.stage.results][1], True)):
+        told = panel._tell(shown)
+        assert [told[panel.stage.buttons[name]]["interactive"] for name in MARKS] == [allowed] * 3
+
+
+@pytest.mark.parametrize("kind", ["mask", "cutout"])
+def test_a_mask_or_cutout_that_was_kept_is_no_picture(own, kind):
+    panel, outputs = own.generate, own.generate.history._outputs
+    [first, *_] = generate(own)[panel.stage.results]
+    with Image.open(first.files["picture"]) as drawn:
+        preview = outputs.preview("tiny_seed0003", {kind: drawn.convert("L")}, read_infotext(drawn))
+    assert outputs.keep(preview[kind]).stem.endswith("_0001")
+    assert seeds(panel.history.recent()) == [3, 4, 5, 6]
 
 
 def test_where_others_reach_the_page_nobody_sees_what_somebody_drew(page):

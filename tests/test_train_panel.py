@@ -87,6 +87,7 @@ def test_uploaded_pictures_stay_as_long_as_their_training(site, tmp_path, monkey
     site.visit.picked = "dogs"
     deleted = panel.pressed("delete")(site.visit)
     assert words(deleted[panel.activity]) == "The training is deleted"
+    assert deleted[panel.preview]["visible"] and deleted[panel.about]["visible"], "what was looked at is there again"
     assert not run.folder.exists() and not site.visit.folder.exists()
 
 

@@ -23,7 +23,6 @@ from . import compat
 from .seeds import MOST_PICTURES, wanted_seeds
 from .service import Service
 from .texts import has, text
-from .words import pathless
 
 LARGEST_PSI = 1.5
 LARGEST_BLUR = 64
@@ -230,10 +229,7 @@ class BackgroundChoice:
             return [(described(one), lambda one=one: one) for one in wanted]
         if given[self.kind] == "picture" and given[self.several]:
             first = [Path(given[self.picture])] if given[self.picture] else []
-            try:
-                found = find_photos([*first, *compat.file_paths(given[self.several])])
-            except UserError as error:
-                raise pathless(error) from None
+            found = find_photos([*first, *compat.file_paths(given[self.several])])
             if len(found) > MOST_PICTURES:
                 raise UserError(text("problem.too_many", count=len(found), limit=MOST_PICTURES))
             return [(photo.name, partial(_picture, photo.source, photo.name)) for photo in found.pictures]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ SHOWN = 8
 END = 2.0
 """Standard deviations of the thumbnails at the two ends of a direction."""
 LIVE_SIDE, THUMBNAIL_SIDE = 640, 96
+_boards = itertools.count()
 
 
 def address(picture: Image.Image, side: int) -> str:
@@ -79,7 +81,8 @@ def board(explored: Exploration, shown: str, renames: bool) -> str:
     for name in RANGES:
         rows = (_row(explored, key(name, number), renames) for number in range(min(SHOWN, len(explored.directions))))
         parts.append(f'<div class="l4f-directions l4f-of-{name}">{"".join(rows)}</div>')
-    return f'<div class="l4f-board">{"".join(parts)}</div>'
+    # Gradio shows no board anew that is as the last one, although a hand has moved its sliders since.
+    return f'<div class="l4f-board" data-number="{next(_boards)}">{"".join(parts)}</div>'
 
 
 def direction_name(directions: Directions, written: str) -> str:

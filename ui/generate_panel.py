@@ -70,7 +70,7 @@ class GeneratePanel:
             "use_seed": later,
             "to_models": {"visible": False},
         }
-        return more | (dict.fromkeys(MARKS, {}) if self._keeps else {})
+        return more | (dict.fromkeys(MARKS, later) if self._keeps else {})
 
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
@@ -78,7 +78,8 @@ class GeneratePanel:
         self.inputs |= {stage.view, stage.picked, self.drawn}
         self.inputs |= {consent.accept} if consent else set()
         self.to_swap, self.to_explore, _, self.use_seed, self.to_models, *_ = stage.buttons.values()
-        offers = [self.to_swap, self.to_explore, self.use_seed]
+        self._marks = [stage.buttons[name] for name in MARKS] if self._keeps else []
+        offers = [self.to_swap, self.to_explore, self.use_seed, *self._marks]
         self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
         which = [self.which] if self._keeps else []
         self.shown = [*stage.outputs, *self._about, self.field.last, self.to_models, self.drawn, *which]
@@ -98,9 +99,8 @@ class GeneratePanel:
         if self._keeps:
             given = [self.which, self.drawn, stage.view]
             compat.on(self.which.input, self.look_at, given, self.shown)
-            for name in MARKS:
-                outputs = [*self.shown, self.job.status]
-                compat.on(stage.buttons[name].click, partial(self.mark, name), [*given, *picked], outputs)
+            for name, pressed in zip(MARKS, self._marks, strict=True):
+                compat.on(pressed.click, partial(self.mark, name), [*given, *picked], [*self.shown, self.job.status])
 
     def generate(self, running: Running, given: Given) -> Iterator[dict]:
         """Draws batch by batch, saves and shows what is there so far. A class that is not here is fetched first."""
@@ -272,6 +272,7 @@ class GeneratePanel:
             self.to_explore: gr.update(interactive=sample is not None),
             self.to_swap: gr.update(interactive=sample is not None and _have_masks([sample])),
             self.use_seed: gr.update(interactive=sample is not None and sample.seed is not None),
+            **{part: gr.update(interactive=sample is not None and self.history.has(sample)) for part in self._marks},
         }
 
     def use_picked_seed(self, results: list[Result], picked: int | None) -> dict:

@@ -1,6 +1,7 @@
 """What was drawn here earlier: read back from the folders of results, the newest first, with what the person marked."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -72,9 +73,13 @@ class History:
         write_atomically(self._outputs.folder / _MARKS, json.dumps(marks))
         return marked
 
+    def has(self, sample: Result) -> bool:
+        """Whether a picture is one of the folder's, and not one that is only shown."""
+        return self._outputs.folder in sample.files["picture"].resolve().parents
+
     def delete(self, sample: Result) -> None:
         """Deletes the files of a picture. Raises `UserError` for one that is none of the folder's."""
-        if self._outputs.folder not in sample.files["picture"].resolve().parents:
+        if not self.has(sample):
             raise UserError(f"{sample.files['picture'].name} is not among the results, and was left alone.")
         for file in sample.files.values():
             with suppress(FileNotFoundError):
@@ -83,7 +88,7 @@ class History:
     def _pictures(self) -> Iterator[Path]:
         """Pictures, not their masks and cut-outs, of the newest day first. Their folders may be served from now on."""
         for day in sorted(self._outputs.folder.glob(_DAYS), reverse=True):
-            files = [path for path in day.glob("*.png") if not path.stem.endswith(tuple(f"_{kind}" for kind in _NOT))]
+            files = [path for path in day.glob("*.png") if not _PART.search(path.stem)]
             if files and str(day) not in self._outputs.served_folders:
                 self._outputs.served_folders.append(str(day))
             yield from sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
@@ -95,7 +100,7 @@ class History:
         return {}
 
 
-_NOT = ("alpha", *ENDINGS)
+_PART = re.compile(rf"_({'|'.join(('alpha', *ENDINGS))})(_\d+)?$")  # with the number of one that was kept
 
 
 def _name(path: Path) -> str:

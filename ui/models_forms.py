@@ -27,7 +27,7 @@ from .service import Service
 from .tasks import Watching
 from .texts import text
 from .trainings import ARCHIVES
-from .words import pathless, size
+from .words import size
 
 if TYPE_CHECKING:
     from .models_panel import ModelsPanel
@@ -89,10 +89,7 @@ class ImportForm:
     def bring(self, running: Running, given: Given) -> Iterator[dict]:
         """Converts the files into a class; they are gone from the server then, unless another click may use them."""
         files = [_uploaded(given[part]) for part in (self.file, self.alpha)]
-        try:
-            wanted = self._read(*files, given)
-        except UserError as error:  # the files stay, for the next click
-            raise pathless(error) from None
+        wanted = self._read(*files, given)  # where it refuses, the files stay for the next click
         try:
             task = self._service.class_jobs.bring(wanted)
             yield from running.tell_of(task)

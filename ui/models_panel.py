@@ -21,7 +21,7 @@ from .service import Service
 from .stage import Stage
 from .tasks import TaskPanel
 from .texts import text
-from .words import duration, failure, pathless, size
+from .words import duration, failure, size
 
 
 class ModelsPanel(TaskPanel):
@@ -104,7 +104,7 @@ class ModelsPanel(TaskPanel):
         try:
             entries = self._service.all_classes()
         except UserError as error:
-            return {self.activity: complain(pathless(error))}
+            return {self.activity: complain(error)}
         visit.picked = self._still_there(visit.picked, entries)
         picked = next((entry for entry in entries if entry.name == visit.picked), None)
         damaged = {entry.name for entry in entries if entry.problem or self._class_jobs.is_damaged(entry.name)}
@@ -238,7 +238,7 @@ class ModelsPanel(TaskPanel):
             entry = self._service.entry(visit.picked, on_offer=True)
             planned = removal.removal(entry.name)
         except Exception as error:
-            complain(pathless(error))
+            complain(error)
             return {self.confirm: gr.update(visible=False)}
         key = "models.question_masks" if entry.masks_came_later else "models.question"
         question = text(key, title=entry.title, size=size(planned.bytes))

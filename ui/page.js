@@ -112,6 +112,7 @@
         return { variety: +document.querySelector(".l4f-variety [type=range]").value, strengths };
     };
     const tell = (slider) => {
+        slider.setAttribute("value", slider.value); // a new board in Gradio 6 changes only what it finds to be different
         const told = slider.parentElement.querySelector("output");
         if (told) told.value = (+slider.value).toFixed(+slider.dataset.digits);
     };

@@ -38,7 +38,7 @@ from .run_buttons import RunButtons, Running
 from .service import Service
 from .stage import GridStage, shown_photograph
 from .texts import text
-from .words import pathless, without_paths
+from .words import without_paths
 
 VIEWS = ("compare", "result", "mask")
 DOWNLOADS = ("result", "mask", "w_plus")
@@ -232,10 +232,7 @@ class PhotosPanel:
         files = compat.file_paths(given[self.files])
         if not files:
             raise UserError(text("photos.missing"))
-        try:
-            return find_photos(files)
-        except UserError as error:
-            raise pathless(error) from None
+        return find_photos(files)
 
     def _shown(self, results: list[Result], given: Given) -> dict:
         return {**self.inversion.stage.appear(False), **self.stage.show(results, given[self.stage.view])}

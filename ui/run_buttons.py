@@ -8,14 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.errors import Cancelled
 from l4f_plugin.jobs import CancelToken, Job, Progress
 
 from . import compat, status
 from .controls import button, element_id
 from .service import Service
 from .texts import text
-from .words import in_words, pathless, standing
+from .words import in_words, standing
 
 SECONDS_BETWEEN_WORDS = 0.2
 
@@ -45,11 +45,8 @@ class Running(Job):
 
     def tell_of(self, task: Job, *, patient: bool = False) -> Iterator[dict]:
         """Tells where a task of its own stands until it has ended, see `Job.follow`; raises what that raised."""
-        try:
-            for progress in task.follow(self.token, patient=patient):
-                yield {self.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
-        except UserError as error:
-            raise pathless(error) from None
+        for progress in task.follow(self.token, patient=patient):
+            yield {self.status: status.running(standing(progress, task.kind), progress.done, progress.total)}
 
     def now_and_then(self, words: Callable[[int, int], str]) -> Progress:
         """What a long work calls after each step: posts `words(done, total)`, a few times a second and at the end."""
@@ -71,7 +68,7 @@ def told_in(status_place: Any, service: Service, work: Work) -> Callable[..., It
         try:
             yield from Running(work, inputs, service.new_token(), status_place).start().updates()
         except Exception as error:
-            yield {status_place: complain(pathless(error))}
+            yield {status_place: complain(error)}
 
     return handler
 

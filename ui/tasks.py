@@ -13,7 +13,7 @@ from . import compat, status
 from .run_buttons import complain
 from .service import Service
 from .texts import text
-from .words import failure, pathless, standing
+from .words import failure, standing
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at what runs."""
@@ -90,7 +90,7 @@ class TaskPanel:
         try:
             visit.own, visit.note = [begin()], ""
         except Exception as error:
-            return {**self.show(visit), self.activity: complain(pathless(error))}
+            return {**self.show(visit), self.activity: complain(error)}
         return self.show(visit)
 
     def watch(self, visit: Watching) -> Iterator[dict]:

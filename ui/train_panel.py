@@ -23,7 +23,7 @@ from .service import Service
 from .stage import empty_stage
 from .texts import text
 from .trainings import ACTIVE
-from .words import duration, pathless, without_paths
+from .words import duration, without_paths
 
 if TYPE_CHECKING:
     from l4f_plugin.training.class_plan import ClassPlan
@@ -186,7 +186,7 @@ class TrainPanel:
         try:
             return {self.preview: self._sheet(visit, given[self.fit])} if visit.found else {}
         except Exception as error:
-            return {self.activity: complain(pathless(error))}
+            return {self.activity: complain(error)}
 
     def _sheet(self, visit: TrainVisit, fit: str) -> dict:
         from l4f_plugin.training.picture_survey import contact_sheet
@@ -297,12 +297,14 @@ class TrainPanel:
             try:
                 if name == "delete":
                     self.trainings.delete(visit.picked)
-                    return {**self.show(visit), self.activity: status.finished(text("train.deleted"))}
+                    looked_at = visit.found is not None and not self.trainings.names()
+                    seen = {part: gr.update(visible=looked_at) for part in (self.preview, self.about)}
+                    return {**self.show(visit), **seen, self.activity: status.finished(text("train.deleted"))}
                 run = self.trainings.run(visit.picked)
                 do = {"mend": run.mend, "resume": run.start_process}
                 do[name]() if name in do else run.wish(name)
             except Exception as error:
-                return {**self.show(visit), self.activity: complain(pathless(error))}
+                return {**self.show(visit), self.activity: complain(error)}
             return {**self.show(visit), self.activity: status.quiet()}
 
         return answer

@@ -22,7 +22,6 @@ from l4f_plugin.jobs import CancelToken, Progress
 
 from .texts import text
 from .uploads import LIFETIME
-from .words import pathless
 
 if TYPE_CHECKING:
     from l4f_plugin.training.class_plan import ClassPlan
@@ -99,7 +98,7 @@ class Trainings:
             for path, target in zip(uploaded, kept, strict=True):
                 shutil.copyfile(path, target)
         except OSError as error:
-            raise pathless(storage_error(error, folder)) from error
+            raise storage_error(error, folder) from error
         return kept[0] if len(kept) == 1 and kept[0].suffix in ARCHIVES else folder
 
     def look(self, uploaded: Sequence[Path], named: str, progress: Progress, token: CancelToken) -> tuple[Path, Survey]:

@@ -55,20 +55,13 @@ def failure(task: Job) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """One sentence for the page. What nobody foresaw is also printed in full where the page was started."""
+    """One sentence without paths. What nobody foresaw is also printed in full where the page was started."""
     if isinstance(error, OutOfMemory):
         return text("problem.out_of_memory")
     if isinstance(error, UserError):
-        return str(error)
+        return without_paths(str(error))
     traceback.print_exception(error)
     return text("problem.unexpected", kind=type(error).__name__)
-
-
-def pathless(error: Exception) -> Exception:
-    """The error, with no path of this computer in its sentence any more."""
-    if isinstance(error, UserError):
-        error.args = (without_paths(str(error)),)
-    return error
 
 
 def without_paths(sentence: str, names: Mapping[Path, str] | None = None) -> str:
