@@ -15,7 +15,7 @@ from l4f_ui.hosts.host_service import service
 def started(request, tmp_path_factory, tiny_bundle_folder):
     """A host of each variant with the class "tiny", shared by the tests: building its page takes half a second."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("LABELS4FREE_MODELS", "LABELS4FREE_OFFLINE"):
+        for name in settings.VARIABLES:
             patch.setenv(name, "")  # remembered, and put back afterwards
             patch.delenv(name)
         service.cache_clear()

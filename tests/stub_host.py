@@ -279,10 +279,11 @@ class StubHost:
                 self._make(gr.Button, value="Send to extras", elem_id="extras_tab")
                 return blocks
             made = [self._make(gr.Image, type="pil", elem_id=part) for part in PICTURES.get(name, ())]
-            if name == "img2img" and self.variant != "SD.Next":
+            if name == "img2img":
                 self._make(gr.Slider, value=4, elem_id="img2img_mask_blur")
-                self._make(gr.Slider, value=512, elem_id="img2img_width")
-                self._make(gr.Slider, value=512, elem_id="img2img_height")
+                for also in ("", " of the refined")[: 1 + (self.variant == "SD.Next")]:  # there two have the same id
+                    for side in ("width", "height"):
+                        self._make(gr.Slider, value=512, label=f"{side}{also}", elem_id=f"img2img_{side}")
             self.copy_paste.paste_fields[name] = {"init_img": made[0] if made else None, "fields": None}
             self._make(gr.Gallery, elem_id=f"{name}_gallery")
             if self.variant == "SD.Next":
@@ -329,7 +330,8 @@ class StubHost:
             self.cmd_opts.freeze_settings = self.cmd_opts.skip_install = False
         self._module("modules.shared", opts=options, cmd_opts=self.cmd_opts, state=self.state, OptionInfo=OptionInfo)
         data_path = "" if self.variant == "SD.Next" else str(self.folder)
-        self._module("modules.paths", models_path=self.models_path, data_path=data_path)
+        places = {"models_path": self.models_path, "data_path": data_path, "script_path": str(self.folder)}
+        self.paths = self._module("modules.paths", **places)
         self._module("modules.call_queue", queue_lock=self.lock)
         self._module("modules.devices", device="cpu", torch_gc=lambda: None)
         self._module("modules.scripts", basedir=lambda: self.plugin)

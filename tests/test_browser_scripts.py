@@ -96,6 +96,13 @@ def test_a_tab_opens_also_where_it_was_open_before(page):
         assert page.evaluate("open") == 1
 
 
+def test_what_was_sent_comes_into_view(page):
+    page.set_content(f"<body>{TABS}<p id=strip>Here</p><p style='height: 4000px'></p></body>")
+    page.evaluate("scrollTo(0, 3000)")
+    page.evaluate(reveal(("tabs", "tab_l4f"), seen="strip"))
+    page.wait_for_function("document.querySelector('#strip').getBoundingClientRect().top >= 0")
+
+
 def test_a_button_is_pressed_when_its_place_is_first_seen_even_if_that_is_built_later(page):
     page.set_content("<button id='b' onclick='window.pressed = (window.pressed ?? 0) + 1'></button>")
     page.evaluate(when_seen("place", "b"))

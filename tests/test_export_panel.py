@@ -13,6 +13,7 @@ from pixels import pixels
 from l4f_plugin import jobs
 from l4f_plugin.datasets.curation import Curation
 from l4f_plugin.errors import UserError
+from l4f_plugin.picture_files import STATE_FOLDER
 from l4f_ui import compat
 from l4f_ui.export_panel import ExportPanel
 from l4f_ui.tasks import Watching
@@ -151,6 +152,7 @@ def test_the_first_pictures_are_shown_while_a_set_is_drawn_and_the_whole_is_down
     [folder] = site.sets.iterdir()
     with zipfile.ZipFile(site.panel.exports.pack()) as packed:
         assert packed.testzip() is None and f"{folder.name}/SHA256SUMS" in packed.namelist()
+        assert (folder / STATE_FOLDER).is_dir() and not [name for name in packed.namelist() if STATE_FOLDER in name]
     (folder / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match="no whole set"):
         site.panel.exports.pack()

@@ -13,6 +13,7 @@ from shell import ended, start
 from starlette.testclient import TestClient
 from stub_host import ROOT
 
+from l4f_plugin.bundles.folders import trainings_folder
 from l4f_ui import app, hosts
 from l4f_ui.hosts import settings, tab
 from l4f_ui.hosts.components import COMPONENTS
@@ -56,6 +57,17 @@ def test_classes_lie_among_the_models_of_the_host_and_results_next_to_its_pictur
     assert service().outputs.folder == tmp_path / "elsewhere"
     host.options.data["l4f_output_folder"] = "~/pictures"
     assert service().outputs.folder == Path.home() / "pictures"
+
+
+def test_trainings_lie_in_the_data_folder_that_the_host_is_given(host, monkeypatch):  # noqa: F811
+    settings.apply_environment()
+    assert "LABELS4FREE_CACHE" not in os.environ, "the host's own folder is none"
+    monkeypatch.setattr(host.paths, "data_path", "elsewhere")
+    settings.apply_environment()
+    assert trainings_folder() == Path.cwd() / "elsewhere/cache/labels4free/trainings"
+    monkeypatch.undo()
+    settings.apply_environment()
+    assert "LABELS4FREE_CACHE" not in os.environ
 
 
 def test_settings_have_words_and_are_read_at_each_job(host):  # noqa: F811

@@ -7,6 +7,7 @@ import pytest
 from host_pages import answer, host, started  # noqa: F401, fixtures
 from PIL import Image
 
+from l4f_ui.hosts.components import COMPONENTS, SIZE
 from l4f_ui.hosts.host_service import service
 from l4f_ui.outputs import Result
 
@@ -42,8 +43,8 @@ def test_results_go_to_img2img_flat_and_to_extras_as_they_are(host):  # noqa: F8
 
 def test_inpaint_gets_the_mask_of_the_background(host):  # noqa: F811
     picture, mask, *rest = answer(host, "l4f_generate_to_inpaint", result(saved(host)), None, "picture")
-    expected = [] if host.variant == "SD.Next" else [0, 512, 512]
-    assert rest == expected, "a blurred mask would reach into the subject; width and height follow the picture"
+    assert rest == [0, 512, 512], "a blurred mask would reach into the subject; width and height follow the picture"
+    assert [part.label for part in COMPONENTS.named(SIZE)] == ["width", "height"], "the first of two with one id"
     assert picture.size == mask.size == (512, 512) and picture.mode == "RGB"
     assert mask.getpixel((0, 0)) == (0, 0, 0) and mask.getpixel((511, 511)) == (255, 255, 255)
     files = saved(host)

@@ -533,6 +533,14 @@ def test_only_folders_of_results_are_served(page, monkeypatch):
     assert page.outputs.served_folders[1:] == [str(page.outputs.folder / "2031-01-01")]
 
 
+def test_previews_of_killed_programs_go_and_those_of_others_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs.tempfile, "tempdir", str(tmp_path))
+    killed, runs = (Outputs(tmp_path).preview_folder().parent for _ in range(2))
+    os.utime(killed, (0, 0))
+    Outputs(tmp_path)
+    assert not killed.exists() and runs.exists()
+
+
 def test_old_previews_make_room(page, monkeypatch):
     monkeypatch.setattr(outputs, "FOLDERS_KEPT", 3)
     picture = Image.new("RGB", (2, 2))

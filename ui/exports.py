@@ -15,6 +15,7 @@ from l4f_plugin.datasets.export_plan import FORMATS, ExportSettings, read_plan
 from l4f_plugin.datasets.exporting import estimate, export, make_plan
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken, Job
+from l4f_plugin.picture_files import STATE_FOLDER
 
 from .outputs import shown_path, slug
 from .service import Service
@@ -113,7 +114,8 @@ class Exports:
         folder = self.latest()
         if folder is None or not _is_whole(folder):
             raise UserError(text("export.nothing_to_pack"))
-        files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        parts = sorted(folder.rglob("*"))
+        files = [path for path in parts if path.is_file() and not path.is_symlink() and not _is_of_work(folder, path)]
         total = sum(path.stat().st_size for path in files)
         if total > _LARGEST_ZIP:
             words = {"size": size(total), "limit": size(_LARGEST_ZIP), "folder": shown_path(folder)}
@@ -133,6 +135,11 @@ class Exports:
         for name in names[:MOST_FOLDERS]:
             if any(f"-{format_name}-" in name for format_name in FORMATS):
                 yield self._place() / name
+
+
+def _is_of_work(folder: Path, path: Path) -> bool:
+    """Whether a file is not of the set, but of the work on it."""
+    return path.relative_to(folder).parts[0] == STATE_FOLDER
 
 
 def _is_whole(folder: Path) -> bool:

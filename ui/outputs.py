@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,6 +25,8 @@ from l4f_plugin.subject import ENDINGS, Part, Subject, write_parts
 FOLDERS_KEPT = 256
 """Previews and archives of all sessions that stay on disk while the page runs."""
 VIEWS = ("picture", "mask", "cutout")
+_PREFIX = "labels4free-shown-"
+_LONG_GONE = 7 * 86_400.0  # seconds after its last preview, in which a program has ended
 
 
 @dataclass
@@ -70,7 +74,8 @@ class Outputs:
         chosen = folder or default_output_folder()
         self._chosen = chosen if callable(chosen) else lambda: chosen
         self.served_folders = [str(self._today())]
-        self._temporary = Path(tempfile.mkdtemp(prefix="labels4free-"))
+        _clear(Path(tempfile.gettempdir()))
+        self._temporary = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._recent: deque[Path] = deque()
 
     @property
@@ -144,6 +149,14 @@ class Outputs:
 
     def _today(self) -> Path:
         return self.folder / date.today().isoformat()
+
+
+def _clear(temporary: Path) -> None:
+    """Removes the previews of programs that were killed and are long gone."""
+    for left in temporary.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - left.lstat().st_mtime > _LONG_GONE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def default_output_folder() -> Path:

@@ -8,7 +8,9 @@ WORST_MASKS = "worst_masks.png"  # beside a bundle whose masks were learned here
 
 
 def cache_folder() -> Path:
-    """Where everything lies that can be made or fetched again: `~/.cache/labels4free` (XDG_CACHE_HOME)."""
+    """Where work under way lies, and what can be fetched again: LABELS4FREE_CACHE or `~/.cache/labels4free`."""
+    if chosen := os.environ.get("LABELS4FREE_CACHE"):
+        return Path(chosen).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base).expanduser() if base else Path.home() / ".cache").absolute() / "labels4free"
 

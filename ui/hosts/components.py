@@ -34,7 +34,7 @@ class HostComponents:
         if not isinstance(name, str):
             return
         if name in (*INPAINT, *MASK_BLUR, *SIZE):
-            self._noticed[name] = component
+            self._noticed.setdefault(name, component)  # SD.Next has two of a name, of which the first counts
         elif name == _PNG_INFO or _GALLERY.fullmatch(name):
             self._source = (name.partition("_")[0], component)
         elif self._source is not None and name in ("extras_tab", f"{self._source[0]}_send_to_extras"):

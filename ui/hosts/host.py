@@ -44,6 +44,12 @@ def models_folder() -> Path | None:
     return folder(find("paths", "models_path") or find("paths_internal", "models_path"))
 
 
+def data_folder() -> Path | None:
+    """What --data-dir names; None where the host keeps all data in its own folder."""
+    data, own = (folder(find("paths", name)) for name in ("data_path", "script_path"))
+    return data if own and data != own else None
+
+
 def output_folder() -> Path:
     """Where the host saves pictures: next to the folders of txt2img and img2img."""
     chosen = folder(option("outdir_samples"))

@@ -1,10 +1,11 @@
 """JavaScript for the host's page."""
 
 
-def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
+def reveal(*places: tuple[str, str], first: str = "", main: str = "", seen: str = "") -> str:
     """Opens tabs, from the outside in: each is the id of the tabs and the id of the pane.
 
-    `first` is a function of the host to call before, where it has that; `main` the main tab that it opens.
+    `first` is a function of the host to call before, where it has that; `main` the main tab that it opens, `seen` the
+    id of what is to be scrolled into view.
     """
     steps = ""
     if first:  # the page takes a moment to follow: a tab that was open till now would not hear its button
@@ -19,7 +20,10 @@ def reveal(*places: tuple[str, str], first: str = "", main: str = "") -> str:
             if (index >= 0 && buttons[index]) buttons[index].click();
         };
         STEPS
-    }""".replace("STEPS", steps + _modern(main))
+    }""".replace("STEPS", steps + _modern(main) + (_SCROLL.replace("ID", seen) if seen else ""))
+
+
+_SCROLL = """setTimeout(() => document.querySelector("#ID")?.scrollIntoView({ block: "center" }), 100);"""
 
 
 def press(*identifiers: str, main: str = "") -> str:

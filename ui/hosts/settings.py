@@ -14,9 +14,8 @@ AFTER_EACH_JOB, WHEN_IDLE, NEVER = RELEASES = ("after each job", "when idle", "n
 DEVICES = ("auto", "cuda", "cuda:0", "cuda:1", "mps", "cpu")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 LONGEST_IDLENESS = 3600
-_MODELS_VARIABLE, _OFFLINE_VARIABLE = "LABELS4FREE_MODELS", "LABELS4FREE_OFFLINE"
-_models_of_the_user = os.environ.get(_MODELS_VARIABLE)
-_offline_of_the_user = os.environ.get(_OFFLINE_VARIABLE)
+VARIABLES = ("LABELS4FREE_MODELS", "LABELS4FREE_CACHE", "LABELS4FREE_OFFLINE")
+_models_of_the_user, _cache_of_the_user, _offline_of_the_user = map(os.environ.get, VARIABLES)
 
 
 OPTIONS: dict[str, tuple[Any, str | None, dict[str, Any] | None]] = {
@@ -75,7 +74,9 @@ def service_settings() -> Settings:
 def apply_environment() -> None:
     """Hands the engine, and processes that it starts, what it reads from the environment."""
     offline = "1" if read("offline") else _offline_of_the_user
-    set_variables({_MODELS_VARIABLE: str(models_folder() or "") or None, _OFFLINE_VARIABLE: offline})
+    data = host.data_folder()
+    cache = _cache_of_the_user or (data and str(data / "cache" / SECTION))
+    set_variables(dict(zip(VARIABLES, (str(models_folder() or "") or None, cache, offline), strict=True)))
 
 
 def models_folder() -> Path | None:

@@ -49,7 +49,7 @@ class Inbox:
         for send, source in COMPONENTS.offers:
             script = "extract_image_from_gallery" if isinstance(source, gr.Gallery) else None
             received = compat.on(send.click, self.receive, [source], shown, js=script)
-            compat.on(received.success, None, js=reveal(TAB))
+            compat.on(received.success, None, js=reveal(TAB, seen="l4f_inbox"))
         page.swap.open_with_background(choices["use_as_background"].click, self.path, tabs)
         page.photos.open_with_picture(choices["segment"].click, self.path, tabs)
         page.swap.open_with_picture(choices["restore_swap"].click, self.path, tabs)
