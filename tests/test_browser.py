@@ -350,6 +350,15 @@ def test_keyboard_alone_draws_and_switches_views(page):
     page.wait_for_function("document.querySelector('#l4f_generate_gallery .grid-wrap img')?.src.endsWith('_alpha.png')")
 
 
+@pytest.mark.clicked_path
+def test_many_results_take_no_more_room_than_one(page):
+    generate(page, "0-31")
+    pick(page, 30)
+    box = page.locator("#l4f_generate_gallery").bounding_box()
+    assert box["height"] < 640, "what can be done with the picture stands below"
+
+
+@pytest.mark.clicked_path
 def test_arrow_keys_move_between_tabs_and_pictures_and_keys_do_what_buttons_do(page, site, tmp_path):
     generate(page, "5-7")
     tabs = page.locator("#l4f_tabs button").locator("visible=true")
