@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # names of files may hold what no terminal's encoding has
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return _run(list(sys.argv[1:] if argv is None else argv) or ["--help"])
     except UserError as error:
         print(f"l4f: {error}", file=sys.stderr)
         return 2

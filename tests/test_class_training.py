@@ -294,7 +294,9 @@ def test_the_command_says_where_it_is_and_how_to_go_on(pictures, tiny, capfd, mo
     assert "12 pictures" in told and str(ClassRun("dogs").folder) in told
     assert "l4f train class --name dogs" in told and "--use-best" in told
     monkeypatch.setattr(loop, "write_grid", write_grid)
-    assert cli.main(asked) == 0
+    assert cli.main([*asked, "--quality", "good"]) == 2
+    assert "began with another quality, quick" in capfd.readouterr().err
+    assert cli.main([*asked, "--quality", "quick"]) == 0, "the same again"
     assert ClassRun("dogs").latest_sheet().name.startswith("sample_")
     assert cli.main([*asked, "--delete"]) == 0
     assert not ClassRun("dogs").exists

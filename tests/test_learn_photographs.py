@@ -66,6 +66,7 @@ def test_a_users_own_photographs_teach_the_next_one(folder, tmp_path, capsys):
     assert run(capsys, "learn-photographs plain --device cpu").code == 0
     said = run(capsys, "learn-photographs plain --again --device cpu --photographs", photographs)
     assert said.code == 0 and "3 of 3 pictures have masks to learn from" in said.err
+    assert "3 photographs are few: fewer than 150" in said.err
     card = (folder / "README.md").read_text()
     assert "on the good masks of 3 photographs without labels: 6 steps" in card and not runs(tmp_path)
 

@@ -361,7 +361,7 @@ def test_the_command_line_segments_files_and_folders(red, tmp_path, capsys):
     one = ["segment", red, "--picture", tmp_path / "one.png", "--out", out, "--device cpu"]
     assert "1 of 1 photographs" in run(capsys, *one).out
     assert "Photo" in parse_infotext(read_infotext(out / "one_alpha.png"))
-    assert_refused(run(capsys, *command, "--seed 3"), "is required")
+    assert_refused(run(capsys, *command, "--seed 3"), "not several")
 
 
 def test_a_photo_is_what_it_says(pipeline):

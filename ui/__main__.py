@@ -61,6 +61,8 @@ def serve(options: argparse.Namespace) -> None:
     auth = credentials(options.auth)
     if not 1 <= options.port <= 65535:
         raise UserError(text("server.bad_port"))
+    if options.output_dir and options.output_dir.is_file():
+        raise UserError(text("server.bad_output", path=options.output_dir))
     settings, root_path = _settings(options), server.checked_root_path(options.root_path)
     outputs = Outputs(options.output_dir)
     host = "0.0.0.0" if options.listen else "127.0.0.1"

@@ -108,6 +108,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def make_folder(folder: Path) -> Path:
     """Makes a folder, and those above it. Raises `UserError` where that is impossible."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; name a folder.")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

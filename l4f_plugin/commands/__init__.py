@@ -132,7 +132,9 @@ def confirm(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def write_subject(subject: Subject, folder: Path, *, with_w_plus: bool = False) -> dict[str, Path]:
+def write_subject(
+    subject: Subject, folder: Path, *, stem: str | None = None, with_w_plus: bool = False
+) -> dict[str, Path]:
     """Writes picture, mask, cut-out and background, as far as the subject has them, with infotext; their paths.
 
     They get a number where files of these names are not ours, which is said.
@@ -142,8 +144,9 @@ def write_subject(subject: Subject, folder: Path, *, with_w_plus: bool = False) 
 
     parts = subject.parts() | ({"w_plus": subject.w_plus} if with_w_plus else {})
     endings = [ENDINGS[kind] for kind in parts]
-    stem = free_stem(folder, subject.stem, endings)
-    if note := left_alone(folder, subject.stem, endings, stem):
+    wanted = stem or subject.stem
+    stem = free_stem(folder, wanted, endings)
+    if note := left_alone(folder, wanted, endings, stem):
         report(note)
     files = write_parts(folder, stem, parts, subject.infotext())
     return {"alpha" if kind == "mask" else kind: path for kind, path in files.items()}

@@ -92,7 +92,8 @@ def segment(args: argparse.Namespace) -> Answer:
     if photos is not None:
         return _segment_photos(pipeline, photos, args, background, edge, canvas)
     sample = pipeline.segment(subject, **style_of(args))
-    files, area = write_subject(sample, folder), round(float(sample.required_alpha().mean()), 4)
+    stem = (args.w_plus or args.picture).stem if sample.seed is None else None
+    files, area = write_subject(sample, folder, stem=stem), round(float(sample.required_alpha().mean()), 4)
     data = {"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files}
     return Answer(data, f"the subject covers {area:.0%}: {files['alpha']}, {files['cutout']}")
 
@@ -102,10 +103,14 @@ def _sources(args: argparse.Namespace) -> tuple[PictureSet | None, int | WPlus |
     from ..picture_files import find_photos
     from ..provenance import WPlus, recipe_of
 
-    if bool(args.photos) + sum(given is not None for given in (args.seed, args.w_plus, args.picture)) != 1:
+    named = bool(args.photos) + sum(given is not None for given in (args.seed, args.w_plus, args.picture))
+    if not named:
         raise UserError(
-            "Either photographs or one of --seed, --w-plus and --picture is required; see `l4f segment --help`."
+            f"Nothing is named that {args.class_name} shall find its object in; name photographs behind the class: "
+            "l4f segment CLASS PHOTOS; or give --seed, --w-plus or --picture."
         )
+    if named > 1:
+        raise UserError("Give photographs or one of --seed, --w-plus and --picture, not several of them.")
     if args.photos:
         return find_photos(args.photos), None
     if args.picture is not None:

@@ -49,7 +49,7 @@ def learn_masks(args: argparse.Namespace) -> Answer:
 def add_learn_photographs(parser: argparse.ArgumentParser) -> None:
     _add_installed(parser, "replace the segmenter that is there by one that it teaches, which is better")
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=PHOTOGRAPHS)
-    parser.epilog = f"It takes about 10 minutes on one processor core for pictures of 128 px. {AGAIN}"
+    parser.epilog = f"It takes some 10 to 40 minutes on one processor core for pictures of 128 px. {AGAIN}"
 
 
 def learn_photographs(args: argparse.Namespace) -> Answer:
@@ -153,10 +153,10 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     text = "pictures, an archive of them, or a data set of the Hub, OWNER/NAME; leave it out to go on"
     parser.add_argument("folder", nargs="?", type=Path, help=text)
     parser.add_argument("--name", required=True, help="of the class: small letters, digits, - and _")
-    text = "draws 32, 64, 128 or 256 pixels; by default as many as the pictures have, 64 at most"
+    text = "draws 32, 64, 128 or 256 pixels; by default the pictures' own size, but at most 64"
     parser.add_argument("--resolution", type=int, help=text)
-    text = "how long the generator trains: 20,000, 400,000 or 1,500,000 pictures; quick learns masks only then"
-    parser.add_argument("--quality", choices=["quick", "good", "long"], default="good", help=text)
+    text = "how long the generator trains: 20,000, 400,000 (the default) or 1,500,000 pictures; quick ends with masks"
+    parser.add_argument("--quality", choices=["quick", "good", "long"], help=text)
     parser.add_argument("--pictures", type=_positive, help="another number of pictures to show")
     text = "cut the middle square, keep the whole between black bars, or bend to a square; as the pictures ask for"
     parser.add_argument("--fit", choices=["crop", "letterbox", "squash"], help=text)
@@ -199,6 +199,12 @@ def _train_class(args: argparse.Namespace) -> Answer:
     if args.look or args.use_best or args.curves or args.delete:
         return Answer(None)
     plan = run.plan
+    asked = {name: getattr(args, name) for name in ("resolution", "quality", "fit", "start", "pictures", "batch_size")}
+    if others := [name for name, value in asked.items() if value not in (None, getattr(plan, name))]:
+        raise UserError(
+            f"The training {args.name} began with another {others[0].replace('_', ' ')}, {getattr(plan, others[0])}; "
+            "go on with it without options, or choose another name."
+        )
     if args.folder and place_of(args.folder, show_progress) != Path(plan.folder):
         raise UserError(
             f"The training {args.name} is of the pictures in {plan.folder}; go on with it without a folder, "

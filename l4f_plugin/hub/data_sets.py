@@ -19,7 +19,7 @@ def fetch_pictures(repository: str, progress: Progress = unseen, cancel: CancelT
 
     Raises ``Cancelled``, and ``UserError`` for what holds neither, is too large, or cannot be reached.
     """
-    source = Source(repository)
+    source = Source(repository, by_hand="fetch it yourself, and name its folder")
     with asking(source, f"the data set {repository}"):
         api, left = HfApi(endpoint=constants.ENDPOINT), MOST_BYTES
         commit = api.dataset_info(repository).sha

@@ -42,7 +42,7 @@ from .courtesy import Turn
 from .cut_pictures import BATCH, CUTTING, DRAWING, CutPictures, draw_parts, photograph_parts
 from .loop import STEPPING, OtherSettings
 from .mask_quality import measure_masks
-from .picture_survey import evenly
+from .picture_survey import TEACHING, evenly
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
 from .runs import (
@@ -219,6 +219,8 @@ def learn_photographs(
     stage = TrainingStage("photographs", train_student, source, run, settings, {"photographs": photographs})
 
     def learn() -> Learned | None:
+        if photographs and own < TEACHING and STUDENT_FILE in config.files:
+            watch.report(f"{own} photographs are few: fewer than {TEACHING} teach less than drawn pictures do.")
         if not go_through([stage], place, watch):
             return None
         bundle = load_bundle(stage.bundle, with_discriminator=True)
