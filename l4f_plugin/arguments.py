@@ -278,7 +278,8 @@ class Background:
         if not text:
             raise UserError(f"No background is given; {_KINDS}.")
         if not files or not os.path.isfile(text):  # os.path, as it answers for names that no system takes too
-            raise UserError(f"The background {text[:200]!r} is {'no file and ' * files}not known; {_KINDS}.")
+            file = ", and no file has that name" if files else ""
+            raise UserError(f"The background {text[:200]!r} is not known{file}; {_KINDS}.")
         return cls._from_picture(Path(text))
 
     @classmethod

@@ -1,5 +1,7 @@
 """Inversion: a picture that the class drew is found again, with its mask; what cannot be projected is told."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -96,7 +98,7 @@ def test_the_command_line_writes_codes_that_can_be_drawn_again(tiny_bundle_folde
     assert Image.open(first["cutout"]).size == (40, 40) and Image.open(first["projected"]).size == (32, 32)
     again = ["--w-plus", first["w_plus"], "--out", tmp_path / "again", "--device cpu"]
     assert run(capsys, "segment", tiny_bundle_folder, *again).code == 0
-    assert_alike(Image.open(tmp_path / "again" / "w_plus.png"), Image.open(first["projected"]))
+    assert_alike(Image.open(tmp_path / "again" / f"{Path(first['w_plus']).stem}.png"), Image.open(first["projected"]))
     assert_refused(run(capsys, *command, "--steps 0"), "The number of steps")
 
 

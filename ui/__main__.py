@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from l4f_plugin.cli import Parser
 from l4f_plugin.errors import UserError
 
 from . import server
@@ -25,7 +26,7 @@ LONGEST_IDLENESS = 86_400
 
 def parser() -> argparse.ArgumentParser:
     folder = shown_path(default_output_folder())
-    options = argparse.ArgumentParser(prog="l4f app", description=text("server.help"))
+    options = Parser(prog="l4f app", description=text("server.help"))
 
     def add(name: str, words: str = "", **how: Any) -> None:
         options.add_argument(f"--{name}", help=words or text(f"server.{name.replace('-', '_')}"), **how)

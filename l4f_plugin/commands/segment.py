@@ -138,7 +138,7 @@ def _segment_photos(
     for picture, result in zip(photos, found, strict=True):
         results.append(result)
         if result.problem:
-            complain(f"{result.name}: {result.problem}")
+            complain(result.problem if result.name in result.problem else f"{result.name}: {result.problem}")
         for note in result.notes:
             report(f"{result.name}: {note}")
         if is_strange(result.confidence) and (fits := rivals.best(picture.source())):

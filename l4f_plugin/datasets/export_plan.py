@@ -213,6 +213,7 @@ def check_same(plan: ExportPlan, other: ExportPlan, folder: Path) -> None:
             if one.name == "curation" and new and old and new.agrees_with(old):
                 continue
             if new != old:
+                old, new = (", ".join(map(str, value)) if isinstance(value, tuple) else value for value in (old, new))
                 raise UserError(
                     f"{folder} holds an export with another {one.name.replace('_', ' ')} ({old!s:.60}, not "
                     f"{new!s:.60}); choose another folder, or the same options to go on with it."
