@@ -117,12 +117,11 @@ def test_a_hostile_upload_is_refused_and_gone(page, site, tmp_path):  # noqa: F8
 def test_deleting_asks_first(page, site):  # noqa: F811
     saved(site.home / "models/old", without=OF_MASKS, title="Old")
     open_models(page, "old")
-    page.locator("#l4f_models_delete").click()
-    page.locator("#l4f_models_keep").click()
-    page.locator("#l4f_models_confirm").wait_for(state="hidden")
-    assert (site.home / "models/old").is_dir()
-    page.locator("#l4f_models_delete").click()
-    page.locator("#l4f_models_really").click()
+    for pressed in ("delete", "keep", "delete", "really"):
+        assert (site.home / "models/old").is_dir()
+        settle(page)
+        page.locator(f"#l4f_models_{pressed}").click()
+        page.locator("#l4f_models_confirm").wait_for(state="visible" if pressed == "delete" else "hidden")
     told(page, "is deleted")
     assert not (site.home / "models/old").exists()
     page.locator("#l4f_models_table tr[data-name=old]").wait_for(state="detached")
