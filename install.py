@@ -335,8 +335,6 @@ def main(arguments):
     face = arguments[0] if arguments else None
     if face not in (None, "run", "test") or {"-h", "--help"} & set(arguments):
         print(__doc__.strip())
-        if face not in (None, "run", "test", "-h", "--help"):
-            print(f"\n{face} is none of these.", file=sys.stderr)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     try:
         return complete_host() if face is None else run_or_test(face, arguments[1:])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from l4f_plugin.bundles.files import make_folder
 from l4f_plugin.cli import Parser
 from l4f_plugin.errors import UserError
 
@@ -62,8 +63,8 @@ def serve(options: argparse.Namespace) -> None:
     auth = credentials(options.auth)
     if not 1 <= options.port <= 65535:
         raise UserError(text("server.bad_port"))
-    if options.output_dir and options.output_dir.is_file():
-        raise UserError(text("server.bad_output", path=options.output_dir))
+    if options.output_dir:
+        make_folder(options.output_dir.expanduser())
     settings, root_path = _settings(options), server.checked_root_path(options.root_path)
     outputs = Outputs(options.output_dir)
     host = "0.0.0.0" if options.listen else "127.0.0.1"

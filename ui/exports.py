@@ -114,8 +114,8 @@ class Exports:
         folder = self.latest()
         if folder is None or not _is_whole(folder):
             raise UserError(text("export.nothing_to_pack"))
-        parts = sorted(folder.rglob("*"))
-        files = [path for path in parts if path.is_file() and not path.is_symlink() and not _is_of_work(folder, path)]
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        files = [path for path in files if STATE_FOLDER not in path.relative_to(folder).parts]  # of the work on it
         total = sum(path.stat().st_size for path in files)
         if total > _LARGEST_ZIP:
             words = {"size": size(total), "limit": size(_LARGEST_ZIP), "folder": shown_path(folder)}
@@ -135,11 +135,6 @@ class Exports:
         for name in names[:MOST_FOLDERS]:
             if any(f"-{format_name}-" in name for format_name in FORMATS):
                 yield self._place() / name
-
-
-def _is_of_work(folder: Path, path: Path) -> bool:
-    """Whether a file is not of the set, but of the work on it."""
-    return path.relative_to(folder).parts[0] == STATE_FOLDER
 
 
 def _is_whole(folder: Path) -> bool:

@@ -23,7 +23,6 @@ from .run_buttons import RunButtons, Running
 from .service import Service
 from .stage import Stage
 from .texts import text
-from .words import without_paths
 
 if TYPE_CHECKING:
     from l4f_plugin.projection import Projection
@@ -91,7 +90,7 @@ class InversionForm:
         try:
             found = self._service.project(entry.name, photograph.source(), running.token, **how)
         except UserError as error:
-            raise UserError(f"{photograph.name}: {without_paths(str(error))}") from error
+            raise UserError(f"{photograph.name}: {error}") from error
         placed = self._service.swap(entry.name, found.photo, background, edge, running.token)
         words = text("recover.done", name=photograph.name, title=entry.title)
         if told := first_frame_only(photograph.source(), photograph.name):

@@ -242,7 +242,8 @@ class TrainPanel:
             self.confirm: gr.update(visible=False),
             self.empty: gr.update(visible=not names and visit.found is None),
         }
-        return {**shown, **self._standing(visit)} if names else shown
+        looked_at = {part: gr.update(visible=visit.found is not None) for part in (self.preview, self.about)}
+        return {**shown, **(self._standing(visit) if names else looked_at)}
 
     def _standing(self, visit: TrainVisit) -> dict:
         run = self.trainings.run(visit.picked)
@@ -297,9 +298,7 @@ class TrainPanel:
             try:
                 if name == "delete":
                     self.trainings.delete(visit.picked)
-                    looked_at = visit.found is not None and not self.trainings.names()
-                    seen = {part: gr.update(visible=looked_at) for part in (self.preview, self.about)}
-                    return {**self.show(visit), **seen, self.activity: status.finished(text("train.deleted"))}
+                    return {**self.show(visit), self.activity: status.finished(text("train.deleted"))}
                 run = self.trainings.run(visit.picked)
                 do = {"mend": run.mend, "resume": run.start_process}
                 do[name]() if name in do else run.wish(name)

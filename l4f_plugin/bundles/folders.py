@@ -8,7 +8,8 @@ WORST_MASKS = "worst_masks.png"  # beside a bundle whose masks were learned here
 
 
 def cache_folder() -> Path:
-    """Where work under way lies, and what can be fetched again: LABELS4FREE_CACHE or `~/.cache/labels4free`."""
+    """Where work under way lies, and what can be fetched again: LABELS4FREE_CACHE, or `labels4free` in
+    XDG_CACHE_HOME or `~/.cache`."""
     if chosen := os.environ.get("LABELS4FREE_CACHE"):
         return Path(chosen).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME")

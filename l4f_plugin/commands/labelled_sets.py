@@ -9,7 +9,6 @@ from pathlib import Path
 from ..bundles.files import make_folder
 from ..datasets.curation import Curation
 from ..datasets.export_plan import BACKGROUNDS, DEFAULT_BATCH, DEFAULT_SHARD, FORMATS, ExportSettings, shares
-from ..errors import Cancelled
 from . import Answer, add_drawing, add_json, add_out, given, load_pipeline, report, report_passed_over, show_progress
 
 MOST_NAMED = 1000  # characters
@@ -79,12 +78,9 @@ def export(args: argparse.Namespace) -> Answer:
         seconds, size = exporting.estimate(plan, lambda: nullcontext(pipeline), pictures)
         words = f"about {seconds / 60:.1f} minutes on this device, {size / 1e6:,.0f} MB"
         return Answer({"seconds": round(seconds, 1), "bytes": size}, words)
-    how = {"pictures": pictures, "rank": rank, "progress": show_progress}
-    try:
-        whole = exporting.export(plan, args.out, lambda: nullcontext(pipeline), **how)
-    except (Cancelled, KeyboardInterrupt):
-        report("Stopped. The same command goes on from the last shard.")
-        raise
+    whole = exporting.export(
+        plan, args.out, lambda: nullcontext(pipeline), pictures=pictures, rank=rank, progress=show_progress
+    )
     unreadable = pictures.unreadable if pictures else {}
     if unreadable:
         named = ", ".join(sorted(unreadable))[:MOST_NAMED]

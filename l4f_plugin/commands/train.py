@@ -49,7 +49,7 @@ def learn_masks(args: argparse.Namespace) -> Answer:
 def add_learn_photographs(parser: argparse.ArgumentParser) -> None:
     _add_installed(parser, "replace the segmenter that is there by one that it teaches, which is better")
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=PHOTOGRAPHS)
-    parser.epilog = f"It takes some 10 to 40 minutes on one processor core for pictures of 128 px. {AGAIN}"
+    parser.epilog = f"It takes about 10 minutes on one processor core for pictures of 128 px. {AGAIN}"
 
 
 def learn_photographs(args: argparse.Namespace) -> Answer:

@@ -73,9 +73,8 @@ def resume(trainer: Trainer, folder: Path) -> bool:
     helpful = HELPFUL.get(trouble.read_text(encoding="ascii"), ()) if trouble.exists() else ()
     different = [name for name in different if not name.endswith((*helpful, "accumulate"))]  # which changes no weight
     if different:
-        named = "resolution" if "resolution" in different else ", ".join(different)  # which others follow from
         raise OtherSettings(
-            f"{folder} holds a run with another {named}; give the same settings to resume it, "
+            f"{folder} holds a run with another {', '.join(different)}; give the same settings to resume it, "
             "or another --out to start anew."
         )
     optimizers = [value for value in vars(trainer).values() if isinstance(value, Optimizer)]
