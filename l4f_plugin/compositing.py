@@ -11,7 +11,6 @@ import numpy as np
 FRINGE = 3  # pixels: how far the soft rim of a piece of mask reaches beyond its body
 SPECK = 1000  # times as large as a speck is the piece that is kept
 WIDE = 8.0  # pixels: blurs wider than this are computed at half the size
-CONFIDENT = 0.98  # alpha from which a pixel's colour is taken to be the subject's alone
 
 
 def to_float(picture: np.ndarray) -> np.ndarray:
@@ -178,22 +177,6 @@ def brushed(alpha: np.ndarray, strokes: np.ndarray) -> np.ndarray:
     return np.where(strokes > 0, alpha + strokes * (1 - alpha), alpha * (1 + strokes))
 
 
-def estimate_foreground(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The subject's own colour at every pixel, freed from the old background that shines through its edge.
-
-    Each pixel is picture = alpha * F + (1 - alpha) * B with F and B unknown. Both are guessed from the
-    nearest pixels that are surely one or the other (`spread`), then F takes its share, alpha, of what
-    the guess leaves unexplained. Pixels of alpha >= 0.98 keep their colour exactly; where alpha is 0
-    the result continues the subject's colours, so that scaling a cut-out draws no seam.
-    """
-    weight = alpha[..., None]
-    foreground = spread(picture, alpha)
-    background = spread(picture, 1 - alpha)
-    unexplained = picture - weight * foreground - (1 - weight) * background
-    estimate = np.clip(foreground + weight * unexplained, 0, 1)
-    return np.where(weight >= CONFIDENT, picture, estimate).astype(np.float32, copy=False)
-
-
 def spread(picture: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Colours `[H, W, 3]` taken from the nearest pixels of high confidence (`[H, W]` in [0, 1]).
 
@@ -237,10 +220,3 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
         padded = np.concatenate([lines[:1], lines, lines[-1:]])
         values = np.moveaxis(0.25 * (padded[:-2] + 2 * lines + padded[2:]), 0, axis)
     return values
-
-
-def blurred_background(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
-    """The picture's own background, blurred after the subject was painted over, which would stand in it as a halo."""
-    weight = alpha[..., None]
-    without_subject = composite(spread(picture, 1 - alpha), picture, np.clip(weight[..., 0] * 8, 0, 1))
-    return blur(without_subject, radius)

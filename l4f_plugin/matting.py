@@ -11,11 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from .compositing import CONFIDENT, blur, blurred_background, estimate_foreground, grow, spread, to_bytes, to_float
+from .compositing import blur, composite, grow, spread, to_bytes, to_float
 
 GUIDE_SIDE = 768  # pixels: the longer side at which the edges are fitted
 EXACT_SIDE = 1024  # pixels: the longer side up to which colours and blurs are computed at full size
 COLOUR_SIDE = 512  # pixels: the longer side at which the colours of larger pictures are spread
+CONFIDENT = 0.98  # alpha from which a pixel's colour is taken to be the subject's alone
 COLOUR_MODEL_SIDE = 192  # pixels: the longer side at which colours are learned
 COLOUR_LEVELS = 16  # a channel
 COLOUR_ROUNDS = 5
@@ -194,23 +195,23 @@ def _window_sums(values: np.ndarray, radius: int, axis: int) -> np.ndarray:
 def clean_colours(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """The subject's own colours, uint8 `[H, W, 3]`: what of the old background shines through its edge is taken out.
 
-    As `compositing.estimate_foreground`; where the picture is larger than `EXACT_SIDE`, colours are spread at
-    `COLOUR_SIDE`, and pixels that are surely subject or surely background are not computed.
+    Each pixel is picture = alpha * F + (1 - alpha) * B with F and B unknown. Both are guessed from the nearest pixels
+    that are surely one or the other (`spread`), then F takes its share, alpha, of what the guess leaves unexplained.
+    Pixels of alpha >= 0.98 keep their colour exactly; where alpha is 0 the result continues the subject's colours, so
+    that scaling a cut-out draws no seam. Where a picture is larger than `EXACT_SIDE`, colours are spread at
+    `COLOUR_SIDE`.
     """
     height, width = alpha.shape
-    if max(height, width) <= EXACT_SIDE:
-        return to_bytes(estimate_foreground(to_float(picture), alpha))
-    step = -(-max(height, width) // COLOUR_SIDE)
+    step = 1 if max(height, width) <= EXACT_SIDE else -(-max(height, width) // COLOUR_SIDE)
     small, small_alpha = _reduced(picture, alpha, step)
-    size = (width / step, height / step)
     subject, background = to_bytes(spread(small, small_alpha)), to_bytes(spread(small, 1 - small_alpha))
     result = np.empty_like(picture)
-    for rows, box in _strips(height, width, size):
+    for rows, box in _strips(height, width, (width / step, height / step)):
         strip, weight = picture[rows], alpha[rows]
         shape = (width, rows.stop - rows.start)
         own, behind = _resized(subject, shape, box), _resized(background, shape, box)
         cleaned = np.where((weight >= CONFIDENT)[..., None], strip, own)
-        soft = (weight > 0) & (weight < CONFIDENT)
+        soft = (weight > 0) & (weight < CONFIDENT)  # all others need no sums
         share = weight[soft][:, None]
         subject_there, behind_there = to_float(own[soft]), to_float(behind[soft])
         unexplained = to_float(strip[soft]) - share * subject_there - (1 - share) * behind_there
@@ -350,13 +351,15 @@ def moved(values: np.ndarray, size: tuple[int, int], left: float, top: float, sc
 
 
 def blurred_behind(picture: np.ndarray, alpha: np.ndarray, radius: float) -> np.ndarray:
-    """The photograph's own background uint8, blurred, see `compositing.blurred_background`.
+    """The picture's own background uint8, blurred after the subject was painted over, which would else be a halo in it.
 
     Pictures larger than `EXACT_SIDE` are reduced as far as the blur hides it.
     """
     height, width = alpha.shape
     step = max(1, min(-(-max(height, width) // EXACT_SIDE), int(radius)))
-    behind = blurred_background(*_reduced(picture, alpha, step), radius / step)
+    small, small_alpha = _reduced(picture, alpha, step)
+    without_subject = composite(spread(small, 1 - small_alpha), small, np.clip(small_alpha * 8, 0, 1))
+    behind = blur(without_subject, radius / step)
     return _resized(to_bytes(behind), (width, height), (0, 0, width / step, height / step))
 
 

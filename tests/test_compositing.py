@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from l4f_plugin import compositing
+from l4f_plugin import compositing, matting
 
 unit = st.floats(0, 1, width=32)
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -233,43 +233,48 @@ def test_the_largest_piece_only_removes_and_does_nothing_twice(alpha):
     assert np.array_equal(largest(once), once)
 
 
-def test_estimated_foreground_takes_the_old_background_out_of_the_edge():
+def cleaned(picture, alpha):
+    """By `matting.clean_colours`, which takes and gives bytes."""
+    return compositing.to_float(matting.clean_colours(compositing.to_bytes(picture), alpha))
+
+
+def test_cleaned_colours_are_free_of_the_old_background_along_the_edge():
     picture, foreground, _, alpha = disc_scene()
-    estimate = compositing.estimate_foreground(picture, alpha)
+    estimate = cleaned(picture, alpha)
     edge = (alpha > 0.02) & (alpha < 0.98)
     before = np.abs(alpha[..., None] * (picture - foreground))[edge].mean()
     after = np.abs(alpha[..., None] * (estimate - foreground))[edge].mean()
     assert before > 0.05
     assert after < 0.2 * before
-    assert np.array_equal(estimate[alpha >= 0.98], picture[alpha >= 0.98])
+    assert np.array_equal(estimate[alpha >= 0.98], compositing.to_float(compositing.to_bytes(picture))[alpha >= 0.98])
 
 
-def test_estimated_foreground_holds_for_a_mask_that_is_nowhere_sure():
+def test_colours_are_cleaned_by_a_mask_that_is_nowhere_sure():
     picture, foreground, _, alpha = disc_scene()
     edge = (alpha > 0.02) & (alpha < 0.98)
-    estimate = compositing.estimate_foreground(picture, 0.85 * alpha)
+    estimate = cleaned(picture, 0.85 * alpha)
     assert np.abs(estimate - foreground)[edge].mean() < 0.6 * np.abs(picture - foreground)[edge].mean()
 
 
-@given(scenes(), st.floats(0, 1, width=32))
-def test_estimated_foreground_is_a_picture_and_one_colour_its_own(scene, level):
+@given(scenes(), st.integers(0, 255))
+def test_cleaned_colours_are_a_picture_and_one_colour_its_own(scene, level):
     picture, _, alpha = scene
-    estimate = compositing.estimate_foreground(picture, alpha)
-    assert estimate.dtype == np.float32 and estimate.shape == picture.shape
-    assert (estimate >= 0).all() and (estimate <= 1).all()
-    picture = np.full((*alpha.shape, 3), level, np.float32)
-    np.testing.assert_allclose(compositing.estimate_foreground(picture, alpha), picture, atol=1e-4)
+    estimate = matting.clean_colours(compositing.to_bytes(picture), alpha)
+    assert estimate.dtype == np.uint8 and estimate.shape == picture.shape
+    picture = np.full((*alpha.shape, 3), level, np.uint8)
+    assert np.array_equal(matting.clean_colours(picture, alpha), picture)
 
 
-def test_blurred_background_shows_no_halo_of_the_subject():
+def test_a_blurred_background_shows_no_halo_of_the_subject():
     picture, _, background, alpha = disc_scene()
     outside = (alpha == 0) & (compositing.grow(alpha, 6) > 0)
-    truth = compositing.blur(background, 6.0)
-    clean = np.abs(compositing.blurred_background(picture, alpha, 6.0) - truth)[outside].mean()
+    truth, seen = compositing.blur(background, 6.0), compositing.to_bytes(picture)
+    behind = compositing.to_float(matting.blurred_behind(seen, alpha, 6.0))
+    clean = np.abs(behind - truth)[outside].mean()
     naive = np.abs(compositing.blur(picture, 6.0) - truth)[outside].mean()
     assert naive > 0.05
     assert clean < 0.25 * naive
-    assert np.array_equal(compositing.blurred_background(picture, alpha, 0)[alpha == 0], picture[alpha == 0])
+    assert np.array_equal(matting.blurred_behind(seen, alpha, 0)[alpha == 0], seen[alpha == 0])
 
 
 def test_edits_run_in_their_fixed_order():
@@ -301,5 +306,7 @@ def test_nothing_changes_its_arguments():
         argument.setflags(write=False)
     compositing.composite(foreground, background, alpha)
     compositing.edit_alpha(alpha, level=0.5, pixels=3, radius=2.0, keep_largest=True)
-    compositing.estimate_foreground(picture, alpha)
-    compositing.blurred_background(picture, alpha, 3.0)
+    bytes_of_picture = compositing.to_bytes(picture)
+    bytes_of_picture.setflags(write=False)
+    matting.clean_colours(bytes_of_picture, alpha)
+    matting.blurred_behind(bytes_of_picture, alpha, 3.0)

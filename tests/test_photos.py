@@ -180,7 +180,7 @@ def test_no_halo_of_the_old_background_shows_on_a_new_one(size):
     band = (truth > 0) & (truth < 1)
     halo = np.abs(matting.blend(picture, green, truth)[band] - wanted[band]).mean()
     assert np.abs(matting.blend(cleaned, green, truth)[band] - wanted[band]).mean() < 0.3 * halo
-    assert np.array_equal(cleaned[truth >= compositing.CONFIDENT], picture[truth >= compositing.CONFIDENT])
+    assert np.array_equal(cleaned[truth >= matting.CONFIDENT], picture[truth >= matting.CONFIDENT])
     assert np.abs(cleaned[truth == 0].astype(int) - RED).max() < 40, "the old background is in the cut-out"
 
 
@@ -209,21 +209,22 @@ def test_strips_leave_no_trace(monkeypatch):
         assert np.array_equal(whole[2][alpha == sure], wanted[alpha == sure])
 
 
-@pytest.mark.parametrize("size", [(60, 40), (900, 200), (200, 1600)])
-def test_what_is_done_in_parts_comes_near_to_what_is_done_at_once(size):
+def test_what_is_done_at_a_smaller_size_comes_near_to_what_is_done_at_once(monkeypatch):
     """Large photographs are done at a smaller size where that hides nothing; smaller pictures are not."""
-    alpha = disc(*size, softness=max(size) / 40)
-    waves = 150 + 50 * np.sin(np.arange(size[0]) * 50 / max(size))  # eight of them
+    size = (200, 1600)
+    alpha = disc(*size, softness=40)
+    waves = 150 + 50 * np.sin(np.arange(size[0]) / 32)
     background = np.stack(np.broadcast_arrays(30, 90, waves), axis=1)
     picture = (alpha[..., None] * RED + (1 - alpha[..., None]) * background).round().astype(np.uint8)
-    exact = compositing.to_bytes(compositing.estimate_foreground(compositing.to_float(picture), alpha))
-    cleaned = matting.clean_colours(picture, alpha)
-    steps = 0 if max(size) <= matting.EXACT_SIDE else 12
-    assert np.abs(cleaned[alpha > 0.1].astype(int) - exact[alpha > 0.1]).max() <= steps
-    for radius in (1, 2.5, 31):
-        exact = compositing.to_bytes(compositing.blurred_background(compositing.to_float(picture), alpha, radius))
-        behind = matting.blurred_behind(picture, alpha, radius)
-        assert_alike(behind, exact, 1 if max(size) <= matting.EXACT_SIDE else 24)
+
+    def made() -> list[np.ndarray]:
+        blurred = [matting.blurred_behind(picture, alpha, radius) for radius in (1, 2.5, 31)]
+        return [matting.clean_colours(picture, alpha)[alpha > 0.1], *blurred]
+
+    reduced = made()
+    monkeypatch.setattr(matting, "EXACT_SIDE", 1600)
+    for found, exact, steps in zip(reduced, made(), (12, 24, 24, 24), strict=True):
+        assert_alike(found, exact, steps)
 
 
 def test_what_the_coarse_mask_is_sure_of_is_kept_whatever_its_colour():

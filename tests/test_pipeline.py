@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sentences import refusal
 
-from l4f_plugin import compositing
+from l4f_plugin import compositing, matting
 from l4f_plugin.arguments import Background, EdgeOptions, check_seed, check_seeds, check_truncation_psi, parse_seeds
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.folders import WEIGHTS_FOLDER
@@ -203,8 +203,7 @@ def test_swap_puts_the_background_of_another_seed_behind(pipeline, samples):
     assert_alike(result.background, samples[3].background)
     assert_alike(result.subject.image, samples[0].image)
     alpha = samples[0].alpha[..., None]
-    foreground = compositing.estimate_foreground(compositing.to_float(samples[0].image), samples[0].alpha)
-    expected = 255 * (alpha * foreground) + (1 - alpha) * drawn
+    expected = alpha * matting.clean_colours(samples[0].image, samples[0].alpha) + (1 - alpha) * drawn
     assert result.composite.mode == "RGB"
     assert np.abs(np.asarray(result.composite) - expected).max() < 3
     from_sample = pipeline.swap(samples[0], "seed:12")
@@ -221,8 +220,7 @@ def test_swap_before_colour_picture_blur_and_nothing(pipeline, samples, tmp_path
     for picture in (str(path), path, path.read_bytes(), Image.open(path), np.asarray(Image.open(path))):
         assert pipeline.swap(sample, picture).background.getpixel((5, 5)) == (1, 2, 3)
     blurred = np.asarray(pipeline.swap(sample, "blur:3").background)
-    expected = compositing.blurred_background(compositing.to_float(sample.image), sample.alpha, 3.0)
-    assert np.array_equal(blurred, compositing.to_bytes(expected))
+    assert np.array_equal(blurred, matting.blurred_behind(sample.image, sample.alpha, 3.0))
     clear = pipeline.swap(sample, "transparent", threshold=0.5)
     assert clear.background is None and clear.composite.mode == "RGBA"
     assert np.array_equal(np.asarray(clear.composite)[..., 3] == 255, sample.alpha > 0.5)

@@ -94,7 +94,7 @@ def measure_photos(found: np.ndarray, data: LabelledPictures) -> PhotoMetrics:
     errors = np.zeros(5)
     for number, (picture, exact) in enumerate(zip(data.pictures, truth, strict=True)):
         other = (number + 1) % len(data)
-        behind = compositing.blurred_background(compositing.to_float(data.pictures[other]), truth[other], 0)
+        behind = compositing.to_float(matting.blurred_behind(data.pictures[other], truth[other], 0))
         errors += _edge_errors(picture, exact, found[number], behind)
     edges = errors[:4] / max(errors[4], 1)
     return PhotoMetrics(compare_masks(found, truth), float(np.abs(found - truth).mean()), *edges.tolist())

@@ -19,12 +19,12 @@ from torch import Tensor
 from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
 from ..bundles.files import writing
-from ..compositing import blurred_background, estimate_foreground, to_bytes, to_float
+from ..compositing import to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..errors import UserError
 from ..images import cover_fit, load_picture
 from ..jobs import NEVER, CancelToken, Progress, Report, unseen
-from ..matting import corrected
+from ..matting import blurred_behind, clean_colours, corrected
 from ..networks import Student
 from ..photos import coarse_alpha
 from ..picture_files import PictureFile
@@ -47,10 +47,8 @@ def take_apart(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
     ``picture`` uint8 ``[H, W, 3]``, ``alpha`` float32 ``[H, W]`` in [0, 1].
     """
-    colours = to_float(picture)
-    subject = estimate_foreground(colours, alpha)
-    background = blurred_background(colours, alpha, radius=0)
-    return np.concatenate([to_bytes(subject), to_bytes(alpha)[..., None], to_bytes(background)], axis=2)
+    subject, background = clean_colours(picture, alpha), blurred_behind(picture, alpha, radius=0)
+    return np.concatenate([subject, to_bytes(alpha)[..., None], background], axis=2)
 
 
 def flaws_of(alphas: Iterable[np.ndarray]) -> list[str | None]:
