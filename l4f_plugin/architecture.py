@@ -46,18 +46,13 @@ class GeneratorConfig:
         return resolutions_up_to(self.resolution)
 
     @property
-    def num_convolutions(self) -> int:
-        """One styled 3x3 convolution at 4x4, two at every further resolution."""
-        return 2 * len(self.resolutions) - 1
-
-    @property
     def num_styles(self) -> int:
         """Length of a W+ code: one style per convolution and one for the last ToRGB."""
-        return self.num_convolutions + 1
+        return len(self.convolution_resolutions) + 1
 
     @property
     def convolution_resolutions(self) -> list[int]:
-        """Output resolution of each styled convolution, which is also that of its noise map."""
+        """Output resolution of each styled convolution and of its noise map: one at 4x4, two at every further one."""
         return [4] + [resolution for resolution in self.resolutions[1:] for _ in range(2)]
 
     @property

@@ -101,7 +101,7 @@ def published(generator: Generator) -> dict[str, torch.Tensor]:
     for layer in range(config.mapping_layers):
         for kind in ("weight", "bias"):
             theirs[f"style.{layer + 1}.{kind}"] = state[f"mapping.layers.{layer}.{kind}"]
-    for index in range(config.num_convolutions):
+    for index in range(len(config.convolution_resolutions)):
         name, ours = f"convs.{index - 1}" if index else "conv1", f"synthesis.convolutions.{index}"
         theirs[f"{name}.conv.weight"] = state[f"{ours}.weight"][None]
         theirs[f"{name}.activate.bias"] = state[f"{ours}.bias"]

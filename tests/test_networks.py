@@ -50,7 +50,6 @@ def test_noise_modes(generator):
     synthesis = generator.synthesis
     stored, again = synthesis(w_plus, "stored").image, synthesis(w_plus, "stored").image
     torch.testing.assert_close(stored, again)
-    assert not torch.allclose(synthesis(w_plus, "random").image, synthesis(w_plus, "random").image)
     zeros = [torch.zeros(1, 1, r, r) for r in generator.config.convolution_resolutions]
     torch.testing.assert_close(synthesis(w_plus, "none").image, synthesis(w_plus, zeros).image)
     with pytest.raises(ValueError, match="7 tensors"):
@@ -122,7 +121,7 @@ def test_large_maps_are_drawn_in_parts_with_a_look_before_each(channels, side, u
 def test_a_picture_is_looked_at_before_each_convolution(generator):
     looks, config = [], generator.config
     generator.synthesis(torch.randn(1, config.num_styles, config.style_dim), on_step=lambda: looks.append(1))
-    assert len(looks) == config.num_convolutions
+    assert len(looks) == len(config.convolution_resolutions)
 
 
 def test_features_are_the_top_six_resolutions():

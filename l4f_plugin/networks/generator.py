@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..architecture import GeneratorConfig
-from .convolution import by_winograd, doubling_convolution, modulated_convolution
+from .convolution import doubling_convolution, modulated_convolution
 from .ops import ACTIVATION_GAIN, Linear, fir_filter, fir_upsample, leaky_relu_, normalise_second_moment
 from .prepared import prepared
 from .winograd import LEAST_SIDE
@@ -71,12 +71,23 @@ class StyledConvolution(nn.Module):
         self.upsample = upsample
         self.clamp = clamp
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, on_step: OnStep = lambda: None) -> Tensor:
+    def forward(
+        self, x: Tensor, w: Tensor, noise: Tensor | None, on_step: OnStep = lambda: None, memory: Tensor | None = None
+    ) -> Tensor:
         """``x [N, I, h, w]``, style ``w [N, style_dim]`` float32, ``noise [N or 1, 1, H, W]`` -> ``[N, O, H, W]``.
 
-        ``on_step`` is called at the start, and within the work on large maps: see ``_goes_in_parts``.
+        The result lies in ``memory`` where it is given. ``on_step`` is called at the start, and within the work on
+        large maps: see ``_goes_in_parts``.
         """
         on_step()
+        if self._goes_in_parts(x):
+            height, width = (side * (2 if self.upsample else 1) for side in x.shape[2:])
+            y = x.new_empty(len(x), height, width, self.weight.shape[0]).permute(0, 3, 1, 2)
+            for first in range(0, len(x), SAMPLES_AT_ONCE):
+                part = slice(first, first + SAMPLES_AT_ONCE)
+                own_noise = noise if noise is None or len(noise) == 1 else noise[part]
+                self(x[part], w[part], own_noise, on_step, y[part])
+            return y
         style = self.modulation(w) * self.weight_scale  # [N, I]
         # d_o = 1 / sqrt(sum_i,k (W_oik s_i)^2 + 1e-8), paper equation 3, in float32 whatever the maps are kept in.
         weight_energy = prepared(self.weight, "energy", lambda w: w.float().square().sum(dim=(2, 3)))  # [O, I]
@@ -85,33 +96,11 @@ class StyledConvolution(nn.Module):
             # The maximum of each style moves behind the convolution, so that float16 sums cannot overflow.
             largest = style.abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
             style, demodulation = style / largest, demodulation * largest
-        if not self._goes_in_parts(x, style):
-            return self._activate(self._convolve(x, style, on_step), demodulation, noise)
-        height, width = (side * (2 if self.upsample else 1) for side in x.shape[2:])
-        y = x.new_empty(len(x), height, width, self.weight.shape[0]).permute(0, 3, 1, 2)
-        for first in range(0, len(x), SAMPLES_AT_ONCE):
-            on_step()
-            part = slice(first, first + SAMPLES_AT_ONCE)
-            own_noise = noise if noise is None or len(noise) == 1 else noise[part]
-            self._activate(self._convolve(x[part], style[part]), demodulation[part], own_noise, y[part])
-        return y
-
-    def _goes_in_parts(self, x: Tensor, style: Tensor) -> bool:
-        """Whether a CPU takes long over the batch; Winograd's way splits it by itself."""
-        if len(x) <= SAMPLES_AT_ONCE or torch.is_grad_enabled() or x.device.type != "cpu":
-            return False
         if self.upsample:
-            return 2 * x.shape[2] >= LEAST_SIDE
-        return x.shape[2] >= LEAST_SIDE and not by_winograd(x, style, self.weight)
-
-    def _convolve(self, x: Tensor, style: Tensor, on_step: OnStep = lambda: None) -> Tensor:
-        if not self.upsample:
-            return modulated_convolution(x, style, self.weight, on_step)
-        x = doubling_convolution(x * _per_channel(style, x), self.weight)  # [N, O, 2h + 1, 2w + 1]
-        return fir_filter(x, padding=1, gain=4.0)  # [N, O, 2h, 2w]
-
-    def _activate(self, x: Tensor, demodulation: Tensor, noise: Tensor | None, memory: Tensor | None = None) -> Tensor:
-        """Demodulation, noise, bias and leaky ReLU of what was convolved; into ``memory`` where it is given."""
+            x = doubling_convolution(x * _per_channel(style, x), self.weight)  # [N, O, 2h + 1, 2w + 1]
+            x = fir_filter(x, padding=1, gain=4.0)  # [N, O, 2h, 2w]
+        else:
+            x = modulated_convolution(x, style, self.weight, on_step)
         # The gain of the activation is folded into the three terms before it: lrelu(g x) = g lrelu(x).
         bias = (self.bias.float() * ACTIVATION_GAIN).to(x.dtype).view(1, -1, 1, 1)
         # In place, here if no gradient needs x: large maps cost more to allocate than to compute.
@@ -121,6 +110,12 @@ class StyledConvolution(nn.Module):
             x = x.add_((noise * (self.noise_strength * ACTIVATION_GAIN)).to(x.dtype))
         x = leaky_relu_(x)
         return x if self.clamp is None else torch.clamp(x, -self.clamp, self.clamp, out=memory)
+
+    def _goes_in_parts(self, x: Tensor) -> bool:
+        """Whether this is a large batch of large maps, over which a CPU takes long; gradients want it whole."""
+        side = x.shape[2] * (2 if self.upsample else 1)
+        large = len(x) > SAMPLES_AT_ONCE and side >= LEAST_SIDE
+        return large and x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 class ToRGB(nn.Module):
@@ -180,8 +175,8 @@ class SynthesisNetwork(nn.Module):
 
         Args:
             w_plus: ``[N, num_styles, style_dim]`` float32.
-            noise: ``"stored"`` (the maps kept with the weights), ``"random"``, ``"none"``, or one tensor
-                ``[N or 1, 1, h, w]`` for each convolution.
+            noise: ``"stored"`` (the maps kept with the weights), ``"none"``, or one tensor ``[N or 1, 1, h, w]`` for
+                each convolution.
             object_gate: ``[N]`` in [0, 1]; 1 draws the object, 0 switches it off (section 3.2 of Labels4Free).
                 None draws all objects.
             background_tensor: ``[1, C, 4, 4]`` that takes the place of what the gate switches off; zeros when None.
@@ -189,7 +184,7 @@ class SynthesisNetwork(nn.Module):
                 cancelled soon.
         """
         config, dtype = self.config, self.feature_dtype
-        noise_maps = self._noise_maps(noise, w_plus)
+        noise_maps = self._noise_maps(noise)
         x = self.constant.to(dtype).expand(w_plus.shape[0], -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         if config.object_switch == "constant":
@@ -210,16 +205,13 @@ class SynthesisNetwork(nn.Module):
                 features += outputs
         return SynthesisOutput(rgb, features)
 
-    def _noise_maps(self, noise: str | Sequence[Tensor], w_plus: Tensor) -> Sequence[Tensor | None]:
+    def _noise_maps(self, noise: str | Sequence[Tensor]) -> Sequence[Tensor | None]:
         if isinstance(noise, str):
             if noise == "stored":
                 return [convolution.noise for convolution in self.convolutions]
             if noise == "none":
                 return [None] * len(self.convolutions)
-            if noise == "random":
-                shapes = [(w_plus.shape[0], 1, r, r) for r in self.config.convolution_resolutions]
-                return [torch.randn(shape, device=w_plus.device) for shape in shapes]
-            raise ValueError(f"noise must be 'stored', 'random', 'none' or a list of tensors, not {noise!r}")
+            raise ValueError(f"noise must be 'stored', 'none' or a list of tensors, not {noise!r}")
         if len(noise) != len(self.convolutions):
             raise ValueError(f"noise needs {len(self.convolutions)} tensors, one a convolution, not {len(noise)}")
         return noise
@@ -245,15 +237,9 @@ class Generator(nn.Module):
         truncated = torch.lerp(self.latent_avg.to(w_plus), w_plus[:, :truncation_cutoff], truncation_psi)
         return torch.cat([truncated, w_plus[:, truncated.shape[1] :]], dim=1)
 
-    def forward(
-        self,
-        z: Tensor,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise: str | Sequence[Tensor] = "stored",
-    ) -> Tensor:
-        """z ``[N, latent_dim]`` to images ``[N, 3, R, R]``, float32, in about [-1, 1]."""
-        return self.synthesis(self.truncate(self.mapping(z), truncation_psi, truncation_cutoff), noise).image
+    def forward(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+        """z ``[N, latent_dim]`` to images ``[N, 3, R, R]`` with stored noise, float32, in about [-1, 1]."""
+        return self.synthesis(self.truncate(self.mapping(z), truncation_psi)).image
 
     @torch.no_grad()
     def estimate_latent_avg(self, samples: int = 100_000, seed: int = 0) -> Tensor:

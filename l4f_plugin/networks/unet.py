@@ -82,7 +82,7 @@ class Student(UNet):
 
         Weights are rounded to what float16 holds, as bundles store them.
         """
-        blocks = [module for module in trained.modules() if _is_normalised_block(module)]
+        blocks = [module for module in trained.modules() if _is_block(module)]
         channels = (trained.stem[0].out_channels, *(down[0][0].out_channels for down in trained.downs))
         student = cls(StudentConfig(channels, resolution))
         plain = [module for module in student.modules() if _is_block(module)]
@@ -96,7 +96,3 @@ class Student(UNet):
 
 def _is_block(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and isinstance(module[0], nn.Conv2d)
-
-
-def _is_normalised_block(module: nn.Module) -> bool:
-    return _is_block(module) and isinstance(module[1], nn.BatchNorm2d)

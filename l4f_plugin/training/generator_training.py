@@ -219,7 +219,7 @@ class GeneratorTrainer(Trainer):
     def draw(self, count: int, random: torch.Generator) -> Tensor:
         """``count`` pictures of the averaged weights at psi 1: ``[count, 3, R, R]`` in about [-1, 1]."""
         z = torch.randn(count, self.settings.latent_dim, generator=random).to(self.device)
-        return self.averaged(z, noise="stored")
+        return self.averaged(z)
 
     def state(self) -> dict:
         """As every trainer's, with what adapts itself."""
