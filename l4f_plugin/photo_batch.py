@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .arguments import Background, Canvas, EdgeOptions
-from .bundles.files import write_atomically
+from .bundles.files import DiskFull, write_atomically
 from .bundles.likeness import stranger
 from .compositing import mask_box
 from .errors import UserError
@@ -75,7 +75,7 @@ def segment_photos(
         try:
             result = _segment_one(pipeline, picture, files, wanted, edge, canvas, again, cancel)
         except UserError as error:
-            if pipeline.bundle.student is None:
+            if pipeline.bundle.student is None or isinstance(error, DiskFull):
                 raise
             result = PhotoResult(picture.path, problem=str(error), name=picture.name)
         yield replace(result, notes=(note, *result.notes)) if note and result.files else result
@@ -149,7 +149,8 @@ def _written(files: dict[str, Path]) -> tuple[str, float | None, int] | None:
         return None
     if text is None:
         return None
-    confidence, dropped = (re.search(rf", {name}: ([\d.]{{1,9}})", text) for name in (CONFIDENCE, DROPPED))
+    confidence = re.search(rf", {CONFIDENCE}: (\d\.\d\d)", text)
+    dropped = re.search(rf", {DROPPED}: (\d{{1,9}})", text)
     for told in filter(None, (confidence, dropped)):
         text = text.replace(told[0], "", 1)
     return text, float(confidence[1]) if confidence else None, int(dropped[1]) if dropped else 0

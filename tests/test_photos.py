@@ -1,6 +1,7 @@
 """Photographs: found at their own size, edges fitted, colours cleaned, one after another and not twice."""
 
 import dataclasses
+import errno
 import hashlib
 import io
 import itertools
@@ -22,9 +23,10 @@ from l4f_plugin import compositing, matting, photo_batch
 from l4f_plugin.arguments import Background, EdgeOptions
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
+from l4f_plugin.bundles.files import storage_error
 from l4f_plugin.bundles.likeness import Likeness
 from l4f_plugin.errors import Cancelled
-from l4f_plugin.images import parse_infotext, read_infotext
+from l4f_plugin.images import parse_infotext, read_infotext, write_png
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.networks import StudentConfig
 from l4f_plugin.photos import Rivals, coarse_alpha, digest_of, origin_of
@@ -346,6 +348,32 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
     assert "not a file" in refusal(find_photos, [tmp_path / "missing.png"])
     (tmp_path / "empty").mkdir()
     assert "holds no pictures" in refusal(find_photos, [tmp_path / "empty"])
+
+
+def test_a_mask_that_says_nonsense_is_made_anew(pipeline, tmp_path):
+    Image.fromarray(photograph(40, 30)).save(tmp_path / "one.png")
+
+    def segment():
+        [result] = photo_batch.segment_photos(pipeline, [tmp_path / "one.png"], tmp_path / "out")
+        return result
+
+    mask = segment().files["mask"]
+    told = read_infotext(mask).replace(", Version", ", Confidence: 1.2.3, Version")
+    write_png(mask, Image.open(mask), told)
+    assert not segment().kept and segment().kept
+
+
+def test_a_full_disk_ends_the_work(pipeline, tmp_path, monkeypatch):
+    """Each further photograph would be computed only to be told the same."""
+    Image.fromarray(photograph(40, 30)).save(tmp_path / "one.png")
+
+    def full(folder, *_):
+        raise storage_error(OSError(errno.ENOSPC, "full"), folder)
+
+    monkeypatch.setattr(photo_batch, "write_parts", full)
+    assert "disk is full" in refusal(
+        list, photo_batch.segment_photos(pipeline, [tmp_path / "one.png"], tmp_path / "out")
+    )
 
 
 def test_the_command_line_segments_files_and_folders(red, tmp_path, capsys):
