@@ -9,6 +9,7 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
 from ..jobs import NEVER, CancelToken
@@ -268,8 +269,8 @@ class AlphaTrainer(Trainer):
             follow(self.averaged_background, self.background, keep)
 
     @torch.no_grad()
-    def sample_grid(self) -> Tensor:
-        """Picture, mask, cut-out on grey, background and a swap for fixed z: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Picture, mask, cut-out on grey, background and a swap for fixed z."""
         random = torch.Generator().manual_seed(1)
         z = torch.randn(2 * GRID_PICTURES, self.generator.config.latent_dim, generator=random).to(self.device)
         subject_w, background_w = self.generator.mapping(z).chunk(2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -210,8 +211,8 @@ class GeneratorTrainer(Trainer):
         probability = self.adaptive.probability if adaptive else self.settings.augmentation_probability
         return augment(images, probability, self.random, self.settings.crop)
 
-    def sample_grid(self) -> Tensor:
-        """Pictures of the averaged weights at psi 1, always from the same z: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Pictures of the averaged weights at psi 1, always from the same z."""
         random = torch.Generator().manual_seed(1)
         return picture_grid(torch.cat([self.draw(GRID_COLUMNS, random) for _ in range(GRID_ROWS)]), GRID_COLUMNS)
 

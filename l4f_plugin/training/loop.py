@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from PIL import Image
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -221,9 +220,8 @@ def write_grid(trainer: Trainer, folder: Path) -> Path | None:
     if not together.is_first():
         return None
     make_folder(folder)
-    sheet = Image.fromarray(trainer.sample_grid().numpy())
     path = folder / f"{free_stem(folder, f'sample_{trainer.pictures_seen:09d}', ['.png'])}.png"
-    write_png(path, sheet, sheet_text("samples of a training"))
+    write_png(path, trainer.sample_grid(), sheet_text("samples of a training"))
     return path
 
 

@@ -110,8 +110,7 @@ def measure_masks(
         score.mean().item() if two_seeds else None,
     )
     worst = score.argsort()[:WORST]
-    sheet = mask_grid(torch.cat(pictures)[worst], alpha[worst][:, :, ::step, ::step], 3)
-    return quality, Image.fromarray(sheet.numpy())
+    return quality, mask_grid(torch.cat(pictures)[worst], alpha[worst][:, :, ::step, ::step], 3)
 
 
 def _iou(first: Tensor, second: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
 from ..networks import AlphaNetwork, Generator, Student
@@ -114,8 +115,8 @@ class RefinementTrainer(Trainer):
         return torch.sigmoid((found.float() + mirrored.float()) / 2 * self.settings.sharpness)
 
     @torch.no_grad()
-    def sample_grid(self) -> Tensor:
-        """Picture, mask and cut-out of fixed z: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Picture, mask and cut-out of fixed z."""
         z = torch.randn(GRID_PICTURES, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(1))
         subject = self._draw(z, self.settings.truncation_psis[0], "stored")
         return mask_grid(subject.image, self.averaged(subject.features), 4)

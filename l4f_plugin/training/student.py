@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
 from ..evaluation.distortion import BLOCK, add_block_artefacts, add_noise, blur, chance, recolour, uniform, warp
@@ -99,8 +100,8 @@ class StudentTrainer(Trainer):
         return Student.folded(self.network, self.settings.resolution)
 
     @torch.no_grad()
-    def sample_grid(self) -> Tensor:
-        """Composites of fixed randomness, the masks found in them, and the cut-outs: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Composites of fixed randomness, the masks found in them, and the cut-outs."""
         random = torch.Generator().manual_seed(1)
         pictures, _ = put_together(self.pictures.batch(GRID_PICTURES, random), random, self.settings.own_background)
         self.network.eval()

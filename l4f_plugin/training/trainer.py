@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..networks import Generator
@@ -47,8 +48,8 @@ class Trainer:
         """One update of everything. Returns what is worth logging."""
         raise NotImplementedError
 
-    def sample_grid(self) -> Tensor:
-        """A sheet of samples from fixed random numbers: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """A sheet of samples from fixed random numbers."""
         raise NotImplementedError
 
     def state(self) -> dict:
