@@ -19,7 +19,7 @@ from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
 from .trainer import Trainer
-from .updates import autocast, demand_finite, descend, follow, learning_rate_share, warmed_up
+from .updates import autocast, demand_finite, follow, learning_rate_share, warmed_up
 
 GRID_PICTURES = 24
 LOGIT_LIMIT = 1e-6  # masks are kept this far from 0 and 1, where the cross-entropy has no gradient
@@ -79,6 +79,14 @@ class RefinementTrainer(Trainer):
 
     def step(self) -> dict[str, float]:
         """One update. Returns what is worth logging."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.rounds)
+        metrics = self.descend(self.optimizer, self._loss)
+        follow(self.averaged, self.alpha, warmed_up(self.settings.ema_decay, self.rounds))
+        self.rounds += 1
+        return metrics
+
+    def _loss(self) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
         with torch.no_grad():
             z = self.normal(self.batch, self.generator.config.latent_dim)
@@ -89,12 +97,8 @@ class RefinementTrainer(Trainer):
         demand_finite([alpha, wanted])  # the cross-entropy of NaN ends in an error of its own, on a GPU for good
         entropy = functional.binary_cross_entropy(alpha, wanted)
         error = (alpha - wanted).abs().mean()
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(self.rounds)
-        descend(self.optimizer, [entropy + error + binarisation(alpha) * settings.binarisation_weight])
-        follow(self.averaged, self.alpha, warmed_up(settings.ema_decay, self.rounds))
-        self.rounds += 1
-        return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
+        loss = entropy + error + binarisation(alpha) * settings.binarisation_weight
+        return loss, {"cross_entropy": entropy.item(), "alpha_error": error.item()}
 
     def _draw(self, z: Tensor, psi: float, noise: str | list[Tensor]):
         w = self.generator.mapping(z.to(self.device))
