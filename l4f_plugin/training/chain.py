@@ -366,15 +366,14 @@ def measured_stages(
                 trainer = alpha_trainer(bundle, settings, device)
                 guess = functools.partial(trainer.start_from_difference, settings.start, steps=1)
                 known["guess"] = START_STEPS * _timed(guess, watch) if settings.start else 0.0
-                # The first steps teach the background alone: a later one, of those with the R1 penalty.
-                trainer.rounds = settings.r1_interval * settings.steps
-                known["masks"] = adversarial_seconds(trainer, settings.steps, watch)
+                trainer.rounds = settings.steps  # the first steps teach the background alone
+                known["masks"] = settings.steps * step_seconds(trainer, watch)
             seconds = {GUESSING: known["guess"], STEPPING: known["masks"]}
         elif stage.train is refine_alpha:
             trainer = RefinementTrainer(
                 settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device
             )
-            seconds = {STEPPING: settings.steps * step_seconds(trainer, watch)[1]}
+            seconds = {STEPPING: settings.steps * step_seconds(trainer, watch)}
         else:
             teacher = _untaught(settings) if stage.options["teacher"] == "student" else None
             masked = dataclasses.replace(bundle, alpha=alpha, student=teacher)
@@ -388,10 +387,10 @@ def measured_stages(
     return measured
 
 
-def step_seconds(trainer: Trainer, watch: Watch) -> tuple[float, float]:
-    """Seconds of the first step, which also warms up, and of a usual one."""
+def step_seconds(trainer: Trainer, watch: Watch) -> float:
+    """Seconds of a usual step, after one that warms up. What the R1 penalty adds to every 16th is not counted."""
     seconds = [_timed(trainer.step, watch) for _ in range(1 + MEASURED_STEPS)]
-    return seconds[0], sum(seconds[1:]) / MEASURED_STEPS
+    return sum(seconds[1:]) / MEASURED_STEPS
 
 
 def _timed(work: Callable[[], Any], watch: Watch) -> float:
@@ -403,20 +402,12 @@ def _timed(work: Callable[[], Any], watch: Watch) -> float:
         return time.perf_counter() - start
 
 
-def adversarial_seconds(trainer: Trainer, steps: float, watch: Watch) -> float:
-    """Seconds of so many steps of a trainer with a discriminator."""
-    first, usual = step_seconds(trainer, watch)
-    # The first step has the R1 penalty, as every 16th, but it also warms up: it counts as two steps at most.
-    penalty = max(0.0, min(first, 2 * usual) - usual)
-    return steps * (usual + penalty / trainer.settings.r1_interval)
-
-
 def _student_seconds(settings: StudentSettings, device: torch.device, watch: Watch) -> float:
     parts = np.zeros((2, settings.resolution, settings.resolution, 7), np.uint8)
     trainer = StudentTrainer(settings, CutPictures(parts), device)
-    coarse = step_seconds(trainer, watch)[1]
+    coarse = step_seconds(trainer, watch)
     trainer.rounds = settings.steps
-    fine = step_seconds(trainer, watch)[1]
+    fine = step_seconds(trainer, watch)
     return settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
 
 
