@@ -28,7 +28,7 @@ from l4f_plugin.training.generator_training import GeneratorSettings, GeneratorT
 from l4f_plugin.training.growing import grow_discriminator, grow_generator
 from l4f_plugin.training.pictures import PictureFolder, letterbox
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
-from l4f_plugin.training.runs import DISTANCE, alpha_trainer, train_alpha, train_generator
+from l4f_plugin.training.runs import DISTANCE, train_alpha, train_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # which is also fastest for pictures of a few pixels
 CHANNELS = {4: 8, 8: 8, 16: 6, 32: 4}
@@ -71,7 +71,7 @@ def pictures(picture_folder, tmp_path) -> PictureFolder:
 
 def mask_trainer(**changed) -> AlphaTrainer:
     settings = AlphaSettings(**{"batch_size": 4, "feature_dtype": "float32", **changed})
-    return AlphaTrainer(settings, Generator(TINY.generator_config()))
+    return AlphaTrainer(settings, tiny_bundle(without=["discriminator"]))
 
 
 def weights_of(trainer) -> dict[str, torch.Tensor]:
@@ -386,16 +386,16 @@ def test_the_class_s_own_discriminator_teaches_the_masks_and_stays_as_it_is():
     bundle = tiny_bundle()
     settings = AlphaSettings(batch_size=4, feature_dtype="float32", background_share=0.0)
     before = copy.deepcopy(bundle.discriminator.state_dict())
-    trainer = alpha_trainer(bundle, settings)
+    trainer = AlphaTrainer(settings, bundle)
     assert_equal_weights(before, trainer.discriminator.state_dict())
     trainer.step()
     assert not torch.equal(trainer.discriminator.output.weight, bundle.discriminator.output.weight)
     assert_equal_weights(before, bundle.discriminator.state_dict())
-    new = alpha_trainer(bundle, dataclasses.replace(settings, discriminator_from_bundle=False))
+    new = AlphaTrainer(dataclasses.replace(settings, discriminator_from_bundle=False), bundle)
     assert new.discriminator.config == settings.discriminator_config(bundle.generator.config)
     assert paper_recipe("car").discriminator_from_bundle and not paper_recipe("cat").discriminator_from_bundle
     without = dataclasses.replace(bundle, discriminator=None)
-    assert alpha_trainer(without, settings).discriminator.config == new.discriminator.config
+    assert AlphaTrainer(settings, without).discriminator.config == new.discriminator.config
 
 
 def test_masks_are_learned_into_a_bundle_that_keeps_the_generator(tiny_bundle_folder, tmp_path):
@@ -411,7 +411,7 @@ def test_learned_backgrounds_start_and_stay_near_the_colours_of_the_corners():
     """The masks wait meanwhile, and letter-box bars are no part of it."""
     settings = AlphaSettings(steps=80, batch_size=4, feature_dtype="float32", background_share=0.5)
     bundle = tiny_bundle()
-    trainer = alpha_trainer(bundle, settings)
+    trainer = AlphaTrainer(settings, bundle)
     trainer.crop = (0, 32, 4, 28)
     before = copy.deepcopy(trainer.alpha.state_dict())
     errors = [trainer.step()["background_error"] for _ in range(40)]
@@ -451,7 +451,7 @@ def test_limits_on_the_area_are_let_go_once_masks_have_formed(monkeypatch):
     assert trainer._area_loss(none, left).item() == pytest.approx(8 * 0.05)
     trainer.rounds = 75  # half way from the middle, where rates begin to fall
     assert trainer._area_loss(half, left).item() == pytest.approx(4 * 0.4 * 3 / 4)
-    published = AlphaTrainer(paper_recipe("horse"), trainer.generator)
+    published = AlphaTrainer(paper_recipe("horse"), tiny_bundle())
     published.rounds = published.settings.steps - 1
     assert published._area_loss(full, left).item() == pytest.approx(6 * 0.5)
 

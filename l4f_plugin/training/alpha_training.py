@@ -12,6 +12,8 @@ import torch.nn.functional as functional
 from PIL import Image
 from torch import Tensor
 
+from ..bundles.bundle import Bundle
+from ..bundles.config import crop_of
 from ..jobs import NEVER, CancelToken
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
@@ -20,7 +22,7 @@ from .courtesy import Turn
 from .grids import picture_grid
 from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
-from .pictures import Crop, PictureFolder
+from .pictures import PictureFolder
 from .recipes import AlphaSettings
 from .trainer import Trainer
 from .updates import follow, warmed_up
@@ -41,10 +43,9 @@ class AlphaTrainer(Trainer):
 
     Args:
         settings: a recipe.
-        generator: frozen; its ``latent_avg`` is used for truncation.
+        bundle: the class, whose networks stay as they are. Masks and backgrounds are new, and so is the discriminator
+            unless the recipe goes on from the class's own, which is copied.
         pictures: real pictures, only for recipes whose ``real_samples`` are "pictures".
-        discriminator: weights to start from, which are copied; random when None.
-        crop: (top, bottom, left, right) of what the class's pictures fill, all of it when None.
     """
 
     kept = ("alpha", "averaged", "discriminator", "alpha_optimizer", "discriminator_optimizer")
@@ -53,23 +54,24 @@ class AlphaTrainer(Trainer):
     def __init__(
         self,
         settings: AlphaSettings,
-        generator: Generator,
+        bundle: Bundle,
         device: torch.device | str = "cpu",
         pictures: PictureFolder | None = None,
-        discriminator: Discriminator | None = None,
-        crop: Crop | None = None,
     ):
         super().__init__(settings, device)
-        config = generator.config
+        config = bundle.generator.config
         self.pictures = pictures
-        self.crop = crop or (0, config.resolution, 0, config.resolution)
-        self.generator = self.frozen(generator)
+        self.crop = crop_of(bundle.config)
+        self.generator = self.frozen(bundle.generator)
         self.generator.synthesis.feature_dtype = dtype = getattr(torch, settings.feature_dtype)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.alpha = AlphaNetwork(config.feature_channels).to(self.device)
-            new = Discriminator(settings.discriminator_config(config)) if discriminator is None else None
-        self.discriminator = self.trained(new or copy.deepcopy(discriminator))
+            if settings.discriminator_from_bundle and bundle.discriminator:
+                discriminator = copy.deepcopy(bundle.discriminator)
+            else:
+                discriminator = Discriminator(settings.discriminator_config(config))
+        self.discriminator = self.trained(discriminator)
         self.discriminator.feature_dtype = dtype
         self.background = None
         if settings.learned_background:

@@ -37,7 +37,7 @@ from ..networks import AlphaNetwork, Student, UNet
 from ..picture_files import find_pictures
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
-from .alpha_training import START_STEPS
+from .alpha_training import START_STEPS, AlphaTrainer
 from .courtesy import Turn
 from .cut_pictures import BATCH, CUTTING, DRAWING, CutPictures, draw_parts, photograph_parts
 from .loop import STEPPING, OtherSettings
@@ -49,7 +49,6 @@ from .runs import (
     BUNDLE_FOLDER,
     COMPARED,
     COMPARING,
-    alpha_trainer,
     compared,
     drawing_pipeline,
     refine_alpha,
@@ -363,16 +362,15 @@ def measured_stages(
         settings = stage.settings
         if stage.train is train_alpha:
             if "masks" not in known:
-                trainer = alpha_trainer(bundle, settings, device)
+                trainer = AlphaTrainer(settings, bundle, device)
                 guess = functools.partial(trainer.start_from_difference, settings.start, steps=1)
                 known["guess"] = START_STEPS * _timed(guess, watch) if settings.start else 0.0
                 trainer.rounds = settings.steps  # the first steps teach the background alone
                 known["masks"] = settings.steps * step_seconds(trainer, watch)
             seconds = {GUESSING: known["guess"], STEPPING: known["masks"]}
         elif stage.train is refine_alpha:
-            trainer = RefinementTrainer(
-                settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device
-            )
+            ready = dataclasses.replace(bundle, alpha=alpha, student=_untaught(stages[-1].settings))
+            trainer = RefinementTrainer(settings, ready, device)
             seconds = {STEPPING: settings.steps * step_seconds(trainer, watch)}
         else:
             teacher = _untaught(settings) if stage.options["teacher"] == "student" else None

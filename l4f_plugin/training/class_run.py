@@ -53,7 +53,7 @@ from .class_plan import (
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
-from .runs import BEST_FOLDER, alpha_trainer, trained_bundle, with_masks_of
+from .runs import BEST_FOLDER, trained_bundle, with_masks_of
 from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES, SPILLED
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
@@ -444,7 +444,7 @@ def _generator_so_far(plan: ClassPlan, run: Path) -> tuple[Bundle, str]:
 
 def _masks_so_far(bundle: Bundle, stage: TrainingStage, device: torch.device) -> tuple[AlphaTrainer, str]:
     """The masks of the latest attempt; before there is one, a guess from the pictures' own corners."""
-    trainer = alpha_trainer(bundle, stage.settings, device)
+    trainer = AlphaTrainer(stage.settings, bundle, device)
     attempts = sorted(stage.folder.glob(f"attempt*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
     if attempts:
         tensors, metadata = load_training_state(attempts[-1])

@@ -14,7 +14,8 @@ import torch.nn.functional as functional
 from PIL import Image
 from torch import Tensor
 
-from ..networks import AlphaNetwork, Generator, Student
+from ..bundles.bundle import Bundle
+from ..bundles.config import crop_of
 from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
@@ -50,32 +51,20 @@ class RefinementTrainer(Trainer):
     """One optimiser step after another toward the masks that the photo segmenter finds.
 
     Args:
-        generator, student: frozen.
-        alpha: where the masks start from; it is copied.
-        crop: (top, bottom, left, right) of the class's pictures, as the student knows them.
+        bundle: the class, whose networks stay as they are. Its masks are where these start from.
     """
 
     kept = ("alpha", "averaged", "optimizer")
 
-    def __init__(
-        self,
-        settings: RefinementSettings,
-        generator: Generator,
-        alpha: AlphaNetwork,
-        student: Student,
-        crop: tuple[int, int, int, int] | None = None,
-        device: torch.device | str = "cpu",
-    ):
+    def __init__(self, settings: RefinementSettings, bundle: Bundle, device: torch.device | str = "cpu"):
         super().__init__(settings, device)
-        self.generator, self.student = self.frozen(generator), self.frozen(student)
+        self.generator, self.student = self.frozen(bundle.generator), self.frozen(bundle.student)
         self.generator.synthesis.feature_dtype = getattr(torch, settings.feature_dtype)
-        self.alpha = copy.deepcopy(alpha).to(self.device).train().requires_grad_(True)
+        self.alpha = copy.deepcopy(bundle.alpha).to(self.device).train().requires_grad_(True)
         self.averaged = copy.deepcopy(self.alpha).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.alpha.parameters(), lr=settings.learning_rate, betas=settings.betas)
-        side = generator.config.resolution
-        self.crop = crop or (0, side, 0, side)
-        top, bottom, left, right = self.crop
-        self.reduction = -(-max(bottom - top, right - left) // student.config.resolution)
+        self.crop = top, bottom, left, right = crop_of(bundle.config)
+        self.reduction = -(-max(bottom - top, right - left) // bundle.student.config.resolution)
 
     def step(self) -> dict[str, float]:
         """One update. Returns what is worth logging."""

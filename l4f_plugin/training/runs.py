@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import ObjectClass, crop_of, plain_class_name, read_config
+from ..bundles.config import ObjectClass, plain_class_name, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..errors import Cancelled, UserError
@@ -172,14 +172,6 @@ def starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Ge
     return {"generator": generator} | ({"discriminator": discriminator} if discriminator else {})
 
 
-def alpha_trainer(
-    bundle: Bundle, settings: AlphaSettings, device: torch.device | str = "cpu", pictures: PictureFolder | None = None
-) -> AlphaTrainer:
-    """The trainer of a class's masks, before its first step; the networks of ``bundle`` stay as they are."""
-    discriminator = bundle.discriminator if settings.discriminator_from_bundle else None
-    return AlphaTrainer(settings, bundle.generator, device, pictures, discriminator, crop_of(bundle.config))
-
-
 def train_alpha(
     source: Path,
     out: Path,
@@ -212,7 +204,7 @@ def train_alpha(
     looks = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
     for attempt, start in enumerate(sorted(STARTS, key=lambda start: start != first)):
         own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
-        trainer = alpha_trainer(bundle, own_seed, device, real)
+        trainer = AlphaTrainer(own_seed, bundle, device, real)
         attempt_folder = out / (f"attempt{attempt + 1}" + (f"-{start}" if start else ""))
         if attempt:
             report(f"Trying again from {STARTS[start]}.")
@@ -266,9 +258,7 @@ def refine_alpha(
             f"l4f train {command}."
         )
     settings = dataclasses.replace(settings, networks_sha256=networks_digest(bundle, "generator", "alpha", "student"))
-    trainer = RefinementTrainer(
-        settings, bundle.generator, bundle.alpha, bundle.student, crop_of(bundle.config), device
-    )
+    trainer = RefinementTrainer(settings, bundle, device)
     if not train_steps(trainer, out, report, **loop_options):
         return False
     return _save(dataclasses.replace(bundle, alpha=trainer.averaged), out, "refined masks", report)
