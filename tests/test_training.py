@@ -277,9 +277,9 @@ def test_augmentation_moves_a_mark_where_its_map_says():
     """Quarter turns and mirrors alone, so that each result is one of eight known pictures."""
 
     class Turns(augmentation._Draws):
-        def _if_chosen(self, draw, neutral, probability=None):
+        def _if_chosen(self, draw, probability):
             self.asked = getattr(self, "asked", 0) + 1
-            chosen = draw if self.asked in (1, 2) else torch.full_like(draw, neutral)  # mirror, quarter turns
+            chosen = draw if self.asked in (1, 2) else torch.zeros_like(draw)  # mirror, quarter turns
             return chosen.to(self.images)
 
     mark = torch.zeros(64, 3, 16, 16)
@@ -439,7 +439,6 @@ def test_learning_rates_of_masks_fall_in_the_second_half():
 
 def test_limits_on_the_area_are_let_go_once_masks_have_formed(monkeypatch):
     monkeypatch.setattr(alpha_training, "guess_masks", lambda images: images)
-    monkeypatch.setattr(AlphaTrainer, "_cropped", lambda trainer, images: images)
     trainer = mask_trainer(steps=100)
     half, full, none = (torch.full((2, 1, 4, 4), area) for area in (0.4, 0.9, 0.0))
     left = torch.cat([torch.ones(2, 1, 4, 1), torch.zeros(2, 1, 4, 3)], dim=3)  # three quarters look like background

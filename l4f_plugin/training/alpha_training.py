@@ -22,7 +22,7 @@ from .courtesy import Turn
 from .grids import picture_grid
 from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
-from .pictures import PictureFolder
+from .pictures import PictureFolder, cropped, letterboxed
 from .recipes import AlphaSettings
 from .trainer import Trainer
 from .updates import follow, warmed_up
@@ -124,9 +124,11 @@ class AlphaTrainer(Trainer):
     def _distance_from_guess(self, cue: str) -> tuple[Tensor, dict[str, float]]:
         subject, w, noise = self._draw_subjects()
         with torch.no_grad():
-            off = draw_backgrounds(self.generator, None, w, noise) if cue == "switch" else None
-            guess = guess_masks(self._cropped(subject.image), self._cropped(off))
-        alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
+            off = None
+            if cue == "switch":
+                off = cropped(draw_backgrounds(self.generator, None, w, noise), self.crop)
+            guess = guess_masks(cropped(subject.image, self.crop), off)
+        alpha = cropped(self.alpha(subject.features), self.crop).clamp(1e-6, 1 - 1e-6)
         return functional.binary_cross_entropy(alpha, guess), {"area": guess.mean().item()}
 
     def step(self) -> dict[str, float]:
@@ -160,7 +162,7 @@ class AlphaTrainer(Trainer):
         """
         subject, w, noise = self._draw_subjects()
         image = draw_backgrounds(self.generator, self.background, w, noise)
-        return functional.mse_loss(self._cropped(image), blended_corners(self._cropped(subject.image)))
+        return functional.mse_loss(cropped(image, self.crop), blended_corners(cropped(subject.image, self.crop)))
 
     def _update_discriminator(self) -> dict[str, float]:
         settings = self.settings
@@ -200,7 +202,7 @@ class AlphaTrainer(Trainer):
     def _look(self, alpha: Tensor, images: Tensor) -> dict[str, float]:
         """What tells a collapse, beside area and doubt: how masks differ between pictures, which side they hold."""
         small = functional.adaptive_avg_pool2d(alpha, LOOKED_AT)
-        seen = {"inversion": inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))}
+        seen = {"inversion": inversion(small, functional.adaptive_avg_pool2d(cropped(images, self.crop), LOOKED_AT))}
         if len(small) > 1:
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
         return seen
@@ -212,7 +214,7 @@ class AlphaTrainer(Trainer):
             below = area_below(alpha, least) * settings.least_area_weight
             return below + area_above(alpha, most) * settings.most_area_weight
         floor = area_below(alpha, settings.floor_area) * settings.floor_weight
-        background = alpha * (1 - guess_masks(self._cropped(images)))
+        background = alpha * (1 - guess_masks(cropped(images, self.crop)))
         weight = settings.background_weight_at(self.rounds)
         return floor + background.mean() * weight + alpha.mean() * settings.area_weight
 
@@ -222,9 +224,9 @@ class AlphaTrainer(Trainer):
         Gradients reach mask and background only. The bars of a composite are those of its subject.
         """
         subject, w, _ = self._draw_subjects()
-        alpha = self._cropped(self.alpha(subject.features))
-        shown = alpha * self._cropped(subject.image) + (1 - alpha) * self._draw_background(w)
-        return self._letterboxed(shown, subject.image), alpha, subject.image
+        alpha = cropped(self.alpha(subject.features), self.crop)
+        shown = alpha * cropped(subject.image, self.crop) + (1 - alpha) * self._draw_background(w)
+        return letterboxed(shown, subject.image, self.crop), alpha, subject.image
 
     @torch.no_grad()
     def _draw_subjects(self) -> tuple[SynthesisOutput, Tensor, list[Tensor]]:
@@ -234,16 +236,6 @@ class AlphaTrainer(Trainer):
         noise = self.noise_maps(self.generator, count)
         return self.generator.synthesis(self.generator.truncate(w, self.settings.truncation_psi), noise), w, noise
 
-    def _cropped(self, images: Tensor | None) -> Tensor | None:
-        top, bottom, left, right = self.crop
-        return None if images is None else images[:, :, top:bottom, left:right]
-
-    def _letterboxed(self, shown: Tensor, image: Tensor) -> Tensor:
-        """``image [N, C, R, R]`` with ``shown`` in the part that is not letter-box bars."""
-        top, bottom, left, right = self.crop
-        rows = torch.cat([image[:, :, top:bottom, :left], shown, image[:, :, top:bottom, right:]], dim=3)
-        return torch.cat([image[:, :, :top], rows, image[:, :, bottom:]], dim=2)
-
     def _draw_background(self, subject_w: Tensor) -> Tensor:
         """Pictures with the object switched off, without bars, shifted at random if the recipe says so."""
         count = subject_w.shape[0]
@@ -251,7 +243,7 @@ class AlphaTrainer(Trainer):
             with torch.no_grad():
                 subject_w = self.generator.mapping(self._draw_z(count))
         image = draw_backgrounds(self.generator, self.background, subject_w, self.noise_maps(self.generator, count))
-        image = self._cropped(image)
+        image = cropped(image, self.crop)
         reach = int(self.settings.background_shift * min(image.shape[2:]))
         return shift_at_random(image, reach, self.random) if reach else image
 

@@ -60,6 +60,19 @@ def letterbox(resolution: int, aspect: float) -> Crop | None:
     return (bar, bar + short, 0, long) if aspect > 1 else (0, long, bar, bar + short)
 
 
+def cropped(images: Tensor, crop: Crop) -> Tensor:
+    """What lies between the letter-box bars of pictures ``[N, C, R, R]``."""
+    top, bottom, left, right = crop
+    return images[:, :, top:bottom, left:right]
+
+
+def letterboxed(inner: Tensor, images: Tensor, crop: Crop) -> Tensor:
+    """``inner`` between the bars of ``images [N, C, R, R]``."""
+    top, bottom, left, right = crop
+    rows = torch.cat([images[:, :, top:bottom, :left], inner, images[:, :, top:bottom, right:]], dim=3)
+    return torch.cat([images[:, :, :top], rows, images[:, :, bottom:]], dim=2)
+
+
 class PictureFolder:
     """Pictures of a folder and its subfolders, square, at one resolution.
 

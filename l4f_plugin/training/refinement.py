@@ -19,6 +19,7 @@ from ..bundles.config import crop_of
 from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
+from .pictures import cropped
 from .trainer import Trainer
 from .updates import autocast, demand_finite, follow, learning_rate_share, warmed_up
 
@@ -95,8 +96,7 @@ class RefinementTrainer(Trainer):
 
     def _as_the_student_sees(self, images: Tensor) -> Tensor:
         """``[N, C, R, R]``, cropped and averaged down as the pictures were that the student learned from."""
-        top, bottom, left, right = self.crop
-        images = images.float()[:, :, top:bottom, left:right]
+        images = cropped(images.float(), self.crop)
         return functional.avg_pool2d(images, self.reduction) if self.reduction > 1 else images
 
     def _wanted(self, images: Tensor) -> Tensor:
