@@ -117,7 +117,7 @@ class AlphaTrainer(Trainer):
             cancel.check()
             with turn():
                 areas.append(self.descend(optimizer, lambda: self._distance_from_guess(cue))["area"])
-        area = together.averaged({"area": sum(areas) / len(areas)})["area"]
+        area = sum(areas) / len(areas)
         self.area_limits = (0.6 * area, min(1.5 * area, 0.95))
         self.averaged.load_state_dict(self.alpha.state_dict())
 
@@ -172,8 +172,7 @@ class AlphaTrainer(Trainer):
             with torch.no_grad():
                 fake, _, _ = self._composite()
                 real = self._real_batch()
-            verdict = verdict_on(real, fake, self.discriminator, **lazy)
-            return verdict.loss, verdict.metrics
+            return verdict_on(real, fake, self.discriminator, **lazy)
 
         return self.descend(self.discriminator_optimizer, loss_of)
 
@@ -195,7 +194,7 @@ class AlphaTrainer(Trainer):
             return loss, {"alpha_loss": adversarial.item()} | seen
 
         with as_a_judge(self.discriminator) as judge:
-            metrics = together.averaged(self.descend(self.alpha_optimizer, loss_of))
+            metrics = self.descend(self.alpha_optimizer, loss_of)
         self._follow({name: metrics[name] for name in TELLING if name in metrics})
         return metrics
 

@@ -121,10 +121,10 @@ class AdaptiveProbability:
         self._signs = 0.0
         self._pictures = self._batches = 0
 
-    def update(self, real_logits: Tensor) -> None:
-        """Take one batch of logits ``[N, 1]`` into account."""
-        self._signs += real_logits.detach().sign().sum().item()
-        self._pictures += real_logits.shape[0]
+    def update(self, sign: float, pictures: int) -> None:
+        """Take the mean sign of the logits at a batch of so many pictures into account."""
+        self._signs += sign * pictures
+        self._pictures += pictures
         self._batches += 1
         if self._batches < BATCHES_AN_ADJUSTMENT:
             return

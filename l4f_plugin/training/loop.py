@@ -132,7 +132,7 @@ def train(
             before = trainer.pictures_seen
             try:
                 with turn():
-                    values = together.averaged(trainer.step())
+                    values = trainer.step()
                     if not all(map(math.isfinite, values.values())):
                         raise Diverged
                     if not together.is_first():

@@ -73,8 +73,8 @@ class Trainer:
     ) -> dict[str, float]:
         """One step down the gradient of what ``loss_of`` gives for each part of the batch; the means of its numbers.
 
-        All parts draw the same random numbers, those of the whole batch, and keep their rows. Gradients are averaged
-        over all processes. Raises ``Diverged`` where the step leads out of the finite numbers.
+        All parts draw the same random numbers, those of the whole batch, and keep their rows. Means are over all
+        processes too. Raises ``Diverged`` where the step leads out of the finite numbers.
         """
         random, told = self.random.get_state(), []
         optimizer.zero_grad(set_to_none=True)
@@ -91,7 +91,7 @@ class Trainer:
         together.average([seen, *gradients])
         optimizer.step()
         demand_finite([seen, *gradients, *weights])
-        return {name: sum(metrics[name] for metrics in told) / len(told) for name in told[0]}
+        return together.averaged({name: sum(metrics[name] for metrics in told) / len(told) for name in told[0]})
 
     def _follow(self, values: Mapping[str, float]) -> None:
         """Takes values of a step into the running means ``mean_NAME`` of what tells trouble."""
