@@ -184,12 +184,12 @@ def stages_of(plan: ClassPlan, run: Path) -> list[TrainingStage]:
     first = TrainingStage(GENERATOR, nearest_generator, Path(plan.folder), run / GENERATOR, settings, options)
     config = ObjectClass(plan.name, generator=settings.generator_config(), crop=settings.crop)
     stages = [first, *_later_stages(plan, config, first.bundle, run / "masks")]
-    common = {"sheet_due": GrowingIntervals(), "bar": False}
+    sheet_due = GrowingIntervals()
     return [
         dataclasses.replace(
             stage,
             settings=_calmer(stage.settings, plan.calmed.get(stage.title, 0)),
-            options=stage.options | common,
+            options=stage.options | {"sheet_due": sheet_due},
             seconds=plan.seconds.get(stage.title, {}),
         )
         for stage in stages

@@ -99,15 +99,14 @@ def train(
     progress: Progress | None = None,
     turn: Turn = nullcontext,
     sheet_due: Callable[[], bool] = lambda: False,
-    bar: bool = True,
     noticed: Callable[[str | None], None] = lambda trouble: None,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
     Ctrl-C, SIGTERM, ``cancel`` or a collapse end the run after the step in progress, with its state saved. A kill
     loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
-    written. ``sheet_due()`` tells when a further sheet is wanted. ``bar`` shows the progress on a terminal. ``noticed``
-    is told of the trainer's ``trouble`` whenever that has changed.
+    written. ``sheet_due()`` tells when a further sheet is wanted. A bar on the terminal stands in where there is no
+    ``progress``. ``noticed`` is told of the trainer's ``trouble`` whenever that has changed.
 
     A step that leads out of the finite numbers ends the run at once as ``Trouble``; the state from before it stays.
     """
@@ -118,7 +117,7 @@ def train(
         unit="img",
         smoothing=0.05,
         file=sys.stderr,
-        disable=not (bar and together.is_first()),
+        disable=progress is not None or not together.is_first(),
     )
     sums: dict[str, list[float]] = {}
     saved_at, trouble, logged = time.monotonic(), None, (trainer.pictures_seen, time.monotonic())
