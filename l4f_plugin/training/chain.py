@@ -357,30 +357,24 @@ def measured_stages(
     Networks that are not learned yet have random weights: they take as long.
     """
     alpha = AlphaNetwork(bundle.generator.config.feature_channels).eval()
-    measured, known = [], {}
+    measured: list[TrainingStage] = []
     for stage in stages:
         settings = stage.settings
-        if stage.train is train_alpha:
-            if "masks" not in known:
-                trainer = AlphaTrainer(settings, bundle, device)
-                guess = functools.partial(trainer.start_from_difference, settings.start, steps=1)
-                known["guess"] = START_STEPS * _timed(guess, watch) if settings.start else 0.0
-                trainer.rounds = settings.steps  # the first steps teach the background alone
-                known["masks"] = settings.steps * step_seconds(trainer, watch)
-            seconds = {GUESSING: known["guess"], STEPPING: known["masks"]}
+        if stage.train is train_alpha and measured:
+            seconds = measured[0].seconds  # another seed takes as long
+        elif stage.train is train_alpha:
+            trainer = AlphaTrainer(settings, bundle, device)
+            guess = functools.partial(trainer.start_from_difference, settings.start, steps=1)
+            seconds = {GUESSING: START_STEPS * _timed(guess, watch) if settings.start else 0.0}
+            trainer.rounds = settings.steps  # the first steps teach the background alone
+            seconds[STEPPING] = settings.steps * step_seconds(trainer, watch)
         elif stage.train is refine_alpha:
             ready = dataclasses.replace(bundle, alpha=alpha, student=_untaught(stages[-1].settings))
-            trainer = RefinementTrainer(settings, ready, device)
-            seconds = {STEPPING: settings.steps * step_seconds(trainer, watch)}
+            seconds = {STEPPING: settings.steps * step_seconds(RefinementTrainer(settings, ready, device), watch)}
         else:
             teacher = _untaught(settings) if stage.options["teacher"] == "student" else None
             masked = dataclasses.replace(bundle, alpha=alpha, student=teacher)
-            if photographs := stage.options.get("photographs"):
-                seconds = {CUTTING: _cutting_seconds(masked, photographs, settings, device, watch)}
-            else:
-                seconds = {DRAWING: _drawing_seconds(masked, settings, device, watch)}
-            seconds[STEPPING] = _student_seconds(settings, device, watch)
-            seconds[COMPARING] = _comparing_seconds(masked, settings, device, watch)
+            seconds = _student_seconds(masked, settings, stage.options.get("photographs"), device, watch)
         measured.append(dataclasses.replace(stage, seconds=seconds))
     return measured
 
@@ -400,35 +394,29 @@ def _timed(work: Callable[[], Any], watch: Watch) -> float:
         return time.perf_counter() - start
 
 
-def _student_seconds(settings: StudentSettings, device: torch.device, watch: Watch) -> float:
-    parts = np.zeros((2, settings.resolution, settings.resolution, 7), np.uint8)
-    trainer = StudentTrainer(settings, CutPictures(parts), device)
+def _student_seconds(
+    bundle: Bundle, settings: StudentSettings, photographs: Path | None, device: torch.device, watch: Watch
+) -> dict[str, float]:
+    """Seconds of each part of a student's training."""
+    side = settings.resolution
+    if photographs:
+        files = evenly(find_pictures(photographs).pictures, settings.pictures)
+        some = evenly(files, MEASURED_PHOTOGRAPHS)
+        cut = _timed(lambda: list(photograph_parts(bundle, some, side, device)), watch)
+        seconds = {CUTTING: len(files) * cut / len(some)}
+    else:
+        pipeline, count = drawing_pipeline(bundle, device), min(BATCH, settings.pictures)
+        drawn = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, side, bundle.student)), watch)
+        seconds = {DRAWING: settings.pictures * drawn / count}
+    pictures = CutPictures(np.zeros((2, side, side, 7), np.uint8))
+    trainer = StudentTrainer(settings, pictures, device)
     coarse = step_seconds(trainer, watch)
     trainer.rounds = settings.steps
     fine = step_seconds(trainer, watch)
-    return settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
-
-
-def _drawing_seconds(bundle: Bundle, settings: StudentSettings, device: torch.device, watch: Watch) -> float:
-    pipeline, side = drawing_pipeline(bundle, device), settings.resolution
-    count = min(BATCH, settings.pictures)
-    seconds = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, side, bundle.student)), watch)
-    return settings.pictures * seconds / count
-
-
-def _cutting_seconds(
-    bundle: Bundle, photographs: Path, settings: StudentSettings, device: torch.device, watch: Watch
-) -> float:
-    files = evenly(find_pictures(photographs).pictures, settings.pictures)
-    some = evenly(files, MEASURED_PHOTOGRAPHS)
-    seconds = _timed(lambda: list(photograph_parts(bundle, some, settings.resolution, device)), watch)
-    return len(files) * seconds / len(some)
-
-
-def _comparing_seconds(bundle: Bundle, settings: StudentSettings, device: torch.device, watch: Watch) -> float:
-    parts = CutPictures(np.zeros((1, settings.resolution, settings.resolution, 7), np.uint8))
-    student = dataclasses.replace(bundle, student=_untaught(settings))
-    return COMPARED / BATCH * _timed(lambda: compared(student, parts, device, BATCH), watch)
+    seconds[STEPPING] = settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
+    taught = dataclasses.replace(bundle, student=_untaught(settings))
+    seconds[COMPARING] = COMPARED / BATCH * _timed(lambda: compared(taught, pictures, device, BATCH), watch)
+    return seconds
 
 
 def _untaught(settings: StudentSettings) -> Student:
