@@ -77,7 +77,7 @@ class GeneratorTrainer(Trainer):
 
     Args:
         settings: see ``GeneratorSettings``.
-        pictures: real pictures at ``settings.resolution``.
+        pictures: real pictures at ``settings.resolution``; None where no step is taken.
         generator, discriminator: weights to start from; random when None.
     """
 
@@ -87,7 +87,7 @@ class GeneratorTrainer(Trainer):
     def __init__(
         self,
         settings: GeneratorSettings,
-        pictures: PictureFolder,
+        pictures: PictureFolder | None = None,
         device: torch.device | str = "cpu",
         generator: Generator | None = None,
         discriminator: Discriminator | None = None,

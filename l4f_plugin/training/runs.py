@@ -85,9 +85,8 @@ def train_generator(
         report(f"Going on from {trainer.pictures_seen:,} pictures.")
 
     def write_bundle(target: Path) -> None:
-        origin = f"{len(real):,} pictures, {trainer.pictures_seen:,} of them shown"
-        learned = trainer.averaged, trainer.discriminator
-        save_bundle(trained_bundle(title, licence, *learned, settings, origin, source), target, dtype=torch.float32)
+        bundle = trained_bundle(trainer, title, licence, f"{len(real):,} pictures", source)
+        save_bundle(bundle, target, dtype=torch.float32)
 
     @functools.cache  # a short run needs none of it
     def distance() -> RandomFeatureDistance:
@@ -127,19 +126,12 @@ def _tell(real: PictureFolder, report: Report) -> None:
         report(f"{further:,} of them have several frames or pages, of which only the first is used.")
 
 
-def trained_bundle(
-    title: str,
-    licence: str,
-    generator: Generator,
-    discriminator: Discriminator,
-    settings: GeneratorSettings,
-    origin: str,
-    source: Path | None,
-) -> Bundle:
-    """A class without masks, of networks that were trained from pictures, as ``origin`` says.
+def trained_bundle(trainer: GeneratorTrainer, title: str, licence: str, origin: str, source: Path | None) -> Bundle:
+    """The class so far, without masks; ``origin`` says what pictures it is trained from.
 
     It keeps whose weights it started from, those of the bundle ``source``: their terms may go on to hold.
     """
+    generator = trainer.averaged
     generator.latent_avg.copy_(generator.estimate_latent_avg())
     started = f", starting from: {read_config(source).source}" if source else ""
     config = ObjectClass(
@@ -147,10 +139,10 @@ def trained_bundle(
         title,
         licence,
         generator=generator.config,
-        crop=settings.crop,
-        source=f"trained from {origin}{started}"[:2000],
+        crop=trainer.settings.crop,
+        source=f"trained from {origin}, {trainer.pictures_seen:,} of them shown{started}"[:2000],
     )
-    return Bundle(config, generator, discriminator=discriminator)
+    return Bundle(config, generator, discriminator=trainer.discriminator)
 
 
 def starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
