@@ -22,7 +22,8 @@ from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.folders import cache_folder
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.evaluation.class_evaluation import draw, evaluate_alpha
-from l4f_plugin.evaluation.judge import Judge, JudgeSettings, load_or_train_judge
+from l4f_plugin.evaluation.judge import JudgeSettings, load_or_train_judge
+from l4f_plugin.networks import UNet
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
 from l4f_plugin.training.runs import BUNDLE_FOLDER, train_alpha
@@ -108,14 +109,14 @@ def measure(name: str, source: Path, recipe: str, seed: int, composites: int, pi
     append_row(Run(*key, iou_07, iou_10, area_07, judged_07, area_10, judged_10, round(minutes, 1), processor()))
 
 
-def judge_of(name: str) -> Judge:
+def judge_of(name: str) -> UNet:
     """The first judge of a class, as ``l4f evaluate class`` has it."""
     settings = JudgeSettings(resolution=128)
     return load_or_train_judge(cache_folder() / "datasets" / name, settings, 0, cache_folder() / "judges")
 
 
 def judged(
-    pipeline: Labels4FreePipeline, judge: Judge, pictures: int
+    pipeline: Labels4FreePipeline, judge: UNet, pictures: int
 ) -> Iterator[tuple[float, tuple[float, float, float]]]:
     """Each psi with mean IoU, the area of the masks and that of the judge's."""
     for psi in PSIS:

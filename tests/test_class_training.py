@@ -31,7 +31,7 @@ from l4f_plugin.training.class_run import ClassRun
 from l4f_plugin.training.picture_survey import ALIGNED, alignment_of, count_twins, survey
 from l4f_plugin.training.pictures import PictureFolder
 from l4f_plugin.training.refinement import RefinementSettings
-from l4f_plugin.training.runs import alpha_trainer, train_generator
+from l4f_plugin.training.runs import train_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -164,7 +164,7 @@ def test_masks_of_an_earlier_recipe_begin_anew_and_the_generator_stays(pictures,
     generator, masks = class_run.stages_of(run.plan, run.folder)
     earlier = dataclasses.replace(masks.settings, background_weight=masks.settings.background_weight / 2)
     bundle = load_bundle(generator.bundle, with_discriminator=True)
-    loop.save(alpha_trainer(bundle, earlier, torch.device("cpu")), masks.folder / "attempt1-corners")
+    loop.save(AlphaTrainer(earlier, bundle, torch.device("cpu")), masks.folder / "attempt1-corners")
     state = (run.folder / class_run.GENERATOR_RUN / "state.safetensors").read_bytes()
     run.work(lambda line: said.append(line) or "another recipe for masks" in line and run.wish("stop"))
     assert "another recipe for masks" in said[-1]

@@ -13,7 +13,7 @@ from l4f_plugin.training import loop
 from l4f_plugin.training.alpha_training import AlphaTrainer
 from l4f_plugin.training.guessing import guess_masks, inversion, spill
 from l4f_plugin.training.recipes import AlphaSettings
-from l4f_plugin.training.runs import alpha_trainer, train_alpha
+from l4f_plugin.training.runs import train_alpha
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = AlphaSettings(
@@ -53,7 +53,7 @@ def draws_discs(monkeypatch):
 
 @pytest.mark.parametrize("collapse", WANTED)
 def test_each_collapse_is_seen_within_100_steps(draws_discs, collapse):
-    trainer = alpha_trainer(tiny_bundle(), SETTINGS)
+    trainer = AlphaTrainer(SETTINGS, tiny_bundle())
     for step in range(100):
         images = trainer._draw_subjects()[0].image
         trainer.rounds = step
@@ -67,7 +67,7 @@ def test_each_collapse_is_seen_within_100_steps(draws_discs, collapse):
 @pytest.mark.parametrize("background", [-0.5, 0.4])
 def test_right_masks_are_no_collapse(draws_discs, background):
     images, masks = discs(background=background)
-    trainer = alpha_trainer(tiny_bundle(), SETTINGS)
+    trainer = AlphaTrainer(SETTINGS, tiny_bundle())
     near = functional.max_pool2d(masks, 15, stride=1, padding=7)  # an object that all but fills the picture
     for wanted in (masks, near, masks * 0.6 + 0.2):
         for _ in range(150):
@@ -103,7 +103,7 @@ def test_a_collapse_is_answered_by_another_start(tiny_bundle_folder, tmp_path, m
     assert load_bundle(run / "bundle").alpha is not None
     assert [path.name for path in sorted(run.glob("attempt*"))][-1] == last
     bundle = load_bundle(tiny_bundle_folder, with_discriminator=True)
-    resumed = alpha_trainer(bundle, dataclasses.replace(settings, seed=fails))
+    resumed = AlphaTrainer(dataclasses.replace(settings, seed=fails), bundle)
     sha256 = bundle.config.files["generator.safetensors"].sha256
     resumed.settings = dataclasses.replace(resumed.settings, generator_sha256=sha256)
     assert loop.resume(resumed, run / last)

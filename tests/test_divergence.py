@@ -45,16 +45,16 @@ def make(pictures, tmp_path):
 
         if kind == "generator":
             return GeneratorTrainer(settings(TINY), PictureFolder(pictures, 32, tmp_path / "cache"))
-        generator = copy.deepcopy(bundle.generator)
+        own = dataclasses.replace(bundle, generator=copy.deepcopy(bundle.generator), discriminator=None)
         if kind == "alpha":
             torch.manual_seed(0)
-            return AlphaTrainer(settings(AlphaSettings(steps=9, batch_size=4, feature_dtype="float32")), generator)
+            return AlphaTrainer(settings(AlphaSettings(steps=9, batch_size=4, feature_dtype="float32")), own)
         if kind == "student":
             parts = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 7), dtype=np.uint8)
             plain = StudentSettings(steps=9, batch_size=4, resolution=32, channels=(4, 4), feature_dtype="float32")
             return StudentTrainer(settings(plain), CutPictures(parts))
         plain = RefinementSettings(steps=9, batch_size=4, feature_dtype="float32")
-        return RefinementTrainer(settings(plain), generator, bundle.alpha, red_finder())
+        return RefinementTrainer(settings(plain), dataclasses.replace(own, student=red_finder()))
 
     return made
 

@@ -164,7 +164,7 @@ def test_a_judge_is_trained_once_and_kept(dataset, tmp_path):
     first = judge.load_or_train_judge(*arguments, progress=lambda *step: steps.append(step[:2]))
     assert steps == [(step, 16) for step in range(1, 17)]
     again = judge.load_or_train_judge(*arguments, progress=lambda *step: steps.append(step))
-    assert len(steps) == 16 and again.seed == 3 and again.settings == SMALL
+    assert len(steps) == 16
     pictures = discs(3, 0).pictures
     assert_alike(judge_masks(first, pictures), judge_masks(again, pictures))
 
@@ -173,10 +173,10 @@ def test_a_damaged_judge_is_trained_anew(dataset, tmp_path):
     path = judge.judge_path(tmp_path, dataset, SMALL, 0)
     path.write_bytes(b"cut short")
     judge.load_or_train_judge(dataset, SMALL, 0, tmp_path)
-    assert judge.load_judge(path).settings == SMALL
+    assert isinstance(judge.load_judge(path, SMALL), UNet)
     save_training_state(path, {"stem": torch.zeros(1)}, {"settings": {"resolution": 32}, "seed": 0})
     with pytest.raises(UserError):
-        judge.load_judge(path)
+        judge.load_judge(path, SMALL)
 
 
 def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):

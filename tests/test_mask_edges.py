@@ -18,8 +18,9 @@ from l4f_plugin.matting import corrected, follow_colours, refine
 from l4f_plugin.motion import draw_motion
 from l4f_plugin.photos import coarse_alpha
 from l4f_plugin.subject import Subject
+from l4f_plugin.training.alpha_training import AlphaTrainer
 from l4f_plugin.training.recipes import AlphaSettings, paper_recipe
-from l4f_plugin.training.runs import alpha_trainer, with_masks_of
+from l4f_plugin.training.runs import with_masks_of
 
 
 def disc(side: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +102,7 @@ def test_a_class_that_does_not_say_keeps_what_its_network_says(tmp_path):
 
 @pytest.mark.parametrize(("recipe", "follow"), [(AlphaSettings(), True), (paper_recipe("cat"), False)])
 def test_masks_of_the_default_recipe_follow_colours_and_those_of_the_paper_do_not(recipe, follow):
-    learner = alpha_trainer(tiny_bundle(), recipe)
+    learner = AlphaTrainer(recipe, tiny_bundle())
     learned = with_masks_of(learner, tiny_bundle(masks_follow_colours=not follow, masks_follow_student=True))
     assert not learned.config.masks_follow_student, "the segmenter learned from masks that are gone"
     assert learned.config.masks_follow_colours is follow and learned.alpha is learner.averaged

@@ -41,8 +41,7 @@ def test_a_step_of_the_published_recipe_is_that_of_its_formulas(name, bias):
     row, bundle = PUBLISHED_CLASSES[name], tiny_bundle()
     settings = paper_recipe(name)
     object.__setattr__(settings, "feature_dtype", "float32")
-    own = bundle.discriminator if settings.discriminator_from_bundle else None
-    trainer = AlphaTrainer(settings, bundle.generator, "cpu", RealPictures(), own)
+    trainer = AlphaTrainer(settings, bundle, "cpu", RealPictures())
     trainer.alpha.output.bias.data.fill_(bias)
     alpha, judge = copy.deepcopy(trainer.alpha), copy.deepcopy(trainer.discriminator)
     first_average = [value.clone() for value in trainer.averaged.parameters()]

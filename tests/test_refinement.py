@@ -22,7 +22,7 @@ def bundle_with_student(resolution: int = 32, **described):
 
 
 def trainer(bundle, settings=TINY) -> RefinementTrainer:
-    return RefinementTrainer(settings, bundle.generator, bundle.alpha, bundle.student, bundle.config.crop)
+    return RefinementTrainer(settings, bundle)
 
 
 def equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 from contextlib import contextmanager
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monk
     assert [part[8, 8, 0] for part in kept.parts] == [0, 2, 3, 4, 7, 8, 9] and len(kept) == 7
     assert said == ["7 of 10 pictures have masks to learn from (left out: 3 too small)."]
     assert sorted({step[0] for step in told}) == list(range(1, 11)) and {step[1] for step in told} == {10}
-    assert [step[0] for step in told] == sorted(step[0] for step in told) and len(turns) == 10 + 3  # and each end
+    assert [step[0] for step in told] == sorted(step[0] for step in told) and len(turns) == 10
     (tmp_path / "seeds_000004_000008.npy").unlink()
     again, told[:] = Drawer(), []
     drawn_pictures(again, tmp_path, 10, 16, said.append, lambda *step: told.append(step))
@@ -193,7 +194,7 @@ def test_drawing_stops_between_pictures_and_says_when_the_disk_is_full(tmp_path,
     assert not list(tmp_path.glob("*.npy"))
     with pytest.raises(Cancelled):
         drawn_pictures(Drawer(), tmp_path, 10, 16, print, cancel=cancel)
-    monkeypatch.setattr(cut_pictures.os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(UserError, match="The disk is full: .* could not be written"):
         drawn_pictures(Drawer(), tmp_path, 10, 16, print)
 
@@ -227,7 +228,7 @@ def test_a_student_learns_and_goes_on_exactly_where_it_stopped(tmp_path):
         assert torch.equal(second.network.state_dict()[name], value), name
     with pytest.raises(UserError, match="another masks_sha256"):
         loop.resume(StudentTrainer(dataclasses.replace(TINY, masks_sha256="other"), pictures), tmp_path)
-    assert second.sample_grid().dtype == torch.uint8
+    assert second.sample_grid().size == (4 * 3 * 32, 3 * 32)
 
 
 def test_a_few_steps_teach_it_to_find_discs():

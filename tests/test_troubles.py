@@ -44,8 +44,8 @@ def test_a_discriminator_that_knows_everything_is_noticed(trainer, monkeypatch):
     verdict_on = generator_training.verdict_on
 
     def knowing(*given, **options):
-        verdict = verdict_on(*given, **options)
-        return verdict._replace(metrics=verdict.metrics | {"discriminator_loss": 1e-3})
+        loss, metrics = verdict_on(*given, **options)
+        return loss, metrics | {"discriminator_loss": 1e-3}
 
     monkeypatch.setattr(generator_training, "verdict_on", knowing)
     assert steps_until_noticed(trainer) and trainer.trouble == "memorised"

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..errors import UserError
 from ..jobs import Progress, unseen
+from ..networks import UNet
 from ..pipeline import Labels4FreePipeline
 from ..subject import no_masks
 from .frechet import frechet_distance
-from .judge import Judge, JudgeSettings, judge_features, judge_masks, load_or_train_judge
+from .judge import JudgeSettings, judge_features, judge_masks, load_or_train_judge
 from .labelled import load_split
 from .mask_metrics import METRICS, MaskMetrics, compare_masks, row_of, table
 
@@ -70,7 +71,7 @@ class ClassReport:
         }
 
 
-def evaluate_alpha(pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[Judge], threshold: float) -> AlphaReport:
+def evaluate_alpha(pictures: np.ndarray, alphas: np.ndarray, judges: Sequence[UNet], threshold: float) -> AlphaReport:
     """Measures masks of pictures by one or two judges.
 
     pictures: uint8 [N, H, W, 3] at the judges' resolution; alphas: float [N, H, W] in [0, 1], foreground from

@@ -43,37 +43,28 @@ class JudgeSettings:
     pictures: int = 12_000  # of the training split that are held in memory at most
 
 
-@dataclass
-class Judge:
-    """A trained judge on its device, and the settings and seed it was trained with."""
-
-    network: UNet
-    settings: JudgeSettings
-    seed: int
-    device: torch.device
-
-
 @torch.no_grad()
-def judge_masks(judge: Judge, pictures: np.ndarray) -> np.ndarray:
+def judge_masks(judge: UNet, pictures: np.ndarray) -> np.ndarray:
     """Masks float32 [N, H, W] in [0, 1], foreground from .5, of pictures uint8 [N, H, W, 3] of the judge's size.
 
     Each is the mean of what the judge sees in the picture and in its mirror image.
     """
     masks = []
     for batch in _batches(judge, pictures):
-        mask, mirrored = torch.sigmoid(judge.network(batch)), torch.sigmoid(judge.network(batch.flip(-1)))
+        mask, mirrored = torch.sigmoid(judge(batch)), torch.sigmoid(judge(batch.flip(-1)))
         masks.append(((mask + mirrored.flip(-1)) / 2)[:, 0].cpu().numpy())
     return np.concatenate(masks)
 
 
 @torch.no_grad()
-def judge_features(judge: Judge, pictures: np.ndarray) -> np.ndarray:
+def judge_features(judge: UNet, pictures: np.ndarray) -> np.ndarray:
     """Features float32 [N, C], for a Frechet distance, of pictures as `judge_masks` takes them."""
-    return np.concatenate([judge.network.features(batch).cpu().numpy() for batch in _batches(judge, pictures)])
+    return np.concatenate([judge.features(batch).cpu().numpy() for batch in _batches(judge, pictures)])
 
 
-def _batches(judge: Judge, pictures: np.ndarray) -> Iterator[torch.Tensor]:
-    return (_as_batch(pictures[at : at + BATCH], judge.device) for at in range(0, len(pictures), BATCH))
+def _batches(judge: UNet, pictures: np.ndarray) -> Iterator[torch.Tensor]:
+    device = next(judge.parameters()).device
+    return (_as_batch(pictures[at : at + BATCH], device) for at in range(0, len(pictures), BATCH))
 
 
 def _as_batch(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -89,7 +80,7 @@ def train_judge(
     device: torch.device | str = "cpu",
     feature_dtype: str | None = None,
     progress: Progress = unseen,
-) -> Judge:
+) -> UNet:
     """Trains a judge on labelled pictures at `settings.resolution`, binary cross-entropy against the soft mask.
 
     The seed decides the first weights, the order of the pictures and their distortions. Convolutions are computed in
@@ -119,7 +110,7 @@ def train_judge(
         loss.backward()
         optimiser.step()
         progress(step + 1, total, f"judge of seed {seed}: step {step + 1:4} of {total}, loss {loss.item():.3f}")
-    return Judge(network.eval(), settings, seed, device)
+    return network.eval()
 
 
 def judge_path(folder: Path, dataset: Path, settings: JudgeSettings, seed: int) -> Path:
@@ -136,7 +127,7 @@ def load_or_train_judge(
     folder: Path,
     device: torch.device | str = "cpu",
     progress: Progress = unseen,
-) -> Judge:
+) -> UNet:
     """The judge kept in `folder`, or, where there is none or its file is damaged, one trained now and kept there.
 
     `dataset` is a folder as `labelled.py` describes it. UserError: no such data set, or the disk refuses.
@@ -144,24 +135,21 @@ def load_or_train_judge(
     path = judge_path(folder, dataset, settings, seed)
     if path.is_file():
         try:
-            return load_judge(path, device)
+            return load_judge(path, settings, device)
         except UserError:
             pass  # Cut short or edited: as good as absent, and training it anew replaces the file.
     data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
     judge = train_judge(data, settings, seed, device, progress=progress)
-    save_training_state(path, judge.network.state_dict(), {"settings": asdict(settings), "seed": seed})
+    save_training_state(path, judge.state_dict(), {"settings": asdict(settings), "seed": seed})
     return judge
 
 
-def load_judge(path: Path, device: torch.device | str = "cpu") -> Judge:
-    """Reads what `load_or_train_judge` kept. UserError where the file is missing, damaged or no judge."""
-    tensors, metadata = load_training_state(path)
+def load_judge(path: Path, settings: JudgeSettings, device: torch.device | str = "cpu") -> UNet:
+    """Reads what `load_or_train_judge` kept. UserError where the file is missing, damaged or no such judge."""
+    tensors, _ = load_training_state(path)
+    network = UNet(settings.channels)
     try:
-        settings = JudgeSettings(**{**metadata["settings"], "channels": tuple(metadata["settings"]["channels"])})
-        network = UNet(settings.channels)
         network.load_state_dict(tensors)
-        seed = int(metadata["seed"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         raise UserError(f"{path} holds no judge of this version; delete it, and it is trained anew.") from error
-    network = network.to(device, memory_format=torch.channels_last).eval()
-    return Judge(network, settings, seed, torch.device(device))
+    return network.to(device, memory_format=torch.channels_last).eval()

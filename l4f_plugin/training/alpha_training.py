@@ -9,8 +9,11 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
+from ..bundles.bundle import Bundle
+from ..bundles.config import crop_of
 from ..jobs import NEVER, CancelToken
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
@@ -19,7 +22,7 @@ from .courtesy import Turn
 from .grids import picture_grid
 from .guessing import blended_corners, guess_masks, inversion
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
-from .pictures import Crop, PictureFolder
+from .pictures import PictureFolder, cropped, letterboxed
 from .recipes import AlphaSettings
 from .trainer import Trainer
 from .updates import follow, warmed_up
@@ -40,10 +43,9 @@ class AlphaTrainer(Trainer):
 
     Args:
         settings: a recipe.
-        generator: frozen; its ``latent_avg`` is used for truncation.
+        bundle: the class, whose networks stay as they are. Masks and backgrounds are new, and so is the discriminator
+            unless the recipe goes on from the class's own, which is copied.
         pictures: real pictures, only for recipes whose ``real_samples`` are "pictures".
-        discriminator: weights to start from, which are copied; random when None.
-        crop: (top, bottom, left, right) of what the class's pictures fill, all of it when None.
     """
 
     kept = ("alpha", "averaged", "discriminator", "alpha_optimizer", "discriminator_optimizer")
@@ -52,23 +54,24 @@ class AlphaTrainer(Trainer):
     def __init__(
         self,
         settings: AlphaSettings,
-        generator: Generator,
+        bundle: Bundle,
         device: torch.device | str = "cpu",
         pictures: PictureFolder | None = None,
-        discriminator: Discriminator | None = None,
-        crop: Crop | None = None,
     ):
         super().__init__(settings, device)
-        config = generator.config
+        config = bundle.generator.config
         self.pictures = pictures
-        self.crop = crop or (0, config.resolution, 0, config.resolution)
-        self.generator = self.frozen(generator)
+        self.crop = crop_of(bundle.config)
+        self.generator = self.frozen(bundle.generator)
         self.generator.synthesis.feature_dtype = dtype = getattr(torch, settings.feature_dtype)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.alpha = AlphaNetwork(config.feature_channels).to(self.device)
-            new = Discriminator(settings.discriminator_config(config)) if discriminator is None else None
-        self.discriminator = self.trained(new or copy.deepcopy(discriminator))
+            if settings.discriminator_from_bundle and bundle.discriminator:
+                discriminator = copy.deepcopy(bundle.discriminator)
+            else:
+                discriminator = Discriminator(settings.discriminator_config(config))
+        self.discriminator = self.trained(discriminator)
         self.discriminator.feature_dtype = dtype
         self.background = None
         if settings.learned_background:
@@ -114,16 +117,18 @@ class AlphaTrainer(Trainer):
             cancel.check()
             with turn():
                 areas.append(self.descend(optimizer, lambda: self._distance_from_guess(cue))["area"])
-        area = together.averaged({"area": sum(areas) / len(areas)})["area"]
+        area = sum(areas) / len(areas)
         self.area_limits = (0.6 * area, min(1.5 * area, 0.95))
         self.averaged.load_state_dict(self.alpha.state_dict())
 
     def _distance_from_guess(self, cue: str) -> tuple[Tensor, dict[str, float]]:
         subject, w, noise = self._draw_subjects()
         with torch.no_grad():
-            off = draw_backgrounds(self.generator, None, w, noise) if cue == "switch" else None
-            guess = guess_masks(self._cropped(subject.image), self._cropped(off))
-        alpha = self._cropped(self.alpha(subject.features)).clamp(1e-6, 1 - 1e-6)
+            off = None
+            if cue == "switch":
+                off = cropped(draw_backgrounds(self.generator, None, w, noise), self.crop)
+            guess = guess_masks(cropped(subject.image, self.crop), off)
+        alpha = cropped(self.alpha(subject.features), self.crop).clamp(1e-6, 1 - 1e-6)
         return functional.binary_cross_entropy(alpha, guess), {"area": guess.mean().item()}
 
     def step(self) -> dict[str, float]:
@@ -157,7 +162,7 @@ class AlphaTrainer(Trainer):
         """
         subject, w, noise = self._draw_subjects()
         image = draw_backgrounds(self.generator, self.background, w, noise)
-        return functional.mse_loss(self._cropped(image), blended_corners(self._cropped(subject.image)))
+        return functional.mse_loss(cropped(image, self.crop), blended_corners(cropped(subject.image, self.crop)))
 
     def _update_discriminator(self) -> dict[str, float]:
         settings = self.settings
@@ -167,8 +172,7 @@ class AlphaTrainer(Trainer):
             with torch.no_grad():
                 fake, _, _ = self._composite()
                 real = self._real_batch()
-            verdict = verdict_on(real, fake, self.discriminator, **lazy)
-            return verdict.loss, verdict.metrics
+            return verdict_on(real, fake, self.discriminator, **lazy)
 
         return self.descend(self.discriminator_optimizer, loss_of)
 
@@ -190,14 +194,14 @@ class AlphaTrainer(Trainer):
             return loss, {"alpha_loss": adversarial.item()} | seen
 
         with as_a_judge(self.discriminator) as judge:
-            metrics = together.averaged(self.descend(self.alpha_optimizer, loss_of))
+            metrics = self.descend(self.alpha_optimizer, loss_of)
         self._follow({name: metrics[name] for name in TELLING if name in metrics})
         return metrics
 
     def _look(self, alpha: Tensor, images: Tensor) -> dict[str, float]:
         """What tells a collapse, beside area and doubt: how masks differ between pictures, which side they hold."""
         small = functional.adaptive_avg_pool2d(alpha, LOOKED_AT)
-        seen = {"inversion": inversion(small, functional.adaptive_avg_pool2d(self._cropped(images), LOOKED_AT))}
+        seen = {"inversion": inversion(small, functional.adaptive_avg_pool2d(cropped(images, self.crop), LOOKED_AT))}
         if len(small) > 1:
             seen["variation"] = small.std(dim=0, unbiased=False).mean().item()
         return seen
@@ -209,7 +213,7 @@ class AlphaTrainer(Trainer):
             below = area_below(alpha, least) * settings.least_area_weight
             return below + area_above(alpha, most) * settings.most_area_weight
         floor = area_below(alpha, settings.floor_area) * settings.floor_weight
-        background = alpha * (1 - guess_masks(self._cropped(images)))
+        background = alpha * (1 - guess_masks(cropped(images, self.crop)))
         weight = settings.background_weight_at(self.rounds)
         return floor + background.mean() * weight + alpha.mean() * settings.area_weight
 
@@ -219,9 +223,9 @@ class AlphaTrainer(Trainer):
         Gradients reach mask and background only. The bars of a composite are those of its subject.
         """
         subject, w, _ = self._draw_subjects()
-        alpha = self._cropped(self.alpha(subject.features))
-        shown = alpha * self._cropped(subject.image) + (1 - alpha) * self._draw_background(w)
-        return self._letterboxed(shown, subject.image), alpha, subject.image
+        alpha = cropped(self.alpha(subject.features), self.crop)
+        shown = alpha * cropped(subject.image, self.crop) + (1 - alpha) * self._draw_background(w)
+        return letterboxed(shown, subject.image, self.crop), alpha, subject.image
 
     @torch.no_grad()
     def _draw_subjects(self) -> tuple[SynthesisOutput, Tensor, list[Tensor]]:
@@ -231,16 +235,6 @@ class AlphaTrainer(Trainer):
         noise = self.noise_maps(self.generator, count)
         return self.generator.synthesis(self.generator.truncate(w, self.settings.truncation_psi), noise), w, noise
 
-    def _cropped(self, images: Tensor | None) -> Tensor | None:
-        top, bottom, left, right = self.crop
-        return None if images is None else images[:, :, top:bottom, left:right]
-
-    def _letterboxed(self, shown: Tensor, image: Tensor) -> Tensor:
-        """``image [N, C, R, R]`` with ``shown`` in the part that is not letter-box bars."""
-        top, bottom, left, right = self.crop
-        rows = torch.cat([image[:, :, top:bottom, :left], shown, image[:, :, top:bottom, right:]], dim=3)
-        return torch.cat([image[:, :, :top], rows, image[:, :, bottom:]], dim=2)
-
     def _draw_background(self, subject_w: Tensor) -> Tensor:
         """Pictures with the object switched off, without bars, shifted at random if the recipe says so."""
         count = subject_w.shape[0]
@@ -248,7 +242,7 @@ class AlphaTrainer(Trainer):
             with torch.no_grad():
                 subject_w = self.generator.mapping(self._draw_z(count))
         image = draw_backgrounds(self.generator, self.background, subject_w, self.noise_maps(self.generator, count))
-        image = self._cropped(image)
+        image = cropped(image, self.crop)
         reach = int(self.settings.background_shift * min(image.shape[2:]))
         return shift_at_random(image, reach, self.random) if reach else image
 
@@ -268,8 +262,8 @@ class AlphaTrainer(Trainer):
             follow(self.averaged_background, self.background, keep)
 
     @torch.no_grad()
-    def sample_grid(self) -> Tensor:
-        """Picture, mask, cut-out on grey, background and a swap for fixed z: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Picture, mask, cut-out on grey, background and a swap for fixed z."""
         random = torch.Generator().manual_seed(1)
         z = torch.randn(2 * GRID_PICTURES, self.generator.config.latent_dim, generator=random).to(self.device)
         subject_w, background_w = self.generator.mapping(z).chunk(2)

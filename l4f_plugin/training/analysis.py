@@ -16,6 +16,7 @@ from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
 from ..jobs import Progress, unseen
 from ..networks import Generator
+from .pictures import Crop, cropped
 
 CORNER = 16  # pixels, at most an eighth of the side
 SEED = 0
@@ -120,7 +121,7 @@ def analyse(
     return Analysis(layers, max(candidates, key=candidates.get), generator.config.object_switch)
 
 
-def corner_target(images: Tensor, crop: tuple[int, int, int, int]) -> Tensor:
+def corner_target(images: Tensor, crop: Crop) -> Tensor:
     """The upper left corner of what pictures ``[N, 3, R, R]`` show within ``crop``, enlarged to all of that."""
     top, bottom, left, right = crop
     side = min(CORNER, (bottom - top) // 8, (right - left) // 8)
@@ -128,7 +129,7 @@ def corner_target(images: Tensor, crop: tuple[int, int, int, int]) -> Tensor:
     return functional.interpolate(corner, size=(bottom - top, right - left), mode="bilinear", align_corners=False)
 
 
-def _gradients(generator: Generator, z: Tensor, crop: tuple[int, int, int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
+def _gradients(generator: Generator, z: Tensor, crop: Crop) -> tuple[np.ndarray, list[np.ndarray]]:
     """Of one picture: norms at each W+ code ``[num_styles]``; magnitudes at a factor on each channel, by layer."""
     synthesis, maps = generator.synthesis, []
 
@@ -150,8 +151,6 @@ def _gradients(generator: Generator, z: Tensor, crop: tuple[int, int, int, int])
     finally:
         for hook in hooks:
             hook.remove()
-    top, bottom, left, right = crop
-    shown = image[:, :, top:bottom, left:right]
-    (shown - corner_target(image.detach(), crop)).square().mean().backward()
+    (cropped(image, crop) - corner_target(image.detach(), crop)).square().mean().backward()
     channels = [(x.grad * x.detach()).sum(dim=(0, 2, 3)).abs().cpu().numpy() for x in maps]
     return w_plus.grad[0].norm(dim=1).cpu().numpy(), channels

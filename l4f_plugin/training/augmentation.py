@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from . import together
-from .pictures import Crop
+from .pictures import Crop, cropped, letterboxed
 
 OVERFITTING_TARGET = 0.6
 BATCHES_AN_ADJUSTMENT = 4
@@ -33,35 +33,29 @@ def augment(images: Tensor, probability: float, random: torch.Generator, crop: C
     """
     if probability <= 0:
         return images
-    top, bottom, left, right = crop or (0, images.shape[2], 0, images.shape[3])
-    inner = images[:, :, top:bottom, left:right]
+    crop = crop or (0, images.shape[2], 0, images.shape[3])
+    inner = cropped(images, crop)
     draws = _Draws(inner, probability, random)
-    inner = _recolour(_warp(inner, draws), draws)
-    bars = (left, images.shape[3] - right, top, images.shape[2] - bottom)
-    if not any(bars):
-        return inner
-    inside = functional.pad(torch.ones_like(inner[:1, :1]), bars) > 0
-    return torch.where(inside, functional.pad(inner, bars), images)
+    return letterboxed(_recolour(_warp(inner, draws), draws), images, crop)
 
 
 class _Draws:
-    """Random numbers ``[N]`` on the pictures' device; a transformation that is not chosen gets its neutral value."""
+    """Random numbers ``[N]`` on the pictures' device; a transformation that is not chosen gets 0."""
 
     def __init__(self, images: Tensor, probability: float, random: torch.Generator):
         self.images, self.probability, self.random = images, probability, random
         self.count = images.shape[0] * together.shares()
 
-    def uniform(self, low: float, high: float, neutral: float = 0.0, probability: float | None = None) -> Tensor:
+    def uniform(self, low: float, high: float, probability: float | None = None) -> Tensor:
         draw = torch.rand(self.count, generator=self.random) * (high - low) + low
-        return self._if_chosen(draw, neutral, probability)
+        return self._if_chosen(draw, self.probability if probability is None else probability)
 
-    def normal(self, deviation: float, neutral: float = 0.0) -> Tensor:
-        return self._if_chosen(torch.randn(self.count, generator=self.random) * deviation, neutral)
+    def normal(self, deviation: float) -> Tensor:
+        return self._if_chosen(torch.randn(self.count, generator=self.random) * deviation, self.probability)
 
-    def _if_chosen(self, draw: Tensor, neutral: float, probability: float | None = None) -> Tensor:
-        probability = self.probability if probability is None else probability
+    def _if_chosen(self, draw: Tensor, probability: float) -> Tensor:
         chosen = torch.rand(draw.shape, generator=self.random) < probability
-        return together.share(torch.where(chosen, draw, torch.full_like(draw, neutral))).to(self.images)
+        return together.share(torch.where(chosen, draw, 0.0)).to(self.images)
 
 
 def _warp(images: Tensor, draws: _Draws) -> Tensor:
@@ -127,10 +121,10 @@ class AdaptiveProbability:
         self._signs = 0.0
         self._pictures = self._batches = 0
 
-    def update(self, real_logits: Tensor) -> None:
-        """Take one batch of logits ``[N, 1]`` into account."""
-        self._signs += real_logits.detach().sign().sum().item()
-        self._pictures += real_logits.shape[0]
+    def update(self, sign: float, pictures: int) -> None:
+        """Take the mean sign of the logits at a batch of so many pictures into account."""
+        self._signs += sign * pictures
+        self._pictures += pictures
         self._batches += 1
         if self._batches < BATCHES_AN_ADJUSTMENT:
             return

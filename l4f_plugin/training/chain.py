@@ -37,7 +37,7 @@ from ..networks import AlphaNetwork, Student, UNet
 from ..picture_files import find_pictures
 from ..provenance import may_write, sheet_text
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words
-from .alpha_training import START_STEPS
+from .alpha_training import START_STEPS, AlphaTrainer
 from .courtesy import Turn
 from .cut_pictures import BATCH, CUTTING, DRAWING, CutPictures, draw_parts, photograph_parts
 from .loop import STEPPING, OtherSettings
@@ -49,7 +49,6 @@ from .runs import (
     BUNDLE_FOLDER,
     COMPARED,
     COMPARING,
-    alpha_trainer,
     compared,
     drawing_pipeline,
     refine_alpha,
@@ -358,40 +357,32 @@ def measured_stages(
     Networks that are not learned yet have random weights: they take as long.
     """
     alpha = AlphaNetwork(bundle.generator.config.feature_channels).eval()
-    measured, known = [], {}
+    measured: list[TrainingStage] = []
     for stage in stages:
         settings = stage.settings
-        if stage.train is train_alpha:
-            if "masks" not in known:
-                trainer = alpha_trainer(bundle, settings, device)
-                guess = functools.partial(trainer.start_from_difference, settings.start, steps=1)
-                known["guess"] = START_STEPS * _timed(guess, watch) if settings.start else 0.0
-                # The first steps teach the background alone: a later one, of those with the R1 penalty.
-                trainer.rounds = settings.r1_interval * settings.steps
-                known["masks"] = adversarial_seconds(trainer, settings.steps, watch)
-            seconds = {GUESSING: known["guess"], STEPPING: known["masks"]}
+        if stage.train is train_alpha and measured:
+            seconds = measured[0].seconds  # another seed takes as long
+        elif stage.train is train_alpha:
+            trainer = AlphaTrainer(settings, bundle, device)
+            guess = functools.partial(trainer.start_from_difference, settings.start, steps=1)
+            seconds = {GUESSING: START_STEPS * _timed(guess, watch) if settings.start else 0.0}
+            trainer.rounds = settings.steps  # the first steps teach the background alone
+            seconds[STEPPING] = settings.steps * step_seconds(trainer, watch)
         elif stage.train is refine_alpha:
-            trainer = RefinementTrainer(
-                settings, bundle.generator, alpha, _untaught(stages[-1].settings), device=device
-            )
-            seconds = {STEPPING: settings.steps * step_seconds(trainer, watch)[1]}
+            ready = dataclasses.replace(bundle, alpha=alpha, student=_untaught(stages[-1].settings))
+            seconds = {STEPPING: settings.steps * step_seconds(RefinementTrainer(settings, ready, device), watch)}
         else:
             teacher = _untaught(settings) if stage.options["teacher"] == "student" else None
             masked = dataclasses.replace(bundle, alpha=alpha, student=teacher)
-            if photographs := stage.options.get("photographs"):
-                seconds = {CUTTING: _cutting_seconds(masked, photographs, settings, device, watch)}
-            else:
-                seconds = {DRAWING: _drawing_seconds(masked, settings, device, watch)}
-            seconds[STEPPING] = _student_seconds(settings, device, watch)
-            seconds[COMPARING] = _comparing_seconds(masked, settings, device, watch)
+            seconds = _student_seconds(masked, settings, stage.options.get("photographs"), device, watch)
         measured.append(dataclasses.replace(stage, seconds=seconds))
     return measured
 
 
-def step_seconds(trainer: Trainer, watch: Watch) -> tuple[float, float]:
-    """Seconds of the first step, which also warms up, and of a usual one."""
+def step_seconds(trainer: Trainer, watch: Watch) -> float:
+    """Seconds of a usual step, after one that warms up. What the R1 penalty adds to every 16th is not counted."""
     seconds = [_timed(trainer.step, watch) for _ in range(1 + MEASURED_STEPS)]
-    return seconds[0], sum(seconds[1:]) / MEASURED_STEPS
+    return sum(seconds[1:]) / MEASURED_STEPS
 
 
 def _timed(work: Callable[[], Any], watch: Watch) -> float:
@@ -403,43 +394,29 @@ def _timed(work: Callable[[], Any], watch: Watch) -> float:
         return time.perf_counter() - start
 
 
-def adversarial_seconds(trainer: Trainer, steps: float, watch: Watch) -> float:
-    """Seconds of so many steps of a trainer with a discriminator."""
-    first, usual = step_seconds(trainer, watch)
-    # The first step has the R1 penalty, as every 16th, but it also warms up: it counts as two steps at most.
-    penalty = max(0.0, min(first, 2 * usual) - usual)
-    return steps * (usual + penalty / trainer.settings.r1_interval)
-
-
-def _student_seconds(settings: StudentSettings, device: torch.device, watch: Watch) -> float:
-    parts = np.zeros((2, settings.resolution, settings.resolution, 7), np.uint8)
-    trainer = StudentTrainer(settings, CutPictures(parts), device)
-    coarse = step_seconds(trainer, watch)[1]
+def _student_seconds(
+    bundle: Bundle, settings: StudentSettings, photographs: Path | None, device: torch.device, watch: Watch
+) -> dict[str, float]:
+    """Seconds of each part of a student's training."""
+    side = settings.resolution
+    if photographs:
+        files = evenly(find_pictures(photographs).pictures, settings.pictures)
+        some = evenly(files, MEASURED_PHOTOGRAPHS)
+        cut = _timed(lambda: list(photograph_parts(bundle, some, side, device)), watch)
+        seconds = {CUTTING: len(files) * cut / len(some)}
+    else:
+        pipeline, count = drawing_pipeline(bundle, device), min(BATCH, settings.pictures)
+        drawn = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, side, bundle.student)), watch)
+        seconds = {DRAWING: settings.pictures * drawn / count}
+    pictures = CutPictures(np.zeros((2, side, side, 7), np.uint8))
+    trainer = StudentTrainer(settings, pictures, device)
+    coarse = step_seconds(trainer, watch)
     trainer.rounds = settings.steps
-    fine = step_seconds(trainer, watch)[1]
-    return settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
-
-
-def _drawing_seconds(bundle: Bundle, settings: StudentSettings, device: torch.device, watch: Watch) -> float:
-    pipeline, side = drawing_pipeline(bundle, device), settings.resolution
-    count = min(BATCH, settings.pictures)
-    seconds = _timed(lambda: list(draw_parts(pipeline, range(count), 1.0, side, bundle.student)), watch)
-    return settings.pictures * seconds / count
-
-
-def _cutting_seconds(
-    bundle: Bundle, photographs: Path, settings: StudentSettings, device: torch.device, watch: Watch
-) -> float:
-    files = evenly(find_pictures(photographs).pictures, settings.pictures)
-    some = evenly(files, MEASURED_PHOTOGRAPHS)
-    seconds = _timed(lambda: list(photograph_parts(bundle, some, settings.resolution, device)), watch)
-    return len(files) * seconds / len(some)
-
-
-def _comparing_seconds(bundle: Bundle, settings: StudentSettings, device: torch.device, watch: Watch) -> float:
-    parts = CutPictures(np.zeros((1, settings.resolution, settings.resolution, 7), np.uint8))
-    student = dataclasses.replace(bundle, student=_untaught(settings))
-    return COMPARED / BATCH * _timed(lambda: compared(student, parts, device, BATCH), watch)
+    fine = step_seconds(trainer, watch)
+    seconds[STEPPING] = settings.steps * (settings.coarse_share * coarse + (1 - settings.coarse_share) * fine)
+    taught = dataclasses.replace(bundle, student=_untaught(settings))
+    seconds[COMPARING] = COMPARED / BATCH * _timed(lambda: compared(taught, pictures, device, BATCH), watch)
+    return seconds
 
 
 def _untaught(settings: StudentSettings) -> Student:

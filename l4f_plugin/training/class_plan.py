@@ -19,7 +19,7 @@ from ..bundles.training_state import flatten_state
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words, resident_memory
-from .chain import TrainingStage, Watch, adversarial_seconds, enough_memory, mask_settings, mask_stages, measured_stages
+from .chain import TrainingStage, Watch, enough_memory, mask_settings, mask_stages, measured_stages, step_seconds
 from .chain import in_words as duration
 from .chain import source_of as class_folder
 from .generator_training import GeneratorSettings, GeneratorTrainer
@@ -184,12 +184,12 @@ def stages_of(plan: ClassPlan, run: Path) -> list[TrainingStage]:
     first = TrainingStage(GENERATOR, nearest_generator, Path(plan.folder), run / GENERATOR, settings, options)
     config = ObjectClass(plan.name, generator=settings.generator_config(), crop=settings.crop)
     stages = [first, *_later_stages(plan, config, first.bundle, run / "masks")]
-    common = {"sheet_due": GrowingIntervals(), "bar": False}
+    sheet_due = GrowingIntervals()
     return [
         dataclasses.replace(
             stage,
             settings=_calmer(stage.settings, plan.calmed.get(stage.title, 0)),
-            options=stage.options | common,
+            options=stage.options | {"sheet_due": sheet_due},
             seconds=plan.seconds.get(stage.title, {}),
         )
         for stage in stages
@@ -268,7 +268,7 @@ def _measured(plan: ClassPlan, run: Path | None, watch: Watch) -> ClassPlan:
         torch.cuda.reset_peak_memory_stats(device)
     trainer = GeneratorTrainer(settings, real, device, **networks)
     rounds = plan.shown / settings.batch_size
-    seconds = {GENERATOR: {STEPPING: adversarial_seconds(trainer, rounds, watch)}}
+    seconds = {GENERATOR: {STEPPING: rounds * step_seconds(trainer, watch)}}
     if run is not None:
         watch.report(f"The first samples are in {write_grid(trainer, run / GENERATOR_RUN)}.")
     state = sum(tensor.nbytes for tensor in flatten_state(trainer.state())[0].values())

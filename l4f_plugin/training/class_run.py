@@ -34,7 +34,6 @@ from ..hub.download import held
 from ..hub.own_checkpoints import demand_free_name
 from ..hub.sharing.card import SAMPLES_NAME, trained_card
 from ..jobs import CancelToken, Progress, Report, unseen
-from ..networks import Discriminator, Generator
 from ..provenance import may_write
 from ..runtime import choose_device, free_memory
 from ..sample_sheet import draw_samples
@@ -51,9 +50,10 @@ from .class_plan import (
     starting_folder,
 )
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
+from .generator_training import GeneratorTrainer
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
-from .runs import BEST_FOLDER, alpha_trainer, trained_bundle, with_masks_of
+from .runs import BEST_FOLDER, trained_bundle, with_masks_of
 from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES, SPILLED
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"
@@ -431,20 +431,15 @@ def _generator_so_far(plan: ClassPlan, run: Path) -> tuple[Bundle, str]:
     if not (run / STATE_FILE).exists():
         raise UserError(f"The training of {plan.name} has nothing to use yet; wait for its first samples.")
     tensors, metadata = load_training_state(run / STATE_FILE)
-    state, settings = unflatten_state(tensors, metadata["state"]), generator_settings(plan)
-    generator, discriminator = Generator(settings.generator_config()), Discriminator(settings.discriminator_config())
-    generator.load_state_dict(state["averaged"])
-    discriminator.load_state_dict(state["discriminator"])
-    shown = state["rounds"] * plan.batch_size
-    networks = generator.eval().requires_grad_(False), discriminator
-    origin, source = f"a folder of pictures, {shown:,} of them shown", starting_folder(plan)
-    bundle = trained_bundle(plan.name, plan.licence, *networks, settings, origin, source)
-    return bundle, f"the generator after {shown:,} pictures"
+    trainer = GeneratorTrainer(generator_settings(plan))
+    trainer.load_state(unflatten_state(tensors, metadata["state"]))
+    bundle = trained_bundle(trainer, plan.name, plan.licence, "a folder of pictures", starting_folder(plan))
+    return bundle, f"the generator after {trainer.pictures_seen:,} pictures"
 
 
 def _masks_so_far(bundle: Bundle, stage: TrainingStage, device: torch.device) -> tuple[AlphaTrainer, str]:
     """The masks of the latest attempt; before there is one, a guess from the pictures' own corners."""
-    trainer = alpha_trainer(bundle, stage.settings, device)
+    trainer = AlphaTrainer(stage.settings, bundle, device)
     attempts = sorted(stage.folder.glob(f"attempt*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
     if attempts:
         tensors, metadata = load_training_state(attempts[-1])

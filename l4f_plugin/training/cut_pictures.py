@@ -4,8 +4,7 @@ They are drawn once by the class itself and kept as files of a few hundred in th
 draws no picture twice.
 """
 
-import itertools
-import os
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
-from ..bundles.files import writing
+from ..bundles.files import make_folder, write_atomically
 from ..compositing import to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..errors import UserError
@@ -105,10 +104,7 @@ def drawn_pictures(
         psi = TRUNCATION_PSIS[seeds.start // SHARD % len(TRUNCATION_PSIS)]
         return draw_parts(pipeline, seeds, psi, side, teacher)
 
-    def tell(done: int) -> None:
-        progress(done, count, DRAWING)
-
-    shards = _in_shards(folder, "seeds", count, draw, tell, cancel, turn)
+    shards = _in_shards(folder, "seeds", count, draw, lambda done: progress(done, count, DRAWING), cancel, turn)
     return _without_flaws(shards, report, "learn better masks first, for example with: l4f learn-masks --again.")
 
 
@@ -133,10 +129,8 @@ def photographed_pictures(
     def cut(numbers: range) -> Iterator[np.ndarray]:
         return photograph_parts(bundle, files[numbers.start : numbers.stop], side, device)
 
-    def tell(done: int) -> None:
-        progress(done, len(files), CUTTING)
-
-    shards = _in_shards(folder, "photographs", len(files), cut, tell, cancel, turn)
+    count = len(files)
+    shards = _in_shards(folder, "photographs", count, cut, lambda done: progress(done, count, CUTTING), cancel, turn)
     return _without_flaws(shards, report, "name photographs in which the class finds its object.")
 
 
@@ -149,15 +143,24 @@ def _in_shards(
     cancel: CancelToken,
     turn: Turn,
 ) -> list[np.ndarray]:
-    """What ``make`` gives for the numbers 0 to ``count`` - 1, in files of ``folder`` that are not made again."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """What ``make`` gives for the numbers 0 to ``count`` - 1, in files of ``folder`` that are not made again.
+
+    Each of them is a turn, after which ``tell`` hears how many there are. Raises ``Cancelled``.
+    """
+    make_folder(folder)
     shards = []
     for start in range(0, count, SHARD):
         cancel.check()
         numbers = range(start, min(start + SHARD, count))
         path = folder / f"{name}_{start:06d}_{numbers.stop:06d}.npy"
         if not path.exists():
-            _save(path, _one_by_one(make(numbers), start, tell, cancel, turn))
+            made, parts = make(numbers), []
+            for number in numbers:
+                cancel.check()
+                with turn():
+                    parts.append(next(made))
+                tell(number + 1)
+            write_atomically(path, functools.partial(np.save, arr=np.stack(parts)))
         shards.append(np.load(path, mmap_mode="r"))
         tell(numbers.stop)
     return shards
@@ -213,20 +216,6 @@ def photograph_parts(
         yield take_apart(cover_fit(picture, width, height), to_float(cover_fit(to_bytes(found), width, height)))
 
 
-def _one_by_one(
-    drawn: Iterator[np.ndarray], start: int, tell: Callable[[int], None], cancel: CancelToken, turn: Turn
-) -> Iterator[np.ndarray]:
-    """What is ``drawn``, each within a turn of its own, and told as one more than ``start``. Raises ``Cancelled``."""
-    for done in itertools.count(start + 1):
-        cancel.check()
-        with turn():
-            parts = next(drawn, None)
-        if parts is None:
-            return
-        tell(done)
-        yield parts
-
-
 def _reduced(parts: np.ndarray, side: int) -> np.ndarray:
     """Means of squares of an array ``[H, W, C]``, until no side is longer than ``side``."""
     step = -(-max(parts.shape[:2]) // side)
@@ -235,11 +224,3 @@ def _reduced(parts: np.ndarray, side: int) -> np.ndarray:
     height, width = (size // step * step for size in parts.shape[:2])
     squares = parts[:height, :width].reshape(height // step, step, width // step, step, -1)
     return squares.mean(axis=(1, 3)).round().astype(np.uint8)
-
-
-def _save(path: Path, parts: Iterable[np.ndarray]) -> None:
-    partial = path.with_suffix(".partial")
-    with writing(path):
-        with partial.open("wb") as stream:
-            np.save(stream, np.stack(list(parts)))
-        os.replace(partial, path)

@@ -19,23 +19,35 @@ CHANNELS = (3, 32, 64, 128)
 SEED = 20_201
 
 
-class RandomFeatures:
-    """Three random 3x3 convolutions, each followed by leaky ReLU and halving.
+class RandomFeatureDistance:
+    """Squared Frechet distance of random features between real pictures and those of a generator.
 
-    A picture's features are the spread of each channel over the picture, after each convolution, and the means of the
-    last one's channels over the four quarters.
+    Three random 3x3 convolutions are each followed by leaky ReLU and halving. A picture's features are the spread of
+    each channel over the picture, after each convolution, and the means of the last one's channels over the four
+    quarters.
+
+    Args:
+        real: batches of real pictures ``[N, 3, R, R]`` in [-1, 1], at least two pictures in all; R at least 16.
     """
 
-    def __init__(self, device: torch.device | str = "cpu"):
+    def __init__(self, real: Iterable[Tensor], device: torch.device | str = "cpu"):
         random = torch.Generator().manual_seed(SEED)
         self.weights = [
             (torch.randn(out, into, 3, 3, generator=random) * (2 / (9 * into)) ** 0.5).to(device)
             for into, out in zip(CHANNELS, CHANNELS[1:], strict=False)
         ]
+        features = np.concatenate([self._features(batch.to(device)) for batch in real])
+        self.count = len(features)
+        self.real = feature_statistics(features)
+
+    def __call__(self, draw: Callable[[int], Tensor], batch_size: int) -> float:
+        """``draw(n)`` gives ``n`` pictures of the generator; about as many as the real ones are compared."""
+        made = [self._features(draw(batch_size)) for _ in range(-(-self.count // batch_size))]
+        return gaussian_distance(*self.real, *feature_statistics(np.concatenate(made)))
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> np.ndarray:
-        """Features ``[N, 736]`` of pictures ``[N, 3, R, R]`` in [-1, 1], R at least 16."""
+    def _features(self, images: Tensor) -> np.ndarray:
+        """``[N, 736]``"""
         features = []
         for weight in self.weights:
             images = functional.leaky_relu(functional.conv2d(images, weight, padding=1), 0.2)
@@ -43,22 +55,3 @@ class RandomFeatures:
             images = functional.avg_pool2d(images, 2)
         features.append(functional.adaptive_avg_pool2d(images, 2).flatten(1))
         return torch.cat(features, dim=1).cpu().numpy()
-
-
-class RandomFeatureDistance:
-    """Squared Frechet distance of random features between real pictures and those of a generator.
-
-    Args:
-        real: batches of real pictures ``[N, 3, R, R]`` in [-1, 1], at least two pictures in all.
-    """
-
-    def __init__(self, real: Iterable[Tensor], device: torch.device | str = "cpu"):
-        self.features = RandomFeatures(device)
-        features = np.concatenate([self.features(batch.to(device)) for batch in real])
-        self.count = len(features)
-        self.real = feature_statistics(features)
-
-    def __call__(self, draw: Callable[[int], Tensor], batch_size: int) -> float:
-        """``draw(n)`` gives ``n`` pictures of the generator; about as many as the real ones are compared."""
-        made = [self.features(draw(batch_size)) for _ in range(-(-self.count // batch_size))]
-        return gaussian_distance(*self.real, *feature_statistics(np.concatenate(made)))

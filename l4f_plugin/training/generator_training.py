@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
 from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -76,7 +77,7 @@ class GeneratorTrainer(Trainer):
 
     Args:
         settings: see ``GeneratorSettings``.
-        pictures: real pictures at ``settings.resolution``.
+        pictures: real pictures at ``settings.resolution``; None where no step is taken.
         generator, discriminator: weights to start from; random when None.
     """
 
@@ -86,7 +87,7 @@ class GeneratorTrainer(Trainer):
     def __init__(
         self,
         settings: GeneratorSettings,
-        pictures: PictureFolder,
+        pictures: PictureFolder | None = None,
         device: torch.device | str = "cpu",
         generator: Generator | None = None,
         discriminator: Discriminator | None = None,
@@ -134,14 +135,14 @@ class GeneratorTrainer(Trainer):
         return metrics
 
     def _update_discriminator(self) -> dict[str, float]:
-        settings, real_logits = self.settings, []
+        settings = self.settings
 
         def loss_of() -> tuple[Tensor, dict[str, float]]:
             with torch.no_grad():
                 fake = self.generator.synthesis(self._draw_styles(), self._draw_noise()).image
             real = self._real_batch()
             variety = _variety(fake) / max(_variety(real), 1e-6)
-            loss, logits, metrics = verdict_on(
+            loss, metrics = verdict_on(
                 self._augment(real),
                 self._augment(fake),
                 self.discriminator,
@@ -149,13 +150,12 @@ class GeneratorTrainer(Trainer):
                 r1_interval=settings.r1_interval,
                 rounds=self.rounds,
             )
-            real_logits.append(logits)
             return loss, metrics | {"variety": variety}
 
         metrics = self.descend(self.discriminator_optimizer, loss_of)
         self._follow({"variety": metrics["variety"], "loss": metrics["discriminator_loss"]})
         if settings.augmentation == "adaptive":
-            self.adaptive.update(together.gathered(torch.cat(real_logits)))
+            self.adaptive.update(metrics["real_sign"], settings.batch_size)
             metrics["real_sign"] = self.adaptive.overfitting
             metrics["augmentation_probability"] = self.adaptive.probability
         return metrics
@@ -176,7 +176,7 @@ class GeneratorTrainer(Trainer):
             return loss, metrics
 
         with as_a_judge(self.discriminator) as judge:
-            metrics = together.averaged(self.descend(self.generator_optimizer, loss_of))
+            metrics = self.descend(self.generator_optimizer, loss_of)
         if "path_length" in metrics:
             self.mean_path_length += PATH_LENGTH_DECAY * (metrics["path_length"] - self.mean_path_length)
         return metrics
@@ -210,8 +210,8 @@ class GeneratorTrainer(Trainer):
         probability = self.adaptive.probability if adaptive else self.settings.augmentation_probability
         return augment(images, probability, self.random, self.settings.crop)
 
-    def sample_grid(self) -> Tensor:
-        """Pictures of the averaged weights at psi 1, always from the same z: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Pictures of the averaged weights at psi 1, always from the same z."""
         random = torch.Generator().manual_seed(1)
         return picture_grid(torch.cat([self.draw(GRID_COLUMNS, random) for _ in range(GRID_ROWS)]), GRID_COLUMNS)
 

@@ -13,6 +13,7 @@ import math
 
 import torch
 
+from ..errors import UserError
 from ..networks import Discriminator, Generator
 from ..networks.ops import ACTIVATION_GAIN
 
@@ -36,9 +37,15 @@ def grow_generator(small: Generator, channels: int) -> Generator:
 
 @torch.no_grad()
 def grow_discriminator(small: Discriminator, channels: int) -> Discriminator:
-    """A discriminator of twice the resolution that judges as ``small`` judges the downsampled picture."""
+    """A discriminator of twice the resolution that judges as ``small`` judges the downsampled picture.
+
+    Raises ``UserError`` for too few channels to pass colours on.
+    """
     if channels < 4:
-        raise ValueError("a grown discriminator needs at least 4 channels: three colours and something to learn")
+        raise UserError(
+            f"A grown discriminator needs at least 4 channels, not {channels}: three for colours, one to learn; "
+            "give more with --discriminator-channel-max."
+        )
     config = small.config
     resolution = config.resolution * 2
     grown = Discriminator(

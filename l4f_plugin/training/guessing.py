@@ -21,23 +21,23 @@ def guess_masks(images: Tensor, backgrounds: Tensor | None = None) -> Tensor:
 
 def enlarged_corners(images: Tensor) -> list[Tensor]:
     """The four corners of pictures ``[N, 3, H, W]``, an eighth of each side and enlarged to the whole."""
-    height, width = images.shape[2:]
-    rows, columns = max(height // 8, 1), max(width // 8, 1)
-    top, bottom = images[:, :, :rows], images[:, :, -rows:]
-    corners = [side[..., part] for side in (top, bottom) for part in (slice(columns), slice(-columns, None))]
-    return [functional.interpolate(one, size=(height, width), mode="bilinear", align_corners=False) for one in corners]
+    whole = {"size": images.shape[2:], "mode": "bilinear", "align_corners": False}
+    return [functional.interpolate(corner, **whole) for corner in _corners(images)]
 
 
 def blended_corners(images: Tensor) -> Tensor:
     """The mean colours of the four corners of pictures ``[N, 3, H, W]``, blended from one to the other."""
+    means = [corner.mean(dim=(2, 3)) for corner in _corners(images)]
+    small = torch.stack(means, dim=2).unflatten(2, (2, 2))
+    return functional.interpolate(small, size=images.shape[2:], mode="bilinear", align_corners=True)
+
+
+def _corners(images: Tensor) -> list[Tensor]:
+    """The four corners, an eighth of each side: upper left, upper right, lower left, lower right."""
     height, width = images.shape[2:]
     rows, columns = max(height // 8, 1), max(width // 8, 1)
     top, bottom = images[:, :, :rows], images[:, :, -rows:]
-    corners = [
-        side[..., part].mean(dim=(2, 3)) for side in (top, bottom) for part in (slice(columns), slice(-columns, None))
-    ]
-    small = torch.stack(corners, dim=2).unflatten(2, (2, 2))
-    return functional.interpolate(small, size=(height, width), mode="bilinear", align_corners=True)
+    return [side[..., part] for side in (top, bottom) for part in (slice(columns), slice(-columns, None))]
 
 
 def inversion(alpha: Tensor, images: Tensor) -> float:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from PIL import Image
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -100,15 +99,14 @@ def train(
     progress: Progress | None = None,
     turn: Turn = nullcontext,
     sheet_due: Callable[[], bool] = lambda: False,
-    bar: bool = True,
     noticed: Callable[[str | None], None] = lambda trouble: None,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
     Ctrl-C, SIGTERM, ``cancel`` or a collapse end the run after the step in progress, with its state saved. A kill
     loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
-    written. ``sheet_due()`` tells when a further sheet is wanted. ``bar`` shows the progress on a terminal. ``noticed``
-    is told of the trainer's ``trouble`` whenever that has changed.
+    written. ``sheet_due()`` tells when a further sheet is wanted. A bar on the terminal stands in where there is no
+    ``progress``. ``noticed`` is told of the trainer's ``trouble`` whenever that has changed.
 
     A step that leads out of the finite numbers ends the run at once as ``Trouble``; the state from before it stays.
     """
@@ -119,7 +117,7 @@ def train(
         unit="img",
         smoothing=0.05,
         file=sys.stderr,
-        disable=not (bar and together.is_first()),
+        disable=progress is not None or not together.is_first(),
     )
     sums: dict[str, list[float]] = {}
     saved_at, trouble, logged = time.monotonic(), None, (trainer.pictures_seen, time.monotonic())
@@ -133,7 +131,7 @@ def train(
             before = trainer.pictures_seen
             try:
                 with turn():
-                    values = together.averaged(trainer.step())
+                    values = trainer.step()
                     if not all(map(math.isfinite, values.values())):
                         raise Diverged
                     if not together.is_first():
@@ -221,9 +219,8 @@ def write_grid(trainer: Trainer, folder: Path) -> Path | None:
     if not together.is_first():
         return None
     make_folder(folder)
-    sheet = Image.fromarray(trainer.sample_grid().numpy())
     path = folder / f"{free_stem(folder, f'sample_{trainer.pictures_seen:09d}', ['.png'])}.png"
-    write_png(path, sheet, sheet_text("samples of a training"))
+    write_png(path, trainer.sample_grid(), sheet_text("samples of a training"))
     return path
 
 

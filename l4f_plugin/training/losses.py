@@ -6,7 +6,6 @@ Logits are ``[N, 1]``; higher means more real.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
@@ -65,18 +64,10 @@ def area_above(alpha: Tensor, most: float) -> Tensor:
     return functional.relu(alpha.mean(dim=(1, 2, 3)) - most).mean()
 
 
-class Verdict(NamedTuple):
-    """The loss of a discriminator, what it said ``[N, 1]`` of real pictures, and what is worth logging."""
-
-    loss: Tensor
-    real_logits: Tensor
-    metrics: dict[str, float]
-
-
 def verdict_on(
     real: Tensor, fake: Tensor, discriminator: Discriminator, *, r1_weight: float, r1_interval: int, rounds: int
-) -> Verdict:
-    """The discriminator's half of a round on pictures ``[N, 3, R, R]`` in [-1, 1].
+) -> tuple[Tensor, dict[str, float]]:
+    """The discriminator's half of a round on pictures ``[N, 3, R, R]`` in [-1, 1]: loss, and what is worth logging.
 
     R1 is lazy: taken every ``r1_interval`` rounds and weighed as much more (StyleGAN2, appendix B).
     """
@@ -88,12 +79,13 @@ def verdict_on(
         "discriminator_loss": loss.item(),
         "real_logits": real_logits.mean().item(),
         "fake_logits": fake_logits.mean().item(),
+        "real_sign": real_logits.sign().mean().item(),
     }
     if with_penalty:
         penalty = r1_penalty(real_logits, real)
         loss = loss + penalty * (r1_weight / 2 * r1_interval)
         metrics["r1_penalty"] = penalty.item()
-    return Verdict(loss, real_logits.detach(), metrics)
+    return loss, metrics
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from .courtesy import Turn
 from .cut_pictures import flaws_of
 from .grids import mask_grid
 from .guessing import spill
+from .pictures import cropped
 from .troubles import SENTENCES, SPILLED
 
 MEASURED = 120  # pictures
@@ -80,7 +81,7 @@ def measure_masks(
     bundles = [bundle] + [alone] * (len(alphas) - 1)
     if bundle.student:
         bundle.student.to(device)
-    top, bottom, left, right = crop_of(bundle.config)
+    top, bottom, left, right = crop = crop_of(bundle.config)
     step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
     pictures, masks, scores, spilled = [], [], [], []
     for start in range(0, count, BATCH):
@@ -89,8 +90,8 @@ def measure_masks(
             z = torch.randn(min(BATCH, count - start), generator.config.latent_dim, generator=random).to(device)
             w_plus = generator.truncate(generator.mapping(z), bundle.config.truncation_psi)
             output = generator.synthesis(w_plus)
-            image = output.image[:, :, top:bottom, left:right].float().cpu()
-            said = (alpha(output.features)[:, :, top:bottom, left:right] for alpha in alphas)
+            image = cropped(output.image, crop).float().cpu()
+            said = (cropped(alpha(output.features), crop) for alpha in alphas)
             drawn = (finished_masks(one, as_pixels(image), alpha) for one, alpha in zip(bundles, said, strict=True))
             found = [torch.from_numpy(masks)[:, None] for masks in drawn]
         pictures.append(image[:, :, ::step, ::step])
@@ -110,8 +111,7 @@ def measure_masks(
         score.mean().item() if two_seeds else None,
     )
     worst = score.argsort()[:WORST]
-    sheet = mask_grid(torch.cat(pictures)[worst], alpha[worst][:, :, ::step, ::step], 3)
-    return quality, Image.fromarray(sheet.numpy())
+    return quality, mask_grid(torch.cat(pictures)[worst], alpha[worst][:, :, ::step, ::step], 3)
 
 
 def _iou(first: Tensor, second: Tensor) -> Tensor:

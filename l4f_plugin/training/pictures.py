@@ -4,6 +4,7 @@ Decoding between the steps would compete with them for the processor, so picture
 that is mapped to memory.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..bundles.files import unreadable, write_atomically, writing
+from ..bundles.files import make_folder, unreadable, write_atomically
 from ..errors import UserError
 from ..images import load_picture
 from ..picture_files import PictureFile, PictureSet, find_pictures
@@ -57,6 +58,19 @@ def letterbox(resolution: int, aspect: float) -> Crop | None:
     long, short = resolution, round(resolution * min(aspect, 1 / aspect) / 8) * 8
     bar = (long - short) // 2
     return (bar, bar + short, 0, long) if aspect > 1 else (0, long, bar, bar + short)
+
+
+def cropped(images: Tensor, crop: Crop) -> Tensor:
+    """What lies between the letter-box bars of pictures ``[N, C, R, R]``."""
+    top, bottom, left, right = crop
+    return images[:, :, top:bottom, left:right]
+
+
+def letterboxed(inner: Tensor, images: Tensor, crop: Crop) -> Tensor:
+    """``inner`` between the bars of ``images [N, C, R, R]``."""
+    top, bottom, left, right = crop
+    rows = torch.cat([images[:, :, top:bottom, :left], inner, images[:, :, top:bottom, right:]], dim=3)
+    return torch.cat([images[:, :, :top], rows, images[:, :, bottom:]], dim=2)
 
 
 class PictureFolder:
@@ -135,15 +149,13 @@ def _fingerprint(files: list[PictureFile], frame: Frame) -> str:
 
 
 def _decode_all(files: list[PictureFile], frame: Frame, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with writing(target):
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as workers:  # Pillow decodes and resizes without the GIL
-            decoded = workers.map(decode, files, [frame] * len(files))
-            pictures = [picture for picture in decoded if picture is not None]
-        partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
-        nothing = np.zeros((0, frame.resolution, frame.resolution, 3), np.uint8)
-        np.save(partial, np.stack(pictures) if pictures else nothing)
-        os.replace(partial, target)
+    make_folder(target.parent)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as workers:  # Pillow decodes and resizes without the GIL
+        decoded = workers.map(decode, files, [frame] * len(files))
+        pictures = [picture for picture in decoded if picture is not None]
+    nothing = np.zeros((0, frame.resolution, frame.resolution, 3), np.uint8)
+    array = np.stack(pictures) if pictures else nothing
+    write_atomically(target, functools.partial(np.save, arr=array))
 
 
 def decode(file: PictureFile, frame: Frame) -> np.ndarray | None:

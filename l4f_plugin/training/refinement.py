@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
-from ..networks import AlphaNetwork, Generator, Student
+from ..bundles.bundle import Bundle
+from ..bundles.config import crop_of
 from .cut_pictures import SHARPNESS
 from .grids import mask_grid
 from .losses import binarisation
+from .pictures import cropped
 from .trainer import Trainer
-from .updates import autocast, demand_finite, descend, follow, learning_rate_share, warmed_up
+from .updates import autocast, demand_finite, follow, learning_rate_share, warmed_up
 
 GRID_PICTURES = 24
 LOGIT_LIMIT = 1e-6  # masks are kept this far from 0 and 1, where the cross-entropy has no gradient
@@ -49,35 +52,31 @@ class RefinementTrainer(Trainer):
     """One optimiser step after another toward the masks that the photo segmenter finds.
 
     Args:
-        generator, student: frozen.
-        alpha: where the masks start from; it is copied.
-        crop: (top, bottom, left, right) of the class's pictures, as the student knows them.
+        bundle: the class, whose networks stay as they are. Its masks are where these start from.
     """
 
     kept = ("alpha", "averaged", "optimizer")
 
-    def __init__(
-        self,
-        settings: RefinementSettings,
-        generator: Generator,
-        alpha: AlphaNetwork,
-        student: Student,
-        crop: tuple[int, int, int, int] | None = None,
-        device: torch.device | str = "cpu",
-    ):
+    def __init__(self, settings: RefinementSettings, bundle: Bundle, device: torch.device | str = "cpu"):
         super().__init__(settings, device)
-        self.generator, self.student = self.frozen(generator), self.frozen(student)
+        self.generator, self.student = self.frozen(bundle.generator), self.frozen(bundle.student)
         self.generator.synthesis.feature_dtype = getattr(torch, settings.feature_dtype)
-        self.alpha = copy.deepcopy(alpha).to(self.device).train().requires_grad_(True)
+        self.alpha = copy.deepcopy(bundle.alpha).to(self.device).train().requires_grad_(True)
         self.averaged = copy.deepcopy(self.alpha).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.alpha.parameters(), lr=settings.learning_rate, betas=settings.betas)
-        side = generator.config.resolution
-        self.crop = crop or (0, side, 0, side)
-        top, bottom, left, right = self.crop
-        self.reduction = -(-max(bottom - top, right - left) // student.config.resolution)
+        self.crop = top, bottom, left, right = crop_of(bundle.config)
+        self.reduction = -(-max(bottom - top, right - left) // bundle.student.config.resolution)
 
     def step(self) -> dict[str, float]:
         """One update. Returns what is worth logging."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.rounds)
+        metrics = self.descend(self.optimizer, self._loss)
+        follow(self.averaged, self.alpha, warmed_up(self.settings.ema_decay, self.rounds))
+        self.rounds += 1
+        return metrics
+
+    def _loss(self) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
         with torch.no_grad():
             z = self.normal(self.batch, self.generator.config.latent_dim)
@@ -88,12 +87,8 @@ class RefinementTrainer(Trainer):
         demand_finite([alpha, wanted])  # the cross-entropy of NaN ends in an error of its own, on a GPU for good
         entropy = functional.binary_cross_entropy(alpha, wanted)
         error = (alpha - wanted).abs().mean()
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(self.rounds)
-        descend(self.optimizer, [entropy + error + binarisation(alpha) * settings.binarisation_weight])
-        follow(self.averaged, self.alpha, warmed_up(settings.ema_decay, self.rounds))
-        self.rounds += 1
-        return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
+        loss = entropy + error + binarisation(alpha) * settings.binarisation_weight
+        return loss, {"cross_entropy": entropy.item(), "alpha_error": error.item()}
 
     def _draw(self, z: Tensor, psi: float, noise: str | list[Tensor]):
         w = self.generator.mapping(z.to(self.device))
@@ -101,8 +96,7 @@ class RefinementTrainer(Trainer):
 
     def _as_the_student_sees(self, images: Tensor) -> Tensor:
         """``[N, C, R, R]``, cropped and averaged down as the pictures were that the student learned from."""
-        top, bottom, left, right = self.crop
-        images = images.float()[:, :, top:bottom, left:right]
+        images = cropped(images.float(), self.crop)
         return functional.avg_pool2d(images, self.reduction) if self.reduction > 1 else images
 
     def _wanted(self, images: Tensor) -> Tensor:
@@ -114,8 +108,8 @@ class RefinementTrainer(Trainer):
         return torch.sigmoid((found.float() + mirrored.float()) / 2 * self.settings.sharpness)
 
     @torch.no_grad()
-    def sample_grid(self) -> Tensor:
-        """Picture, mask and cut-out of fixed z: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Picture, mask and cut-out of fixed z."""
         z = torch.randn(GRID_PICTURES, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(1))
         subject = self._draw(z, self.settings.truncation_psis[0], "stored")
         return mask_grid(subject.image, self.averaged(subject.features), 4)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
-from ..bundles.config import ObjectClass, crop_of, plain_class_name, read_config
+from ..bundles.config import ObjectClass, plain_class_name, read_config
 from ..bundles.files import check_replaceable
 from ..bundles.folders import cache_folder
 from ..errors import Cancelled, UserError
@@ -85,9 +85,8 @@ def train_generator(
         report(f"Going on from {trainer.pictures_seen:,} pictures.")
 
     def write_bundle(target: Path) -> None:
-        origin = f"{len(real):,} pictures, {trainer.pictures_seen:,} of them shown"
-        learned = trainer.averaged, trainer.discriminator
-        save_bundle(trained_bundle(title, licence, *learned, settings, origin, source), target, dtype=torch.float32)
+        bundle = trained_bundle(trainer, title, licence, f"{len(real):,} pictures", source)
+        save_bundle(bundle, target, dtype=torch.float32)
 
     @functools.cache  # a short run needs none of it
     def distance() -> RandomFeatureDistance:
@@ -127,19 +126,12 @@ def _tell(real: PictureFolder, report: Report) -> None:
         report(f"{further:,} of them have several frames or pages, of which only the first is used.")
 
 
-def trained_bundle(
-    title: str,
-    licence: str,
-    generator: Generator,
-    discriminator: Discriminator,
-    settings: GeneratorSettings,
-    origin: str,
-    source: Path | None,
-) -> Bundle:
-    """A class without masks, of networks that were trained from pictures, as ``origin`` says.
+def trained_bundle(trainer: GeneratorTrainer, title: str, licence: str, origin: str, source: Path | None) -> Bundle:
+    """The class so far, without masks; ``origin`` says what pictures it is trained from.
 
     It keeps whose weights it started from, those of the bundle ``source``: their terms may go on to hold.
     """
+    generator = trainer.averaged
     generator.latent_avg.copy_(generator.estimate_latent_avg())
     started = f", starting from: {read_config(source).source}" if source else ""
     config = ObjectClass(
@@ -147,10 +139,10 @@ def trained_bundle(
         title,
         licence,
         generator=generator.config,
-        crop=settings.crop,
-        source=f"trained from {origin}{started}"[:2000],
+        crop=trainer.settings.crop,
+        source=f"trained from {origin}, {trainer.pictures_seen:,} of them shown{started}"[:2000],
     )
-    return Bundle(config, generator, discriminator=discriminator)
+    return Bundle(config, generator, discriminator=trainer.discriminator)
 
 
 def starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Generator | Discriminator]:
@@ -170,14 +162,6 @@ def starting_networks(source: Path, settings: GeneratorSettings) -> dict[str, Ge
                 "channels it was made with, or a bundle of half the resolution to grow."
             )
     return {"generator": generator} | ({"discriminator": discriminator} if discriminator else {})
-
-
-def alpha_trainer(
-    bundle: Bundle, settings: AlphaSettings, device: torch.device | str = "cpu", pictures: PictureFolder | None = None
-) -> AlphaTrainer:
-    """The trainer of a class's masks, before its first step; the networks of ``bundle`` stay as they are."""
-    discriminator = bundle.discriminator if settings.discriminator_from_bundle else None
-    return AlphaTrainer(settings, bundle.generator, device, pictures, discriminator, crop_of(bundle.config))
 
 
 def train_alpha(
@@ -212,7 +196,7 @@ def train_alpha(
     looks = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
     for attempt, start in enumerate(sorted(STARTS, key=lambda start: start != first)):
         own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
-        trainer = alpha_trainer(bundle, own_seed, device, real)
+        trainer = AlphaTrainer(own_seed, bundle, device, real)
         attempt_folder = out / (f"attempt{attempt + 1}" + (f"-{start}" if start else ""))
         if attempt:
             report(f"Trying again from {STARTS[start]}.")
@@ -266,9 +250,7 @@ def refine_alpha(
             f"l4f train {command}."
         )
     settings = dataclasses.replace(settings, networks_sha256=networks_digest(bundle, "generator", "alpha", "student"))
-    trainer = RefinementTrainer(
-        settings, bundle.generator, bundle.alpha, bundle.student, crop_of(bundle.config), device
-    )
+    trainer = RefinementTrainer(settings, bundle, device)
     if not train_steps(trainer, out, report, **loop_options):
         return False
     return _save(dataclasses.replace(bundle, alpha=trainer.averaged), out, "refined masks", report)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import Tensor
 
 from ..evaluation.distortion import BLOCK, add_block_artefacts, add_noise, blur, chance, recolour, uniform, warp
@@ -18,7 +19,7 @@ from .cut_pictures import CutPictures
 from .grids import mask_grid
 from .scenery import draw_scenery
 from .trainer import Trainer
-from .updates import autocast, descend, learning_rate_share
+from .updates import autocast, learning_rate_share
 
 LARGEST_SIDE = 256  # of the pictures to learn from: finer edges come from the photograph itself
 LEARNING_RATE_RISE = 0.05  # of the steps
@@ -75,6 +76,13 @@ class StudentTrainer(Trainer):
 
     def step(self) -> dict[str, float]:
         """One update. Returns what is worth logging."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.rounds)
+        metrics = self.descend(self.optimizer, self._loss)
+        self.rounds += 1
+        return metrics
+
+    def _loss(self) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
         parts = self.pictures.batch(settings.batch_size, self.random)
         coarse = self.rounds < settings.coarse_share * settings.steps
@@ -88,19 +96,15 @@ class StudentTrainer(Trainer):
         logits = logits.float()
         entropy = functional.binary_cross_entropy_with_logits(logits, alpha)
         error = (torch.sigmoid(logits) - alpha).abs().mean()
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(self.rounds)
-        descend(self.optimizer, [entropy + error])
-        self.rounds += 1
-        return {"cross_entropy": entropy.item(), "alpha_error": error.item()}
+        return entropy + error, {"cross_entropy": entropy.item(), "alpha_error": error.item()}
 
     def student(self) -> Student:
         """The segmenter as it is kept, on the CPU."""
         return Student.folded(self.network, self.settings.resolution)
 
     @torch.no_grad()
-    def sample_grid(self) -> Tensor:
-        """Composites of fixed randomness, the masks found in them, and the cut-outs: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """Composites of fixed randomness, the masks found in them, and the cut-outs."""
         random = torch.Generator().manual_seed(1)
         pictures, _ = put_together(self.pictures.batch(GRID_PICTURES, random), random, self.settings.own_background)
         self.network.eval()

@@ -128,15 +128,6 @@ def any_of(flag: bool) -> bool:
     return averaged({"flag": float(flag)})["flag"] > 0
 
 
-def gathered(rows: Tensor) -> Tensor:
-    """The rows of all processes."""
-    if size() == 1:
-        return rows
-    parts = [torch.empty_like(rows) for _ in range(size())]
-    distributed.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
-
-
 @torch.no_grad()
 def average(tensors: Iterable[Tensor]) -> None:
     """Puts the means over all processes in the place of tensors, in one message."""

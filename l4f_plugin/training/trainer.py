@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..networks import Generator
 from . import together
-from .updates import descend
+from .updates import demand_finite
 
 MEAN_DECAY = 0.95  # of running means over some 20 steps, so that a trouble shows within 100
 
@@ -47,8 +48,8 @@ class Trainer:
         """One update of everything. Returns what is worth logging."""
         raise NotImplementedError
 
-    def sample_grid(self) -> Tensor:
-        """A sheet of samples from fixed random numbers: uint8 ``[H, W, 3]``."""
+    def sample_grid(self) -> Image.Image:
+        """A sheet of samples from fixed random numbers."""
         raise NotImplementedError
 
     def state(self) -> dict:
@@ -72,21 +73,25 @@ class Trainer:
     ) -> dict[str, float]:
         """One step down the gradient of what ``loss_of`` gives for each part of the batch; the means of its numbers.
 
-        All parts draw the same random numbers, those of the whole batch, and keep their rows.
+        All parts draw the same random numbers, those of the whole batch, and keep their rows. Means are over all
+        processes too. Raises ``Diverged`` where the step leads out of the finite numbers.
         """
         random, told = self.random.get_state(), []
-
-        def losses() -> Iterator[Tensor]:
-            for number in range(self.parts):
-                self.random.set_state(random)
-                with together.part(number, self.parts):
-                    loss, metrics = loss_of()
-                    told.append(metrics)
-                    yield loss
-                    del loss
-
-        descend(optimizer, losses(), self.parts)
-        return {name: sum(metrics[name] for metrics in told) / len(told) for name in told[0]}
+        optimizer.zero_grad(set_to_none=True)
+        for number in range(self.parts):
+            self.random.set_state(random)
+            with together.part(number, self.parts):
+                loss, metrics = loss_of()
+                (loss / self.parts).backward()
+            told.append(metrics)
+            seen = loss.detach().float()
+            del loss  # with its graph, before that of the next part
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        together.average([seen, *gradients])
+        optimizer.step()
+        demand_finite([seen, *gradients, *weights])
+        return together.averaged({name: sum(metrics[name] for metrics in told) / len(told) for name in told[0]})
 
     def _follow(self, values: Mapping[str, float]) -> None:
         """Takes values of a step into the running means ``mean_NAME`` of what tells trouble."""

@@ -1,4 +1,4 @@
-"""One update of a network: the step down the gradient, the average of its weights, the precision.
+"""What updates of networks have in common: finite numbers, averages of weights, learning rates, the precision.
 
 The moment a training leaves the finite numbers is noticed in the step where it happens: from there on no step brings
 anything back, and what is written then is lost.
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ..processor import bfloat16_is_native
-from . import together
 
 
 class Diverged(Exception):
@@ -30,24 +29,6 @@ def demand_finite(tensors: Iterable[Tensor]) -> None:
         device = norms[0].device
         if not bool(torch.isfinite(torch.stack([norm.to(device, torch.float32) for norm in norms])).all()):
             raise Diverged
-
-
-def descend(optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], parts: int = 1) -> None:
-    """One step down the gradient of the mean of ``losses``, of so many parts of a batch, and over all processes.
-
-    Each loss is computed when the graph of the one before is gone. Raises ``Diverged`` where the step leads out of the
-    finite numbers.
-    """
-    optimizer.zero_grad(set_to_none=True)
-    for loss in losses:
-        (loss / parts).backward()
-        seen = loss.detach().float()
-        del loss
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
-    together.average([seen, *gradients])
-    optimizer.step()
-    demand_finite([seen, *gradients, *weights])
 
 
 def warmed_up(decay: float, step: int) -> float:
