@@ -87,16 +87,20 @@ def _load_network(folder: Path, config: ObjectClass, name: str) -> nn.Module | N
     if name != "generator" and not (described and path.name in config.files):
         return None
     verify_file(path, config.files.get(path.name))
-    network = without_memory(lambda: _BUILDERS[name](config))
-    tensors = _checked_tensors(path, {key: tuple(t.shape) for key, t in network.state_dict().items()})
-    network.load_state_dict(tensors, assign=True)
-    return network.eval()
+    return build_network(lambda: _BUILDERS[name](config), lambda shapes: _checked_tensors(path, shapes))
 
 
-def build_network(build: Callable[[], _Network], tensors: Mapping[str, torch.Tensor]) -> _Network:
-    """Makes a network around `tensors` (a complete state dict) without drawing weights first."""
-    network = without_memory(build)
-    network.load_state_dict(dict(tensors), strict=True, assign=True)
+def build_network(
+    build: Callable[[], _Network], read: Callable[[dict[str, tuple[int, ...]]], dict[str, torch.Tensor]]
+) -> _Network:
+    """Makes a network in eval mode around the tensors that `read` returns for its names and shapes.
+
+    Names and shapes are known before any memory is taken.
+    """
+    with _WithoutMemory():
+        network = build()
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(read(shapes), assign=True)
     return network.eval()
 
 
@@ -104,19 +108,15 @@ _DIVISIONS = (torch.Tensor.div, torch.Tensor.true_divide, torch.Tensor.__truediv
 
 
 class _WithoutMemory(TorchFunctionMode):
+    """Makes each tensor of a network one number, seen in the tensor's shape.
+
+    The meta device would do the same, but its first use imports torch's compiler, which takes seconds.
+    """
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in (torch.randn, torch.zeros, torch.full):
             return torch.empty(()).expand(args[0] if isinstance(args[0], tuple) else args)
         return args[0] if function in _DIVISIONS else function(*args, **(kwargs or {}))
-
-
-def without_memory(build: Callable[[], _Network]) -> _Network:
-    """A network each of whose tensors is one number, seen in the tensor's shape, until others are put in their place.
-
-    The meta device would do the same, but its first use imports torch's compiler, which takes seconds.
-    """
-    with _WithoutMemory():
-        return build()
 
 
 def _checked_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from ..bundles.bundle import Bundle, build_network, load_bundle, save_bundle
+from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..bundles.config import ObjectClass, plain_class_name
 from ..bundles.fields import CLASS_NAME
 from ..bundles.files import check_replaceable
 from ..bundles.model_card import write_model_card
 from ..errors import UserError, printable
-from ..networks import AlphaNetwork, Discriminator, Generator
+from ..networks import AlphaNetwork, Generator
 from .checkpoint_files import open_checkpoint
 from .nvidia_pytorch import is_pytorch, read_pytorch
 from .nvidia_tensorflow import is_tensorflow, read_tensorflow
@@ -67,15 +67,10 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
             networks = read_pytorch(root, label, limit)
         else:
             networks = read_rosinality(root, label, limit)
-    config, tensors = networks.generator
-    generator = build_network(lambda: Generator(config), tensors)
-    found = ObjectClass("", licence=UNKNOWN_LICENCE, source=f"converted from {printable(path.name)}", generator=config)
-    bundle, mean = Bundle(found, generator), networks.latent_avg
-    if networks.discriminator is not None:
-        shape, tensors = networks.discriminator
-        if shape.resolution != config.resolution:
-            raise UserError(f"{label} holds a generator and a discriminator of different sizes; get another copy.")
-        bundle.discriminator = build_network(lambda: Discriminator(shape), tensors)
+    generator, discriminator, mean = networks.generator, networks.discriminator, networks.latent_avg
+    config = generator.config
+    if discriminator is not None and discriminator.config.resolution != config.resolution:
+        raise UserError(f"{label} holds a generator and a discriminator of different sizes; get another copy.")
     if networks.remark:
         report(networks.remark)
     if mean is None:
@@ -84,22 +79,23 @@ def read_published(path: Path, report: Callable[[str], None] = lambda message: N
     elif mean.numel() != config.style_dim:
         raise UserError(f"{label} holds a mean latent that does not fit; get another copy.")
     generator.latent_avg = mean.flatten()
-    return bundle
+    found = ObjectClass("", licence=UNKNOWN_LICENCE, source=f"converted from {printable(path.name)}", generator=config)
+    return Bundle(found, generator, discriminator=discriminator)
 
 
 def read_alpha_network(path: Path, generator: Generator) -> AlphaNetwork:
     """The alpha network of a Labels4Free `.pt`, which must fit the features of `generator`."""
     label = printable(path, 300)
     with open_checkpoint(path) as root:
-        channels, hidden, tensors = read_alpha(root, label, path.stat().st_size)
-    expected = generator.config.feature_channels
+        network = read_alpha(root, label, path.stat().st_size)
+    channels, expected = tuple(layer.in_channels for layer in network.projections), generator.config.feature_channels
     if channels != expected:
         ours, theirs = (", ".join(map(str, table)) for table in (expected, channels))
         raise UserError(
             f"{label} belongs to another generator: it reads features of {theirs} channels, this "
             f"generator has {ours}; choose the alpha network trained on it."
         )
-    return build_network(lambda: AlphaNetwork(channels, hidden), tensors)
+    return network
 
 
 def _described(config: ObjectClass, said: Mapping[str, Any], destination: Path, with_alpha: bool) -> ObjectClass:

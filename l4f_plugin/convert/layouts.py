@@ -4,33 +4,31 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..bundles.bundle import is_finite, without_memory
+from ..bundles.bundle import build_network, is_finite
 from ..bundles.fields import RESOLUTIONS
 from ..errors import UserError, printable
-from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ..networks import Discriminator, Generator, GeneratorConfig
 
 MAXIMUM_TENSOR_BYTES = 1 << 30
 MAXIMUM_CHANNELS = 8192
 FILTER = torch.outer(*2 * (torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8,))
+_Network = TypeVar("_Network", bound=nn.Module)
 _FILTER_NAME = re.compile(r"(blur|upsample|conv2\.0|skip\.0)\.kernel$|(^|\.)resample_filter$")
 
 
 @dataclass
 class PublishedNetworks:
-    """A checkpoint's networks: configurations with state dicts under our names, and the mean of w [style_dim].
+    """A checkpoint's networks."""
 
-    `remark` is a sentence on what was left out.
-    """
-
-    generator: tuple[GeneratorConfig, dict[str, Tensor]]
-    discriminator: tuple[DiscriminatorConfig, dict[str, Tensor]] | None = None
-    latent_avg: Tensor | None = None
-    remark: str | None = None
+    generator: Generator
+    discriminator: Discriminator | None = None
+    latent_avg: Tensor | None = None  # the mean of w [style_dim]
+    remark: str | None = None  # a sentence on what was left out
 
 
 class StateSource:
@@ -129,29 +127,30 @@ def named(ours: str, theirs: str | Iterable[str], suffixes: Mapping[str, str]) -
 
 def assemble(
     source: StateSource,
-    config: GeneratorConfig | DiscriminatorConfig,
+    build: Callable[[], _Network],
     names: Mapping[str, str],
     take: Callable[[StateSource, str, str, Sequence[int]], Tensor] = lambda source, _, theirs, shape: source.take(
         theirs, *shape
     ),
     without_noise: bool = False,
-) -> dict[str, Tensor]:
-    """The state dict of a network of that `config`, each tensor taken from `names[name]` of `source`.
+) -> _Network:
+    """The network that `build` makes, each tensor taken from `names[name]` of `source`.
 
     `take(source, ours, theirs, shape)` turns axes where that is needed. A network that was made `without_noise` gets
     maps of zeros, of strength zero. Nothing may be left over.
     """
-    # Names and shapes are known before any memory is taken.
-    network = without_memory(lambda: (Generator if isinstance(config, GeneratorConfig) else Discriminator)(config))
-    tensors = {}
-    for ours, tensor in network.state_dict().items():
-        shape = tuple(tensor.shape)
-        if without_noise and ours.endswith((".noise", ".noise_strength")):
-            tensors[ours] = torch.zeros(shape)
-        else:
-            tensors[ours] = take(source, ours, names[ours], shape).contiguous()
-    source.finish()
-    return tensors
+
+    def read(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        tensors = {}
+        for ours, shape in shapes.items():
+            if without_noise and ours.endswith((".noise", ".noise_strength")):
+                tensors[ours] = torch.zeros(shape)
+            else:
+                tensors[ours] = take(source, ours, names[ours], shape).contiguous()
+        source.finish()
+        return tensors
+
+    return build_network(build, read)
 
 
 def generator_config(

@@ -8,10 +8,8 @@ computes is read from the attributes that it recorded, since the defaults of the
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
-
 from ..errors import UserError
-from ..networks import DiscriminatorConfig, GeneratorConfig
+from ..networks import Discriminator, DiscriminatorConfig, Generator
 from ..networks.generator import MAPPING_LEARNING_RATE_MULTIPLIER
 from .checkpoint_files import PYTORCH_MODULE
 from .layouts import PublishedNetworks, StateSource, assemble, generator_config, named
@@ -93,7 +91,7 @@ def read_pytorch(root: Mapping[Any, Any], label: str, limit: int) -> PublishedNe
     return networks
 
 
-def _read_generator(source: StateSource, module: _Module) -> tuple[GeneratorConfig, dict[str, Tensor]]:
+def _read_generator(source: StateSource, module: _Module) -> Generator:
     if "synthesis.b4.const" not in source.state:
         raise UserError(
             f"{source.label} holds a generator of another architecture than StyleGAN2, perhaps StyleGAN3's "
@@ -123,12 +121,12 @@ def _read_generator(source: StateSource, module: _Module) -> tuple[GeneratorConf
     channels = {size: source.size(f"synthesis.b{size}.conv1.weight", 0) for size in sizes}
     config = generator_config(source, channels, len(mapping), "mapping.fc0.weight", 1, clamp)
     without_noise = all(module.get(name, "use_noise") is False for name in convolutions)
-    return config, assemble(source, config, names, without_noise=without_noise)
+    return assemble(source, lambda: Generator(config), names, without_noise=without_noise)
 
 
 def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks) -> None:
     """Adds the discriminator to `networks`, or a remark on why it was left out."""
-    sizes = list(networks.generator[0].channels)
+    sizes = list(networks.generator.config.channels)
     blocks = [f"b{size}" for size in sizes[:0:-1]]
     expected: dict[str, dict[str, Any]] = {
         "": {"c_dim": 0, "img_channels": 3},
@@ -158,4 +156,4 @@ def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks
     source = StateSource(module.tensors, module.label, "discriminator", limit)
     channels = {size: source.size(f"b{size}.conv{'0' if size > 4 else ''}.weight", 0) for size in sizes}
     config = DiscriminatorConfig(sizes[-1], channels, clamp)
-    networks.discriminator = config, assemble(source, config, names)
+    networks.discriminator = assemble(source, lambda: Discriminator(config), names)

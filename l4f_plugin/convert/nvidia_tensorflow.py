@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UserError
-from ..networks import DiscriminatorConfig, GeneratorConfig
+from ..networks import Discriminator, DiscriminatorConfig, Generator
 from .checkpoint_files import TENSORFLOW_NETWORK
 from .layouts import PublishedNetworks, StateSource, assemble, generator_config, named
 from .nvidia_settings import difference, read_clamp, refuse_conditional
@@ -98,7 +98,7 @@ def _variables(state: Mapping[Any, Any], prefix: str, label: str) -> dict[str, S
     return variables
 
 
-def _read_generator(source: StateSource, settings: Mapping[Any, Any]) -> tuple[GeneratorConfig, dict[str, Tensor]]:
+def _read_generator(source: StateSource, settings: Mapping[Any, Any]) -> Generator:
     sizes = source.sizes(source.count("synthesis/{0}x{0}/ToRGB/weight", lambda place: 8 << place))
     blocks = [f"synthesis/{size}x{size}" for size in sizes]
     layers = source.count("mapping/Dense{}/weight")
@@ -114,12 +114,10 @@ def _read_generator(source: StateSource, settings: Mapping[Any, Any]) -> tuple[G
     channels = {size: source.size(f"{block}/ToRGB/weight", 2) for size, block in zip(sizes, blocks, strict=True)}
     clamp = read_clamp(settings.get("conv_clamp"), source.label)
     config = generator_config(source, channels, layers, "mapping/Dense0/weight", 0, clamp)
-    return config, assemble(source, config, names, _take, without_noise=settings.get("use_noise") is False)
+    return assemble(source, lambda: Generator(config), names, _take, without_noise=settings.get("use_noise") is False)
 
 
-def _read_discriminator(
-    source: StateSource, settings: Mapping[Any, Any]
-) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:
+def _read_discriminator(source: StateSource, settings: Mapping[Any, Any]) -> Discriminator:
     sizes = source.sizes(source.count("{0}x{0}/Skip/weight", lambda place: 8 << place))
     blocks = [f"{size}x{size}" for size in sizes[::-1]]
     names = {
@@ -133,7 +131,7 @@ def _read_discriminator(
     }
     channels = {size: source.size(f"{size}x{size}/Conv{'0' if size > 4 else ''}/weight", 3) for size in sizes}
     config = DiscriminatorConfig(sizes[-1], channels, read_clamp(settings.get("conv_clamp"), source.label))
-    return config, assemble(source, config, names, _take)
+    return assemble(source, lambda: Discriminator(config), names, _take)
 
 
 def _take(source: StateSource, ours: str, theirs: str, shape: Sequence[int]) -> Tensor:

@@ -15,7 +15,7 @@ from ..bundles.bundle import Bundle
 from ..bundles.file_kinds import kind_of_network
 from ..bundles.files import write_atomically
 from ..errors import UserError
-from ..networks import DiscriminatorConfig, GeneratorConfig
+from ..networks import AlphaNetwork, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from .layouts import FILTER, PublishedNetworks, StateSource, assemble, generator_config, named
 from .stored_tensors import StoredTensor
 
@@ -53,12 +53,12 @@ def read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
     generator, discriminator = read_generator(StateSource(_stored(state), label, "generator", limit)), None
     state = _state_of(root, ("d",), "final_conv.0.weight")
     if state is not None and state is not root:
-        discriminator = read_discriminator(StateSource(_stored(state), label, "discriminator", limit))
+        discriminator = _read_discriminator(StateSource(_stored(state), label, "discriminator", limit))
     return PublishedNetworks(generator, discriminator, mean)
 
 
-def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tensor]]:
-    """Configuration and state dict (our names) of a rosinality generator.
+def read_generator(source: StateSource) -> Generator:
+    """A rosinality generator.
 
     Noise maps that an old file lacks are drawn with a fixed seed. Raises `UserError` where the layout does not fit.
     """
@@ -68,7 +68,7 @@ def read_generator(source: StateSource) -> tuple[GeneratorConfig, dict[str, Tens
     named_sizes = zip(sizes, [convolutions[0], *convolutions[1::2]], strict=True)
     channels = {size: source.size(f"{name}.conv.weight", 1) for size, name in named_sizes}
     config = generator_config(source, channels, layers, "style.1.weight", 1)
-    return config, assemble(source, config, _generator_names(config), _take_or_draw)
+    return assemble(source, lambda: Generator(config), _generator_names(config), _take_or_draw)
 
 
 def _convolutions(sizes: Sequence[int]) -> list[str]:
@@ -96,14 +96,13 @@ def _take_or_draw(source: StateSource, ours: str, theirs: str, shape: Sequence[i
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def read_discriminator(source: StateSource) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:
-    """Configuration and state dict (our names) of a rosinality discriminator. Raises `UserError`."""
+def _read_discriminator(source: StateSource) -> Discriminator:
     blocks = source.count("convs.{}.conv1.0.weight", lambda place: place + 1)
     sizes = source.sizes(blocks)
     channels = {size: source.size(f"convs.{blocks - place}.conv2.1.weight", 0) for place, size in enumerate(sizes[:-1])}
     channels[sizes[-1]] = source.size("convs.0.0.weight", 0)
     config = DiscriminatorConfig(resolution=sizes[-1], channels=channels)
-    return config, assemble(source, config, _discriminator_names(blocks))
+    return assemble(source, lambda: Discriminator(config), _discriminator_names(blocks))
 
 
 def _discriminator_names(blocks: int) -> dict[str, str]:
@@ -155,8 +154,8 @@ def _shape_there(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     return (1, 3, 1, 1) if name.startswith("to_rgb") and ".conv." not in name else tuple(shape)
 
 
-def read_alpha(root: Any, label: str, limit: int) -> tuple[tuple[int, ...], int, dict[str, Tensor]]:
-    """Feature channels, hidden channels and state dict (our names) of an alpha network in either layout.
+def read_alpha(root: Any, label: str, limit: int) -> AlphaNetwork:
+    """An alpha network in either layout, from the object in a file of `limit` bytes.
 
     One layout numbers the first convolutions through (`conv1`, `conv2` ...), the other keeps those of the
     first and the second tensor of each resolution in lists of their own (`conv_fns0`, `conv_fns1`). Raises `UserError`.
@@ -177,15 +176,12 @@ def read_alpha(root: Any, label: str, limit: int) -> tuple[tuple[int, ...], int,
         raise UserError(f"{source.label} holds no alpha network of a published layout; choose another file.")
     hidden = source.size(f"{projections[0]}.weight", 0)
     channels = tuple(source.size(f"{name}.weight", 1) for name in projections)
-    layers = [(f"projections.{place}", name, hidden, channels[place]) for place, name in enumerate(projections)]
-    layers += [(f"merges.{place}", name, 2 * hidden, 4 * hidden) for place, name in enumerate(merges)]
-    layers.append(("output", "conv_n", 1, 2 * hidden))
-    tensors = {}
-    for ours, theirs, outputs, inputs in layers:
-        tensors[f"{ours}.weight"] = source.take(f"{theirs}.weight", outputs, inputs, 1, 1)
-        tensors[f"{ours}.bias"] = source.take(f"{theirs}.bias", outputs)
-    source.finish()
-    return channels, hidden, tensors
+    names = {
+        **named("projections.{}", projections, _PLAIN),
+        **named("merges.{}", merges, _PLAIN),
+        **named("output", "conv_n", _PLAIN),
+    }
+    return assemble(source, lambda: AlphaNetwork(channels, hidden), names)
 
 
 def _state_of(root: Any, keys: tuple[str, ...], mark: str) -> dict[str, Any] | None:
