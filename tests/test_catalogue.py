@@ -117,6 +117,12 @@ def test_names_folders_and_paths(places):
     assert resolve("./shipped") == resolve(places / "shipped") == places / "shipped"
 
 
+def test_a_folder_in_the_working_directory_hides_no_class_from_a_check(places):
+    save_bundle(tiny_bundle(), places / "shipped")
+    assert catalogue.verify("shipped") == places / "weights/shipped" and catalogue.look_up("shipped").verified
+    assert catalogue.verify("./shipped") == catalogue.verify(Path("shipped")) == Path("shipped")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

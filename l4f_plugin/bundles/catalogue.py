@@ -78,13 +78,14 @@ def installed(name: str) -> ObjectClass:
 def verify(name: str | Path, *, progress: Progress = unseen, cancel: CancelToken = NEVER) -> Path:
     """Compares size and hash of every file of a class with what its config says; the folder of the bundle.
 
-    `name` is a class in the list, or the folder of a bundle. Needs no network and, for a class in the list, is
+    `name` is a class in the list, or else the folder of a bundle. Needs no network and, for a class in the list, is
     remembered. Raises `UserError` about the first file that is not right, `Cancelled` between files.
     """
-    if isinstance(name, Path) or (Path(name) / CONFIG_NAME).is_file():
-        folder, listed = Path(name), None
+    listed = name in {item.name for item in classes()}
+    if not listed and (isinstance(name, Path) or (Path(name) / CONFIG_NAME).is_file()):
+        folder = Path(name)
     else:
-        folder, listed = installed(name).folder, name
+        folder = installed(str(name)).folder
     files = read_config(folder).files
     if not files:
         raise UserError(f"{folder} lists no weight files; fetch or make the bundle again.")
@@ -94,8 +95,8 @@ def verify(name: str | Path, *, progress: Progress = unseen, cancel: CancelToken
         cancel.check()
         progress(number, len(present), f"Checking {file} of {name}")
         records.verify_file(folder / file, files[file])
-    if listed is not None:
-        records.remember(listed, folder)
+    if listed:
+        records.remember(name, folder)
     return folder
 
 
