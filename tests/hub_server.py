@@ -61,17 +61,16 @@ class Repository:
 
 @dataclass
 class Fault:
-    """What goes wrong, and how many times (None: always).
+    """What goes wrong with large files, and how many times (None: always).
 
     `kind`: a number is an HTTP status; "cut" ends the connection after half of what was asked for, "reset"
     does so with a TCP reset, "wrong bytes" flips a bit, "longer" and "shorter" change the size, "circle" sends
     round for ever, "downgrade" redirects from https to http, "other hash" names other content, "no hub" leaves
-    out the Hub's headers. `large_only` spares config and model card.
+    out the Hub's headers.
     """
 
     kind: int | str
     times: int | None = None
-    large_only: bool = True
     methods: tuple[str, ...] = ("GET", "HEAD")
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -122,15 +121,15 @@ class Hub(Loopback):
         """As `put`, with the files of a folder."""
         self.put(repository, {path.name: path.read_bytes() for path in folder.iterdir()}, **access)
 
-    def asked(self, method: str = "GET") -> list[Request]:
-        """The requests so far of one method."""
-        return [request for request in self.requests if request.method == method]
+    def asked(self) -> list[Request]:
+        """The requests so far for the bytes of files."""
+        return [request for request in self.requests if request.method == "GET"]
 
-    def take_fault(self, method: str, large: bool) -> Fault | None:
+    def take_fault(self, method: str) -> Fault | None:
         """The fault that this answer is to have, counted."""
         with self._lock:
             fault = self.fault
-            if fault is None or method not in fault.methods or (fault.large_only and not large) or fault.times == 0:
+            if fault is None or method not in fault.methods or fault.times == 0:
                 return None
             if fault.times is not None:
                 fault.times -= 1
@@ -221,7 +220,7 @@ class _Handler(Handler):
             self._send(404, {**headers, "X-Error-Code": "EntryNotFound"})
             return
         large = path.endswith(LARGE)
-        fault = hub.take_fault(self.command, large) if not large or self.command == "HEAD" else None
+        fault = hub.take_fault("HEAD") if large and self.command == "HEAD" else None
         if self._refused(fault):
             return
         if not large:
@@ -251,7 +250,7 @@ class _Handler(Handler):
 
     def _bytes(self, content: bytes, headers: dict[str, str] | None = None) -> None:
         hub: Hub = self.server.hub
-        fault = hub.take_fault("GET", True) if headers is None else None
+        fault = hub.take_fault("GET") if headers is None else None
         if self._refused(fault):
             return
         if fault is not None and fault.kind == "downgrade":
