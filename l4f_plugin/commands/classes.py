@@ -51,7 +51,7 @@ def add_download(parser: argparse.ArgumentParser) -> None:
     text = "you have read the licence of the weights and accept it"
     parser.add_argument("--accept-licence", action="store_true", help=text)
     text = "keep the checkpoint that is converted (default: drop it, unless LABELS4FREE_KEEP_ORIGINALS=1)"
-    parser.add_argument("--keep-original", action="store_true", default=None, help=text)
+    parser.add_argument("--keep-original", action="store_true", help=text)
     parser.add_argument("--force", action="store_true", help="fetch it although it is here: for an update or a mend")
     parser.add_argument("--revision", help="branch, tag or commit of the repository")
     add_json(parser)

@@ -87,8 +87,8 @@ class Inert:
 class Record(Inert):
     """What stands for an object of a class that we know by name but never build."""
 
-    def __init__(self, name: str, arguments: tuple[Any, ...] = (), state: Any = None):
-        self.name, self.arguments, self.state = name, arguments, state
+    def __init__(self, name: str, state: Any = None):
+        self.name, self.state = name, state
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -155,7 +155,7 @@ class Builder(Inert):
 
 
 def record_builder(name: str) -> Builder:
-    return Builder(name, lambda *arguments: Record(name, arguments))
+    return Builder(name, lambda *arguments: Record(name))
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ class Options:
     force_download: bool = False  # asks the Hub although the class is here
     local_files_only: bool = False
     accept_licence: bool = False  # the user has read and accepts it
-    keep_original: bool | None = None  # a converted checkpoint stays in the cache; None: LABELS4FREE_KEEP_ORIGINALS
+    keep_original: bool = False  # a converted checkpoint stays in the cache, as LABELS4FREE_KEEP_ORIGINALS=1 asks too
     progress: Progress | None = None
     cancel: CancelToken = NEVER
 
@@ -266,7 +266,7 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
     came_from = {"repository": entry.repository, "revision": commit, "file": entry.file, "sha256": digest}
     records.remember(entry.name, folder, came_from)
     said = os.environ.get("LABELS4FREE_KEEP_ORIGINALS", "0").strip().lower() not in ("", "0", "no", "false")
-    if not was_here and not (said if options.keep_original is None else options.keep_original):
+    if not (was_here or said or options.keep_original):
         forget(source, original)
     elif commit:
         set_reference(source, commit)
