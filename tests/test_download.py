@@ -177,6 +177,20 @@ def test_a_checkpoint_becomes_a_bundle_once(hub, tmp_path):
     assert sample.image.shape == (256, 192, 3)
 
 
+def test_what_a_killed_removal_leaves_goes_when_the_class_comes_back(hub, tmp_path, monkeypatch):
+    def killed(path):
+        raise KeyboardInterrupt
+
+    resolve("things")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(removal, "delete", killed)
+        removal.remove("things")
+    hidden = [path for path in (tmp_path / "models").iterdir() if path.is_dir()]
+    assert len(hidden) == 1 and not catalogue.look_up("things").installed
+    os.utime(hidden[0], (0, 0))  # another program may still be at a young one
+    assert [path for path in resolve("things").parent.iterdir() if path.is_dir()] == [tmp_path / "models/things"]
+
+
 @pytest.mark.parametrize("apart", [False, True])
 def test_nvidias_layout(hub, monkeypatch, apart):
     if apart:
@@ -192,7 +206,7 @@ def test_nvidias_layout(hub, monkeypatch, apart):
 def test_the_original_is_dropped_or_kept_as_set(hub, tmp_path, monkeypatch, said):
     if said == "variable":
         monkeypatch.setenv("LABELS4FREE_KEEP_ORIGINALS", "1")
-    resolve("things", keep_original=True if said == "argument" else None)
+    resolve("things", keep_original=said == "argument")
     kept = cached(Source("someone/checkpoints"), "things.pkl")
     assert (kept is not None) == (said is not None)
     assert bool(fetched(tmp_path)) == (said is not None)

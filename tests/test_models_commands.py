@@ -125,7 +125,7 @@ def test_remove_asks(hub, capsys, tmp_path, monkeypatch):
     assert code == 1 and "Nothing was deleted" in err and str(folder) in err and folder.is_dir()
     monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
     assert run(capsys, "remove", "plain")[0] == 0 and not folder.exists()
-    assert not list((tmp_path / "models").glob("*.removed-*"))
+    assert not list((tmp_path / "models").glob("*.partial"))
 
 
 def test_remove_answers_programs(hub, capsys, tmp_path):

@@ -4,7 +4,6 @@ It stands here and not beside the list of classes, since a class may lie in hugg
 """
 
 import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ..bundles import records
 from ..bundles.catalogue import look_up, read_catalogue
 from ..bundles.config import stand_in
 from ..bundles.fields import CLASS_NAME
-from ..bundles.files import CONFIG_NAME, bytes_in, writing
+from ..bundles.files import CONFIG_NAME, bytes_in, partial_name, writing
 from ..bundles.files import remove as delete
 from ..bundles.folders import masks_folder, models_folder, photographs_folder
 from ..errors import UserError
@@ -57,7 +56,7 @@ def remove(name: str) -> Removal:
     with held(stand_in(name)):
         for path in planned.paths:
             if path.parent in (models_folder(), masks_folder(), photographs_folder()):
-                hidden = path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:12]}")
+                hidden = partial_name(path)
                 with writing(path):
                     os.rename(path, hidden)  # nobody meets half of a bundle
                     delete(hidden)
