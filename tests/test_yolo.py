@@ -1,6 +1,7 @@
 """The YOLO export, read back as its specification says: data.yaml, images/SPLIT, labels/SPLIT, shares of the sides."""
 
 import json
+import tracemalloc
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from l4f_plugin.datasets import mask_codes
 from l4f_plugin.datasets.export_plan import ExportSettings
 from l4f_plugin.datasets.exporting import export, make_plan
 from l4f_plugin.datasets.formats import LabelledPicture, Yolo
@@ -88,6 +90,18 @@ def test_pieces_and_holes_survive(mask):
     x, y = corners.T if len(corners) else np.zeros((2, 1))
     area = abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
     assert abs(area - mask.sum()) <= 0.75 * mask.sum()  # holes count against pieces, whichever way they are filled
+
+
+def test_noise_takes_no_memory_of_note(monkeypatch):
+    """Its two longest rings have thousands of points each: all their distances would be 300 MB."""
+    noise = np.random.default_rng(0).random((256, 256)) < 0.6
+    tracemalloc.start()
+    polygon(noise)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 << 20
+    monkeypatch.setattr(mask_codes, "_MOST_PAIRS", 10)
+    assert np.array_equal(inside(polygon(noise[:32, :32]), 32, 32), noise[:32, :32])
 
 
 def test_a_ring_with_an_island_is_one_line():
