@@ -162,7 +162,7 @@ def stand_in(repository: str) -> str:
 
 
 def move_bundle(made: Path, folder: Path) -> None:
-    """Puts the finished bundle `made`, on the same disk, into the place of the one in `folder`, as above."""
+    """Puts the finished bundle `made`, on the same disk, in place of the one in `folder`, see `replace_bundle`."""
 
     def move(target: Path) -> None:
         for item in made.iterdir():

@@ -107,5 +107,5 @@ def _described(config: ObjectClass, said: Mapping[str, Any], destination: Path, 
     if with_alpha:
         changes.setdefault("alpha_threshold", PUBLISHED_THRESHOLD)
         changes["alpha_origin"] = "imported"  # not to be passed on: see hub/sharing/terms.py
-        changes["masks_follow_colours"] = False
+        changes["masks_follow_colours"] = changes["masks_follow_student"] = False
     return replace(config, **changes)

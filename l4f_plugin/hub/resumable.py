@@ -101,7 +101,7 @@ class _Transfer:
         """Appends until all has arrived, over as many connections as that takes."""
         partial, whole = self.partial, self.expected.bytes
         waits, before, refusal = list(WAITS), bytes_in(partial), None
-        while (done := bytes_in(partial)) < whole:
+        while bytes_in(partial) < whole:
             try:
                 self._append()
                 refusal = None
@@ -116,13 +116,14 @@ class _Transfer:
             if bytes_in(partial) - before >= _MEGABYTE:
                 waits, before = list(WAITS), bytes_in(partial)
             if not waits:
+                here = megabytes(bytes_in(partial))
                 raise refusal or UserError(
-                    f"The download of {self.filename} was cut off after {megabytes(done)} of {megabytes(whole)}; check "
-                    "the connection and try again: it goes on from there."
+                    f"The download of {self.filename} was cut off after {here} of {megabytes(whole)}; check the "
+                    "connection and try again: it goes on from there."
                 )
             seconds = waits.pop(0)
             _wait(_asked_wait(refusal, seconds) if refusal else seconds, self.cancel)
-        if done > whole:
+        if bytes_in(partial) > whole:
             partial.unlink()
             raise longer(self.source, self.filename, whole)
 
