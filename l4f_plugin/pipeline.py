@@ -16,7 +16,7 @@ from PIL import Image
 from . import arguments
 from .arguments import LARGEST_BATCH, Background, Canvas, EdgeOptions, Spot, Style
 from .bundles.bundle import Bundle, load_network
-from .bundles.config import ObjectClass, crop_of
+from .bundles.config import ObjectClass
 from .bundles.files import DISCRIMINATOR_FILE
 from .directions import Directions, directions_of, keep
 from .drawing import RandomInputs, noise_of, style_codes, synthesise
@@ -59,8 +59,7 @@ class Labels4FreePipeline(HubMixin):
     @property
     def picture_size(self) -> tuple[int, int]:
         """(width, height) of the pictures that come out."""
-        top, bottom, left, right = crop_of(self.config)
-        return right - left, bottom - top
+        return self.config.picture_size
 
     def to(
         self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None

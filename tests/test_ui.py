@@ -66,6 +66,11 @@ def test_page_is_built_where_no_class_is_known(tmp_path, monkeypatch):
     assert "No object class is chosen" in status_of(parts.generate, generate(parts, "1", name=None))
 
 
+def test_a_class_says_how_large_its_pictures_are_without_the_bars_beside_them(built):
+    describe = built.l4f.generate.choice.describe
+    assert "96 × 128 px" in describe("garments") and "128 × 128 px" in describe("avatar")
+
+
 def test_offers_classes_that_draw_with_masks_at_once(page, monkeypatch):
     def entry(name, **state):
         return SimpleNamespace(name=name, **{"installed": True, "masks": True, "problem": None, **state})

@@ -81,7 +81,8 @@ class ClassChoice:
             return text("class.none")
         if entry.problem:
             return without_paths(entry.problem)
-        words = text("class.details", resolution=entry.resolution, licence=entry.licence)
+        width, height = entry.picture_size
+        words = text("class.details", width=width, height=height, licence=entry.licence)
         if not entry.installed:
             return text("class.fetched_first", details=words)
         if not entry.masks:

@@ -78,10 +78,10 @@ def card(entry: ObjectClass, damaged: bool) -> str:
             f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><p class="l4f-problem">'
             f"{escape(without_paths(entry.problem))}</p></div>"
         )
-    repository = entry.location.partition("hub: ")[2]
+    repository, (width, height) = entry.location.partition("hub: ")[2], entry.picture_size
     facts = {
         "state": state(entry, damaged),
-        "picture": text("models.picture", resolution=entry.resolution),
+        "picture": text("models.picture", width=width, height=height),
         "masks": text("masks.yes" if entry.masks else "masks.later"),
         "photographs": text("masks.yes" if entry.photos else "masks.later") if entry.masks else "",
         "size": _size(entry),

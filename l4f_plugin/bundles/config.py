@@ -90,6 +90,12 @@ class ObjectClass:
         return self.generator.resolution if self.generator else 0
 
     @property
+    def picture_size(self) -> tuple[int, int]:
+        """Width and height of its pictures, without bars beside them; 0 where that is not known."""
+        top, bottom, left, right = crop_of(self)
+        return right - left, bottom - top
+
+    @property
     def memory_bytes(self) -> int:
         """About the memory that drawing one picture at a time takes."""
         return self.generator.memory_bytes if self.generator else 0
@@ -173,8 +179,7 @@ def move_bundle(made: Path, folder: Path) -> None:
 
 def crop_of(config: ObjectClass) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of what is kept of the generator's pictures."""
-    resolution = config.generator.resolution
-    return config.crop or (0, resolution, 0, resolution)
+    return config.crop or (0, config.resolution, 0, config.resolution)
 
 
 def read_config(folder: Path) -> ObjectClass:
