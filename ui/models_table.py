@@ -78,7 +78,8 @@ def card(entry: ObjectClass, damaged: bool) -> str:
             f'<div class="l4f-card"><h3>{escape(entry.title)}</h3><p class="l4f-problem">'
             f"{escape(without_paths(entry.problem))}</p></div>"
         )
-    repository, (width, height) = entry.location.partition("hub: ")[2], entry.picture_size
+    repository = entry.location.partition("hub: ")[2]
+    width, height = entry.picture_size
     facts = {
         "state": state(entry, damaged),
         "picture": text("models.picture", width=width, height=height),

@@ -3,7 +3,7 @@
 import numpy as np
 
 _MOST_NEAR = 50  # pieces and holes with a bridge of their own from the nearest place
-_MOST_PAIRS = 1_000_000  # of points, between which a bridge is looked for: 40 MB
+_MOST_PAIRS = 1_000_000  # of points, between which a bridge is looked for; each pair takes 40 bytes
 TOLERANCE = 0.3  # pixels; below .35 no pixel changes sides
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
