@@ -157,6 +157,8 @@ class Canvas:
         if written is None:
             raise UserError(f"{str(margin)[:40]!r} is not a margin; write for example 8% or 0.08.")
         share = float(written[1]) / (100 if written[2] else 1)
+        if share > LARGEST_MARGIN:
+            raise UserError(f"A margin is at most {LARGEST_MARGIN:.0%}, not {100 * share:g}%.")
         return cls(int(sides[1]), int(sides[2]), share)
 
     @property

@@ -14,7 +14,7 @@ from test_student import TINY as TINY_STUDENT
 from upload_server import UploadHub
 
 from l4f_plugin.bundles import catalogue
-from l4f_plugin.training import chain, cut_pictures
+from l4f_plugin.training import cut_pictures, learning
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def site(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, Hub() as hub:
         point_at(hub, patch, home)
         patch.setenv("GRADIO_TEMP_DIR", str(home / "uploads"))
-        patch.setattr(chain, "mask_settings", lambda config, device: TINY)
-        patch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+        patch.setattr(learning, "mask_settings", lambda config, device: TINY)
+        patch.setattr(learning, "photograph_settings", lambda *_: TINY_STUDENT)
         patch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])  # of so short a learning
         offer_things(hub, home, title="Things", licence="NC", terms="not for sale")
         maskless(home)

@@ -15,15 +15,15 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.model_card import write_model_card
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.training import chain, cut_pictures
-from l4f_plugin.training.chain import learn_photographs
+from l4f_plugin.training import cut_pictures, learning
+from l4f_plugin.training.learning import learn_photographs
 from l4f_plugin.training.loop import STEPPING
 
 
 @pytest.fixture
 def folder(tmp_path, own_folders, few_compared, monkeypatch):
     """The installed class "plain", whose masks nobody finds too bad."""
-    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY)
+    monkeypatch.setattr(learning, "photograph_settings", lambda *_: TINY)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     bundle = tiny_bundle(title="Plain")
     save_bundle(bundle, tmp_path / "models/plain", model_card=write_model_card(bundle.config, "Drawn by hand."))

@@ -15,7 +15,7 @@ from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.training import chain, cut_pictures
+from l4f_plugin.training import chain, cut_pictures, learning, training_time
 from l4f_plugin.training.alpha_training import START_STEPS, AlphaTrainer
 from l4f_plugin.training.loop import STEPPING
 from l4f_plugin.training.mask_quality import measure_masks
@@ -26,7 +26,7 @@ from l4f_plugin.training.refinement import RefinementSettings
 def folder(tmp_path, own_folders, few_compared, monkeypatch):
     """The installed class "plain", which has no masks, and recipes of six steps."""
     refinement = RefinementSettings(steps=4, batch_size=2, feature_dtype="float32")
-    monkeypatch.setattr(chain, "mask_settings", lambda *_: TINY)
+    monkeypatch.setattr(learning, "mask_settings", lambda *_: TINY)
     monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
@@ -42,13 +42,13 @@ def test_an_estimate_times_a_step_of_the_guess_and_steps_that_teach_masks(folder
         sleep(0.3)
 
     monkeypatch.setattr(AlphaTrainer, "start_from_difference", guess)
-    assert chain.estimate_seconds("plain", "cpu")["quick"] > 0.3 * START_STEPS
+    assert learning.estimate_seconds("plain", "cpu")["quick"] > 0.3 * START_STEPS
     assert guessed == [("corners", 1)]
 
 
 def test_the_parts_of_a_stage_follow_one_another():
     stage, told = chain.mask_stages("quick", OF_MASKS, None, None, TINY, None)[0], []
-    stage = dataclasses.replace(stage, seconds={chain.GUESSING: 2.0, STEPPING: 7.0, "more": 1.0})
+    stage = dataclasses.replace(stage, seconds={training_time.GUESSING: 2.0, STEPPING: 7.0, "more": 1.0})
     tell = chain._overall([stage, stage], 1, lambda *values: told.append(values))
     for part in (STEPPING, "more"):
         tell(1, 2, part)
@@ -63,13 +63,13 @@ def test_the_full_chain_goes_on_where_it_was_stopped(folder, tmp_path):
             token.cancel()
 
     options = {"quality": "full", "device": "cpu", "report": said.append}
-    assert chain.learn_masks("plain", progress=stop, cancel=token, **options) is None
+    assert learning.learn_masks("plain", progress=stop, cancel=token, **options) is None
     stages = ["Stage 1 of 5: masks.", "Stage 2 of 5: masks of a second seed.", "Stage 3 of 5: photographs."]
     assert [line for line in said if line.startswith("Stage")] == stages
     assert "alpha.safetensors" not in read_config(folder).files
     said.clear()
     assert cli.main(["learn-masks", "plain", "--quality", "full", "--estimate", "--device", "cpu"]) == 0
-    chain.learn_masks("plain", progress=lambda *step: told.append(step), **options)
+    learning.learn_masks("plain", progress=lambda *step: told.append(step), **options)
     assert [line[:7] for line in said if line.startswith("Stage")] == ["Stage 3", "Stage 4", "Stage 5"]
     done, totals = [step[0] for step in told], {step[1] for step in told}
     assert done == sorted(done) and totals == {done[-1]}, "one progress for all stages, to its end"
@@ -78,18 +78,18 @@ def test_the_full_chain_goes_on_where_it_was_stopped(folder, tmp_path):
     assert bundle.alpha is not None and bundle.student is not None and bundle.discriminator is not None
     card = (folder / "README.md").read_text()
     assert "two seeds" in card and "left out by curation" in card
-    with Image.open(folder / chain.WORST_MASKS) as sheet:
+    with Image.open(folder / learning.WORST_MASKS) as sheet:
         assert sheet.size == (9 * 32, 4 * 32)
     assert not list((tmp_path / "cache/labels4free/masks").glob("plain.*/*"))
 
 
 def test_quick_measures_too_and_keeps_what_is_not_its_own(folder):
-    (folder / chain.WORST_MASKS).write_text("mine")
-    assert chain.learn_masks("plain", device="cpu", report=lambda line: None) == folder
+    (folder / learning.WORST_MASKS).write_text("mine")
+    assert learning.learn_masks("plain", device="cpu", report=lambda line: None) == folder
     card = (folder / "README.md").read_text()
     assert "measured without true ones on 120 generated pictures" in card and "two seeds" not in card
-    assert (folder / chain.WORST_MASKS).read_text() == "mine"
-    assert "quick, full" in refusal(chain.learn_masks, "plain", device="cpu", quality="best", again=True)
+    assert (folder / learning.WORST_MASKS).read_text() == "mine"
+    assert "quick, full" in refusal(learning.learn_masks, "plain", device="cpu", quality="best", again=True)
 
 
 class Fixed(torch.nn.Module):

@@ -22,7 +22,7 @@ from l4f_plugin.bundles.bundle import load_bundle, save_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.download import resolve
-from l4f_plugin.training import chain
+from l4f_plugin.training import learning
 from l4f_plugin.training.recipes import AlphaSettings
 
 DOGS = "someone/l4f-dogs"
@@ -161,7 +161,7 @@ def generator_of(folder: Path) -> torch.Tensor:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
+    monkeypatch.setattr(learning, "mask_settings", lambda config, device: TINY)
 
 
 A_TIME = r"(less than a|about \d+) minutes?"
@@ -195,30 +195,30 @@ def test_how_long_it_would_take(hub, capsys, tmp_path, quick):
 def test_killed_learning_goes_on(hub, tmp_path):
     maskless(tmp_path)
     code = """
-        import time; from l4f_plugin.training import chain, loop
+        import time; from l4f_plugin.training import learning, loop
         from test_models_commands import TINY
         save = loop.save
         def slow(trainer, folder):
             save(trainer, folder)
             if trainer.rounds: print("saved", flush=True); time.sleep(60)
         loop.save = slow
-        chain.learn_masks("plain", device="cpu", settings=TINY, save_seconds=0, report=lambda m: None)
+        learning.learn_masks("plain", device="cpu", settings=TINY, save_seconds=0, report=lambda m: None)
     """
     process = start(code, env=environment(hub, tmp_path))
     assert process.stdout.readline() == "saved\n", process.communicate()
     with pytest.raises(UserError, match="by another program; wait for it"):
-        chain.learn_masks("plain", device="cpu", settings=TINY)
+        learning.learn_masks("plain", device="cpu", settings=TINY)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.communicate()
     said = []
-    folder = chain.learn_masks("plain", device="cpu", settings=TINY, report=said.append)
+    folder = learning.learn_masks("plain", device="cpu", settings=TINY, report=said.append)
     assert "Going on from step 1." in said and load_bundle(folder).alpha is not None
 
 
 def test_a_class_that_is_not_the_users_gets_a_bundle_of_its_own(hub, capsys, tmp_path):
     hub.put_folder("someone/plain", saved(tmp_path / "plain", without=OF_MASKS))
     fetched = resolve("someone/plain")
-    folder = chain.learn_masks("someone/plain", device="cpu", settings=TINY)
+    folder = learning.learn_masks("someone/plain", device="cpu", settings=TINY)
     assert folder == tmp_path / "models/someone--plain" == resolve("someone/plain")
     assert load_bundle(folder, with_discriminator=True).discriminator is not None
     assert "alpha.safetensors" not in read_config(fetched).files
@@ -239,4 +239,4 @@ def test_the_recipe_fits_the_size_of_pictures():
         config = tiny_bundle().config
         sides = {4 << step: 8 for step in range(resolution.bit_length() - 2)}
         config = replace(config, generator=replace(config.generator, resolution=resolution, channels=sides))
-        assert chain.mask_settings(config, torch.device("cpu")).batch_size == batch
+        assert learning.mask_settings(config, torch.device("cpu")).batch_size == batch

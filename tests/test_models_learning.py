@@ -17,7 +17,7 @@ from test_student import TINY as TINY_STUDENT
 from l4f_plugin import jobs
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
-from l4f_plugin.training import chain, cut_pictures, picture_survey
+from l4f_plugin.training import chain, cut_pictures, learning, picture_survey
 from l4f_ui.class_jobs import MASKS
 
 
@@ -48,7 +48,7 @@ def test_learning_leaves_the_device_to_others_between_steps(page, tmp_path, monk
     """A picture is drawn while masks are learned: it waits for a step, not for the end."""
     maskless(tmp_path)
     saved(tmp_path / "models/other", title="Other")
-    monkeypatch.setattr(chain, "mask_settings", lambda *_: replace(TINY, steps=100_000))
+    monkeypatch.setattr(learning, "mask_settings", lambda *_: replace(TINY, steps=100_000))
     task = page.class_jobs.learn("plain", MASKS)
     wait_until(lambda: task.progress.done)
     samples = list(page.service.generate("other", [1], 0.7, page.service.new_token()))[-1]
@@ -108,7 +108,7 @@ def test_masks_are_learned_as_thoroughly_as_chosen(page, tmp_path, monkeypatch):
     page.pick("plain")
     page.wait()
     asked = []
-    monkeypatch.setattr(chain, "learn_masks", lambda name, quality, **_: asked.append(quality) or tmp_path)
+    monkeypatch.setattr(learning, "learn_masks", lambda name, quality, **_: asked.append(quality) or tmp_path)
     page.press("learning", "full")
     assert asked == ["full"]
 
@@ -125,7 +125,7 @@ def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page,
 @pytest.fixture
 def quick(few_compared, monkeypatch):
     """Six steps, and no mask is too bad to learn from."""
-    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    monkeypatch.setattr(learning, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 
@@ -145,7 +145,7 @@ def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # n
 @pytest.fixture
 def photographs(tmp_path, monkeypatch, few_compared):
     """Three pictures, which are enough here, and masks that nobody finds too bad."""
-    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    monkeypatch.setattr(learning, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     monkeypatch.setattr(picture_survey, "TEACHING", 3)
     folder = tmp_path / "mine"

@@ -17,7 +17,7 @@ from test_student import TINY as TINY_STUDENT
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import UserError
-from l4f_plugin.training import chain
+from l4f_plugin.training import chain, learning, training_time
 from l4f_plugin.training.recipes import AlphaSettings
 from l4f_plugin.training.refinement import RefinementSettings
 from l4f_ui import tasks
@@ -59,7 +59,7 @@ def hub(tmp_path, monkeypatch, bundles):
 @pytest.fixture
 def page(hub, tmp_path, monkeypatch, request, notices):
     monkeypatch.setattr(tasks, "LOOK_AGAIN", 0.02)
-    monkeypatch.setattr(chain, "mask_settings", lambda config, device: TINY)
+    monkeypatch.setattr(learning, "mask_settings", lambda config, device: TINY)
     for made in Page.open(tmp_path, measures="measuring" in request.fixturenames):
         made.notices = notices
         yield made
@@ -68,7 +68,8 @@ def page(hub, tmp_path, monkeypatch, request, notices):
 @pytest.fixture
 def measuring(monkeypatch):
     """For tests in which the time that learning would take is measured."""
-    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
+    for module in (chain, learning):
+        monkeypatch.setattr(module, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: replace(RefinementSettings(), steps=20, batch_size=2))
 
 
@@ -305,7 +306,7 @@ def test_a_class_of_the_repository_stays(page):
     [(10, "less than a minute"), (60, "about 1 minute"), (170, "about 3 minutes"), (9000, "about 2.5 hours")],
 )
 def test_durations_on_the_page_and_in_the_shell(seconds, words):
-    assert in_words.duration(seconds) == chain.in_words(seconds) == words
+    assert in_words.duration(seconds) == training_time.in_words(seconds) == words
 
 
 def test_sentences_lose_their_paths(monkeypatch, tmp_path):

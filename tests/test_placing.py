@@ -126,6 +126,7 @@ def test_infotext_tells_where_and_is_read(where, fields):
 def test_what_makes_no_sense_is_refused():
     for size in ("", "1600", "1600x", "15x100", "6001x100", "x", "-1x5", "1e3x1e3", "9999999x16"):
         assert refusal(Canvas.parse, size)
+    assert "at most 45%, not 60%" in refusal(Canvas.parse, "100x100", "60%")
     for margin in ("46%", "-1", "x", "", "nan", 0.46, None, "8%%"):
         assert "margin" in refusal(Canvas.parse, "100x100", margin)
     for spot in ("", "0.5", "0.5,1", "2,1,1", "0.5,3,1", "0.5,1,0.01", "0.5,1,3", "a,b,c"):

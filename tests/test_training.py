@@ -18,6 +18,7 @@ from shell import ended, start_l4f
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.training_state import load_training_state
+from l4f_plugin.errors import UserError
 from l4f_plugin.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from l4f_plugin.networks.ops import fir_downsample, fir_upsample
 from l4f_plugin.training import alpha_training, augmentation, loop, losses, updates
@@ -328,6 +329,16 @@ def test_the_state_nearest_to_the_real_pictures_is_kept(picture_folder, tmp_path
     train_generator(picture_folder, tmp_path / "run", settings, 16, **options)
     measured = [line[DISTANCE] for line in loop.read_metrics(tmp_path / "run")]
     assert f"{(measured.index(min(measured)) + 1) * 4} of them" in read_config(tmp_path / "run" / "best").source
+
+
+def test_where_somebody_keeps_other_files_nothing_is_trained(picture_folder, tmp_path):
+    for name in ("best", "bundle"):
+        others = tmp_path / name / "out" / name
+        others.mkdir(parents=True)
+        (others / "notes.txt").write_text("mine")
+        with pytest.raises(UserError, match="holds other files"):
+            train_generator(picture_folder, tmp_path / name / "out", TINY, 4)
+        assert [path.name for path in (tmp_path / name / "out").rglob("*")] == [name, "notes.txt"]
 
 
 def test_the_distance_tells_near_from_far():

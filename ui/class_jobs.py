@@ -224,9 +224,9 @@ class ClassJobs:
         message = text(f"{kind}.going_on" if self.has_begun(name, kind) else f"{kind}.working", title=title)
 
         def work(job: Job) -> str:
-            from l4f_plugin.training import chain
+            from l4f_plugin.training import learning
 
-            teach = partial(chain.learn_masks, quality=quality) if kind == MASKS else chain.learn_photographs
+            teach = partial(learning.learn_masks, quality=quality) if kind == MASKS else learning.learn_photographs
             self._teach(job, name, message, teach)
             return text(f"{kind}.done", title=title)
 
@@ -242,13 +242,13 @@ class ClassJobs:
         message = text("learn_own.working", title=title)
 
         def work(job: Job) -> str:
-            from l4f_plugin.training import chain
+            from l4f_plugin.training import learning
 
             looking = lambda done, total, _: job.report(done, total, text("train.looking"))  # noqa: E731
             folder, found = self._service.trainings.look(uploaded, named, looking, job.token)
             if not found.teaches:
                 raise UserError(text("learn_own.few", count=found.usable - found.twins))
-            self._teach(job, name, message, partial(chain.learn_photographs, photographs=folder, again=True))
+            self._teach(job, name, message, partial(learning.learn_photographs, photographs=folder, again=True))
             return text("learn_own.done", title=title, count=found.usable)
 
         return self.jobs.start("learn_own", name, message, work, title)
@@ -291,7 +291,7 @@ class ClassJobs:
         device = self._service.settings().device
 
         def work(job: Job) -> None:
-            from l4f_plugin.training.chain import estimate_seconds
+            from l4f_plugin.training.learning import estimate_seconds
 
             turn = lambda: self._service.turn(job.token)  # noqa: E731
             self._seconds[name, device] = estimate_seconds(name, device, cancel=job.token, turn=turn)

@@ -34,13 +34,13 @@ def add_learn_masks(parser: argparse.ArgumentParser) -> None:
 
 
 def learn_masks(args: argparse.Namespace) -> Answer:
-    from ..training import chain
+    from ..training import learning, training_time
 
     if args.estimate:
-        seconds = chain.estimate_seconds(args.class_name, args.device)[args.quality]
-        words = f"Learning masks for {args.class_name} takes {chain.in_words(seconds)} on this device."
+        seconds = learning.estimate_seconds(args.class_name, args.device)[args.quality]
+        words = f"Learning masks for {args.class_name} takes {training_time.in_words(seconds)} on this device."
         return Answer({"class": args.class_name, "seconds": seconds}, words)
-    folder = chain.learn_masks(
+    folder = learning.learn_masks(
         args.class_name, quality=args.quality, device=args.device, again=args.again, report=report
     )
     return _learned(args, folder, "has masks now")
@@ -53,7 +53,7 @@ def add_learn_photographs(parser: argparse.ArgumentParser) -> None:
 
 
 def learn_photographs(args: argparse.Namespace) -> Answer:
-    from ..training.chain import learn_photographs
+    from ..training.learning import learn_photographs
 
     how = {"photographs": args.photographs, "device": args.device, "again": args.again}
     folder = learn_photographs(args.class_name, **how, report=report)

@@ -19,14 +19,15 @@ from ..bundles.training_state import flatten_state
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words, resident_memory
-from .chain import TrainingStage, Watch, enough_memory, mask_settings, mask_stages, measured_stages, step_seconds
-from .chain import in_words as duration
-from .chain import source_of as class_folder
+from .chain import TrainingStage, Watch, enough_memory, mask_settings, mask_stages
 from .generator_training import GeneratorSettings, GeneratorTrainer
+from .learning import source_of as class_folder
 from .loop import STEPPING, GrowingIntervals, write_grid
 from .picture_survey import FITS, Survey
 from .pictures import PictureFolder, letterbox
 from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
+from .training_time import in_words as duration
+from .training_time import measured_stages, step_seconds
 from .troubles import COLLAPSED, DIVERGED, HELPFUL, SPILLED
 from .updates import fastest_dtype
 

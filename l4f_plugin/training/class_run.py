@@ -38,7 +38,7 @@ from ..provenance import may_write
 from ..runtime import choose_device, free_memory
 from ..sample_sheet import draw_samples
 from .alpha_training import AlphaTrainer
-from .chain import LEARNED_THRESHOLD, TrainingStage, Watch, enough_memory, go_through, in_words
+from .chain import LEARNED_THRESHOLD, TrainingStage, Watch, enough_memory, go_through
 from .class_plan import (
     GENERATOR,
     GENERATOR_RUN,
@@ -54,6 +54,7 @@ from .generator_training import GeneratorTrainer
 from .loop import STATE_FILE, read_metrics
 from .mask_quality import measure_masks
 from .runs import BEST_FOLDER, trained_bundle, with_masks_of
+from .training_time import in_words
 from .troubles import COLLAPSED, DISK, DIVERGED, GONE, SENTENCES, SPILLED
 
 PLAN, STATUS, WISH, LOG, LOCK = "plan.json", "status.json", "wish", "log.txt", "lock"

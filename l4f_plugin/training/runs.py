@@ -74,7 +74,8 @@ def train_generator(
 
     Returns False when stopped before the end. Raises UserError.
     """
-    check_replaceable(out / BUNDLE_FOLDER)
+    for written in (BUNDLE_FOLDER, BEST_FOLDER):
+        check_replaceable(out / written)
     networks = starting_networks(source, settings) if source else {}
     title = class_name or Path(folder).resolve().name
     with together.first_alone():
