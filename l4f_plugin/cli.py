@@ -5,6 +5,7 @@ Only the module of the command that runs is imported, so that `l4f --help` needs
 """
 
 import argparse
+import errno
 import importlib
 import os
 import runpy
@@ -60,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(list(sys.argv[1:] if argv is None else argv) or ["--help"])
     except UserError as error:
         print(f"l4f: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print(f"l4f: {error.strerror}: {str(error.filename)[:200]}; check the path.", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Cancelled):
         print("l4f: stopped", file=sys.stderr)

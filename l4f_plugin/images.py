@@ -141,7 +141,7 @@ def timing_of(source: Source) -> Timing | None:
         most = min(MOST_FRAMES, MAX_PIXELS // (picture.width * picture.height))
         durations: list[int] = []
         try:
-            while _seek(picture, len(durations)):
+            while _seek(picture, _first_of(picture) + len(durations)):
                 if len(durations) == most:
                     return None
                 picture.load()  # WebP tells the time of a frame once it is decoded
@@ -155,9 +155,15 @@ def timing_of(source: Source) -> Timing | None:
 def frames(source: Source, count: int) -> Iterator[Image.Image]:
     """The first `count` frames as they are shown, each as a picture of its own. Errors as above."""
     with open_picture(source) as picture:
-        for number in range(count):
+        first = _first_of(picture)
+        for number in range(first, first + count):
             picture.seek(number)
             yield picture.copy()
+
+
+def _first_of(picture: Image.Image) -> int:
+    """The number of the first frame: an APNG may begin with a picture for programs that show no animations."""
+    return int(getattr(picture, "default_image", False))
 
 
 def _seek(picture: Image.Image, number: int) -> bool:

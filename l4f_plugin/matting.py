@@ -82,13 +82,9 @@ def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     with the mask. Here they are histograms, the coarse mask stays a witness instead of a rectangle, and a guided filter
     takes the place of the graph cut, so that masks stay soft. A print of the background's colour stays in its subject.
     """
-    scale = min(1.0, COLOUR_MODEL_SIDE / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
-    guide, mask = to_float(small), np.clip(_resized(coarse, size), 0, 1)
-    said = mask
-    colours = np.ravel_multi_index(np.moveaxis(small // (256 // COLOUR_LEVELS), 2, 0), (COLOUR_LEVELS,) * 3)
-    witness = _log_odds(said, SUREST) + _log_odds(box_mean(said, round(AROUND * max(size))), SUREST_AROUND)
+    small, colours, said = _for_colours(picture, coarse)
+    guide, mask = to_float(small), said
+    witness = _log_odds(said, SUREST) + _log_odds(box_mean(said, round(AROUND * max(said.shape))), SUREST_AROUND)
     edges = GuidedFilter(guide, radius=4, smoothness=3e-3)
     for _ in range(COLOUR_ROUNDS):
         evidence = EVIDENCE * np.log(_frequencies(colours, mask) / _frequencies(colours, 1 - mask))
@@ -100,6 +96,25 @@ def follow_colours(picture: np.ndarray, coarse: np.ndarray) -> np.ndarray:
         holes = background & (said >= 0.5) & ~_reached(background & (said < 0.5), background)
         mask = np.where(holes, said, mask)
     return mask.astype(np.float32)
+
+
+def colour_difference(picture: np.ndarray, alpha: np.ndarray) -> float:
+    """How far the colours of a subject differ from those of the rest: the squared Hellinger distance, in [0, 1].
+
+    0 where all is of one colour, or one texture. ``picture`` is uint8 `[H, W, 3]`, ``alpha`` float32 `[h, w]`.
+    """
+    _, colours, mask = _for_colours(picture, alpha)
+    shares = [_frequencies(colours, weights) for weights in (mask, 1 - mask, np.ones_like(mask))]
+    return float(1 - np.mean(np.sqrt(shares[0] * shares[1]) / shares[2]))
+
+
+def _for_colours(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The picture and its mask at the size at which colours are learned; between them the number of each colour."""
+    scale = min(1.0, COLOUR_MODEL_SIDE / max(picture.shape[:2]))
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
+    colours = np.ravel_multi_index(np.moveaxis(small // (256 // COLOUR_LEVELS), 2, 0), (COLOUR_LEVELS,) * 3)
+    return small, colours, np.clip(_resized(mask, size), 0, 1)
 
 
 def _log_odds(mask: np.ndarray, least: float) -> np.ndarray:

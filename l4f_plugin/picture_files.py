@@ -206,15 +206,16 @@ def _search(root: Path, found: PictureSet) -> None:
             continue
         for entry in inside:
             name, kind = before + entry.name, _kind_of_name(entry.name)
-            if entry.is_dir():
+            linked_to = entry.is_symlink()  # os.path says of a link in a circle that it is nothing; the entry raises
+            if os.path.isdir(entry.path) if linked_to else entry.is_dir():
                 path = folder / entry.name
                 if kind is None and ((path / STATE_FOLDER).is_dir() or (exported and entry.name in _LABELS)):
                     kind = OURS
                 if kind is None:
-                    (linked if entry.is_symlink() else waiting).append((path, f"{name}/", exported))
+                    (linked if linked_to else waiting).append((path, f"{name}/", exported))
                 else:
                     found.passed_over[kind] += 1
-            elif not entry.is_file():
+            elif not (os.path.isfile(entry.path) if linked_to else entry.is_file()):
                 found.passed_over[NO_FILE] += 1
             else:
                 ours = exported and entry.name.endswith(_LABEL_FILES)

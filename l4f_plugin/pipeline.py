@@ -242,16 +242,21 @@ class Labels4FreePipeline(HubMixin):
             return required_recipe(source, self.config.title)
         return recipe_of(source)
 
-    def segment_photo(self, source: Source, *, keep_largest: bool = True, cancel: CancelToken = NEVER) -> Subject:
+    def segment_photo(
+        self, source: Source | np.ndarray, *, keep_largest: bool = True, cancel: CancelToken = NEVER
+    ) -> Subject:
         """A photograph of the class, of any size, with its mask at that size.
 
-        `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads it. `Subject.confidence` and
-        `bundles.likeness.stranger` tell whether it looks like the class at all. With `keep_largest` the mask is its
-        largest piece alone, and `Subject.dropped` counts the others. Raises `UserError` for a
-        class that has no photo segmenter, and for what is missing, damaged, too large or no picture; `Cancelled`.
+        `source` is a path, bytes, a file or a PIL image, as `images.load_layers` reads them, or an array uint8
+        `[H, W, 3]`. `Subject.confidence` and `bundles.likeness.stranger` tell whether it looks like the class at all.
+        With `keep_largest` the mask is its largest piece alone, and `Subject.dropped` counts the others. Raises
+        `UserError` for a class that has no photo segmenter, and for what is missing, damaged, too large or no picture;
+        `Cancelled`.
         """
         if self.bundle.student is None:
             refuse_photograph(self.config.title)
+        if isinstance(source, np.ndarray):
+            source = Image.fromarray(source)
         with self._ready(cancel):
             bundle = self.bundle
             wanted = bundle.discriminator is None and bundle.config.likeness is not None and bundle.folder is not None

@@ -53,7 +53,7 @@ class Subject:
     w_plus: WPlus | None = None
     background: np.ndarray | None = None  # uint8 [H, W, 3], drawn with the object switched off, if asked for
     photo: PhotoOrigin | None = None
-    confidence: float | None = None  # share of the class's own pictures that look less like it, where that is known
+    confidence: float | None = None  # share of the class's own pictures that look less like it, if known; 0: no subject
     dropped: int = 0  # pieces that its mask had besides the largest
     times: int = 1  # as large as its class draws
     brushed: bool = False  # its mask was mended by hand

@@ -307,6 +307,7 @@ def test_a_class_becomes_a_file_that_the_programs_it_came_from_load(tmp_path):
     """Names, shapes and values are those of the file that was converted, which those programs load strictly."""
     source = GOLDENS / "l4f_256_generator.pt"
     convert(source, tmp_path / "class")
+    assert cli.main(["convert", str(tmp_path / "class"), str(tmp_path / "again.pt"), "--half"]) == 2
     assert cli.main(["convert", str(tmp_path / "class"), str(tmp_path / "again.pt")]) == 0
     there, again = (torch.load(path, weights_only=True) for path in (source, tmp_path / "again.pt"))
     assert there.keys() == again.keys()

@@ -155,6 +155,9 @@ def test_the_command_says_what_to_change(pictures, tmp_path, capsys, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     line = f"train generator {pictures} --out {tmp_path / 'r'} --resolution 32 --channel-base 512 --channel-max 16"
     arguments = f"{line} --batch-size 4 --pictures 12 --device cpu".split()
+    for option, wrong in (("--learning-rate", "nan"), ("--r1-weight", "-1"), ("--seed", "1" * 20)):
+        assert cli.main([*arguments, option, wrong]) == 2
+        assert "must be a" in capsys.readouterr().err and not (tmp_path / "r").exists()
     assert cli.main([*arguments, "--learning-rate", "1e30"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "diverged" in said and "a lower learning rate" in said

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageSequence
 from pixels import encoded
 from sentences import refusal
-from shell import run
+from shell import assert_refused, run
 from test_photos import disc, photograph
 
 from l4f_plugin import images, photo_batch, picture_archives, provenance
@@ -194,6 +194,8 @@ def test_what_lies_beside_pictures_is_passed_over_and_links_are_followed_once(tm
     for name, target in links.items():
         (folder / name).symlink_to(target)
     (elsewhere / "up").symlink_to(tmp_path)
+    for name, other in (("there", "back"), ("back", "there")):
+        (folder / name).symlink_to(other)
     os.mkfifo(folder / "pipe.png")
     (folder / "Thumbs.db").write_bytes(b"x")
     (folder / "notes.txt").write_text("no picture")
@@ -205,7 +207,7 @@ def test_what_lies_beside_pictures_is_passed_over_and_links_are_followed_once(tm
         "thumbnails or system files": 4,
         "linked twice or in a circle": 3,
         ".txt": 1,
-        "links to nothing or devices": 2,
+        "links to nothing or devices": 4,
         "results of this program": 1,
     }
     assert "4 pictures" in found.in_words() and ".txt (1)" in found.in_words()
@@ -427,6 +429,13 @@ def test_names_of_255_bytes_leave_room_for_our_endings(capsys, red, stem, tmp_pa
     assert all(len(os.fsencode(name)) <= 255 for name in names(out))
 
 
+def test_a_name_that_no_system_takes_is_told(capsys, red, tmp_path):
+    long, photo = "y" * 300, save(tmp_path / "a.jpg")
+    for place in (["generate", long, "--out", tmp_path], ["segment", red, f"{long}.jpg", "--out", tmp_path]):
+        assert_refused(run(capsys, place), "too long")
+    assert_refused(run(capsys, ["segment", red, photo, "--out", tmp_path / long]), "too long")
+
+
 def test_shortened_names_stay_apart_and_whole():
     first, second = fitted("写" * 90 + "a", ".png"), fitted("写" * 90 + "b", ".png")
     assert first != second and first.endswith(".png") and len(os.fsencode(first)) <= 255
@@ -467,6 +476,13 @@ def test_an_animation_becomes_an_animated_cut_out(capsys, red, kind, tmp_path):
             durations = [frame.copy() and frame.info["duration"] for frame in ImageSequence.Iterator(made)]
             assert durations == [80, 120, 200] and made.info["loop"] == 0
     assert segment(capsys, red, source, "--out", tmp_path / "out", "--background", "#ffffff")[1]["photos"][0]["kept"]
+
+
+def test_a_picture_for_programs_without_animations_is_no_frame(capsys, red, tmp_path):
+    still, *shown = [Image.fromarray(np.roll(photograph(48, 32), 3 * number, axis=1)) for number in range(4)]
+    still.save(tmp_path / "m.png", save_all=True, append_images=shown, default_image=True, duration=[80, 120, 200])
+    _, answer, _ = segment(capsys, red, tmp_path / "m.png", "--out", tmp_path / "out", "--background", "#ffffff")
+    assert timing_of(answer["photos"][0]["composite"]).durations == (80, 120, 200)
 
 
 def test_pages_and_endless_animations_use_the_first_and_say_so(capsys, red, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def test_a_bundle_keeps_its_likeness_and_refuses_a_damaged_one(tmp_path):
 def test_strangers_are_named_and_others_are_not():
     assert stranger("Avatar portraits", None) is None and stranger("Avatar portraits", LIMIT) is None
     assert "does not look like Avatar portraits" in stranger("Avatar portraits", LIMIT - 0.001)
+    assert "No subject like Avatar portraits was found" in stranger("Avatar portraits", 0.004)
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +97,28 @@ def avatar():
     return Labels4FreePipeline.from_pretrained("avatar")
 
 
-def test_pictures_of_nothing_are_told(avatar, tmp_path):
+@pytest.mark.parametrize("name", ("avatar", "garments"))
+def test_pictures_of_nothing_are_told(name, tmp_path):
+    """`garments` has no discriminator: what holds no subject at all is told by any class."""
+    pipeline = Labels4FreePipeline.from_pretrained(name)
     nothing = {"white": np.full((150, 200, 3), 255, np.uint8), "black": np.zeros((150, 200, 3), np.uint8)}
-    for name, picture in {**nothing, "noise": noise(150, 200, 3)}.items():
-        Image.fromarray(picture).save(tmp_path / f"{name}.png")
-    files = [tmp_path / f"{name}.png" for name in ("white", "black", "noise")]
-    first, second = (list(photo_batch.segment_photos(avatar, files, tmp_path / "out")) for _ in range(2))
+    nothing |= {"noise": noise(150, 200, 3), "blue": np.full((200, 150, 3), (0, 0, 255), np.uint8)}
+    files = [tmp_path / f"{kind}.png" for kind in nothing]
+    for file, picture in zip(files, nothing.values(), strict=True):
+        Image.fromarray(picture).save(file)
+    first, second = (list(photo_batch.segment_photos(pipeline, files, tmp_path / "out")) for _ in range(2))
     for result, again in zip(first, second, strict=True):
-        assert result.problem is None and result.confidence < LIMIT
-        assert "does not look like Avatar portraits" in " ".join(result.notes)
-        assert again.kept and again.notes == result.notes
-        assert again.confidence == pytest.approx(result.confidence, abs=0.006)
+        assert result.problem is None and result.confidence == 0
+        assert f"No subject like {pipeline.config.title} was found" in " ".join(result.notes)
+        assert again.kept and again.notes == result.notes and again.confidence == 0
+
+
+def test_an_empty_mask_is_told():
+    drawn = Image.open(next(Path("weights/garments/ready").glob("*.webp"))).convert("RGBA")
+    garments = Labels4FreePipeline.from_pretrained("garments")
+    assert garments.segment_photo(drawn).confidence is None
+    drawn.putalpha(0)
+    assert garments.segment_photo(drawn).confidence == 0
 
 
 def test_most_of_what_the_class_draws_is_not_called_strange(avatar):
@@ -114,10 +127,10 @@ def test_most_of_what_the_class_draws_is_not_called_strange(avatar):
 
 
 def test_a_class_without_a_discriminator_has_no_opinion(avatar, tmp_path):
-    bundle = dataclasses.replace(avatar.bundle, discriminator=None, folder=None)
+    bundle, [sample] = dataclasses.replace(avatar.bundle, discriminator=None, folder=None), avatar.generate([1])
     for folder in (None, tmp_path):  # in the second case as from the Hub, where the file stays behind
         bundle.folder = folder
-        assert Labels4FreePipeline(bundle).segment_photo(Image.new("RGB", (64, 64))).confidence is None
+        assert Labels4FreePipeline(bundle).segment_photo(sample.picture()).confidence is None
     assert compared(bundle, None).config.likeness is None
 
 

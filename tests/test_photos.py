@@ -90,6 +90,7 @@ def test_what_is_transparent_stays_so_and_keeps_its_colours(pipeline):
     picture[:20, :, 3] = 0
     picture[20:40, :, 3] = 128
     photo = pipeline.segment_photo(encoded(picture))
+    assert np.array_equal(pipeline.segment_photo(picture).image, photo.image)
     assert photo.alpha[:20].max() == 0 and np.allclose(photo.alpha[22:38], 128 / 255, atol=0.01)
     assert photo.alpha[42:].min() > 0.9
     assert np.abs(photo.image.astype(int) - RED).max() == 0

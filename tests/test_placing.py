@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sentences import refusal
@@ -38,6 +38,7 @@ def box_of(mask: Image.Image) -> tuple[int, int, int, int]:
     return mask_box(np.asarray(mask) / np.float32(255), 0.5)
 
 
+@settings(max_examples=25)  # of .2 seconds each
 @given(
     canvas=st.builds(Canvas, st.integers(16, 300), st.integers(16, 300), st.floats(0, 0.45)),
     left=st.integers(0, 100),
@@ -182,6 +183,9 @@ def test_photographs_are_centred_on_a_canvas(red, tmp_path, capsys):
     assert "before" not in run(capsys, *shop, "0.2").out
     for more, sentence in (("--margin 8%", "belongs to a canvas"), ("--canvas 90000x10", "from 16 to 6000")):
         assert_refused(run(capsys, *command, more), sentence)
+    for more in ("--background #ffffff", "--canvas 100x100", "--zip", "--grow 3"):
+        drawn = ["segment", red, "--seed 1 --out", tmp_path / "drawn", more]
+        assert_refused(run(capsys, *drawn), "l4f swap")
 
 
 def test_what_moves_is_fitted_once(red, tmp_path):

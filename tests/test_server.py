@@ -158,5 +158,5 @@ def test_sub_paths_are_read_as_people_write_them():
     read |= {f"{site}/studio/": f"{site}/studio" for site in ("https://example.org", "http://example.org")}
     for written, expected in {**read, "http://example.org": "http://example.org"}.items():
         assert server.checked_root_path(written) == expected
-    for written in ("ftp://example.org", "/a b", "/a?b", "/a#b", "https://", "/a//b"):
+    for written in ("ftp://example.org", "/a b", "/a?b", "/a#b", "https://", "/a//b", "/../a"):
         assert "--root-path" in refusal(server.checked_root_path, written)

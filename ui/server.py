@@ -94,7 +94,11 @@ def checked_root_path(written: str) -> str:
     path = written.strip().rstrip("/")
     if path and "://" not in path:
         path = f"/{path.lstrip('/')}"
-    if not re.fullmatch(r"(https?://[^/?#\s]+)?(/[A-Za-z0-9._~/-]*)?", path) or "//" in urlsplit(path).path:
+    if (
+        not re.fullmatch(r"(https?://[^/?#\s]+)?(/[A-Za-z0-9._~/-]*)?", path)
+        or "//" in urlsplit(path).path
+        or ".." in path
+    ):
         raise UserError(text("server.bad_root_path"))
     return path
 

@@ -48,4 +48,6 @@ def stranger(title: str, confidence: float | None) -> str | None:
     """A sentence for a photograph that does not look like the class, None for one that does or that nobody judged."""
     if not is_strange(confidence):
         return None
+    if round(confidence, 2) == 0:
+        return f"No subject like {title} was found (confidence 0): the mask may mean nothing."
     return f"This does not look like {title} (confidence {confidence:.2f}): the mask may mean nothing."

@@ -143,20 +143,25 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(args: argparse.Namespace) -> Answer:
+    from ..bundles.config import ObjectClass
+
+    args.crop = tuple(args.crop) if args.crop else None
+    described = given(args, ObjectClass)
+    if args.destination.suffix == ".pt":
+        if described or args.alpha or args.half:
+            raise UserError("A file in rosinality's layout holds a generator alone; leave the options out.")
+        return _write_published(args.checkpoint, args.destination)
+
     import torch
 
-    from ..bundles.config import ObjectClass
     from ..convert.conversion import UNKNOWN_LICENCE
     from ..convert.conversion import convert as convert_checkpoint
 
-    if args.destination.suffix == ".pt":
-        return _write_published(args.checkpoint, args.destination)
-    args.crop = tuple(args.crop) if args.crop else None
     config = convert_checkpoint(
         args.checkpoint,
         args.destination,
         alpha=args.alpha,
-        described=given(args, ObjectClass),
+        described=described,
         dtype=torch.float16 if args.half else torch.float32,
         report=report,
     )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..provenance import Recipe, WPlus
 
 ZIP_STEM = "segmented"
+AS_FOUND = EdgeOptions(keep_largest=True)  # the edge of a photograph's mask, unless it is asked for otherwise
 PROJECTED_ENDINGS = ["_projected.png", "_alpha.png", "_cutout.png", "_w_plus.safetensors"]
 
 
@@ -80,6 +81,11 @@ def segment(args: argparse.Namespace) -> Answer:
     background = None if args.background is None else Background.parse(args.background)
     if background and background.note:
         report(background.note)
+    if (args.seed is not None or args.w_plus) and (background or canvas or args.zip or edge != AS_FOUND):
+        raise UserError(
+            "Background, canvas, archive and changes of the edge are for photographs; for what the class draws, use "
+            "l4f swap."
+        )
     check_psi(args)
     folder = make_folder(args.out)
 
