@@ -328,7 +328,7 @@ def environment(hub: Hub, home, **more: str) -> dict[str, str]:
     """The same for other processes."""
     places = {"HF_HOME": "hf", "LABELS4FREE_MODELS": "models", "XDG_CACHE_HOME": "cache"}
     asked = {"HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return shell.environment(**asked, **{name: str(home / place) for name, place in places.items()}, **more)
+    return shell.environment(**{**asked, **{name: str(home / place) for name, place in places.items()}, **more})
 
 
 def catalogue_entry(content: bytes, file: str, **fields) -> dict:

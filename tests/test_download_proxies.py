@@ -60,6 +60,8 @@ def test_what_proxies_make_fail_is_one_sentence(plain, tmp_path, proxy):
     assert "SOCKS proxy" in sentence and "pip install" in sentence
     assert "unknown kind" in complaint(download(plain, tmp_path, ALL_PROXY="socks://127.0.0.1:1"))
     assert "proxy asks for a login" in complaint(download(plain, tmp_path, HTTP_PROXY=proxy))
+    for variable, address in (("HTTP_PROXY", "http://[::1"), ("HF_ENDPOINT", "garbage")):
+        assert variable in complaint(download(plain, tmp_path, **{variable: address}))
 
 
 def test_so_is_what_stands_before_an_encrypted_connection(encrypted, tmp_path, proxy):

@@ -393,6 +393,8 @@ def test_unreadable_backgrounds_end_no_export_and_no_resumption(capsys, tiny_bun
     (tmp_path / "others/bad.png").write_bytes(b"no picture")
     code, _, err = export(capsys, tiny_bundle_folder, tmp_path / "others", tmp_path / "none")
     assert code == 2 and "None of the 1 background pictures could be read" in err
+    save(tmp_path / "others/bad.png")
+    assert export(capsys, tiny_bundle_folder, tmp_path / "others", tmp_path / "none")[0] == 0
 
 
 @LINKS

@@ -110,7 +110,13 @@ def export(
     """
     (number, ranks), pictures = rank, pictures or BackgroundFolder()
     cancel.check()
-    plan = _begin(plan, folder, lambda: _with_limits(plan, drawing, cancel))
+
+    def begun() -> ExportPlan:
+        if plan.pictures:  # where none can be read the set is not begun
+            pictures.draw(np.random.default_rng(0), plan.picture_size)
+        return _with_limits(plan, drawing, cancel)
+
+    plan = _begin(plan, folder, begun)
     if plan.pictures:
         pictures.begin(folder)
     shards = range(number, plan.shards, ranks)

@@ -17,6 +17,7 @@ PROXY_LOGIN = (
 )
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 _HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "hf_xet"}
+_NO_ADDRESS = {"InvalidURL", "InvalidProxyURL", "InvalidSchema", "MissingSchema", "UnsupportedProtocol"}
 
 
 class MissingFile(UserError):
@@ -116,6 +117,11 @@ def of_the_way_there(error: BaseException) -> str | None:
         return (
             "The environment names a proxy of an unknown kind; write its address as http://HOST:PORT or "
             "socks5://HOST:PORT in HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+        )
+    if type(error).__name__ in _NO_ADDRESS:
+        return (
+            "The environment names a server in a way that cannot be read; check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and "
+            "HF_ENDPOINT, each as http://HOST:PORT."
         )
     if "407" in words and "proxy" in words:
         return PROXY_LOGIN
