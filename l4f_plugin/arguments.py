@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from .errors import UserError
 from .images import first_frame_only, load_picture
@@ -30,7 +30,7 @@ MARGIN, LARGEST_MARGIN = 0.08, 0.45
 PROJECTION_STEPS = 200  # of gradient descent, where nothing else is said
 ENLARGED = (1, 2, 4)  # times the size at which a class draws
 NOISE_MODES = ("random", "stored", "none")
-_KINDS = "use seed:7, a picture file, a colour as #3366ff, blur:8 or transparent"
+_KINDS = "use seed:7, a picture file, a colour as #3366ff or white, blur:8 or transparent"
 
 
 def draw_seed() -> int:
@@ -249,8 +249,8 @@ class Background:
     def parse(
         cls, wanted: str | Path | bytes | np.ndarray | Image.Image | Background, *, files: bool = True
     ) -> Background:
-        """Reads `seed:7`, `#rrggbb`, `blur:8`, `transparent`, or else takes a picture: a file, its bytes, a
-        PIL image or a uint8 array. `seed:-1` draws a seed.
+        """Reads `seed:7`, `#rrggbb`, a colour by its name in CSS, `blur:8`, `transparent`, or else takes a picture: a
+        file, its bytes, a PIL image or a uint8 array. `seed:-1` draws a seed.
 
         Text that comes over a network must not name files here: give `files=False` for it.
         """
@@ -266,6 +266,8 @@ class Background:
             if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
                 raise UserError(f"{text[:40]} is not a colour; write six hexadecimal digits as in #3366ff.")
             return cls("colour", f"#{digits.lower()}", colour=tuple(bytes.fromhex(digits)))
+        if colour := ImageColor.colormap.get(text.lower()):
+            return cls.parse(colour)
         kind, _, value = text.partition(":")
         if kind == "seed":
             if not re.fullmatch(r"-1|\d{1,12}", value):

@@ -32,6 +32,7 @@ MOST_MEMBERS = 500_000
 LARGEST_RATIO, ALWAYS_ALLOWED = 100, 64 << 20
 HEAD = 1024
 UNSAFE, LINK, TOO_LARGE, ENCRYPTED = "with unsafe names", "links", "too large", "encrypted"
+_SAYS_UTF_8 = 0x800  # in the flags of a member
 _END_OF_LIST, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _ENDINGS = (".zip", ".cbz", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
@@ -181,7 +182,13 @@ def _stamp(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=2)
 def _opened_zip(path: Path, size: int, time: int) -> zipfile.ZipFile:
     """An open archive, which reads its list of members once; forgotten when the file has changed."""
-    return zipfile.ZipFile(path)
+    opened = zipfile.ZipFile(path)
+    for info in opened.infolist():
+        if not info.flag_bits & _SAYS_UTF_8:
+            with suppress(UnicodeError):  # Info-ZIP writes UTF-8 without saying so
+                info.filename = info.filename.encode("cp437").decode("utf-8")
+    opened.NameToInfo = {info.filename: info for info in opened.infolist()}
+    return opened
 
 
 @lru_cache(maxsize=4)

@@ -137,15 +137,19 @@ def find_pictures(folder: Path) -> PictureSet:
     return found
 
 
-def find_photos(paths: Iterable[Path]) -> PictureSet:
+def find_photos(paths: Iterable[Path], chosen: bool = True) -> PictureSet:
     """The files that are named, and those of the folders and archives that are named, in the order of the names.
 
     What this program made of pictures is passed over, by whatever name it is given; a picture that it drew is taken.
-    Raises `UserError` as `find_pictures` does, for a name that leads to nothing, and for more than 10,000 pictures.
+    Files that nobody has `chosen` one by one are passed over as those in a folder are. Raises `UserError` as
+    `find_pictures` does, for a name that leads to nothing, and for more than 10,000 pictures.
     """
     found = PictureSet()
     for path in map(Path, paths):
-        if path.is_dir() or (path.is_file() and is_archive(path)):
+        passed_over = None if chosen else _kind_of_name(path.name) or _kind_of(path.name, str(path))
+        if passed_over:
+            found.passed_over[passed_over] += 1
+        elif path.is_dir() or (path.is_file() and is_archive(path)):
             inside = find_pictures(path)
             found.pictures += inside.pictures
             found.passed_over += inside.passed_over

@@ -111,6 +111,9 @@ def test_programs_say_where_and_how_large(served, pipeline):
     answer = ask(served, "segment", wish).json()
     assert answer["dropped"] == 0 and "Canvas: 80x60, Margin: 10%" in answer["infotext"]
     assert picture(answer["images"]["cutout"]).shape == (60, 80, 4)
+    before = ask(served, "segment", {**wish, "background": "#00ff00"}).json()
+    assert tuple(picture(before["images"]["picture"])[0, 0]) == (0, 255, 0) and "#00ff00" in before["infotext"]
+    refused(ask(served, "segment", {**wish, "background": "/etc/passwd"}), 422, "is not known")
     for name, wrong, words in (
         ("swap", {**values, "placed": "x"}, "is no place"),
         ("swap", {**values, "class_size": True, "flipped": True}, "choose one"),
@@ -222,10 +225,14 @@ def test_the_description_is_whole(served):
     for name in ("swap", "segment"):
         form = described["paths"][f"/{name}"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert form["properties"]["picture"]["format"] == "binary"
+    for path, methods in described["paths"].items():
+        if "post" in methods:
+            example = methods["post"]["requestBody"]["content"]["application/json"]["example"]
+            assert ask(served, path[1:], example).status_code == 200, "the example can be sent as it stands"
     fields = models["SegmentRequest"]["properties"]
     null = {"type": "null"}
     nullable = {name for name, field in fields.items() if null in field.get("anyOf", []) or field.get("nullable")}
-    assert nullable == set(fields) - {"include", "keep_largest", "margin"}
+    assert nullable == set(fields) - {"keep_largest", "margin"}
     assert ask(served, "segment", dict.fromkeys(nullable) | {"seed": 3}).json()["seed"] == 3
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import io
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -298,7 +300,9 @@ def test_the_command_says_where_it_is_and_how_to_go_on(pictures, tiny, capfd, mo
     assert "began with another quality, quick" in capfd.readouterr().err
     assert cli.main([*asked, "--quality", "quick"]) == 0, "the same again"
     assert ClassRun("dogs").latest_sheet().name.startswith("sample_")
-    assert cli.main([*asked, "--delete"]) == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert cli.main([*asked, "--delete"]) == 2 and "add --yes" in capfd.readouterr().err
+    assert cli.main([*asked, "--delete", "--yes"]) == 0
     assert not ClassRun("dogs").exists
 
 

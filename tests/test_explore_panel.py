@@ -92,6 +92,19 @@ def test_a_subject_begins_as_generate_draws_it(site, tiny_bundle_folder):
     assert site.press(site.panel.first).get(site.panel.board) is None, "there is one already"
 
 
+def test_the_last_word_is_not_that_of_a_wait(site, monkeypatch):
+    draw = site.service.draw
+
+    def after_others(name, codes, token, **options):
+        token.on_wait(0)
+        return draw(name, codes, token, **options)
+
+    monkeypatch.setattr(site.service, "draw", after_others)
+    assert "drag the sliders" in status_of(site.panel, site.press(site.panel.begin))
+    site.panel._ends.clear()
+    assert "drag the sliders" in status_of(site.panel, site.order(do="range", range="fine"))
+
+
 def test_sliders_move_the_picture_and_settle_into_what_can_be_undone(site):
     panel = site.panel
     first = files_of(site, site.press(panel.begin))

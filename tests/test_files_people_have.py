@@ -257,6 +257,16 @@ def test_archives_are_read_as_folders_are(capsys, red, kind, tmp_path):
 PNG = encoded(photograph(48, 32))
 
 
+def test_names_that_do_not_say_that_they_are_utf_8_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile.ZipInfo, "_encodeFilenameFlags", lambda info: (info.filename.encode(), 0))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("Blüse grün.png", "👕.png"):
+            archive.writestr(name, PNG)
+    monkeypatch.undo()
+    assert [picture.name for picture in find_pictures(tmp_path / "a.zip")] == ["Blüse grün.png", "👕.png"]
+    assert all(picture.source() == PNG for picture in find_pictures(tmp_path / "a.zip"))
+
+
 def test_names_in_archives_lead_nowhere(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in ("/etc/a.png", "../b.png", "x/../../c.png", "C:/d.png", "good.png"):

@@ -35,11 +35,11 @@ def photographed(page, tmp_path, monkeypatch):
     return page
 
 
-def segment(page, files, *, kind="colour", class_name="red", earlier=()) -> dict:
+def segment(page, files, *, kind="colour", class_name="red", earlier=(), more=()) -> dict:
     panel = page.photos
     behind = {panel.background.kind: kind, panel.background.colour: "#00ff00"}
     changed = {panel.choice.dropdown: class_name, panel.files: files, panel.stage.results: earlier}
-    return run(panel, panel.segment, {**behind, **changed})
+    return run(panel, panel.segment, {**behind, **changed, **dict(more)})
 
 
 def test_photographs_are_segmented_shown_packed_and_saved(photographed):
@@ -65,6 +65,10 @@ def test_photographs_are_segmented_shown_packed_and_saved(photographed):
     assert "garden" in views[stage.image]["value"] and stage.look("mask", shown, 2) == {}
     told = status_of(panel, stage.keep(shown))
     assert "Saved 6 files" in told and len(list(page.outputs.today().glob("*.png"))) == 6
+    behind = {panel.background.picture: str(page.photographs[0])}
+    before = segment(page, [str(page.photographs[1])], kind="picture", more=behind)[stage.results][0]
+    assert tuple(pixels(before.files["composite"])[2, 2]) == (20, 80, 200)
+    assert "drop one" in status_of(panel, segment(page, [str(page.photographs[1])], kind="picture"))
     again = segment(page, [str(page.photographs[0])], kind="transparent", earlier=shown)
     assert "composite" not in again[stage.results][0].files
     assert again[stage.results][0].files["mask"] == shown[0].files["mask"], "the folder of the last time"
@@ -110,8 +114,15 @@ def test_folders_and_archives_come_in_and_odd_names_lead_nowhere(photographed, t
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
         for name in ("a/holiday.png", "b/holiday.png", "../evil.png", "notes.txt"):
             archive.write(page.photographs[0], name)
-    added = panel.add_folder([SimpleNamespace(name=str(page.photographs[1]))], [str(tmp_path / "many.zip")])
+    others = [tmp_path / "uploads" / name for name in ("DS_Store", "Thumbs.db", "notes.txt")]
+    for path in others:
+        path.write_bytes(b"x")
+    folder = [SimpleNamespace(name=str(path)) for path in (*others, page.photographs[1])]
+    added = panel.add_folder(folder, [str(tmp_path / "many.zip")])
     files = added[panel.files]
+    assert "1 picture; passed over: .txt (1)" in status_of(panel, added)
+    nothing = panel.add_folder(folder[:3], None)
+    assert panel.files not in nothing and "no picture to use" in status_of(panel, nothing)
     assert files == [str(tmp_path / "many.zip"), str(page.photographs[1])]
     seen = segment(page, files)
     shown, told = seen[panel.stage.results], status_of(panel, seen)
@@ -164,6 +175,9 @@ def test_what_is_painted_changes_mask_cutout_and_composite(photographed):
     alone = paint(panel, {**given, panel.background.kind: "transparent"}, green=np.s_[500:])[stage.results]
     assert set(alone[1].files) == {"picture", "mask", "cutout", "result", "mended"}, "no composite of before"
     assert "Nothing is painted" in status_of(panel, paint(panel, given))
+    longer = segment(page, [*map(str, page.photographs), str(page.photographs[0])], earlier=after)[stage.results]
+    assert np.array_equal(pixels(longer[1].files["mask"]), pixels(after[1].files["mask"])), "mended as before"
+    assert tuple(pixels(longer[1].files["composite"])[30, 30]) == (0, 255, 0) and "mended" not in longer[0].files
     other = {**given, stage.picked: 0, **{form.taken: "Labels4Free another"}}
     assert "another picture" in status_of(panel, paint(panel, other, green=np.s_[:9]))
 

@@ -131,9 +131,12 @@ class BackgroundChoice:
     `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with. `inputs` are what `read`
     wants to be given, `outputs` what `filled` and `surprise` update; after an event of `settled` a preview may follow.
     With `places` the subject is put somewhere on a picture, see `where`. `samples` are pictures that are offered.
+    `colour` is the one to begin with.
     """
 
-    def __init__(self, panel: str, first: str, places: bool = False, samples: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, panel: str, first: str, places: bool = False, samples: Sequence[Path] = (), colour: str = "#7aa7c7"
+    ) -> None:
         def shown(kind: str) -> dict:
             return {"visible": kind == first}
 
@@ -151,7 +154,7 @@ class BackgroundChoice:
                     words = named("swap.several")
                     self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=150, **words)
                     self.spot = SpotChoice()
-            self.colour = gr.ColorPicker("#7aa7c7", **shown("colour"), **named(f"{panel}.colour"))
+            self.colour = gr.ColorPicker(colour, **shown("colour"), **named(f"{panel}.colour"))
             self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
             self.note = note("swap.transparent", **shown("transparent"))
         self.seed = self.field.box
@@ -218,8 +221,10 @@ class BackgroundChoice:
 
     def is_complete(self, given: Given) -> bool:
         """Whether nothing is missing to draw it."""
-        several = self.several and given[self.several]
-        return given[self.kind] != "picture" or bool(given[self.picture] or several)
+        return given[self.kind] != "picture" or bool(given[self.picture] or self._more_pictures(given))
+
+    def _more_pictures(self, given: Given) -> list[Path]:
+        return compat.file_paths(given[self.several]) if self.several else []
 
     def read_all(self, given: Given) -> list[tuple[str, Callable[[], Background]]]:
         """What the controls ask for: name and background of each, of which pictures are read one at a time, when they
@@ -227,9 +232,9 @@ class BackgroundChoice:
         if given[self.kind] == "seed":
             wanted = [Background.parse(f"seed:{seed}") for seed in wanted_seeds(given[self.seed], 1)]
             return [(described(one), lambda one=one: one) for one in wanted]
-        if given[self.kind] == "picture" and given[self.several]:
+        if given[self.kind] == "picture" and (more := self._more_pictures(given)):
             first = [Path(given[self.picture])] if given[self.picture] else []
-            found = find_photos([*first, *compat.file_paths(given[self.several])])
+            found = find_photos([*first, *more])
             if len(found) > MOST_PICTURES:
                 raise UserError(text("problem.too_many", count=len(found), limit=MOST_PICTURES))
             return [(photo.name, partial(_picture, photo.source, photo.name)) for photo in found.pictures]

@@ -354,4 +354,6 @@ class ExplorePanel:
                 subjects = self._service.draw(explored.class_name, codes[start : start + BATCH], running.token)
                 pictures += [subject.picture() for subject in subjects]
             drawn[name] = pictures
-        yield {self.sheet: explore_boards.ends_sheet(drawn)}
+        # The last word once more: these drawings may have waited for others, which the status line told.
+        done = status.finished(text("explore.done", title=explored.title))
+        yield {self.sheet: explore_boards.ends_sheet(drawn), self.job.status: done}

@@ -141,12 +141,15 @@ class Operations:
         w_plus: bytes | None = None,
         keep_largest: bool = True,
         canvas: Canvas | None = None,
+        background: str | None = None,
     ) -> OperationResult:
         """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given.
 
-        With a `canvas` both have its size. `keep_largest` counts for a photograph.
+        With a `canvas` both have its size. With a `background`, `seed:7`, `#ffffff`, `blur:8` or `transparent`, the
+        picture shows the subject before it. `keep_largest` counts for a photograph.
         """
         entry, note = self._service.entry(class_name), None
+        behind = Background.parse(background or "transparent", files=False)
         if picture is not None:
             self.pixels_sent(picture)  # what is no picture, or too large, is refused before any wait
             subject, note = picture, first_frame_only(picture, text("api.the_picture"))
@@ -165,10 +168,10 @@ class Operations:
         details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "confidence": confidence}
         details |= {"better": fits and fits[0].name, "dropped": sample.dropped, "note": " ".join(notes) or None}
         parts, infotext = sample.parts(), sample.infotext()
-        if canvas is not None:
-            alone = Background.parse("transparent")
-            result = self._service.swap(entry.name, sample, alone, EdgeOptions(), token, where=canvas)
+        if canvas is not None or background is not None:
+            result = self._service.swap(entry.name, sample, behind, EdgeOptions(), token, where=canvas)
             parts |= {"mask": lambda: result.alpha, "cutout": lambda: result.cutout}
+            parts |= {"picture": lambda: result.composite} if background is not None else {}
             infotext = result.infotext
         return OperationResult(parts, _stem(entry.name, sample.seed), infotext, details)
 

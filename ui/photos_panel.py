@@ -34,7 +34,7 @@ from .controls import (
 )
 from .inversion_form import InversionForm
 from .outputs import Result, slug
-from .run_buttons import RunButtons, Running
+from .run_buttons import RunButtons, Running, complain
 from .service import Service
 from .stage import GridStage, shown_photograph
 from .texts import text
@@ -70,7 +70,7 @@ class PhotosPanel:
         self.folder = compat.folder_button(text("photos.folder"), elem_id="l4f_photos_folder")
         found = self._examples(self.choice.dropdown.value)[1]
         self.examples = thumbnails("photos.examples", "l4f-examples", **found)
-        self.background = BackgroundChoice("photos", "transparent")
+        self.background = BackgroundChoice("photos", "transparent", colour="#ffffff")
         self.canvas = CanvasChoice()
         self.edge = EdgeChoice("photos", keep_largest=True)
         self.job = RunButtons(self._service, "photos")
@@ -85,7 +85,8 @@ class PhotosPanel:
         dropdown, examples = self.choice.dropdown, self.examples
         compat.on(dropdown.change, lambda name: gr.update(**self._examples(name)[1]), [dropdown], [examples])
         tried = compat.on(examples.select, self.try_example, [dropdown], [dropdown, self.files, self.codes, examples])
-        compat.on(self.folder.upload, self.add_folder, [self.folder, self.files], [self.files])
+        added = [self.files, self.job.status]
+        compat.on(self.folder.upload, self.add_folder, [self.folder, self.files], added, queue=True)
         stage = self.stage
         used = compat.on(stage.use_better.click, self.use_better, [stage.results, stage.picked], [self.choice.dropdown])
         for trigger in (self.job.run.click, self.codes.upload, used.then, tried.then):
@@ -119,7 +120,13 @@ class PhotosPanel:
         return {**chosen, self.examples: compat.gallery_update(shown["value"])}
 
     def add_folder(self, folder: list | None, files: list | None) -> dict:
-        return {self.files: [str(path) for path in compat.file_paths([*(files or []), *(folder or [])])]}
+        """Adds the photographs of a folder to those that are there; what else lies in it is told."""
+        try:
+            found = find_photos(compat.file_paths(folder), chosen=False)
+        except UserError as error:
+            return {self.job.status: complain(error)}
+        added = [*compat.file_paths(files), *(photo.path for photo in found)]
+        return {self.files: list(map(str, added)), self.job.status: status.finished(found.in_words())}
 
     def use_better(self, results: list[Result], picked: int | None) -> dict:
         result = self.stage.chosen(results, picked)
@@ -147,7 +154,8 @@ class PhotosPanel:
         done = self._service.segment_photos(entry.name, photos, running.token, **how)
         for number, (photo, found) in enumerate(zip(photos, done, strict=True), start=1):
             if found.problem:
-                problems.append(f"{found.name} ({without_paths(found.problem)})")
+                told = without_paths(found.problem).rstrip(".")
+                problems.append(told if told.startswith(found.name) else f"{found.name} ({told})")
             else:
                 notes += map(without_paths, found.notes) if len(photos) == 1 else ()  # else beside each
                 results.append(_result(photo, found, folder, entry))
@@ -165,6 +173,7 @@ class PhotosPanel:
                 if fit is not None:
                     result.better = fit[0]
                     result.told += " " + text("photos.better", title=fit[0].title, confidence=fit[1])
+        results = [self._again_mended(running, given, result) for result in results]
         words = [text("photos.done", done=len(results), total=len(photos)), *([trouble] if problems else [])]
         if strange and len(results) > 1:
             words.append(text("photos.strangers", count=len(strange), title=entry.title))
@@ -173,8 +182,9 @@ class PhotosPanel:
 
     def subject(self, given: Given, token: CancelToken) -> Subject | None:
         result = self.stage.chosen(given[self.stage.results], given[self.stage.picked])
-        if result is None:
-            return None
+        return None if result is None else self._subject(result, given, token)
+
+    def _subject(self, result: Result, given: Given, token: CancelToken) -> Subject:
         source = result.photo.source() if result.photo else WPlus.load(result.files["w_plus"])
         source = source.read_bytes() if isinstance(source, Path) else source
         keep_largest = bool(given[self.edge.keep_largest])
@@ -186,14 +196,24 @@ class PhotosPanel:
     def mended(self, running: Running, given: Given, subject: Subject) -> Iterator[dict]:
         """Mask, cut-out and composite follow."""
         results, picked = list(given[self.stage.results]), given[self.stage.picked] or 0
-        result = results[picked]
+        results[picked] = self._mended(running, given, results[picked], subject)
+        shown = {self.stage.results: results, **self.stage.look(given[self.stage.view], results, picked)}
+        yield {**shown, self.job.status: status.finished(text("brush.done", name=results[picked].name))}
+
+    def _mended(self, running: Running, given: Given, result: Result, subject: Subject) -> Result:
         files = self._placed(running, given, subject, result.files["mask"].name.removesuffix("_alpha.png"))
         files["mended"] = files["mask"].parent / "mended.png"
         write_png(files["mended"], subject.mask())
         kept = {kind: file for kind, file in result.files.items() if kind not in KEPT}
-        results[picked] = replace(result, files=kept | files)
-        shown = {self.stage.results: results, **self.stage.look(given[self.stage.view], results, picked)}
-        yield {**shown, self.job.status: status.finished(text("brush.done", name=result.name))}
+        return replace(result, files=kept | files)
+
+    def _again_mended(self, running: Running, given: Given, result: Result) -> Result:
+        """The result with the mask that was mended before, where the same class cut the same photograph."""
+        for before in given[self.stage.results] or []:
+            if "mended" in before.files and (before.photo, before.class_name) == (result.photo, result.class_name):
+                result = replace(result, files=result.files | {"mended": before.files["mended"]})
+                return self._mended(running, given, result, self._subject(result, given, running.token))
+        return result
 
     def _placed(self, running: Running, given: Given, subject: Subject, stem: str) -> dict[str, Path]:
         """The files of one subject, as the controls ask for. Smaller pieces of its mask were left out before."""

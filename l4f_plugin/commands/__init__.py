@@ -9,16 +9,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arguments import NOISE_MODES, check_truncation_psi
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..picture_files import PictureSet
     from ..pipeline import Labels4FreePipeline
     from ..subject import Subject
+
+
+WIDTH = 60  # of a line of progress, which the next one covers
 
 
 class Answer(NamedTuple):
@@ -106,7 +111,8 @@ def load_pipeline(args: argparse.Namespace) -> Labels4FreePipeline:
 
 def report(message: str) -> None:
     """A step, for a person who watches."""
-    print(message, file=sys.stderr)
+    begin = "\r" if sys.stderr.isatty() else ""  # over a line of progress
+    print(f"{begin}{message!s:<{WIDTH if begin else 0}}", file=sys.stderr)
 
 
 def complain(message: str) -> None:
@@ -123,7 +129,21 @@ def report_passed_over(pictures: PictureSet) -> None:
 def show_progress(done: int, total: int, message: str) -> None:
     """One line on a terminal's stderr that is written over until all is done; nothing elsewhere."""
     if sys.stderr.isatty():
-        print(f"\r{message}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        print(f"\r{message:<{WIDTH}}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def agreed(args: argparse.Namespace, what: str, paths: Iterable[Path]) -> bool:
+    """Whether `--yes`, or an answer on the terminal, agrees to delete that. Raises `UserError` without a terminal."""
+    if args.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UserError(f"This deletes {what}; if that is meant, add --yes.")
+    for path in paths:
+        report(path)
+    if not confirm(f"Delete {what}?"):
+        report("Nothing was deleted.")
+        return False
+    return True
 
 
 def confirm(question: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..bundles.files import megabytes
 from ..errors import UserError
-from . import Answer, add_json, complain, confirm, given, report, show_progress
+from . import Answer, add_json, agreed, complain, confirm, given, report, show_progress
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:
@@ -110,15 +110,8 @@ def remove(args: argparse.Namespace) -> Answer:
     from ..hub import removal
 
     planned = removal.removal(args.class_name)
-    if not args.yes:
-        if not sys.stdin.isatty():
-            size = megabytes(planned.bytes)
-            raise UserError(f"This deletes {size} of {args.class_name}; if that is meant, add --yes.")
-        for path in planned.paths:
-            report(path)
-        if not confirm(f"Delete these {megabytes(planned.bytes)} of {args.class_name}?"):
-            report("Nothing was deleted.")
-            return Answer(None, code=1)
+    if not agreed(args, f"{megabytes(planned.bytes)} of {args.class_name}", planned.paths):
+        return Answer(None, code=1)
     done = removal.remove(args.class_name)
     data = {"class": done.name, "bytes": done.bytes, "paths": list(done.paths)}
     return Answer(data, f"{done.name}: {megabytes(done.bytes)} deleted")

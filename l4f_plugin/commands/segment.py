@@ -66,7 +66,9 @@ def add_segment(parser: argparse.ArgumentParser) -> None:
     photos.add_argument("--canvas", metavar="WIDTHxHEIGHT", help=text)
     text = f"left free on all sides of the canvas, a share of its shorter one (default: {MARGIN:.0%}%)"
     photos.add_argument("--margin", metavar="SHARE", help=text)
-    photos.add_argument("--zip", action="store_true", help=f"put all results into {ZIP_STEM}.zip as well")
+    photos.add_argument(
+        "--zip", action="store_true", help=f"put the results of this command into {ZIP_STEM}.zip as well"
+    )
     photos.add_argument("--again", action="store_true", help="segment anew what was segmented before")
 
 

@@ -14,7 +14,7 @@ from ..architecture import resolutions_up_to
 from ..arguments import LARGEST_PSI, check_number, check_seed
 from ..bundles.fields import RESOLUTIONS
 from ..errors import Cancelled, UserError
-from . import Answer, add_class, add_device, add_json, given, report, show_progress
+from . import Answer, add_class, add_device, add_json, agreed, given, report, show_progress
 
 if TYPE_CHECKING:
     from ..training.class_run import ClassRun
@@ -175,6 +175,7 @@ def _add_class(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--mend", action="store_true", help=text)
     what.add_argument("--curves", action="store_true", help=CURVES)
     what.add_argument("--delete", action="store_true", help="delete a training; the installed class stays")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
     parser.epilog = AGAIN
 
 
@@ -193,7 +194,8 @@ def _train_class(args: argparse.Namespace) -> Answer:
     elif args.mend:
         run.change_plan()
     elif args.delete:
-        _ = run.plan
+        if not agreed(args, f"the training {run.plan.name} and all its work", [run.folder]):
+            return Answer(None, code=1)
         run.delete()
         report(f"The training of {args.name} is deleted.")
     elif args.look or not run.exists:

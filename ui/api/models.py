@@ -97,15 +97,16 @@ class SwapRequest(_Request):
 
 
 class SegmentRequest(_Request):
-    """The mask of a picture that is known: by its seed, its file or its W+ codes."""
+    """The subject of a photograph, or of what a class draws: by its seed, its file or its W+ codes."""
 
     seed: Seed | None = _field("segment_seed")
     picture: File | None = _field("segment_picture")
     w_plus: File | None = _field("w_plus")
     keep_largest: pydantic.StrictBool = _field("keep_largest_photo", True)
+    background: Name | None = _field("segment_background")
     canvas: Name | None = _field("canvas")
     margin: Margin = _field("margin", MARGIN)
-    include: Kinds = _field("include", ["cutout", "mask"])
+    include: Kinds | None = _field("segment_include")
 
 
 def field_names(model: type[BaseModel]) -> list[str]:

@@ -49,6 +49,11 @@ LARGE_BODIES, SMALL_BODIES, WORK = 256 << 20, 32 << 20, 800 << 20
 """Bytes that the bodies of all requests may take together, and their work with its results."""
 _OF_A_PIXEL, _OF_A_DRAWN_PIXEL, _OF_ANY = 27, 24, 24 << 20
 """Bytes that work takes: for each pixel of a picture that is sent or drawn, with its results, and besides."""
+_EXAMPLES = {  # FastAPI would make one of all fields, which no request may have at once
+    "/generate": {"seeds": "0-3"},
+    "/swap": {"seed": 3, "background": "seed:7"},
+    "/segment": {"seed": 3, "background": "#ffffff"},
+}
 _SWAGGER = Path(__file__).parent / "swagger_ui"
 _PARTS_OF_DOCS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _DOCS_MAY = "default-src 'none'; connect-src 'self'; img-src 'self' data:; " + "; ".join(
@@ -225,8 +230,10 @@ def build(service: Service) -> FastAPI:
             more = canvas.width * canvas.height if canvas else 0
             with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
                 name, options = wanted_class(wish.class_name), {"keep_largest": wish.keep_largest, "canvas": canvas}
+                options["background"] = wish.background
                 result = operations.segment(name, seed, wish.truncation_psi, job.token, **files, **options)
-                return job.answer(answers.pictures(media, [result], wish.include))
+                usual = ["picture" if wish.background else "cutout", "mask"]
+                return job.answer(answers.pictures(media, [result], wish.include or usual))
 
         return await job.answered(work)
 
@@ -264,8 +271,9 @@ def _add_documentation(api: FastAPI) -> None:
 
     def with_forms() -> dict[str, Any]:
         described = describe()
-        for operation in (methods["post"] for methods in described["paths"].values() if "post" in methods):
-            content = operation["requestBody"]["content"]
+        for path, example in _EXAMPLES.items():
+            content = described["paths"][path]["post"]["requestBody"]["content"]
+            content["application/json"]["example"] = example
             model = described["components"]["schemas"][content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
             fields = model["properties"]
             about = {name: fields[name]["description"] for name in FILES if name in fields}
