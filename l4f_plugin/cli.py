@@ -62,11 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"l4f: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise
-        print(f"l4f: {error.strerror}: {str(error.filename)[:200]}; check the path.", file=sys.stderr)
-        return 2
     except (KeyboardInterrupt, Cancelled):
         print("l4f: stopped", file=sys.stderr)
         return INTERRUPTED
@@ -74,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print(f"l4f: {error.strerror}: {str(error.filename)[:200]}; check the path.", file=sys.stderr)
+        return 2
 
 
 def _run(argv: list[str]) -> int:
