@@ -78,7 +78,7 @@ def test_photographs_become_cutouts_composites_and_a_zip(page, photographs, tmp_
     settle(page)
     composite = pixels(download(page, "l4f_photos_download_result", tmp_path))
     assert composite.shape == (60, 80, 3) and composite[30, 40, 0] > 200
-    assert np.abs(composite[2, 2].astype(int) - [0x7A, 0xA7, 0xC7]).max() <= 2
+    assert composite[2, 2].min() >= 253
 
 
 def test_a_subject_is_recovered_and_taken_to_swap(page, photographs):  # noqa: F811
