@@ -13,19 +13,18 @@ import numpy as np
 
 from .arguments import Background, Canvas, EdgeOptions
 from .bundles.files import DiskFull, write_atomically
-from .bundles.likeness import stranger
 from .compositing import mask_box
 from .errors import UserError
 from .images import first_frame_only, frames, read_infotext, timing_of
 from .jobs import NEVER, CancelToken, Progress, unseen
 from .picture_files import PictureFile, PictureSet
 from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
-from .subject import ENDINGS, dropped_in_words, placed_fields, write_parts
+from .subject import ENDINGS, placed_fields, remarks, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
     from .pipeline import Labels4FreePipeline
 
-CONFIDENCE, DROPPED = "Confidence", "Dropped pieces"  # fields of the infotext
+CONFIDENCE, DROPPED, ALONG_EDGE = "Confidence", "Dropped pieces", "Along an edge"  # fields of the infotext
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class PhotoResult:
     notes: tuple[str, ...] = ()  # sentences about what a person would not expect
     confidence: float | None = None  # the subject's, the least of an animation's; None where it is not known
     dropped: int = 0  # pieces of the mask that were left out, the most of an animation's
+    along_edge: bool = False  # whether the mask, or one of an animation's, runs along an edge of the picture
 
 
 def segment_photos(
@@ -114,7 +114,7 @@ def _segment_one(
     written = None if again else _written(files)
     kept = written is not None and written[0] == origin.infotext(name, **fields)
     if kept:
-        confidence, dropped = written[1:]
+        confidence, dropped, along_edge = written[1:]
     else:
         subjects = [
             pipeline.segment_photo(frame, keep_largest=edge.keep_largest, cancel=cancel)
@@ -127,8 +127,9 @@ def _segment_one(
         confidences = [subject.confidence for subject in subjects]
         confidence = min(confidences) if None not in confidences else None
         dropped = max(subject.dropped for subject in subjects)
+        along_edge = any(subject.along_edge for subject in subjects)
         told = {} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}
-        told |= {DROPPED: dropped} if dropped else {}
+        told |= ({DROPPED: dropped} if dropped else {}) | ({ALONG_EDGE: True} if along_edge else {})
         pictures = {
             "mask": [one.alpha for one in placed],
             "cutout": [one.cutout for one in placed],
@@ -137,12 +138,13 @@ def _segment_one(
         parts = {kind: pictures[kind] if timing else pictures[kind][0] for kind in files}
         folder, stem = files["mask"].parent, files["mask"].name.removesuffix(ENDINGS["mask"])
         write_parts(folder, stem, parts, origin.infotext(name, **fields, **told), timing)
-    notes += [stranger(pipeline.config.title, confidence), dropped_in_words(dropped)]
-    return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), confidence, dropped)
+    notes += remarks(pipeline.config.title, confidence, dropped, along_edge)
+    told = confidence, dropped, along_edge
+    return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), *told)
 
 
-def _written(files: dict[str, Path]) -> tuple[str, float | None, int] | None:
-    """How the file that was written last says it was made, its confidence and dropped pieces; None unless all exist."""
+def _written(files: dict[str, Path]) -> tuple[str, float | None, int, bool] | None:
+    """How the file that was written last says it was made, and what it tells of the mask; None unless all exist."""
     try:
         text = read_infotext(files["mask"]) if all(path.is_file() for path in files.values()) else None
     except UserError:
@@ -151,6 +153,7 @@ def _written(files: dict[str, Path]) -> tuple[str, float | None, int] | None:
         return None
     confidence = re.search(rf", {CONFIDENCE}: (\d\.\d\d)", text)
     dropped = re.search(rf", {DROPPED}: (\d{{1,9}})", text)
-    for told in filter(None, (confidence, dropped)):
+    along_edge = re.search(f", {ALONG_EDGE}: True", text)
+    for told in filter(None, (confidence, dropped, along_edge)):
         text = text.replace(told[0], "", 1)
-    return text, float(confidence[1]) if confidence else None, int(dropped[1]) if dropped else 0
+    return text, float(confidence[1]) if confidence else None, int(dropped[1]) if dropped else 0, bool(along_edge)

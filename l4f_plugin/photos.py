@@ -57,8 +57,16 @@ def find_subject(bundle: Bundle, source: Source, device: torch.device, keep_larg
     alpha, dropped = largest_piece(alpha) if keep_largest else (alpha, 0)
     if not LEAST_AREA <= alpha.mean() <= LARGEST_AREA or matting.colour_difference(image, alpha) < LEAST_DIFFERENCE:
         confidence = 0.0
-    origin = origin_of(source, config)
-    return Subject(image, alpha, config.name, photo=origin, confidence=confidence, dropped=dropped)
+    told = {"confidence": confidence, "dropped": dropped, "along_edge": runs_along_edge(alpha)}
+    return Subject(image, alpha, config.name, photo=origin_of(source, config), **told)
+
+
+def runs_along_edge(alpha: np.ndarray) -> bool:
+    """Whether a mask float32 `[H, W]` takes half of the upper, left or right edge, as one with background in it may.
+
+    At the lower edge people and vehicles are cut off more often than not.
+    """
+    return any((side > 0.5).mean() >= 0.5 for side in (alpha[0], alpha[:, 0], alpha[:, -1]))
 
 
 class Rivals:

@@ -13,6 +13,7 @@ from PIL import Image
 from . import compositing, matting
 from .animations import write_animation
 from .arguments import Background, Canvas, EdgeOptions, Spot, Style
+from .bundles.likeness import stranger
 from .errors import UserError
 from .images import Timing, cover_fit, write_png
 from .provenance import WPlus, own_infotext
@@ -55,6 +56,7 @@ class Subject:
     photo: PhotoOrigin | None = None
     confidence: float | None = None  # share of the class's own pictures that look less like it, if known; 0: no subject
     dropped: int = 0  # pieces that its mask had besides the largest
+    along_edge: bool = False  # whether the mask takes half of the picture's upper, left or right edge
     times: int = 1  # as large as its class draws
     brushed: bool = False  # its mask was mended by hand
 
@@ -203,10 +205,15 @@ def place(
     return SwapResult(composite, mask, cutout, background, subject, infotext)
 
 
-def dropped_in_words(count: int) -> str | None:
-    """The sentence that so many pieces of a photograph's mask were dropped, None for none."""
-    pieces = "1 smaller piece" if count == 1 else f"{count} smaller pieces"
-    return f"{pieces} beside the subject left out." if count else None
+def remarks(title: str, confidence: float | None, dropped: int, along_edge: bool) -> list[str]:
+    """Sentences about the mask of a photograph that a person should look at; of a `Subject` of the class `title`."""
+    pieces = "1 smaller piece" if dropped == 1 else f"{dropped} smaller pieces"
+    sentences = (
+        stranger(title, confidence),
+        "The mask runs along an edge of the picture: see whether it holds background." if along_edge else None,
+        f"{pieces} beside the subject left out." if dropped else None,
+    )
+    return [sentence for sentence in sentences if sentence]
 
 
 def placed_fields(wanted: Background, edge: EdgeOptions, where: Canvas | Spot | None = None) -> dict[str, object]:

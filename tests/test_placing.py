@@ -168,6 +168,15 @@ def test_the_largest_piece_of_a_photograph_is_kept_and_the_others_are_told(red, 
     assert told["dropped"] == 0 and "left out" not in said.err and np.asarray(Image.open(told["mask"]))[40, 130] > 230
 
 
+def test_a_mask_along_an_edge_of_its_picture_is_told(red, tmp_path, capsys):
+    for name, box, told in (("left", (0, 0, 60, 100), True), ("lower", (20, 70, 140, 120), False)):
+        boxes(box).save(tmp_path / f"{name}.png")
+        command = ["segment", red, tmp_path / f"{name}.png", "--device cpu --json --out", tmp_path / "out"]
+        for _ in range(2):  # the second time nothing is segmented
+            said = run(capsys, *command)
+            assert said.data["photos"][0]["along_edge"] == told == ("runs along an edge" in said.err)
+
+
 def test_photographs_are_centred_on_a_canvas(red, tmp_path, capsys):
     boxes((10, 10, 30, 90)).save(tmp_path / "photo.png")
     command = ["segment", red, tmp_path / "photo.png", "--device cpu --out", tmp_path / "shop"]

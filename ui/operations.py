@@ -15,12 +15,12 @@ from typing import Any
 from PIL import Image
 
 from l4f_plugin.arguments import Background, Canvas, EdgeOptions, wanted_spot
-from l4f_plugin.bundles.likeness import is_strange, stranger
+from l4f_plugin.bundles.likeness import is_strange
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, picture_size
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.subject import ENDINGS, dropped_in_words
+from l4f_plugin.subject import ENDINGS, remarks
 
 from .outputs import slug
 from .service import Service
@@ -163,7 +163,7 @@ class Operations:
         if is_strange(confidence):
             [fits] = self._service.best_fits(entry.name, [lambda: picture], token)
         better = fits and text("photos.better", title=fits[0].title, confidence=fits[1])
-        sentences = note, stranger(entry.title, confidence), better, dropped_in_words(sample.dropped)
+        sentences = note, *remarks(entry.title, confidence, sample.dropped, sample.along_edge), better
         notes = [sentence for sentence in sentences if sentence]
         details = {"class": entry.name, "seed": sample.seed, "mask_area": area, "confidence": confidence}
         details |= {"better": fits and fits[0].name, "dropped": sample.dropped, "note": " ".join(notes) or None}

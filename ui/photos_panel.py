@@ -147,7 +147,7 @@ class PhotosPanel:
         # The folder of the last time: what is done and asked for in the same way is not done again.
         folder = earlier[0].files["mask"].parent if earlier else self._service.outputs.preview_folder()
         yield {self.job.status: self._working(photos, 0)}
-        results, strange, problems = [], [], []
+        results, strange, problems, along_edge = [], [], [], 0
         notes = [background.note] if background and background.note else []
         notes += [photos.in_words()] if photos.passed_over else []
         how = {"folder": folder, "background": background, "edge": edge, "canvas": canvas}
@@ -159,6 +159,7 @@ class PhotosPanel:
             else:
                 notes += map(without_paths, found.notes) if len(photos) == 1 else ()  # else beside each
                 results.append(_result(photo, found, folder, entry))
+                along_edge += found.along_edge
                 strange += [(results[-1], photo)] if is_strange(found.confidence) else []
             if number < len(photos):
                 first = self._shown(results, given) if len(results) == 1 and not found.problem else {}
@@ -177,6 +178,8 @@ class PhotosPanel:
         words = [text("photos.done", done=len(results), total=len(photos)), *([trouble] if problems else [])]
         if strange and len(results) > 1:
             words.append(text("photos.strangers", count=len(strange), title=entry.title))
+        if along_edge and len(results) > 1:
+            words.append(text("photos.along_edge", count=along_edge))
         words += [" ".join(notes)] if notes else []
         yield {**self._shown(results, given), self.job.status: status.finished(". ".join(words))}
 

@@ -158,7 +158,7 @@ def _segment_photos(
             report(note)
     failed = sum(result.problem is not None for result in results)
     kept = sum(result.kept for result in results)
-    told = ("source", "name", "problem", "kept", "notes", "confidence", "dropped")
+    told = ("source", "name", "problem", "kept", "notes", "confidence", "dropped", "along_edge")
     listed = [{**{name: getattr(result, name) for name in told}, **result.files} for result in results]
     data = {"class": pipeline.config.name, "photos": listed, "passed_over": photos.passed_over, "zip": archive}
     before = f", {kept} of them before" if kept else ""

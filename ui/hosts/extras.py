@@ -10,11 +10,10 @@ from typing import Any
 from PIL import Image
 
 from l4f_plugin.arguments import Background
-from l4f_plugin.bundles.likeness import stranger
 from l4f_plugin.errors import Cancelled
 from l4f_plugin.images import INFOTEXT_KEY
 from l4f_plugin.provenance import recipe_of
-from l4f_plugin.subject import dropped_in_words
+from l4f_plugin.subject import remarks
 
 from ..outputs import slug
 from ..texts import text
@@ -133,8 +132,8 @@ def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Imag
     name = entry.name
     found = engine.segment(name, recipe or picture, token)
     if recipe is None:
-        told = stranger(entry.title, found.confidence), dropped_in_words(found.dropped)
-        return found.cutout(), found.mask(), f"{slug(name)}_photo", found.infotext(), " ".join(filter(None, told))
+        told = remarks(entry.title, found.confidence, found.dropped, found.along_edge)
+        return found.cutout(), found.mask(), f"{slug(name)}_photo", found.infotext(), " ".join(told)
     mask = found.mask()
     if recipe.where is not None:  # the same place on the picture as it is now
         mask = engine.swap(name, found, Background.parse(picture), recipe.edge, token, where=recipe.where).alpha
