@@ -266,8 +266,8 @@ class Background:
             if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
                 raise UserError(f"{text[:40]} is not a colour; write six hexadecimal digits as in #3366ff.")
             return cls("colour", f"#{digits.lower()}", colour=tuple(bytes.fromhex(digits)))
-        if colour := ImageColor.colormap.get(text.lower()):
-            return cls.parse(colour)
+        if text.lower() in ImageColor.colormap:
+            return cls.parse("#" + bytes(ImageColor.getrgb(text)).hex())
         kind, _, value = text.partition(":")
         if kind == "seed":
             if not re.fullmatch(r"-1|\d{1,12}", value):
