@@ -104,8 +104,8 @@ def colour_difference(picture: np.ndarray, alpha: np.ndarray) -> float:
     0 where all is of one colour, or one texture. ``picture`` is uint8 `[H, W, 3]`, ``alpha`` float32 `[h, w]`.
     """
     _, colours, mask = _for_colours(picture, alpha)
-    shares = [_frequencies(colours, weights) for weights in (mask, 1 - mask, np.ones_like(mask))]
-    return float(1 - np.mean(np.sqrt(shares[0] * shares[1]) / shares[2]))
+    inside, outside, area = _frequencies(colours, mask), _frequencies(colours, 1 - mask), mask.mean()
+    return float(1 - np.mean(np.sqrt(inside * outside) / (area * inside + (1 - area) * outside)))
 
 
 def _for_colours(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

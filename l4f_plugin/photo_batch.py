@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from .arguments import Background, Canvas, EdgeOptions
 from .bundles.files import DiskFull, write_atomically
 from .compositing import mask_box
 from .errors import UserError
-from .images import first_frame_only, frames, read_infotext, timing_of
+from .images import first_frame_only, frames, parse_infotext, read_infotext, timing_of
 from .jobs import NEVER, CancelToken, Progress, unseen
 from .picture_files import PictureFile, PictureSet
 from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
@@ -112,7 +111,7 @@ def _segment_one(
     origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge, canvas), timing_of(source)
     notes = [None if timing else first_frame_only(source, picture.name)]
     written = None if again else _written(files)
-    kept = written is not None and written[0] == origin.infotext(name, **fields)
+    kept = written is not None and written[0] == parse_infotext(origin.infotext(name, **fields))
     if kept:
         confidence, dropped, along_edge = written[1:]
     else:
@@ -143,17 +142,12 @@ def _segment_one(
     return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), *told)
 
 
-def _written(files: dict[str, Path]) -> tuple[str, float | None, int, bool] | None:
+def _written(files: dict[str, Path]) -> tuple[dict[str, str], float | None, int, bool] | None:
     """How the file that was written last says it was made, and what it tells of the mask; None unless all exist."""
     try:
         text = read_infotext(files["mask"]) if all(path.is_file() for path in files.values()) else None
-    except UserError:
+        fields = parse_infotext(text or "")
+        confidence, dropped, along_edge = (fields.pop(name, None) for name in (CONFIDENCE, DROPPED, ALONG_EDGE))
+        return fields, float(confidence) if confidence else None, int(dropped or 0), bool(along_edge)
+    except (UserError, ValueError):  # a picture, or a text, that somebody has changed
         return None
-    if text is None:
-        return None
-    confidence = re.search(rf", {CONFIDENCE}: (\d\.\d\d)", text)
-    dropped = re.search(rf", {DROPPED}: (\d{{1,9}})", text)
-    along_edge = re.search(f", {ALONG_EDGE}: True", text)
-    for told in filter(None, (confidence, dropped, along_edge)):
-        text = text.replace(told[0], "", 1)
-    return text, float(confidence[1]) if confidence else None, int(dropped[1]) if dropped else 0, bool(along_edge)

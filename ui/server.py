@@ -94,11 +94,8 @@ def checked_root_path(written: str) -> str:
     path = written.strip().rstrip("/")
     if path and "://" not in path:
         path = f"/{path.lstrip('/')}"
-    if (
-        not re.fullmatch(r"(https?://[^/?#\s]+)?(/[A-Za-z0-9._~/-]*)?", path)
-        or "//" in urlsplit(path).path
-        or ".." in path
-    ):
+    # No part of the path is empty, `.` or `..`.
+    if not re.fullmatch(r"(https?://[^/?#\s]+)?(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*", path):
         raise UserError(text("server.bad_root_path"))
     return path
 

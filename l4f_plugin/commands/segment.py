@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ..provenance import Recipe, WPlus
 
 ZIP_STEM = "segmented"
-AS_FOUND = EdgeOptions(keep_largest=True)  # the edge of a photograph's mask, unless it is asked for otherwise
 PROJECTED_ENDINGS = ["_projected.png", "_alpha.png", "_cutout.png", "_w_plus.safetensors"]
 
 
@@ -83,7 +82,8 @@ def segment(args: argparse.Namespace) -> Answer:
     background = None if args.background is None else Background.parse(args.background)
     if background and background.note:
         report(background.note)
-    if (args.seed is not None or args.w_plus) and (background or canvas or args.zip or edge != AS_FOUND):
+    changed = background or canvas or args.zip or edge != EdgeOptions(keep_largest=True)
+    if changed and (args.seed is not None or args.w_plus):
         raise UserError(
             "Background, canvas, archive and changes of the edge are for photographs; for what the class draws, use "
             "l4f swap."

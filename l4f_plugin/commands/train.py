@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..architecture import resolutions_up_to
-from ..arguments import LARGEST_PSI, check_number, check_seed
+from ..arguments import LARGEST_PSI, LARGEST_SEED, check_number
 from ..bundles.fields import RESOLUTIONS
 from ..errors import Cancelled, UserError
 from . import Answer, add_class, add_device, add_json, agreed, given, report, show_progress
@@ -21,6 +20,14 @@ if TYPE_CHECKING:
 
 CURVES = "write the curves as event files for TensorBoard too, which the extra curves brings"
 PHOTOGRAPHS = "folder or archive of photographs without labels, to learn from by the masks of the earlier segmenter"
+BOUNDS = {
+    **dict.fromkeys(("r1_weight", "path_length_weight"), (0, 1e30)),
+    "learning_rate": (1e-12, 1e30),
+    "style_mixing": (0, 1),
+    "truncation_psi": (-LARGEST_PSI, LARGEST_PSI),
+    "seed": (0, LARGEST_SEED),
+    "save_minutes": (0, 1e6),
+}
 AGAIN = "The same command goes on where it was stopped by Ctrl-C or a crash."
 
 
@@ -115,8 +122,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         text = "run folder: states, metrics, sheets, bundle; a run that is found there goes on"
         kind.add_argument("--out", type=Path, required=True, help=text)
         kind.add_argument("--batch-size", type=_positive, help="pictures a step; as the recipe says by default")
-        kind.add_argument("--learning-rate", type=_LEARNING_RATE, help="as the recipe says by default")
-        kind.add_argument("--seed", type=_seed, help="of everything random; see --threads")
+        kind.add_argument("--learning-rate", type=float, help="as the recipe says by default")
+        kind.add_argument("--seed", type=int, help="of everything random; see --threads")
         add_device(kind)
         kind.add_argument(
             "--dtype", dest="feature_dtype", choices=["float32", "bfloat16"], help="precision of the feature maps"
@@ -124,7 +131,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         text = "processor threads; with 1 the same seed repeats a run to the bit on the same machine"
         kind.add_argument("--threads", type=_positive, help=text)
         kind.add_argument("--curves", action="store_true", help=CURVES)
-        kind.add_argument("--save-minutes", type=_MINUTES, default=5.0, help="the most work that a kill can lose")
+        kind.add_argument("--save-minutes", type=float, default=5.0, help="the most work that a kill can lose")
 
 
 def train(args: argparse.Namespace) -> Answer:
@@ -133,6 +140,9 @@ def train(args: argparse.Namespace) -> Answer:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if args.train is None:
         return _train_class(args)
+    for name, bounds in BOUNDS.items():
+        if getattr(args, name, None) is not None:
+            check_number(f"--{name.replace('_', '-')}", getattr(args, name), *bounds)
     import torch
 
     from ..training.loop import write_events
@@ -254,7 +264,7 @@ def _add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
     freeze = "with --from: so many finest blocks of the discriminator stay as they are (FreezeD, Mo et al. 2020)"
     parts = "compute each batch in so many parts, for less memory; parts of four pictures or more change no weight"
     known = {
-        "--r1-weight": {"type": _WEIGHT, "help": r1},
+        "--r1-weight": {"type": float, "help": r1},
         "--freeze-blocks": {"type": _positive, "dest": "frozen_blocks", "help": freeze},
         "--accumulate": {"type": _positive, "metavar": "PARTS", "help": parts},
     }
@@ -279,9 +289,9 @@ def _add_generator(parser: argparse.ArgumentParser) -> None:
     text = "keep this shape of picture, with black bars beside it that the class cuts off again; square by default"
     parser.add_argument("--letterbox", type=_aspect, metavar="W:H", help=text)
     text = "of a smooth way from code to picture; 0, the default, leaves it out"
-    parser.add_argument("--path-length-weight", type=_WEIGHT, default=0.0, help=text)
+    parser.add_argument("--path-length-weight", type=float, default=0.0, help=text)
     text = "share of the pictures with two styles, 0.5 by default"
-    parser.add_argument("--style-mixing", type=_SHARE, default=0.5, help=text)
+    parser.add_argument("--style-mixing", type=float, default=0.5, help=text)
     parser.add_argument("--ema-half-life", type=_positive, help="of the averaged weights, in pictures")
     text = "no per-pixel noise inputs; better for drawings"
     parser.add_argument("--no-noise", action="store_false", dest="noise", help=text)
@@ -321,7 +331,7 @@ def _add_alpha(parser: argparse.ArgumentParser) -> None:
     kinds, text = ["default", "paper"], "as tuned here, or as published, which wants real pictures"
     parser.add_argument("--recipe", choices=kinds, default="default", help=text)
     text = "of the pictures to learn from; as the recipe says by default"
-    parser.add_argument("--truncation-psi", type=_PSI, help=text)
+    parser.add_argument("--truncation-psi", type=float, help=text)
     _add_shared(parser, "--r1-weight", "--accumulate")
 
 
@@ -397,20 +407,6 @@ def _positive(text: str) -> int:
     return value
 
 
-def _seed(text: str) -> int:
-    return check_seed(int(text))
-
-
-def _number(name: str, least: float, most: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        return check_number(name, float(text), least, most)
-
-    return number
-
-
-_LEARNING_RATE = _number("The learning rate", 1e-12, 1e30)
-_WEIGHT, _SHARE = _number("A weight", 0, 1e30), _number("A share", 0, 1)
-_PSI, _MINUTES = _number("Truncation psi", -LARGEST_PSI, LARGEST_PSI), _number("The minutes", 0, 1e6)
 _REFINES = "600 by default, about 3 minutes on one processor core"
 TRAININGS = {
     "generator": (_add_generator, _train_generator, "train a generator from a folder of pictures"),
