@@ -47,7 +47,6 @@ class Guard(BaseRoute):
             await send({"type": "websocket.close", "code": 1003})
             return
         rest, send = self._rest(scope["path"]) or "", with_headers(send, never_guessed)
-        rest = rest.rstrip("/") or rest  # Starlette would send on to an address without our own path
         place = {"root_path": self._shown_as, "app_root_path": self._shown_as}
         scope = {**scope, **place, "path": rest, "raw_path": rest.encode("utf-8")}
         try:

@@ -187,6 +187,7 @@ def build(service: Service) -> FastAPI:
         exception_handlers=handlers,
     )
     api.router.route_class = BoundedRoute
+    api.router.redirect_slashes = False  # to an address without the path that the guard has taken off
     api.state.small, api.state.large = Reading(SMALL_BODIES), Reading(LARGE_BODIES)
     api.state.places, api.state.room = threading.Semaphore(MOST_UNDER_WAY), Room(WORK)
     operations = Operations(service)
