@@ -99,19 +99,14 @@ def finished_masks(bundle: Bundle, pictures: np.ndarray, alpha: Tensor, steady: 
     masks = alpha[:, 0].float().cpu().numpy()
     if steady or not bundle.config.masks_follow_colours:
         return masks
-    return np.stack(
-        [_finished(bundle, picture, mask, alpha.device) for picture, mask in zip(pictures, masks, strict=False)]
-    )
-
-
-def _finished(bundle: Bundle, picture: np.ndarray, mask: np.ndarray, device: torch.device) -> np.ndarray:
-    mask = corrected(picture, mask)
-    if bundle.student is None or not bundle.config.masks_follow_student:
-        return mask
-    found = coarse_alpha(bundle.student, bundle.config, picture, device)
-    if found.shape != mask.shape:
-        found = refine(picture, found)
-    return (mask + found) / 2
+    finished = []
+    for picture, said in zip(pictures, masks, strict=False):
+        mask = corrected(picture, said)
+        if bundle.student is not None and bundle.config.masks_follow_student:
+            found = coarse_alpha(bundle.student, bundle.config, picture, alpha.device)
+            mask = (mask + (found if found.shape == mask.shape else refine(picture, found))) / 2
+        finished.append(mask)
+    return np.stack(finished)
 
 
 def as_pixels(images: Tensor) -> np.ndarray:

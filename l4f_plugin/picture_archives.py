@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -30,7 +30,6 @@ MOST_MEMBER_BYTES = 256 << 20
 MOST_LIST_BYTES = 64 << 20
 MOST_MEMBERS = 500_000
 LARGEST_RATIO, ALWAYS_ALLOWED = 100, 64 << 20
-HEAD = 1024
 UNSAFE, LINK, TOO_LARGE, ENCRYPTED = "with unsafe names", "links", "too large", "encrypted"
 _SAYS_UTF_8 = 0x800  # in the flags of a member
 _END_OF_LIST, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
@@ -50,7 +49,6 @@ class ArchiveMember:
     size: int
     offset: int | None = None  # where a TAR holds its bytes; None in a ZIP
     refused: str | None = None  # why it is passed over
-    head: bytes = b""  # its beginning where the reader looks at it
 
     def read(self, most: int | None = None) -> bytes:
         """Its content, or the first `most` bytes. Raises `UserError` for a damaged archive."""
@@ -137,17 +135,12 @@ class _Bounded:
 
 
 def _member(archive: Path, name: str, size: int, offset: int | None, refused: str | None) -> ArchiveMember:
-    """With its beginning, where that decides on what it is: names without ending, and formats that we write."""
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
         refused = refused or UNSAFE
     elif size > MOST_MEMBER_BYTES:
         refused = refused or TOO_LARGE
-    member, last = ArchiveMember(archive, name, size, offset, refused), parts[-1].lower()
-    if not refused and ("." not in last or last.endswith((".png", ".webp", ".apng"))):
-        with suppress(UserError):  # said when it is read as a picture
-            return replace(member, head=member.read(HEAD))
-    return member
+    return ArchiveMember(archive, name, size, offset, refused)
 
 
 def _check_sum(name: str, together: int, size: int) -> None:

@@ -40,7 +40,7 @@ PHOTO_ENDINGS = (*_HEIC, ".avif", ".jfif", ".zip", ".cbz", ".tar", ".tgz", ".gz"
 _LABELS = ("masks", "hard_masks")  # folders of an exported set, and endings of its files
 _LABEL_FILES = ("_mask.png", "_hard.png", "sheet.png")
 _RESULT = re.compile("(.+)_(alpha|mask|cutout|composite|projected)", re.IGNORECASE)
-_HEAD = 1024  # bytes, in which our infotext begins
+_HEAD = 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,12 @@ class PictureFile:
     def source(self) -> Path | bytes:
         """What `images.load_picture` reads. Raises `UserError` for a member that cannot be read."""
         return self.member.read() if self.member else self.path
+
+    def head(self) -> bytes:
+        """Its beginning, in which an infotext of ours would begin; nothing where it cannot be read."""
+        with suppress(OSError, UserError):
+            return self.member.read(_HEAD) if self.member else bytes_of(self.path, _HEAD)
+        return b""
 
     def mark(self) -> str:
         """Tells this picture from another under its name: place, size and time. Raises `OSError`."""
@@ -124,8 +130,8 @@ def find_pictures(folder: Path) -> PictureSet:
     elif folder.is_file() and is_archive(folder):
         for member in members(folder):
             parts = [part for part in member.name.split("/") if part not in ("", ".")] or [""]
-            kind = member.refused or _kind_of_name(*parts) or _kind_of(parts[-1], member.head)
-            _add(found, PictureFile(folder, "/".join(parts), member), kind)
+            picture = PictureFile(folder, "/".join(parts), member)
+            _add(found, picture, member.refused or _kind_of_name(*parts) or _kind_of(picture))
     else:
         raise UserError(f"{folder} cannot be read as a folder or an archive; name a folder of pictures.")
     _drop_results(found)
@@ -146,7 +152,7 @@ def find_photos(paths: Iterable[Path], chosen: bool = True) -> PictureSet:
     """
     found = PictureSet()
     for path in map(Path, paths):
-        passed_over = None if chosen else _kind_of_name(path.name) or _kind_of(path.name, str(path))
+        passed_over = None if chosen else _kind_of_name(path.name) or _kind_of(PictureFile.of(path))
         if passed_over:
             found.passed_over[passed_over] += 1
         elif path.is_dir() or (path.is_file() and is_archive(path)):
@@ -222,8 +228,8 @@ def _search(root: Path, found: PictureSet) -> None:
             elif not (os.path.isfile(entry.path) if linked_to else entry.is_file()):
                 found.passed_over[NO_FILE] += 1
             else:
-                ours = exported and entry.name.endswith(_LABEL_FILES)
-                _add(found, PictureFile(root, name), OURS if ours else kind or _kind_of(entry.name, entry.path))
+                picture, ours = PictureFile(root, name), exported and entry.name.endswith(_LABEL_FILES)
+                _add(found, picture, OURS if ours else kind or _kind_of(picture))
 
 
 def _drop_results(found: PictureSet) -> None:
@@ -255,26 +261,20 @@ def _kind_of_name(*parts: str) -> str | None:
     return SYSTEM if any(part.lower() in _SYSTEM for part in parts) else None
 
 
-def _kind_of(name: str, content: str | bytes) -> str | None:
-    """Why a file is passed over, None for a picture. `content` is the path of the file, or the beginning of it."""
-    ending = ending_of(name)
+def _kind_of(file: PictureFile) -> str | None:
+    """Why a file is passed over, None for a picture."""
+    ending = ending_of(file.name)
     if ending in _HEIC and ending not in endings():
         return f"{ending}, which need the package pillow-heif"
     if ending and ending not in endings():
         return ARCHIVE if ending in (".zip", ".tar", ".tgz", ".gz") else ending
     if ending in ("", ".png", ".webp", ".apng"):
-        head = _head_of(content)
+        head = file.head()
         if not ending and not _is_picture(head):
             return "without ending"
-        if b"Labels4Free " in head and (isinstance(content, bytes) or is_ours(Path(content))):
+        if b"Labels4Free " in head and (file.member or is_ours(file.path)):
             return OURS
     return None
-
-
-def _head_of(content: str | bytes) -> bytes:
-    with suppress(OSError):
-        return content if isinstance(content, bytes) else bytes_of(content, _HEAD)
-    return b""
 
 
 def _is_picture(head: bytes) -> bool:
@@ -299,7 +299,7 @@ def _is_drawn(path: Path) -> bool:
 def _has_more_frames(picture: PictureFile) -> bool:
     ending = ending_of(picture.name)
     if ending == ".png":  # read faster than by PIL, as there may be a million
-        return b"acTL" in _head_of(picture.member.head if picture.member else str(picture.path))
+        return b"acTL" in picture.head()
     with suppress(UserError):
         if ending in ("", ".gif", ".webp", ".apng", ".tif", ".tiff", ".avif", ".avifs"):
             return has_more_frames(picture.source())

@@ -36,11 +36,7 @@ def foreign_kind(start: bytes, size: int, wanted: str = _WANTED) -> str | None:
 
     `wanted` is what should be chosen instead. ZIP files and safetensors are not looked into here.
     """
-    kind = _kind(start, size)
-    return kind and kind.replace(_WANTED, wanted)
-
-
-def _kind(start: bytes, size: int) -> str | None:
+    another = f"choose {wanted}"
     if not size:
         return "empty; fetch it again"
     if not start.strip(b"\x00"):
@@ -52,9 +48,9 @@ def _kind(start: bytes, size: int) -> str | None:
         return f"a TAR archive; {_UNPACK}"
     for mark, words in _MARKS:
         if start.startswith(mark):
-            return f"{words}; {_ANOTHER}"
+            return f"{words}; {another}"
     if start[:1] == b"\x08" and re.search(rb"onnx|pytorch|ir_version", start[:64]):
-        return f"an ONNX model, which is not read; {_ANOTHER}"
+        return f"an ONNX model, which is not read; {another}"
     # Texts: pointers, pages, and what servers say in place of a file.
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     small = text[:512].lower()

@@ -69,6 +69,9 @@ def given(args: argparse.Namespace, settings: type) -> dict[str, Any]:
 
 
 def style_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_drawing` with `style` declares, to be asked for before weights are read. Raises `UserError`."""
+    if args.truncation_psi is not None:
+        check_truncation_psi(args.truncation_psi)
     return {name: getattr(args, name) for name in ("truncation_psi", "truncation_cutoff", "noise_mode")}
 
 
@@ -95,12 +98,6 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-
-
-def check_psi(args: argparse.Namespace) -> None:
-    """Says what is wrong with `--truncation-psi` before weights are read. Raises `UserError`."""
-    if args.truncation_psi is not None:
-        check_truncation_psi(args.truncation_psi)
 
 
 def load_pipeline(args: argparse.Namespace) -> Labels4FreePipeline:

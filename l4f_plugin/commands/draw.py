@@ -13,7 +13,6 @@ from . import (
     add_drawing,
     add_edge,
     add_out,
-    check_psi,
     given,
     load_pipeline,
     report,
@@ -45,15 +44,10 @@ def generate(args: argparse.Namespace) -> Answer:
     """Draws and writes one batch after the other; what is written stays when a later one fails."""
     seeds = list(dict.fromkeys(arguments.parse_seeds(args.seeds)))
     arguments.check_integer("The batch size", args.batch_size, 1, LARGEST_BATCH)
-    check_psi(args)
-    folder = make_folder(args.out)
+    style, folder = style_of(args), make_folder(args.out)
     pipeline = load_pipeline(args)
     samples = pipeline.stream(
-        seeds,
-        **style_of(args),
-        batch_size=args.batch_size,
-        with_background=not args.no_background,
-        progress=show_progress,
+        seeds, **style, batch_size=args.batch_size, with_background=not args.no_background, progress=show_progress
     )
     written = []
     for sample in samples:
@@ -96,7 +90,7 @@ def swap(args: argparse.Namespace) -> Answer:
     seed = arguments.draw_seed() if args.seed == -1 else arguments.check_seed(args.seed)
     threshold = None if args.threshold is OF_THE_CLASS else args.threshold
     edge = EdgeOptions(**{**given(args, EdgeOptions), "threshold": threshold})  # mistakes before weights are read
-    check_psi(args)
+    style = style_of(args)
     background = Background.parse(args.background)
     if background.note:
         report(background.note)
@@ -112,7 +106,7 @@ def swap(args: argparse.Namespace) -> Answer:
     pipeline = load_pipeline(args)
     if args.threshold is OF_THE_CLASS:
         edge = replace(edge, threshold=pipeline.config.alpha_threshold)
-    result = pipeline.swap(seed, background, where=where, **vars(edge), **style_of(args))
+    result = pipeline.swap(seed, background, where=where, **vars(edge), **style)
     check_may_write(args.out)
     write_png(args.out, result.composite, result.infotext)
     data = {
@@ -145,7 +139,8 @@ def motion(args: argparse.Namespace) -> Answer:
     seeds = arguments.parse_seeds(args.seeds)
     format_name = format_of(args.out, args.format)
     check_animation(format_name, args.frames, args.fps)
-    check_psi(args)
+    if args.truncation_psi is not None:
+        arguments.check_truncation_psi(args.truncation_psi)
 
     from ..animations import write_animation
     from ..motion import check_motion, draw_motion, motion_infotext

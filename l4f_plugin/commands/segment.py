@@ -15,7 +15,6 @@ from . import (
     add_drawing,
     add_edge,
     add_out,
-    check_psi,
     complain,
     given,
     load_pipeline,
@@ -88,8 +87,7 @@ def segment(args: argparse.Namespace) -> Answer:
             "Background, canvas, archive and changes of the edge are for photographs; for what the class draws, use "
             "l4f swap."
         )
-    check_psi(args)
-    folder = make_folder(args.out)
+    style, folder = style_of(args), make_folder(args.out)
 
     from ..picture_files import PictureFile, PictureSet
 
@@ -99,7 +97,7 @@ def segment(args: argparse.Namespace) -> Answer:
         photos = None if subject else PictureSet([PictureFile.of(args.picture)])
     if photos is not None:
         return _segment_photos(pipeline, photos, args, background, edge, canvas)
-    sample = pipeline.segment(subject, **style_of(args))
+    sample = pipeline.segment(subject, **style)
     stem = (args.w_plus or args.picture).stem if sample.seed is None else None
     files, area = write_subject(sample, folder, stem=stem), round(float(sample.required_alpha().mean()), 4)
     data = {"class": pipeline.config.name, "seed": sample.seed, "mask_area": area, **files}

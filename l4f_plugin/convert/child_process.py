@@ -5,13 +5,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..bundles.config import ObjectClass, read_config
 from ..errors import UserError, printable
-from ..jobs import NEVER, CancelToken
+from ..jobs import NEVER, CancelToken, Report
 from .conversion import convert
 
 LARGE_BYTES = 1 << 26
@@ -26,7 +26,7 @@ def convert_in_child(
     *,
     alpha: Path | None = None,
     described: Mapping[str, Any] | None = None,
-    report: Callable[[str], None] | None = None,
+    report: Report | None = None,
     cancel: CancelToken = NEVER,
     always: bool = False,
 ) -> ObjectClass:

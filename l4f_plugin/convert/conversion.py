@@ -1,6 +1,6 @@
 """Turns published checkpoints into bundles. Nothing in a checkpoint is ever run: see `pickles`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..bundles.fields import CLASS_NAME
 from ..bundles.files import check_replaceable
 from ..bundles.model_card import write_model_card
 from ..errors import UserError, printable
+from ..jobs import Report
 from ..networks import AlphaNetwork, Generator
 from .checkpoint_files import open_checkpoint
 from .nvidia_pytorch import is_pytorch, read_pytorch
@@ -32,7 +33,7 @@ def convert(
     alpha: Path | None = None,
     described: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
-    report: Callable[[str], None] | None = None,
+    report: Report | None = None,
 ) -> ObjectClass:
     """Writes the bundle `destination` from a published checkpoint, or from a bundle that gets a new alpha.
 
@@ -56,23 +57,21 @@ def convert(
     return save_bundle(bundle, destination, dtype=dtype, model_card=write_model_card(bundle.config))
 
 
-def read_published(path: Path, report: Callable[[str], None] = lambda message: None) -> Bundle:
+def read_published(path: Path, report: Report = lambda message: None) -> Bundle:
     """The networks of a published checkpoint of any layout; `report` is told what is left out or estimated."""
     label = printable(path, 300)
     with open_checkpoint(path) as root:
         limit = path.stat().st_size
         if is_tensorflow(root):
-            networks = read_tensorflow(root, label, limit)
+            networks = read_tensorflow(root, label, limit, report)
         elif is_pytorch(root):
-            networks = read_pytorch(root, label, limit)
+            networks = read_pytorch(root, label, limit, report)
         else:
             networks = read_rosinality(root, label, limit)
-    generator, discriminator, mean = networks.generator, networks.discriminator, networks.latent_avg
+    generator, discriminator, mean = networks
     config = generator.config
     if discriminator is not None and discriminator.config.resolution != config.resolution:
         raise UserError(f"{label} holds a generator and a discriminator of different sizes; get another copy.")
-    if networks.remark:
-        report(networks.remark)
     if mean is None:
         report(f"Estimating the mean latent from {LATENT_SAMPLES:,} samples")
         mean = generator.estimate_latent_avg(LATENT_SAMPLES, LATENT_SEED)

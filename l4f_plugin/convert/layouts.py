@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -17,18 +16,9 @@ from ..networks import Discriminator, Generator, GeneratorConfig
 MAXIMUM_TENSOR_BYTES = 1 << 30
 MAXIMUM_CHANNELS = 8192
 FILTER = torch.outer(*2 * (torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8,))
+PublishedNetworks = tuple[Generator, Discriminator | None, Tensor | None]  # of a checkpoint, and the mean of w
 _Network = TypeVar("_Network", bound=nn.Module)
 _FILTER_NAME = re.compile(r"(blur|upsample|conv2\.0|skip\.0)\.kernel$|(^|\.)resample_filter$")
-
-
-@dataclass
-class PublishedNetworks:
-    """A checkpoint's networks."""
-
-    generator: Generator
-    discriminator: Discriminator | None = None
-    latent_avg: Tensor | None = None  # the mean of w [style_dim]
-    remark: str | None = None  # a sentence on what was left out
 
 
 class StateSource:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import UserError
+from ..jobs import Report
 from ..networks import Discriminator, DiscriminatorConfig, Generator
 from ..networks.generator import MAPPING_LEARNING_RATE_MULTIPLIER
 from .checkpoint_files import PYTORCH_MODULE
@@ -79,16 +80,19 @@ class _Module:
         return first, "layers with different conv_clamp where one is supported" if others else None
 
 
-def read_pytorch(root: Mapping[Any, Any], label: str, limit: int) -> PublishedNetworks:
-    """The networks of a file of `limit` bytes. Raises `UserError` where they are of another kind than ours."""
+def read_pytorch(root: Mapping[Any, Any], label: str, limit: int, report: Report) -> PublishedNetworks:
+    """The networks of a file of `limit` bytes; `report` is told what is left out.
+
+    Raises `UserError` where they are of another kind than ours.
+    """
     module = _Module(root["G_ema"], label)
     refuse_conditional(module.get("", "c_dim"), label)
     source = StateSource(module.tensors, label, "generator", limit)
     mean = source.take("mapping.w_avg", source.size("mapping.w_avg", 0)) if "mapping.w_avg" in source.state else None
-    networks = PublishedNetworks(_read_generator(source, module), latent_avg=mean)
+    generator, discriminator = _read_generator(source, module), None
     if _is_module(root.get("D")):
-        _read_discriminator(_Module(root["D"], label), limit, networks)
-    return networks
+        discriminator = _read_discriminator(_Module(root["D"], label), limit, generator.config.resolutions, report)
+    return generator, discriminator, mean
 
 
 def _read_generator(source: StateSource, module: _Module) -> Generator:
@@ -124,9 +128,7 @@ def _read_generator(source: StateSource, module: _Module) -> Generator:
     return assemble(source, lambda: Generator(config), names, without_noise=without_noise)
 
 
-def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks) -> None:
-    """Adds the discriminator to `networks`, or a remark on why it was left out."""
-    sizes = list(networks.generator.config.channels)
+def _read_discriminator(module: _Module, limit: int, sizes: list[int], report: Report) -> Discriminator | None:
     blocks = [f"b{size}" for size in sizes[:0:-1]]
     expected: dict[str, dict[str, Any]] = {
         "": {"c_dim": 0, "img_channels": 3},
@@ -142,8 +144,8 @@ def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks
     convolutions = [f"{block}.conv{index}" for block in blocks for index in (0, 1)]
     clamp, wrong = module.clamp([f"{blocks[0]}.fromrgb", "b4.conv", *convolutions], expected)
     if wrong:
-        networks.remark = f"The discriminator has {wrong} and was left out."
-        return
+        report(f"The discriminator has {wrong} and was left out.")
+        return None
     names = {
         **named("from_rgb", f"{blocks[0]}.fromrgb", _PLAIN),
         **named("blocks.{}.first", [f"{block}.conv0" for block in blocks], _PLAIN),
@@ -156,4 +158,4 @@ def _read_discriminator(module: _Module, limit: int, networks: PublishedNetworks
     source = StateSource(module.tensors, module.label, "discriminator", limit)
     channels = {size: source.size(f"b{size}.conv{'0' if size > 4 else ''}.weight", 0) for size in sizes}
     config = DiscriminatorConfig(sizes[-1], channels, clamp)
-    networks.discriminator = assemble(source, lambda: Discriminator(config), names)
+    return assemble(source, lambda: Discriminator(config), names)

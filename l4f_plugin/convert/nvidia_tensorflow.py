@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UserError
+from ..jobs import Report
 from ..networks import Discriminator, DiscriminatorConfig, Generator
 from .checkpoint_files import TENSORFLOW_NETWORK
 from .layouts import PublishedNetworks, StateSource, assemble, generator_config, named
@@ -47,11 +48,14 @@ def _is_network(value: Any) -> bool:
     return isinstance(value, Record) and value.name == TENSORFLOW_NETWORK and isinstance(value.state, dict)
 
 
-def read_tensorflow(root: Sequence[Record], label: str, limit: int) -> PublishedNetworks:
-    """The networks of a file of `limit` bytes. Raises `UserError` where they are of another kind than ours."""
-    _, discriminator, generator = (network.state for network in root)
-    settings, variables = _settings(generator, label), _variables(generator, "", label)
-    parts = generator.get("components")
+def read_tensorflow(root: Sequence[Record], label: str, limit: int, report: Report) -> PublishedNetworks:
+    """The networks of a file of `limit` bytes; `report` is told what is left out.
+
+    Raises `UserError` where they are of another kind than ours.
+    """
+    _, discriminator_state, generator_state = (network.state for network in root)
+    settings, variables = _settings(generator_state, label), _variables(generator_state, "", label)
+    parts = generator_state.get("components")
     for name in ("mapping", "synthesis"):
         part = parts.get(name) if isinstance(parts, dict) else None
         if not _is_network(part):
@@ -67,16 +71,14 @@ def read_tensorflow(root: Sequence[Record], label: str, limit: int) -> Published
 
     source = StateSource(variables, label, "generator", limit)
     mean = source.take("dlatent_avg", source.size("dlatent_avg", 0)) if "dlatent_avg" in source.state else None
-    networks = PublishedNetworks(_read_generator(source, settings), latent_avg=mean)
-    settings = _settings(discriminator, label)
-    if discriminator.get("build_func_name") == _GROUP_IS_THE_BATCH:
+    generator, settings = _read_generator(source, settings), _settings(discriminator_state, label)
+    if discriminator_state.get("build_func_name") == _GROUP_IS_THE_BATCH:
         settings.setdefault("mbstd_group_size", None)
     if wrong := difference(settings, _DISCRIMINATOR):
-        networks.remark = f"The discriminator has {wrong} and was left out."
-    else:
-        source = StateSource(_variables(discriminator, "", label), label, "discriminator", limit)
-        networks.discriminator = _read_discriminator(source, settings)
-    return networks
+        report(f"The discriminator has {wrong} and was left out.")
+        return generator, None, mean
+    source = StateSource(_variables(discriminator_state, "", label), label, "discriminator", limit)
+    return generator, _read_discriminator(source, settings), mean
 
 
 def _settings(state: Mapping[Any, Any], label: str) -> dict[Any, Any]:

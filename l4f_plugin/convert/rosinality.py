@@ -54,7 +54,7 @@ def read_rosinality(root: Any, label: str, limit: int) -> PublishedNetworks:
     state = _state_of(root, ("d",), "final_conv.0.weight")
     if state is not None and state is not root:
         discriminator = _read_discriminator(StateSource(_stored(state), label, "discriminator", limit))
-    return PublishedNetworks(generator, discriminator, mean)
+    return generator, discriminator, mean
 
 
 def read_generator(source: StateSource) -> Generator:
