@@ -78,31 +78,27 @@ class JobQueue:
 
         A turn within a turn would wait for itself. Raises `Cancelled` when `cancel` is set while waiting.
         """
-        ticket = object()
+        ticket, reported = object(), 0
         with self._changed:
             self._tickets.append(ticket)
         try:
-            self._wait(ticket, cancel)
+            while True:
+                cancel.check()
+                with self._changed:
+                    ahead = self._tickets.index(ticket)
+                    if ahead and ahead == reported:
+                        self._changed.wait(_LOOK_AGAIN)
+                        continue
+                if ahead != reported:
+                    cancel.on_wait(ahead)  # outside the lock: it may take its time
+                if not ahead:
+                    break
+                reported = ahead
             yield
         finally:
             with self._changed:
                 self._tickets.remove(ticket)
                 self._changed.notify_all()
-
-    def _wait(self, ticket: object, cancel: CancelToken) -> None:
-        reported = 0
-        while True:
-            cancel.check()
-            with self._changed:
-                ahead = self._tickets.index(ticket)
-                if ahead and ahead == reported:
-                    self._changed.wait(_LOOK_AGAIN)
-                    continue
-            if ahead != reported:
-                cancel.on_wait(ahead)  # outside the lock: it may take its time
-            if ahead == 0:
-                return
-            reported = ahead
 
 
 QUEUE = JobQueue()  # of this process: pages, API and host share one device

@@ -184,17 +184,15 @@ def _parse(name: str, given: dict[str, Any], catalogue: Path) -> ObjectClass:
     if not parts or ".." in parts or "\\" in (file or "") or parts[0] == "/":
         raise Invalid("'file' must be a path within the repository")
     folder = fields.optional(fields.text, given, "folder", 2000, CLASS_NAME if catalogue == WEIGHTS_FOLDER else None)
-    usual = {"truncation_psi": ObjectClass.truncation_psi, "alpha_threshold": ObjectClass.alpha_threshold}
-    usual |= {name: given[name] for name in usual if given.get(name) is not None}
-    return ObjectClass(
+    parsed = dict(
         name=fields.text(given, "name", 64, CLASS_NAME),
         title=fields.text(given, "title"),
         licence=fields.text(given, "licence"),
-        source=fields.optional(fields.text, given, "source") or "",
+        source=fields.optional(fields.text, given, "source"),
         generator=GeneratorConfig(resolution, published_channels(resolution)),
         crop=fields.optional(fields.crop, given, "crop", resolution),
-        truncation_psi=fields.number(usual, "truncation_psi", -2.0, 2.0),
-        alpha_threshold=fields.number(usual, "alpha_threshold", 0.0, 1.0),
+        truncation_psi=fields.optional(fields.number, given, "truncation_psi", -2.0, 2.0),
+        alpha_threshold=fields.optional(fields.number, given, "alpha_threshold", 0.0, 1.0),
         repository=fields.optional(fields.text, given, "repository", 2000, REPOSITORY_ID),
         fetched_revision=fields.optional(fields.text, given, "revision", 2000, REVISION),
         file=file,
@@ -205,3 +203,4 @@ def _parse(name: str, given: dict[str, Any], catalogue: Path) -> ObjectClass:
         licence_url=fields.optional(fields.text, given, "licence_url"),
         folder=None if folder is None else (catalogue / Path(folder).expanduser()).absolute(),
     )
+    return ObjectClass(**{name: value for name, value in parsed.items() if value is not None})

@@ -26,7 +26,7 @@ def convert_in_child(
     *,
     alpha: Path | None = None,
     described: Mapping[str, Any] | None = None,
-    report: Report | None = None,
+    report: Report = lambda message: None,
     cancel: CancelToken = NEVER,
     always: bool = False,
 ) -> ObjectClass:
@@ -57,7 +57,7 @@ def convert_in_child(
         try:
             for line in filter(None, map(str.rstrip, process.stderr)):
                 last = line
-                if report and not line.startswith(_PREFIX):
+                if not line.startswith(_PREFIX):
                     report(line)
         except BaseException:
             process.kill()

@@ -33,7 +33,7 @@ def convert(
     alpha: Path | None = None,
     described: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
-    report: Report | None = None,
+    report: Report = lambda message: None,
 ) -> ObjectClass:
     """Writes the bundle `destination` from a published checkpoint, or from a bundle that gets a new alpha.
 
@@ -44,16 +44,15 @@ def convert(
     every bit, float16 halves the size; `report` is told each step. Raises `UserError`.
     """
     source, destination = Path(source), Path(destination)
-    say = report or (lambda message: None)
     check_replaceable(destination)
-    say(f"Reading {source}")
-    bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_published(source, say)
+    report(f"Reading {source}")
+    bundle = load_bundle(source, with_discriminator=True) if source.is_dir() else read_published(source, report)
     bundle.config = _described(bundle.config, described or {}, destination, alpha is not None)
     if alpha is not None:
-        say(f"Reading {alpha}")
+        report(f"Reading {alpha}")
         bundle.alpha = read_alpha_network(alpha, bundle.generator)
         bundle.background = None  # it was learned together with another alpha network
-    say(f"Writing {destination}")
+    report(f"Writing {destination}")
     return save_bundle(bundle, destination, dtype=dtype, model_card=write_model_card(bundle.config))
 
 

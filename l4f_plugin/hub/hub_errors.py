@@ -133,8 +133,12 @@ def of_the_way_there(error: BaseException) -> str | None:
     return None
 
 
+def status_of(error: Exception) -> int | None:
+    """The HTTP status that an error is about, if it is."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
 def _sentence(error: Exception, repository: str, by_hand: str, writing: bool) -> str | None:
-    status = getattr(getattr(error, "response", None), "status_code", None)
     if sentence := of_the_way_there(error):
         return sentence
     if isinstance(error, errors.LocalTokenNotFoundError):
@@ -142,7 +146,7 @@ def _sentence(error: Exception, repository: str, by_hand: str, writing: bool) ->
     if isinstance(error, errors.HFValidationError):
         return f"{repository!r} is no name of a Hub repository; give it as OWNER/NAME."
     if writing and isinstance(error, errors.HfHubHTTPError):
-        return _refusal(repository, status, by_hand, writing)
+        return _refusal(repository, status_of(error), by_hand, writing)
     if isinstance(error, errors.GatedRepoError):
         return f"{repository} asks for consent; accept its terms on its page of the Hub, then {LOG_IN}."
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -154,7 +158,7 @@ def _sentence(error: Exception, repository: str, by_hand: str, writing: bool) ->
     if isinstance(error, errors.EntryNotFoundError):
         return f"{repository} lacks a file that is needed; choose another repository or revision."
     if isinstance(error, errors.HfHubHTTPError):
-        return _refusal(repository, status, by_hand, writing)
+        return _refusal(repository, status_of(error), by_hand, writing)
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
         return None if writing else str(storage_error(error, Path(error.filename)))
     if is_of_the_network(error):

@@ -23,7 +23,7 @@ from ..bundles.files import bytes_in, megabytes, sync_to_disk, writing
 from ..bundles.locks import lock
 from ..errors import UserError
 from ..jobs import NEVER, CancelToken, Progress, unseen
-from .hub_errors import is_of_the_network
+from .hub_errors import is_of_the_network, status_of
 from .repository import Source, asking, cached, demand_space, is_right, look_up, other_content, short
 
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each new attempt; they start anew once a megabyte has arrived
@@ -145,11 +145,11 @@ class _Transfer:
                 self._append()
                 refusal = None
             except Exception as error:
-                if _status(error) == 416:  # what is there is no part of this file
+                if status_of(error) == 416:  # what is there is no part of this file
                     partial.unlink(missing_ok=True)
-                elif not (_may_pass(error) or (_status(error) is None and is_of_the_network(error))):
+                elif not (_may_pass(error) or (status_of(error) is None and is_of_the_network(error))):
                     raise
-                refusal = error if _status(error) else None
+                refusal = error if status_of(error) else None
             if bytes_in(partial) >= whole:
                 continue
             if bytes_in(partial) - before >= _MEGABYTE:
@@ -211,12 +211,8 @@ def _bytes_from(source: Source, filename: str, position: int) -> Iterator[Any]:
         yield response
 
 
-def _status(error: Exception) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
 def _may_pass(error: Exception) -> bool:
-    status = _status(error)
+    status = status_of(error)
     return status is not None and (status == 429 or status >= 500)
 
 
