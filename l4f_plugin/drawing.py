@@ -42,18 +42,15 @@ def noise_of(inputs: Sequence[RandomInputs], noise_mode: str, device: torch.devi
     return [torch.stack(layer).to(device) for layer in zip(*(one.noise for one in inputs), strict=True)]
 
 
-def style_codes(
-    bundle: Bundle, subjects: Sequence[RandomInputs], backgrounds: Sequence[RandomInputs], style: Style
-) -> Tensor:
-    """W+ codes `[N + M, num_styles, style_dim]` of the subjects, then of the backgrounds."""
+def style_codes(bundle: Bundle, inputs: Sequence[RandomInputs], subjects: int, style: Style) -> Tensor:
+    """W+ codes `[N, num_styles, style_dim]`: of so many subjects, then of backgrounds."""
     generator, learned = bundle.generator, bundle.background
     # Without a learned background this is the published way: the subject's own z, untruncated, gate off.
-    latents = [inputs.z for inputs in subjects]
-    latents += [inputs.background_z if learned else inputs.z for inputs in backgrounds]
+    latents = [one.z for one in inputs[:subjects]]
+    latents += [one.background_z if learned else one.z for one in inputs[subjects:]]
     w = generator.mapping(torch.stack(latents).to(generator.latent_avg.device))
-    count = len(subjects)
-    subject = generator.truncate(w[:count], style.truncation_psi, style.truncation_cutoff)
-    background = generator.truncate(w[count:])
+    subject = generator.truncate(w[:subjects], style.truncation_psi, style.truncation_cutoff)
+    background = generator.truncate(w[subjects:])
     return torch.cat([subject, learned(background) if learned else background])
 
 

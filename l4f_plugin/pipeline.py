@@ -271,12 +271,11 @@ class Labels4FreePipeline(HubMixin):
     ) -> tuple[list[Subject], list[np.ndarray]]:
         """Subjects, with masks if the class has them, and backgrounds uint8 `[H, W, 3]`, all in one batch."""
         with self._ready(cancel):
-            seeds = [*subjects, *backgrounds]
-            config = self.bundle.generator.config
+            seeds, config = [*subjects, *backgrounds], self.bundle.generator.config
             drawn = {seed: RandomInputs.of(seed, config, style.noise_mode) for seed in seeds}
-            split = [drawn[seed] for seed in subjects], [drawn[seed] for seed in backgrounds]
-            w_plus = style_codes(self.bundle, *split, style)
-            noise = noise_of([drawn[seed] for seed in seeds], style.noise_mode, self.device)
+            inputs = [drawn[seed] for seed in seeds]
+            w_plus = style_codes(self.bundle, inputs, len(subjects), style)
+            noise = noise_of(inputs, style.noise_mode, self.device)
             pictures, alphas = synthesise(self.bundle, w_plus, noise, len(subjects), self.dtype, cancel)
             codes = w_plus[: len(subjects)].float().cpu().numpy()
         random = style.noise_mode == "random"
@@ -292,7 +291,7 @@ class Labels4FreePipeline(HubMixin):
         seeds, config = arguments.check_seeds(seeds), self.bundle.generator.config
         self._move(self.device)
         inputs = [RandomInputs.of(seed, config, "none") for seed in seeds]
-        w_plus = style_codes(self.bundle, inputs, [], Style(truncation_psi)).float().cpu().numpy()
+        w_plus = style_codes(self.bundle, inputs, len(inputs), Style(truncation_psi)).float().cpu().numpy()
         return [WPlus(code, seed) for code, seed in zip(w_plus, seeds, strict=True)]
 
     @torch.inference_mode()
@@ -316,7 +315,7 @@ class Labels4FreePipeline(HubMixin):
             inputs = [self._inputs_of(one) for one in codes]
             w_plus = torch.from_numpy(np.stack([one.codes for one in codes])).to(self.device)
             if with_background:
-                learned = bundle.background and style_codes(bundle, [], inputs, none)
+                learned = bundle.background and style_codes(bundle, inputs, 0, none)
                 w_plus, inputs = torch.cat([w_plus, w_plus if learned is None else learned]), inputs * 2
             noise = noise_of(inputs, "random", self.device)
             drawn, alphas = synthesise(bundle, w_plus, noise, len(codes), self.dtype, cancel, steady)
