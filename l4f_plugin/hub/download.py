@@ -45,8 +45,9 @@ LARGEST_FILE = 4 << 30  # of weights; the largest published checkpoint, with all
 
 @dataclass(frozen=True)
 class Options:
-    """How to download. What has no comment is huggingface_hub's."""
+    """What to download, and how. What has no comment is huggingface_hub's."""
 
+    with_discriminator: bool = False
     revision: str | None = None
     token: str | bool | None = None
     cache_dir: str | Path | None = None
@@ -88,7 +89,7 @@ def _on_terminal() -> Iterator[Progress]:
         yield show
 
 
-def resolve(name: str | Path, *, with_discriminator: bool = False, **options: Any) -> Path:
+def resolve(name: str | Path, **options: Any) -> Path:
     """The folder of a bundle, given a class name, an existing folder or a Hub repository id.
 
     The first place that has a class wins: the models folder of the user, the `weights` folder of this repository, the
@@ -101,7 +102,7 @@ def resolve(name: str | Path, *, with_discriminator: bool = False, **options: An
     if CLASS_NAME.fullmatch(text):
         described = read_catalogue().get(text) if chosen.force_download or not is_bundle(own) else None
         if described is not None and (described.repository or not is_bundle(own)):
-            return _from_catalogue(described, with_discriminator, chosen)
+            return _from_catalogue(described, chosen)
         if is_bundle(own):
             return own
     path = Path(text).expanduser()
@@ -112,19 +113,19 @@ def resolve(name: str | Path, *, with_discriminator: bool = False, **options: An
     if not isinstance(name, Path) and REPOSITORY_ID.fullmatch(text):
         if is_bundle(own) and not (chosen.force_download or chosen.revision):
             return own
-        return fetch_bundle(text, chosen, with_discriminator=with_discriminator)
+        return fetch_bundle(text, chosen)
     known = ", ".join(item.name for item in classes())
     raise UserError(
         f"{printable(text)!r} is no class, no folder and no Hub repository; the classes are: {known or 'none'}."
     )
 
 
-def _from_catalogue(described: ObjectClass, with_discriminator: bool, options: Options) -> Path:
+def _from_catalogue(described: ObjectClass, options: Options) -> Path:
     if described.file is not None:
         return install(described, options)
     if described.repository is not None:
         pinned = replace(options, revision=options.revision or described.fetched_revision)
-        return fetch_bundle(described.repository, pinned, with_discriminator=with_discriminator, offered=described)
+        return fetch_bundle(described.repository, pinned, described)
     if is_bundle(described.folder):
         return described.folder
     raise UserError(
@@ -133,9 +134,7 @@ def _from_catalogue(described: ObjectClass, with_discriminator: bool, options: O
     )
 
 
-def fetch_bundle(
-    repository: str, options: Options, *, with_discriminator: bool = False, offered: ObjectClass | None = None
-) -> Path:
+def fetch_bundle(repository: str, options: Options, offered: ObjectClass | None = None) -> Path:
     """The folder in huggingface_hub's cache that holds the bundle of `repository`.
 
     `offered` is the class as the catalogue has it; without it the repository's id is the name, and the bundle says
@@ -143,7 +142,7 @@ def fetch_bundle(
     """
     name = offered.name if offered else repository
     source = Source(repository, options.revision, options.token, options.cache_dir)
-    if not options.force_download and (found := find_bundle(source, with_discriminator)):
+    if not options.force_download and (found := find_bundle(source, options)):
         return found
     if options.local_files_only:
         raise UserError(offline(repository, put_by_hand(repository), "nothing may be fetched"))
@@ -153,7 +152,7 @@ def fetch_bundle(
         summary = read_config(folder)
         asked = replace(summary, name=name, conditions=licences.restriction(summary.licence))
         licences.demand(offered or asked, options.accept_licence)
-        wanted = _wanted(summary, with_discriminator)
+        wanted = _wanted(summary, options)
         if "generator.safetensors" not in wanted:
             raise UserError(f"{repository} holds no generator that a bundle needs; choose another repository.")
         absent = [file.bytes for name, file in wanted.items() if cached(pinned, name) is None]
@@ -168,13 +167,13 @@ def fetch_bundle(
     return folder
 
 
-def find_bundle(source: Source, with_discriminator: bool = False) -> Path | None:
+def find_bundle(source: Source, options: Options) -> Path | None:
     """The bundle in huggingface_hub's cache, if all of it is there; asks nobody."""
     config = cached(source, CONFIG_NAME)
     if config is None:
         return None
     try:
-        wanted = _wanted(read_config(config.parent), with_discriminator)
+        wanted = _wanted(read_config(config.parent), options)
         sizes = {name: (config.parent / name).stat().st_size for name in wanted}
     except (UserError, OSError):
         return None
@@ -182,8 +181,8 @@ def find_bundle(source: Source, with_discriminator: bool = False) -> Path | None
     return config.parent if complete else None
 
 
-def _wanted(summary: ObjectClass, with_discriminator: bool) -> dict[str, WeightFile]:
-    names = [f"{name}.safetensors" for name in NETWORKS if with_discriminator or name != "discriminator"]
+def _wanted(summary: ObjectClass, options: Options) -> dict[str, WeightFile]:
+    names = [f"{name}.safetensors" for name in NETWORKS if options.with_discriminator or name != "discriminator"]
     return {name: summary.files[name] for name in names if name in summary.files}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...bundles.bundle import Bundle, load_bundle, save_bundle
 from ...bundles.config import read_config
-from ...bundles.files import CARD_NAME, open_plain, write_atomically
+from ...bundles.files import CARD_NAME, open_plain, write_text, writing
 from ...errors import UserError
 from ...jobs import Report
 from ..download import resolve
@@ -63,9 +63,10 @@ def prepare(
         report("Drawing sample pictures")
         shown = publication.draw(bundle, folder / SAMPLES_NAME)
     card = published_card(config, terms, repository, card=bundle.model_card, measured=measured, samples=shown)
-    write_atomically(folder / CARD_NAME, card)
-    for file, content in terms.files.items():
-        write_atomically(folder / file, lambda path, content=content: path.write_bytes(content) and None)
+    with writing(folder):
+        write_text(folder / CARD_NAME, card)
+        for file, content in terms.files.items():
+            (folder / file).write_bytes(content)
     return terms
 
 
