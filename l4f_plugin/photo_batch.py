@@ -110,11 +110,9 @@ def _segment_one(
     name, source = pipeline.config.name, picture.source()
     origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge, canvas), timing_of(source)
     notes = [None if timing else first_frame_only(source, picture.name)]
-    written = None if again else _written(files)
-    kept = written is not None and written[0] == parse_infotext(origin.infotext(name, **fields))
-    if kept:
-        confidence, dropped, along_edge = written[1:]
-    else:
+    told = None if again else _told_before(files, origin.infotext(name, **fields))
+    kept = told is not None
+    if not kept:
         subjects = [
             pipeline.segment_photo(frame, keep_largest=edge.keep_largest, cancel=cancel)
             for frame in ([source] if timing is None else frames(source, len(timing.durations)))
@@ -127,27 +125,25 @@ def _segment_one(
         confidence = min(confidences) if None not in confidences else None
         dropped = max(subject.dropped for subject in subjects)
         along_edge = any(subject.along_edge for subject in subjects)
-        told = {} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}
-        told |= ({DROPPED: dropped} if dropped else {}) | ({ALONG_EDGE: True} if along_edge else {})
-        pictures = {
-            "mask": [one.alpha for one in placed],
-            "cutout": [one.cutout for one in placed],
-            "composite": [one.composite for one in placed],
-        }
-        parts = {kind: pictures[kind] if timing else pictures[kind][0] for kind in files}
+        told = confidence, dropped, along_edge
+        fields |= {} if confidence is None else {CONFIDENCE: f"{confidence:.2f}"}
+        fields |= ({DROPPED: dropped} if dropped else {}) | ({ALONG_EDGE: True} if along_edge else {})
+        parts = {kind: [getattr(one, "alpha" if kind == "mask" else kind) for one in placed] for kind in files}
+        if not timing:
+            parts = {kind: pictures[0] for kind, pictures in parts.items()}
         folder, stem = files["mask"].parent, files["mask"].name.removesuffix(ENDINGS["mask"])
-        write_parts(folder, stem, parts, origin.infotext(name, **fields, **told), timing)
-    notes += remarks(pipeline.config.title, confidence, dropped, along_edge)
-    told = confidence, dropped, along_edge
+        write_parts(folder, stem, parts, origin.infotext(name, **fields), timing)
+    notes += remarks(pipeline.config.title, *told)
     return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), *told)
 
 
-def _written(files: dict[str, Path]) -> tuple[dict[str, str], float | None, int, bool] | None:
-    """How the file that was written last says it was made, and what it tells of the mask; None unless all exist."""
+def _told_before(files: dict[str, Path], infotext: str) -> tuple[float | None, int, bool] | None:
+    """Confidence, dropped pieces and whether along an edge; None unless all files exist and were made in that way."""
     try:
         text = read_infotext(files["mask"]) if all(path.is_file() for path in files.values()) else None
         fields = parse_infotext(text or "")
         confidence, dropped, along_edge = (fields.pop(name, None) for name in (CONFIDENCE, DROPPED, ALONG_EDGE))
-        return fields, float(confidence) if confidence else None, int(dropped or 0), bool(along_edge)
+        told = float(confidence) if confidence else None, int(dropped or 0), bool(along_edge)
     except (UserError, ValueError):  # a picture, or a text, that somebody has changed
         return None
+    return told if fields == parse_infotext(infotext) else None
