@@ -37,8 +37,8 @@ from ..bundles.model_card import MAXIMUM_CARD_BYTES
 from ..errors import UserError, printable
 from ..jobs import NEVER, CancelToken, Progress
 from .hub_errors import MissingFile, offline, put_by_hand
-from .repository import LargeFile, Source, cached, demand_space, forget, is_right, set_reference
-from .resumable import arrived, fetch
+from .repository import LargeFile, Source, cached, demand_space, fetch, forget, is_right, set_reference
+from .resumable import arrived, fetch_resumable
 
 LARGEST_FILE = 4 << 30  # of weights; the largest published checkpoint, with all its optimisers, has a quarter
 
@@ -250,7 +250,8 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
             raise UserError(offline(_file_name(entry), source.by_hand, "nothing may be fetched"))
         # A bundle has no more bytes than the checkpoint: some networks, and the optimisers, stay behind.
         demand_space({source.cache(): size - arrived(source, entry.sha256), folder.parent: size}, entry.name)
-        original = fetch(source, entry.file, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
+        get = fetch_resumable if expected else fetch
+        original = get(source, entry.file, expected, most=LARGEST_FILE, progress=progress, cancel=options.cancel)
     commit = None if original == by_hand_path(entry) else original.relative_to(source.cache() / "snapshots").parts[0]
     staging = folder.with_name(f".{entry.name}.installing-{uuid.uuid4().hex[:12]}")
     try:

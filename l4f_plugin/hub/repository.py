@@ -1,11 +1,23 @@
-"""A Hub repository through huggingface_hub 0.25 to 2.4: who is asked, how, and what lies in its own cache."""
+"""Files of a Hub repository, through huggingface_hub 0.25 to 2.4 and in its own cache.
 
+`fetch` is for bundles and model cards: it looks up a file's size and hash, refuses what is too large or another file
+before a byte is fetched, leaves the transfer (with Xet where that is installed) to `hf_hub_download`, and compares
+the hash. `resumable.py` fetches large published checkpoints instead.
+
+What is given up by that: where `hf_hub_download` takes no `tqdm_class`, a bundle's progress is told per file,
+cancelling counts between files, and a server that sends more than it announced is found out only when the file ends.
+With Xet a transfer that runs may not stop at once either. From 2.0 on, what had arrived of a bundle's file is lost when
+its download is interrupted; such files have some megabytes.
+"""
+
+import inspect
+import io
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -13,12 +25,14 @@ from urllib.parse import urljoin, urlsplit
 import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session
+from tqdm import tqdm
 
 from ..bundles.config import WeightFile
 from ..bundles.fields import REPOSITORY_ID, REVISION
 from ..bundles.files import megabytes, sha256_of, write_atomically
 from ..bundles.folders import existing_parent
 from ..errors import UserError
+from ..jobs import NEVER, CancelToken, Progress, unseen
 from .hub_errors import hub_errors, offline, put_by_hand, why_offline
 
 MOST_REDIRECTS = 10
@@ -149,13 +163,88 @@ def honour_certificates() -> None:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", path)
 
 
-# Files
+# Fetching
+
+
+def fetch(
+    source: Source,
+    filename: str,
+    expected: WeightFile | None = None,
+    *,
+    most: int,
+    progress: Progress = unseen,
+    cancel: CancelToken = NEVER,
+) -> Path:
+    """The file in the cache, `.../snapshots/COMMIT/FILENAME`, downloaded unless it is there and as it should be.
+
+    `expected` is compared when it is given, else the Hub's own size and, for large files, hash. Raises `LargeFile`
+    above `most` bytes, `UserError`, or `Cancelled`.
+    """
+    cancel.check()
+    with asking(source):
+        remote = look_up(source, filename, expected, most)
+        if expected is None and len(remote.etag) == 64:
+            expected = WeightFile(remote.size, remote.etag)
+        pinned = replace(source, revision=remote.commit_hash)
+        found = cached(pinned, filename)
+        if found is None or (expected is not None and not is_right(found, expected)):
+            demand_space({source.cache(): remote.size}, filename)
+            found = download(pinned, filename, remote.size, progress, cancel, again=found is not None)
+            cancel.check()
+            progress(0, 0, f"Checking {short(filename)}")
+            if expected is not None and not is_right(found, expected):
+                forget(source, found)
+                raise other_content(source, filename)
+    return found
+
+
+def download(
+    source: Source, filename: str, size: int, progress: Progress, cancel: CancelToken, again: bool = False
+) -> Path:
+    """`hf_hub_download` into the cache, `again` where what is there is damaged."""
+    message = f"Downloading {short(filename)}"
+
+    class Bar(tqdm):
+        """Shows nothing, but tells how far the transfer is. May stop it."""
+
+        def __init__(self, *given: Any, **options: Any):
+            options.update(disable=False, file=io.StringIO())
+            super().__init__(*given, **options)
+
+        def update(self, n: float | None = 1) -> None:
+            super().update(n)
+            cancel.check()
+            if self.n > size:
+                raise longer(source, filename, size)
+            progress(int(self.n), size, message)
+
+    told = "tqdm_class" in inspect.signature(huggingface_hub.hf_hub_download).parameters
+    progress(0, size, message)
+    path = huggingface_hub.hf_hub_download(
+        source.repository,
+        filename,
+        revision=source.revision,
+        cache_dir=source.cache().parent,
+        token=source.token,
+        force_download=again,
+        library_name="labels4free",
+        **({"tqdm_class": Bar} if told else {}),
+    )
+    progress(size, size, message)
+    return Path(path)
 
 
 def other_content(source: Source, filename: str) -> UserError:
     return UserError(
         f"{filename} of {source.repository} is not the file that was expected (its sha256 differs) and was thrown "
         "away; try again, and if that repeats, update Labels4Free or choose another source."
+    )
+
+
+def longer(source: Source, filename: str, size: int) -> UserError:
+    return UserError(
+        f"{filename} of {source.repository} is longer than the {size} bytes it should have and was thrown away; try "
+        "again later, or choose another source."
     )
 
 

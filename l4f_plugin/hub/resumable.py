@@ -1,90 +1,51 @@
-"""Files of the Hub, in pieces: what has arrived is kept, and the next attempt goes on from there.
+"""A large published checkpoint, in pieces: what has arrived is kept, and the next attempt goes on from there.
 
 NVIDIA's pickles have over 300 MB each, and huggingface_hub 2.x throws away what had arrived when a download is cut
-(its issue 4196). A file's size and hash are known before its first byte, from the catalogue, the bundle or the Hub, so
-nothing depends on which way the bytes take. They gather beside the blobs of huggingface_hub's cache in
-`*.l4f.incomplete`. The finished file becomes a blob there, and the library itself then gives it its name. No Xet, one
-connection. Texts that the Hub keeps without such a hash are fetched by the library.
+(its issue 4196). Their size and hash are pinned, so nothing depends on which way the bytes take. They gather beside the
+blobs of huggingface_hub's cache in `*.l4f.incomplete`. The finished file becomes a blob there, and the library itself
+then gives it its name. No Xet, one connection.
 """
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download, hf_hub_url
+from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from ..bundles.config import WeightFile
 from ..bundles.files import bytes_in, megabytes, sync_to_disk, writing
 from ..bundles.locks import lock
 from ..errors import UserError
-from ..jobs import NEVER, CancelToken, Progress, unseen
+from ..jobs import CancelToken, Progress, unseen
 from .hub_errors import is_of_the_network, status_of
-from .repository import Source, asking, cached, demand_space, is_right, look_up, other_content, short
+from .repository import Source, asking, demand_space, download, is_right, longer, look_up, other_content, short
 
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each new attempt; they start anew once a megabyte has arrived
 _MEGABYTE = 1 << 20
 _PIECE_BYTES = 1 << 16
 
 
-def fetch(
-    source: Source,
-    filename: str,
-    expected: WeightFile | None = None,
-    *,
-    most: int,
-    progress: Progress = unseen,
-    cancel: CancelToken = NEVER,
+def fetch_resumable(
+    source: Source, filename: str, expected: WeightFile, *, most: int, progress: Progress, cancel: CancelToken
 ) -> Path:
-    """The file in the cache, `.../snapshots/COMMIT/FILENAME`, downloaded unless it is there and as it should be.
-
-    `expected` is compared when it is given, else the Hub's own size and, for large files, hash. Raises `LargeFile`
-    above `most` bytes, `UserError`, or `Cancelled`; what has arrived by then is kept.
-    """
-    cancel.check()
-    with asking(source, short(filename) if source.by_hand else None):
+    """The file in huggingface_hub's cache. Raises `UserError`, or `Cancelled`; what has arrived by then is kept."""
+    with asking(source, short(filename)):
         remote = _asked_patiently(source, filename, expected, most, cancel)
-        if expected is None and len(remote.etag) == 64:
-            expected = WeightFile(remote.size, remote.etag)
-        pinned = replace(source, revision=remote.commit_hash)
-        found = cached(pinned, filename)
-        if found and (expected is None or is_right(found, expected)):
-            return found
-        if expected is None:  # small: the Hub has a hash of whatever is not
-            demand_space({source.cache(): remote.size}, filename)
-        else:
-            _fill_blob(pinned, filename, expected, remote.etag, progress, cancel)
-            if found:  # where the system knows no links, a copy of what was damaged
-                found.unlink(missing_ok=True)
-        return Path(
-            hf_hub_download(
-                source.repository,
-                filename,
-                revision=pinned.revision,
-                cache_dir=source.cache().parent,
-                token=source.token,
-                library_name="labels4free",
-            )
-        )
-
-
-def _fill_blob(
-    source: Source, filename: str, expected: WeightFile, etag: str, progress: Progress, cancel: CancelToken
-) -> None:
-    """Sees to it that the bytes of a file are in the cache, under the name of its `etag`."""
-    blob = source.cache() / "blobs" / etag
-    with lock(
-        source.cache().parent / ".locks" / source.cache().name / f"{etag}.lock",  # the library's own
-        cancel=cancel,
-        on_wait=lambda: progress(0, 0, f"Waiting for another program that is fetching {short(filename)}"),
-    ):
-        if not (blob.is_file() and is_right(blob, expected)):
-            demand_space({blob: expected.bytes - arrived(source, etag)}, filename)
-            _Transfer(partial_of(source, etag), source, filename, expected, progress, cancel).fill(blob)
+        blob = source.cache() / "blobs" / remote.etag
+        with lock(
+            source.cache().parent / ".locks" / source.cache().name / f"{remote.etag}.lock",  # the library's own
+            cancel=cancel,
+            on_wait=lambda: progress(0, 0, f"Waiting for another program that is fetching {short(filename)}"),
+        ):
+            if not (blob.is_file() and is_right(blob, expected)):
+                demand_space({blob: expected.bytes - arrived(source, remote.etag)}, filename)
+                _Transfer(partial_of(source, remote.etag), source, filename, expected, progress, cancel).fill(blob)
+        return download(source, filename, expected.bytes, unseen, cancel)
 
 
 def arrived(source: Source, etag: str | None) -> int:
@@ -164,10 +125,7 @@ class _Transfer:
             _wait(_asked_wait(refusal, seconds) if refusal else seconds, self.cancel)
         if bytes_in(partial) > whole:
             partial.unlink()
-            raise UserError(
-                f"{self.filename} of {self.source.repository} is longer than the {whole} bytes it should have and was "
-                "thrown away; try again later, or choose another source."
-            )
+            raise longer(self.source, self.filename, whole)
 
     def _append(self) -> None:
         """One connection, from where `partial` ends; stops at most a piece after the file's end."""
