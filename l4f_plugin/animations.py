@@ -15,8 +15,7 @@ from PIL import Image, PngImagePlugin
 from .arguments import check_integer
 from .bundles.files import storage_error, write_atomically
 from .errors import UserError
-from .images import INFOTEXT_KEY, Timing
-from .provenance import DESCRIPTION
+from .images import DESCRIPTION, INFOTEXT_KEY, Timing
 
 FORMATS = ("webp", "apng", "webm")
 _ENDINGS = {".webp": "webp", ".png": "apng", ".apng": "apng", ".webm": "webm"}

@@ -32,6 +32,8 @@ MOVING = ("GIF", "WEBP", "PNG", "AVIF")
 MOST_FRAMES = 1000
 SHORTEST, USUAL = 20, 100  # milliseconds: browsers show what claims less than the one for as long as the other
 INFOTEXT_KEY = "parameters"  # the key under which the web UIs keep and look for it
+DESCRIPTION = 0x010E  # the tag of EXIF data that holds it in files that have no such keys
+JPEG_QUALITY = 92
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _opening = threading.Lock()
 
@@ -190,6 +192,14 @@ def write_png(path: str | Path, picture: np.ndarray | Image.Image, infotext: str
     """
     encoded = png_bytes(picture, infotext)
     write_atomically(Path(path), lambda target: target.write_bytes(encoded))
+
+
+def write_jpeg(path: str | Path, picture: Image.Image, infotext: str) -> None:
+    """Writes an RGB picture as `write_png` does, but as a JPEG; `infotext` is its EXIF description."""
+    exif, encoded = Image.Exif(), io.BytesIO()
+    exif[DESCRIPTION] = infotext
+    picture.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0, exif=exif)
+    write_atomically(Path(path), lambda target: target.write_bytes(encoded.getvalue()))
 
 
 def png_bytes(picture: np.ndarray | Image.Image, infotext: str | None = None) -> bytes:

@@ -18,7 +18,7 @@ from .images import first_frame_only, frames, parse_infotext, read_infotext, tim
 from .jobs import NEVER, CancelToken, Progress, unseen
 from .picture_files import PictureFile, PictureSet
 from .provenance import ARCHIVE_COMMENT, free_stem, left_alone
-from .subject import ENDINGS, placed_fields, remarks, write_parts
+from .subject import ENDINGS, endings, placed_fields, remarks, write_parts
 
 if TYPE_CHECKING:  # what brings torch is imported where it is used, so that mistakes are told at once
     from .pipeline import Labels4FreePipeline
@@ -29,7 +29,7 @@ CONFIDENCE, DROPPED, ALONG_EDGE = "Confidence", "Dropped pieces", "Along an edge
 @dataclass(frozen=True)
 class PhotoResult:
     source: Path  # its file, or the archive it is in
-    files: dict[str, Path] = field(default_factory=dict)  # PNG, by mask, cutout and, where one was wanted, composite
+    files: dict[str, Path] = field(default_factory=dict)  # by mask, cutout and, where one was wanted, composite
     problem: str | None = None  # a sentence, in place of the files
     kept: bool = False  # the files were there already
     name: str = ""  # what it is called in its source
@@ -47,6 +47,7 @@ def segment_photos(
     edge: EdgeOptions | None = None,
     canvas: Canvas | None = None,
     *,
+    jpeg: bool = False,
     again: bool = False,
     progress: Progress = unseen,
     cancel: CancelToken = NEVER,
@@ -54,7 +55,8 @@ def segment_photos(
     """Writes mask, cut-out and, with a `background`, composite of each photograph; a result each, in order.
 
     They have the photograph's size, or with a `canvas` that of the canvas. Without an `edge` the largest piece of each
-    mask is kept, and nothing else is done to it.
+    mask is kept, and nothing else is done to it. All are PNGs; with `jpeg` composites are not, which wants an opaque
+    background and photographs that do not move.
     Of an animation all frames are done, and the results move as it does; of several pages the first. Files that this
     program did not write are left alone: results that would be called so get a number. Photographs whose files are
     there already, made from the same file with the same class and options, are passed over unless `again`. One that
@@ -63,14 +65,14 @@ def segment_photos(
     """
     edge, taken = edge or EdgeOptions(keep_largest=True), set()
     kinds = ["mask", "cutout"] + ([] if background is None else ["composite"])
-    endings = [ENDINGS[kind] for kind in kinds]
+    ends = endings(kinds, jpeg)
     wanted = background or Background.parse("transparent")
     for number, source in enumerate(sources):
         cancel.check()
         picture = source if isinstance(source, PictureFile) else PictureFile.of(Path(source))
-        stem = free_stem(folder, picture.stem, endings, taken)
-        note = left_alone(folder, picture.stem, endings, stem)
-        files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in kinds}
+        stem = free_stem(folder, picture.stem, [*ends.values()], taken)
+        note = left_alone(folder, picture.stem, [*ends.values()], stem)
+        files = {kind: folder / f"{stem}{end}" for kind, end in ends.items()}
         try:
             result = _segment_one(pipeline, picture, files, wanted, edge, canvas, again, cancel)
         except UserError as error:
@@ -109,6 +111,9 @@ def _segment_one(
 
     name, source = pipeline.config.name, picture.source()
     origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge, canvas), timing_of(source)
+    jpeg = any(file.suffix == ".jpg" for file in files.values())
+    if jpeg and timing:
+        raise UserError(f"{picture.name} moves, which no JPEG does; segment it without.")
     notes = [None if timing else first_frame_only(source, picture.name)]
     told = None if again else _told_before(files, origin.infotext(name, **fields))
     kept = told is not None
@@ -132,7 +137,7 @@ def _segment_one(
         if not timing:
             parts = {kind: pictures[0] for kind, pictures in parts.items()}
         folder, stem = files["mask"].parent, files["mask"].name.removesuffix(ENDINGS["mask"])
-        write_parts(folder, stem, parts, origin.infotext(name, **fields), timing)
+        write_parts(folder, stem, parts, origin.infotext(name, **fields), timing, jpeg)
     notes += remarks(pipeline.config.title, *told)
     return PhotoResult(picture.path, files, None, kept, picture.name, tuple(filter(None, notes)), *told)
 

@@ -268,7 +268,7 @@ def _kind_of(file: PictureFile) -> str | None:
         return f"{ending}, which need the package pillow-heif"
     if ending and ending not in endings():
         return ARCHIVE if ending in (".zip", ".tar", ".tgz", ".gz") else ending
-    if ending in ("", ".png", ".webp", ".apng"):
+    if ending in ("", ".png", ".webp", ".apng") or file.name.endswith("_composite.jpg"):
         head = file.head()
         if not ending and not _is_picture(head):
             return "without ending"

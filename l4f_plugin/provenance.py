@@ -30,16 +30,16 @@ from .arguments import Canvas, EdgeOptions, Spot, Style, check_seed
 from .bundles.fields import CLASS_NAME
 from .bundles.files import fitted, longest_name
 from .errors import UserError
-from .images import INFOTEXT_KEY, Source, infotext, open_picture, parse_infotext, read_infotext
+from .images import DESCRIPTION, INFOTEXT_KEY, Source, infotext, open_picture, parse_infotext, read_infotext
 
 SOFTWARE = "software"  # the note of safetensors files
 ARCHIVE_COMMENT = f"Labels4Free {__version__}".encode()
-DESCRIPTION = 0x010E  # the tag of EXIF data that holds the infotext of WebP files
 W_PLUS_ENDINGS = (".safetensors", ".npz", ".npy", ".pt")
 LONGEST_TEXT, LONGEST_LINE, LONGEST_LABEL, LONGEST_CODES = 65_536, 12_288, 300, 8192
 LARGEST_CODE = 1e4
 MOST_STYLES, MOST_STYLE_VALUES = 64, 4096
-_PNG, _EBML, _END_OF_ZIP = b"\x89PNG\r\n\x1a\n", b"\x1a\x45\xdf\xa3", b"PK\x05\x06"
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_EBML, _END_OF_ZIP = b"\x1a\x45\xdf\xa3", b"PK\x05\x06"
 _LONGEST_HEAD = _LONGEST_TAIL = 1 << 16
 _OUR_TEXT = re.compile(r"Labels4Free [^\n]+\n[^\n]*\bVersion: Labels4Free \w[\w.+-]*")
 _OUR_LINE = re.compile(r"\bVersion: Labels4Free \w")
@@ -69,7 +69,7 @@ def is_ours(path: Path) -> bool:
             tail = file.read(_LONGEST_TAIL)
     except (OSError, ValueError):
         return False
-    if head.startswith(_PNG) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+    if head.startswith((_PNG, _JPEG)) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         with suppress(Exception), open_picture(path) as picture:  # of one that is damaged nobody can tell
             text = picture.info.get(INFOTEXT_KEY) if picture.format == "PNG" else picture.getexif().get(DESCRIPTION)
             return isinstance(text, str) and _OUR_TEXT.fullmatch(text.strip()) is not None  # a web UI adds lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from .animations import write_animation
 from .arguments import Background, Canvas, EdgeOptions, Spot, Style
 from .bundles.likeness import stranger
 from .errors import UserError
-from .images import Timing, cover_fit, write_png
+from .images import Timing, cover_fit, write_jpeg, write_png
 from .provenance import WPlus, own_infotext
 
 ENDINGS = {  # what follows the stem in the name of a file of that kind
@@ -230,21 +230,28 @@ def placed_fields(wanted: Background, edge: EdgeOptions, where: Canvas | Spot | 
     return fields | {name: value for name, value in told.items() if value} | (where.fields if where else {})
 
 
+def endings(kinds: Iterable[str], jpeg: bool = False) -> dict[str, str]:
+    """What follows the stem in the names of files of these kinds; with `jpeg` a composite is a JPEG."""
+    return {kind: "_composite.jpg" if jpeg and kind == "composite" else ENDINGS[kind] for kind in kinds}
+
+
 def write_parts(
-    folder: Path, stem: str, parts: Mapping[str, Part], infotext: str, timing: Timing | None = None
+    folder: Path, stem: str, parts: Mapping[str, Part], infotext: str, timing: Timing | None = None, jpeg: bool = False
 ) -> dict[str, Path]:
-    """Writes each part under the stem and the ending of its kind, see `ENDINGS`; their paths by kind.
+    """Writes each part under the stem and the ending of its kind, see `endings`; their paths by kind.
 
     With a `timing` each part is the frames of an animation, which becomes an animated PNG. The first part is written
     last: where it is, the others are. Raises `UserError` where the system refuses.
     """
-    files = {kind: folder / f"{stem}{ENDINGS[kind]}" for kind in parts}
+    files = {kind: folder / f"{stem}{ending}" for kind, ending in endings(parts, jpeg).items()}
     for kind in reversed(files):
         part = parts[kind]() if callable(parts[kind]) else parts[kind]
         if isinstance(part, WPlus):
             part.save(files[kind])
         elif timing is not None:
             write_animation(files[kind], part, "apng", timing, infotext)
+        elif files[kind].suffix == ".jpg":
+            write_jpeg(files[kind], part, infotext)
         else:
             write_png(files[kind], part, infotext)
     return files

@@ -351,6 +351,28 @@ def test_many_photographs_go_on_where_they_stopped(pipeline, tmp_path):
     assert "holds no pictures" in refusal(find_photos, [tmp_path / "empty"])
 
 
+def test_composites_as_jpeg(pipeline, tmp_path):
+    photo, moving, out = tmp_path / "one.png", tmp_path / "two.gif", tmp_path / "out"
+    Image.fromarray(photograph(60, 40)).save(photo)
+    frames = [Image.fromarray(photograph(60, 40 + step)).resize((60, 40)) for step in range(2)]
+    frames[0].save(moving, save_all=True, append_images=frames[1:])
+    out.mkdir()
+    (out / "one_composite.jpg").write_bytes(encoded(photograph(9, 9)))  # of somebody else
+
+    def segment(*photos):
+        how = Background.parse("#00ff00"), EdgeOptions(feather=1.0)
+        return list(photo_batch.segment_photos(pipeline, photos, out, *how, jpeg=True))
+
+    still, refused = segment(photo, moving)
+    names = {kind: path.name for kind, path in still.files.items()}
+    assert names == {"mask": "one-2_alpha.png", "cutout": "one-2_cutout.png", "composite": "one-2_composite.jpg"}
+    assert "left alone" in still.notes[0] and "two.gif moves" in refused.problem
+    with Image.open(still.files["composite"]) as composite:
+        assert (composite.format, composite.size) == ("JPEG", (60, 40))
+    assert segment(photo)[0].kept
+    assert find_photos([out]).passed_over == {"results of this program": 3}
+
+
 def test_a_mask_that_says_nonsense_is_made_anew(pipeline, tmp_path):
     Image.fromarray(photograph(40, 30)).save(tmp_path / "one.png")
 

@@ -190,7 +190,11 @@ def test_photographs_are_centred_on_a_canvas(red, tmp_path, capsys):
     assert (fields["Canvas"], fields["Margin"], fields["Largest piece only"]) == ("300x200", "10%", "True")
     assert "1 of them before" in run(capsys, *shop, "10%").out
     assert "before" not in run(capsys, *shop, "0.2").out
-    for more, sentence in (("--margin 8%", "belongs to a canvas"), ("--canvas 90000x10", "from 16 to 6000")):
+    for more, sentence in (
+        ("--margin 8%", "belongs to a canvas"),
+        ("--jpeg", "no transparency"),
+        ("--canvas 90000x10", "from 16 to 6000"),
+    ):
         assert_refused(run(capsys, *command, more), sentence)
     for more in ("--background #ffffff", "--canvas 100x100", "--zip", "--grow 3"):
         drawn = ["segment", red, "--seed 1 --out", tmp_path / "drawn", more]

@@ -295,13 +295,14 @@ class SpotChoice:
 
 
 class CanvasChoice:
-    """The size of the results of photographs, and the margin around their subjects."""
+    """The size and the format of the results of photographs, and the margin around their subjects."""
 
     def __init__(self) -> None:
         with gr.Accordion(text("photos.canvas_section"), open=False, elem_id="l4f_photos_canvas_section"):
             self.size = gr.Textbox("", max_lines=1, placeholder="1600x1600", **named("photos.canvas"))
             self.margin = gr.Slider(0, 40, 100 * MARGIN, step=1, **named("photos.margin"))
-        self.inputs = [self.size, self.margin]
+            self.jpeg = gr.Checkbox(False, **named("photos.jpeg"))
+        self.inputs = [self.size, self.margin, self.jpeg]
 
     def read(self, given: Given) -> Canvas | None:
         """What the controls ask for; None for the photograph's own size. Raises `UserError` for nonsense."""

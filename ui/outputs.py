@@ -94,9 +94,9 @@ class Outputs:
         files = write_parts(folder, stem, parts, sample.infotext())
         return Result(files, title, class_name, sample.seed, psi)
 
-    def preview(self, stem: str, parts: Mapping[str, Part], infotext: str) -> dict[str, Path]:
+    def preview(self, stem: str, parts: Mapping[str, Part], infotext: str, jpeg: bool = False) -> dict[str, Path]:
         """Writes the parts of a result that is only shown so far, see `subject.write_parts`."""
-        return write_parts(self.preview_folder(), stem, parts, infotext)
+        return write_parts(self.preview_folder(), stem, parts, infotext, jpeg=jpeg)
 
     def served(self, files: Sequence[Path]) -> list[Path]:
         """Copies of files that lie where the page serves none, for as long as it runs."""

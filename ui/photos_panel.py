@@ -151,6 +151,7 @@ class PhotosPanel:
         notes = [background.note] if background and background.note else []
         notes += [photos.in_words()] if photos.passed_over else []
         how = {"folder": folder, "background": background, "edge": edge, "canvas": canvas}
+        how["jpeg"] = given[self.canvas.jpeg] and background is not None
         done = self._service.segment_photos(entry.name, photos, running.token, **how)
         for number, (photo, found) in enumerate(zip(photos, done, strict=True), start=1):
             if found.problem:
@@ -225,7 +226,7 @@ class PhotosPanel:
         placed = self._service.swap(subject.class_name, subject, background, edge, running.token, canvas)
         parts = {"mask": placed.alpha, "cutout": placed.cutout}
         parts |= {} if background.kind == "transparent" else {"composite": placed.composite}
-        files = self._service.outputs.preview(stem, parts, placed.infotext)
+        files = self._service.outputs.preview(stem, parts, placed.infotext, jpeg=given[self.canvas.jpeg])
         return files | {"result": files.get("composite", files["cutout"])}
 
     def _segment_codes(self, running: Running, given: Given) -> Iterator[dict]:

@@ -60,6 +60,9 @@ def add_segment(parser: argparse.ArgumentParser) -> None:
     photos.add_argument("--background", help=text)
     photos.add_argument("--threshold", type=float, help="make the mask hard at this level from 0 to 1")
     add_edge(photos, keep_largest=True)
+    photos.add_argument(
+        "--jpeg", action="store_true", help="composites as JPEG: smaller files, for shops; needs an opaque background"
+    )
     text = "centre the subject, as large as fits, in results of this size, as in 1600x1600 (default: the photograph's)"
     photos.add_argument("--canvas", metavar="WIDTHxHEIGHT", help=text)
     text = f"left free on all sides of the canvas, a share of its shorter one (default: {MARGIN:.0%}%)"
@@ -81,6 +84,8 @@ def segment(args: argparse.Namespace) -> Answer:
     background = None if args.background is None else Background.parse(args.background)
     if background and background.note:
         report(background.note)
+    if args.jpeg and (background is None or background.kind == "transparent"):
+        raise UserError("A JPEG holds no transparency; give a --background too, such as '#ffffff'.")
     changed = background or canvas or args.zip or edge != EdgeOptions(keep_largest=True)
     if changed and (args.seed is not None or args.w_plus):
         raise UserError(
@@ -140,7 +145,7 @@ def _segment_photos(
     report_passed_over(photos)
     results, folder = [], args.out
     rivals = Rivals((e for e in catalogue.classes() if e.name != pipeline.config.name), pipeline.device)
-    found = segment_photos(pipeline, photos, folder, *how, again=args.again, progress=show_progress)
+    found = segment_photos(pipeline, photos, folder, *how, jpeg=args.jpeg, again=args.again, progress=show_progress)
     for picture, result in zip(photos, found, strict=True):
         results.append(result)
         if result.problem:
