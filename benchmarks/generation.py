@@ -45,6 +45,7 @@ def main() -> None:
     print(json.dumps(measure(args.resolution, args.repetitions, args.reference), indent=1))
 
 
+@torch.inference_mode(False)  # as pipelines hold weights; of others nothing that is prepared from them is kept
 def build(resolution: int) -> tuple[Generator, NaiveGenerator, AlphaNetwork]:
     """Random weights in published shapes; noise and biases are set, so that no term is zero."""
     torch.manual_seed(0)
