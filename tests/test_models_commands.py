@@ -50,7 +50,7 @@ def test_classes_tells_people_and_programs(hub, capsys, tmp_path):
     code, out, _ = run(capsys, "classes")
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "things A class, 32 px, licence NC, no masks yet" in lines
+    assert "things A class, 32 x 32 px, licence NC, no masks yet" in lines
     assert any(line.startswith("not installed, 3 MB to download, ") for line in lines)
     assert "asks you to accept NC: not for sale (https://example.org/nc)" in lines
     assert "learn masks with: l4f learn-masks plain" in lines

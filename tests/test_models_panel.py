@@ -76,7 +76,7 @@ def measuring(monkeypatch):
 def test_the_table_tells_of_every_class(page, tmp_path):
     maskless(tmp_path)
     assert row(page, "things") == {
-        "Class": "Thingsthings 32 px",
+        "Class": "Thingsthings 32 × 32 px",
         "State": "On offer",
         "Masks": "not yet",
         "Size": "3 MB to download",

@@ -26,7 +26,7 @@ from .texts import has, text
 
 LARGEST_PSI = 1.5
 LARGEST_BLUR = 64
-BACKGROUNDS = ("seed", "picture", "colour", "blur", "transparent")
+BACKGROUNDS = ("colour", "picture", "blur", "transparent", "seed")
 
 Given = Mapping[Any, Any]
 """What a handler is given: components and their values."""
@@ -158,7 +158,7 @@ class BackgroundChoice:
             self.blur = gr.Slider(1, LARGEST_BLUR, 8, step=1, **shown("blur"), **named(f"{panel}.blur"))
             self.note = note("swap.transparent", **shown("transparent"))
         self.seed = self.field.box
-        controls = (self.field.frame, self.picture_frame, self.colour, self.blur, self.note)
+        controls = (self.colour, self.picture_frame, self.blur, self.note, self.field.frame)
         self._value = {"seed": self.seed, "colour": self.colour, "blur": self.blur}
         self._control = dict(zip(BACKGROUNDS, controls, strict=True))
         self.inputs = [self.kind, self.seed, self.picture, self.colour, self.blur]

@@ -33,12 +33,12 @@ def table(entries: Sequence[ObjectClass], selected: str | None, damaged: set[str
 
 
 def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
-    name, about = escape(entry.name), f"{entry.resolution} px" if entry.resolution else ""
+    about = f"{entry.name} {_picture_size(entry)}" if entry.resolution else entry.name
     known, pressed = not entry.problem, "true" if selected else "false"
     kind = "bad" if damaged else "good" if entry.installed else "plain"
     cells = {
         "class": f'<button type="button" class="l4f-row-name" aria-pressed="{pressed}">'
-        f"{escape(entry.title)}</button><small>{escape(entry.name)} {escape(about)}</small>",
+        f"{escape(entry.title)}</button><small>{escape(about)}</small>",
         "state": f'<span class="l4f-badge l4f-{kind}">{escape(state(entry, damaged))}</span>',
         "masks": escape(text("masks.yes" if entry.masks else "masks.no")) if known else "",
         "size": escape(_size(entry)),
@@ -48,7 +48,7 @@ def _row(entry: ObjectClass, selected: bool, damaged: bool) -> str:
         "source": escape(_source(entry)),
     }
     inner = "".join(f'<td data-column="{escape(text(f"column.{key}"))}">{cell}</td>' for key, cell in cells.items())
-    return f'<tr data-name="{name}" class="{"l4f-selected" if selected else ""}">{inner}</tr>'
+    return f'<tr data-name="{escape(entry.name)}" class="{"l4f-selected" if selected else ""}">{inner}</tr>'
 
 
 def _verified(entry: ObjectClass, damaged: bool) -> str:
@@ -56,6 +56,11 @@ def _verified(entry: ObjectClass, damaged: bool) -> str:
     if not entry.installed or (entry.shipped and not damaged):
         return "–"
     return escape(text("verified.yes" if entry.verified and not damaged else "verified.no"))
+
+
+def _picture_size(entry: ObjectClass) -> str:
+    width, height = entry.picture_size
+    return text("models.picture", width=width, height=height)
 
 
 def _size(entry: ObjectClass) -> str:
@@ -79,10 +84,9 @@ def card(entry: ObjectClass, damaged: bool) -> str:
             f"{escape(without_paths(entry.problem))}</p></div>"
         )
     repository = entry.location.partition("hub: ")[2]
-    width, height = entry.picture_size
     facts = {
         "state": state(entry, damaged),
-        "picture": text("models.picture", width=width, height=height),
+        "picture": _picture_size(entry),
         "masks": text("masks.yes" if entry.masks else "masks.later"),
         "photographs": text("masks.yes" if entry.photos else "masks.later") if entry.masks else "",
         "size": _size(entry),
