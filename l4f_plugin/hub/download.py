@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
@@ -37,7 +37,7 @@ from ..bundles.model_card import MAXIMUM_CARD_BYTES
 from ..errors import UserError, printable
 from ..jobs import NEVER, CancelToken, Progress
 from .hub_errors import MissingFile, offline, put_by_hand
-from .repository import LargeFile, Source, cached, demand_space, fetch, forget, is_right, set_reference
+from .repository import LargeFile, Source, cached, demand_space, fetch, forget, is_right, set_reference, short
 from .resumable import arrived, fetch_resumable
 
 LARGEST_FILE = 4 << 30  # of weights; the largest published checkpoint, with all its optimisers, has a quarter
@@ -234,7 +234,7 @@ def original_of(entry: ObjectClass, options: Options = Options()) -> Source:
 
 def by_hand_path(entry: ObjectClass) -> Path:
     """Where a checkpoint that a person has brought along is looked for."""
-    return models_folder() / _file_name(entry)
+    return models_folder() / short(entry.file or "")
 
 
 def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progress) -> None:
@@ -247,7 +247,7 @@ def _install(entry: ObjectClass, folder: Path, options: Options, progress: Progr
     was_here = original is not None
     if original is None:
         if options.local_files_only:
-            raise UserError(offline(_file_name(entry), source.by_hand, "nothing may be fetched"))
+            raise UserError(offline(short(entry.file), source.by_hand, "nothing may be fetched"))
         # A bundle has no more bytes than the checkpoint: some networks, and the optimisers, stay behind.
         demand_space({source.cache(): size - arrived(source, entry.sha256), folder.parent: size}, entry.name)
         get = fetch_resumable if expected else fetch
@@ -291,7 +291,7 @@ def _local_original(entry: ObjectClass, source: Source, expected: WeightFile | N
     if by_hand.is_file():
         if expected and not is_right(by_hand, expected):
             raise UserError(
-                f"{by_hand} is not {_file_name(entry)} as it was published (size or sha256 differs); copy it "
+                f"{by_hand} is not {short(entry.file)} as it was published (size or sha256 differs); copy it "
                 "again, or remove it to have it downloaded."
             )
         return by_hand
@@ -309,7 +309,7 @@ def _convert(
 
     def report(_message: str) -> None:
         cancel.check()
-        progress(0, 0, f"Converting {_file_name(entry)}")
+        progress(0, 0, f"Converting {short(entry.file)}")
 
     fields = ("name", "title", "licence", "truncation_psi", "alpha_threshold", "crop")
     described = {field: getattr(entry, field) for field in fields} | {
@@ -319,11 +319,7 @@ def _convert(
     made = read_config(staging)
     if made.resolution != entry.resolution:
         raise UserError(
-            f"{_file_name(entry)} holds a generator of {made.resolution} px where the catalogue says "
+            f"{short(entry.file)} holds a generator of {made.resolution} px where the catalogue says "
             f"{entry.resolution}; correct the catalogue or choose another file."
         )
     cancel.check()
-
-
-def _file_name(entry: ObjectClass) -> str:
-    return PurePosixPath(entry.file or "").name
