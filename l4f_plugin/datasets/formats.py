@@ -72,13 +72,10 @@ class PlainFolder:
             names = {"split": picture.labels["split"], "part": self.PARTS[kind], "name": picture.name}
             paths[kind] = self.PLACE.format(**names, shard=self._shard, ending="txt" if kind == "label" else "png")
             self._notes.append(write_file(self._folder, paths[kind], content))
-        return {**picture.labels, "files": paths, **self.labels_of(picture)}
+        return {**picture.labels, "files": paths}
 
     def files_of(self, picture: LabelledPicture) -> dict[str, bytes]:
         return picture.files()
-
-    def labels_of(self, picture: LabelledPicture) -> dict:
-        return {}
 
     def close(self) -> list[FileNote]:
         """Ends the shard; returns its files. Raises `UserError` where the system refuses."""
@@ -118,8 +115,9 @@ coco = COCO("annotations/instances_train.json")
 mask = coco.annToMask(coco.loadAnns(coco.getAnnIds())[0])
 ```"""
 
-    def labels_of(self, picture: LabelledPicture) -> dict:
-        return {"segmentation": compressed_runs(picture.hard)}
+    def add(self, picture: LabelledPicture) -> dict:
+        """As a plain folder does, and with the hard mask in the labels."""
+        return {**super().add(picture), "segmentation": compressed_runs(picture.hard)}
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
