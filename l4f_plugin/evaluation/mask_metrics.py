@@ -99,6 +99,13 @@ def table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], ma
     return "\n".join(f"{label:<{width}}" + "".join(f"{value:>{column}}" for value in values) for label, values in lines)
 
 
+def report_text(name: str, introduction: str, values: str, sentences: Sequence[str], markdown: bool) -> str:
+    """A report on the class of that name for a terminal, or with an introduction as a section of a model card."""
+    if not markdown:
+        return "\n".join([name, values, *sentences])
+    return "\n".join([introduction, "", values, "", *(f"- {sentence}" for sentence in sentences)]) + "\n"
+
+
 def row_of(label: str, metrics: MaskMetrics, digits: int = 4) -> tuple[str, list[str]]:
     return label, [f"{value:.{digits}f}" for value in astuple(metrics)]
 
