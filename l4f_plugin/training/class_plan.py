@@ -19,10 +19,10 @@ from ..bundles.training_state import flatten_state
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words, resident_memory
-from .chain import TrainingStage, Watch, enough_memory, mask_settings, mask_stages
+from .chain import TrainingStage, enough_memory, mask_settings, mask_stages
 from .generator_training import GeneratorSettings, GeneratorTrainer
 from .learning import source_of as class_folder
-from .loop import STEPPING, GrowingIntervals, write_grid
+from .loop import STEPPING, GrowingIntervals, Watch, write_grid
 from .picture_survey import FITS, Survey
 from .pictures import PictureFolder, letterbox
 from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator

@@ -38,7 +38,7 @@ from ..provenance import may_write
 from ..runtime import choose_device, free_memory
 from ..sample_sheet import draw_samples
 from .alpha_training import AlphaTrainer
-from .chain import LEARNED_THRESHOLD, TrainingStage, Watch, enough_memory, go_through
+from .chain import LEARNED_THRESHOLD, TrainingStage, enough_memory, go_through
 from .class_plan import (
     GENERATOR,
     GENERATOR_RUN,
@@ -51,7 +51,7 @@ from .class_plan import (
 )
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .generator_training import GeneratorTrainer
-from .loop import STATE_FILE, read_metrics
+from .loop import STATE_FILE, Watch, read_metrics
 from .mask_quality import measure_masks
 from .runs import BEST_FOLDER, trained_bundle, with_masks_of
 from .training_time import in_words
@@ -178,7 +178,7 @@ class ClassRun:
             )
         demand_free_name(self.name)
         self._write(PLAN, json.dumps(asdict(plan), indent=1))
-        self._tell(RunStatus())
+        self._change()
 
     def start_process(self) -> None:
         """Starts the process, or lets it go on where it waits; it outlives this one. Raises ``UserError``."""
@@ -393,11 +393,8 @@ class ClassRun:
     def _write(self, name: str, words: str) -> None:
         write_atomically(self.folder / name, words)
 
-    def _tell(self, status: RunStatus) -> None:
-        self._write(STATUS, json.dumps(asdict(status)))
-
     def _change(self, **changed: Any) -> None:
-        self._tell(dataclasses.replace(self._told(), **changed))
+        self._write(STATUS, json.dumps(asdict(dataclasses.replace(self._told(), **changed))))
 
     def _note(self, line: str) -> None:
         with suppress(OSError), open(self.folder / LOG, "a", encoding="utf-8") as log:

@@ -32,7 +32,6 @@ from ..runtime import choose_device
 from .chain import (
     LEARNED_THRESHOLD,
     TrainingStage,
-    Watch,
     enough_memory,
     go_through,
     mask_settings,
@@ -40,6 +39,7 @@ from .chain import (
     photograph_settings,
     total_seconds,
 )
+from .loop import Watch
 from .mask_quality import measure_masks
 from .picture_survey import TEACHING
 from .recipes import AlphaSettings
@@ -93,7 +93,7 @@ def learn_masks(
         if quality == "full":
             seeds = tuple(load_bundle(stage.bundle).alpha for stage in stages[:2])
         watch.report("Measuring the masks.")
-        measured, worst = measure_masks(bundle, place, seeds, **watch.looks)
+        measured, worst = measure_masks(bundle, place, seeds, watch=watch)
         if measured.doubt:
             watch.report(measured.doubt)
         notes = (

@@ -1,6 +1,5 @@
 """What learned masks are like, told without true ones: areas, doubt, what curation drops, how far two seeds agree."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +10,12 @@ from torch import Tensor
 from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
 from ..drawing import as_pixels, finished_masks
-from ..jobs import NEVER, CancelToken
 from ..networks import AlphaNetwork
-from .courtesy import Turn
 from .cut_pictures import flaws_of
-from .grids import mask_grid
 from .guessing import spill
+from .loop import UNWATCHED, Watch
 from .pictures import cropped
+from .trainer import mask_grid
 from .troubles import SENTENCES, SPILLED
 
 MEASURED = 120  # pictures
@@ -67,8 +65,7 @@ def measure_masks(
     two_seeds: tuple[AlphaNetwork, AlphaNetwork] | None = None,
     *,
     count: int = MEASURED,
-    turn: Turn = nullcontext,
-    cancel: CancelToken = NEVER,
+    watch: Watch = UNWATCHED,
 ) -> tuple[MaskQuality, Image.Image]:
     """The figures of a bundle's masks, and a sheet of the twelve worst: picture, mask and cut-out.
 
@@ -85,8 +82,8 @@ def measure_masks(
     step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
     pictures, masks, scores, spilled = [], [], [], []
     for start in range(0, count, BATCH):
-        cancel.check()
-        with turn():
+        watch.cancel.check()
+        with watch.turn():
             z = torch.randn(min(BATCH, count - start), generator.config.latent_dim, generator=random).to(device)
             w_plus = generator.truncate(generator.mapping(z), bundle.config.truncation_psi)
             output = generator.synthesis(w_plus)
