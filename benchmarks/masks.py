@@ -66,7 +66,6 @@ class Run:
 
     @property
     def key(self) -> tuple:
-        """What tells runs apart."""
         return self.object_class, self.generator, self.recipe, self.seed, self.composites
 
 
@@ -120,7 +119,6 @@ def judge_of(name: str) -> UNet:
 
 
 def read_table() -> list[Run]:
-    """The rows so far."""
     if not TABLE.exists():
         return []
     kinds = {field.name: field.type for field in dataclasses.fields(Run)}
@@ -164,7 +162,6 @@ def _spread(values: list[float]) -> str:
 
 
 def processor() -> str:
-    """What the machine calls its processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -86,8 +86,6 @@ class PlainFolder:
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
-        """A table of all pictures."""
-
         def write(file: IO[str]) -> None:
             table = None
             for picture in _pictures(folder, plan):
@@ -223,8 +221,6 @@ picture, soft_mask = dataset["train"][0]["image"], dataset["train"][0]["mask"]
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
-        """The metadata of each split that has pictures."""
-
         def write(split: str, file: IO[str]) -> None:
             for picture in _pictures(folder, plan, split):
                 files, labels = picture.pop("files"), {k: v for k, v in picture.items() if k != "split"}
@@ -264,7 +260,6 @@ for image, mask, labels in webdataset.WebDataset(tars, shardshuffle=False).decod
         return self._folder / f".{self._name(split)}.partial"
 
     def add(self, picture: LabelledPicture) -> dict:
-        """Appends the three files and the labels."""
         split = picture.labels["split"]
         members = {self.ENDINGS[kind]: content for kind, content in picture.files().items()}
         members["json"] = json.dumps(picture.labels).encode()
@@ -299,7 +294,6 @@ for image, mask, labels in webdataset.WebDataset(tars, shardshuffle=False).decod
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
-        """Which tars there are."""
         index = {split: {"pictures": 0, "files": []} for split in plan.splits}
         for record in records(folder, plan):
             for picture in record.pictures:

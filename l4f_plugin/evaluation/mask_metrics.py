@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
@@ -201,12 +202,8 @@ def _mask_files(folder: Path) -> dict[str, Path]:
 
 def _label_scale(paths: Sequence[Path]) -> float:
     """255 for a folder of class labels 0 and 1, otherwise 1. Mostly the first file already settles it."""
-    largest = 0.0
     for path in paths:
-        try:
-            largest = max(largest, float(read_mask(path).max()))
-        except UserError:  # left out
-            continue
-        if largest > 1 / 255 + 1e-6:
-            return 1.0
+        with suppress(UserError):  # it is left out
+            if read_mask(path).max() > 1 / 255 + 1e-6:
+                return 1.0
     return 255.0

@@ -127,7 +127,6 @@ class AlphaTrainer(Trainer):
         return functional.binary_cross_entropy(alpha, guess), {"area": guess.mean().item()}
 
     def step(self) -> dict[str, float]:
-        """One update of the discriminator and one of the masks. Returns what is worth logging."""
         share = self.settings.learning_rate_share_at(self.rounds)
         for optimizer, rates in self.full_rates.items():
             for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -49,7 +49,6 @@ class TrainingStage:
 
     @property
     def bundle(self) -> Path:
-        """Where the result is."""
         return self.folder / BUNDLE_FOLDER
 
 
@@ -151,7 +150,6 @@ def _overall(stages: list[TrainingStage], number: int, progress: Progress | None
 
 
 def total_seconds(stages: list[TrainingStage]) -> float:
-    """The measured seconds of all stages."""
     return sum(sum(stage.seconds.values()) for stage in stages)
 
 

@@ -72,12 +72,10 @@ class ClassPlan:
 
     @property
     def shown(self) -> int:
-        """How many pictures the generator is shown in all."""
         return self.pictures or QUALITIES[self.quality]
 
     @property
     def whole_seconds(self) -> float:
-        """The measured time of all stages."""
         return sum(sum(parts.values()) for parts in self.seconds.values())
 
     def in_words(self) -> list[str]:
@@ -166,7 +164,6 @@ def _with(channels: dict[int, int], resolution: int) -> dict[int, int]:
 
 
 def starting_folder(plan: ClassPlan) -> Path | None:
-    """The bundle to start from."""
     return class_folder(plan.start) if plan.start else None
 
 

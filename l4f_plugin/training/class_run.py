@@ -74,8 +74,6 @@ _STARTS_WITHIN = 60.0  # seconds, after which a process that holds no lock has f
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands."""
-
     state: str = STOPPED
     stage: str = ""  # its title
     done: int = 0  # tenths of a second of measured work
@@ -94,7 +92,6 @@ class Wish(CancelToken):
 
     @property
     def cancelled(self) -> bool:
-        """Whether there is one."""
         return super().cancelled or self._path.exists()
 
 
@@ -136,7 +133,6 @@ class ClassRun:
             return True
 
     def status(self) -> RunStatus:
-        """Where it stands now."""
         status = self._told()
         began = status.state == STARTING and time.time() - (self.folder / STATUS).stat().st_mtime < _STARTS_WITHIN
         if status.state in (STARTING, RUNNING, PAUSED, WAITING, AWAY) and not began and not self.is_alive:
@@ -369,7 +365,6 @@ class ClassRun:
         return with_masks_of(learner, bundle), f"{words}, with masks {how}"
 
     def _install(self, bundle: Bundle, notes: str) -> Path:
-        """Puts the class into the models folder."""
         target = models_folder() / self.name
         if not (self.folder / INSTALLED).exists():
             demand_free_name(self.name)

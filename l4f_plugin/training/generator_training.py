@@ -20,6 +20,7 @@ from .trainer import Trainer, picture_grid
 from .troubles import ALIKE, GONE, MEMORISED
 from .updates import follow
 
+CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}
 PATH_LENGTH_DECAY = 0.01
 # Of running means: what no training comes back from by itself. In a healthy run from nothing (2,500
 # steps) the loss was .17 at least, in four others (17,000 steps, logged as means of 125) .30. Variety is of a batch
@@ -35,10 +36,8 @@ class GeneratorSettings:
     """What fixes a run: the same settings, seed and pictures give the same weights on one thread of one machine."""
 
     resolution: int = 64
-    channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16})
-    discriminator_channels: dict[int, int] = field(
-        default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}
-    )
+    channels: dict[int, int] = field(default_factory=CHANNELS.copy)
+    discriminator_channels: dict[int, int] = field(default_factory=CHANNELS.copy)
     latent_dim: int = 128
     style_dim: int = 128
     mapping_layers: int = 2
@@ -67,7 +66,6 @@ class GeneratorSettings:
         )
 
     def discriminator_config(self) -> DiscriminatorConfig:
-        """The discriminator beside it."""
         return DiscriminatorConfig(self.resolution, _upto(self.discriminator_channels, self.resolution))
 
 
@@ -116,7 +114,6 @@ class GeneratorTrainer(Trainer):
 
     @property
     def trouble(self) -> str | None:
-        """What it may not recover from by itself."""
         if self.mean_variety < LEAST_VARIETY:
             return ALIKE
         if self.mean_loss < LEAST_LOSS:
@@ -124,7 +121,6 @@ class GeneratorTrainer(Trainer):
         return GONE if self._pictures_are_gone else None
 
     def step(self) -> dict[str, float]:
-        """One update of the discriminator and one of the generator. Returns what is worth logging."""
         metrics = self._update_discriminator() | self._update_generator()
         # The average follows quickly at first, when old weights are worth nothing.
         half_life = min(self.settings.ema_half_life, max(self.pictures_seen * 0.05, 1.0))
@@ -213,12 +209,10 @@ class GeneratorTrainer(Trainer):
         return self.averaged(z)
 
     def state(self) -> dict:
-        """As every trainer's, with what adapts itself."""
         adapted = {"augmentation": list(astuple(self.adaptive)), "mean_path_length": self.mean_path_length}
         return super().state() | adapted
 
     def load_state(self, state: dict) -> None:
-        """Continue exactly where ``state()`` was taken."""
         super().load_state(state)
         # Runs of before the statistic was kept hold the probability alone.
         self.adaptive = AdaptiveProbability(*(state.get("augmentation") or [state["augmentation_probability"]]))

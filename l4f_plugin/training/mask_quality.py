@@ -27,8 +27,6 @@ LARGEST_SIDE = 256  # of a picture on the sheet
 
 @dataclass(frozen=True)
 class MaskQuality:
-    """Figures of one set of masks."""
-
     pictures: int
     area: float  # mean share of the picture that they cover
     area_spread: float  # its standard deviation
@@ -38,7 +36,6 @@ class MaskQuality:
     agreement: float | None  # mean IoU of masks that were learned from two seeds, None where there was one
 
     def in_markdown(self) -> str:
-        """A section of a model card."""
         rows = [
             ("part of the picture that masks cover, mean", f"{self.area:.3f}"),
             ("the same, standard deviation over pictures", f"{self.area_spread:.3f}"),

@@ -67,7 +67,6 @@ class RefinementTrainer(Trainer):
         self.reduction = -(-max(bottom - top, right - left) // bundle.student.config.resolution)
 
     def step(self) -> dict[str, float]:
-        """One update. Returns what is worth logging."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.rounds)
         metrics = self.descend(self.optimizer, self._loss)

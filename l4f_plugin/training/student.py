@@ -74,7 +74,6 @@ class StudentTrainer(Trainer):
         )
 
     def step(self) -> dict[str, float]:
-        """One update. Returns what is worth logging."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.rounds)
         metrics = self.descend(self.optimizer, self._loss)
