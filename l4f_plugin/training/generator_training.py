@@ -79,7 +79,7 @@ class GeneratorTrainer(Trainer):
     """
 
     kept = ("generator", "averaged", "discriminator", "generator_optimizer", "discriminator_optimizer")
-    plain = ("mean_loss", "mean_variety")
+    plain = ("mean_loss", "mean_variety", "mean_path_length")
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class GeneratorTrainer(Trainer):
         self.generator_optimizer = _adam(self.generator, settings.learning_rate, path_interval)
         self.discriminator_optimizer = _adam(self.discriminator, settings.learning_rate, settings.r1_interval)
         self.adaptive = AdaptiveProbability()
-        self.mean_path_length = torch.zeros((), device=self.device)
+        self.mean_path_length = torch.zeros(())
         self.mean_loss = self.mean_variety = 1.0
         self._pictures_are_gone = False
 
@@ -209,14 +209,12 @@ class GeneratorTrainer(Trainer):
         return self.averaged(z)
 
     def state(self) -> dict:
-        adapted = {"augmentation": list(astuple(self.adaptive)), "mean_path_length": self.mean_path_length}
-        return super().state() | adapted
+        return super().state() | {"augmentation": list(astuple(self.adaptive))}
 
     def load_state(self, state: dict) -> None:
         super().load_state(state)
         # Runs of before the statistic was kept hold the probability alone.
         self.adaptive = AdaptiveProbability(*(state.get("augmentation") or [state["augmentation_probability"]]))
-        self.mean_path_length = state["mean_path_length"].to(self.device)
 
 
 def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
 from ..drawing import as_pixels, finished_masks
+from ..evaluation.mask_metrics import compare_masks
 from ..networks import AlphaNetwork
 from .cut_pictures import flaws_of
 from .guessing import spill
@@ -77,7 +77,7 @@ def measure_masks(
         bundle.student.to(device)
     top, bottom, left, right = crop = crop_of(bundle.config)
     step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
-    pictures, masks, scores, spilled = [], [], [], []
+    pictures, masks, agreements, spilled = [], [], [], []
     for start in range(0, count, BATCH):
         watch.cancel.check()
         with watch.turn():
@@ -86,36 +86,25 @@ def measure_masks(
             output = generator.synthesis(w_plus)
             image = cropped(output.image, crop).float().cpu()
             said = (cropped(alpha(output.features), crop) for alpha in alphas)
-            drawn = (finished_masks(one, as_pixels(image), alpha) for one, alpha in zip(bundles, said, strict=True))
-            found = [torch.from_numpy(masks)[:, None] for masks in drawn]
+            shown = as_pixels(image)
+            found, *others = (finished_masks(one, shown, alpha) for one, alpha in zip(bundles, said, strict=True))
         pictures.append(image[:, :, ::step, ::step])
-        masks.append(found[0])
-        spilled.append(spill(found[0], image))
-        scores.append(_iou(*found[1:]) if two_seeds else _decision(found[0]))
-    alpha, score = torch.cat(masks), torch.cat(scores)
-    areas = alpha.mean(dim=(1, 2, 3))
+        masks.append(torch.from_numpy(found)[:, None])
+        spilled.append(spill(masks[-1], image))
+        if two_seeds:
+            agreements += [compare_masks(*pair).iou_foreground for pair in zip(*others, strict=True)]
+    alpha = torch.cat(masks)
+    areas, softness = (values.mean(dim=(1, 2, 3)) for values in (alpha, torch.minimum(alpha, 1 - alpha)))
+    decided = 1 - softness / torch.minimum(areas, 1 - areas).clamp_min(1e-6)
+    worst = (torch.tensor(agreements) if two_seeds else decided).argsort()[:WORST]
     flaws = flaws_of(one[0].numpy() for one in alpha)
     quality = MaskQuality(
         count,
         areas.mean().item(),
         areas.std(unbiased=False).item(),
-        torch.minimum(alpha, 1 - alpha).mean().item(),
+        softness.mean().item(),
         float(np.mean(spilled)),
         float(np.mean([flaw is not None for flaw in flaws])),
-        score.mean().item() if two_seeds else None,
+        float(np.mean(agreements)) if two_seeds else None,
     )
-    worst = score.argsort()[:WORST]
     return quality, mask_grid(torch.cat(pictures)[worst], alpha[worst][:, :, ::step, ::step], 3)
-
-
-def _iou(first: Tensor, second: Tensor) -> Tensor:
-    """Of hard masks ``[N, 1, H, W]``: ``[N]``, 1 where both are empty."""
-    first, second = first > 0.5, second > 0.5
-    both, either = (first & second).sum(dim=(1, 2, 3)), (first | second).sum(dim=(1, 2, 3))
-    return torch.where(either > 0, both / either.clamp_min(1), torch.ones(len(either)))
-
-
-def _decision(alpha: Tensor) -> Tensor:
-    """1 less the softness of masks ``[N, 1, H, W]``, for the area of mask or background, whichever is less."""
-    soft, area = torch.minimum(alpha, 1 - alpha).mean(dim=(1, 2, 3)), alpha.mean(dim=(1, 2, 3))
-    return 1 - soft / torch.minimum(area, 1 - area).clamp_min(1e-6)
