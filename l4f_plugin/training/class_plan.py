@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..networks import Discriminator, Generator
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words, resident_memory
 from .chain import TrainingStage, enough_memory, mask_settings, mask_stages
-from .generator_training import GeneratorSettings, GeneratorTrainer
+from .generator_training import CHANNELS, GeneratorSettings, GeneratorTrainer
 from .learning import source_of as class_folder
 from .loop import STEPPING, GrowingIntervals, Watch, write_grid
 from .picture_survey import FITS, Survey
@@ -36,7 +36,7 @@ QUALITIES = {"quick": 20_000, "good": 400_000, "long": 1_500_000}
 RESOLUTIONS = (32, 64, 128, 256)
 GENERATOR = "generator"
 GENERATOR_RUN = "generator/run"  # in the folder of a training: states, metrics and samples of that stage
-_CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 16}
+_CHANNELS = CHANNELS | {256: 16}
 
 
 @dataclass(frozen=True)
