@@ -311,11 +311,9 @@ def _stop_requests():
         print("\nStopping after this step; the state is being saved.", file=sys.stderr)
 
     previous = {}
-    try:
+    with suppress(ValueError):  # not the main thread (a page is training): the caller cancels instead
         for number in (signal.SIGINT, signal.SIGTERM):
             previous[number] = signal.signal(number, request)
-    except ValueError:
-        pass  # not the main thread (a page is training): the caller cancels instead
     try:
         yield lambda: requested
     finally:
