@@ -62,7 +62,6 @@ def build(resolution: int) -> tuple[Generator, NaiveGenerator, AlphaNetwork]:
 
 @torch.inference_mode()
 def measure(resolution: int, repetitions: int, reference: Path | None = None) -> dict:
-    """Seconds, ratios and deviations, as printed by ``main``."""
     generator, naive, alpha = build(resolution)
     others: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"naive": naive}
     if reference is not None:

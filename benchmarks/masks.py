@@ -15,7 +15,7 @@ import dataclasses
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from l4f_plugin.bundles.bundle import load_bundle
@@ -66,7 +66,6 @@ class Run:
 
     @property
     def key(self) -> tuple:
-        """What tells runs apart."""
         return self.object_class, self.generator, self.recipe, self.seed, self.composites
 
 
@@ -104,9 +103,13 @@ def measure(name: str, source: Path, recipe: str, seed: int, composites: int, pi
     if not train_alpha(source, folder, settings, folder=real):
         raise Cancelled
     minutes = (time.monotonic() - begun) / 60
-    verdicts = dict(judged(Labels4FreePipeline.from_pretrained(folder / BUNDLE_FOLDER), judge_of(name), pictures))
-    (iou_07, area_07, judged_07), (iou_10, area_10, judged_10) = (verdicts[psi] for psi in PSIS)
-    append_row(Run(*key, iou_07, iou_10, area_07, judged_07, area_10, judged_10, round(minutes, 1), processor()))
+    pipeline, judge = Labels4FreePipeline.from_pretrained(folder / BUNDLE_FOLDER), judge_of(name)
+    threshold = pipeline.config.alpha_threshold
+    reports = [evaluate_alpha(*draw(pipeline, pictures, psi), [judge], threshold) for psi in PSIS]
+    ious = [report.against_judge.mean_iou for report in reports]
+    areas = [area for report in reports for area in (report.mask_area, report.judge_mask_area)]
+    figures = [round(figure, 4) for figure in (*ious, *areas)]
+    append_row(Run(*key, *figures, round(minutes, 1), processor()))
 
 
 def judge_of(name: str) -> UNet:
@@ -115,18 +118,7 @@ def judge_of(name: str) -> UNet:
     return load_or_train_judge(cache_folder() / "datasets" / name, settings, 0, cache_folder() / "judges")
 
 
-def judged(
-    pipeline: Labels4FreePipeline, judge: UNet, pictures: int
-) -> Iterator[tuple[float, tuple[float, float, float]]]:
-    """Each psi with mean IoU, the area of the masks and that of the judge's."""
-    for psi in PSIS:
-        report = evaluate_alpha(*draw(pipeline, pictures, psi), [judge], pipeline.config.alpha_threshold)
-        figures = report.against_judge.mean_iou, report.mask_area, report.judge_mask_area
-        yield psi, tuple(round(figure, 4) for figure in figures)
-
-
 def read_table() -> list[Run]:
-    """The rows so far."""
     if not TABLE.exists():
         return []
     kinds = {field.name: field.type for field in dataclasses.fields(Run)}
@@ -170,7 +162,6 @@ def _spread(values: list[float]) -> str:
 
 
 def processor() -> str:
-    """What the machine calls its processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

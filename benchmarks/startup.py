@@ -43,7 +43,6 @@ def packages_of(checkout: Path, folder: Path) -> Path:
 
 
 def compare(checkouts: list[Path], args: argparse.Namespace) -> None:
-    """Each face of all checkouts in turn."""
     faces = {
         "l4f --help": partial(run, "-m", "l4f_plugin", "--help"),
         "import l4f_plugin": partial(run, "-c", "import l4f_plugin"),
@@ -70,13 +69,11 @@ def run(*command: str, checkout: Path) -> None:
 
 
 def first_picture(checkout: Path) -> None:
-    """One picture of the shipped class, with its mask."""
     with tempfile.TemporaryDirectory() as folder:
         run("-m", "l4f_plugin", "generate", "avatar", "--seeds", "7", "--out", folder, checkout=checkout)
 
 
 def page_up(checkout: Path) -> None:
-    """The page, until it answers."""
     port, until = free_port(7900, "127.0.0.1"), time.monotonic() + SECONDS_TO_START
     page = started("-m", "l4f_ui", "--no-browser", "--port", str(port), checkout=checkout)
     try:

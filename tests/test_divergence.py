@@ -91,7 +91,7 @@ def test_a_run_that_diverges_stops_in_that_step_and_goes_on_from_the_state_befor
     run, trainer = tmp_path / "run", make(kind)
     spoil(trainer, what, at=2)
     with pytest.raises(UserError) as told:
-        loop.train(trainer, run, 36, save_seconds=0)
+        loop.train(trainer, run, 36, loop.Watch(save_seconds=0))
     assert trainer.rounds <= 3 and "--learning-rate" in str(told.value) and str(run) in str(told.value)
     assert str(told.value).count(". ") == 0
     tensors, state = state_in(run)
@@ -125,7 +125,7 @@ def test_a_resumed_run_learns_at_the_rate_that_is_asked_for(make, tmp_path, kind
     trainer = make(kind)
     spoil(trainer, "loss", at=1)
     with pytest.raises(UserError):
-        loop.train(trainer, tmp_path, 36, save_seconds=0)
+        loop.train(trainer, tmp_path, 36, loop.Watch(save_seconds=0))
     calmer, fresh = make(kind, learning_rate=1e-6), make(kind, learning_rate=1e-6)
     loop.resume(calmer, tmp_path)
     optimizer = f"{kind}_optimizer"

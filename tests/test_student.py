@@ -162,7 +162,7 @@ def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monk
         turns.append(len(told))
         yield
 
-    kept = drawn_pictures(drawer, tmp_path, 10, 16, said.append, lambda *step: told.append(step), turn=turn)
+    kept = drawn_pictures(drawer, tmp_path, 10, 16, loop.Watch(said.append, lambda *step: told.append(step), turn=turn))
     assert drawer.asked == [([0, 1, 2, 3], 1.0), ([4, 5, 6, 7], 1.3), ([8, 9], 1.0)]
     names = ["seeds_000000_000004.npy", "seeds_000004_000008.npy", "seeds_000008_000010.npy"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
@@ -172,7 +172,7 @@ def test_pictures_are_drawn_in_shards_by_turns_of_psi_and_counted(tmp_path, monk
     assert [step[0] for step in told] == sorted(step[0] for step in told) and len(turns) == 10
     (tmp_path / "seeds_000004_000008.npy").unlink()
     again, told[:] = Drawer(), []
-    drawn_pictures(again, tmp_path, 10, 16, said.append, lambda *step: told.append(step))
+    drawn_pictures(again, tmp_path, 10, 16, loop.Watch(said.append, lambda *step: told.append(step)))
     assert again.asked == [([4, 5, 6, 7], 1.3)] and told[0][0] == 4 and told[-1] == (10, 10, told[0][2])
     assert said[-1].startswith("9 of 10")
 
@@ -190,13 +190,14 @@ def test_a_tenth_of_the_masks_must_be_worth_learning_from(tmp_path):
 def test_drawing_stops_between_pictures_and_says_when_the_disk_is_full(tmp_path, monkeypatch):
     cancel = CancelToken()
     with pytest.raises(Cancelled):
-        drawn_pictures(Drawer(), tmp_path, 10, 16, print, lambda done, *_: done == 4 and cancel.cancel(), cancel)
+        watch = loop.Watch(print, lambda done, *_: done == 4 and cancel.cancel(), cancel)
+        drawn_pictures(Drawer(), tmp_path, 10, 16, watch)
     assert not list(tmp_path.glob("*.npy"))
     with pytest.raises(Cancelled):
-        drawn_pictures(Drawer(), tmp_path, 10, 16, print, cancel=cancel)
+        drawn_pictures(Drawer(), tmp_path, 10, 16, loop.Watch(cancel=cancel))
     monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(UserError, match="The disk is full: .* could not be written"):
-        drawn_pictures(Drawer(), tmp_path, 10, 16, print)
+        drawn_pictures(Drawer(), tmp_path, 10, 16)
 
 
 def test_composites_are_new_each_time_and_the_same_for_a_seed():
@@ -298,13 +299,13 @@ def test_photographs_without_labels_teach_by_the_masks_an_earlier_student_finds(
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     files, folder = find_pictures(tmp_path).pictures, tmp_path / "parts"
     arguments = (bundle, files, folder, side, torch.device("cpu"))
-    found = cut_pictures.photographed_pictures(*arguments, report=lambda words: None)
+    found = cut_pictures.photographed_pictures(*arguments)
     assert found.parts.shape == (5, *size, 7)
     for parts, mask in zip(found.parts, masks, strict=True):
         truth = cover_fit(mask, *size[::-1])
         assert ((parts[..., 3] > 127) == (truth > 127)).mean() > 0.97
     files[0].path.unlink()
-    again = cut_pictures.photographed_pictures(*arguments, report=lambda words: None)
+    again = cut_pictures.photographed_pictures(*arguments)
     assert np.array_equal(again.parts, found.parts), "what was found is kept"
 
 

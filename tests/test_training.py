@@ -300,8 +300,7 @@ def test_adaptive_augmentation_follows_overfitting():
         adaptive.update(1.0, 250)
     assert (adaptive.overfitting, adaptive.probability) == (1.0, pytest.approx(0.01))
     adaptive.update(-1.0, 100)
-    other = AdaptiveProbability()
-    other.load_state(adaptive.state())
+    other = AdaptiveProbability(*dataclasses.astuple(adaptive))
     for _ in range(3):
         other.update(-1.0, 100)
     assert (other.overfitting, other.probability) == (-1.0, pytest.approx(0.006))

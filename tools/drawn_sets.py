@@ -76,7 +76,6 @@ def place(random: np.random.Generator, frame: FaceFrame, scale: float = 1.0) -> 
 
 
 def compose_avatar(random: np.random.Generator, scale: float) -> list[Object]:
-    """One portrait."""
     weights = np.array([frame.weight for frame in FRAMES.values()])
     style = list(FRAMES)[random.choice(len(FRAMES), p=weights / weights.sum())]
     box = place(random, FRAMES[style], scale)

@@ -51,7 +51,6 @@ class BackgroundFolder:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same pictures."""
         listed = "\n".join(f"{size} {name}" for name, size in self.sizes.items())
         return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
 

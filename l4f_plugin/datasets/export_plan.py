@@ -5,6 +5,7 @@ bytes however often one machine draws it with as many threads.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -84,22 +85,20 @@ class ExportSettings:
 
     def command(self, class_name: str) -> str:
         """The command that makes this set again, into a folder DIR."""
-        words = ["l4f export", class_name, f"--count {self.count}", f"--format {self.format}"]
-        if self.size is not None:
-            words.append(f"--size {self.size}")
-        words.append(f"--truncation-psi {self.truncation_psi:g}")
-        if self.truncation_cutoff is not None:
-            words.append(f"--truncation-cutoff {self.truncation_cutoff}")
-        if self.noise_mode != "random":
-            words.append(f"--noise-mode {self.noise_mode}")
-        words.append(f"--first-seed {self.first_seed}")
-        words.append("--split " + ",".join(f"{share:g}" for share in self.split))
-        words.append("--backgrounds " + ",".join(self.backgrounds))
-        if "pictures" in self.backgrounds:
-            words.append("--background-pictures FOLDER")
-        words += self.curation.options() if self.curation else ["--no-curation"]
-        words += [f"--shard-size {self.shard_size}", f"--batch-size {self.batch_size}", "--out DIR"]
-        return " ".join(words)
+        words = [
+            f"l4f export {class_name} --count {self.count} --format {self.format}",
+            f"--size {self.size}" if self.size is not None else "",
+            f"--truncation-psi {self.truncation_psi:g}",
+            f"--truncation-cutoff {self.truncation_cutoff}" if self.truncation_cutoff is not None else "",
+            f"--noise-mode {self.noise_mode}" if self.noise_mode != "random" else "",
+            f"--first-seed {self.first_seed}",
+            "--split " + ",".join(f"{share:g}" for share in self.split),
+            "--backgrounds " + ",".join(self.backgrounds),
+            "--background-pictures FOLDER" if "pictures" in self.backgrounds else "",
+            *(self.curation.options() if self.curation else ["--no-curation"]),
+            f"--shard-size {self.shard_size} --batch-size {self.batch_size} --out DIR",
+        ]
+        return " ".join(filter(None, words))
 
 
 @dataclass(frozen=True)
@@ -148,10 +147,8 @@ class ExportPlan:
 
     def candidates(self, shard: int) -> Iterator[int]:
         """The seeds to try for that shard, without end; no other shard tries them."""
-        seed = self.settings.first_seed + shard
-        while True:
-            yield seed % (arguments.LARGEST_SEED + 1)
-            seed += self.shards
+        seeds = itertools.count(self.settings.first_seed + shard, self.shards)
+        return (seed % (arguments.LARGEST_SEED + 1) for seed in seeds)
 
     def split_of(self, seed: int) -> str:
         """The split of a seed, whatever else is exported with it: "train", "validation" or "test"."""

@@ -152,8 +152,6 @@ def merge(parts: Sequence[Path], folder: Path, *, progress: Progress = unseen) -
             raise UserError(f"{part} holds no export; name folders that `l4f export` wrote.")
         plans.append(plan)
         check_same(plans[0], plan, part)
-    if not plans:
-        raise UserError("There is nothing to merge; name the folders that `l4f export` wrote.")
     plan = _begin(plans[0], folder, lambda: plans[0])
     with lock(folder / STATE_FOLDER / "merge.lock"):
         for shard in range(plan.shards):

@@ -72,13 +72,10 @@ class PlainFolder:
             names = {"split": picture.labels["split"], "part": self.PARTS[kind], "name": picture.name}
             paths[kind] = self.PLACE.format(**names, shard=self._shard, ending="txt" if kind == "label" else "png")
             self._notes.append(write_file(self._folder, paths[kind], content))
-        return {**picture.labels, "files": paths, **self.labels_of(picture)}
+        return {**picture.labels, "files": paths}
 
     def files_of(self, picture: LabelledPicture) -> dict[str, bytes]:
         return picture.files()
-
-    def labels_of(self, picture: LabelledPicture) -> dict:
-        return {}
 
     def close(self) -> list[FileNote]:
         """Ends the shard; returns its files. Raises `UserError` where the system refuses."""
@@ -89,8 +86,6 @@ class PlainFolder:
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
-        """A table of all pictures."""
-
         def write(file: IO[str]) -> None:
             table = None
             for picture in _pictures(folder, plan):
@@ -118,8 +113,9 @@ coco = COCO("annotations/instances_train.json")
 mask = coco.annToMask(coco.loadAnns(coco.getAnnIds())[0])
 ```"""
 
-    def labels_of(self, picture: LabelledPicture) -> dict:
-        return {"segmentation": compressed_runs(picture.hard)}
+    def add(self, picture: LabelledPicture) -> dict:
+        """As a plain folder does, and with the hard mask in the labels."""
+        return {**super().add(picture), "segmentation": compressed_runs(picture.hard)}
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
@@ -225,8 +221,6 @@ picture, soft_mask = dataset["train"][0]["image"], dataset["train"][0]["mask"]
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
-        """The metadata of each split that has pictures."""
-
         def write(split: str, file: IO[str]) -> None:
             for picture in _pictures(folder, plan, split):
                 files, labels = picture.pop("files"), {k: v for k, v in picture.items() if k != "split"}
@@ -266,7 +260,6 @@ for image, mask, labels in webdataset.WebDataset(tars, shardshuffle=False).decod
         return self._folder / f".{self._name(split)}.partial"
 
     def add(self, picture: LabelledPicture) -> dict:
-        """Appends the three files and the labels."""
         split = picture.labels["split"]
         members = {self.ENDINGS[kind]: content for kind, content in picture.files().items()}
         members["json"] = json.dumps(picture.labels).encode()
@@ -301,7 +294,6 @@ for image, mask, labels in webdataset.WebDataset(tars, shardshuffle=False).decod
 
     @staticmethod
     def summaries(folder: Path, plan: ExportPlan) -> dict[str, Writer]:
-        """Which tars there are."""
         index = {split: {"pictures": 0, "files": []} for split in plan.splits}
         for record in records(folder, plan):
             for picture in record.pictures:

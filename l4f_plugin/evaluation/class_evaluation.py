@@ -16,7 +16,7 @@ from ..subject import no_masks
 from .frechet import frechet_distance
 from .judge import JudgeSettings, judge_features, judge_masks, load_or_train_judge
 from .labelled import load_split
-from .mask_metrics import METRICS, MaskMetrics, compare_masks, row_of, table
+from .mask_metrics import METRICS, MaskMetrics, compare_masks, report_text, row_of, table
 
 JUDGE_SEEDS = (0, 1)
 TRUNCATION_PSIS = (1.0, 0.7)
@@ -176,10 +176,10 @@ def class_text(report: ClassReport, markdown: bool = False) -> str:
             f"Judged at {report.resolution}x{report.resolution} by two supervised networks of different seeds; masks "
             f"count as object from {threshold:g}."
         )
-        return "\n".join([report.class_name, values, judged, *sentences])
+        sentences.insert(0, judged)
     introduction = (
         "Generated pictures have no true masks. A U-Net trained on labelled pictures of the class, which took no part "
         f"in training the masks, judges them; masks count as object from {threshold:g}. A second judge, trained from "
         "another seed, shows what agreement can be expected."
     )
-    return "\n".join([introduction, "", values, "", *(f"- {sentence}" for sentence in sentences)]) + "\n"
+    return report_text(report.class_name, introduction, values, sentences, markdown)

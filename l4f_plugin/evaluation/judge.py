@@ -9,6 +9,7 @@ two judges, whose agreement on generated pictures is the best a mask can be expe
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -133,11 +134,8 @@ def load_or_train_judge(
     `dataset` is a folder as `labelled.py` describes it. UserError: no such data set, or the disk refuses.
     """
     path = judge_path(folder, dataset, settings, seed)
-    if path.is_file():
-        try:
-            return load_judge(path, settings, device)
-        except UserError:
-            pass  # Cut short or edited: as good as absent, and training it anew replaces the file.
+    with suppress(UserError):  # missing, or cut short or edited, which is as good: training it anew replaces the file
+        return load_judge(path, settings, device)
     data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
     judge = train_judge(data, settings, seed, device, progress=progress)
     save_training_state(path, judge.state_dict(), {"settings": asdict(settings), "seed": seed})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
@@ -97,6 +98,13 @@ def table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], ma
     width, column = max(len(label) for label, _ in rows), max(map(len, headings)) + 2
     lines = [("", headings), *rows]
     return "\n".join(f"{label:<{width}}" + "".join(f"{value:>{column}}" for value in values) for label, values in lines)
+
+
+def report_text(name: str, introduction: str, values: str, sentences: Sequence[str], markdown: bool) -> str:
+    """A report on the class of that name for a terminal, or with an introduction as a section of a model card."""
+    if not markdown:
+        return "\n".join([name, values, *sentences])
+    return "\n".join([introduction, "", values, "", *(f"- {sentence}" for sentence in sentences)]) + "\n"
 
 
 def row_of(label: str, metrics: MaskMetrics, digits: int = 4) -> tuple[str, list[str]]:
@@ -194,12 +202,8 @@ def _mask_files(folder: Path) -> dict[str, Path]:
 
 def _label_scale(paths: Sequence[Path]) -> float:
     """255 for a folder of class labels 0 and 1, otherwise 1. Mostly the first file already settles it."""
-    largest = 0.0
     for path in paths:
-        try:
-            largest = max(largest, float(read_mask(path).max()))
-        except UserError:  # left out
-            continue
-        if largest > 1 / 255 + 1e-6:
-            return 1.0
+        with suppress(UserError):  # it is left out
+            if read_mask(path).max() > 1 / 255 + 1e-6:
+                return 1.0
     return 255.0

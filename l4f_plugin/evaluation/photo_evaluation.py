@@ -22,13 +22,13 @@ from ..networks import Student, StudentConfig
 from ..photos import coarse_alpha
 from ..pipeline import Labels4FreePipeline
 from ..training.cut_pictures import labelled_pictures
-from ..training.loop import train_steps
+from ..training.loop import Watch, train_steps
 from ..training.student import StudentSettings, StudentTrainer
 from ..training.updates import fastest_dtype
 from .class_evaluation import draw
 from .judge import JudgeSettings, judge_masks, load_or_train_judge
 from .labelled import LabelledPictures, fingerprint, load_split
-from .mask_metrics import MaskMetrics, compare_masks, table
+from .mask_metrics import MaskMetrics, compare_masks, report_text, table
 
 BAND = 3  # pixels on either side of the edge
 OPAQUE = 0.995
@@ -159,7 +159,7 @@ def ceiling_student(
     data = load_split(dataset, "train", settings.resolution, limit=settings.pictures)
     report("Training the same student on true masks, as its ceiling.")
     trainer = StudentTrainer(settings, labelled_pictures(data.pictures, data.masks), device)
-    if not train_steps(trainer, folder / f"ceiling-{digest[:12]}-{settings.steps}", report):
+    if not train_steps(trainer, folder / f"ceiling-{digest[:12]}-{settings.steps}", Watch(report)):
         raise UserError("The ceiling's training was stopped; the same command goes on from there.")
     return trainer.student()
 
@@ -198,14 +198,11 @@ def photo_text(report: PhotoReport, markdown: bool = False) -> str:
     rows = [(f"student, {report.pictures} pictures", _values(report.student))]
     if report.ceiling:
         rows.append(("trained on true masks", _values(report.ceiling)))
-    if not markdown:
-        return "\n".join([report.class_name, table(COLUMNS, rows), *_sentences(report)])
     introduction = (
         f"Photographs are segmented by a student that has seen nothing but pictures and masks of this class. On "
         f"{report.pictures:,} held-out pictures with exact masks, which no training saw:"
     )
-    sentences = [f"- {sentence}" for sentence in _sentences(report)]
-    return "\n".join([introduction, "", table(COLUMNS, rows, markdown), "", *sentences]) + "\n"
+    return report_text(report.class_name, introduction, table(COLUMNS, rows, markdown), _sentences(report), markdown)
 
 
 def _values(metrics: PhotoMetrics) -> list[str]:
@@ -225,7 +222,7 @@ def _sentences(report: PhotoReport) -> list[str]:
         f"{student.cleaned_found:.4f} with cleaned colours.",
         f"The ten worst are the pictures {', '.join(map(str, report.worst))} of the test split.",
     ]
-    if report.ceiling and report.class_masks:
+    if report.ceiling:
         missing, own = 1 - student.masks.mean_iou, 1 - report.ceiling.masks.mean_iou
         masks = 1 - report.class_masks.mean_iou
         rest = max(missing - own - masks, 0)

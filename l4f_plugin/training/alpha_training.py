@@ -5,7 +5,6 @@ discriminator, while the mask is kept decided and of a sensible area. They diffe
 """
 
 import copy
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as functional
@@ -14,17 +13,15 @@ from torch import Tensor
 
 from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
-from ..jobs import NEVER, CancelToken
 from ..networks import AlphaNetwork, Discriminator, Generator, LearnedBackground
 from ..networks.generator import SynthesisOutput
 from . import together
-from .courtesy import Turn
-from .grids import picture_grid
 from .guessing import blended_corners, guess_masks, inversion
+from .loop import UNWATCHED, Watch
 from .losses import area_above, area_below, as_a_judge, binarisation, generator_loss, verdict_on
 from .pictures import PictureFolder, cropped, letterboxed
 from .recipes import AlphaSettings
-from .trainer import Trainer
+from .trainer import Trainer, mask_grid
 from .updates import follow, warmed_up
 
 # Of the running means below: beyond these, masks have stopped telling subject from background.
@@ -104,9 +101,7 @@ class AlphaTrainer(Trainer):
             return "are the same in all pictures"
         return "hold the background, not the subject" if self.mean_inversion > MOST_INVERTED else None
 
-    def start_from_difference(
-        self, cue: str, turn: Turn = nullcontext, cancel: CancelToken = NEVER, steps: int = START_STEPS
-    ) -> None:
+    def start_from_difference(self, cue: str, watch: Watch = UNWATCHED, steps: int = START_STEPS) -> None:
         """Lets the masks begin as a guess (``guess_masks``), around whose area their limits are put.
 
         ``cue`` says what the background is taken to be: "corners", the picture's own, enlarged as in section 3.2 of
@@ -114,8 +109,8 @@ class AlphaTrainer(Trainer):
         """
         optimizer, areas = torch.optim.Adam(self.alpha.parameters(), lr=START_LEARNING_RATE), []
         for _ in range(steps):
-            cancel.check()
-            with turn():
+            watch.cancel.check()
+            with watch.turn():
                 areas.append(self.descend(optimizer, lambda: self._distance_from_guess(cue))["area"])
         area = sum(areas) / len(areas)
         self.area_limits = (0.6 * area, min(1.5 * area, 0.95))
@@ -132,7 +127,6 @@ class AlphaTrainer(Trainer):
         return functional.binary_cross_entropy(alpha, guess), {"area": guess.mean().item()}
 
     def step(self) -> dict[str, float]:
-        """One update of the discriminator and one of the masks. Returns what is worth logging."""
         share = self.settings.learning_rate_share_at(self.rounds)
         for optimizer, rates in self.full_rates.items():
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -140,9 +134,11 @@ class AlphaTrainer(Trainer):
         if self.background is not None and self.rounds < self.settings.background_share * self.settings.steps:
             metrics = self._start_background()
         else:
-            metrics = self._update_discriminator()
-            metrics |= self._update_alpha()
-        self._update_average()
+            metrics = self._update_discriminator() | self._update_alpha()
+        keep = warmed_up(self.settings.ema_decay, self.rounds)
+        follow(self.averaged, self.alpha, keep)
+        if self.background is not None:
+            follow(self.averaged_background, self.background, keep)
         self.rounds += 1
         return metrics
 
@@ -154,12 +150,7 @@ class AlphaTrainer(Trainer):
         return self.descend(self.alpha_optimizer, loss_of)
 
     def _background_error(self) -> Tensor:
-        """How far learned backgrounds are from the colours of their pictures' corners, blended from one to the other.
-
-        It comes first, since black backgrounds, as garments had, are known to the discriminator at once, and masks then
-        cover everything. It stays with a weight, since backgrounds would learn to draw subjects, and masks to cover
-        nothing.
-        """
+        """How far learned backgrounds are from the blended colours of their pictures' corners; recipes.py says why."""
         subject, w, noise = self._draw_subjects()
         image = draw_backgrounds(self.generator, self.background, w, noise)
         return functional.mse_loss(cropped(image, self.crop), blended_corners(cropped(subject.image, self.crop)))
@@ -171,7 +162,10 @@ class AlphaTrainer(Trainer):
         def loss_of() -> tuple[Tensor, dict[str, float]]:
             with torch.no_grad():
                 fake, _, _ = self._composite()
-                real = self._real_batch()
+                if settings.real_samples == "pictures":
+                    real = self.pictures.batch(self.batch, self.random).to(self.device)
+                else:
+                    real = self._draw_subjects()[0].image
             return verdict_on(real, fake, self.discriminator, **lazy)
 
         return self.descend(self.discriminator_optimizer, loss_of)
@@ -246,20 +240,8 @@ class AlphaTrainer(Trainer):
         reach = int(self.settings.background_shift * min(image.shape[2:]))
         return shift_at_random(image, reach, self.random) if reach else image
 
-    def _real_batch(self) -> Tensor:
-        settings = self.settings
-        if settings.real_samples == "pictures":
-            return self.pictures.batch(self.batch, self.random).to(self.device)
-        return self._draw_subjects()[0].image
-
     def _draw_z(self, count: int) -> Tensor:
         return self.normal(count, self.generator.config.latent_dim)
-
-    def _update_average(self) -> None:
-        keep = warmed_up(self.settings.ema_decay, self.rounds)
-        follow(self.averaged, self.alpha, keep)
-        if self.background is not None:
-            follow(self.averaged_background, self.background, keep)
 
     @torch.no_grad()
     def sample_grid(self) -> Image.Image:
@@ -270,11 +252,8 @@ class AlphaTrainer(Trainer):
         subject = self.generator.synthesis(self.generator.truncate(subject_w, self.settings.truncation_psi))
         alpha = self.averaged(subject.features)
         background = draw_backgrounds(self.generator, self.averaged_background, background_w, "stored")
-        cutout = subject.image * alpha - 0.1 * (1 - alpha)
         swap = subject.image * alpha + background * (1 - alpha)
-        mask = (alpha * 2 - 1).expand(-1, 3, -1, -1)
-        panels = torch.stack([subject.image, mask, cutout, background, swap], dim=1).flatten(0, 1)
-        return picture_grid(panels, 5 * GRID_COLUMNS)
+        return mask_grid(subject.image, alpha, GRID_COLUMNS, background, swap)
 
 
 def draw_backgrounds(

@@ -66,14 +66,7 @@ class Analysis:
 
     def as_dict(self) -> dict:
         layers = [
-            {
-                "name": layer.name,
-                "resolution": layer.resolution,
-                "style": layer.style,
-                "total": layer.total,
-                "channels": layer.channels.round(6).tolist(),
-            }
-            for layer in self.layers
+            {**vars(layer), "total": layer.total, "channels": layer.channels.round(6).tolist()} for layer in self.layers
         ]
         return {"chosen": self.chosen, "present": self.present, "layers": layers}
 

@@ -6,6 +6,7 @@ with bilinear sampling in place of its wavelet filters, and the control of their
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
@@ -109,35 +110,30 @@ def _recolour(images: Tensor, draws: _Draws) -> Tensor:
     return (matrix @ images.flatten(2)).view_as(images) + offset
 
 
+@dataclass
 class AdaptiveProbability:
     """Raises the probability of augmentation while the discriminator overfits, lowers it otherwise.
 
     The measure is r_t, the mean sign of the logits at real pictures over four batches (equation 1): 0 where the
-    discriminator tells nothing of them, 1 where it knows them all. ``overfitting`` is its last value.
+    discriminator tells nothing of them, 1 where it knows them all.
     """
 
-    def __init__(self):
-        self.probability = self.overfitting = 0.0
-        self._signs = 0.0
-        self._pictures = self._batches = 0
+    probability: float = 0.0
+    overfitting: float = 0.0  # the measure's last value
+    # Since then:
+    signs: float = 0.0
+    pictures: int = 0
+    batches: int = 0
 
     def update(self, sign: float, pictures: int) -> None:
         """Take the mean sign of the logits at a batch of so many pictures into account."""
-        self._signs += sign * pictures
-        self._pictures += pictures
-        self._batches += 1
-        if self._batches < BATCHES_AN_ADJUSTMENT:
+        self.signs += sign * pictures
+        self.pictures += pictures
+        self.batches += 1
+        if self.batches < BATCHES_AN_ADJUSTMENT:
             return
-        self.overfitting = self._signs / self._pictures
-        step = self._pictures / PICTURES_TO_FULL_STRENGTH
+        self.overfitting = self.signs / self.pictures
+        step = self.pictures / PICTURES_TO_FULL_STRENGTH
         step = step if self.overfitting > OVERFITTING_TARGET else -step
         self.probability = min(max(self.probability + step, 0.0), MOST_PROBABILITY)
-        self._signs, self._pictures, self._batches = 0.0, 0, 0
-
-    def state(self) -> list[float]:
-        """What ``load_state`` goes on from."""
-        return [self.probability, self.overfitting, self._signs, self._pictures, self._batches]
-
-    def load_state(self, state: list[float]) -> None:
-        """Continue where ``state()`` was taken."""
-        self.probability, self.overfitting, self._signs, self._pictures, self._batches = state
+        self.signs, self.pictures, self.batches = 0.0, 0, 0

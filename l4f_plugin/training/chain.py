@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ import torch
 from ..bundles.config import ObjectClass
 from ..bundles.files import is_bundle_of_ours, remove
 from ..errors import UserError
-from ..jobs import CancelToken, Progress, Report
+from ..jobs import Progress
 from ..runtime import OutOfMemory, out_of_memory_in_words
-from .courtesy import Turn
-from .loop import OtherSettings
+from .loop import OtherSettings, Watch
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings
 from .runs import BUNDLE_FOLDER, refine_alpha, train_alpha, train_student
@@ -34,23 +33,6 @@ LEARNED_THRESHOLD = 0.5  # the recipe pushes masks to 0 and 1 alike
 OTHER_SEED = 100  # further on: attempts after a collapse count up from the first
 _OF_MINUTES = (train_alpha, train_student, refine_alpha)
 _LARGEST_BATCH_AT = {512: 8, 1024: 4}  # as the memory of a usual graphics card allows
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who watches a training: is told of it, may stop it, and gets the device between its steps."""
-
-    report: Report = print
-    progress: Progress | None = None  # counts pictures, or tenths of a second where several trainings follow
-    cancel: CancelToken = field(default_factory=CancelToken)
-    turn: Turn = nullcontext
-    save_seconds: float = 60.0
-    noticed: Callable[[str | None], None] = lambda trouble: None
-
-    @property
-    def looks(self) -> dict[str, Any]:
-        """What is asked between steps."""
-        return {"turn": self.turn, "cancel": self.cancel}
 
 
 @dataclass(frozen=True)
@@ -67,7 +49,6 @@ class TrainingStage:
 
     @property
     def bundle(self) -> Path:
-        """Where the result is."""
         return self.folder / BUNDLE_FOLDER
 
 
@@ -138,19 +119,8 @@ def go_through(stages: list[TrainingStage], device: torch.device, watch: Watch) 
             if is_bundle_of_ours(stage.bundle):
                 continue
             watch.report(f"Stage {number + 1} of {len(stages)}: {stage.title}.")
-        train = functools.partial(
-            stage.train,
-            stage.source,
-            stage.folder,
-            stage.settings,
-            device=device,
-            report=watch.report,
-            progress=_overall(stages, number, watch.progress),
-            save_seconds=watch.save_seconds,
-            noticed=watch.noticed,
-            **watch.looks,
-            **stage.options,
-        )
+        watched = vars(watch) | {"progress": _overall(stages, number, watch.progress)} | stage.options
+        train = functools.partial(stage.train, stage.source, stage.folder, stage.settings, device=device, **watched)
         try:
             finished = train()
         except OtherSettings:
@@ -180,7 +150,6 @@ def _overall(stages: list[TrainingStage], number: int, progress: Progress | None
 
 
 def total_seconds(stages: list[TrainingStage]) -> float:
-    """The measured seconds of all stages."""
     return sum(sum(stage.seconds.values()) for stage in stages)
 
 

@@ -19,10 +19,10 @@ from ..bundles.training_state import flatten_state
 from ..errors import UserError
 from ..networks import Discriminator, Generator
 from ..runtime import OutOfMemory, choose_device, out_of_memory_in_words, resident_memory
-from .chain import TrainingStage, Watch, enough_memory, mask_settings, mask_stages
-from .generator_training import GeneratorSettings, GeneratorTrainer
+from .chain import TrainingStage, enough_memory, mask_settings, mask_stages
+from .generator_training import CHANNELS, GeneratorSettings, GeneratorTrainer
 from .learning import source_of as class_folder
-from .loop import STEPPING, GrowingIntervals, write_grid
+from .loop import STEPPING, GrowingIntervals, Watch, write_grid
 from .picture_survey import FITS, Survey
 from .pictures import PictureFolder, letterbox
 from .runs import BEST_FOLDER, BUNDLE_FOLDER, starting_networks, train_generator
@@ -36,7 +36,7 @@ QUALITIES = {"quick": 20_000, "good": 400_000, "long": 1_500_000}
 RESOLUTIONS = (32, 64, 128, 256)
 GENERATOR = "generator"
 GENERATOR_RUN = "generator/run"  # in the folder of a training: states, metrics and samples of that stage
-_CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 16}
+_CHANNELS = CHANNELS | {256: 16}
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,10 @@ class ClassPlan:
 
     @property
     def shown(self) -> int:
-        """How many pictures the generator is shown in all."""
         return self.pictures or QUALITIES[self.quality]
 
     @property
     def whole_seconds(self) -> float:
-        """The measured time of all stages."""
         return sum(sum(parts.values()) for parts in self.seconds.values())
 
     def in_words(self) -> list[str]:
@@ -166,7 +164,6 @@ def _with(channels: dict[int, int], resolution: int) -> dict[int, int]:
 
 
 def starting_folder(plan: ClassPlan) -> Path | None:
-    """The bundle to start from."""
     return class_folder(plan.start) if plan.start else None
 
 

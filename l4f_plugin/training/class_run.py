@@ -38,7 +38,7 @@ from ..provenance import may_write
 from ..runtime import choose_device, free_memory
 from ..sample_sheet import draw_samples
 from .alpha_training import AlphaTrainer
-from .chain import LEARNED_THRESHOLD, TrainingStage, Watch, enough_memory, go_through
+from .chain import LEARNED_THRESHOLD, TrainingStage, enough_memory, go_through
 from .class_plan import (
     GENERATOR,
     GENERATOR_RUN,
@@ -51,7 +51,7 @@ from .class_plan import (
 )
 from .courtesy import AWAY, RUNNING, WAITING, Courtesy
 from .generator_training import GeneratorTrainer
-from .loop import STATE_FILE, read_metrics
+from .loop import STATE_FILE, Watch, read_metrics
 from .mask_quality import measure_masks
 from .runs import BEST_FOLDER, trained_bundle, with_masks_of
 from .training_time import in_words
@@ -74,8 +74,6 @@ _STARTS_WITHIN = 60.0  # seconds, after which a process that holds no lock has f
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands."""
-
     state: str = STOPPED
     stage: str = ""  # its title
     done: int = 0  # tenths of a second of measured work
@@ -94,7 +92,6 @@ class Wish(CancelToken):
 
     @property
     def cancelled(self) -> bool:
-        """Whether there is one."""
         return super().cancelled or self._path.exists()
 
 
@@ -136,7 +133,6 @@ class ClassRun:
             return True
 
     def status(self) -> RunStatus:
-        """Where it stands now."""
         status = self._told()
         began = status.state == STARTING and time.time() - (self.folder / STATUS).stat().st_mtime < _STARTS_WITHIN
         if status.state in (STARTING, RUNNING, PAUSED, WAITING, AWAY) and not began and not self.is_alive:
@@ -178,7 +174,7 @@ class ClassRun:
             )
         demand_free_name(self.name)
         self._write(PLAN, json.dumps(asdict(plan), indent=1))
-        self._tell(RunStatus())
+        self._change()
 
     def start_process(self) -> None:
         """Starts the process, or lets it go on where it waits; it outlives this one. Raises ``UserError``."""
@@ -369,7 +365,6 @@ class ClassRun:
         return with_masks_of(learner, bundle), f"{words}, with masks {how}"
 
     def _install(self, bundle: Bundle, notes: str) -> Path:
-        """Puts the class into the models folder."""
         target = models_folder() / self.name
         if not (self.folder / INSTALLED).exists():
             demand_free_name(self.name)
@@ -393,11 +388,8 @@ class ClassRun:
     def _write(self, name: str, words: str) -> None:
         write_atomically(self.folder / name, words)
 
-    def _tell(self, status: RunStatus) -> None:
-        self._write(STATUS, json.dumps(asdict(status)))
-
     def _change(self, **changed: Any) -> None:
-        self._tell(dataclasses.replace(self._told(), **changed))
+        self._write(STATUS, json.dumps(asdict(dataclasses.replace(self._told(), **changed))))
 
     def _note(self, line: str) -> None:
         with suppress(OSError), open(self.folder / LOG, "a", encoding="utf-8") as log:

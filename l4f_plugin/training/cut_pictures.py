@@ -7,7 +7,6 @@ draws no picture twice.
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,13 @@ from ..compositing import to_bytes, to_float
 from ..datasets.curation import Curation, measure
 from ..errors import UserError
 from ..images import cover_fit, load_picture
-from ..jobs import NEVER, CancelToken, Progress, Report, unseen
+from ..jobs import Report, unseen
 from ..matting import blurred_behind, clean_colours, corrected
 from ..networks import Student
 from ..photos import coarse_alpha
 from ..picture_files import PictureFile
 from ..pipeline import Labels4FreePipeline
-from .courtesy import Turn
+from .loop import UNWATCHED, Watch
 
 SHARD = 250
 BATCH = 10
@@ -87,11 +86,8 @@ def drawn_pictures(
     folder: Path,
     count: int,
     side: int,
-    report: Report = print,
-    progress: Progress = unseen,
-    cancel: CancelToken = NEVER,
+    watch: Watch = UNWATCHED,
     teacher: Student | None = None,
-    turn: Turn = nullcontext,
 ) -> CutPictures:
     """Pictures of the seeds 0 to ``count`` - 1, in parts, without those whose masks are flawed.
 
@@ -104,8 +100,8 @@ def drawn_pictures(
         psi = TRUNCATION_PSIS[seeds.start // SHARD % len(TRUNCATION_PSIS)]
         return draw_parts(pipeline, seeds, psi, side, teacher)
 
-    shards = _in_shards(folder, "seeds", count, draw, lambda done: progress(done, count, DRAWING), cancel, turn)
-    return _without_flaws(shards, report, "learn better masks first, for example with: l4f learn-masks --again.")
+    shards = _in_shards(folder, "seeds", count, draw, DRAWING, watch)
+    return _without_flaws(shards, watch.report, "learn better masks first, for example with: l4f learn-masks --again.")
 
 
 def photographed_pictures(
@@ -114,10 +110,7 @@ def photographed_pictures(
     folder: Path,
     side: int,
     device: torch.device,
-    report: Report = print,
-    progress: Progress = unseen,
-    cancel: CancelToken = NEVER,
-    turn: Turn = nullcontext,
+    watch: Watch = UNWATCHED,
 ) -> CutPictures:
     """Photographs without labels, in parts, by the masks that the bundle's student finds in them.
 
@@ -129,40 +122,30 @@ def photographed_pictures(
     def cut(numbers: range) -> Iterator[np.ndarray]:
         return photograph_parts(bundle, files[numbers.start : numbers.stop], side, device)
 
-    count = len(files)
-    shards = _in_shards(folder, "photographs", count, cut, lambda done: progress(done, count, CUTTING), cancel, turn)
-    return _without_flaws(shards, report, "name photographs in which the class finds its object.")
+    shards = _in_shards(folder, "photographs", len(files), cut, CUTTING, watch)
+    return _without_flaws(shards, watch.report, "name photographs in which the class finds its object.")
 
 
 def _in_shards(
-    folder: Path,
-    name: str,
-    count: int,
-    make: Callable[[range], Iterator[np.ndarray]],
-    tell: Callable[[int], None],
-    cancel: CancelToken,
-    turn: Turn,
+    folder: Path, name: str, count: int, make: Callable[[range], Iterator[np.ndarray]], doing: str, watch: Watch
 ) -> list[np.ndarray]:
-    """What ``make`` gives for the numbers 0 to ``count`` - 1, in files of ``folder`` that are not made again.
-
-    Each of them is a turn, after which ``tell`` hears how many there are. Raises ``Cancelled``.
-    """
+    """What ``make`` gives for the numbers 0 to ``count`` - 1, in files of ``folder`` that are not made again."""
     make_folder(folder)
-    shards = []
+    progress, shards = watch.progress or unseen, []
     for start in range(0, count, SHARD):
-        cancel.check()
+        watch.cancel.check()
         numbers = range(start, min(start + SHARD, count))
         path = folder / f"{name}_{start:06d}_{numbers.stop:06d}.npy"
         if not path.exists():
             made, parts = make(numbers), []
             for number in numbers:
-                cancel.check()
-                with turn():
+                watch.cancel.check()
+                with watch.turn():
                     parts.append(next(made))
-                tell(number + 1)
+                progress(number + 1, count, doing)
             write_atomically(path, functools.partial(np.save, arr=np.stack(parts)))
         shards.append(np.load(path, mmap_mode="r"))
-        tell(numbers.stop)
+        progress(numbers.stop, count, doing)
     return shards
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import torch
 import torch.nn.functional as functional
@@ -14,13 +14,13 @@ from ..networks import Discriminator, DiscriminatorConfig, Generator, GeneratorC
 from ..networks.generator import mix_styles
 from . import together
 from .augmentation import AdaptiveProbability, augment
-from .grids import picture_grid
 from .losses import as_a_judge, generator_loss, path_length_penalty, verdict_on
 from .pictures import PictureFolder
-from .trainer import Trainer
+from .trainer import Trainer, picture_grid
 from .troubles import ALIKE, GONE, MEMORISED
 from .updates import follow
 
+CHANNELS = {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}
 PATH_LENGTH_DECAY = 0.01
 # Of running means: what no training comes back from by itself. In a healthy run from nothing (2,500
 # steps) the loss was .17 at least, in four others (17,000 steps, logged as means of 125) .30. Variety is of a batch
@@ -36,10 +36,8 @@ class GeneratorSettings:
     """What fixes a run: the same settings, seed and pictures give the same weights on one thread of one machine."""
 
     resolution: int = 64
-    channels: dict[int, int] = field(default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16})
-    discriminator_channels: dict[int, int] = field(
-        default_factory=lambda: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}
-    )
+    channels: dict[int, int] = field(default_factory=CHANNELS.copy)
+    discriminator_channels: dict[int, int] = field(default_factory=CHANNELS.copy)
     latent_dim: int = 128
     style_dim: int = 128
     mapping_layers: int = 2
@@ -68,7 +66,6 @@ class GeneratorSettings:
         )
 
     def discriminator_config(self) -> DiscriminatorConfig:
-        """The discriminator beside it."""
         return DiscriminatorConfig(self.resolution, _upto(self.discriminator_channels, self.resolution))
 
 
@@ -82,7 +79,7 @@ class GeneratorTrainer(Trainer):
     """
 
     kept = ("generator", "averaged", "discriminator", "generator_optimizer", "discriminator_optimizer")
-    plain = ("mean_loss", "mean_variety")
+    plain = ("mean_loss", "mean_variety", "mean_path_length")
 
     def __init__(
         self,
@@ -111,13 +108,12 @@ class GeneratorTrainer(Trainer):
         self.generator_optimizer = _adam(self.generator, settings.learning_rate, path_interval)
         self.discriminator_optimizer = _adam(self.discriminator, settings.learning_rate, settings.r1_interval)
         self.adaptive = AdaptiveProbability()
-        self.mean_path_length = torch.zeros((), device=self.device)
+        self.mean_path_length = torch.zeros(())
         self.mean_loss = self.mean_variety = 1.0
         self._pictures_are_gone = False
 
     @property
     def trouble(self) -> str | None:
-        """What it may not recover from by itself."""
         if self.mean_variety < LEAST_VARIETY:
             return ALIKE
         if self.mean_loss < LEAST_LOSS:
@@ -125,10 +121,10 @@ class GeneratorTrainer(Trainer):
         return GONE if self._pictures_are_gone else None
 
     def step(self) -> dict[str, float]:
-        """One update of the discriminator and one of the generator. Returns what is worth logging."""
-        metrics = self._update_discriminator()
-        metrics |= self._update_generator()
-        self._update_average()
+        metrics = self._update_discriminator() | self._update_generator()
+        # The average follows quickly at first, when old weights are worth nothing.
+        half_life = min(self.settings.ema_half_life, max(self.pictures_seen * 0.05, 1.0))
+        follow(self.averaged, self.generator, keep=0.5 ** (self.settings.batch_size / half_life))
         if self.rounds % LOOKS_EVERY == 0:
             self._pictures_are_gone = self.pictures.gone()
         self.rounds += 1
@@ -140,7 +136,7 @@ class GeneratorTrainer(Trainer):
         def loss_of() -> tuple[Tensor, dict[str, float]]:
             with torch.no_grad():
                 fake = self.generator.synthesis(self._draw_styles(), self._draw_noise()).image
-            real = self._real_batch()
+            real = self.pictures.batch(self.batch, self.random, settings.flip).to(self.device)
             variety = _variety(fake) / max(_variety(real), 1e-6)
             loss, metrics = verdict_on(
                 self._augment(real),
@@ -181,12 +177,6 @@ class GeneratorTrainer(Trainer):
             self.mean_path_length += PATH_LENGTH_DECAY * (metrics["path_length"] - self.mean_path_length)
         return metrics
 
-    def _update_average(self) -> None:
-        # The average follows quickly at first, when old weights are worth nothing.
-        half_life = min(self.settings.ema_half_life, max(self.pictures_seen * 0.05, 1.0))
-        keep = 0.5 ** (self.settings.batch_size / half_life)
-        follow(self.averaged, self.generator, keep)
-
     def _draw_styles(self) -> Tensor:
         """W+ codes ``[N, num_styles, style_dim]``, some of them mixed from two z."""
         settings, count, everyone = self.settings, self.batch, self.settings.batch_size
@@ -199,9 +189,6 @@ class GeneratorTrainer(Trainer):
 
     def _draw_noise(self) -> str | list[Tensor]:
         return self.noise_maps(self.generator, self.batch) if self.settings.noise else "none"
-
-    def _real_batch(self) -> Tensor:
-        return self.pictures.batch(self.batch, self.random, self.settings.flip).to(self.device)
 
     def _augment(self, images: Tensor) -> Tensor:
         if self.settings.augmentation == "none":
@@ -222,15 +209,12 @@ class GeneratorTrainer(Trainer):
         return self.averaged(z)
 
     def state(self) -> dict:
-        """As every trainer's, with what adapts itself."""
-        return super().state() | {"augmentation": self.adaptive.state(), "mean_path_length": self.mean_path_length}
+        return super().state() | {"augmentation": list(astuple(self.adaptive))}
 
     def load_state(self, state: dict) -> None:
-        """Continue exactly where ``state()`` was taken."""
         super().load_state(state)
         # Runs of before the statistic was kept hold the probability alone.
-        self.adaptive.load_state(state.get("augmentation") or [state["augmentation_probability"], 0.0, 0.0, 0, 0])
-        self.mean_path_length = state["mean_path_length"].to(self.device)
+        self.adaptive = AdaptiveProbability(*(state.get("augmentation") or [state["augmentation_probability"]]))
 
 
 def _adam(network: torch.nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:

@@ -10,9 +10,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from ..bundles import records
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
@@ -32,7 +33,6 @@ from ..runtime import choose_device
 from .chain import (
     LEARNED_THRESHOLD,
     TrainingStage,
-    Watch,
     enough_memory,
     go_through,
     mask_settings,
@@ -40,6 +40,7 @@ from .chain import (
     photograph_settings,
     total_seconds,
 )
+from .loop import Watch
 from .mask_quality import measure_masks
 from .picture_survey import TEACHING
 from .recipes import AlphaSettings
@@ -48,6 +49,7 @@ from .student import StudentSettings
 from .training_time import in_words, measured_stages
 
 ALPHA_FILE, STUDENT_FILE = "alpha.safetensors", "student.safetensors"
+Learned = tuple[Bundle, str, Image.Image | None]  # a class, its card, and a sheet of its worst masks where measured
 
 
 def learn_masks(
@@ -93,7 +95,7 @@ def learn_masks(
         if quality == "full":
             seeds = tuple(load_bundle(stage.bundle).alpha for stage in stages[:2])
         watch.report("Measuring the masks.")
-        measured, worst = measure_masks(bundle, place, seeds, **watch.looks)
+        measured, worst = measure_masks(bundle, place, seeds, watch=watch)
         if measured.doubt:
             watch.report(measured.doubt)
         notes = (
@@ -106,7 +108,7 @@ def learn_masks(
                 " A segmenter of photographs learned from them, refined them, and taught the one that is here, which "
                 "has half a say in masks as they are drawn."
             )
-        return Learned(bundle, write_model_card(bundle.config, f"{notes}\n\n{measured.in_markdown()}"), worst)
+        return bundle, write_model_card(bundle.config, f"{notes}\n\n{measured.in_markdown()}"), worst
 
     return _learn(name, source, run, learn, f"learning masks for {name}", settings.batch_size)
 
@@ -156,7 +158,7 @@ def learn_photographs(
         # What an earlier card tells of the segmenter that is replaced would be untrue.
         card = None if STUDENT_FILE in config.files else read_model_card(source)
         card = f"{card.rstrip()}\n\n{notes}\n" if card else write_model_card(bundle.config, notes)
-        return Learned(bundle, card)
+        return bundle, card, None
 
     return _learn(name, source, run, learn, f"learning photographs for {name}", settings.batch_size)
 
@@ -179,15 +181,6 @@ def estimate_seconds(name: str, device: str | None = None, **watched: Any) -> di
 # The class on disk
 
 
-@dataclass(frozen=True)
-class Learned:
-    """A class as it shall be: its networks, its card, and a sheet of its worst masks where they were measured."""
-
-    bundle: Bundle
-    card: str
-    worst: Any = None
-
-
 def _learn(
     name: str, source: Path, run: Path, learn: Callable[[], Learned | None], doing: str, batch_size: int
 ) -> Path | None:
@@ -205,10 +198,11 @@ def _learn(
             return None
         if learned is None:
             return None
-        save_bundle(learned.bundle, target, model_card=learned.card)
+        bundle, card, worst = learned
+        save_bundle(bundle, target, model_card=card)
         sheet = target / WORST_MASKS
-        if learned.worst is not None and may_write(sheet):
-            write_png(sheet, learned.worst, sheet_text("worst masks"))
+        if worst is not None and may_write(sheet):
+            write_png(sheet, worst, sheet_text("worst masks"))
         if own:
             records.remember(target.name, target, records.recall(name))
         remove(run)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch.optim import Optimizer
@@ -39,6 +40,22 @@ _REMEDIES = {
     "r1_weight": "more R1 (--r1-weight)",
     "feature_dtype": "float32 (--dtype)",
 }
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who watches a training: is told of it, may stop it, and gets the device between its steps."""
+
+    report: Report = print
+    progress: Progress | None = None  # counts pictures, or tenths of a second where several trainings follow
+    cancel: CancelToken = NEVER
+    turn: Turn = nullcontext
+    save_seconds: float = 60.0  # of work that a kill loses at most
+    noticed: Callable[[str | None], None] = lambda trouble: None  # whenever the trainer's ``trouble`` has changed
+    sheet_due: Callable[[], bool] = lambda: False  # whether a further sheet of samples is wanted
+
+
+UNWATCHED = Watch()
 
 
 class OtherSettings(UserError):
@@ -90,23 +107,17 @@ def train(
     trainer: Trainer,
     folder: Path,
     target_pictures: int,
+    watch: Watch = UNWATCHED,
     *,
-    save_seconds: float = 300.0,
     grid_pictures: int = 20_000,
     log_pictures: int = 1_000,
     measure: Callable[[], dict[str, float]] = dict,
-    cancel: CancelToken = NEVER,
-    progress: Progress | None = None,
-    turn: Turn = nullcontext,
-    sheet_due: Callable[[], bool] = lambda: False,
-    noticed: Callable[[str | None], None] = lambda trouble: None,
 ) -> bool:
     """Step until ``target_pictures`` have been seen; True when they have, False when stopped before.
 
-    Ctrl-C, SIGTERM, ``cancel`` or a collapse end the run after the step in progress, with its state saved. A kill
-    loses at most ``save_seconds`` of work. ``measure`` is asked for further metrics when a sheet of samples is
-    written. ``sheet_due()`` tells when a further sheet is wanted. A bar on the terminal stands in where there is no
-    ``progress``. ``noticed`` is told of the trainer's ``trouble`` whenever that has changed.
+    Ctrl-C, SIGTERM, ``watch.cancel`` or a collapse end the run after the step in progress, with its state saved. A
+    sheet of samples, with the further metrics of ``measure``, comes every ``grid_pictures``. A bar on the terminal
+    stands in where there is no ``watch.progress``.
 
     A step that leads out of the finite numbers ends the run at once as ``Trouble``; the state from before it stays.
     """
@@ -117,7 +128,7 @@ def train(
         unit="img",
         smoothing=0.05,
         file=sys.stderr,
-        disable=progress is not None or not together.is_first(),
+        disable=watch.progress is not None or not together.is_first(),
     )
     sums: dict[str, list[float]] = {}
     saved_at, trouble, logged = time.monotonic(), None, (trainer.pictures_seen, time.monotonic())
@@ -126,11 +137,11 @@ def train(
     together.wait()
     with shown, _saved_state_kept(trainer, folder), _stop_requests() as stopped:
         while trainer.pictures_seen < target_pictures and not trainer.collapsed:
-            if together.any_of(stopped() or cancel.cancelled):
+            if together.any_of(stopped() or watch.cancel.cancelled):
                 break
             before = trainer.pictures_seen
             try:
-                with turn():
+                with watch.turn():
                     values = trainer.step()
                     if not all(map(math.isfinite, values.values())):
                         raise Diverged
@@ -139,27 +150,28 @@ def train(
                     if _crossed(before, trainer.pictures_seen, grid_pictures):
                         write_grid(trainer, folder)
                         values |= measure()
-                    elif sheet_due():
+                    elif watch.sheet_due():
                         write_grid(trainer, folder)
             except Cancelled:
                 break
             for name, value in values.items():
                 sums.setdefault(name, []).append(value)
             shown.update(trainer.pictures_seen - before)
-            if progress:
-                progress(trainer.pictures_seen, target_pictures, STEPPING)
+            if watch.progress:
+                watch.progress(trainer.pictures_seen, target_pictures, STEPPING)
             if trainer.trouble != trouble:
                 trouble = trainer.trouble
-                noticed(trouble)
+                watch.noticed(trouble)
             if _crossed(before, trainer.pictures_seen, log_pictures):
                 means = {name: sum(values) / len(values) for name, values in sums.items()}
                 now = time.monotonic()
                 means[SPEED] = (trainer.pictures_seen - logged[0]) / max(now - logged[1], 1e-9)
                 logged = trainer.pictures_seen, now
                 sums.clear()
-                _log(folder, {"pictures": trainer.pictures_seen, **means})
+                with writing(folder / METRICS_FILE), (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps({"pictures": trainer.pictures_seen, **means}) + "\n")
                 shown.set_postfix({name: f"{value:.3f}" for name, value in list(means.items())[:3]})
-            if time.monotonic() - saved_at > save_seconds:
+            if time.monotonic() - saved_at > watch.save_seconds:
                 save(trainer, folder)
                 saved_at = time.monotonic()
         save(trainer, folder)
@@ -168,19 +180,18 @@ def train(
     return trainer.pictures_seen >= target_pictures
 
 
-def train_steps(trainer: Trainer, folder: Path, report: Report, **options) -> bool:
+def train_steps(trainer: Trainer, folder: Path, watch: Watch = UNWATCHED) -> bool:
     """A training of minutes, of as many steps as the settings say; a run that ``folder`` holds goes on.
 
-    There are four sheets, metrics every 20 steps, and a state every minute. Everything else is as in ``train``.
+    There are four sheets, and metrics every 20 steps. Everything else is as in ``train``.
     """
     if resume(trainer, folder):
-        report(f"Going on from step {trainer.rounds:,}.")
+        watch.report(f"Going on from step {trainer.rounds:,}.")
     batch = trainer.settings.batch_size
     target = trainer.settings.steps * batch
-    usual = {"save_seconds": 60.0, "grid_pictures": max(target // 4, 1), "log_pictures": 20 * batch}
-    finished = train(trainer, folder, target, **usual | options)
+    finished = train(trainer, folder, target, watch, grid_pictures=max(target // 4, 1), log_pictures=20 * batch)
     if not (finished or trainer.collapsed):
-        report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
+        watch.report(f"Stopped at step {trainer.rounds:,}; the same command goes on from there.")
     return finished
 
 
@@ -237,11 +248,6 @@ class GrowingIntervals:
             self._since = time.monotonic()
             self._wait = min(self._wait * self._growth, self._longest)
         return due
-
-
-def _log(folder: Path, record: dict[str, float]) -> None:
-    with writing(folder / METRICS_FILE), (folder / METRICS_FILE).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
 
 
 def _crossed(before: int, after: int, interval: int) -> bool:
@@ -305,11 +311,9 @@ def _stop_requests():
         print("\nStopping after this step; the state is being saved.", file=sys.stderr)
 
     previous = {}
-    try:
+    with suppress(ValueError):  # not the main thread (a page is training): the caller cancels instead
         for number in (signal.SIGINT, signal.SIGTERM):
             previous[number] = signal.signal(number, request)
-    except ValueError:
-        pass  # not the main thread (a page is training): the caller cancels instead
     try:
         yield lambda: requested
     finally:

@@ -1,23 +1,21 @@
 """What learned masks are like, told without true ones: areas, doubt, what curation drops, how far two seeds agree."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
 from ..drawing import as_pixels, finished_masks
-from ..jobs import NEVER, CancelToken
+from ..evaluation.mask_metrics import compare_masks
 from ..networks import AlphaNetwork
-from .courtesy import Turn
 from .cut_pictures import flaws_of
-from .grids import mask_grid
 from .guessing import spill
+from .loop import UNWATCHED, Watch
 from .pictures import cropped
+from .trainer import mask_grid
 from .troubles import SENTENCES, SPILLED
 
 MEASURED = 120  # pictures
@@ -29,8 +27,6 @@ LARGEST_SIDE = 256  # of a picture on the sheet
 
 @dataclass(frozen=True)
 class MaskQuality:
-    """Figures of one set of masks."""
-
     pictures: int
     area: float  # mean share of the picture that they cover
     area_spread: float  # its standard deviation
@@ -40,7 +36,6 @@ class MaskQuality:
     agreement: float | None  # mean IoU of masks that were learned from two seeds, None where there was one
 
     def in_markdown(self) -> str:
-        """A section of a model card."""
         rows = [
             ("part of the picture that masks cover, mean", f"{self.area:.3f}"),
             ("the same, standard deviation over pictures", f"{self.area_spread:.3f}"),
@@ -67,8 +62,7 @@ def measure_masks(
     two_seeds: tuple[AlphaNetwork, AlphaNetwork] | None = None,
     *,
     count: int = MEASURED,
-    turn: Turn = nullcontext,
-    cancel: CancelToken = NEVER,
+    watch: Watch = UNWATCHED,
 ) -> tuple[MaskQuality, Image.Image]:
     """The figures of a bundle's masks, and a sheet of the twelve worst: picture, mask and cut-out.
 
@@ -83,45 +77,34 @@ def measure_masks(
         bundle.student.to(device)
     top, bottom, left, right = crop = crop_of(bundle.config)
     step = -(-max(bottom - top, right - left) // LARGEST_SIDE)
-    pictures, masks, scores, spilled = [], [], [], []
+    pictures, masks, agreements, spilled = [], [], [], []
     for start in range(0, count, BATCH):
-        cancel.check()
-        with turn():
+        watch.cancel.check()
+        with watch.turn():
             z = torch.randn(min(BATCH, count - start), generator.config.latent_dim, generator=random).to(device)
             w_plus = generator.truncate(generator.mapping(z), bundle.config.truncation_psi)
             output = generator.synthesis(w_plus)
             image = cropped(output.image, crop).float().cpu()
             said = (cropped(alpha(output.features), crop) for alpha in alphas)
-            drawn = (finished_masks(one, as_pixels(image), alpha) for one, alpha in zip(bundles, said, strict=True))
-            found = [torch.from_numpy(masks)[:, None] for masks in drawn]
+            shown = as_pixels(image)
+            found, *others = (finished_masks(one, shown, alpha) for one, alpha in zip(bundles, said, strict=True))
         pictures.append(image[:, :, ::step, ::step])
-        masks.append(found[0])
-        spilled.append(spill(found[0], image))
-        scores.append(_iou(*found[1:]) if two_seeds else _decision(found[0]))
-    alpha, score = torch.cat(masks), torch.cat(scores)
-    areas = alpha.mean(dim=(1, 2, 3))
+        masks.append(torch.from_numpy(found)[:, None])
+        spilled.append(spill(masks[-1], image))
+        if two_seeds:
+            agreements += [compare_masks(*pair).iou_foreground for pair in zip(*others, strict=True)]
+    alpha = torch.cat(masks)
+    areas, softness = (values.mean(dim=(1, 2, 3)) for values in (alpha, torch.minimum(alpha, 1 - alpha)))
+    decided = 1 - softness / torch.minimum(areas, 1 - areas).clamp_min(1e-6)
+    worst = (torch.tensor(agreements) if two_seeds else decided).argsort()[:WORST]
     flaws = flaws_of(one[0].numpy() for one in alpha)
     quality = MaskQuality(
         count,
         areas.mean().item(),
         areas.std(unbiased=False).item(),
-        torch.minimum(alpha, 1 - alpha).mean().item(),
+        softness.mean().item(),
         float(np.mean(spilled)),
         float(np.mean([flaw is not None for flaw in flaws])),
-        score.mean().item() if two_seeds else None,
+        float(np.mean(agreements)) if two_seeds else None,
     )
-    worst = score.argsort()[:WORST]
     return quality, mask_grid(torch.cat(pictures)[worst], alpha[worst][:, :, ::step, ::step], 3)
-
-
-def _iou(first: Tensor, second: Tensor) -> Tensor:
-    """Of hard masks ``[N, 1, H, W]``: ``[N]``, 1 where both are empty."""
-    first, second = first > 0.5, second > 0.5
-    both, either = (first & second).sum(dim=(1, 2, 3)), (first | second).sum(dim=(1, 2, 3))
-    return torch.where(either > 0, both / either.clamp_min(1), torch.ones(len(either)))
-
-
-def _decision(alpha: Tensor) -> Tensor:
-    """1 less the softness of masks ``[N, 1, H, W]``, for the area of mask or background, whichever is less."""
-    soft, area = torch.minimum(alpha, 1 - alpha).mean(dim=(1, 2, 3)), alpha.mean(dim=(1, 2, 3))
-    return 1 - soft / torch.minimum(area, 1 - area).clamp_min(1e-6)

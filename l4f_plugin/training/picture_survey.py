@@ -1,6 +1,5 @@
 """A look at a folder of pictures before a training: what can be used, of which shape, and what is there twice."""
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +136,7 @@ def survey(folder: Path, progress: Progress = unseen, cancel: CancelToken = NEVE
         count_twins(looks),
         (int(short.min()), int(np.median(short)), int(short.max())),
         tuple(float(np.quantile(aspects, share)) for share in (0.1, 0.5, 0.9)),
-        dict(Counter(found.passed_over)),
+        dict(found.passed_over),
         alignment_of(looks) if len(looks) >= TELLING else None,
     )
 

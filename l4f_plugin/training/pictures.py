@@ -35,7 +35,6 @@ class Frame(NamedTuple):
     squash: bool = False
 
     def filled(self, picture: Image.Image) -> Image.Image:
-        """The square with the picture in it."""
         top, bottom, left, right = self.crop
         size = (right - left, bottom - top)
         if self.squash:

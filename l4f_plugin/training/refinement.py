@@ -17,10 +17,9 @@ from torch import Tensor
 from ..bundles.bundle import Bundle
 from ..bundles.config import crop_of
 from .cut_pictures import SHARPNESS
-from .grids import mask_grid
 from .losses import binarisation
 from .pictures import cropped
-from .trainer import Trainer
+from .trainer import Trainer, mask_grid
 from .updates import autocast, demand_finite, follow, learning_rate_share, warmed_up
 
 GRID_PICTURES = 24
@@ -68,7 +67,6 @@ class RefinementTrainer(Trainer):
         self.reduction = -(-max(bottom - top, right - left) // bundle.student.config.resolution)
 
     def step(self) -> dict[str, float]:
-        """One update. Returns what is worth logging."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.rounds)
         metrics = self.descend(self.optimizer, self._loss)

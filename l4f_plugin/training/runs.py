@@ -1,9 +1,14 @@
-"""Whole trainings: a run folder in, a bundle out. The command line and the page call these functions."""
+"""Whole trainings: a run folder in, a bundle out. The command line and the page call these functions.
+
+All of them take the fields of ``loop.Watch`` as ``watched``, go on with a run that is found in ``out``, return False
+when stopped before the end, and raise UserError.
+"""
 
 import dataclasses
 import functools
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,9 +28,9 @@ from .cut_pictures import CutPictures, FewMasks, drawn_pictures, photographed_pi
 from .distance import PICTURES, RandomFeatureDistance
 from .generator_training import GeneratorSettings, GeneratorTrainer
 from .growing import grow_discriminator, grow_generator
-from .loop import STATE_FILE, read_metrics, resume, train, train_steps
+from .loop import STATE_FILE, Watch, read_metrics, resume, train, train_steps
 from .picture_survey import evenly
-from .pictures import PictureFolder
+from .pictures import Crop, PictureFolder
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
 from .student import StudentSettings, StudentTrainer
@@ -34,8 +39,6 @@ from .updates import fastest_dtype
 
 BUNDLE_FOLDER = "bundle"
 BEST_FOLDER = "best"
-PICTURES_FOLDER = "pictures"
-DRAWN_INSTEAD = "What is learned from is drawn instead."
 DISTANCE = "random_feature_distance"
 COMPARED = 1_000  # pictures, with which photographs are compared
 COMPARING = "Comparing with pictures of the class"
@@ -60,30 +63,28 @@ def train_generator(
     licence: str = "unknown",
     squash: bool = False,
     device: torch.device | str = "cpu",
-    report: Report = print,
-    **loop_options,
+    grid_pictures: int = 20_000,
+    log_pictures: int = 1_000,
+    **watched: Any,
 ) -> bool:
-    """Train on the pictures of ``folder`` until ``pictures`` were shown; a run found in ``out`` goes on.
+    """Train on the pictures of ``folder`` until ``pictures`` were shown.
 
     Args:
         source: folder of a bundle to start from; one of half the resolution is grown.
         class_name: of the bundle that is written to ``out/bundle``; the name of ``folder`` when None. The state whose
             pictures were nearest to the real ones (see ``distance.py``) is kept in ``out/best`` beside it.
         squash: resize pictures to the square, or the part of it that they fill, instead of cropping them.
-        loop_options: ``save_seconds``, ``cancel``, ``progress``, ... of ``loop.train``.
-
-    Returns False when stopped before the end. Raises UserError.
+        grid_pictures, log_pictures: after how many of them a sheet of samples is written, and a line of metrics.
     """
+    watch = Watch(**{"noticed": lambda kind: kind and watch.report(f"{SENTENCES[kind]} {ADVICE}")} | watched)
     for written in (BUNDLE_FOLDER, BEST_FOLDER):
         check_replaceable(out / written)
     networks = starting_networks(source, settings) if source else {}
     title = class_name or Path(folder).resolve().name
-    with together.first_alone():
-        real = PictureFolder(folder, settings.resolution, cache_folder() / "pictures", settings.crop, squash)
-    _tell(real, report)
+    real = _real_pictures(folder, settings.resolution, settings.crop, watch.report, squash)
     trainer = GeneratorTrainer(settings, real, device, **networks)
     if resume(trainer, out):
-        report(f"Going on from {trainer.pictures_seen:,} pictures.")
+        watch.report(f"Going on from {trainer.pictures_seen:,} pictures.")
 
     def write_bundle(target: Path) -> None:
         bundle = trained_bundle(trainer, title, licence, f"{len(real):,} pictures", source)
@@ -104,27 +105,30 @@ def train_generator(
             write_bundle(out / BEST_FOLDER)
         return {DISTANCE: value}
 
-    if len(real) > 1:
-        loop_options = {"measure": measure} | loop_options
-    loop_options = {"noticed": lambda kind: kind and report(f"{SENTENCES[kind]} {ADVICE}")} | loop_options
-    finished = train(trainer, out, pictures, **loop_options)
+    often = {"grid_pictures": grid_pictures, "log_pictures": log_pictures}
+    finished = train(trainer, out, pictures, watch, measure=measure if len(real) > 1 else dict, **often)
     if not together.is_first():
         return finished
     write_bundle(out / BUNDLE_FOLDER)
-    report(f"The bundle is in {out / BUNDLE_FOLDER}, after {trainer.pictures_seen:,} pictures.")
+    watch.report(f"The bundle is in {out / BUNDLE_FOLDER}, after {trainer.pictures_seen:,} pictures.")
     if (out / BEST_FOLDER).exists():
-        report(f"The state nearest to the real pictures (distance {best:.4g}) is in {out / BEST_FOLDER}.")
+        watch.report(f"The state nearest to the real pictures (distance {best:.4g}) is in {out / BEST_FOLDER}.")
     return finished
 
 
-def _tell(real: PictureFolder, report: Report) -> None:
-    """Says how many pictures are used, and what is left out."""
+def _real_pictures(
+    folder: Path, resolution: int, crop: Crop | None, report: Report, squash: bool = False
+) -> PictureFolder:
+    """The pictures of a folder; says how many are used, and what is left out."""
+    with together.first_alone():
+        real = PictureFolder(folder, resolution, cache_folder() / "pictures", crop, squash)
     if real.found is None:
         report(SENTENCES[GONE])
-        return
+        return real
     report(f"Training on {real.found.in_words(real.unreadable)}.")
     if further := real.found.first_frames():
         report(f"{further:,} of them have several frames or pages, of which only the first is used.")
+    return real
 
 
 def trained_bundle(trainer: GeneratorTrainer, title: str, licence: str, origin: str, source: Path | None) -> Bundle:
@@ -172,44 +176,37 @@ def train_alpha(
     *,
     folder: Path | None = None,
     device: torch.device | str = "cpu",
-    report: Report = print,
-    **loop_options,
+    **watched: Any,
 ) -> bool:
     """Learn the masks of the generator in the bundle ``source``; ``out/bundle`` then holds all of it.
 
     Masks begin as a guess, with limits of area around what it covers. Those that collapse, see
     ``AlphaTrainer.collapsed``, are noticed, said, and learned anew from another of ``STARTS``. ``folder`` holds real
     pictures, for recipes that want them.
-
-    Returns False when stopped before the end. Raises UserError.
     """
-    bundle = _load(source, out)
+    watch, bundle = Watch(**watched), _load(source, out)
     settings = dataclasses.replace(settings, generator_sha256=bundle.config.files["generator.safetensors"].sha256)
     real = None
     if settings.real_samples == "pictures":
         if folder is None:
             raise UserError("This recipe compares with real pictures; name their folder after the bundle.")
-        resolution = bundle.generator.config.resolution
-        with together.first_alone():
-            real = PictureFolder(folder, resolution, cache_folder() / "pictures", bundle.config.crop)
-        _tell(real, report)
+        real = _real_pictures(folder, bundle.generator.config.resolution, bundle.config.crop, watch.report)
     first = "" if (out / "attempt1").exists() else settings.start  # a run from when all began as nothing goes on so
-    looks = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
     for attempt, start in enumerate(sorted(STARTS, key=lambda start: start != first)):
         own_seed = dataclasses.replace(settings, seed=settings.seed + attempt)
         trainer = AlphaTrainer(own_seed, bundle, device, real)
         attempt_folder = out / (f"attempt{attempt + 1}" + (f"-{start}" if start else ""))
         if attempt:
-            report(f"Trying again from {STARTS[start]}.")
+            watch.report(f"Trying again from {STARTS[start]}.")
         if start and not (attempt_folder / STATE_FILE).exists():
             try:
-                trainer.start_from_difference(start, **looks)
+                trainer.start_from_difference(start, watch)
             except Cancelled:
                 return False
-        finished = train_steps(trainer, attempt_folder, report, **loop_options)
+        finished = train_steps(trainer, attempt_folder, watch)
         if not trainer.collapsed:
             break
-        report(f"The masks collapsed at step {trainer.rounds:,}: they {trainer.collapsed}.")
+        watch.report(f"The masks collapsed at step {trainer.rounds:,}: they {trainer.collapsed}.")
     else:
         raise Trouble(
             f"The masks collapsed in {len(STARTS)} attempts, as the sheets in {out} show; train the generator for "
@@ -218,7 +215,7 @@ def train_alpha(
         )
     if not finished:
         return False
-    return _save(with_masks_of(trainer, bundle), out, "masks", report)
+    return _save(with_masks_of(trainer, bundle), out, "masks", watch.report)
 
 
 def with_masks_of(trainer: AlphaTrainer, bundle: Bundle) -> Bundle:
@@ -230,20 +227,10 @@ def with_masks_of(trainer: AlphaTrainer, bundle: Bundle) -> Bundle:
 
 
 def refine_alpha(
-    source: Path,
-    out: Path,
-    settings: RefinementSettings,
-    *,
-    device: torch.device | str = "cpu",
-    report: Report = print,
-    **loop_options,
+    source: Path, out: Path, settings: RefinementSettings, *, device: torch.device | str = "cpu", **watched: Any
 ) -> bool:
-    """Let the masks of the bundle ``source`` learn from its photo segmenter; ``out/bundle`` then holds all of it.
-
-    A run found in ``out`` goes on. ``loop_options`` are those of ``loop.train``. Returns False when stopped before the
-    end. Raises UserError.
-    """
-    bundle = _load(source, out)
+    """Let the masks of the bundle ``source`` learn from its photo segmenter; ``out/bundle`` then holds all of it."""
+    watch, bundle = Watch(**watched), _load(source, out)
     if bundle.alpha is None or bundle.student is None:
         missing, command = ("masks", "alpha") if bundle.alpha is None else ("photo segmenter", "student")
         raise UserError(
@@ -252,9 +239,9 @@ def refine_alpha(
         )
     settings = dataclasses.replace(settings, networks_sha256=networks_digest(bundle, "generator", "alpha", "student"))
     trainer = RefinementTrainer(settings, bundle, device)
-    if not train_steps(trainer, out, report, **loop_options):
+    if not train_steps(trainer, out, watch):
         return False
-    return _save(dataclasses.replace(bundle, alpha=trainer.averaged), out, "refined masks", report)
+    return _save(dataclasses.replace(bundle, alpha=trainer.averaged), out, "refined masks", watch.report)
 
 
 def train_student(
@@ -266,19 +253,17 @@ def train_student(
     photographs: Path | None = None,
     drawn_instead: bool = False,
     device: torch.device | str = "cpu",
-    report: Report = print,
-    **loop_options,
+    **watched: Any,
 ) -> bool:
     """Train a segmenter of photographs on what the bundle ``source`` draws; ``out/bundle`` then holds all of it.
 
     ``teacher`` says whose masks are learned from: "alpha", the class's own, or "student", those that an earlier
     segmenter finds in the same pictures, which are better; None takes that where there is one. The pictures are drawn
-    first and kept in ``out``; a run found there goes on. From ``photographs``, a folder or archive without labels, is
-    learned instead where they are given, by the masks that the earlier segmenter finds in them. Where they are gone, or
-    too few of their masks are good, ``drawn_instead`` has it learn from drawn pictures after all. ``loop_options`` are
-    those of ``loop.train``. Returns False when stopped before the end. Raises UserError.
+    first and kept in ``out``. From ``photographs``, a folder or archive without labels, is learned instead where they
+    are given, by the masks that the earlier segmenter finds in them. Where they are gone, or too few of their masks are
+    good, ``drawn_instead`` has it learn from drawn pictures after all.
     """
-    bundle = _load(source, out)
+    watch, bundle = Watch(**watched), _load(source, out)
     name = bundle.config.name
     if bundle.alpha is None:
         raise UserError(f"The class {name} has no masks to learn from; learn them first: l4f learn-masks {name}.")
@@ -293,7 +278,7 @@ def train_student(
     def draw_instead(error: UserError) -> None:
         if not drawn_instead:
             raise error
-        report(f"{error} {DRAWN_INSTEAD}")
+        watch.report(f"{error} What is learned from is drawn instead.")
 
     files: list[PictureFile] = []
     if photographs:
@@ -306,31 +291,31 @@ def train_student(
         digest = f"{networks_digest(bundle, 'student')} and {len(files)} photographs"
     settings = dataclasses.replace(settings, masks_sha256=digest)
     pipeline = drawing_pipeline(bundle, torch.device(device))
-    folder = out / f"{PICTURES_FOLDER}-{settings.masks_sha256[:12]}-{settings.resolution}"
-    watched = {name: loop_options[name] for name in ("turn", "cancel") if name in loop_options}
-    watched |= {"report": report, "progress": loop_options.get("progress") or _tenths(report)}
+    folder = out / f"pictures-{settings.masks_sha256[:12]}-{settings.resolution}"
+    progress = watch.progress or _tenths(watch.report)
+    drawing = dataclasses.replace(watch, progress=progress)
     earlier = bundle.student if teacher == "student" else None
     side, pictures = settings.resolution, None
     try:
         with together.first_alone():
             if files:
                 try:
-                    pictures = photographed_pictures(bundle, files, folder, side, pipeline.device, **watched)
+                    pictures = photographed_pictures(bundle, files, folder, side, pipeline.device, drawing)
                 except FewMasks as error:
                     draw_instead(error)
-            pictures = pictures or drawn_pictures(pipeline, folder, settings.pictures, side, teacher=earlier, **watched)
+            pictures = pictures or drawn_pictures(pipeline, folder, settings.pictures, side, drawing, earlier)
     except Cancelled:
-        report("Stopped; the same command goes on from there.")
+        watch.report("Stopped; the same command goes on from there.")
         return False
     trainer = StudentTrainer(settings, pictures, device)
-    if not train_steps(trainer, out, report, **loop_options):
+    if not train_steps(trainer, out, watch):
         return False
     if not together.is_first():
         return True
     config = dataclasses.replace(bundle.config, masks_follow_student=True)
     taught = dataclasses.replace(bundle, config=config, student=trainer.student())
-    taught = compared(taught, pictures, device, progress=watched["progress"])
-    return _save(taught, out, "a photo segmenter", report)
+    taught = compared(taught, pictures, device, progress=progress)
+    return _save(taught, out, "a photo segmenter", watch.report)
 
 
 def drawing_pipeline(bundle: Bundle, device: torch.device) -> Labels4FreePipeline:

@@ -16,9 +16,8 @@ from ..evaluation.distortion import BLOCK, add_block_artefacts, add_noise, blur,
 from ..networks import Student, UNet
 from . import together
 from .cut_pictures import CutPictures
-from .grids import mask_grid
 from .scenery import draw_scenery
-from .trainer import Trainer
+from .trainer import Trainer, mask_grid
 from .updates import autocast, learning_rate_share
 
 LARGEST_SIDE = 256  # of the pictures to learn from: finer edges come from the photograph itself
@@ -75,7 +74,6 @@ class StudentTrainer(Trainer):
         )
 
     def step(self) -> dict[str, float]:
-        """One update. Returns what is worth logging."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.rounds)
         metrics = self.descend(self.optimizer, self._loss)

@@ -118,7 +118,9 @@ def averaged(values: Mapping[str, float]) -> dict[str, float]:
     """The means over all processes."""
     if size() == 1:
         return dict(values)
-    means = torch.tensor(list(values.values()), dtype=torch.float64, device=_device())
+    means = torch.tensor(
+        list(values.values()), dtype=torch.float64, device="cuda" if distributed.get_backend() == "nccl" else "cpu"
+    )
     average([means])
     return dict(zip(values, means.tolist(), strict=True))
 
@@ -167,7 +169,3 @@ class _SharedNormalisation(nn.BatchNorm2d):
             self.num_batches_tracked += 1
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (wide * scale.view(-1, 1, 1) + (self.bias - mean * scale).view(-1, 1, 1)).to(x.dtype)
-
-
-def _device() -> str:
-    return "cuda" if distributed.get_backend() == "nccl" else "cpu"

@@ -1,4 +1,4 @@
-"""What all trainings have in common: settings, random numbers, a count of steps, and a state to go on from."""
+"""What all trainings have in common: settings, random numbers, a count of steps, a state to go on from, and sheets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..drawing import as_pixels
+from ..images import sheet_of
 from ..networks import Generator
 from . import together
 from .updates import demand_finite
@@ -115,3 +117,16 @@ class Trainer:
     def trained(self, network: nn.Module) -> nn.Module:
         """A network that learns, on the device."""
         return network.to(self.device, memory_format=torch.channels_last).train().requires_grad_(True)
+
+
+def picture_grid(images: Tensor, columns: int) -> Image.Image:
+    """``images [N, 3, R, R]`` in [-1, 1], laid out in rows."""
+    return sheet_of([Image.fromarray(picture) for picture in as_pixels(images)], columns)
+
+
+def mask_grid(images: Tensor, alpha: Tensor, columns: int, *more: Tensor) -> Image.Image:
+    """Picture, mask and cut-out on grey for each sample, and ``more`` pictures of it, side by side."""
+    masks = (alpha * 2 - 1).expand(-1, 3, -1, -1)
+    cutouts = images * alpha - 0.1 * (1 - alpha)
+    panels = torch.stack([images, masks, cutouts, *more], dim=1)
+    return picture_grid(panels.flatten(0, 1), panels.shape[1] * columns)

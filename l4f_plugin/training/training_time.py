@@ -16,9 +16,9 @@ from ..bundles.bundle import Bundle
 from ..networks import AlphaNetwork, Student, UNet
 from ..picture_files import find_pictures
 from .alpha_training import START_STEPS, AlphaTrainer
-from .chain import TrainingStage, Watch
+from .chain import TrainingStage
 from .cut_pictures import BATCH, CUTTING, DRAWING, CutPictures, draw_parts, photograph_parts
-from .loop import STEPPING
+from .loop import STEPPING, Watch
 from .picture_survey import evenly
 from .recipes import AlphaSettings
 from .refinement import RefinementSettings, RefinementTrainer
