@@ -128,15 +128,13 @@ class SeedField:
 class BackgroundChoice:
     """Which background to put behind the subject: five kinds, of which only the chosen one shows its control.
 
-    `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with. `inputs` are what `read`
-    wants to be given, `outputs` what `filled` and `surprise` update; after an event of `settled` a preview may follow.
-    With `places` the subject is put somewhere on a picture, see `where`. `samples` are pictures that are offered.
-    `colour` is the one to begin with.
+    `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with and `colour` the colour.
+    `inputs` are what `read` wants to be given, `outputs` what `filled` and `surprise` update; after an event of
+    `settled` a preview may follow. With `samples`, pictures that are offered, there may also be several pictures, and
+    the subject is put somewhere on each, see `where`.
     """
 
-    def __init__(
-        self, panel: str, first: str, places: bool = False, samples: Sequence[Path] = (), colour: str = "#7aa7c7"
-    ) -> None:
+    def __init__(self, panel: str, first: str, samples: Sequence[Path] = (), colour: str = "#7aa7c7") -> None:
         def shown(kind: str) -> dict:
             return {"visible": kind == first}
 
@@ -146,11 +144,10 @@ class BackgroundChoice:
             self.field = SeedField(f"{panel}.background_seed", "1", **shown("seed"))
             with gr.Column(elem_classes="l4f-tight", **shown("picture")) as self.picture_frame:
                 self.picture = compat.uploaded_image(height=200, **named(f"{panel}.picture"))
+                self.several = self.spot = None
                 if samples:
                     offered = [(str(file), None) for file in samples]
                     self.offered = thumbnails(f"{panel}.samples", "l4f-examples", value=offered, columns=3)
-                self.several = self.spot = None
-                if places:
                     words = named("swap.several")
                     self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=150, **words)
                     self.spot = SpotChoice()
@@ -163,18 +160,14 @@ class BackgroundChoice:
         self._control = dict(zip(BACKGROUNDS, controls, strict=True))
         self.inputs = [self.kind, self.seed, self.picture, self.colour, self.blur]
         self.outputs = [self.kind, self.seed, *controls]
-        self.outputs += [self.several] if self.several else []
         chosen = compat.on(self.kind.input, self.show_control, [self.kind], controls)
-        seed_events = [self.seed.submit, self.field.drawn.then, self.field.recycled.then]
-        control_events = [self.picture.upload, *map(compat.settled, (self.colour, self.blur))]
-        self.settled = [chosen.then, *seed_events, *control_events]
+        self.settled = [chosen.then, self.seed.submit, self.field.drawn.then, self.field.recycled.then]
+        self.settled += [self.picture.upload, compat.settled(self.colour), compat.settled(self.blur)]
         if samples:
-            self.settled.append(compat.on(self.offered.select, self.use_sample, [], [self.picture, self.offered]).then)
-        if self.spot:
-            self.settled.append(self.several.upload)
+            used = compat.on(self.offered.select, self.use_sample, [], [self.picture, self.offered])
             self.inputs += [self.several, *self.spot.inputs]
-            self.outputs += self.spot.outputs
-            self.settled += self.spot.settled
+            self.outputs += [self.several, *self.spot.outputs]
+            self.settled += [used.then, self.several.upload, *self.spot.settled]
 
     def show_control(self, kind: str) -> dict:
         return {control: gr.update(visible=kind == name) for name, control in self._control.items()}
