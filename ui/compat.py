@@ -22,8 +22,7 @@ import gradio as gr  # noqa: E402
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
 MAJOR = VERSION[0]
-SENDS_DIFFERENCES = MAJOR >= 4
-"""Whether a page gets what changed between two updates of a job; else each whole."""
+SENDS_DIFFERENCES = MAJOR >= 4  # whether a page gets what changed between two updates of a job; else each whole
 
 
 def make(component: type, **arguments: Any) -> Any:
