@@ -11,6 +11,7 @@ import time
 import typing
 import weakref
 import zipfile
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -533,7 +534,7 @@ def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
 def test_only_folders_of_results_are_served(page, monkeypatch):
     assert page.outputs.served_folders == [str(page.outputs.today())]
     assert not page.outputs.today().exists(), "no folder before the first picture"
-    monkeypatch.setattr(Outputs, "_today", lambda self: self.folder / "2031-01-01")
+    monkeypatch.setattr(outputs, "date", SimpleNamespace(today=lambda: date(2031, 1, 1)))
     page.outputs.today()
     assert page.outputs.served_folders[1:] == [str(page.outputs.folder / "2031-01-01")]
 

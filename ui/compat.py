@@ -117,8 +117,7 @@ def mask_editor(**arguments: Any) -> Any:
     """
     brush = gr.Brush(default_size=24, colors=["#22c55e", "#ef4444"], default_color="#22c55e", color_mode="fixed")
     given = {"brush": brush, "type": "numpy", "image_mode": "RGBA", "sources": [], "transforms": [], "layers": False}
-    given["visible"] = False
-    return make(gr.ImageEditor, format="png", interactive=True, **given, **arguments)
+    return make(gr.ImageEditor, format="png", interactive=True, visible=False, **given, **arguments)
 
 
 def editor_update(picture: Any) -> dict:

@@ -8,7 +8,6 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import gradio as gr
 
 from l4f_plugin.arguments import MARGIN, Background, Canvas, EdgeOptions, Spot, draw_seed
 from l4f_plugin.errors import UserError
+from l4f_plugin.images import bytes_of
 from l4f_plugin.picture_files import PHOTO_ENDINGS, find_photos
 from l4f_plugin.provenance import Recipe, recipe_of
 
@@ -222,25 +222,25 @@ class BackgroundChoice:
     def read_all(self, given: Given) -> list[tuple[str, Callable[[], Background]]]:
         """What the controls ask for: name and background of each, of which pictures are read one at a time, when they
         are called for. Raises `UserError` where they make no sense."""
-        if given[self.kind] == "seed":
-            wanted = [Background.parse(f"seed:{seed}") for seed in wanted_seeds(given[self.seed], 1)]
-            return [(described(one), lambda one=one: one) for one in wanted]
-        if given[self.kind] == "picture" and (more := self._more_pictures(given)):
+        kind = given[self.kind]
+        if kind == "picture" and (more := self._more_pictures(given)):
             first = [Path(given[self.picture])] if given[self.picture] else []
             found = find_photos([*first, *more])
             if len(found) > MOST_PICTURES:
                 raise UserError(text("problem.too_many", count=len(found), limit=MOST_PICTURES))
-            return [(photo.name, partial(_picture, photo.source, photo.name)) for photo in found.pictures]
-        if given[self.kind] == "picture":
+            return [(photo.name, lambda photo=photo: _picture(photo.source(), photo.name)) for photo in found]
+        if kind == "picture":
             if given[self.picture] is None:
                 raise UserError(text("swap.picture_missing"))
             uploaded = Path(given[self.picture])
-            background = _picture(lambda: uploaded, compat.name_of_picture(uploaded) or text("swap.unnamed"))
-        elif given[self.kind] == "colour":
-            background = Background.parse(colour_as_hex(given[self.colour]))
+            wanted = [_picture(uploaded, compat.name_of_picture(uploaded) or text("swap.unnamed"))]
+        elif kind == "seed":
+            wanted = [Background.parse(f"seed:{seed}") for seed in wanted_seeds(given[self.seed], 1)]
+        elif kind == "colour":
+            wanted = [Background.parse(colour_as_hex(given[self.colour]))]
         else:
-            background = Background.parse(f"blur:{given[self.blur]:g}" if given[self.kind] == "blur" else "transparent")
-        return [(background.label, lambda: background)]
+            wanted = [Background.parse(f"blur:{given[self.blur]:g}" if kind == "blur" else "transparent")]
+        return [(described(one), lambda one=one: one) for one in wanted]
 
     def read(self, given: Given) -> Background:
         """As `read_all`, of which there may be one only."""
@@ -250,10 +250,9 @@ class BackgroundChoice:
         return read()
 
 
-def _picture(source: Callable[[], Path | bytes], name: str) -> Background:
+def _picture(source: Path | bytes, name: str) -> Background:
     """A picture file as a background, read here: the engine's sentences would name the server's folder."""
-    found = source()
-    return replace(Background.parse(found if isinstance(found, bytes) else found.read_bytes()), label=name)
+    return replace(Background.parse(bytes_of(source)), label=name)
 
 
 class SpotChoice:

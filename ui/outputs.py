@@ -76,7 +76,8 @@ class Outputs:
     def __init__(self, folder: Path | Callable[[], Path] | None = None):
         chosen = folder or default_output_folder()
         self._chosen = chosen if callable(chosen) else lambda: chosen
-        self.served_folders = [str(self._today())]
+        self.served_folders: list[str] = []
+        self.today()
         _clear(Path(tempfile.gettempdir()))
         self._temporary = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._recent: deque[Path] = deque()
@@ -130,7 +131,7 @@ class Outputs:
 
     def today(self) -> Path:
         """Today's folder, servable from now on. It is made by the first file."""
-        folder = self._today()
+        folder = self.folder / date.today().isoformat()
         if str(folder) not in self.served_folders:
             self.served_folders.append(str(folder))
         return folder
@@ -145,9 +146,6 @@ class Outputs:
         while len(self._recent) > FOLDERS_KEPT:
             shutil.rmtree(self._recent.popleft(), ignore_errors=True)
         return folder
-
-    def _today(self) -> Path:
-        return self.folder / date.today().isoformat()
 
 
 def _clear(temporary: Path) -> None:
