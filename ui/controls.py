@@ -156,7 +156,6 @@ class BackgroundChoice:
             self.note = note("swap.transparent", **shown("transparent"))
         self.seed = self.field.box
         controls = (self.field.frame, self.picture_frame, self.colour, self.blur, self.note)
-        self._value = {"seed": self.seed, "colour": self.colour, "blur": self.blur}
         self._control = dict(zip(BACKGROUNDS, controls, strict=True))
         self.inputs = [self.kind, self.seed, self.picture, self.colour, self.blur]
         self.outputs = [self.kind, self.seed, *controls]
@@ -185,7 +184,7 @@ class BackgroundChoice:
         values = {"seed": str(wanted.seed), "colour": wanted.label, "blur": min(max(wanted.radius, 1), LARGEST_BLUR)}
         filled = {self.kind: kind, **self.show_control(kind)}
         if kind in values:
-            control = self._value[kind]
+            control = getattr(self, kind)
             filled[control] = {**filled.get(control, {}), **gr.update(value=values[kind])}
         return filled
 

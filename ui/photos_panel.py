@@ -75,7 +75,7 @@ class PhotosPanel:
         self.canvas = CanvasChoice()
         self.edge = EdgeChoice("photos", keep_largest=True)
         self.job = RunButtons(self._service, "photos")
-        with gr.Accordion(text("photos.advanced"), open=False, elem_id="l4f_photos_advanced") as self.advanced:
+        with gr.Accordion(text("photos.advanced"), open=False, elem_id="l4f_photos_advanced"):
             self.codes = compat.uploaded_file(*W_PLUS_ENDINGS, ".png", height=150, **named("photos.codes"))
             note("photos.codes_note")
             self.inversion = InversionForm(self._service)
