@@ -9,7 +9,7 @@ from PIL import Image
 
 from l4f_plugin.arguments import draw_seed
 from l4f_plugin.errors import UserError
-from l4f_plugin.exploring import NEIGHBOURS, RANGES, Look, key, mixes, neighbours, parse_key
+from l4f_plugin.exploring import NEIGHBOURS, PARTS, RANGES, Look, key, mixes, neighbours, parse_key
 from l4f_plugin.images import load_picture
 from l4f_plugin.provenance import WPlus
 
@@ -201,16 +201,16 @@ class ExplorePanel:
         drawn = [draw_seed() for _ in range(NEIGHBOURS)]
         others = self._service.codes(explored.class_name, drawn, running.token, abs(explored.look.variety))
         near = neighbours(explored.codes(), others, explored.centre)
-        words = [text("explore.neighbour", number=number + 1) for number in range(len(near))]
-        yield from self._offer(running, given, text("explore.neighbours"), near, words)
+        found = [(codes, text("explore.neighbour", number=number)) for number, codes in enumerate(near, start=1)]
+        yield from self._offer(running, given, text("explore.neighbours"), found)
 
     def mix_chosen(self, running: Running, given: Given) -> Iterator[dict]:
         """Every mix of the coarse, middle and fine styles of two or three chosen subjects."""
-        found = mixes(given[self.state].picked(2, 3))
-        words = [
-            text("explore.mixed", **dict(zip(RANGES[1:], ("ABC"[w] for w in who), strict=True))) for who, _ in found
+        found = [
+            (codes, text("explore.mixed", **dict(zip(PARTS, ("ABC"[number] for number in who), strict=True))))
+            for who, codes in mixes(given[self.state].picked(2, 3))
         ]
-        yield from self._offer(running, given, text("explore.mixes"), [codes for _, codes in found], words)
+        yield from self._offer(running, given, text("explore.mixes"), found)
 
     def try_example(self, running: Running, given: Given) -> Iterator[dict]:
         """Three subjects on the shelf, and every mix of them."""
@@ -226,15 +226,15 @@ class ExplorePanel:
         yield self._shelf(explored)
         yield from self.mix_chosen(running, given)
 
-    def _offer(
-        self, running: Running, given: Given, heading: str, codes: list[WPlus], words: list[str]
-    ) -> Iterator[dict]:
+    def _offer(self, running: Running, given: Given, heading: str, found: list[tuple[WPlus, str]]) -> Iterator[dict]:
+        """Draws subjects that may be gone on with, (codes, words) each."""
         explored = given[self.state]
         explored.offers, pictures = [], []
-        for start in range(0, len(codes), BATCH):
-            yield {self.job.status: status.running(text("explore.drawing"), start, len(codes))}
-            drawn = self._service.draw(explored.class_name, codes[start : start + BATCH], running.token)
-            pictures += [(subject.picture(), words[start + at]) for at, subject in enumerate(drawn)]
+        for start in range(0, len(found), BATCH):
+            yield {self.job.status: status.running(text("explore.drawing"), start, len(found))}
+            codes, words = zip(*found[start : start + BATCH], strict=True)
+            drawn = self._service.draw(explored.class_name, codes, running.token)
+            pictures += zip((subject.picture() for subject in drawn), words, strict=True)
             explored.offers += [subject.w_plus for subject in drawn]
             yield {self.grid: explore_boards.grid(heading, pictures)}
         yield {self.job.status: status.finished(text("explore.take_one"))}
