@@ -88,7 +88,7 @@ def test_a_mask_or_cutout_that_was_kept_is_no_picture(own, kind):
 
 def test_where_others_reach_the_page_nobody_sees_what_somebody_drew(page):
     generate(page)
-    assert page.generate.first("tiny", "picture") == {} and not hasattr(page.generate, "which")
+    assert page.generate.first("tiny", "picture") == {} and not page.generate.which.visible
 
 
 def test_a_class_brings_pictures_that_are_used_as_if_they_were_drawn(tmp_path):

@@ -63,12 +63,12 @@ def test_a_subject_is_recovered_shown_and_taken_to_the_other_panels(page, photog
 def test_cancel_stops_the_search(page, photograph):
     form = page.photos.inversion
     updates = begin(form, form.recover, wanted(page, photograph, steps=1000))
-    identifier = next(updates)[form.job.identifier]
+    token = next(updates)[form.job.token]
     last: dict = {}
     for update in updates:
         last |= update
         if "step" in str(update.get(form.job.status, "")):
-            form.job.stop(identifier)
+            form.job.stop(token)
     assert "Stopped" in status_of(form, last) and form.stage.results not in last
     assert not any(thread.name == "l4f job" for thread in threading.enumerate())
 

@@ -99,7 +99,7 @@ def test_cancel_leaves_a_download_that_somebody_else_waits_for(page):
     for update in begin(panel, panel.generate, wanted(panel, "things", True)):
         seen |= update
         if "Downloading" in plain(seen.get(panel.job.status, "")):
-            panel.job.stop(seen[panel.job.identifier])
+            panel.job.stop(seen[panel.job.token])
     assert "Stopped" in status_of(panel, seen)
     list(other)
     assert task.outcome and catalogue.look_up("things").installed

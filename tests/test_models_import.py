@@ -166,7 +166,7 @@ def test_a_cancelled_import_leaves_nothing(page, tmp_path, monkeypatch):
     for update in begin(form, form.bring, changed):
         seen |= update
         if "Reading and converting a.pt" in plain(seen.get(form.job.status, "")):
-            form.job.stop(seen[form.job.identifier])
+            form.job.stop(seen[form.job.token])
     page.wait()
     assert plain(seen[form.job.status]) == "Stopped." and left(tmp_path) == []
     assert list((tmp_path / "models").iterdir()) == []

@@ -11,6 +11,7 @@ import time
 import typing
 import weakref
 import zipfile
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -297,7 +298,7 @@ def test_cancel_stops_between_batches_and_keeps_what_is_there(page, held):
     for update in begin(page.generate, page.generate.generate, drawing(page.generate, "0-63")):
         seen |= update
         if len(seen.get(page.generate.stage.results, [])) == 4:
-            page.generate.job.stop(seen[page.generate.job.identifier])
+            page.generate.job.stop(seen[page.generate.job.token])
     assert len(seen[page.generate.stage.results]) == 4
     assert status_of(page.generate, seen).startswith("Stopped. 4 pictures kept")
     assert seen[page.generate.job.run]["interactive"]
@@ -307,7 +308,7 @@ def test_cancel_of_one_session_leaves_the_other_alone(page):
     mine = begin(page.generate, page.generate.generate, drawing(page.generate, "0-7"))
     next(mine)
     assert generate(page)[page.generate.stage.results]  # another session starts and ends
-    page.generate.job.stop("somebody else's")
+    page.generate.job.stop(None)  # what a session without a job holds
     assert len(merged(mine)[page.generate.stage.results]) == 8
 
 
@@ -533,7 +534,7 @@ def test_idle_card_is_pointed_out(page, tmp_path, monkeypatch):
 def test_only_folders_of_results_are_served(page, monkeypatch):
     assert page.outputs.served_folders == [str(page.outputs.today())]
     assert not page.outputs.today().exists(), "no folder before the first picture"
-    monkeypatch.setattr(Outputs, "_today", lambda self: self.folder / "2031-01-01")
+    monkeypatch.setattr(outputs, "date", SimpleNamespace(today=lambda: date(2031, 1, 1)))
     page.outputs.today()
     assert page.outputs.served_folders[1:] == [str(page.outputs.folder / "2031-01-01")]
 

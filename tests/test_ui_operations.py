@@ -271,10 +271,10 @@ def test_waiting_can_be_cancelled_and_is_told(page):
     with page.service._cache.turn():
         job = begin(panel, panel.generate, drawing(panel, "3"))
         seen = next(job)
-        identifier = seen[panel.job.identifier]
+        token = seen[panel.job.token]
         while "Waiting: one job" not in seen.get(panel.job.status, ""):
             seen = next(job)
-        panel.job.stop(identifier)
+        panel.job.stop(token)
         assert status_of(panel, merged(job)) == "Stopped before the first picture."
     assert not page.service.is_busy()
 

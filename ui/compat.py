@@ -22,8 +22,7 @@ import gradio as gr  # noqa: E402
 
 VERSION = tuple(int(number) for number in re.findall(r"\d+", gr.__version__)[:2])
 MAJOR = VERSION[0]
-SENDS_DIFFERENCES = MAJOR >= 4
-"""Whether a page gets what changed between two updates of a job; else each whole."""
+SENDS_DIFFERENCES = MAJOR >= 4  # whether a page gets what changed between two updates of a job; else each whole
 
 
 def make(component: type, **arguments: Any) -> Any:
@@ -118,8 +117,7 @@ def mask_editor(**arguments: Any) -> Any:
     """
     brush = gr.Brush(default_size=24, colors=["#22c55e", "#ef4444"], default_color="#22c55e", color_mode="fixed")
     given = {"brush": brush, "type": "numpy", "image_mode": "RGBA", "sources": [], "transforms": [], "layers": False}
-    given["visible"] = False
-    return make(gr.ImageEditor, format="png", interactive=True, **given, **arguments)
+    return make(gr.ImageEditor, format="png", interactive=True, visible=False, **given, **arguments)
 
 
 def editor_update(picture: Any) -> dict:

@@ -8,7 +8,6 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import gradio as gr
 
 from l4f_plugin.arguments import MARGIN, Background, Canvas, EdgeOptions, Spot, draw_seed
 from l4f_plugin.errors import UserError
+from l4f_plugin.images import bytes_of
 from l4f_plugin.picture_files import PHOTO_ENDINGS, find_photos
 from l4f_plugin.provenance import Recipe, recipe_of
 
@@ -128,15 +128,13 @@ class SeedField:
 class BackgroundChoice:
     """Which background to put behind the subject: five kinds, of which only the chosen one shows its control.
 
-    `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with. `inputs` are what `read`
-    wants to be given, `outputs` what `filled` and `surprise` update; after an event of `settled` a preview may follow.
-    With `places` the subject is put somewhere on a picture, see `where`. `samples` are pictures that are offered.
-    `colour` is the one to begin with.
+    `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with and `colour` the colour.
+    `inputs` are what `read` wants to be given, `outputs` what `filled` and `surprise` update; after an event of
+    `settled` a preview may follow. With `samples`, pictures that are offered, there may also be several pictures, and
+    the subject is put somewhere on each, see `where`.
     """
 
-    def __init__(
-        self, panel: str, first: str, places: bool = False, samples: Sequence[Path] = (), colour: str = "#7aa7c7"
-    ) -> None:
+    def __init__(self, panel: str, first: str, samples: Sequence[Path] = (), colour: str = "#7aa7c7") -> None:
         def shown(kind: str) -> dict:
             return {"visible": kind == first}
 
@@ -146,11 +144,10 @@ class BackgroundChoice:
             self.field = SeedField(f"{panel}.background_seed", "1", **shown("seed"))
             with gr.Column(elem_classes="l4f-tight", **shown("picture")) as self.picture_frame:
                 self.picture = compat.uploaded_image(height=200, **named(f"{panel}.picture"))
+                self.several = self.spot = None
                 if samples:
                     offered = [(str(file), None) for file in samples]
                     self.offered = thumbnails(f"{panel}.samples", "l4f-examples", value=offered, columns=3)
-                self.several = self.spot = None
-                if places:
                     words = named("swap.several")
                     self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=150, **words)
                     self.spot = SpotChoice()
@@ -159,22 +156,17 @@ class BackgroundChoice:
             self.note = note("swap.transparent", **shown("transparent"))
         self.seed = self.field.box
         controls = (self.colour, self.picture_frame, self.blur, self.note, self.field.frame)
-        self._value = {"seed": self.seed, "colour": self.colour, "blur": self.blur}
         self._control = dict(zip(BACKGROUNDS, controls, strict=True))
         self.inputs = [self.kind, self.seed, self.picture, self.colour, self.blur]
         self.outputs = [self.kind, self.seed, *controls]
-        self.outputs += [self.several] if self.several else []
         chosen = compat.on(self.kind.input, self.show_control, [self.kind], controls)
-        seed_events = [self.seed.submit, self.field.drawn.then, self.field.recycled.then]
-        control_events = [self.picture.upload, *map(compat.settled, (self.colour, self.blur))]
-        self.settled = [chosen.then, *seed_events, *control_events]
+        self.settled = [chosen.then, self.seed.submit, self.field.drawn.then, self.field.recycled.then]
+        self.settled += [self.picture.upload, compat.settled(self.colour), compat.settled(self.blur)]
         if samples:
-            self.settled.append(compat.on(self.offered.select, self.use_sample, [], [self.picture, self.offered]).then)
-        if self.spot:
-            self.settled.append(self.several.upload)
+            used = compat.on(self.offered.select, self.use_sample, [], [self.picture, self.offered])
             self.inputs += [self.several, *self.spot.inputs]
-            self.outputs += self.spot.outputs
-            self.settled += self.spot.settled
+            self.outputs += [self.several, *self.spot.outputs]
+            self.settled += [used.then, self.several.upload, *self.spot.settled]
 
     def show_control(self, kind: str) -> dict:
         return {control: gr.update(visible=kind == name) for name, control in self._control.items()}
@@ -192,7 +184,7 @@ class BackgroundChoice:
         values = {"seed": str(wanted.seed), "colour": wanted.label, "blur": min(max(wanted.radius, 1), LARGEST_BLUR)}
         filled = {self.kind: kind, **self.show_control(kind)}
         if kind in values:
-            control = self._value[kind]
+            control = getattr(self, kind)
             filled[control] = {**filled.get(control, {}), **gr.update(value=values[kind])}
         return filled
 
@@ -229,25 +221,25 @@ class BackgroundChoice:
     def read_all(self, given: Given) -> list[tuple[str, Callable[[], Background]]]:
         """What the controls ask for: name and background of each, of which pictures are read one at a time, when they
         are called for. Raises `UserError` where they make no sense."""
-        if given[self.kind] == "seed":
-            wanted = [Background.parse(f"seed:{seed}") for seed in wanted_seeds(given[self.seed], 1)]
-            return [(described(one), lambda one=one: one) for one in wanted]
-        if given[self.kind] == "picture" and (more := self._more_pictures(given)):
+        kind = given[self.kind]
+        if kind == "picture" and (more := self._more_pictures(given)):
             first = [Path(given[self.picture])] if given[self.picture] else []
             found = find_photos([*first, *more])
             if len(found) > MOST_PICTURES:
                 raise UserError(text("problem.too_many", count=len(found), limit=MOST_PICTURES))
-            return [(photo.name, partial(_picture, photo.source, photo.name)) for photo in found.pictures]
-        if given[self.kind] == "picture":
+            return [(photo.name, lambda photo=photo: _picture(photo.source(), photo.name)) for photo in found]
+        if kind == "picture":
             if given[self.picture] is None:
                 raise UserError(text("swap.picture_missing"))
             uploaded = Path(given[self.picture])
-            background = _picture(lambda: uploaded, compat.name_of_picture(uploaded) or text("swap.unnamed"))
-        elif given[self.kind] == "colour":
-            background = Background.parse(colour_as_hex(given[self.colour]))
+            wanted = [_picture(uploaded, compat.name_of_picture(uploaded) or text("swap.unnamed"))]
+        elif kind == "seed":
+            wanted = [Background.parse(f"seed:{seed}") for seed in wanted_seeds(given[self.seed], 1)]
+        elif kind == "colour":
+            wanted = [Background.parse(colour_as_hex(given[self.colour]))]
         else:
-            background = Background.parse(f"blur:{given[self.blur]:g}" if given[self.kind] == "blur" else "transparent")
-        return [(background.label, lambda: background)]
+            wanted = [Background.parse(f"blur:{given[self.blur]:g}" if kind == "blur" else "transparent")]
+        return [(described(one), lambda one=one: one) for one in wanted]
 
     def read(self, given: Given) -> Background:
         """As `read_all`, of which there may be one only."""
@@ -257,10 +249,9 @@ class BackgroundChoice:
         return read()
 
 
-def _picture(source: Callable[[], Path | bytes], name: str) -> Background:
+def _picture(source: Path | bytes, name: str) -> Background:
     """A picture file as a background, read here: the engine's sentences would name the server's folder."""
-    found = source()
-    return replace(Background.parse(found if isinstance(found, bytes) else found.read_bytes()), label=name)
+    return replace(Background.parse(bytes_of(source)), label=name)
 
 
 class SpotChoice:

@@ -3,14 +3,11 @@
 Plain elements in few components look the same under every Gradio, and appear when the tab is first opened.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -19,18 +16,13 @@ from l4f_plugin.exploring import LARGEST_STRENGTH, RANGES, key
 from .exploration import LARGEST_VARIETY, Exploration
 from .texts import text
 
-if TYPE_CHECKING:
-    from l4f_plugin.directions import Directions
-
-SHOWN = 8
-"""Directions of a range that have a slider."""
-END = 2.0
-"""Standard deviations of the thumbnails at the two ends of a direction."""
+SHOWN = 8  # directions of a range that have a slider
+END = 2.0  # standard deviations of the thumbnails at the two ends of a direction
 LIVE_SIDE, THUMBNAIL_SIDE = 640, 96
 _boards = itertools.count()
 
 
-def address(picture: Image.Image, side: int) -> str:
+def address(picture: Image.Image, side: int = THUMBNAIL_SIDE) -> str:
     """A picture, at most `side` pixels wide and high, as the address of an image."""
     if max(picture.size) > side:
         picture = picture.copy()
@@ -40,12 +32,8 @@ def address(picture: Image.Image, side: int) -> str:
     return "data:image/webp;base64," + base64.b64encode(written.getvalue()).decode()
 
 
-def thumbnail(picture: Image.Image) -> str:
-    return address(picture, THUMBNAIL_SIDE)
-
-
 def live(picture: Image.Image) -> str:
-    about = escape(text("explore.result"), quote=True)
+    about = escape(text("explore.result"))
     return (
         f'<div class="l4f-live" style="--l4f-shape: {picture.width / picture.height:g}">'
         f'<img decoding="sync" alt="{about}" src="{address(picture, LIVE_SIDE)}"></div>'
@@ -56,7 +44,7 @@ def _slider(name: str, value: float, least: float, most: float, step: float, lab
     """Two digits or one stand beside it; none where it has no place for a number."""
     return (
         f'<input type="range" data-key="{name}" data-digits="{digits}" min="{least:g}" max="{most:g}" step="{step:g}"'
-        f' value="{value:g}" aria-label="{escape(label, quote=True)}">'
+        f' value="{value:g}" aria-label="{escape(label)}">'
     )
 
 
@@ -64,40 +52,35 @@ def board(explored: Exploration, shown: str, renames: bool) -> str:
     """Variety, and a slider for each direction of each range, of which `shown` is seen."""
     variety, words = explored.look.variety, text("explore.variety")
     slider = _slider("variety", variety, 0, LARGEST_VARIETY, 0.05, words, 2)
-    parts = [
-        f'<div class="l4f-variety"><strong>{escape(words)}</strong>{slider}<output>{variety:.2f}</output>'
-        f"<small>{escape(text('explore.variety_info'))}</small></div>"
-    ]
     choices = "".join(
         f'<label><input type="radio" name="l4f_explore_range" value="{name}"{" checked" * (name == shown)}>'
         f"<span>{escape(text(f'range.{name}'))}</span></label>"
         for name in RANGES
     )
     about = escape(text("explore.directions_info" if renames else "explore.directions_info_only"))
-    parts.append(
-        f'<fieldset><legend>{escape(text("explore.directions"))}</legend><div class="l4f-choices">{choices}</div>'
-        f"<small>{about}</small></fieldset>"
-    )
+    directions = ""
     for name in RANGES:
         rows = (_row(explored, key(name, number), renames) for number in range(min(SHOWN, len(explored.directions))))
-        parts.append(f'<div class="l4f-directions l4f-of-{name}">{"".join(rows)}</div>')
+        directions += f'<div class="l4f-directions l4f-of-{name}">{"".join(rows)}</div>'
     # Gradio shows no board anew that is as the last one, although a hand has moved its sliders since.
-    return f'<div class="l4f-board" data-number="{next(_boards)}">{"".join(parts)}</div>'
-
-
-def direction_name(directions: Directions, written: str) -> str:
-    """A direction's own name, or its number."""
-    return directions.names.get(written) or text("explore.direction", number=int(written.partition("-")[2]) + 1)
+    return (
+        f'<div class="l4f-board" data-number="{next(_boards)}">'
+        f'<div class="l4f-variety"><strong>{escape(words)}</strong>{slider}<output>{variety:.2f}</output>'
+        f"<small>{escape(text('explore.variety_info'))}</small></div>"
+        f'<fieldset><legend>{escape(text("explore.directions"))}</legend><div class="l4f-choices">{choices}</div>'
+        f"<small>{about}</small></fieldset>{directions}</div>"
+    )
 
 
 def _row(explored: Exploration, written: str, renames: bool) -> str:
-    name = direction_name(explored.directions, written)
-    strength, label = explored.look.strengths.get(written, 0), escape(name, quote=True)
+    number = int(written.partition("-")[2]) + 1
+    name = explored.directions.names.get(written) or text("explore.direction", number=number)
+    strength, label = explored.look.strengths.get(written, 0), escape(name)
     fixed = "" if renames else " readonly"
-    about = escape(text("explore.name_of", name=name), quote=True)
+    about = escape(text("explore.name_of", name=name))
     ends = [
         f'<button type="button" class="l4f-end" data-do="end" data-key="{written}" data-to="{to:g}"'
-        f' aria-label="{escape(text("explore.end_of", name=name, strength=f"{to:+g}"), quote=True)}"></button>'
+        f' aria-label="{escape(text("explore.end_of", name=name, strength=f"{to:+g}"))}"></button>'
         for to in (-END, END)
     ]
     slider = _slider(written, strength, -LARGEST_STRENGTH, LARGEST_STRENGTH, 0.1, name, 1)
@@ -111,7 +94,7 @@ def ends_sheet(pictures: Mapping[str, Sequence[Image.Image]]) -> str:
     """The thumbnails of ranges, lower and upper end of each direction in turn, as a sheet: the board stays as it is."""
     rules = [
         f'.l4f .l4f-end[data-key="{key(name, number // 2)}"][data-to="{END if number % 2 else -END:g}"]'
-        f" {{ background-image: url({thumbnail(picture)}) !important; }}"
+        f" {{ background-image: url({address(picture)}) !important; }}"
         for name, ends in pictures.items()
         for number, picture in enumerate(ends)
     ]
@@ -121,8 +104,8 @@ def ends_sheet(pictures: Mapping[str, Sequence[Image.Image]]) -> str:
 def grid(heading: str, pictures: Sequence[tuple[Image.Image, str]]) -> str:
     """Subjects that may be gone on with, (picture, words) each."""
     cells = "".join(
-        f'<button type="button" data-do="take" data-at="{number}" title="{escape(words, quote=True)}">'
-        f'<img alt="{escape(words, quote=True)}" src="{address(picture, 192)}"></button>'
+        f'<button type="button" data-do="take" data-at="{number}" title="{escape(words)}">'
+        f'<img alt="{escape(words)}" src="{address(picture, 192)}"></button>'
         for number, (picture, words) in enumerate(pictures)
     )
     return f'<div class="l4f-grid"><h3>{escape(heading)}</h3><div>{cells}</div></div>'
@@ -141,14 +124,14 @@ def shelf(explored: Exploration) -> str:
 
 def _kept(explored: Exploration, at: int) -> str:
     letter = chr(ord("A") + explored.chosen.index(at)) if at in explored.chosen else ""
-    about = escape(text("explore.on_shelf", number=at + 1), quote=True)
+    about = escape(text("explore.on_shelf", number=at + 1))
     pressed = "true" if letter else "false"
     parts = [
         f'<button type="button" data-do="choose" data-at="{at}" aria-pressed="{pressed}">'
         f'<img alt="{about}" src="{explored.shelf[at].picture}"><b>{letter}</b></button>'
     ]
     for verb, sign in (("go_on", "↗"), ("drop", "×")):
-        words = escape(text(f"shelf.{verb}"), quote=True)
+        words = escape(text(f"shelf.{verb}"))
         parts.append(
             f'<button type="button" data-do="{verb}" data-at="{at}" title="{words}"'
             f' aria-label="{words}">{sign}</button>'

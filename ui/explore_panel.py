@@ -9,15 +9,15 @@ from PIL import Image
 
 from l4f_plugin.arguments import draw_seed
 from l4f_plugin.errors import UserError
-from l4f_plugin.exploring import NEIGHBOURS, RANGES, Look, key, mixes, neighbours, parse_key
+from l4f_plugin.exploring import NEIGHBOURS, PARTS, RANGES, Look, key, mixes, neighbours, parse_key
 from l4f_plugin.images import load_picture
 from l4f_plugin.provenance import WPlus
-from l4f_plugin.subject import write_parts
 
 from . import compat, explore_boards, seeds, status
 from .class_choice import ClassChoice
 from .controls import Given, RestoreChoice, SeedField, button, controls_column, named, stage_column
 from .exploration import Exploration, place, read
+from .explore_boards import END, SHOWN
 from .motion_form import MotionForm
 from .outputs import Result, slug
 from .run_buttons import RunButtons, Running, complain
@@ -29,8 +29,7 @@ BUTTONS = ("undo", "more", "put", "to_swap", "to_gallery")
 VIEWS = ("picture", "cutout", "mask", "background")
 FIRST_SEED, VARIETY = "6", 0.7
 EXAMPLE_SEEDS = (6, 9, 32)
-MOST_ANIMATED = 8
-"""Pictures of Generate that become the subjects of a motion."""
+MOST_ANIMATED = 8  # pictures of Generate that become the subjects of a motion
 
 
 class LiveStage(Stage):
@@ -141,37 +140,25 @@ class ExplorePanel:
 
     def take_picked(self, running: Running, given: Given) -> Iterator[dict]:
         """The subject of the picture that is picked elsewhere."""
-        explored, results = given[self.state], given[self.brought]
-        if results:
-            sample = results[given[self.picked] or 0]
-            yield from self._enter(running, explored, sample.class_name)
-            explored.settle(self._look_of(running, explored, sample))
-            yield from self._arrive(running, given)
+        if results := given[self.brought]:
+            one = results[given[self.picked] or 0]
+            yield from self._go_to(running, given, one.class_name, one.codes() or one.seed, one.truncation_psi)
 
     def take_all(self, running: Running, given: Given) -> Iterator[dict]:
         """The subjects of the pictures that are shown elsewhere, put on the shelf and chosen."""
         explored, results = given[self.state], given[self.brought]
         explored.chosen = []
-        for sample in results[:MOST_ANIMATED]:
-            yield from self._enter(running, explored, sample.class_name)
-            codes = explored.codes(self._look_of(running, explored, sample))
-            picture = Image.fromarray(load_picture(sample.files["picture"]))
-            explored.put_on_shelf(codes, explore_boards.thumbnail(picture))
-        if results and explored.look is None:
+        if not results:
+            return
+        for one in results[:MOST_ANIMATED]:
+            yield from self._enter(running, explored, one.class_name)
+            look = self._look(running, explored, one.codes() or one.seed, one.truncation_psi)
+            picture = Image.fromarray(load_picture(one.files["picture"]))
+            explored.put_on_shelf(explored.codes(look), explore_boards.address(picture))
+        if explored.look is None:
             explored.settle(explored.at(explored.shelf[-1].codes))
-        if results:
-            yield {**self._shelf(explored), self.motion.frame: gr.update(open=True)}
-            yield from self._arrive(running, given)
-
-    def _look_of(self, running: Running, explored: Exploration, sample: Result) -> Look:
-        codes = WPlus.load(sample.files["w_plus"]) if sample.seed is None else None
-        return self._look(running, explored, sample.seed, sample.truncation_psi, codes)
-
-    def _look(self, running: Running, explored: Exploration, seed: int, variety: float, codes: Any = None) -> Look:
-        """That of codes where there are any, else of a seed."""
-        if codes is not None:
-            return explored.at(codes)
-        return Look(self._service.codes(explored.class_name, [seed], running.token)[0], variety)
+        yield {**self._shelf(explored), self.motion.frame: gr.update(open=True)}
+        yield from self._arrive(running, given)
 
     # Sliders
 
@@ -196,19 +183,13 @@ class ExplorePanel:
             yield from self.begin(running, given)
 
     def begin(self, running: Running, given: Given) -> Iterator[dict]:
-        explored, seed = given[self.state], seeds.wanted_seed(given[self.seed])
+        seed = seeds.wanted_seed(given[self.seed])
         yield {self.seed: str(seed)}
-        yield from self._enter(running, explored, given[self.choice.dropdown])
-        variety = explored.look.variety if explored.look else VARIETY
-        explored.settle(self._look(running, explored, seed, variety))
-        yield from self._arrive(running, given)
+        yield from self._go_to(running, given, given[self.choice.dropdown], seed)
 
     def restored(self, running: Running, given: Given) -> Iterator[dict]:
         recipe, psi, words = self.restore.read(given[self.restore.picture])
-        explored = given[self.state]
-        yield from self._enter(running, explored, recipe.class_name)
-        explored.settle(self._look(running, explored, recipe.seed, psi, recipe.w_plus))
-        yield from self._arrive(running, given)
+        yield from self._go_to(running, given, recipe.class_name, recipe.w_plus or recipe.seed, psi)
         yield {self.job.status: status.finished(words)}
 
     def step_back(self, running: Running, given: Given) -> Iterator[dict]:
@@ -220,16 +201,16 @@ class ExplorePanel:
         drawn = [draw_seed() for _ in range(NEIGHBOURS)]
         others = self._service.codes(explored.class_name, drawn, running.token, abs(explored.look.variety))
         near = neighbours(explored.codes(), others, explored.centre)
-        words = [text("explore.neighbour", number=number + 1) for number in range(len(near))]
-        yield from self._offer(running, given, text("explore.neighbours"), near, words)
+        found = [(codes, text("explore.neighbour", number=number)) for number, codes in enumerate(near, start=1)]
+        yield from self._offer(running, given, text("explore.neighbours"), found)
 
     def mix_chosen(self, running: Running, given: Given) -> Iterator[dict]:
         """Every mix of the coarse, middle and fine styles of two or three chosen subjects."""
-        found = mixes(given[self.state].picked(2, 3))
-        words = [
-            text("explore.mixed", **dict(zip(RANGES[1:], ("ABC"[w] for w in who), strict=True))) for who, _ in found
+        found = [
+            (codes, text("explore.mixed", **dict(zip(PARTS, ("ABC"[number] for number in who), strict=True))))
+            for who, codes in mixes(given[self.state].picked(2, 3))
         ]
-        yield from self._offer(running, given, text("explore.mixes"), [codes for _, codes in found], words)
+        yield from self._offer(running, given, text("explore.mixes"), found)
 
     def try_example(self, running: Running, given: Given) -> Iterator[dict]:
         """Three subjects on the shelf, and every mix of them."""
@@ -238,29 +219,29 @@ class ExplorePanel:
         found = self._service.codes(explored.class_name, EXAMPLE_SEEDS, running.token)
         looks, explored.chosen = [Look(codes, VARIETY) for codes in found], []
         for subject in self._service.draw(explored.class_name, [explored.codes(look) for look in looks], running.token):
-            explored.put_on_shelf(subject.w_plus, explore_boards.thumbnail(subject.picture()))
+            explored.put_on_shelf(subject.w_plus, explore_boards.address(subject.picture()))
         if explored.look is None:
             explored.settle(looks[0])
             yield from self._arrive(running, given)
         yield self._shelf(explored)
         yield from self.mix_chosen(running, given)
 
-    def _offer(
-        self, running: Running, given: Given, heading: str, codes: list[WPlus], words: list[str]
-    ) -> Iterator[dict]:
+    def _offer(self, running: Running, given: Given, heading: str, found: list[tuple[WPlus, str]]) -> Iterator[dict]:
+        """Draws subjects that may be gone on with, (codes, words) each."""
         explored = given[self.state]
         explored.offers, pictures = [], []
-        for start in range(0, len(codes), BATCH):
-            yield {self.job.status: status.running(text("explore.drawing"), start, len(codes))}
-            drawn = self._service.draw(explored.class_name, codes[start : start + BATCH], running.token)
-            pictures += [(subject.picture(), words[start + at]) for at, subject in enumerate(drawn)]
+        for start in range(0, len(found), BATCH):
+            yield {self.job.status: status.running(text("explore.drawing"), start, len(found))}
+            codes, words = zip(*found[start : start + BATCH], strict=True)
+            drawn = self._service.draw(explored.class_name, codes, running.token)
+            pictures += zip((subject.picture() for subject in drawn), words, strict=True)
             explored.offers += [subject.w_plus for subject in drawn]
             yield {self.grid: explore_boards.grid(heading, pictures)}
         yield {self.job.status: status.finished(text("explore.take_one"))}
 
     def put_aside(self, running: Running, given: Given) -> Iterator[dict]:
         explored = self._explored(given)
-        explored.put_on_shelf(explored.codes(), explore_boards.thumbnail(explored.subject.picture()))
+        explored.put_on_shelf(explored.codes(), explore_boards.address(explored.subject.picture()))
         yield self._shelf(explored)
 
     def obey(self, running: Running, given: Given) -> Iterator[dict]:
@@ -315,6 +296,23 @@ class ExplorePanel:
             explored.enter(entry.name, entry.title, found, centre)
             yield {self.choice.dropdown: entry.name, self.grid: "", **self._shelf(explored)}
 
+    def _look(self, running: Running, explored: Exploration, source: int | WPlus, variety: float) -> Look:
+        """That of a seed, or of codes."""
+        if isinstance(source, WPlus):
+            return explored.at(source)
+        return Look(self._service.codes(explored.class_name, [source], running.token)[0], variety)
+
+    def _go_to(
+        self, running: Running, given: Given, name: str | None, source: int | WPlus, variety: float | None = None
+    ) -> Iterator[dict]:
+        """Draws another subject of a class; as varied as the last one where nothing else is said."""
+        explored = given[self.state]
+        yield from self._enter(running, explored, name)
+        if variety is None:
+            variety = explored.look.variety if explored.look else VARIETY
+        explored.settle(self._look(running, explored, source, variety))
+        yield from self._arrive(running, given)
+
     def _arrive(self, running: Running, given: Given, moved: bool = False) -> Iterator[dict]:
         """Draws the subject and writes its files. Where the sliders `moved` it there, they are left alone."""
         explored, view = given[self.state], given[self.stage.view]
@@ -324,8 +322,8 @@ class ExplorePanel:
             explored.class_name, [explored.codes()], running.token, with_background=True
         )
         subject, stem = explored.subject, f"{slug(explored.class_name)}_explored"
-        files = self._service.outputs.preview(stem, subject.parts(), subject.infotext())
-        files |= write_parts(files["picture"].parent, stem, {"w_plus": subject.w_plus}, "")
+        parts = {**subject.parts(), "w_plus": subject.w_plus}
+        files = self._service.outputs.preview(stem, parts, subject.infotext())
         shown = self.stage.show([Result(files, class_name=explored.class_name)], view)
         yield {**shown, self.job.status: status.finished(text("explore.done", title=explored.title))}
         if not moved:
@@ -342,14 +340,10 @@ class ExplorePanel:
         """The two ends of each direction of a range, of the mean subject; drawn once."""
         drawn = self._ends.setdefault(explored.directions, {})
         if name not in drawn:
-            count = len(explored.directions)
             mean = WPlus(explored.centre[None].repeat(explored.look.base.codes.shape[0], axis=0), 0)
-            ends = [
-                Look(mean, 1.0, {key(name, number): strength})
-                for number in range(min(explore_boards.SHOWN, count))
-                for strength in (-explore_boards.END, explore_boards.END)
-            ]
-            codes, pictures = [explored.codes(look) for look in ends], []
+            numbers, ends = range(min(SHOWN, len(explored.directions))), (-END, END)
+            looks = (Look(mean, 1.0, {key(name, number): strength}) for number in numbers for strength in ends)
+            codes, pictures = list(map(explored.codes, looks)), []
             for start in range(0, len(codes), BATCH):
                 subjects = self._service.draw(explored.class_name, codes[start : start + BATCH], running.token)
                 pictures += [subject.picture() for subject in subjects]

@@ -21,8 +21,7 @@ from .stage import empty_stage
 from .tasks import TaskPanel, Watching
 from .texts import text
 
-EXAMPLE = 24
-"""Pictures of the set that comes of one click."""
+EXAMPLE = 24  # pictures of the set that comes of one click
 BACKGROUNDS = ("own", "seeds", "colours")
 """Kinds that a page may put behind subjects: folders of pictures are for the command line."""
 CLASS_OWN = {"min_area": 0, "max_area": 1, "max_uncertainty": 1, "min_largest_piece": 0}

@@ -5,9 +5,7 @@ asked for, so that asking for the same again goes on with it.
 """
 
 import hashlib
-import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,8 +21,7 @@ from .texts import text
 from .words import duration, size
 
 KIND = "export"
-SHARD = 100
-"""Pictures drawn in one turn: others wait for no more than these."""
+SHARD = 100  # pictures drawn in one turn: others wait for no more than these
 MOST_PICTURES = 1_000_000
 MOST_FOLDERS = 1000
 _CARD, _SHEET, _CHECKSUMS = "README.md", "sheet.png", "SHA256SUMS"
@@ -125,16 +122,10 @@ class Exports:
     def _place(self) -> Path:
         return self._service.outputs.folder / "sets"
 
-    def _folders(self) -> Iterator[Path]:
+    def _folders(self) -> list[Path]:
         """Folders that hold a set, made by this page or not."""
-        try:
-            with os.scandir(self._place()) as entries:
-                names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        except OSError:
-            return
-        for name in names[:MOST_FOLDERS]:
-            if any(f"-{format_name}-" in name for format_name in FORMATS):
-                yield self._place() / name
+        found = sorted(path for path in self._place().glob("*") if path.is_dir() and not path.is_symlink())
+        return [path for path in found[:MOST_FOLDERS] if any(f"-{name}-" in path.name for name in FORMATS)]
 
 
 def _is_whole(folder: Path) -> bool:

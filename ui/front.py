@@ -16,8 +16,7 @@ from .texts import text
 from .uploads import NoRoom, Uploads
 from .visitors import Visitors
 
-MOST_BYTES = 64 << 20
-"""Of a body that is no upload: what programs send to the page's own endpoints in base64."""
+MOST_BYTES = 64 << 20  # of a body that is no upload: what programs send to the page's own endpoints in base64
 _DESCRIPTIONS = ("/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect")
 """What FastAPI says of itself, and lets everybody read."""
 

@@ -28,8 +28,7 @@ MARKS = (FAVOURITE, HIDDEN, "delete")
 WHICH = ("now", "earlier", "favourites")
 WELCOME, LARGEST_WELCOME = range(8), 256
 """Seeds that a class is shown by, and the pixels up to which nobody waits long for them."""
-LONGEST_SEEDS_TOLD = 60
-"""Characters of seeds in the status line."""
+LONGEST_SEEDS_TOLD = 60  # characters of seeds in the status line
 
 
 class GeneratePanel:
@@ -43,9 +42,11 @@ class GeneratePanel:
             with controls_column():
                 self._build_controls()
             with stage_column():
-                if self._keeps:
-                    self.which = segments("generate.which", "which", WHICH, "l4f-view")
-                given = {"packs": (*VIEWS, "background", "w_plus"), "buttons": self._buttons(), "sends": True}
+                self.which = segments("generate.which", "which", WHICH, "l4f-view", visible=self._keeps)
+                later = {"interactive": False}
+                buttons = {"to_swap": later, "to_explore": later, "animate": {}, "use_seed": later}
+                buttons |= {"to_models": {"visible": False}, **dict.fromkeys(MARKS, {**later, "visible": self._keeps})}
+                given = {"packs": (*VIEWS, "background", "w_plus"), "buttons": buttons, "sends": True}
                 self.stage = GalleryStage(service, "generate", self.job.status, VIEWS, **given)
                 self.brush = BrushForm(self, "generate")
         self._wire()
@@ -61,28 +62,15 @@ class GeneratePanel:
         self.restore = RestoreChoice(self._service, "generate")
         self.job = RunButtons(self._service, "generate")
 
-    def _buttons(self) -> dict[str, dict]:
-        later = {"interactive": False}
-        more = {
-            "to_swap": later,
-            "to_explore": later,
-            "animate": {},
-            "use_seed": later,
-            "to_models": {"visible": False},
-        }
-        return more | (dict.fromkeys(MARKS, later) if self._keeps else {})
-
     def _wire(self) -> None:
         stage, consent = self.stage, self.choice.consent
         self.inputs = {self.choice.dropdown, self.seeds, self.psi, self.count, self.times}
         self.inputs |= {stage.view, stage.picked, self.drawn}
         self.inputs |= {consent.accept} if consent else set()
-        self.to_swap, self.to_explore, _, self.use_seed, self.to_models, *_ = stage.buttons.values()
-        self._marks = [stage.buttons[name] for name in MARKS] if self._keeps else []
+        self.to_swap, self.to_explore, _, self.use_seed, self.to_models, *self._marks = stage.buttons.values()
         offers = [self.to_swap, self.to_explore, self.use_seed, *self._marks]
         self._about = [stage.picked, stage.about_picked, *offers, *stage.downloads.values()]
-        which = [self.which] if self._keeps else []
-        self.shown = [*stage.outputs, *self._about, self.field.last, self.to_models, self.drawn, *which]
+        self.shown = [*stage.outputs, *self._about, self.field.last, self.to_models, self.drawn, self.which]
         shown = [*self.shown, *self.choice.outputs]
         self.started = [
             self.job.on(trigger, self.generate, self.inputs, shown)
@@ -144,9 +132,8 @@ class GeneratePanel:
             drawn = self._service.generate(entry.name, WELCOME, entry.truncation_psi, running.token)
             found = [self.history.unsaved(entry, subject) for batch in drawn for subject in batch]
         if found:
-            which = {self.which: "now"} if self._keeps else {}
             told = status.finished(text("generate.welcome", title=entry.title))
-            yield {**which, **self._look(found, given[self.stage.view]), self.job.status: told}
+            yield {self.which: "now", **self._look(found, given[self.stage.view]), self.job.status: told}
 
     def fill(self, picture: str | None) -> dict:
         try:
@@ -173,7 +160,7 @@ class GeneratePanel:
         return {
             **self._look(saved, view, picked),
             self.drawn: list(saved),
-            **({self.which: "now"} if self._keeps else {}),
+            self.which: "now",
             self.field.last: seeds.as_text([sample.seed for sample in saved if sample.seed is not None]),
             self.to_models: gr.update(visible=self._service.manages_classes and not _have_masks(saved)),
         }
@@ -208,10 +195,7 @@ class GeneratePanel:
     def first(self, name: str | None, view: str) -> dict:
         earlier = self.history.recent() if self._keeps else []
         found = earlier or self.history.ready(self._service.find(name))
-        if not found:
-            return {}
-        which = {self.which: "earlier" if earlier else "now"} if self._keeps else {}
-        return {**which, **self._look(found, view)}
+        return {self.which: "earlier" if earlier else "now", **self._look(found, view)} if found else {}
 
     def look_at(self, which: str, drawn: list[Result], view: str) -> dict:
         """What was drawn now, what lies in the folders, or the favourites among that."""
@@ -258,7 +242,7 @@ class GeneratePanel:
         """Tells about the picture that was clicked and offers what can be done with it."""
         index = compat.selected(event)
         sample = self.stage.chosen(results, index)
-        offered = self.stage.offer(sample.files, sample.shown(view)) if sample else self.stage.offer({}, None)
+        offered = self.stage.offer(sample, view)
         return {**self._tell(sample), **offered, self.stage.picked: index if sample else None}
 
     def _tell(self, sample: Result | None) -> dict:
@@ -267,13 +251,13 @@ class GeneratePanel:
             about = text("generate.picked_codes", title=sample.name)
         elif sample:
             about = text("generate.picked", seed=sample.seed, psi=sample.truncation_psi, title=sample.name)
-        return {
-            self.stage.about_picked: about,
-            self.to_explore: gr.update(interactive=sample is not None),
-            self.to_swap: gr.update(interactive=sample is not None and _have_masks([sample])),
-            self.use_seed: gr.update(interactive=sample is not None and sample.seed is not None),
-            **{part: gr.update(interactive=sample is not None and self.history.has(sample)) for part in self._marks},
+        usable = {
+            self.to_explore: sample is not None,
+            self.to_swap: sample is not None and _have_masks([sample]),
+            self.use_seed: sample is not None and sample.seed is not None,
+            **dict.fromkeys(self._marks, sample is not None and self.history.has(sample)),
         }
+        return {self.stage.about_picked: about, **{part: gr.update(interactive=may) for part, may in usable.items()}}
 
     def use_picked_seed(self, results: list[Result], picked: int | None) -> dict:
         return {} if picked is None else {self.seeds: str(results[picked].seed), self.count: 1}

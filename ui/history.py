@@ -17,11 +17,10 @@ from l4f_plugin.subject import ENDINGS, Subject
 from .outputs import Result, slug
 from .service import Service
 
-MOST = 200
-"""Pictures of the past that are shown."""
+MOST = 200  # pictures of the past that are shown
 FAVOURITE, HIDDEN = "favourite", "hidden"
 _MARKS = ".labels4free-marks.json"
-_PARTS = {kind: ENDINGS[kind] for kind in ("mask", "cutout", "background", "w_plus")}
+_KINDS = ("picture", "mask", "cutout", "background", "w_plus")
 _DAYS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 
 
@@ -42,11 +41,10 @@ class History:
             with suppress(UserError):
                 recipe = recipe_of(path)
                 if recipe is not None and recipe.background is None:
-                    files = {kind: path.with_name(path.stem + ending) for kind, ending in _PARTS.items()}
-                    files = {"picture": path, **{kind: file for kind, file in files.items() if file.is_file()}}
+                    files = {kind: path.with_name(path.stem + ENDINGS[kind]) for kind in _KINDS}
+                    files = {kind: file for kind, file in files.items() if file.is_file()}
                     if recipe.seed is not None or "w_plus" in files:
-                        psi = recipe.style.truncation_psi
-                        name = recipe.class_name
+                        name, psi = recipe.class_name, recipe.style.truncation_psi
                         found.append(Result(files, titles.get(name, name), name, recipe.seed, psi))
             if len(found) == MOST:
                 break

@@ -17,7 +17,7 @@ from l4f_plugin.images import first_frame_only, write_png
 from l4f_plugin.subject import SwapResult, write_parts
 
 from . import status
-from .controls import Given, named
+from .controls import Given, named, note
 from .outputs import Result
 from .run_buttons import RunButtons, Running
 from .service import Service
@@ -40,7 +40,7 @@ class InversionForm:
 
     def __init__(self, service: Service):
         self._service = service
-        gr.Markdown(text("recover.note"), elem_classes="l4f-note")
+        note("recover.note")
         self.steps = gr.Slider(50, 1000, PROJECTION_STEPS, step=50, **named("recover.steps"))
         self.job = RunButtons(service, "recover")
 

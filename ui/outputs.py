@@ -1,5 +1,6 @@
 """Where results go: PNG files of our own writing in one folder a day, with what it takes to repeat them."""
 
+import itertools
 import os
 import re
 import shutil
@@ -22,8 +23,7 @@ from l4f_plugin.picture_files import PictureFile
 from l4f_plugin.provenance import WPlus, free_stem
 from l4f_plugin.subject import ENDINGS, Part, Subject, write_parts
 
-FOLDERS_KEPT = 256
-"""Previews and archives of all sessions that stay on disk while the page runs."""
+FOLDERS_KEPT = 256  # previews and archives of all sessions that stay on disk while the page runs
 VIEWS = ("picture", "mask", "cutout")
 _PREFIX = "labels4free-shown-"
 _LONG_GONE = 7 * 86_400.0  # seconds after its last preview, in which a program has ended
@@ -49,7 +49,11 @@ class Result:
 
     def shown(self, view: str) -> Path:
         """The file of that view; the picture where there is no such file."""
-        return self.files.get(view, self.files["picture"])
+        return self.files[view if view in self.files else "picture"]
+
+    def codes(self) -> WPlus | None:
+        """The codes that it was drawn from, where it has no seed."""
+        return WPlus.load(self.files["w_plus"]) if self.seed is None else None
 
     def subject(self) -> Subject:
         """What was saved, read back."""
@@ -57,10 +61,9 @@ class Result:
         image, alpha = load_picture(self.files["picture"]), None
         if "mask" in self.files:
             alpha = to_float(load_picture(self.files["mask"])[..., 0])
-        w_plus = WPlus.load(self.files["w_plus"]) if self.seed is None else None
         style = Style(self.truncation_psi, None, told.get("Noise", "random"))
         more = {"times": int(told.get("Enlarged", 1)), "brushed": "Brushed" in told}
-        return Subject(image, alpha, self.class_name, self.seed, style, w_plus, **more)
+        return Subject(image, alpha, self.class_name, self.seed, style, self.codes(), **more)
 
 
 class Outputs:
@@ -73,7 +76,8 @@ class Outputs:
     def __init__(self, folder: Path | Callable[[], Path] | None = None):
         chosen = folder or default_output_folder()
         self._chosen = chosen if callable(chosen) else lambda: chosen
-        self.served_folders = [str(self._today())]
+        self.served_folders: list[str] = []
+        self.today()
         _clear(Path(tempfile.gettempdir()))
         self._temporary = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._recent: deque[Path] = deque()
@@ -111,15 +115,11 @@ class Outputs:
         """Copies a preview to today's folder under a name that is still free."""
         folder = self.today()
         folder.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
+        for number in itertools.count(1):
             target = folder / fitted(preview.stem, f"_{number:04d}{preview.suffix}", longest_name(folder))
-            try:
-                with open(target, "xb") as file:
-                    file.write(preview.read_bytes())
+            with suppress(FileExistsError), open(target, "xb") as file:
+                file.write(preview.read_bytes())
                 return target
-            except FileExistsError:
-                number += 1
 
     def pack(self, name: str, files: Mapping[str, Path]) -> Path:
         """A ZIP of that name, of files by their names in it, stored as they are because PNG is compressed already."""
@@ -131,7 +131,7 @@ class Outputs:
 
     def today(self) -> Path:
         """Today's folder, servable from now on. It is made by the first file."""
-        folder = self._today()
+        folder = self.folder / date.today().isoformat()
         if str(folder) not in self.served_folders:
             self.served_folders.append(str(folder))
         return folder
@@ -147,9 +147,6 @@ class Outputs:
             shutil.rmtree(self._recent.popleft(), ignore_errors=True)
         return folder
 
-    def _today(self) -> Path:
-        return self.folder / date.today().isoformat()
-
 
 def _clear(temporary: Path) -> None:
     """Removes the previews of programs that were killed and are long gone."""
@@ -160,22 +157,18 @@ def _clear(temporary: Path) -> None:
 
 
 def default_output_folder() -> Path:
-    """`Labels4Free` in the user's picture folder; without one `labels4free-output` in the home folder."""
-    pictures = _picture_folder()
-    return pictures / "Labels4Free" if pictures.is_dir() else Path.home() / "labels4free-output"
+    """`Labels4Free` in the user's picture folder; without one `labels4free-output` in the home folder.
 
-
-def _picture_folder() -> Path:
-    """The picture folder as the desktop names it (Linux desktops translate it), else `~/Pictures`."""
-    named = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "user-dirs.dirs"
-    try:
+    The picture folder is the one that the desktop names (Linux desktops translate it), else `~/Pictures`.
+    """
+    home = Path.home()
+    pictures = home / "Pictures"
+    named = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "user-dirs.dirs"
+    with suppress(OSError, UnicodeDecodeError):
         found = re.search(r'^XDG_PICTURES_DIR="(.+)"$', named.read_text(encoding="utf-8"), re.MULTILINE)
-    except (OSError, UnicodeDecodeError):
-        found = None
-    if found is None:
-        return Path.home() / "Pictures"
-    folder = Path(found[1].replace("$HOME", str(Path.home())))
-    return Path.home() / "Pictures" if folder == Path.home() else folder  # "$HOME/" means that there is none
+        folder = Path(found[1].replace("$HOME", str(home))) if found else home
+        pictures = pictures if folder == home else folder  # "$HOME/" means that there is none
+    return pictures / "Labels4Free" if pictures.is_dir() else home / "labels4free-output"
 
 
 def slug(name: str) -> str:
@@ -186,7 +179,5 @@ def slug(name: str) -> str:
 
 def shown_path(path: Path) -> str:
     """A path as a person writes it, with ~ for the home folder."""
-    try:
-        return str(Path("~") / path.relative_to(Path.home()))
-    except ValueError:
-        return str(path)
+    home = Path.home()
+    return str(Path("~") / path.relative_to(home) if path.is_relative_to(home) else path)

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
+from PIL import Image
 
 from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.bundles.likeness import is_strange
 from l4f_plugin.compositing import to_float
 from l4f_plugin.errors import UserError
-from l4f_plugin.images import load_picture, write_png
+from l4f_plugin.images import bytes_of, load_picture, write_png
 from l4f_plugin.jobs import CancelToken
 from l4f_plugin.photo_batch import PhotoResult
 from l4f_plugin.picture_files import PHOTO_ENDINGS, PictureFile, PictureSet, find_photos
@@ -36,7 +37,7 @@ from .inversion_form import InversionForm
 from .outputs import Result, slug
 from .run_buttons import RunButtons, Running, complain
 from .service import Service
-from .stage import GridStage, shown_photograph
+from .stage import SHOWN_SIDE, GridStage
 from .texts import text
 from .words import without_paths
 
@@ -74,7 +75,7 @@ class PhotosPanel:
         self.canvas = CanvasChoice()
         self.edge = EdgeChoice("photos", keep_largest=True)
         self.job = RunButtons(self._service, "photos")
-        with gr.Accordion(text("photos.advanced"), open=False, elem_id="l4f_photos_advanced") as self.advanced:
+        with gr.Accordion(text("photos.advanced"), open=False, elem_id="l4f_photos_advanced"):
             self.codes = compat.uploaded_file(*W_PLUS_ENDINGS, ".png", height=150, **named("photos.codes"))
             note("photos.codes_note")
             self.inversion = InversionForm(self._service)
@@ -161,7 +162,7 @@ class PhotosPanel:
                 notes += map(without_paths, found.notes) if len(photos) == 1 else ()  # else beside each
                 results.append(_result(photo, found, folder, entry))
                 along_edge += found.along_edge
-                strange += [(results[-1], photo)] if is_strange(found.confidence) else []
+                strange += results[-1:] if is_strange(found.confidence) else []
             if number < len(photos):
                 first = self._shown(results, given) if len(results) == 1 and not found.problem else {}
                 yield {**first, self.job.status: self._working(photos, number)}
@@ -170,8 +171,8 @@ class PhotosPanel:
             raise UserError(trouble)
         if strange:
             yield {**self._shown(results, given), self.job.status: status.running(text("photos.comparing"))}
-            fits = self._service.best_fits(entry.name, [photo.source for _, photo in strange], running.token)
-            for (result, _), fit in zip(strange, fits, strict=True):
+            fits = self._service.best_fits(entry.name, [one.photo.source for one in strange], running.token)
+            for result, fit in zip(strange, fits, strict=True):
                 if fit is not None:
                     result.better = fit[0]
                     result.told += " " + text("photos.better", title=fit[0].title, confidence=fit[1])
@@ -189,8 +190,7 @@ class PhotosPanel:
         return None if result is None else self._subject(result, given, token)
 
     def _subject(self, result: Result, given: Given, token: CancelToken) -> Subject:
-        source = result.photo.source() if result.photo else WPlus.load(result.files["w_plus"])
-        source = source.read_bytes() if isinstance(source, Path) else source
+        source = bytes_of(result.photo.source()) if result.photo else result.codes()
         keep_largest = bool(given[self.edge.keep_largest])
         found = self._service.segment(result.class_name, source, token, keep_largest=keep_largest)
         if "mended" not in result.files:
@@ -268,8 +268,11 @@ class PhotosPanel:
 
 def _result(photo: PictureFile, found: PhotoResult, folder: Path, entry: ObjectClass) -> Result:
     name = found.files["mask"].name.removesuffix("_alpha.png")
-    picture = shown_photograph(photo.source(), folder / "shown" / fitted(name, "-photograph.png"))
-    files = {**found.files, "picture": picture, "result": found.files.get("composite", found.files["cutout"])}
+    shown = folder / "shown" / fitted(name, "-photograph.png")
+    picture = Image.fromarray(load_picture(photo.source()))
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    write_png(shown, picture)
+    files = {**found.files, "picture": shown, "result": found.files.get("composite", found.files["cutout"])}
     caption = text("photos.strange", name=name, title=entry.title) if is_strange(found.confidence) else name
     told = " ".join(map(without_paths, found.notes))
     return Result(files, name, entry.name, caption=caption, told=told, photo=photo)

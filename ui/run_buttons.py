@@ -1,7 +1,6 @@
 """Run and Cancel: what every panel with a longer computation shares."""
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,8 @@ class Running(Job):
 
     def _tell_of_wait(self, ahead: int) -> None:
         self.waited_until = time.monotonic()
-        if ahead == 0:
-            words = text("job.begins")
-        else:
-            words = text("job.waiting_one") if ahead == 1 else text("job.waiting_many", ahead=ahead)
-        self.post({self.status: status.running(words)})
+        key = {0: "job.begins", 1: "job.waiting_one"}.get(ahead, "job.waiting_many")
+        self.post({self.status: status.running(text(key, ahead=ahead))})
 
     def tell_of(self, task: Job, *, patient: bool = False) -> Iterator[dict]:
         """Tells where a task of its own stands until it has ended, see `Job.follow`; raises what that raised."""
@@ -76,8 +72,7 @@ def told_in(status_place: Any, service: Service, work: Work) -> Callable[..., It
 STILL_THERE_SECONDS = 3.0
 """How long a job is silent before it tells that it is there: some web UIs give up on one that was so for 5 seconds."""
 
-REPEATED_SECONDS = 1.0
-"""How long each further update of a job repeats one: see `RecentUpdates`."""
+REPEATED_SECONDS = 1.0  # how long each further update of a job repeats one: see `RecentUpdates`
 
 
 def seen_by(watchers: Sequence[Any]) -> dict:
@@ -87,25 +82,24 @@ def seen_by(watchers: Sequence[Any]) -> dict:
 class RunButtons:
     """A run button, a cancel button and a status line around one handler at a time.
 
-    A session knows its job by an identifier: Cancel stops that one only. At its end the service's watchers look anew.
+    A session holds the `token` of its job: Cancel stops that one only. At its end the service's watchers look anew.
     """
 
     def __init__(self, service: Service, panel: str):
         self._service, self._watchers = service, service.watchers
-        self._tokens: dict[str, CancelToken] = {}
-        self.identifier = gr.State(None)
+        self.token = gr.State(None)
         with gr.Row(elem_classes="l4f-run-row"):
             self.run = button(f"{panel}.run", variant="primary", scale=3)
             stops = {"scale": 1, "min_width": 90, "interactive": False, "elem_id": f"l4f_{panel}_cancel"}
             self.cancel = button("job.cancel", **stops)
         self.status = gr.HTML(status.quiet(), elem_id=f"l4f_{panel}_status", elem_classes="l4f-status-place")
-        compat.on(self.cancel.click, self.stop, [self.identifier], [self.cancel])
+        compat.on(self.cancel.click, self.stop, [self.token], [self.cancel])
 
     def on(
         self, trigger: Callable, work: Work, inputs: set, outputs: Sequence, *, buttons: bool = True, **wiring: Any
     ) -> Any:
         """Wires `work` to an event, within `guarded`."""
-        everything = [*outputs, self.identifier, self.run, self.cancel, self.status]
+        everything = [*outputs, self.token, self.run, self.cancel, self.status]
         everything += [part for watcher in self._watchers for part in watcher.outputs]
         return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
 
@@ -119,11 +113,9 @@ class RunButtons:
         idle = {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)} if buttons else {}
 
         def run(*inputs: Any) -> Iterator[dict]:
-            identifier = uuid.uuid4().hex
-            token = self._tokens[identifier] = self._service.new_token()
-            said = RecentUpdates()
+            token, said = self._service.new_token(), RecentUpdates()
             try:
-                yield {self.identifier: identifier, **busy(token)}
+                yield {self.token: token, **busy(token)}
                 try:
                     job = Running(work, inputs, token, self.status).start()
                     for update in job.updates(STILL_THERE_SECONDS):
@@ -132,19 +124,18 @@ class RunButtons:
                     yield said.repeated({self.status: status.finished(text("job.stopped"))})
                 except Exception as error:  # the border to the person: nothing may end as a traceback on the page
                     yield said.repeated({self.status: complain(error)})
-                yield {**said.repeated({}), self.identifier: None, **idle, **seen_by(self._watchers)}
+                yield {**said.repeated({}), self.token: None, **idle, **seen_by(self._watchers)}
             finally:
                 token.cancel()  # where Gradio gives up in the middle, because the page was closed
-                del self._tokens[identifier]
 
         return run
 
-    def stop(self, identifier: str | None) -> dict:
+    def stop(self, token: CancelToken | None) -> dict:
         """Cancels the session's job, which then tells itself that it has stopped.
 
         Nothing is said here: this answer may reach the browser after the job's last word.
         """
-        if token := self._tokens.get(identifier):
+        if token is not None:
             token.cancel()
         return {self.cancel: gr.update(interactive=False)}
 
@@ -186,11 +177,9 @@ class RecentUpdates:
         merged: dict = {}
         for _, told in self._told:
             for component, value in told.items():
-                if not _is_update(value):
-                    merged[component] = value
-                else:  # in a new dictionary each time: Gradio takes apart those that it is given
-                    before = merged.get(component)
-                    merged[component] = {**before, **value} if _is_update(before) else dict(value)
+                before = merged.get(component) if _is_update(merged.get(component)) else {}
+                # In a new dictionary each time: Gradio takes apart those that it is given.
+                merged[component] = {**before, **value} if _is_update(value) else value
         return merged
 
 

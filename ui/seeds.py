@@ -8,11 +8,9 @@ from l4f_plugin.errors import UserError
 
 from .texts import text
 
-MOST_PICTURES = 64
-"""Pictures in one run of the page; a browser tab is not the place for more."""
+MOST_PICTURES = 64  # pictures in one run of the page; a browser tab is not the place for more
 
-LONGEST_TEXT = 1000
-"""Characters in a field of seeds; `MOST_PICTURES` of the largest fit."""
+LONGEST_TEXT = 1000  # characters in a field of seeds; `MOST_PICTURES` of the largest fit
 
 
 def wanted_seeds(written: str, count: int) -> list[int]:

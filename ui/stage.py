@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from l4f_plugin.bundles.files import fitted
 from l4f_plugin.errors import UserError
-from l4f_plugin.images import has_more_frames, load_picture, write_png
+from l4f_plugin.images import has_more_frames, write_png
 
 from . import compat, status
 from .controls import button, element_id, named, segments, thumbnails
@@ -19,12 +19,9 @@ from .run_buttons import Archive, complain
 from .service import Service
 from .texts import has, text
 
-SHOWN_SIDE = 1600
-"""Pixels of a picture that a page shows at once; larger ones are shown reduced."""
-SMALL_SIDE, GRID = 240, 48
-"""Pixels of a picture in a grid, and how many of them are shown at once."""
-SQUARES = 48
-"""Along the longer side of a picture whose transparency is shown."""
+SHOWN_SIDE = 1600  # pixels of a picture that a page shows at once; larger ones are shown reduced
+SMALL_SIDE, GRID = 240, 48  # pixels of a picture in a grid, and how many of them are shown at once
+SQUARES = 48  # along the longer side of a picture whose transparency is shown
 
 
 class Stage:
@@ -124,24 +121,27 @@ class Stage:
         result = self.chosen(results, picked)
         if result is None:
             return {}
-        comparing, files = view == "compare", result.files
-        single = files[self._compared[1] if comparing else view]
+        comparing = view == "compare"
+        kind = self._compared[1] if comparing else view
+        single = result.files[kind]
         viewable = single.suffix != ".webm"
         update = {
             self.image: gr.update(value=str(reduced(single)) if viewable else None, visible=viewable and not comparing),
-            **self.offer(files, single),
+            **self.offer(result, kind),
         }
         if self.comparison:
-            before, after = (reduced(files[kind]) for kind in self._compared)
+            before, after = (reduced(result.files[kind]) for kind in self._compared)
             pair = (_in_shape(before, after), _on_squares(after)) if comparing else (before, after)
             update |= {self.comparison.frame: gr.update(visible=comparing), **self.comparison.shown(*pair)}
         return update
 
-    def offer(self, files: dict[str, Path], shown: Path | None) -> dict:
+    def offer(self, result: Result | None, view: str) -> dict:
         """The update that gives the downloads their files; those that a result has no file for are hidden."""
-        wanted = {**files, "shown": shown}
+        if result is None:
+            return {part: compat.download_update(None) for part in self.downloads.values()}
+        files = {**result.files, "shown": result.shown(view)}
         return {
-            part: {**compat.download_update(wanted.get(kind)), **({"visible": kind in wanted} if files else {})}
+            part: {**compat.download_update(files.get(kind)), "visible": kind in files}
             for kind, part in self.downloads.items()
         }
 
@@ -151,8 +151,9 @@ class Stage:
 
     def files_to_send(self, results: Sequence[Result], picked: int | None, view: str) -> dict[str, Path]:
         """The PNG files of what is picked: `picture`, `mask`, `cutout` and `background` as far as they exist, and what
-        the view shows as `shown`. Empty where there is nothing yet. `sent` are its inputs."""
-        result = self.chosen(results, picked)
+        the view shows as `shown`; of the first where none is picked, as in web UIs. Empty where there is nothing yet.
+        `sent` are its inputs."""
+        result = self.chosen(results, picked or 0)
         if result is None:
             return {}
         files = {**result.files, "picture": result.files.get("result", result.files["picture"])}
@@ -198,8 +199,7 @@ class GalleryStage(Stage):
         return {**shown, self.gallery: compat.gallery_update(self._pictures(results, view), picked, keep=kept)}
 
     def look(self, view: str, results: Sequence[Result], picked: int | None = None) -> dict:
-        result = self.chosen(results, picked)
-        offered = self.offer(result.files, result.shown(view)) if result else self.offer({}, None)
+        offered = self.offer(self.chosen(results, picked), view)
         return {self.gallery: gr.update(value=self._pictures(results, view)), **offered}
 
     def _pictures(self, results: Sequence[Result], view: str) -> list[tuple[str, None]]:
@@ -207,10 +207,6 @@ class GalleryStage(Stage):
 
     def chosen(self, results: Sequence[Result], picked: int | None) -> Result | None:
         return None if picked is None else super().chosen(results, picked)
-
-    def files_to_send(self, results: Sequence[Result], picked: int | None, view: str) -> dict[str, Path]:
-        """Those of the first where none is picked, as the web UIs do."""
-        return super().files_to_send(results, picked or 0, view)
 
 
 class GridStage(Stage):
@@ -322,12 +318,4 @@ def reduced(file: Path, side: int = SHOWN_SIDE) -> Path:
             picture = opened.convert("RGBA" if opened.mode == "P" else opened.mode)
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         write_png(target, picture)
-    return target
-
-
-def shown_photograph(photograph: Path | bytes, target: Path) -> Path:
-    """Writes a photograph as the page shows it. Raises `UserError` for what is no picture."""
-    picture = Image.fromarray(load_picture(photograph))
-    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
-    write_png(target, picture)
     return target

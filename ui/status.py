@@ -6,7 +6,7 @@ from html import escape
 
 def quiet() -> str:
     """Nothing to say; the place stays announced as a live region."""
-    return _line("", "")
+    return _line("quiet", "")
 
 
 def running(message: str, done: int = 0, total: int = 0) -> str:
@@ -40,4 +40,4 @@ def linked(words: str) -> str:
 
 
 def _line(kind: str, inner: str) -> str:
-    return f'<div class="l4f-status l4f-{kind or "quiet"}" role="status" aria-live="polite">{inner}</div>'
+    return f'<div class="l4f-status l4f-{kind}" role="status" aria-live="polite">{inner}</div>'

@@ -72,7 +72,7 @@ class SwapPanel:
             self.w_plus = compat.uploaded_file(*W_PLUS_ENDINGS, height=150, **named("swap.w_plus"))
             note("swap.w_plus_note")
         self.samples = self._service.outputs.served(sorted((Path(__file__).parent / "backgrounds").glob("*.webp")))
-        self.background = BackgroundChoice("swap", "colour", places=True, samples=self.samples)
+        self.background = BackgroundChoice("swap", "colour", self.samples)
         self.edge = EdgeChoice()
         self.restore = RestoreChoice(self._service, "swap")
         with gr.Row():
@@ -95,11 +95,9 @@ class SwapPanel:
         restored = compat.on(self.restore.dropped, self.fill, [self.restore.picture], self._controls)
         given = [self.stage.results, self.stage.picked, self.background.spot.centre]
         another = compat.on(self.stage.buttons["another"].click, self.add_another, given, self._controls)
-        self._start(another.then, self.swap)
         self._start(self.job.run.click, self.draw)
-        drawing = [self.seed.submit, self.field.drawn.then, self.w_plus.upload, surprised.then]
-        drawing += [tried.then, before_all.then]
-        for trigger in drawing:
+        brought = [event.then for event in (surprised, tried, before_all, another)]
+        for trigger in (self.seed.submit, self.field.drawn.then, self.w_plus.upload, *brought):
             self._start(trigger, self.swap)
         self._start(restored.then, self.draw_restored)
         for trigger in (self.field.recycled.then, *self.background.settled, *self.edge.settled):
@@ -186,8 +184,7 @@ class SwapPanel:
             behind |= self.background.spot.filled(recipe.where)
         file = None
         if recipe.w_plus is not None:
-            folder = self._service.outputs.preview_folder()
-            file = write_parts(folder, slug(recipe.class_name), {"w_plus": recipe.w_plus}, "")["w_plus"]
+            file = self._service.outputs.preview(slug(recipe.class_name), {"w_plus": recipe.w_plus}, "")["w_plus"]
         return {
             **self._subject(recipe.class_name, recipe.seed, psi, file),
             **behind,
@@ -235,17 +232,16 @@ class SwapPanel:
             drawn[self.background.seed] = seeds.as_text([read().seed for _, read in wanted])
         if codes is None:
             seed = seeds.wanted_seed(given[self.seed])
-            drawn[self.seed] = str(seed)
-            subject, stem = text("swap.of_seed", seed=seed), f"{slug(entry.name)}_seed{seed:04d}"
+            drawn[self.seed], subject = str(seed), text("swap.of_seed", seed=seed)
         else:
-            subject, stem = text("swap.of_codes"), f"{slug(entry.name)}_w_plus"
+            subject = text("swap.of_codes")
         drawn = {field: written for field, written in drawn.items() if written != given[field]}
         yield {**drawn, self.job.status: status.running(text("swap.working", subject=subject))}
         if codes is None:
             sample = self._service.sample(entry.name, seed, given[self.psi], running.token)
         else:
             sample = self._service.segment(entry.name, WPlus.load(codes), running.token)
-        before = given[self.drawn]
+        stem, before = f"{slug(entry.name)}_{sample.stem}", given[self.drawn]
         if before is not None and before.brushed and _plain(before) == _plain(sample):
             sample = before
         results, problems = [], []

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-LIFETIME = 86_400.0
-"""Seconds after which an upload goes."""
-SPARED = 900.0
-"""Seconds for which an upload stays even where it takes the room of others."""
+LIFETIME = 86_400.0  # seconds after which an upload goes
+SPARED = 900.0  # seconds for which an upload stays even where it takes the room of others
 _LOOK_AGAIN = 600.0
 
 
@@ -33,30 +31,29 @@ class Uploads:
         return time.monotonic() - self._looked > _LOOK_AGAIN
 
     def make_room(self, size: int = 0) -> None:
-        """Removes what is old, and makes room for an upload, which `has_come` ends unless it raises `NoRoom`."""
+        """Removes what is old, and makes room for an upload, which `has_come` ends unless it raises `NoRoom`.
+
+        Old files go; then the oldest that are not spared, until there is room.
+        """
         with self._lock:
-            self._clear(size)
+            self._looked, now = time.monotonic(), time.time()
+            files = sorted(self._files())
+            kept = sum(length for _, length, _ in files)
+            for changed, length, path in files:
+                too_much = self._most is not None and kept + self._coming + size > self._most
+                if now - changed < (SPARED if too_much else LIFETIME):
+                    break
+                with suppress(OSError):
+                    path.unlink()
+                    kept -= length
+            if self._most is not None and size and kept + self._coming + size > self._most:
+                raise NoRoom
             self._coming += size
 
     def has_come(self, size: int) -> None:
         """The upload for which `make_room` has made room is there, or was given up."""
         with self._lock:
             self._coming -= size
-
-    def _clear(self, size: int) -> None:
-        """Old files go; then the oldest that are not spared, until there is room."""
-        self._looked, now = time.monotonic(), time.time()
-        files = sorted(self._files())
-        kept = sum(length for _, length, _ in files)
-        for changed, length, path in files:
-            too_much = self._most is not None and kept + self._coming + size > self._most
-            if now - changed < (SPARED if too_much else LIFETIME):
-                break
-            with suppress(OSError):
-                path.unlink()
-                kept -= length
-        if self._most is not None and size and kept + self._coming + size > self._most:
-            raise NoRoom
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """Time of the last change, length and path of each file."""

@@ -69,23 +69,15 @@ def without_paths(sentence: str, names: Mapping[Path, str] | None = None) -> str
 
     `names` are further paths and what to call them.
     """
-    known = dict(names or {})
-    folders = {models_folder(): "place.models", cache_folder(): "place.cache", _hub_cache(): "place.hub"}
-    known |= {folder: text(key) for folder, key in folders.items() if folder and not _below_home(folder)}
+    known, home = dict(names or {}), Path.home()
+    has_home = len(home.parts) > 1  # and not the whole disk
+    folders = {models_folder(): "place.models", cache_folder(): "place.cache"}
+    if hub := sys.modules.get("huggingface_hub.constants"):  # nothing was fetched where it is not imported
+        folders[Path(hub.HF_HUB_CACHE).absolute()] = "place.hub"
+    known |= {folder: text(key) for folder, key in folders.items() if not (has_home and home in folder.parents)}
     spelt = {spelling: name for path, name in known.items() for spelling in {str(path), os.path.realpath(path)}}
     for spelling in sorted(spelt, key=len, reverse=True):
         sentence = sentence.replace(spelling, spelt[spelling])
-    home = str(Path.home())
-    if len(home) > 1:
-        sentence = re.sub(re.escape(home) + r"(?=[\\/\s]|$)", "~", sentence)
+    if has_home:
+        sentence = re.sub(re.escape(str(home)) + r"(?=[\\/\s]|$)", "~", sentence)
     return _ABSOLUTE.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], sentence)
-
-
-def _below_home(folder: Path) -> bool:
-    home = Path.home()
-    return len(home.parts) > 1 and home in folder.parents
-
-
-def _hub_cache() -> Path | None:
-    constants = sys.modules.get("huggingface_hub.constants")  # nothing was fetched where it is not imported
-    return Path(constants.HF_HUB_CACHE).absolute() if constants else None
