@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -174,23 +175,17 @@ def _with_patience(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, st
 
 def _answers(address: str) -> bool:
     """Whether there is a server at the address, which is waited for."""
-    until = time.monotonic() + SECONDS_TO_ANSWER
+    place, until = urlsplit(address).netloc, time.monotonic() + SECONDS_TO_ANSWER
     while (left := until - time.monotonic()) > 0:
-        with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=left)
-            try:
-                connection.request("HEAD", "/")
-                return connection.getresponse().status < 500
-            finally:
-                connection.close()
+        with suppress(OSError, HTTPException), closing(HTTPConnection(place, timeout=left)) as connection:
+            connection.request("HEAD", "/")
+            return connection.getresponse().status < 500
         time.sleep(0.2)
     return False
 
 
 def own_upload_folder() -> Path:
     """A new folder for what people upload to this page, and to no other; Gradio is told of it."""
-    import tempfile
-
     wanted = os.environ.get("GRADIO_TEMP_DIR") or None
     if wanted:
         Path(wanted).mkdir(parents=True, exist_ok=True)
