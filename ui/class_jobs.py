@@ -63,7 +63,6 @@ class ClassJobs:
         self._service = service
         self.jobs = Jobs()
         self.estimates = Jobs()
-        self._seconds: dict[tuple[str, str | None], dict[str, float]] = {}
         self._damaged: set[str] = set()
 
     # Fetching
@@ -94,8 +93,8 @@ class ClassJobs:
 
     # Looking after what is here
 
-    def is_damaged(self, name: str) -> bool:
-        return name in self._damaged
+    def is_damaged(self, entry: ObjectClass) -> bool:
+        return bool(entry.problem) or entry.name in self._damaged
 
     def verify(self, name: str) -> Job:
         title = self._title(name)
@@ -285,23 +284,24 @@ class ClassJobs:
 
     def seconds(self, name: str) -> dict[str, float]:
         """How long learning masks would take in each quality; empty as long as that was not measured."""
-        return self._seconds.get((name, self._service.settings().device), {})
+        measured = self.estimates.of(name)
+        return (measured and measured.outcome or {}).get(self._service.settings().device, {})
 
     def estimate(self, name: str) -> Job:
         device = self._service.settings().device
 
-        def work(job: Job) -> None:
+        def work(job: Job) -> dict[str | None, dict[str, float]]:
             from l4f_plugin.training.learning import estimate_seconds
 
             turn = lambda: self._service.turn(job.token)  # noqa: E731
-            self._seconds[name, device] = estimate_seconds(name, device, cancel=job.token, turn=turn)
+            return {device: estimate_seconds(name, device, cancel=job.token, turn=turn)}
 
         return self.estimates.start("estimate", name, "", work)
 
     def wants_estimate(self, entry: ObjectClass) -> bool:
-        """Whether it is worth while to measure: masks are wanted, no answer yet, and nothing in the way."""
-        name = entry.name
-        if self.jobs.running(name) or self.estimates.of(name) or self.estimates.running():
+        """Whether it is worth while to measure: masks may be learned, no answer yet, and nothing in the way."""
+        name, allowed = entry.name, self._service.manages_classes
+        if not allowed or self.jobs.running(name) or self.estimates.of(name) or self.estimates.running():
             return False
         return self.learnable(entry) == MASKS and not self.has_begun(name, MASKS)
 
@@ -319,7 +319,6 @@ class ClassJobs:
 
     def _forget(self, name: str) -> None:
         self.estimates.forget(name)
-        self._seconds = {key: value for key, value in self._seconds.items() if key[0] != name}
         if self._service.loaded():
             self._service.unload()
 

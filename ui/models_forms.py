@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,30 +87,20 @@ class ImportForm:
 
     def bring(self, running: Running, given: Given) -> Iterator[dict]:
         """Converts the files into a class; they are gone from the server then, unless another click may use them."""
-        files = [_uploaded(given[part]) for part in (self.file, self.alpha)]
-        wanted = self._read(*files, given)  # where it refuses, the files stay for the next click
+        files = {part: _uploaded(given[part]) for part in (self.file, self.alpha)}
+        wanted = self._read(*files.values(), given)  # where it refuses, the files stay for the next click
+        task = self._service.class_jobs.bring(wanted)
         try:
-            task = self._service.class_jobs.bring(wanted)
             yield from running.tell_of(task)
         except UserError:
-            yield self._left(files, wanted)
+            yield {part: None for part, path in files.items() if path is None or not path.exists()}
             raise
         except Exception:  # such as a click on Cancel, after which the job itself removes them
-            yield {self.file: None, self.alpha: None}
+            yield dict.fromkeys(files)
             raise
-        emptied = {**self._left(files, wanted), self.name: "", self.title: ""}
+        emptied = {**dict.fromkeys(files), self.name: "", self.title: ""}
         picked = self._panel.pick(given[self._panel.visit], wanted.name)
         yield {**emptied, **picked, self.job.status: status.finished(task.outcome)}
-
-    def _left(self, files: list[Path | None], wanted: Import) -> dict:
-        """Files that are still there get their names back; the fields of others are emptied."""
-        shown = {}
-        for part, path, now in zip((self.file, self.alpha), files, (wanted.checkpoint, wanted.alpha), strict=True):
-            if path is not None and now is not None and now.exists():
-                now.rename(path)
-            else:
-                shown[part] = None
-        return shown
 
     def _read(self, checkpoint: Path | None, alpha: Path | None, given: Given) -> Import:
         """What the form asks for. Raises `UserError` where something is missing, too large or under a wrong name."""
@@ -130,14 +119,14 @@ class ImportForm:
         if checkpoint is None:
             name = name or given[self._panel.visit].picked or ""
             installed(name)
-            return Import(name, None, _short(alpha), label=label)
+            return Import(name, None, alpha, label=label)
         if not licence:
             raise UserError(text("import.no_licence"))
         if not (_is_line(licence) and _is_line(title)):
             raise UserError(text("import.long_words"))
         name = name or plain_class_name(checkpoint.stem)
         demand_free_name(name)  # here already, since the files stay then
-        return Import(name, _short(checkpoint), alpha and _short(alpha), licence, title or None, label)
+        return Import(name, checkpoint, alpha, licence, title or None, label)
 
 
 class PhotographsForm:
@@ -278,11 +267,6 @@ def _uploaded(value: object) -> Path | None:
     if path is not None and not (compat.is_uploaded(path) and path.is_file()):
         raise UserError(text("import.not_uploaded"))
     return path
-
-
-def _short(path: Path) -> Path:
-    """The file under a short name: sentences about a file name it, and cut long paths."""
-    return path.rename(path.with_name(uuid.uuid4().hex[:8]))
 
 
 def _is_line(words: str) -> bool:

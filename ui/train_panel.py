@@ -44,6 +44,7 @@ CURVES = {
 POINTS = 200  # of a curve
 FROZEN = 2  # finest blocks of a discriminator, where a person wants FreezeD
 BUTTONS = ("mend", "pause", "resume", "stop", "use", "delete")
+_ALONE = {"show_label": False, "elem_classes": "l4f-single"}
 
 
 @dataclass
@@ -78,8 +79,7 @@ class TrainPanel:
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_train_activity", elem_classes="l4f-status-place")
                 self.empty = empty_stage("train")
                 self.about = gr.Markdown("", visible=False, elem_id="l4f_train_about")
-                alone = {"show_label": False, "elem_classes": "l4f-single"}
-                self.preview = compat.shown_image(visible=False, **alone, **named("train.preview"))
+                self.preview = compat.shown_image(visible=False, **_ALONE, **named("train.preview"))
                 self._build_run()
         self.follow = partial(told_in, self.activity, service)
         self._wire()
@@ -117,8 +117,7 @@ class TrainPanel:
                 with gr.Row(elem_classes="l4f-actions"):
                     self.really = button("train.really", variant="stop")
                     self.keep = button("train.keep")
-            alone = {"show_label": False, "elem_classes": "l4f-single"}
-            self.samples = compat.shown_image(**alone, **named("train.samples"))
+            self.samples = compat.shown_image(**_ALONE, **named("train.samples"))
             with gr.Row(elem_classes=["l4f-panel", "l4f-plots"]):
                 axes = {"x_title": text("train.axis"), "y_title": " "}
                 plots = {name: compat.line_plot(label=text(f"train.{name}"), **axes) for name in CURVES}
@@ -163,8 +162,8 @@ class TrainPanel:
         yield {self.activity: status.running(words)}
         uploaded, typed = compat.file_paths(given[self.files]), (given[self.folder] or "").strip()
         progress = job.now_and_then(lambda done, total: words)
-        visit.folder, found = self.trainings.look(uploaded, typed, progress, job.token)
-        visit.found = found
+        visit.folder, visit.found = self.trainings.look(uploaded, typed, progress, job.token)
+        found = visit.found
         nothing = text("train.nothing")  # also its value, which Gradio 3 shows
         starts = [(nothing, nothing)]
         starts += [(e.title, e.name) for e in self._service.all_classes() if e.installed and not e.problem]
@@ -248,11 +247,10 @@ class TrainPanel:
     def _standing(self, visit: TrainVisit) -> dict:
         run = self.trainings.run(visit.picked)
         told = run.status()
-        active = told.state in ACTIVE
+        active, works = told.state in ACTIVE, told.state in ("running", "waiting", "away")
         offered = {
-            "pause": told.state in ("running", "waiting", "away"),
-            "mend": bool(told.trouble),
-            "resume": told.state not in ("starting", "running", "waiting", "away", "done") and not told.trouble,
+            "pause": works,
+            "resume": not works and told.state not in ("starting", "done") and not told.trouble,
             "stop": active,
             "use": told.state != "done" and run.latest_sheet() is not None,
             "delete": not active,
@@ -260,8 +258,8 @@ class TrainPanel:
         mend = f"train_mend.{told.trouble}" if told.trouble else "train.mend"
         return {
             self.standing: _in_words(told),
-            **{self.buttons[name]: gr.update(visible=offered[name]) for name in BUTTONS[1:]},
-            self.buttons["mend"]: gr.update(visible=offered["mend"], value=text(mend)),
+            **{self.buttons[name]: gr.update(visible=visible) for name, visible in offered.items()},
+            self.buttons["mend"]: gr.update(visible=bool(told.trouble), value=text(mend)),
             self.samples: self._latest(visit, run),
             **self._curves(visit, run),
             self.log: f"<pre>{escape(chr(10).join(map(without_paths, run.log())))}</pre>",
