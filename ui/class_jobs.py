@@ -89,7 +89,7 @@ class ClassJobs:
             self._changed(name)
             return text("models.downloaded", title=self._title(name))
 
-        return self.jobs.start("download", name, text("models.asking"), work, self._title(name))
+        return self._start("download", name, "models.asking", work)
 
     # Looking after what is here
 
@@ -97,8 +97,6 @@ class ClassJobs:
         return bool(entry.problem) or entry.name in self._damaged
 
     def verify(self, name: str) -> Job:
-        title = self._title(name)
-
         def work(job: Job) -> str:
             try:
                 catalogue.verify(name, progress=job.report, cancel=job.token)
@@ -106,9 +104,9 @@ class ClassJobs:
                 self._damaged.add(name)
                 raise
             self._damaged.discard(name)
-            return text("models.verified", title=title)
+            return text("models.verified", title=job.title)
 
-        return self.jobs.start("verify", name, text("models.verifying", title=title), work, title)
+        return self._start("verify", name, "models.verifying", work)
 
     def can_remove(self, entry: ObjectClass) -> bool:
         """Whether anything of the class is here that may be deleted."""
@@ -118,16 +116,15 @@ class ClassJobs:
 
     def remove(self, name: str) -> Job:
         """Deletes a class from this computer, after the jobs that draw with it."""
-        title = self._title(name)
 
         def work(job: Job) -> str:
             self._forget(name)
             removed = removal.remove(name)
             self._changed(name)
-            return text("models.removed", title=title, size=size(removed.bytes))
+            return text("models.removed", title=job.title, size=size(removed.bytes))
 
         self.estimates.cancel(name)
-        return self.jobs.start("remove", name, text("models.removing", title=title), work, title)
+        return self._start("remove", name, "models.removing", work)
 
     def bring(self, wanted: Import) -> Job:
         """Makes a class of a user's own files, or gives a class masks from one.
@@ -168,7 +165,6 @@ class ClassJobs:
 
         Its job fails with `NotDeclared` where something is to be declared first.
         """
-        title = self._title(name)
 
         def work(job: Job) -> str:
             from l4f_plugin.hub.sharing.model_repository import Publication, publish
@@ -192,14 +188,14 @@ class ClassJobs:
             how = Publication(declared, private, draw=draw, dry=folder)
             address = (publish_space if as_space else publish)(name, repository, how, report)
             if address is not None:
-                return text("share.done", title=title, address=address)
+                return text("share.done", title=job.title, address=address)
             sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
             user = logged_in_as()
             told = {"count": len(sizes), "size": size(sum(sizes)), "repository": repository}
             who = text("share.as_user", user=user) if user else text("share.as_nobody")
             return text("share.tried", folder=shown_path(folder), who=who, **told)
 
-        return self.jobs.start("publish", name, text("share.working", title=title), work, title)
+        return self._start("publish", name, "share.working", work)
 
     # Learning
 
@@ -219,47 +215,44 @@ class ClassJobs:
 
     def learn(self, name: str, kind: str, quality: str = "quick") -> Job:
         """Teaches a class what it lacks; the next call goes on where this one was stopped. Masks have a `quality`."""
-        title = self._title(name)
-        message = text(f"{kind}.going_on" if self.has_begun(name, kind) else f"{kind}.working", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import learning
 
             teach = partial(learning.learn_masks, quality=quality) if kind == MASKS else learning.learn_photographs
-            self._teach(job, name, message, teach)
-            return text(f"{kind}.done", title=title)
+            self._teach(job, job.progress.message, teach)
+            return text(f"{kind}.done", title=job.title)
 
         self.estimates.cancel(name)
-        return self.jobs.start(kind, name, message, work, title)
+        return self._start(kind, name, f"{kind}.going_on" if self.has_begun(name, kind) else f"{kind}.working", work)
 
     def learn_own(self, name: str, uploaded: Sequence[Path], named: str) -> Job:
         """Teaches a class a person's photographs, uploaded or where they are `named`, as `Trainings.look` has it.
 
         The class's photo segmenter marks them; the one that learns from them replaces it.
         """
-        title = self._title(name)
-        message = text("learn_own.working", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import learning
 
+            message = job.progress.message
             looking = lambda done, total, _: job.report(done, total, text("train.looking"))  # noqa: E731
             folder, found = self._service.trainings.look(uploaded, named, looking, job.token)
             if not found.teaches:
                 raise UserError(text("learn_own.few", count=found.usable - found.twins))
-            self._teach(job, name, message, partial(learning.learn_photographs, photographs=folder, again=True))
-            return text("learn_own.done", title=title, count=found.usable)
+            self._teach(job, message, partial(learning.learn_photographs, photographs=folder, again=True))
+            return text("learn_own.done", title=job.title, count=found.usable)
 
-        return self.jobs.start("learn_own", name, message, work, title)
+        return self._start("learn_own", name, "learn_own.working", work)
 
-    def _teach(self, job: Job, name: str, message: str, teach: Callable[..., Path | None]) -> None:
-        """Does what `teach` does with the class; raises `Cancelled` where it was stopped."""
+    def _teach(self, job: Job, message: str, teach: Callable[..., Path | None]) -> None:
+        """Does what `teach` does with the class of the job; raises `Cancelled` where it was stopped."""
         from l4f_plugin.training.loop import STEPPING
 
         self._service.unload()  # room for the training
         try:
             taught = teach(
-                name,
+                job.name,
                 device=self._service.settings().device,
                 cancel=job.token,
                 report=lambda line: job.report(0, 0, f"{message}: {without_paths(line)}"),
@@ -272,7 +265,7 @@ class ClassJobs:
                 job.token.check()
         finally:
             self._service.unload()  # what the training took, and networks that lack what is new
-        self._changed(name)
+        self._changed(job.name)
 
     def worst_masks(self, entry: ObjectClass) -> np.ndarray | None:
         """The sheet of the worst masks that a class learned here, ``[H, W, 3]`` uint8."""
@@ -306,6 +299,11 @@ class ClassJobs:
         return self.learnable(entry) == MASKS and not self.has_begun(name, MASKS)
 
     # All of them
+
+    def _start(self, kind: str, name: str, key: str, work: Callable[[Job], str]) -> Job:
+        """Starts a job of a class, or joins it; `key` is that of what it says first."""
+        title = self._title(name)
+        return self.jobs.start(kind, name, text(key, title=title), work, title)
 
     def close(self) -> None:
         """Stops everything, before the program ends."""
