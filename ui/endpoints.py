@@ -13,13 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from l4f_plugin.arguments import EdgeOptions
+from l4f_plugin.arguments import EdgeOptions, wanted_spot
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
+from l4f_plugin.provenance import WPlus
 
 from . import compat, seeds
 from .controls import named, unsaved
-from .operations import OperationResult, Operations, file_bytes
+from .operations import OperationResult, Operations, codes_in, file_bytes
 from .service import Service
 from .texts import text
 from .words import in_words
@@ -75,20 +76,18 @@ class Endpoints:
         given = _given("swap", values)
         edge = EdgeOptions(given["threshold"], _whole(given["grow"]), given["feather"], bool(given["largest"]))
         behind = file_bytes(given["picture"]) if given["picture"] else given["background"]
-        more = {name: given[name] for name in ("placed", "flipped", "class_size")}
-        more["w_plus"] = file_bytes(given["w_plus"]) if given["w_plus"] else None
-        seed, token = seeds.wanted_seed(given["seed"]), CancelToken()
-        result = self._operations.swap(given["class"], seed, behind, edge, given["psi"], token, **more)
+        where = wanted_spot(given["placed"], given["flipped"], given["class_size"], bool(given["picture"]))
+        result = self._operations.swap(
+            given["class"], _subject(given), behind, edge, given["psi"], CancelToken(), where
+        )
         return *self._write(result, "picture", "mask"), result.details
 
     def segment(self, *values: Any) -> tuple:
         """Mask and cut-out of a seed, or of one of our pictures or W+ codes where they are given."""
         given = _given("segment", values)
-        sources = [name for name in ("picture", "w_plus") if given[name]][:1]
-        more: dict[str, Any] = {name: file_bytes(given[name]) for name in sources}
-        seed = None if sources else seeds.wanted_seed(given["seed"])
-        more |= {"canvas": self._operations.canvas(given["canvas"], given["margin"]), "keep_largest": given["largest"]}
-        result = self._operations.segment(given["class"], seed, given["psi"], CancelToken(), **more)
+        source = file_bytes(given["picture"]) if given["picture"] else _subject(given)
+        canvas = self._operations.canvas(given["canvas"], given["margin"])
+        result = self._operations.segment(given["class"], source, given["psi"], CancelToken(), given["largest"], canvas)
         return *self._write(result, "mask", "cutout"), result.details
 
     def _write(self, result: OperationResult, *kinds: str, before: str = "") -> list[str]:
@@ -100,6 +99,11 @@ class Endpoints:
 def _given(name: str, values: tuple) -> dict[str, Any]:
     """The values by the names of their fields; those that are left out are as in the page."""
     return {**FIELDS[name], **dict(zip(FIELDS[name], values, strict=False))}
+
+
+def _subject(given: dict[str, Any]) -> int | WPlus:
+    """The codes that are given, else the seed."""
+    return codes_in(file_bytes(given["w_plus"])) if given["w_plus"] else seeds.wanted_seed(given["seed"])
 
 
 def _in_words(handler: Callable) -> Callable:

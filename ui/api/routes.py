@@ -18,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from l4f_plugin import __version__, runtime
+from l4f_plugin.arguments import wanted_spot
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken, Job
 
-from ..operations import Operations
+from ..operations import Operations, codes_in
 from ..refusals import Refusal, answer, json_response
 from ..seeds import wanted_seed, wanted_seeds
 from ..service import Service
@@ -212,10 +213,11 @@ def build(service: Service) -> FastAPI:
     async def swap(wish: SwapRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             background = wish.background if wish.picture is None else wish.picture
-            seed, name = wanted_seed(str(wish.seed)), wanted_class(wish.class_name)
+            name, edge = wanted_class(wish.class_name), wish.edge()
             with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
-                more = {name: getattr(wish, name) for name in ("placed", "flipped", "class_size", "w_plus")}
-                result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token, **more)
+                where = wanted_spot(wish.placed, wish.flipped, wish.class_size, wish.picture is not None)
+                subject = wanted_seed(str(wish.seed)) if wish.w_plus is None else codes_in(wish.w_plus)
+                result = operations.swap(name, subject, background, edge, wish.truncation_psi, job.token, where)
                 return job.answer(answers.pictures(media, [result], wish.include))
 
         return await job.answered(work)
@@ -223,16 +225,15 @@ def build(service: Service) -> FastAPI:
     @api.post("/segment", **_described("segment", _pictures(SegmentAnswer)))
     async def segment(wish: SegmentRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
         def work() -> Response:
-            files = {name: getattr(wish, name) for name in FILES if getattr(wish, name) is not None}
-            if len(files) + (wish.seed is not None) != 1:
+            if [wish.seed, wish.picture, wish.w_plus].count(None) != 2:
                 raise Refusal("invalid", text("http.one_source"))
-            seed = None if wish.seed is None else wanted_seed(str(wish.seed))
             canvas = operations.canvas(wish.canvas, wish.margin)
             more = canvas.width * canvas.height if canvas else 0
             with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
-                name, options = wanted_class(wish.class_name), {"keep_largest": wish.keep_largest, "canvas": canvas}
-                options["background"] = wish.background
-                result = operations.segment(name, seed, wish.truncation_psi, job.token, **files, **options)
+                source = wish.picture if wish.w_plus is None else codes_in(wish.w_plus)
+                source = source if wish.seed is None else wanted_seed(str(wish.seed))
+                name, psi = wanted_class(wish.class_name), wish.truncation_psi
+                result = operations.segment(name, source, psi, job.token, wish.keep_largest, canvas, wish.background)
                 usual = ["picture" if wish.background else "cutout", "mask"]
                 return job.answer(answers.pictures(media, [result], wish.include or usual))
 
