@@ -133,7 +133,7 @@ class TrainPanel:
         self.outputs = shown
         compat.on(self.look.click, self.follow(self.look_at), self.inputs, shown, queue=True)
         compat.on(self.start.input, self.choose_start, [self.start], shown)
-        compat.on(self.fit.input, self.show_fit, self.inputs, shown, queue=True)
+        compat.on(self.fit.input, self.follow(self.show_fit), self.inputs, shown, queue=True)
         compat.on(self.measure.click, self.follow(self.estimate), self.inputs, shown, queue=True)
         self._watch(compat.on(self.begin.click, self.follow(self.start_run), self.inputs, shown, queue=True))
         self._watch(compat.on(self.choice.input, self.pick, [self.visit, self.choice], shown))
@@ -162,8 +162,8 @@ class TrainPanel:
         yield {self.activity: status.running(words)}
         uploaded, typed = compat.file_paths(given[self.files]), (given[self.folder] or "").strip()
         progress = job.now_and_then(lambda done, total: words)
-        visit.folder, visit.found = self.trainings.look(uploaded, typed, progress, job.token)
-        found = visit.found
+        visit.folder, found = self.trainings.look(uploaded, typed, progress, job.token)
+        visit.found = found
         nothing = text("train.nothing")  # also its value, which Gradio 3 shows
         starts = [(nothing, nothing)]
         starts += [(e.title, e.name) for e in self._service.all_classes() if e.installed and not e.problem]
@@ -180,12 +180,9 @@ class TrainPanel:
             self.freeze: gr.update(value=False, visible=False),
         }
 
-    def show_fit(self, given: Given) -> dict:
-        visit = given[self.visit]
-        try:
-            return {self.preview: self._sheet(visit, given[self.fit])} if visit.found else {}
-        except Exception as error:
-            return {self.activity: complain(error)}
+    def show_fit(self, job: Running, given: Given) -> Iterator[dict]:
+        if given[self.visit].found:
+            yield {self.preview: self._sheet(given[self.visit], given[self.fit])}
 
     def _sheet(self, visit: TrainVisit, fit: str) -> dict:
         from l4f_plugin.training.picture_survey import contact_sheet

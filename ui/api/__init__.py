@@ -28,9 +28,9 @@ def mount(
 ) -> None:
     """Serves the API of `service` on `app`, before every other route; a second call takes the place of the first.
 
-    `authorise(request)` says, or awaits, whether a request carries the right credentials (see `login`); None lets
-    everybody in who reaches the server, which belongs to a page that asks for no login either. `visitors` says which
-    requests of browsers are let in. `root_path` is where a proxy shows the page, which it may leave in the address.
+    Without `authorise` everybody is let in who reaches the server, which belongs to a page that asks for no login
+    either. `visitors` says which requests of browsers are. `root_path` is where a proxy shows the page, which it may
+    leave in the address.
     """
     from .guard import Guard
     from .routes import build
