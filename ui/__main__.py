@@ -16,7 +16,6 @@ from l4f_plugin.cli import Parser
 from l4f_plugin.errors import UserError
 
 from . import server
-from .api import PREFIX
 from .outputs import Outputs, default_output_folder, shown_path
 from .service import API_MEGAPIXELS, LARGEST_MEGAPIXELS, Service, Settings
 from .texts import text
@@ -122,6 +121,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _tell(options: argparse.Namespace, served: server.Served) -> None:
     """Prints where the page is, and who can reach it."""
+    from .api.guard import PREFIX
+
     address, port = served.address, served.port
     if port != options.port:
         print(text("server.port_taken", taken=options.port, port=port), flush=True)

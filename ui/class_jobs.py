@@ -67,10 +67,9 @@ class ClassJobs:
 
     # Fetching
 
-    def arrived(self, name: str) -> int:
+    def arrived(self, entry: ObjectClass) -> int:
         """Bytes of an unfinished download that are here already."""
-        found = self._service.entry(name, on_offer=True)
-        return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
+        return arrived(original_of(entry), entry.sha256) if entry.file and entry.sha256 else 0
 
     def download(self, name: str, accepted: bool = False, again: bool = False) -> Job:
         """Fetches a class of the list, or a repository by its id. `again` fetches what is here already.

@@ -103,15 +103,17 @@ class ModelsPanel(TaskPanel):
         """The classes as they are now, and what can be done with the one that is picked."""
         visit.ended = self._ended()
         try:
-            entries = self._service.all_classes()
+            entries = {entry.name: entry for entry in self._service.all_classes()}
         except UserError as error:
             return {self.activity: complain(error)}
-        visit.picked = self._still_there(visit.picked, entries)
-        picked = next((entry for entry in entries if entry.name == visit.picked), None)
-        damaged = {entry.name for entry in entries if self._class_jobs.is_damaged(entry)}
-        choices = compat.options([(entry.title, entry.name) for entry in entries])
+        if visit.picked not in entries and stand_in(visit.picked or "") in entries:
+            visit.picked = stand_in(visit.picked)  # a repository's class that has got masks of its own
+        picked = entries.get(visit.picked) or next(iter(entries.values()), None)
+        visit.picked = picked and picked.name
+        damaged = {entry.name for entry in entries.values() if self._class_jobs.is_damaged(entry)}
+        choices = compat.options([(entry.title, entry.name) for entry in entries.values()])
         shown = {
-            self.table: models_table.table(entries, visit.picked, damaged),
+            self.table: models_table.table(entries.values(), visit.picked, damaged),
             self.choice: gr.update(choices=choices, value=visit.picked),
             self.confirm: gr.update(visible=False),
             **self._told(visit),
@@ -124,12 +126,6 @@ class ModelsPanel(TaskPanel):
         shown[self.worst] = gr.update(value=worst, visible=worst is not None)
         shown[self.card] = models_table.card(picked, picked.name in damaged)
         return {**shown, **self._actions(picked, picked.name in damaged)}
-
-    def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
-        names = [entry.name for entry in entries]
-        if name and name not in names and stand_in(name) in names:
-            return stand_in(name)  # a repository's class that has got masks of its own
-        return name if name in names else next(iter(names), None)
 
     def _actions(self, entry: ObjectClass, damaged: bool) -> dict:
         """What can be done with a class now. Nothing else while something is being done."""
@@ -154,7 +150,7 @@ class ModelsPanel(TaskPanel):
             return text("models.download_again")
         if not entry.download_bytes:
             return text("models.download")
-        if arrived := self._class_jobs.arrived(entry.name):
+        if arrived := self._class_jobs.arrived(entry):
             return text("models.download_on", done=size(arrived), total=size(entry.download_bytes))
         return text("models.download_size", size=size(entry.download_bytes))
 

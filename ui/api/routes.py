@@ -29,7 +29,7 @@ from ..service import Service
 from ..texts import text
 from . import answers, bodies
 from .answers import Pieces
-from .bounds import MOST_UNDER_WAY, Held, Reading, Room, place
+from .bounds import MOST_UNDER_WAY, Held, Reading, Room
 from .guard import MOST_BYTES
 from .models import (
     FILES,
@@ -84,9 +84,13 @@ class BoundedRoute(APIRoute):
             async with reading.seat(size) as seat:
                 body = [await bodies.received(Request(request.scope, seat.receive(request.receive)))]
                 seat.is_read = True
-                with place(request.app.state.places):
+                if not request.app.state.places.acquire(blocking=False):
+                    raise Refusal("busy", text("http.busy"))
+                try:
                     values = await run_in_threadpool(values_of, body, size)  # a large body takes a while to read
                     return await checked(_ReadRequest(request.scope, request.receive, values))
+                finally:
+                    request.app.state.places.release()
 
         return handle
 
