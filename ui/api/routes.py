@@ -124,8 +124,7 @@ class RequestJob:
 
         A `Job` with a thread of its own: jobs that wait for their turn must not hold up others in the server's pool.
         """
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def guarded(_: Job) -> Response:
             try:
@@ -135,23 +134,21 @@ class RequestJob:
 
         def end(_: Job) -> None:
             with suppress(RuntimeError):  # the server has stopped
-                loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+                loop.call_soon_threadsafe(ended.set)
 
-        async def hung_up() -> None:  # the body has been read
-            while (await self._request.receive())["type"] != "http.disconnect":
+        async def watch() -> None:
+            while (await self._request.receive())["type"] != "http.disconnect":  # the body has been read
                 pass
+            self.token.cancel()
 
         job = Job(guarded, token=self.token, on_end=end).start()
-        gone = asyncio.ensure_future(hung_up())
+        watching = asyncio.ensure_future(watch())
         try:
-            await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                self.token.cancel()
-            await ended  # the place is kept until the job has really ended
+            await ended.wait()  # the place is kept until the job has really ended
             return job.result()
         finally:
             self.token.cancel()
-            gone.cancel()
+            watching.cancel()
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
