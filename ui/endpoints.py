@@ -16,11 +16,11 @@ import gradio as gr
 from l4f_plugin.arguments import EdgeOptions, wanted_spot
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.provenance import WPlus
 
-from . import compat, seeds
+from . import compat
 from .controls import named, unsaved
-from .operations import OperationResult, Operations, codes_in, file_bytes
+from .operations import OperationResult, Operations, file_bytes, wanted_subject
+from .seeds import wanted_seeds
 from .service import Service
 from .texts import text
 from .words import in_words
@@ -63,7 +63,7 @@ class Endpoints:
 
     def generate(self, class_name: str, seed_list: str, truncation_psi: float | None, count: float) -> tuple:
         """Pictures, masks and cut-outs of the seeds, in their order."""
-        wanted = seeds.wanted_seeds(seed_list, _whole(count))
+        wanted = wanted_seeds(seed_list, _whole(count))
         results = self._operations.generate(class_name, wanted, truncation_psi, CancelToken())
         kinds = ("picture", "mask", "cutout")
         rows = [self._write(result, *kinds, before=f"{number:02d}_") for number, result in enumerate(results)]
@@ -75,17 +75,18 @@ class Endpoints:
         """The subject before another background, and its mask. Files take the place of `background` and `seed`."""
         given = _given("swap", values)
         edge = EdgeOptions(given["threshold"], _whole(given["grow"]), given["feather"], bool(given["largest"]))
-        behind = file_bytes(given["picture"]) if given["picture"] else given["background"]
-        where = wanted_spot(given["placed"], given["flipped"], given["class_size"], bool(given["picture"]))
-        result = self._operations.swap(
-            given["class"], _subject(given), behind, edge, given["psi"], CancelToken(), where
-        )
+        picture, subject = file_bytes(given["picture"]), wanted_subject(given["seed"], file_bytes(given["w_plus"]))
+        behind = given["background"] if picture is None else picture
+        where = wanted_spot(given["placed"], given["flipped"], given["class_size"], picture is not None)
+        result = self._operations.swap(given["class"], subject, behind, edge, given["psi"], CancelToken(), where)
         return *self._write(result, "picture", "mask"), result.details
 
     def segment(self, *values: Any) -> tuple:
         """Mask and cut-out of a seed, or of one of our pictures or W+ codes where they are given."""
         given = _given("segment", values)
-        source = file_bytes(given["picture"]) if given["picture"] else _subject(given)
+        source = file_bytes(given["picture"])
+        if source is None:
+            source = wanted_subject(given["seed"], file_bytes(given["w_plus"]))
         canvas = self._operations.canvas(given["canvas"], given["margin"])
         result = self._operations.segment(given["class"], source, given["psi"], CancelToken(), given["largest"], canvas)
         return *self._write(result, "mask", "cutout"), result.details
@@ -99,11 +100,6 @@ class Endpoints:
 def _given(name: str, values: tuple) -> dict[str, Any]:
     """The values by the names of their fields; those that are left out are as in the page."""
     return {**FIELDS[name], **dict(zip(FIELDS[name], values, strict=False))}
-
-
-def _subject(given: dict[str, Any]) -> int | WPlus:
-    """The codes that are given, else the seed."""
-    return codes_in(file_bytes(given["w_plus"])) if given["w_plus"] else seeds.wanted_seed(given["seed"])
 
 
 def _in_words(handler: Callable) -> Callable:

@@ -23,6 +23,7 @@ from l4f_plugin.provenance import WPlus
 from l4f_plugin.subject import ENDINGS, remarks
 
 from .outputs import slug
+from .seeds import wanted_seed
 from .service import Service
 from .texts import text
 
@@ -166,8 +167,10 @@ class Operations:
         return OperationResult(parts, _stem(entry.name, sample.seed), infotext, details)
 
 
-def file_bytes(written: str) -> bytes:
-    """The file in base64, with or without the head of a data URL. Raises `UserError` for anything else."""
+def file_bytes(written: str) -> bytes | None:
+    """The file in base64, with or without the head of a data URL; None for nothing. Raises `UserError` otherwise."""
+    if not written:
+        return None
     try:
         return base64.b64decode(re.sub(r"\Adata:[^,]{0,100},", "", written), validate=True)
     except ValueError:
@@ -178,9 +181,11 @@ def _stem(name: str, seed: int | None) -> str:
     return slug(name) if seed is None else f"{slug(name)}_seed{seed:04d}"
 
 
-def codes_in(content: bytes) -> WPlus:
-    """The W+ codes in a file by its bytes. Raises `UserError` for anything else."""
+def wanted_subject(seed: str | int, w_plus: bytes | None) -> int | WPlus:
+    """The codes in that file, else the seed. Raises `UserError` for what is neither."""
+    if w_plus is None:
+        return wanted_seed(str(seed))
     with tempfile.TemporaryDirectory(prefix="labels4free-") as folder:
         path = Path(folder) / "w_plus"
-        path.write_bytes(content)
+        path.write_bytes(w_plus)
         return WPlus.load(path)

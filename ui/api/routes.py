@@ -22,9 +22,9 @@ from l4f_plugin.arguments import wanted_spot
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken, Job
 
-from ..operations import Operations, codes_in
+from ..operations import Operations, wanted_subject
 from ..refusals import Refusal, answer, json_response
-from ..seeds import wanted_seed, wanted_seeds
+from ..seeds import wanted_seeds
 from ..service import Service
 from ..texts import text
 from . import answers, bodies
@@ -217,7 +217,7 @@ def build(service: Service) -> FastAPI:
             name, edge = wanted_class(wish.class_name), wish.edge()
             with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
                 where = wanted_spot(wish.placed, wish.flipped, wish.class_size, wish.picture is not None)
-                subject = wanted_seed(str(wish.seed)) if wish.w_plus is None else codes_in(wish.w_plus)
+                subject = wanted_subject(wish.seed, wish.w_plus)
                 result = operations.swap(name, subject, background, edge, wish.truncation_psi, job.token, where)
                 return job.answer(answers.pictures(media, [result], wish.include))
 
@@ -231,8 +231,7 @@ def build(service: Service) -> FastAPI:
             canvas = operations.canvas(wish.canvas, wish.margin)
             more = canvas.width * canvas.height if canvas else 0
             with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
-                source = wish.picture if wish.w_plus is None else codes_in(wish.w_plus)
-                source = source if wish.seed is None else wanted_seed(str(wish.seed))
+                source = wish.picture if wish.picture is not None else wanted_subject(wish.seed, wish.w_plus)
                 name, psi = wanted_class(wish.class_name), wish.truncation_psi
                 result = operations.segment(name, source, psi, job.token, wish.keep_largest, canvas, wish.background)
                 usual = ["picture" if wish.background else "cutout", "mask"]
