@@ -36,8 +36,7 @@ def client(made: Service, authorise=None, address: str = ADDRESS) -> TestClient:
 def page_served(folder, **arguments: Any) -> Iterator[SimpleNamespace]:
     """The stand-alone page with its API, served as `l4f app` serves it; `address` and `api` end with a slash."""
     made = service(folder)
-    with served(made, **arguments) as site:
-        api.mount(site.app, made, site.authorise, site.visitors, arguments.get("root_path", ""))
+    with served(made, programs=made, **arguments) as site:
         yield SimpleNamespace(**vars(site), page=site.blocks.l4f, api=site.address.rstrip("/") + V1)
 
 

@@ -73,7 +73,7 @@ def serve(options: argparse.Namespace) -> None:
     gc.disable()  # of what an import makes nearly all stays: looking for garbage took a fifth of Gradio's
     with server.past_proxies():
         # Gradio takes seconds to import: what is wrong above is said at once.
-        from . import api, app, compat
+        from . import app, compat
     gc.enable()
     from .models_forms import MOST_BYTES
 
@@ -90,13 +90,13 @@ def serve(options: argparse.Namespace) -> None:
             names=options.allowed_host,
             root_path=root_path,
             uploads=None if owned else server.STRANGERS_BYTES,
+            programs=service,
             auth=auth,
             share=options.share,
             inbrowser=not options.no_browser,
             allowed_paths=outputs.served_folders,
             **({"max_file_size": MOST_BYTES} if owned else {}),
         )
-        api.mount(served.app, service, served.authorise, served.visitors, root_path)
         _tell(options, served)
         threading.Thread(target=service.warm_up, daemon=True).start()
         threading.Event().wait()

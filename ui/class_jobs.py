@@ -208,9 +208,8 @@ class ClassJobs:
 
     def has_begun(self, name: str, kind: str) -> bool:
         """Whether an unfinished learning would go on."""
-        plain = stand_in(name) if "/" in name else name
         runs = masks_folder() if kind == MASKS else photographs_folder()
-        return any(runs.glob(f"{plain}.*/*"))
+        return any(runs.glob(f"{stand_in(name)}.*/*"))
 
     def learn(self, name: str, kind: str, quality: str = "quick") -> Job:
         """Teaches a class what it lacks; the next call goes on where this one was stopped. Masks have a `quality`."""
@@ -268,11 +267,8 @@ class ClassJobs:
 
     def worst_masks(self, entry: ObjectClass) -> np.ndarray | None:
         """The sheet of the worst masks that a class learned here, ``[H, W, 3]`` uint8."""
-        sheet = entry.folder and entry.folder / WORST_MASKS
-        if not sheet or not sheet.is_file():
-            return None
-        with suppress(UserError):  # written by us, but anybody's file by now
-            return load_picture(sheet)
+        with suppress(UserError):  # it is not there, or no picture: anybody's file by now
+            return load_picture(entry.folder / WORST_MASKS) if entry.folder else None
 
     def seconds(self, name: str) -> dict[str, float]:
         """How long learning masks would take in each quality; empty as long as that was not measured."""

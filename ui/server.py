@@ -25,7 +25,7 @@ from .visitors import Visitors
 if TYPE_CHECKING:
     import gradio as gr
 
-    from .login import Authorise
+    from .service import Service
 
 PORTS_TRIED = 50
 STRANGERS_BYTES = 2 << 30
@@ -37,17 +37,11 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @dataclass(frozen=True)
 class Served:
-    """A page that is served. `address` ends with a slash; `public` is None where it is not shared.
-
-    `app` is what answers, `visitors` who is let in, and `authorise` the login, None without.
-    """
+    """A page that is served. `address` ends with a slash; `public` is None where it is not shared."""
 
     address: str
     public: str | None
     port: int
-    app: Any
-    visitors: Visitors
-    authorise: Authorise | None
 
 
 @contextmanager
@@ -111,12 +105,14 @@ def open_page(
     root_path: str = "",
     uploads: int | None = None,
     embeddable: bool = False,
+    programs: Service | None = None,
     **arguments: Any,
 ) -> Served:
     """Serves the page on the first free port from `port` on; `arguments` as `compat.launch` takes them.
 
     `names` are further names of this server, see `Visitors`; `uploads` bounds what all uploads may take, in bytes;
-    for `root_path` and `embeddable` see `Front`. Raises `UserError`.
+    for `root_path` and `embeddable` see `Front`; the HTTP API answers where it is given the service of `programs`.
+    Raises `UserError`.
     """
     from . import compat, login
     from .front import Front
@@ -129,7 +125,11 @@ def open_page(
     within, room = app.middleware_stack or app.build_middleware_stack(), Uploads(compat.upload_folder(), uploads)
     # The one place where a running Starlette takes something before all of it.
     app.middleware_stack = Front(within, visitors, room, authorise, root_path, embeddable)
-    return Served(address, public, port, app, visitors, authorise)
+    if programs is not None:
+        from . import api  # which a Space has not
+
+        api.mount(app, programs, authorise, visitors, root_path)
+    return Served(address, public, port)
 
 
 def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any) -> tuple[str, str | None, int]:
