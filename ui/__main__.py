@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from l4f_plugin.bundles.files import make_folder
 from l4f_plugin.cli import Parser
@@ -82,9 +83,9 @@ def serve(options: argparse.Namespace) -> None:
     service = Service(lambda: settings, outputs, manages_classes=owned)
     page = app.build(service)
     try:
-        served = server.open_page(
+        address, public = server.open_page(
             page,
-            app.style(),
+            css=app.style(),
             host=host,
             port=options.port,
             names=options.allowed_host,
@@ -97,7 +98,7 @@ def serve(options: argparse.Namespace) -> None:
             allowed_paths=outputs.served_folders,
             **({"max_file_size": MOST_BYTES} if owned else {}),
         )
-        _tell(options, served)
+        _tell(options, address, public)
         threading.Thread(target=service.warm_up, daemon=True).start()
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -119,11 +120,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _tell(options: argparse.Namespace, served: server.Served) -> None:
+def _tell(options: argparse.Namespace, address: str, public: str | None) -> None:
     """Prints where the page is, and who can reach it."""
     from .api.guard import PREFIX
 
-    address, port = served.address, served.port
+    port = urlsplit(address).port
     if port != options.port:
         print(text("server.port_taken", taken=options.port, port=port), flush=True)
     if options.listen:
@@ -131,8 +132,8 @@ def _tell(options: argparse.Namespace, served: server.Served) -> None:
         print(text("server.network", address=f"http://{socket.gethostname()}:{port}/"), flush=True)
     print(text("server.address", address=address), flush=True)
     print(text("server.api", address=f"{address.rstrip('/')}{PREFIX}/docs"), flush=True)
-    if served.public:
-        print(text("server.public", address=served.public), flush=True)
+    if public:
+        print(text("server.public", address=public), flush=True)
     if (options.listen or options.share) and options.auth is None:
         print(text("server.open_to_all"), flush=True)
 

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,15 +32,6 @@ STRANGERS_BYTES = 2 << 30
 SECONDS_TO_ANSWER = 60.0
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-@dataclass(frozen=True)
-class Served:
-    """A page that is served. `address` ends with a slash; `public` is None where it is not shared."""
-
-    address: str
-    public: str | None
-    port: int
 
 
 @contextmanager
@@ -97,7 +87,6 @@ def checked_root_path(written: str) -> str:
 
 def open_page(
     page: gr.Blocks,
-    css: str,
     *,
     host: str,
     port: int,
@@ -107,9 +96,10 @@ def open_page(
     embeddable: bool = False,
     programs: Service | None = None,
     **arguments: Any,
-) -> Served:
+) -> tuple[str, str | None]:
     """Serves the page on the first free port from `port` on; `arguments` as `compat.launch` takes them.
 
+    Returns its address here, with its port and a slash at the end, and the public one; None where it is not shared.
     `names` are further names of this server, see `Visitors`; `uploads` bounds what all uploads may take, in bytes;
     for `root_path` and `embeddable` see `Front`; the HTTP API answers where it is given the service of `programs`.
     Raises `UserError`.
@@ -117,7 +107,7 @@ def open_page(
     from . import compat, login
     from .front import Front
 
-    address, public, port = _launched(page, css, host, port, root_path=root_path, **arguments)
+    address, public = _launched(page, host, port, root_path=root_path, **arguments)
     app = page.server_app  # before Gradio 4 another one than page.app
     authorise = login.page(app)
     shown = [urlsplit(place).hostname for place in (public or "", root_path)]
@@ -129,11 +119,11 @@ def open_page(
         from . import api  # which a Space has not
 
         api.mount(app, programs, authorise, visitors, root_path)
-    return Served(address, public, port)
+    return address, public
 
 
-def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any) -> tuple[str, str | None, int]:
-    """As `compat.launch`, and the port. What takes a port between the look at it and its use is passed over too."""
+def _launched(page: gr.Blocks, host: str, port: int, **arguments: Any) -> tuple[str, str | None]:
+    """As `compat.launch`. What takes a port between the look at it and its use is passed over too."""
     from . import compat
 
     hosts = ("127.0.0.1", "localhost", host) if arguments.get("share") else ()  # the relay is asked as the user says
@@ -142,7 +132,7 @@ def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any)
         port = free_port(port, host)
         try:
             with past_proxies(*hosts):
-                return (*_with_patience(page, css, server_name=host, server_port=port, **arguments), port)
+                return _with_patience(page, server_name=host, server_port=port, **arguments)
         except OSError:  # where nobody else has the port now, it was ours that did not start in time
             slow += free_port(port, host) == port
         except ImportError as error:
@@ -151,12 +141,12 @@ def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any)
     raise UserError(text("server.no_answer", address=f"http://{host}:{port}/"))
 
 
-def _with_patience(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, str | None]:
+def _with_patience(page: gr.Blocks, **arguments: Any) -> tuple[str, str | None]:
     """Gradio asks its page for three seconds whether it is there, and gives up; a busy computer gets more time."""
     from . import compat
 
     try:
-        return compat.launch(page, css, **arguments)
+        return compat.launch(page, **arguments)
     except ValueError:
         if not page.is_running:
             raise
@@ -164,7 +154,7 @@ def _with_patience(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, st
     address = page.local_url
     try:
         if _answers(address):
-            return compat.launch(page, css, **arguments)
+            return compat.launch(page, **arguments)
     except ValueError:
         pass
     finally:

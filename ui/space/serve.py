@@ -51,9 +51,9 @@ def start(folder: Path):
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
     names = (os.environ.get("SPACE_HOST", ""), *_OF_THE_HUB)
-    served = server.open_page(
+    address, _ = server.open_page(
         page,
-        style(),
+        css=style(),
         host=host,
         port=port,
         names=names,
@@ -64,4 +64,4 @@ def start(folder: Path):
         max_file_size=UPLOADS,
     )
     threading.Thread(target=service.warm_up, daemon=True).start()
-    return page, served.address
+    return page, address
