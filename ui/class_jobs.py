@@ -11,7 +11,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,18 +41,6 @@ MASKS, PHOTOGRAPHS = "learn_masks", "learn_photographs"
 """The kinds of job that teach a class something."""
 QUALITIES = ("quick", "full")
 """How thoroughly masks are learned, as `l4f learn-masks --quality` has it."""
-
-
-@dataclass(frozen=True)
-class Import:
-    """A user's own files, there called `label`: a checkpoint that becomes the class `name`, or masks for that class."""
-
-    name: str
-    checkpoint: Path | None
-    alpha: Path | None
-    licence: str | None = None
-    title: str | None = None
-    label: str = ""
 
 
 class ClassJobs:
@@ -125,39 +112,37 @@ class ClassJobs:
         self.estimates.cancel(name)
         return self._start("remove", name, "models.removing", work)
 
-    def bring(self, wanted: Import) -> Job:
-        """Makes a class of a user's own files, or gives a class masks from one.
+    def bring(self, name: str, checkpoint: Path | None, alpha: Path | None, title: str, licence: str) -> Job:
+        """Makes a class of a user's own checkpoint and masks, or gives a class masks.
 
         The files are gone afterwards, unless only the name was taken meanwhile.
         """
-        files = {path: wanted.label for path in (wanted.checkpoint, wanted.alpha) if path is not None}
+        given = [path for path in (checkpoint, alpha) if path is not None]
+        label = ", ".join(path.name for path in given)
 
         def work(job: Job) -> str:
             from l4f_plugin.hub import own_checkpoints
 
-            source = text("import.source", file=wanted.label)
-            said = {"title": wanted.title, "licence": wanted.licence, "source": source}
-            gone = list(files)
+            said = {"title": title or None, "licence": licence, "source": text("import.source", file=label)}
+            gone = given
             try:
-                if wanted.checkpoint is None:
-                    own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=job.token)
+                if checkpoint is None:
+                    own_checkpoints.import_masks(name, alpha, cancel=job.token)
                 else:
-                    own_checkpoints.import_checkpoint(
-                        wanted.checkpoint, wanted.name, alpha=wanted.alpha, described=said, cancel=job.token
-                    )
-                self._changed(wanted.name)
-                return text("import.done", title=self._title(wanted.name))
+                    own_checkpoints.import_checkpoint(checkpoint, name, alpha=alpha, described=said, cancel=job.token)
+                self._changed(name)
+                return text("import.done", title=self._title(name))
             except own_checkpoints.NameTaken:
                 gone = []
                 raise
             except UserError as error:
-                raise UserError(without_paths(str(error), files)) from None
+                raise UserError(without_paths(str(error), dict.fromkeys(given, label))) from None
             finally:
                 for path in gone:
                     discard(path)
 
-        message = text("import.working", file=wanted.label)
-        return self.jobs.start("import", wanted.name, message, work, wanted.title or self._title(wanted.name))
+        message = text("import.working", file=label)
+        return self.jobs.start("import", name, message, work, title or self._title(name))
 
     def publish(self, name: str, repository: str, declared: Declared, as_space: bool, private: bool, dry: bool) -> Job:
         """Publishes a class as the model repository or Space OWNER/NAME; `dry` writes the folder and uploads nothing.
