@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from l4f_ui import api
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
+from l4f_ui.visitors import Visitors
 
 ADDRESS = "http://127.0.0.1"
 V1 = "/l4f/v1/"
@@ -28,7 +29,7 @@ def service(folder) -> Service:
 def client(made: Service, authorise=None, address: str = ADDRESS) -> TestClient:
     """Calls the API as the server would, in this process."""
     served = FastAPI()
-    api.mount(served, made, authorise)
+    api.mount(served, made, authorise, Visitors(login=authorise is not None, programs=True), "")
     return TestClient(served, base_url=address, raise_server_exceptions=False)
 
 

@@ -13,13 +13,7 @@ from .guard import Guard
 from .routes import build
 
 
-def mount(
-    app: Starlette,
-    service: Service,
-    authorise: Authorise | None = None,
-    visitors: Visitors | None = None,
-    root_path: str = "",
-) -> None:
+def mount(app: Starlette, service: Service, authorise: Authorise | None, visitors: Visitors, root_path: str) -> None:
     """Serves the API of `service` on `app`, before every other route; a second call takes the place of the first.
 
     Without `authorise` everybody is let in who reaches the server, which belongs to a page that asks for no login
@@ -28,6 +22,5 @@ def mount(
     """
     routes = app.router.routes
     routes[:] = [route for route in routes if not isinstance(route, Guard)]
-    visitors = visitors or Visitors(login=authorise is not None, programs=True)
     # First, as some releases of Gradio answer every path that is left over.
     routes.insert(0, Guard(build(service), root_path, authorise, visitors))
