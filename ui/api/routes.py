@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from fastapi import Depends, FastAPI, Header
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
@@ -112,10 +112,12 @@ class _ReadRequest(Request):
 
 
 class RequestJob:
-    """One request at work: its token, and its share of the memory, which the answer keeps until it is sent."""
+    """One request at work: its token, the media type that is wanted, and its share of the memory, which the answer
+    keeps until it is sent."""
 
     def __init__(self, request: Request):
         self._request, self._room = request, request.app.state.room
+        self.media = answers.wanted(request.headers.get("accept"))
         self.token = CancelToken()
         self._held: Held | None = None
 
@@ -170,11 +172,7 @@ class RequestJob:
         return response
 
 
-def media_type(accept: str | None = Header(None, include_in_schema=False)) -> str:
-    return answers.wanted(accept)
-
-
-MEDIA, JOB = Depends(media_type), Depends(RequestJob)
+JOB = Depends(RequestJob)
 
 
 def build(service: Service) -> FastAPI:
@@ -200,18 +198,18 @@ def build(service: Service) -> FastAPI:
         return json_response({"classes": operations.classes()})
 
     @api.post("/generate", **_described("generate", _pictures(GenerateAnswer)))
-    async def generate(wish: GenerateRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+    async def generate(wish: GenerateRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             written = ",".join(map(str, wish.seeds)) if isinstance(wish.seeds, list) else str(wish.seeds)
             seeds, name = wanted_seeds(written, wish.count), wanted_class(wish.class_name)
             with job.room(_OF_A_DRAWN_PIXEL * len(seeds) * operations.pixels(name)):
                 results = operations.generate(name, seeds, wish.truncation_psi, job.token)
-                return job.answer(answers.pictures(media, results, wish.include, samples=True))
+                return job.answer(answers.pictures(job.media, results, wish.include, samples=True))
 
         return await job.answered(work)
 
     @api.post("/swap", **_described("swap", _pictures(SwapAnswer)))
-    async def swap(wish: SwapRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+    async def swap(wish: SwapRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             background = wish.background if wish.picture is None else wish.picture
             name, edge = wanted_class(wish.class_name), wish.edge()
@@ -219,12 +217,12 @@ def build(service: Service) -> FastAPI:
                 where = wanted_spot(wish.placed, wish.flipped, wish.class_size, wish.picture is not None)
                 subject = wanted_subject(wish.seed, wish.w_plus)
                 result = operations.swap(name, subject, background, edge, wish.truncation_psi, job.token, where)
-                return job.answer(answers.pictures(media, [result], wish.include))
+                return job.answer(answers.pictures(job.media, [result], wish.include))
 
         return await job.answered(work)
 
     @api.post("/segment", **_described("segment", _pictures(SegmentAnswer)))
-    async def segment(wish: SegmentRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+    async def segment(wish: SegmentRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             if [wish.seed, wish.picture, wish.w_plus].count(None) != 2:
                 raise Refusal("invalid", text("http.one_source"))
@@ -235,7 +233,7 @@ def build(service: Service) -> FastAPI:
                 name, psi = wanted_class(wish.class_name), wish.truncation_psi
                 result = operations.segment(name, source, psi, job.token, wish.keep_largest, canvas, wish.background)
                 usual = ["picture" if wish.background else "cutout", "mask"]
-                return job.answer(answers.pictures(media, [result], wish.include or usual))
+                return job.answer(answers.pictures(job.media, [result], wish.include or usual))
 
         return await job.answered(work)
 
