@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from l4f_ui import api
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
+from l4f_ui.visitors import Visitors
 
 ADDRESS = "http://127.0.0.1"
 V1 = "/l4f/v1/"
@@ -28,7 +29,7 @@ def service(folder) -> Service:
 def client(made: Service, authorise=None, address: str = ADDRESS) -> TestClient:
     """Calls the API as the server would, in this process."""
     served = FastAPI()
-    api.mount(served, made, authorise)
+    api.mount(served, made, authorise, Visitors(login=authorise is not None, programs=True), "")
     return TestClient(served, base_url=address, raise_server_exceptions=False)
 
 
@@ -36,8 +37,7 @@ def client(made: Service, authorise=None, address: str = ADDRESS) -> TestClient:
 def page_served(folder, **arguments: Any) -> Iterator[SimpleNamespace]:
     """The stand-alone page with its API, served as `l4f app` serves it; `address` and `api` end with a slash."""
     made = service(folder)
-    with served(made, **arguments) as site:
-        api.mount(site.app, made, site.authorise, site.visitors, arguments.get("root_path", ""))
+    with served(made, programs=made, **arguments) as site:
         yield SimpleNamespace(**vars(site), page=site.blocks.l4f, api=site.address.rstrip("/") + V1)
 
 

@@ -25,9 +25,9 @@ def unused_port() -> int:
 def served(service: Service, **arguments: Any) -> Iterator[SimpleNamespace]:
     """The page over a service as `l4f app` serves it. `address` ends with a slash; `blocks` is Gradio's page."""
     page = app.build(service)
-    site = server.open_page(
+    address, _ = server.open_page(
         page,
-        app.style(),
+        css=app.style(),
         host="127.0.0.1",
         port=unused_port(),
         share=False,
@@ -36,7 +36,7 @@ def served(service: Service, **arguments: Any) -> Iterator[SimpleNamespace]:
         **arguments,
     )
     try:
-        yield SimpleNamespace(**vars(site), blocks=page, outputs=service.outputs, service=service)
+        yield SimpleNamespace(address=address, blocks=page, outputs=service.outputs, service=service)
     finally:
         compat.close(page)
         service.class_jobs.close()

@@ -247,7 +247,7 @@ def test_mounting_twice_serves_once_and_before_everything_else(served, tiny_bund
         return "swallowed"
 
     for folder in ("one", "two"):
-        api.mount(outer, service(tmp_path / folder))
+        api.mount(outer, service(tmp_path / folder), None, Visitors(programs=True), "")
     visitor = TestClient(outer, base_url="http://localhost")
     assert visitor.get("/else").json() == "swallowed"
     assert visitor.get(V1 + "classes").json()["classes"]
@@ -310,7 +310,7 @@ def test_no_other_site_can_drive_it(served, headers):
 
 def test_names_that_the_server_is_known_by_are_let_in(tiny_models, tmp_path):
     outer = FastAPI()
-    api.mount(outer, service(tmp_path), visitors=Visitors(["Abc.Example"]))
+    api.mount(outer, service(tmp_path), None, Visitors(["Abc.Example"]), "")
     visitor = TestClient(outer, base_url="https://abc.example")
     assert visitor.get(V1 + "classes", headers={"origin": "https://abc.example"}).status_code == 200
     refused(visitor.get(V1 + "classes", headers={"host": "other.example", "origin": "https://other.example"}), 403)

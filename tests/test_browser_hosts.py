@@ -19,11 +19,11 @@ def page(browser, host):  # noqa: F811
     """The host's page, with our script in it: before Gradio's own, as web UIs have it."""
     folders = service().outputs.served_folders
     how = {"host": "127.0.0.1", "port": unused_port(), "share": False, "inbrowser": False, "allowed_paths": folders}
-    site = server.open_page(host.demo, "", **how)
+    address, _ = server.open_page(host.demo, css="", **how)
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     page.add_init_script(f"addEventListener('readystatechange', () => {{ {SCRIPT} }}, {{ capture: true, once: true }})")
-    page.goto(site.address)
+    page.goto(address)
     page.locator("#tabs").wait_for()
     yield page
     page.close()

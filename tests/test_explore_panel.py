@@ -24,6 +24,7 @@ from l4f_ui.exploration import Exploration
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 from l4f_ui.space.limits import Doorkeeper, Limits
+from l4f_ui.space.space_service import SpaceService
 
 
 @pytest.fixture(scope="module")
@@ -370,8 +371,7 @@ def test_a_motion_that_cannot_be_is_said(site, seeds, changed, sentence):
 def space(models, tmp_path):
     """A page as a Space has it: every request counts."""
     keeper = Doorkeeper(Limits(pictures_per_request=8, pictures_per_window=40))
-    admit = lambda name, pictures: keeper.admitted(("session", "address"), pictures)  # noqa: E731
-    service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path / "out"), admit=admit)
+    service = SpaceService("tiny", keeper, Outputs(tmp_path / "out"))
     yield SimpleNamespace(blocks=app.build(service), service=service)
     service.outputs.forget_previews()
 

@@ -18,7 +18,7 @@ from test_photos import disc, photograph
 
 from l4f_plugin import images, photo_batch, picture_archives, provenance
 from l4f_plugin.animations import write_animation
-from l4f_plugin.arguments import EdgeOptions
+from l4f_plugin.arguments import EdgeOptions, Spot
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.files import fitted, partial_name, write_atomically
 from l4f_plugin.datasets import exporting
@@ -518,8 +518,8 @@ def test_programs_are_told_of_further_frames(red, tmp_path, monkeypatch):
     moves, still = moving(tmp_path / "m.gif", "GIF").read_bytes(), save(tmp_path / "s.png").read_bytes()
     sentence = "The picture has several frames or pages, of which only the first is used."
     for content, told in ((moves, sentence), (still, None)):
-        assert operations.segment("red", None, None, CancelToken(), picture=content).details["note"] == told
-        swapped = operations.swap("red", 1, content, EdgeOptions(), None, CancelToken())
+        assert operations.segment("red", content, None, CancelToken()).details["note"] == told
+        swapped = operations.swap("red", 1, content, EdgeOptions(), None, CancelToken(), Spot())
         assert swapped.details["note"] == told
 
 

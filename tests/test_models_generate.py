@@ -123,7 +123,7 @@ def test_who_may_change_classes(monkeypatch, tmp_path, reached, auth):
         seen["service"] = service
         return SimpleNamespace(close=lambda **_: None, is_running=False)
 
-    def launch(page, style, **arguments):
+    def launch(page, css, **arguments):
         seen["arguments"] = arguments
         raise NotImplementedError
 

@@ -212,16 +212,16 @@ def test_a_stranger_is_told_and_the_class_that_fits_is_offered(photographed, mon
     seen = segment(page, [str(page.photographs[0])], class_name="blue")
     assert seen[stage.about] == "" and not seen[stage.use_better]["visible"]
     content, token = Path(page.photographs[0]).read_bytes(), page.service.new_token()
-    told = Operations(page.service).segment("red", None, None, token, picture=content).details
+    told = Operations(page.service).segment("red", content, None, token).details
     assert told["better"] == "blue" and "Blue things fits better" in told["note"]
-    assert Operations(page.service).segment("blue", None, None, token, picture=content).details["better"] is None
+    assert Operations(page.service).segment("blue", content, None, token).details["better"] is None
     judged["blue"] = 0.02
     assert not segment(page, [str(page.photographs[0])])[stage.use_better]["visible"], "none of them fits"
 
 
 def test_programs_may_send_a_photograph(photographed):
     engine, content = photographed.service, Path(photographed.photographs[0]).read_bytes()
-    result = Operations(engine).segment("red", None, None, engine.new_token(), picture=content)
+    result = Operations(engine).segment("red", content, None, engine.new_token())
     assert result.details["seed"] is None and 0.2 < result.details["mask_area"] < 0.3
     assert result.images["cutout"]().mode == "RGBA" and "Photo: " in result.infotext
     photo = engine.segment("red", Image.open(photographed.photographs[1]), engine.new_token())

@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from api_server import page_served, service
@@ -59,9 +60,9 @@ def command(*arguments: str, **environment: str):
         process.wait()
 
 
-def told_alone(address: str) -> int:
+def told_alone(address: str, path: str = "config") -> int:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{address}config", timeout=60) as answer:
+    with opener.open(f"{address}{path}", timeout=60) as answer:
         return answer.status
 
 
@@ -124,10 +125,12 @@ def test_a_port_that_is_taken_after_the_look_at_it_is_passed_over_too(models, tm
         looks = iter([taken])
         monkeypatch.setattr(server, "free_port", lambda first, host: next(looks, None) or free_port(first, host))
         page = app.build(service(tmp_path))
-        site = server.open_page(page, app.style(), host="127.0.0.1", port=taken, share=False, inbrowser=False)
+        opening = {"host": "127.0.0.1", "port": taken, "share": False, "inbrowser": False}
+        address, _ = server.open_page(page, css=app.style(), **opening)
         try:
-            assert site.port > taken and site.address == f"http://127.0.0.1:{site.port}/"
-            assert told_alone(site.address) == 200
+            port = urlsplit(address).port
+            assert port > taken and address == f"http://127.0.0.1:{port}/"
+            assert told_alone(address) == 200
         finally:
             compat.close(page)
 
@@ -138,17 +141,18 @@ def test_a_slow_start_gets_a_second_try_then_a_sentence(models, tmp_path, monkey
 
     answers = iter([False] * failures + [True])
     monkeypatch.setattr(networking, "url_ok", lambda url: next(answers))  # on a busy computer its own might say no
-    page = app.build(service(tmp_path))
-    opening = {"host": "127.0.0.1", "port": unused_port(), "share": False, "inbrowser": False}
+    made = service(tmp_path)
+    page = app.build(made)
+    opening = {"host": "127.0.0.1", "port": unused_port(), "share": False, "inbrowser": False, "programs": made}
     if failures == 2:
         with pytest.raises(UserError, match="did not answer itself in time.*[.]$"):
-            server.open_page(page, app.style(), **opening)
+            server.open_page(page, css=app.style(), **opening)
         assert not page.is_running
         return
-    site = server.open_page(page, app.style(), **opening)
+    address, _ = server.open_page(page, css=app.style(), **opening)
     try:
-        assert site.app is page.server_app, "what answers is what a login is asked of"
-        assert Client(site.address, verbose=False).predict(api_name="/classes"), "jobs run"
+        assert told_alone(address, "l4f/v1/classes") == 200, "what answers is what a login is asked of"
+        assert Client(address, verbose=False).predict(api_name="/classes"), "jobs run"
     finally:
         compat.close(page)
 

@@ -177,7 +177,9 @@ def test_surprises_can_be_drawn_and_are_shown(page):
 def test_each_neighbour_gets_a_button_and_the_files(page, tmp_path):
     met = []
     neighbours = {"img2img": lambda button, stage: met.append((button, stage))}
-    parts = app.build(Service(lambda: Settings(device="cpu"), Outputs(tmp_path), neighbours)).l4f
+    service = Service(lambda: Settings(device="cpu"), Outputs(tmp_path))
+    service.neighbours = neighbours
+    parts = app.build(service).l4f
     files_of = {button.elem_id: stage.files_to_send for button, stage in met}
     assert set(files_of) == {f"l4f_{panel}_to_img2img" for panel in ("generate", "explore", "swap", "photos")}
     results = generate(parts, "1-2")[parts.generate.stage.results]

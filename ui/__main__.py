@@ -10,13 +10,13 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from l4f_plugin.bundles.files import make_folder
 from l4f_plugin.cli import Parser
 from l4f_plugin.errors import UserError
 
 from . import server
-from .api import PREFIX
 from .outputs import Outputs, default_output_folder, shown_path
 from .service import API_MEGAPIXELS, LARGEST_MEGAPIXELS, Service, Settings
 from .texts import text
@@ -74,7 +74,7 @@ def serve(options: argparse.Namespace) -> None:
     gc.disable()  # of what an import makes nearly all stays: looking for garbage took a fifth of Gradio's
     with server.past_proxies():
         # Gradio takes seconds to import: what is wrong above is said at once.
-        from . import api, app, compat
+        from . import app, compat
     gc.enable()
     from .models_forms import MOST_BYTES
 
@@ -83,22 +83,22 @@ def serve(options: argparse.Namespace) -> None:
     service = Service(lambda: settings, outputs, manages_classes=owned)
     page = app.build(service)
     try:
-        served = server.open_page(
+        address, public = server.open_page(
             page,
-            app.style(),
+            css=app.style(),
             host=host,
             port=options.port,
             names=options.allowed_host,
             root_path=root_path,
             uploads=None if owned else server.STRANGERS_BYTES,
+            programs=service,
             auth=auth,
             share=options.share,
             inbrowser=not options.no_browser,
             allowed_paths=outputs.served_folders,
             **({"max_file_size": MOST_BYTES} if owned else {}),
         )
-        api.mount(served.app, service, served.authorise, served.visitors, root_path)
-        _tell(options, served)
+        _tell(options, address, public)
         threading.Thread(target=service.warm_up, daemon=True).start()
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -120,9 +120,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _tell(options: argparse.Namespace, served: server.Served) -> None:
+def _tell(options: argparse.Namespace, address: str, public: str | None) -> None:
     """Prints where the page is, and who can reach it."""
-    address, port = served.address, served.port
+    from .api.guard import PREFIX
+
+    port = urlsplit(address).port
     if port != options.port:
         print(text("server.port_taken", taken=options.port, port=port), flush=True)
     if options.listen:
@@ -130,8 +132,8 @@ def _tell(options: argparse.Namespace, served: server.Served) -> None:
         print(text("server.network", address=f"http://{socket.gethostname()}:{port}/"), flush=True)
     print(text("server.address", address=address), flush=True)
     print(text("server.api", address=f"{address.rstrip('/')}{PREFIX}/docs"), flush=True)
-    if served.public:
-        print(text("server.public", address=served.public), flush=True)
+    if public:
+        print(text("server.public", address=public), flush=True)
     if (options.listen or options.share) and options.auth is None:
         print(text("server.open_to_all"), flush=True)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,18 +43,6 @@ QUALITIES = ("quick", "full")
 """How thoroughly masks are learned, as `l4f learn-masks --quality` has it."""
 
 
-@dataclass(frozen=True)
-class Import:
-    """A user's own files, there called `label`: a checkpoint that becomes the class `name`, or masks for that class."""
-
-    name: str
-    checkpoint: Path | None
-    alpha: Path | None
-    licence: str | None = None
-    title: str | None = None
-    label: str = ""
-
-
 class ClassJobs:
     """Methods that return a `Job` start it or join it. They raise `UserError` where another job has the class."""
 
@@ -63,15 +50,13 @@ class ClassJobs:
         self._service = service
         self.jobs = Jobs()
         self.estimates = Jobs()
-        self._seconds: dict[tuple[str, str | None], dict[str, float]] = {}
         self._damaged: set[str] = set()
 
     # Fetching
 
-    def arrived(self, name: str) -> int:
+    def arrived(self, entry: ObjectClass) -> int:
         """Bytes of an unfinished download that are here already."""
-        found = self._service.entry(name, on_offer=True)
-        return arrived(original_of(found), found.sha256) if found.file and found.sha256 else 0
+        return arrived(original_of(entry), entry.sha256) if entry.file and entry.sha256 else 0
 
     def download(self, name: str, accepted: bool = False, again: bool = False) -> Job:
         """Fetches a class of the list, or a repository by its id. `again` fetches what is here already.
@@ -90,16 +75,14 @@ class ClassJobs:
             self._changed(name)
             return text("models.downloaded", title=self._title(name))
 
-        return self.jobs.start("download", name, text("models.asking"), work, self._title(name))
+        return self._start("download", name, "models.asking", work)
 
     # Looking after what is here
 
-    def is_damaged(self, name: str) -> bool:
-        return name in self._damaged
+    def is_damaged(self, entry: ObjectClass) -> bool:
+        return bool(entry.problem) or entry.name in self._damaged
 
     def verify(self, name: str) -> Job:
-        title = self._title(name)
-
         def work(job: Job) -> str:
             try:
                 catalogue.verify(name, progress=job.report, cancel=job.token)
@@ -107,9 +90,9 @@ class ClassJobs:
                 self._damaged.add(name)
                 raise
             self._damaged.discard(name)
-            return text("models.verified", title=title)
+            return text("models.verified", title=job.title)
 
-        return self.jobs.start("verify", name, text("models.verifying", title=title), work, title)
+        return self._start("verify", name, "models.verifying", work)
 
     def can_remove(self, entry: ObjectClass) -> bool:
         """Whether anything of the class is here that may be deleted."""
@@ -119,57 +102,53 @@ class ClassJobs:
 
     def remove(self, name: str) -> Job:
         """Deletes a class from this computer, after the jobs that draw with it."""
-        title = self._title(name)
 
         def work(job: Job) -> str:
             self._forget(name)
             removed = removal.remove(name)
             self._changed(name)
-            return text("models.removed", title=title, size=size(removed.bytes))
+            return text("models.removed", title=job.title, size=size(removed.bytes))
 
         self.estimates.cancel(name)
-        return self.jobs.start("remove", name, text("models.removing", title=title), work, title)
+        return self._start("remove", name, "models.removing", work)
 
-    def bring(self, wanted: Import) -> Job:
-        """Makes a class of a user's own files, or gives a class masks from one.
+    def bring(self, name: str, checkpoint: Path | None, alpha: Path | None, title: str, licence: str) -> Job:
+        """Makes a class of a user's own checkpoint and masks, or gives a class masks.
 
         The files are gone afterwards, unless only the name was taken meanwhile.
         """
-        files = {path: wanted.label for path in (wanted.checkpoint, wanted.alpha) if path is not None}
+        given = [path for path in (checkpoint, alpha) if path is not None]
+        label = ", ".join(path.name for path in given)
 
         def work(job: Job) -> str:
             from l4f_plugin.hub import own_checkpoints
 
-            source = text("import.source", file=wanted.label)
-            said = {"title": wanted.title, "licence": wanted.licence, "source": source}
-            gone = list(files)
+            said = {"title": title or None, "licence": licence, "source": text("import.source", file=label)}
+            gone = given
             try:
-                if wanted.checkpoint is None:
-                    own_checkpoints.import_masks(wanted.name, wanted.alpha, cancel=job.token)
+                if checkpoint is None:
+                    own_checkpoints.import_masks(name, alpha, cancel=job.token)
                 else:
-                    own_checkpoints.import_checkpoint(
-                        wanted.checkpoint, wanted.name, alpha=wanted.alpha, described=said, cancel=job.token
-                    )
-                self._changed(wanted.name)
-                return text("import.done", title=self._title(wanted.name))
+                    own_checkpoints.import_checkpoint(checkpoint, name, alpha=alpha, described=said, cancel=job.token)
+                self._changed(name)
+                return text("import.done", title=self._title(name))
             except own_checkpoints.NameTaken:
                 gone = []
                 raise
             except UserError as error:
-                raise UserError(without_paths(str(error), files)) from None
+                raise UserError(without_paths(str(error), dict.fromkeys(given, label))) from None
             finally:
                 for path in gone:
                     discard(path)
 
-        message = text("import.working", file=wanted.label)
-        return self.jobs.start("import", wanted.name, message, work, wanted.title or self._title(wanted.name))
+        message = text("import.working", file=label)
+        return self.jobs.start("import", name, message, work, title or self._title(name))
 
     def publish(self, name: str, repository: str, declared: Declared, as_space: bool, private: bool, dry: bool) -> Job:
         """Publishes a class as the model repository or Space OWNER/NAME; `dry` writes the folder and uploads nothing.
 
         Its job fails with `NotDeclared` where something is to be declared first.
         """
-        title = self._title(name)
 
         def work(job: Job) -> str:
             from l4f_plugin.hub.sharing.model_repository import Publication, publish
@@ -193,14 +172,14 @@ class ClassJobs:
             how = Publication(declared, private, draw=draw, dry=folder)
             address = (publish_space if as_space else publish)(name, repository, how, report)
             if address is not None:
-                return text("share.done", title=title, address=address)
+                return text("share.done", title=job.title, address=address)
             sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
             user = logged_in_as()
             told = {"count": len(sizes), "size": size(sum(sizes)), "repository": repository}
             who = text("share.as_user", user=user) if user else text("share.as_nobody")
             return text("share.tried", folder=shown_path(folder), who=who, **told)
 
-        return self.jobs.start("publish", name, text("share.working", title=title), work, title)
+        return self._start("publish", name, "share.working", work)
 
     # Learning
 
@@ -214,53 +193,49 @@ class ClassJobs:
 
     def has_begun(self, name: str, kind: str) -> bool:
         """Whether an unfinished learning would go on."""
-        plain = stand_in(name) if "/" in name else name
         runs = masks_folder() if kind == MASKS else photographs_folder()
-        return any(runs.glob(f"{plain}.*/*"))
+        return any(runs.glob(f"{stand_in(name)}.*/*"))
 
     def learn(self, name: str, kind: str, quality: str = "quick") -> Job:
         """Teaches a class what it lacks; the next call goes on where this one was stopped. Masks have a `quality`."""
-        title = self._title(name)
-        message = text(f"{kind}.going_on" if self.has_begun(name, kind) else f"{kind}.working", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import learning
 
             teach = partial(learning.learn_masks, quality=quality) if kind == MASKS else learning.learn_photographs
-            self._teach(job, name, message, teach)
-            return text(f"{kind}.done", title=title)
+            self._teach(job, job.progress.message, teach)
+            return text(f"{kind}.done", title=job.title)
 
         self.estimates.cancel(name)
-        return self.jobs.start(kind, name, message, work, title)
+        return self._start(kind, name, f"{kind}.going_on" if self.has_begun(name, kind) else f"{kind}.working", work)
 
     def learn_own(self, name: str, uploaded: Sequence[Path], named: str) -> Job:
         """Teaches a class a person's photographs, uploaded or where they are `named`, as `Trainings.look` has it.
 
         The class's photo segmenter marks them; the one that learns from them replaces it.
         """
-        title = self._title(name)
-        message = text("learn_own.working", title=title)
 
         def work(job: Job) -> str:
             from l4f_plugin.training import learning
 
+            message = job.progress.message
             looking = lambda done, total, _: job.report(done, total, text("train.looking"))  # noqa: E731
             folder, found = self._service.trainings.look(uploaded, named, looking, job.token)
             if not found.teaches:
                 raise UserError(text("learn_own.few", count=found.usable - found.twins))
-            self._teach(job, name, message, partial(learning.learn_photographs, photographs=folder, again=True))
-            return text("learn_own.done", title=title, count=found.usable)
+            self._teach(job, message, partial(learning.learn_photographs, photographs=folder, again=True))
+            return text("learn_own.done", title=job.title, count=found.usable)
 
-        return self.jobs.start("learn_own", name, message, work, title)
+        return self._start("learn_own", name, "learn_own.working", work)
 
-    def _teach(self, job: Job, name: str, message: str, teach: Callable[..., Path | None]) -> None:
-        """Does what `teach` does with the class; raises `Cancelled` where it was stopped."""
+    def _teach(self, job: Job, message: str, teach: Callable[..., Path | None]) -> None:
+        """Does what `teach` does with the class of the job; raises `Cancelled` where it was stopped."""
         from l4f_plugin.training.loop import STEPPING
 
         self._service.unload()  # room for the training
         try:
             taught = teach(
-                name,
+                job.name,
                 device=self._service.settings().device,
                 cancel=job.token,
                 report=lambda line: job.report(0, 0, f"{message}: {without_paths(line)}"),
@@ -273,39 +248,42 @@ class ClassJobs:
                 job.token.check()
         finally:
             self._service.unload()  # what the training took, and networks that lack what is new
-        self._changed(name)
+        self._changed(job.name)
 
     def worst_masks(self, entry: ObjectClass) -> np.ndarray | None:
         """The sheet of the worst masks that a class learned here, ``[H, W, 3]`` uint8."""
-        sheet = entry.folder and entry.folder / WORST_MASKS
-        if not sheet or not sheet.is_file():
-            return None
-        with suppress(UserError):  # written by us, but anybody's file by now
-            return load_picture(sheet)
+        with suppress(UserError):  # it is not there, or no picture: anybody's file by now
+            return load_picture(entry.folder / WORST_MASKS) if entry.folder else None
 
     def seconds(self, name: str) -> dict[str, float]:
         """How long learning masks would take in each quality; empty as long as that was not measured."""
-        return self._seconds.get((name, self._service.settings().device), {})
+        measured = self.estimates.of(name)
+        return (measured and measured.outcome or {}).get(self._service.settings().device, {})
 
     def estimate(self, name: str) -> Job:
         device = self._service.settings().device
 
-        def work(job: Job) -> None:
+        def work(job: Job) -> dict[str | None, dict[str, float]]:
             from l4f_plugin.training.learning import estimate_seconds
 
             turn = lambda: self._service.turn(job.token)  # noqa: E731
-            self._seconds[name, device] = estimate_seconds(name, device, cancel=job.token, turn=turn)
+            return {device: estimate_seconds(name, device, cancel=job.token, turn=turn)}
 
         return self.estimates.start("estimate", name, "", work)
 
     def wants_estimate(self, entry: ObjectClass) -> bool:
-        """Whether it is worth while to measure: masks are wanted, no answer yet, and nothing in the way."""
-        name = entry.name
-        if self.jobs.running(name) or self.estimates.of(name) or self.estimates.running():
+        """Whether it is worth while to measure: masks may be learned, no answer yet, and nothing in the way."""
+        name, allowed = entry.name, self._service.manages_classes
+        if not allowed or self.jobs.running(name) or self.estimates.of(name) or self.estimates.running():
             return False
         return self.learnable(entry) == MASKS and not self.has_begun(name, MASKS)
 
     # All of them
+
+    def _start(self, kind: str, name: str, key: str, work: Callable[[Job], str]) -> Job:
+        """Starts a job of a class, or joins it; `key` is that of what it says first."""
+        title = self._title(name)
+        return self.jobs.start(kind, name, text(key, title=title), work, title)
 
     def close(self) -> None:
         """Stops everything, before the program ends."""
@@ -319,7 +297,6 @@ class ClassJobs:
 
     def _forget(self, name: str) -> None:
         self.estimates.forget(name)
-        self._seconds = {key: value for key, value in self._seconds.items() if key[0] != name}
         if self._service.loaded():
             self._service.unload()
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from l4f_plugin.arguments import EdgeOptions
+from l4f_plugin.arguments import EdgeOptions, wanted_spot
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken
 
-from . import compat, seeds
+from . import compat
 from .controls import named, unsaved
-from .operations import OperationResult, Operations, file_bytes
+from .operations import OperationResult, Operations, file_bytes, wanted_subject
+from .seeds import wanted_seeds
 from .service import Service
 from .texts import text
 from .words import in_words
@@ -62,7 +63,7 @@ class Endpoints:
 
     def generate(self, class_name: str, seed_list: str, truncation_psi: float | None, count: float) -> tuple:
         """Pictures, masks and cut-outs of the seeds, in their order."""
-        wanted = seeds.wanted_seeds(seed_list, _whole(count))
+        wanted = wanted_seeds(seed_list, _whole(count))
         results = self._operations.generate(class_name, wanted, truncation_psi, CancelToken())
         kinds = ("picture", "mask", "cutout")
         rows = [self._write(result, *kinds, before=f"{number:02d}_") for number, result in enumerate(results)]
@@ -74,21 +75,20 @@ class Endpoints:
         """The subject before another background, and its mask. Files take the place of `background` and `seed`."""
         given = _given("swap", values)
         edge = EdgeOptions(given["threshold"], _whole(given["grow"]), given["feather"], bool(given["largest"]))
-        behind = file_bytes(given["picture"]) if given["picture"] else given["background"]
-        more = {name: given[name] for name in ("placed", "flipped", "class_size")}
-        more["w_plus"] = file_bytes(given["w_plus"]) if given["w_plus"] else None
-        seed, token = seeds.wanted_seed(given["seed"]), CancelToken()
-        result = self._operations.swap(given["class"], seed, behind, edge, given["psi"], token, **more)
+        picture, subject = file_bytes(given["picture"]), wanted_subject(given["seed"], file_bytes(given["w_plus"]))
+        behind = given["background"] if picture is None else picture
+        where = wanted_spot(given["placed"], given["flipped"], given["class_size"], picture is not None)
+        result = self._operations.swap(given["class"], subject, behind, edge, given["psi"], CancelToken(), where)
         return *self._write(result, "picture", "mask"), result.details
 
     def segment(self, *values: Any) -> tuple:
         """Mask and cut-out of a seed, or of one of our pictures or W+ codes where they are given."""
         given = _given("segment", values)
-        sources = [name for name in ("picture", "w_plus") if given[name]][:1]
-        more: dict[str, Any] = {name: file_bytes(given[name]) for name in sources}
-        seed = None if sources else seeds.wanted_seed(given["seed"])
-        more |= {"canvas": self._operations.canvas(given["canvas"], given["margin"]), "keep_largest": given["largest"]}
-        result = self._operations.segment(given["class"], seed, given["psi"], CancelToken(), **more)
+        source = file_bytes(given["picture"])
+        if source is None:
+            source = wanted_subject(given["seed"], file_bytes(given["w_plus"]))
+        canvas = self._operations.canvas(given["canvas"], given["margin"])
+        result = self._operations.segment(given["class"], source, given["psi"], CancelToken(), given["largest"], canvas)
         return *self._write(result, "mask", "cutout"), result.details
 
     def _write(self, result: OperationResult, *kinds: str, before: str = "") -> list[str]:

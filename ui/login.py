@@ -13,14 +13,15 @@ from . import compat
 from .refusals import Refusal
 from .texts import text
 
-Authorise = Callable[[Request], "bool | Awaitable[bool]"]
+Authorise = Callable[[Request], Awaitable[bool]]
+"""Tells whether a request carries the right credentials."""
 
 
 def accounts(passwords: Mapping[str, str]) -> Authorise:
     """HTTP Basic with one of these names and its password."""
     known = [f"{name}:{password}".encode() for name, password in passwords.items()]
 
-    def authorise(request: Request) -> bool:
+    async def authorise(request: Request) -> bool:
         given = _basic(request).encode()
         # Every account is compared, in constant time: how long the answer takes tells nothing.
         return any([hmac.compare_digest(given, account) for account in known])
@@ -42,7 +43,7 @@ def page(app: Any) -> Authorise | None:
         if callable(known):
             name, colon, password = _basic(request).partition(":")
             return bool(colon and await _outcome(known, name, password))
-        return bool(accounts(known or {})(request))
+        return await accounts(known or {})(request)
 
     return authorise
 
@@ -65,7 +66,5 @@ def _basic(request: Request) -> str:
 
 async def demand_login(authorise: Authorise | None, request: Request) -> None:
     """Raises `Refusal` for a request without the right credentials; None asks for none."""
-    if authorise is not None:
-        allowed = authorise(request)
-        if not (await allowed if inspect.isawaitable(allowed) else allowed):
-            raise Refusal("unauthorised", text("http.unauthorised"))
+    if authorise is not None and not await authorise(request):
+        raise Refusal("unauthorised", text("http.unauthorised"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,11 @@ from l4f_plugin.bundles.fields import REPOSITORY_ID
 from l4f_plugin.bundles.licences import NotAccepted
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.sharing.terms import Declared, NotDeclared
+from l4f_plugin.jobs import Job
 
 from . import compat, status
 from .class_choice import Consent
-from .class_jobs import Import, discard
+from .class_jobs import discard
 from .controls import Given, button, choices, named, segments
 from .run_buttons import RunButtons, Running
 from .service import Service
@@ -88,33 +88,22 @@ class ImportForm:
 
     def bring(self, running: Running, given: Given) -> Iterator[dict]:
         """Converts the files into a class; they are gone from the server then, unless another click may use them."""
-        files = [_uploaded(given[part]) for part in (self.file, self.alpha)]
-        wanted = self._read(*files, given)  # where it refuses, the files stay for the next click
+        files = {part: _uploaded(given[part]) for part in (self.file, self.alpha)}
+        task = self._start(*files.values(), given)  # where it refuses, the files stay for the next click
         try:
-            task = self._service.class_jobs.bring(wanted)
             yield from running.tell_of(task)
         except UserError:
-            yield self._left(files, wanted)
+            yield {part: None for part, path in files.items() if path is None or not path.exists()}
             raise
         except Exception:  # such as a click on Cancel, after which the job itself removes them
-            yield {self.file: None, self.alpha: None}
+            yield dict.fromkeys(files)
             raise
-        emptied = {**self._left(files, wanted), self.name: "", self.title: ""}
-        picked = self._panel.pick(given[self._panel.visit], wanted.name)
+        emptied = {**dict.fromkeys(files), self.name: "", self.title: ""}
+        picked = self._panel.pick(given[self._panel.visit], task.name)
         yield {**emptied, **picked, self.job.status: status.finished(task.outcome)}
 
-    def _left(self, files: list[Path | None], wanted: Import) -> dict:
-        """Files that are still there get their names back; the fields of others are emptied."""
-        shown = {}
-        for part, path, now in zip((self.file, self.alpha), files, (wanted.checkpoint, wanted.alpha), strict=True):
-            if path is not None and now is not None and now.exists():
-                now.rename(path)
-            else:
-                shown[part] = None
-        return shown
-
-    def _read(self, checkpoint: Path | None, alpha: Path | None, given: Given) -> Import:
-        """What the form asks for. Raises `UserError` where something is missing, too large or under a wrong name."""
+    def _start(self, checkpoint: Path | None, alpha: Path | None, given: Given) -> Job:
+        """Starts the job. Raises `UserError` where something is missing, too large or under a wrong name."""
         from l4f_plugin.hub.own_checkpoints import demand_free_name
 
         name, title = given[self.name].strip(), given[self.title].strip()
@@ -126,18 +115,17 @@ class ImportForm:
             if path.stat().st_size > MOST_BYTES:
                 discard(path)
                 raise UserError(text("import.too_large", file=path.name, limit=size(MOST_BYTES)))
-        label = ", ".join(path.name for path in present)
         if checkpoint is None:
-            name = name or given[self._panel.visit].picked or ""
+            name, title = name or given[self._panel.visit].picked or "", ""
             installed(name)
-            return Import(name, None, _short(alpha), label=label)
-        if not licence:
-            raise UserError(text("import.no_licence"))
-        if not (_is_line(licence) and _is_line(title)):
-            raise UserError(text("import.long_words"))
-        name = name or plain_class_name(checkpoint.stem)
-        demand_free_name(name)  # here already, since the files stay then
-        return Import(name, _short(checkpoint), alpha and _short(alpha), licence, title or None, label)
+        else:
+            if not licence:
+                raise UserError(text("import.no_licence"))
+            if not (_is_line(licence) and _is_line(title)):
+                raise UserError(text("import.long_words"))
+            name = name or plain_class_name(checkpoint.stem)
+            demand_free_name(name)  # here already, since the files stay then
+        return self._service.class_jobs.bring(name, checkpoint, alpha, title, licence)
 
 
 class PhotographsForm:
@@ -278,11 +266,6 @@ def _uploaded(value: object) -> Path | None:
     if path is not None and not (compat.is_uploaded(path) and path.is_file()):
         raise UserError(text("import.not_uploaded"))
     return path
-
-
-def _short(path: Path) -> Path:
-    """The file under a short name: sentences about a file name it, and cut long paths."""
-    return path.rename(path.with_name(uuid.uuid4().hex[:8]))
 
 
 def _is_line(words: str) -> bool:

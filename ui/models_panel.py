@@ -73,7 +73,8 @@ class ModelsPanel(TaskPanel):
     def _wire(self) -> None:
         for trigger, handler, values in (
             (self.choice.input, self.pick, [self.choice]),
-            (self.row.change, self.pick_row, [self.row]),
+            # A click on the table writes the class and the time.
+            (self.row.change, lambda visit, clicked: self.pick(visit, clicked.partition(" ")[0]), [self.row]),
             (self.download.click, self.answered(self.start_download), [self.consent.accept]),
             (self.learn.click, self.answered(self.start_learning), [self.quality]),
             (self.verify.click, self.answered(self.start_verifying), []),
@@ -102,15 +103,17 @@ class ModelsPanel(TaskPanel):
         """The classes as they are now, and what can be done with the one that is picked."""
         visit.ended = self._ended()
         try:
-            entries = self._service.all_classes()
+            entries = {entry.name: entry for entry in self._service.all_classes()}
         except UserError as error:
             return {self.activity: complain(error)}
-        visit.picked = self._still_there(visit.picked, entries)
-        picked = next((entry for entry in entries if entry.name == visit.picked), None)
-        damaged = {entry.name for entry in entries if entry.problem or self._class_jobs.is_damaged(entry.name)}
-        choices = compat.options([(entry.title, entry.name) for entry in entries])
+        if visit.picked not in entries and stand_in(visit.picked or "") in entries:
+            visit.picked = stand_in(visit.picked)  # a repository's class that has got masks of its own
+        picked = entries.get(visit.picked) or next(iter(entries.values()), None)
+        visit.picked = picked and picked.name
+        damaged = {entry.name for entry in entries.values() if self._class_jobs.is_damaged(entry)}
+        choices = compat.options([(entry.title, entry.name) for entry in entries.values()])
         shown = {
-            self.table: models_table.table(entries, visit.picked, damaged),
+            self.table: models_table.table(entries.values(), visit.picked, damaged),
             self.choice: gr.update(choices=choices, value=visit.picked),
             self.confirm: gr.update(visible=False),
             **self._told(visit),
@@ -123,12 +126,6 @@ class ModelsPanel(TaskPanel):
         shown[self.worst] = gr.update(value=worst, visible=worst is not None)
         shown[self.card] = models_table.card(picked, picked.name in damaged)
         return {**shown, **self._actions(picked, picked.name in damaged)}
-
-    def _still_there(self, name: str | None, entries: list[ObjectClass]) -> str | None:
-        names = [entry.name for entry in entries]
-        if name and name not in names and stand_in(name) in names:
-            return stand_in(name)  # a repository's class that has got masks of its own
-        return name if name in names else next(iter(names), None)
 
     def _actions(self, entry: ObjectClass, damaged: bool) -> dict:
         """What can be done with a class now. Nothing else while something is being done."""
@@ -153,7 +150,7 @@ class ModelsPanel(TaskPanel):
             return text("models.download_again")
         if not entry.download_bytes:
             return text("models.download")
-        if arrived := self._class_jobs.arrived(entry.name):
+        if arrived := self._class_jobs.arrived(entry):
             return text("models.download_on", done=size(arrived), total=size(entry.download_bytes))
         return text("models.download_size", size=size(entry.download_bytes))
 
@@ -187,32 +184,26 @@ class ModelsPanel(TaskPanel):
         visit.picked = name
         return {**self.show(visit), **self._estimate(visit)}
 
-    def pick_row(self, visit: Visit, clicked: str) -> dict:
-        """As `pick`, for what a click on the table wrote: the class and the time."""
-        return self.pick(visit, clicked.partition(" ")[0])
-
     def _estimate(self, visit: Visit) -> dict:
         """Begins to measure how long masks would take, where that is of use; what the button says then."""
         with suppress(UserError):  # said once somebody wants to learn
-            if self._service.manages_classes and self._class_jobs.wants_estimate(
-                self._service.entry(visit.picked, on_offer=True)
-            ):
+            if self._class_jobs.wants_estimate(self._service.entry(visit.picked, on_offer=True)):
                 self._class_jobs.estimate(visit.picked)
                 return self._learning(visit.picked, MASKS)
         return {}
 
     def answered(self, handler: Callable[..., Job]) -> Callable[..., dict]:
         """A handler that starts a job of the picked class."""
-        return lambda visit, *values: self._begun(visit, lambda: handler(self._changeable(visit), *values))
 
-    def _changeable(self, visit: Visit) -> ObjectClass:
-        if not self._service.manages_classes:
-            raise UserError(text("models.read_only"))
-        return self._service.entry(visit.picked, on_offer=True)
+        def begin(visit: Visit, *values: object) -> Job:
+            if not self._service.manages_classes:
+                raise UserError(text("models.read_only"))
+            return handler(self._service.entry(visit.picked, on_offer=True), *values)
+
+        return lambda visit, *values: self._begun(visit, lambda: begin(visit, *values))
 
     def start_download(self, entry: ObjectClass, accepted: bool) -> Job:
-        damaged = bool(entry.problem) or self._class_jobs.is_damaged(entry.name)
-        return self._class_jobs.download(entry.name, bool(accepted), again=damaged)
+        return self._class_jobs.download(entry.name, bool(accepted), again=self._class_jobs.is_damaged(entry))
 
     def start_learning(self, entry: ObjectClass, quality: str = "quick") -> Job:
         """Learns masks or photographs, whichever the class lacks, or goes on with it."""

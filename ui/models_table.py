@@ -1,6 +1,6 @@
 """What the page *Models* shows of the classes: the table of all, whose clicks `page.js` tells, and the card of one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from html import escape
 
 from l4f_plugin.bundles.config import ObjectClass
@@ -20,7 +20,7 @@ def state(entry: ObjectClass, damaged: bool) -> str:
     return text("state.here" if entry.installed else "state.offered")
 
 
-def table(entries: Sequence[ObjectClass], selected: str | None, damaged: set[str]) -> str:
+def table(entries: Iterable[ObjectClass], selected: str | None, damaged: set[str]) -> str:
     """All classes, a row each; a click on a row picks it."""
     head = "".join(f'<th scope="col">{escape(text(f"column.{name}"))}</th>' for name in COLUMNS)
     rows = "".join(_row(entry, entry.name == selected, entry.name in damaged) for entry in entries)

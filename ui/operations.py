@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from l4f_plugin.arguments import Background, Canvas, EdgeOptions, wanted_spot
+from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot
 from l4f_plugin.bundles.likeness import is_strange
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, picture_size
@@ -23,6 +23,7 @@ from l4f_plugin.provenance import WPlus
 from l4f_plugin.subject import ENDINGS, remarks
 
 from .outputs import slug
+from .seeds import wanted_seed
 from .service import Service
 from .texts import text
 
@@ -95,21 +96,17 @@ class Operations:
     def swap(
         self,
         class_name: str,
-        seed: int,
+        subject: int | WPlus,
         background: str | bytes,
         edge: EdgeOptions,
         truncation_psi: float | None,
         token: CancelToken,
-        placed: str | None = None,
-        flipped: bool = False,
-        class_size: bool = False,
-        w_plus: bytes | None = None,
+        where: Spot | None,
     ) -> OperationResult:
-        """The subject `seed` before a background: `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes.
+        """The subject of a seed or codes before `seed:7`, `#3366ff`, `blur:8`, `transparent` or a picture's bytes.
 
-        A file of W+ codes takes the place of the seed and of `truncation_psi`. Where it goes is as `wanted_spot` says.
+        `truncation_psi` counts for a seed. Where it goes on a picture is as `wanted_spot` says.
         """
-        where = wanted_spot(placed, flipped, class_size, isinstance(background, bytes))
         wanted: Background | bytes
         if isinstance(background, bytes):
             self.pixels_sent(background)  # what is no picture, or too large, is refused before any wait
@@ -119,10 +116,10 @@ class Operations:
             wanted, note = Background.parse(background, files=False), None
             label = wanted.label
         name = self._service.entry(class_name).name
-        if w_plus is None:
-            sample = self._service.sample(name, seed, truncation_psi, token)
+        if isinstance(subject, WPlus):
+            sample = self._service.segment(name, subject, token)
         else:
-            sample = self._service.segment(name, _codes(w_plus), token)
+            sample = self._service.sample(name, subject, truncation_psi, token)
         result = self._service.swap(name, sample, wanted, edge, token, where=where)
         parts = {"picture": result.composite, "mask": result.alpha, "cutout": result.cutout}
         parts["background"] = result.background
@@ -134,34 +131,28 @@ class Operations:
     def segment(
         self,
         class_name: str,
-        seed: int | None,
+        source: int | bytes | WPlus,
         truncation_psi: float | None,
         token: CancelToken,
-        picture: bytes | None = None,
-        w_plus: bytes | None = None,
         keep_largest: bool = True,
         canvas: Canvas | None = None,
         background: str | None = None,
     ) -> OperationResult:
-        """Mask and cut-out of a seed, or of a picture (ours or a photograph) or W+ codes where they are given.
+        """Mask and cut-out of a seed, of a picture's bytes (ours or a photograph), or of W+ codes.
 
         With a `canvas` both have its size. With a `background`, `seed:7`, `#ffffff`, `blur:8` or `transparent`, the
         picture shows the subject before it. `keep_largest` counts for a photograph.
         """
         entry, note = self._service.entry(class_name), None
         behind = Background.parse(background or "transparent", files=False)
-        if picture is not None:
-            self.pixels_sent(picture)  # what is no picture, or too large, is refused before any wait
-            subject, note = picture, first_frame_only(picture, text("api.the_picture"))
-        elif w_plus is not None:
-            subject = _codes(w_plus)
-        else:
-            subject = seed
+        if isinstance(source, bytes):
+            self.pixels_sent(source)  # what is no picture, or too large, is refused before any wait
+            note = first_frame_only(source, text("api.the_picture"))
         options = {"truncation_psi": truncation_psi, "keep_largest": keep_largest}
-        sample = self._service.segment(entry.name, subject, token, **options)
+        sample = self._service.segment(entry.name, source, token, **options)
         area, confidence, fits = float(sample.required_alpha().mean()), sample.confidence, None
         if is_strange(confidence):
-            [fits] = self._service.best_fits(entry.name, [lambda: picture], token)
+            [fits] = self._service.best_fits(entry.name, [lambda: source], token)
         better = fits and text("photos.better", title=fits[0].title, confidence=fits[1])
         sentences = note, *remarks(entry.title, confidence, sample.dropped, sample.along_edge), better
         notes = [sentence for sentence in sentences if sentence]
@@ -176,8 +167,10 @@ class Operations:
         return OperationResult(parts, _stem(entry.name, sample.seed), infotext, details)
 
 
-def file_bytes(written: str) -> bytes:
-    """The file in base64, with or without the head of a data URL. Raises `UserError` for anything else."""
+def file_bytes(written: str) -> bytes | None:
+    """The file in base64, with or without the head of a data URL; None for nothing. Raises `UserError` otherwise."""
+    if not written:
+        return None
     try:
         return base64.b64decode(re.sub(r"\Adata:[^,]{0,100},", "", written), validate=True)
     except ValueError:
@@ -188,8 +181,11 @@ def _stem(name: str, seed: int | None) -> str:
     return slug(name) if seed is None else f"{slug(name)}_seed{seed:04d}"
 
 
-def _codes(content: bytes) -> WPlus:
+def wanted_subject(seed: str | int, w_plus: bytes | None) -> int | WPlus:
+    """The codes in that file, else the seed. Raises `UserError` for what is neither."""
+    if w_plus is None:
+        return wanted_seed(str(seed))
     with tempfile.TemporaryDirectory(prefix="labels4free-") as folder:
         path = Path(folder) / "w_plus"
-        path.write_bytes(content)
+        path.write_bytes(w_plus)
         return WPlus.load(path)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from .visitors import Visitors
 if TYPE_CHECKING:
     import gradio as gr
 
-    from .login import Authorise
+    from .service import Service
 
 PORTS_TRIED = 50
 STRANGERS_BYTES = 2 << 30
@@ -32,21 +32,6 @@ STRANGERS_BYTES = 2 << 30
 SECONDS_TO_ANSWER = 60.0
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-@dataclass(frozen=True)
-class Served:
-    """A page that is served. `address` ends with a slash; `public` is None where it is not shared.
-
-    `app` is what answers, `visitors` who is let in, and `authorise` the login, None without.
-    """
-
-    address: str
-    public: str | None
-    port: int
-    app: Any
-    visitors: Visitors
-    authorise: Authorise | None
 
 
 @contextmanager
@@ -102,7 +87,6 @@ def checked_root_path(written: str) -> str:
 
 def open_page(
     page: gr.Blocks,
-    css: str,
     *,
     host: str,
     port: int,
@@ -110,17 +94,20 @@ def open_page(
     root_path: str = "",
     uploads: int | None = None,
     embeddable: bool = False,
+    programs: Service | None = None,
     **arguments: Any,
-) -> Served:
+) -> tuple[str, str | None]:
     """Serves the page on the first free port from `port` on; `arguments` as `compat.launch` takes them.
 
+    Returns its address here, with its port and a slash at the end, and the public one; None where it is not shared.
     `names` are further names of this server, see `Visitors`; `uploads` bounds what all uploads may take, in bytes;
-    for `root_path` and `embeddable` see `Front`. Raises `UserError`.
+    for `root_path` and `embeddable` see `Front`; the HTTP API answers where it is given the service of `programs`.
+    Raises `UserError`.
     """
     from . import compat, login
     from .front import Front
 
-    address, public, port = _launched(page, css, host, port, root_path=root_path, **arguments)
+    address, public = _launched(page, host, port, root_path=root_path, **arguments)
     app = page.server_app  # before Gradio 4 another one than page.app
     authorise = login.page(app)
     shown = [urlsplit(place).hostname for place in (public or "", root_path)]
@@ -128,11 +115,15 @@ def open_page(
     within, room = app.middleware_stack or app.build_middleware_stack(), Uploads(compat.upload_folder(), uploads)
     # The one place where a running Starlette takes something before all of it.
     app.middleware_stack = Front(within, visitors, room, authorise, root_path, embeddable)
-    return Served(address, public, port, app, visitors, authorise)
+    if programs is not None:
+        from . import api  # which a Space has not
+
+        api.mount(app, programs, authorise, visitors, root_path)
+    return address, public
 
 
-def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any) -> tuple[str, str | None, int]:
-    """As `compat.launch`, and the port. What takes a port between the look at it and its use is passed over too."""
+def _launched(page: gr.Blocks, host: str, port: int, **arguments: Any) -> tuple[str, str | None]:
+    """As `compat.launch`. What takes a port between the look at it and its use is passed over too."""
     from . import compat
 
     hosts = ("127.0.0.1", "localhost", host) if arguments.get("share") else ()  # the relay is asked as the user says
@@ -141,7 +132,7 @@ def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any)
         port = free_port(port, host)
         try:
             with past_proxies(*hosts):
-                return (*_with_patience(page, css, server_name=host, server_port=port, **arguments), port)
+                return _with_patience(page, server_name=host, server_port=port, **arguments)
         except OSError:  # where nobody else has the port now, it was ours that did not start in time
             slow += free_port(port, host) == port
         except ImportError as error:
@@ -150,12 +141,12 @@ def _launched(page: gr.Blocks, css: str, host: str, port: int, **arguments: Any)
     raise UserError(text("server.no_answer", address=f"http://{host}:{port}/"))
 
 
-def _with_patience(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, str | None]:
+def _with_patience(page: gr.Blocks, **arguments: Any) -> tuple[str, str | None]:
     """Gradio asks its page for three seconds whether it is there, and gives up; a busy computer gets more time."""
     from . import compat
 
     try:
-        return compat.launch(page, css, **arguments)
+        return compat.launch(page, **arguments)
     except ValueError:
         if not page.is_running:
             raise
@@ -163,7 +154,7 @@ def _with_patience(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, st
     address = page.local_url
     try:
         if _answers(address):
-            return compat.launch(page, css, **arguments)
+            return compat.launch(page, **arguments)
     except ValueError:
         pass
     finally:
@@ -174,23 +165,17 @@ def _with_patience(page: gr.Blocks, css: str, **arguments: Any) -> tuple[str, st
 
 def _answers(address: str) -> bool:
     """Whether there is a server at the address, which is waited for."""
-    until = time.monotonic() + SECONDS_TO_ANSWER
+    place, until = urlsplit(address).netloc, time.monotonic() + SECONDS_TO_ANSWER
     while (left := until - time.monotonic()) > 0:
-        with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=left)
-            try:
-                connection.request("HEAD", "/")
-                return connection.getresponse().status < 500
-            finally:
-                connection.close()
+        with suppress(OSError, HTTPException), closing(HTTPConnection(place, timeout=left)) as connection:
+            connection.request("HEAD", "/")
+            return connection.getresponse().status < 500
         time.sleep(0.2)
     return False
 
 
 def own_upload_folder() -> Path:
     """A new folder for what people upload to this page, and to no other; Gradio is told of it."""
-    import tempfile
-
     wanted = os.environ.get("GRADIO_TEMP_DIR") or None
     if wanted:
         Path(wanted).mkdir(parents=True, exist_ok=True)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from l4f_plugin import model_cache, runtime
+from l4f_plugin import runtime
 from l4f_plugin.arguments import Background, Canvas, EdgeOptions, Spot
 from l4f_plugin.bundles import catalogue
 from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.errors import UserError
 from l4f_plugin.hub.download import resolve
 from l4f_plugin.jobs import QUEUE, CancelToken
+from l4f_plugin.model_cache import ModelCache
 from l4f_plugin.photo_batch import PhotoResult, segment_photos
 from l4f_plugin.picture_files import PictureSet
 from l4f_plugin.provenance import Recipe, WPlus, required_recipe
@@ -61,12 +62,8 @@ class Settings:
     api_megapixels: float = API_MEGAPIXELS
 
 
-def _anybody(name: str, pictures: int) -> AbstractContextManager:
-    return nullcontext()
-
-
 class Service:
-    """What a page and its programs ask for work; one for each page.
+    """What a page and its programs ask for work; one for each page. Hosts and Spaces have their own kinds.
 
     One job computes at a time over all services of the process. Computing methods take a token, which also tells of
     the wait. They raise `Cancelled` when it says so, and `UserError` for what a person can mend.
@@ -74,44 +71,35 @@ class Service:
     Args:
         settings: asked at each job, as a host's options may change.
         outputs: where results go.
-        neighbours: tabs of a host that take results, by name: what wires a button of a stage to each.
         manages_classes: whoever sees the page may download, import, complete, share and delete classes, and export
             sets. For a page that only its owner reaches.
-        gate: entered around each job, see `ModelCache`: a host's own queue.
-        admit: entered around each request, with the class and the number of pictures; a Space's limits.
-        lend: what draws in place of the pipeline in memory; a Space's graphics card, which is only lent.
-        only: the one class that is known, where it is set.
     """
+
+    follows_drags = True
+    """Whether pictures may follow a slider while it is dragged: not where they are counted."""
 
     def __init__(
         self,
         settings: Callable[[], Settings] = Settings,
         outputs: Outputs | None = None,
-        neighbours: Mapping[str, Callable[[gr.Button, Stage], None]] | None = None,
         *,
         manages_classes: bool = False,
-        gate: model_cache.Gate = lambda cancel: nullcontext(),
-        admit: Callable[[str, int], AbstractContextManager] = _anybody,
-        lend: Callable[[Labels4FreePipeline], Any] = lambda pipeline: pipeline,
-        only: str | None = None,
     ):
-        self.settings, self._admit, self._lend, self._only = settings, admit, lend, only
-        self.outputs, self.neighbours = outputs or Outputs(), neighbours or {}
+        self.settings, self.outputs, self.manages_classes = settings, outputs or Outputs(), manages_classes
+        # Tabs of a host that take results, by name: what wires a button of a stage to each.
+        self.neighbours: Mapping[str, Callable[[gr.Button, Stage], None]] = {}
         # Parts of the page that is built which `refresh` what they show of the engine, their `outputs`, after each job.
         self.watchers: Sequence[Any] = ()
-        self.manages_classes = manages_classes
         self._samples: OrderedDict[tuple[str, int, float], Subject] = OrderedDict()
-        self._cache = model_cache.ModelCache(gate=gate, on_release=self._samples.clear)
+        self._cache = ModelCache(gate=self.gate, on_release=self._samples.clear)
         self.class_jobs, self.trainings = ClassJobs(self), Trainings(self)
 
     # Classes
 
     def all_classes(self) -> list[ObjectClass]:
         """Every class, here or on offer, those that draw at once first. Raises `UserError` for a damaged catalogue."""
-        return sorted(
-            (entry for entry in catalogue.classes() if self._only in (None, entry.name)),
-            key=lambda entry: (entry.problem is not None, not entry.installed, not entry.masks, entry.name),
-        )
+        order = lambda entry: (entry.problem is not None, not entry.installed, not entry.masks, entry.name)  # noqa: E731
+        return sorted(catalogue.classes(), key=order)
 
     def classes(self) -> list[ObjectClass]:
         """The classes that draw with masks without a download, then bundles that say what is wrong with them."""
@@ -191,15 +179,10 @@ class Service:
         with self.drawing(name, token, len(codes)) as pipeline:
             return pipeline.draw(codes, cancel=token, **how)
 
-    @property
-    def follows_drags(self) -> bool:
-        """Whether pictures may follow a slider while it is dragged: not where they are counted."""
-        return self._admit is _anybody
-
     def sample(self, name: str, seed: int, truncation_psi: float, token: CancelToken) -> Subject:
         """One subject, from memory where it was drawn lately."""
         key = (name, seed, truncation_psi)
-        with self._admit(name, 1):
+        with self.admit(name, 1):
             found = self._samples.get(key)
             if found is None:
                 with self.drawing(name, token) as pipeline:
@@ -220,7 +203,7 @@ class Service:
         where: Canvas | Spot | None = None,
     ) -> SwapResult:
         """The sample before another background, see `subject.place`; bytes are a picture file, decoded in its turn."""
-        with self._admit(name, 0):
+        with self.admit(name, 0):
             if isinstance(background, bytes) or background.kind != "seed":
                 # Nothing to draw: networks that have left memory stay away.
                 with self._cache.turn(cancel=token):
@@ -236,7 +219,7 @@ class Service:
         A picture that this plug-in saved is drawn once more, another is segmented as a photograph. Of `how`, see
         `Labels4FreePipeline.segment`, `truncation_psi` counts for a seed alone and `keep_largest` for a photograph.
         """
-        with self._admit(name, 1):
+        with self.admit(name, 1):
             if isinstance(source, bytes | Image.Image) and not self.entry(name).photos:
                 source = required_recipe(source, self.entry(name).title)  # loads nothing for what cannot be answered
             with self.drawing(name, token) as pipeline:
@@ -251,7 +234,7 @@ class Service:
         self, name: str, photos: Iterable[Callable[[], Path | bytes]], token: CancelToken
     ) -> Iterator[tuple[ObjectClass, float] | None]:
         """The class that fits each photograph best, which is given by what reads it. See `photos.Rivals`."""
-        with self._admit(name, 0), self._cache.turn(cancel=token):
+        with self.admit(name, 0), self._cache.turn(cancel=token):
             from l4f_plugin.photos import Rivals
 
             device = runtime.choose_device(self.settings().device)
@@ -271,14 +254,26 @@ class Service:
                 pipeline.bundle.discriminator = load_network(folder, "discriminator")
             return project(pipeline, photograph, cancel=token, **how)
 
+    def gate(self, cancel: CancelToken) -> AbstractContextManager:
+        """What is entered around each job, see `ModelCache`."""
+        return nullcontext()
+
+    def admit(self, name: str, pictures: int) -> AbstractContextManager:
+        """What is entered around each request for so many pictures of a class."""
+        return nullcontext()
+
+    def lend(self, pipeline: Labels4FreePipeline) -> Any:
+        """What draws in place of the pipeline in memory."""
+        return pipeline
+
     @contextmanager
     def drawing(self, name: str, token: CancelToken, pictures: int | None = None) -> Iterator[Labels4FreePipeline]:
         """A turn with the pipeline of a class, for so many pictures; None where they are admitted already."""
         settings = self.settings()
         how = {"device": settings.device, "dtype": settings.dtype, "release_after": settings.release_after}
-        admitted = nullcontext() if pictures is None else self._admit(name, pictures)
+        admitted = nullcontext() if pictures is None else self.admit(name, pictures)
         with admitted, self._cache.job(name, cancel=token, **how) as pipeline:
-            yield self._lend(pipeline)
+            yield self.lend(pipeline)
 
     def turn(self, token: CancelToken) -> AbstractContextManager:
         """A turn in the queue for work of another kind, such as a step of a training."""

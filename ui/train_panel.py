@@ -44,6 +44,7 @@ CURVES = {
 POINTS = 200  # of a curve
 FROZEN = 2  # finest blocks of a discriminator, where a person wants FreezeD
 BUTTONS = ("mend", "pause", "resume", "stop", "use", "delete")
+_ALONE = {"show_label": False, "elem_classes": "l4f-single"}
 
 
 @dataclass
@@ -78,8 +79,7 @@ class TrainPanel:
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_train_activity", elem_classes="l4f-status-place")
                 self.empty = empty_stage("train")
                 self.about = gr.Markdown("", visible=False, elem_id="l4f_train_about")
-                alone = {"show_label": False, "elem_classes": "l4f-single"}
-                self.preview = compat.shown_image(visible=False, **alone, **named("train.preview"))
+                self.preview = compat.shown_image(visible=False, **_ALONE, **named("train.preview"))
                 self._build_run()
         self.follow = partial(told_in, self.activity, service)
         self._wire()
@@ -117,8 +117,7 @@ class TrainPanel:
                 with gr.Row(elem_classes="l4f-actions"):
                     self.really = button("train.really", variant="stop")
                     self.keep = button("train.keep")
-            alone = {"show_label": False, "elem_classes": "l4f-single"}
-            self.samples = compat.shown_image(**alone, **named("train.samples"))
+            self.samples = compat.shown_image(**_ALONE, **named("train.samples"))
             with gr.Row(elem_classes=["l4f-panel", "l4f-plots"]):
                 axes = {"x_title": text("train.axis"), "y_title": " "}
                 plots = {name: compat.line_plot(label=text(f"train.{name}"), **axes) for name in CURVES}
@@ -134,7 +133,7 @@ class TrainPanel:
         self.outputs = shown
         compat.on(self.look.click, self.follow(self.look_at), self.inputs, shown, queue=True)
         compat.on(self.start.input, self.choose_start, [self.start], shown)
-        compat.on(self.fit.input, self.show_fit, self.inputs, shown, queue=True)
+        compat.on(self.fit.input, self.follow(self.show_fit), self.inputs, shown, queue=True)
         compat.on(self.measure.click, self.follow(self.estimate), self.inputs, shown, queue=True)
         self._watch(compat.on(self.begin.click, self.follow(self.start_run), self.inputs, shown, queue=True))
         self._watch(compat.on(self.choice.input, self.pick, [self.visit, self.choice], shown))
@@ -181,12 +180,9 @@ class TrainPanel:
             self.freeze: gr.update(value=False, visible=False),
         }
 
-    def show_fit(self, given: Given) -> dict:
-        visit = given[self.visit]
-        try:
-            return {self.preview: self._sheet(visit, given[self.fit])} if visit.found else {}
-        except Exception as error:
-            return {self.activity: complain(error)}
+    def show_fit(self, job: Running, given: Given) -> Iterator[dict]:
+        if given[self.visit].found:
+            yield {self.preview: self._sheet(given[self.visit], given[self.fit])}
 
     def _sheet(self, visit: TrainVisit, fit: str) -> dict:
         from l4f_plugin.training.picture_survey import contact_sheet
@@ -248,11 +244,10 @@ class TrainPanel:
     def _standing(self, visit: TrainVisit) -> dict:
         run = self.trainings.run(visit.picked)
         told = run.status()
-        active = told.state in ACTIVE
+        active, works = told.state in ACTIVE, told.state in ("running", "waiting", "away")
         offered = {
-            "pause": told.state in ("running", "waiting", "away"),
-            "mend": bool(told.trouble),
-            "resume": told.state not in ("starting", "running", "waiting", "away", "done") and not told.trouble,
+            "pause": works,
+            "resume": not works and told.state not in ("starting", "done") and not told.trouble,
             "stop": active,
             "use": told.state != "done" and run.latest_sheet() is not None,
             "delete": not active,
@@ -260,8 +255,8 @@ class TrainPanel:
         mend = f"train_mend.{told.trouble}" if told.trouble else "train.mend"
         return {
             self.standing: _in_words(told),
-            **{self.buttons[name]: gr.update(visible=offered[name]) for name in BUTTONS[1:]},
-            self.buttons["mend"]: gr.update(visible=offered["mend"], value=text(mend)),
+            **{self.buttons[name]: gr.update(visible=visible) for name, visible in offered.items()},
+            self.buttons["mend"]: gr.update(visible=bool(told.trouble), value=text(mend)),
             self.samples: self._latest(visit, run),
             **self._curves(visit, run),
             self.log: f"<pre>{escape(chr(10).join(map(without_paths, run.log())))}</pre>",

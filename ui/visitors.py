@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cache
 from urllib.parse import urlsplit
@@ -85,15 +86,12 @@ def _is_same(origin: str, host: str) -> bool:
 
 def _host_name(host: str) -> str:
     """The name in a Host header, without port; empty where it is none."""
-    try:
+    with suppress(ValueError):
         return (urlsplit("//" + host).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    return ""
 
 
 def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False

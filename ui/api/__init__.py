@@ -4,39 +4,23 @@
 visitors of the page, and nothing but the page is let in there.
 """
 
-from __future__ import annotations
+from starlette.applications import Starlette
 
-from typing import TYPE_CHECKING
-
+from ..login import Authorise
+from ..service import Service
 from ..visitors import Visitors
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
-    from ..login import Authorise
-    from ..service import Service
-
-PREFIX = "/l4f/v1"
+from .guard import Guard
+from .routes import build
 
 
-def mount(
-    app: Starlette,
-    service: Service,
-    authorise: Authorise | None = None,
-    visitors: Visitors | None = None,
-    root_path: str = "",
-) -> None:
+def mount(app: Starlette, service: Service, authorise: Authorise | None, visitors: Visitors, root_path: str) -> None:
     """Serves the API of `service` on `app`, before every other route; a second call takes the place of the first.
 
-    `authorise(request)` says, or awaits, whether a request carries the right credentials (see `login`); None lets
-    everybody in who reaches the server, which belongs to a page that asks for no login either. `visitors` says which
-    requests of browsers are let in. `root_path` is where a proxy shows the page, which it may leave in the address.
+    Without `authorise` everybody is let in who reaches the server, which belongs to a page that asks for no login
+    either. `visitors` says which requests of browsers are. `root_path` is where a proxy shows the page, which it may
+    leave in the address.
     """
-    from .guard import Guard
-    from .routes import build
-
     routes = app.router.routes
-    routes[:] = [route for route in routes if getattr(route, "path", None) != PREFIX]
-    visitors = visitors or Visitors(login=authorise is not None, programs=True)
+    routes[:] = [route for route in routes if not isinstance(route, Guard)]
     # First, as some releases of Gradio answer every path that is left over.
-    routes.insert(0, Guard(PREFIX, root_path, build(service), authorise, visitors))
+    routes.insert(0, Guard(build(service), root_path, authorise, visitors))

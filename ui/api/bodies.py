@@ -57,7 +57,7 @@ def read(body: bytes | dict[str, Any], known: list[str]) -> dict[str, Any]:
         values = _from_form(values)
     for name in FILES:
         if isinstance(values.get(name), str):
-            values[name] = file_bytes(values[name]) if values[name] else None
+            values[name] = file_bytes(values[name])
     return values
 
 

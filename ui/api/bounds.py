@@ -6,8 +6,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.types import Message, Receive
 
@@ -18,6 +18,8 @@ from ..texts import text
 
 MOST_UNDER_WAY = 48
 """Requests that have been read, and run or wait; each holds a file and perhaps pictures in memory."""
+MOST_WAITING = 256
+"""Requests that wait to be read."""
 SECONDS_TO_READ = 60.0
 """For a body to arrive, and before that for a place to read it."""
 _LOOK_AGAIN = 0.1
@@ -58,13 +60,13 @@ class Seat:
 
 
 class Reading:
-    """Room for the bodies of all requests, `most_bytes` together and `most_waiting` more that wait for it.
+    """Room for the bodies of all requests, `most_bytes` together.
 
     First come first served; where somebody waits, the slowest sender loses its place. For one event loop or more.
     """
 
-    def __init__(self, most_bytes: int, most_waiting: int = 256):
-        self._most_bytes, self._most_waiting = most_bytes, most_waiting
+    def __init__(self, most_bytes: int):
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._seats: set[Seat] = set()
         self._waiting: deque[object] = deque()
@@ -74,7 +76,7 @@ class Reading:
         """The body of the `with` may read so many bytes, and keep them. Raises `Refusal` where there is no room."""
         ticket, until = object(), time.monotonic() + SECONDS_TO_READ
         with self._lock:
-            if len(self._waiting) >= self._most_waiting:
+            if len(self._waiting) >= MOST_WAITING:
                 raise Refusal("busy", text("http.busy"))
             self._waiting.append(ticket)
         try:
@@ -149,14 +151,3 @@ class Room:
         with self._changed:
             self._free += size
             self._changed.notify_all()
-
-
-@contextmanager
-def place(free: threading.Semaphore) -> Iterator[None]:
-    """The body of the `with` is one request. Raises `Refusal` where no place is free."""
-    if not free.acquire(blocking=False):
-        raise Refusal("busy", text("http.busy"))
-    try:
-        yield
-    finally:
-        free.release()

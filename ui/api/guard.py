@@ -12,6 +12,7 @@ from ..refusals import Refusal, answer
 from ..texts import text
 from ..visitors import Visitors
 
+PREFIX = "/l4f/v1"
 MOST_BYTES = 32 << 20
 """Of a request's body: a picture of 24 MB in base64."""
 
@@ -20,18 +21,19 @@ _FOR_READERS = ("", "/", "/docs", "/openapi.json")
 
 
 class Guard(BaseRoute):
-    """Serves `app` under `path`, with and without `root_path` before it, which may be a whole address.
+    """Serves `app` under `PREFIX`, with and without `root_path` before it, which may be a whole address.
 
     Asks `authorise`, refuses requests that another site made a browser send, and bounds their bodies. Starlette's own
     Mount depends on its release in what it takes a root path for, and loses an application behind a proxy that takes
     the sub-path off.
     """
 
-    def __init__(self, path: str, root_path: str, app: ASGIApp, authorise: Authorise | None, visitors: Visitors):
-        self.path, self.app = path, app
-        self._authorise, self._visitors = authorise, visitors
-        self._shown_as = f"{root_path.rstrip('/')}{path}"
-        self._starts = (urlsplit(self._shown_as).path, path)
+    path = PREFIX
+
+    def __init__(self, app: ASGIApp, root_path: str, authorise: Authorise | None, visitors: Visitors):
+        self.app, self._authorise, self._visitors = app, authorise, visitors
+        self._shown_as = f"{root_path.rstrip('/')}{PREFIX}"
+        self._starts = (urlsplit(self._shown_as).path, PREFIX)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Everything below one of the two, whatever it is asked for."""

@@ -38,13 +38,8 @@ def _list(item: Any, most: int) -> Any:
 # Typed strictly: "3" and true are no numbers.
 Seed = conint(strict=True, ge=-1, le=LARGEST_SEED)
 Name = constr(strict=True, max_length=LONGEST_NAME)
-Seeds = _list(Seed, MOST_PICTURES)
-Text = constr(strict=True, max_length=LONGEST_TEXT)
-Count = conint(strict=True, ge=1, le=MOST_PICTURES)
-Grow = conint(strict=True, ge=-LARGEST_RADIUS, le=LARGEST_RADIUS)
-Feather, Share, Margin = _number(0, LARGEST_RADIUS), _number(0, 1), _number(0, LARGEST_MARGIN)
+Share = _number(0, 1)
 Kinds = _list(Literal["picture", "mask", "cutout", "background"], 4)
-Psi = _number(-LARGEST_PSI, LARGEST_PSI)
 if _PYDANTIC_2:  # in JSON a file is a text
     File = Annotated[bytes, pydantic.WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
 else:
@@ -63,14 +58,14 @@ else:
 
 class _Request(BaseModel, extra="forbid"):
     class_name: Name | None = _field("class", alias="class")
-    truncation_psi: Psi | None = _field("truncation_psi")
+    truncation_psi: _number(-LARGEST_PSI, LARGEST_PSI) | None = _field("truncation_psi")
 
 
 class GenerateRequest(_Request):
     """Pictures of an object class, with their masks."""
 
-    seeds: Seeds | Seed | Text = _field("seeds", "-1")
-    count: Count = _field("count", 1)
+    seeds: _list(Seed, MOST_PICTURES) | Seed | constr(strict=True, max_length=LONGEST_TEXT) = _field("seeds", "-1")
+    count: conint(strict=True, ge=1, le=MOST_PICTURES) = _field("count", 1)
     include: Kinds = _field("include", ["picture", "mask", "cutout"])
 
 
@@ -82,8 +77,8 @@ class SwapRequest(_Request):
     background: Name = _field("background", "transparent")
     picture: File | None = _field("background_picture")
     threshold: Share | None = _field("threshold")
-    grow: Grow = _field("grow", 0)
-    feather: Feather = _field("feather", 0)
+    grow: conint(strict=True, ge=-LARGEST_RADIUS, le=LARGEST_RADIUS) = _field("grow", 0)
+    feather: _number(0, LARGEST_RADIUS) = _field("feather", 0)
     keep_largest: pydantic.StrictBool = _field("keep_largest", False)
     match_light: Share = _field("match_light", 0)
     keep_shadow: pydantic.StrictBool = _field("keep_shadow", False)
@@ -105,7 +100,7 @@ class SegmentRequest(_Request):
     keep_largest: pydantic.StrictBool = _field("keep_largest_photo", True)
     background: Name | None = _field("segment_background")
     canvas: Name | None = _field("canvas")
-    margin: Margin = _field("margin", MARGIN)
+    margin: _number(0, LARGEST_MARGIN) = _field("margin", MARGIN)
     include: Kinds | None = _field("segment_include")
 
 

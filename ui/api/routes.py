@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from fastapi import Depends, FastAPI, Header
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
@@ -18,17 +18,18 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from l4f_plugin import __version__, runtime
+from l4f_plugin.arguments import wanted_spot
 from l4f_plugin.errors import UserError
 from l4f_plugin.jobs import CancelToken, Job
 
-from ..operations import Operations
+from ..operations import Operations, wanted_subject
 from ..refusals import Refusal, answer, json_response
-from ..seeds import wanted_seed, wanted_seeds
+from ..seeds import wanted_seeds
 from ..service import Service
 from ..texts import text
 from . import answers, bodies
 from .answers import Pieces
-from .bounds import MOST_UNDER_WAY, Held, Reading, Room, place
+from .bounds import MOST_UNDER_WAY, Held, Reading, Room
 from .guard import MOST_BYTES
 from .models import (
     FILES,
@@ -83,9 +84,13 @@ class BoundedRoute(APIRoute):
             async with reading.seat(size) as seat:
                 body = [await bodies.received(Request(request.scope, seat.receive(request.receive)))]
                 seat.is_read = True
-                with place(request.app.state.places):
+                if not request.app.state.places.acquire(blocking=False):
+                    raise Refusal("busy", text("http.busy"))
+                try:
                     values = await run_in_threadpool(values_of, body, size)  # a large body takes a while to read
                     return await checked(_ReadRequest(request.scope, request.receive, values))
+                finally:
+                    request.app.state.places.release()
 
         return handle
 
@@ -107,10 +112,12 @@ class _ReadRequest(Request):
 
 
 class RequestJob:
-    """One request at work: its token, and its share of the memory, which the answer keeps until it is sent."""
+    """One request at work: its token, the media type that is wanted, and its share of the memory, which the answer
+    keeps until it is sent."""
 
     def __init__(self, request: Request):
         self._request, self._room = request, request.app.state.room
+        self.media = answers.wanted(request.headers.get("accept"))
         self.token = CancelToken()
         self._held: Held | None = None
 
@@ -119,8 +126,7 @@ class RequestJob:
 
         A `Job` with a thread of its own: jobs that wait for their turn must not hold up others in the server's pool.
         """
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def guarded(_: Job) -> Response:
             try:
@@ -130,23 +136,21 @@ class RequestJob:
 
         def end(_: Job) -> None:
             with suppress(RuntimeError):  # the server has stopped
-                loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+                loop.call_soon_threadsafe(ended.set)
 
-        async def hung_up() -> None:  # the body has been read
-            while (await self._request.receive())["type"] != "http.disconnect":
+        async def watch() -> None:
+            while (await self._request.receive())["type"] != "http.disconnect":  # the body has been read
                 pass
+            self.token.cancel()
 
         job = Job(guarded, token=self.token, on_end=end).start()
-        gone = asyncio.ensure_future(hung_up())
+        watching = asyncio.ensure_future(watch())
         try:
-            await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                self.token.cancel()
-            await ended  # the place is kept until the job has really ended
+            await ended.wait()  # the place is kept until the job has really ended
             return job.result()
         finally:
             self.token.cancel()
-            gone.cancel()
+            watching.cancel()
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -168,11 +172,7 @@ class RequestJob:
         return response
 
 
-def media_type(accept: str | None = Header(None, include_in_schema=False)) -> str:
-    return answers.wanted(accept)
-
-
-MEDIA, JOB = Depends(media_type), Depends(RequestJob)
+JOB = Depends(RequestJob)
 
 
 def build(service: Service) -> FastAPI:
@@ -198,43 +198,42 @@ def build(service: Service) -> FastAPI:
         return json_response({"classes": operations.classes()})
 
     @api.post("/generate", **_described("generate", _pictures(GenerateAnswer)))
-    async def generate(wish: GenerateRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+    async def generate(wish: GenerateRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             written = ",".join(map(str, wish.seeds)) if isinstance(wish.seeds, list) else str(wish.seeds)
             seeds, name = wanted_seeds(written, wish.count), wanted_class(wish.class_name)
             with job.room(_OF_A_DRAWN_PIXEL * len(seeds) * operations.pixels(name)):
                 results = operations.generate(name, seeds, wish.truncation_psi, job.token)
-                return job.answer(answers.pictures(media, results, wish.include, samples=True))
+                return job.answer(answers.pictures(job.media, results, wish.include, samples=True))
 
         return await job.answered(work)
 
     @api.post("/swap", **_described("swap", _pictures(SwapAnswer)))
-    async def swap(wish: SwapRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+    async def swap(wish: SwapRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             background = wish.background if wish.picture is None else wish.picture
-            seed, name = wanted_seed(str(wish.seed)), wanted_class(wish.class_name)
+            name, edge = wanted_class(wish.class_name), wish.edge()
             with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
-                more = {name: getattr(wish, name) for name in ("placed", "flipped", "class_size", "w_plus")}
-                result = operations.swap(name, seed, background, wish.edge(), wish.truncation_psi, job.token, **more)
-                return job.answer(answers.pictures(media, [result], wish.include))
+                where = wanted_spot(wish.placed, wish.flipped, wish.class_size, wish.picture is not None)
+                subject = wanted_subject(wish.seed, wish.w_plus)
+                result = operations.swap(name, subject, background, edge, wish.truncation_psi, job.token, where)
+                return job.answer(answers.pictures(job.media, [result], wish.include))
 
         return await job.answered(work)
 
     @api.post("/segment", **_described("segment", _pictures(SegmentAnswer)))
-    async def segment(wish: SegmentRequest, media: str = MEDIA, job: RequestJob = JOB) -> Response:
+    async def segment(wish: SegmentRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
-            files = {name: getattr(wish, name) for name in FILES if getattr(wish, name) is not None}
-            if len(files) + (wish.seed is not None) != 1:
+            if [wish.seed, wish.picture, wish.w_plus].count(None) != 2:
                 raise Refusal("invalid", text("http.one_source"))
-            seed = None if wish.seed is None else wanted_seed(str(wish.seed))
             canvas = operations.canvas(wish.canvas, wish.margin)
             more = canvas.width * canvas.height if canvas else 0
             with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
-                name, options = wanted_class(wish.class_name), {"keep_largest": wish.keep_largest, "canvas": canvas}
-                options["background"] = wish.background
-                result = operations.segment(name, seed, wish.truncation_psi, job.token, **files, **options)
+                source = wish.picture if wish.picture is not None else wanted_subject(wish.seed, wish.w_plus)
+                name, psi = wanted_class(wish.class_name), wish.truncation_psi
+                result = operations.segment(name, source, psi, job.token, wish.keep_largest, canvas, wish.background)
                 usual = ["picture" if wish.background else "cutout", "mask"]
-                return job.answer(answers.pictures(media, [result], wish.include or usual))
+                return job.answer(answers.pictures(job.media, [result], wish.include or usual))
 
         return await job.answered(work)
 

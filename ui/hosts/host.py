@@ -52,11 +52,9 @@ def data_folder() -> Path | None:
 
 def output_folder() -> Path:
     """Where the host saves pictures: next to the folders of txt2img and img2img."""
-    chosen = folder(option("outdir_samples"))
-    if chosen is not None:
+    if chosen := folder(option("outdir_samples")):
         return chosen
-    neighbour = folder(option("outdir_txt2img_samples"))
-    if neighbour is not None:
+    if neighbour := folder(option("outdir_txt2img_samples")):
         return neighbour.parent
     return Path(os.path.abspath(find("paths", "data_path") or "")) / "outputs"
 

@@ -36,12 +36,11 @@ class HostService(Service):
     """`ran_out` tells whether the last job found too little memory. After `make_room` the next one begins with the
     host's model out of the way, which comes back when the job has ended."""
 
+    ran_out, _ran_out_at = False, -MEMORY_SECONDS
+    _make_room = False
+
     def __init__(self) -> None:
-        outputs = Outputs(output_folder)
-        super().__init__(service_settings, outputs, manages_classes=host.is_private(), gate=self._gate)
-        self.ran_out = False
-        self._ran_out_at = -MEMORY_SECONDS
-        self._make_room = False
+        super().__init__(service_settings, Outputs(output_folder), manages_classes=host.is_private())
 
     def device_use(self) -> str:
         """What keeps a training away: the host's work and ours, and for a while after one of ours found no memory."""
@@ -80,7 +79,8 @@ class HostService(Service):
         self._make_room = True
 
     @contextmanager
-    def _gate(self, cancel: CancelToken) -> Iterator[None]:
+    def gate(self, cancel: CancelToken) -> Iterator[None]:
+        """A job in the host's queue."""
         with queueing.job(cancel):
             wanted, self._make_room = self._make_room, False
             with host_model_away() if wanted else nullcontext():

@@ -11,7 +11,9 @@ def reveal(*places: tuple[str, str], first: str = "", main: str = "", seen: str 
     if first:  # the page takes a moment to follow: a tab that was open till now would not hear its button
         steps = f'if (typeof window["{first}"] === "function") window["{first}"]();'
         steps += "await new Promise((done) => setTimeout(done));"
-    steps += "".join(f'open("{tabs}", "{pane}");{_modern(pane)}' for tabs, pane in places)
+    steps += "".join(f'open("{tabs}", "{pane}");{_modern(pane)}' for tabs, pane in places) + _modern(main)
+    if seen:
+        steps += f'setTimeout(() => document.querySelector("#{seen}")?.scrollIntoView({{ block: "center" }}), 100);'
     return """async () => {
         const open = (tabs, pane) => {
             const panes = [...document.querySelectorAll(`#${tabs} > .tabitem, #${tabs} > div > .tabitem`)];
@@ -20,10 +22,7 @@ def reveal(*places: tuple[str, str], first: str = "", main: str = "", seen: str 
             if (index >= 0 && buttons[index]) buttons[index].click();
         };
         STEPS
-    }""".replace("STEPS", steps + _modern(main) + (_SCROLL.replace("ID", seen) if seen else ""))
-
-
-_SCROLL = """setTimeout(() => document.querySelector("#ID")?.scrollIntoView({ block: "center" }), 100);"""
+    }""".replace("STEPS", steps)
 
 
 def press(*identifiers: str, main: str = "") -> str:

@@ -7,7 +7,8 @@ circle.
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from l4f_plugin.errors import Cancelled
@@ -49,54 +50,39 @@ def within_a_job_of_the_host() -> Iterator[None]:
 @contextmanager
 def turn(cancel: CancelToken) -> Iterator[None]:
     """A turn in the host's queue, without a word about it in the host's state. Raises `Cancelled` while waiting."""
-    if getattr(_thread, "inside", False):
+    with ExitStack() as held:
+        if not _is_inside():
+            held.enter_context(DOOR.turn(cancel))
+            if lock := host.find("call_queue", "queue_lock"):
+                _acquire(lock, cancel)
+                held.callback(lock.release)
         yield
-        return
-    lock = host.find("call_queue", "queue_lock")
-    with DOOR.turn(cancel):
-        if lock is None:
-            yield
-            return
-        _acquire(lock, cancel)
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 @contextmanager
 def job(cancel: CancelToken) -> Iterator[None]:
     """A job of ours in the host's queue: the host shows that it is busy, and may interrupt it."""
-    inside = getattr(_thread, "inside", False)
-    with turn(cancel):
-        if inside or not isinstance(cancel, HostToken):
-            yield
-            return
-        with _announced():
-            cancel.runs = True
-            try:
-                yield
-            finally:
-                cancel.runs = False
+    is_own = isinstance(cancel, HostToken) and not _is_inside()
+    with turn(cancel), _announced(cancel) if is_own else nullcontext():
+        yield
+
+
+def _is_inside() -> bool:
+    return getattr(_thread, "inside", False)
 
 
 @contextmanager
-def _announced() -> Iterator[None]:
-    state = host.find("shared", "state")
-    identifier: Any = None
+def _announced(token: HostToken) -> Iterator[None]:
+    state, identifier = host.find("shared", "state"), None
     with suppress(Exception):  # only what is shown depends on it
-        try:
-            identifier = state.begin(text("app.title"))
-        except TypeError:  # before jobs had names
-            state.begin()
+        identifier = state.begin(text("app.title"))
+    token.runs = True
     try:
         yield
     finally:
+        token.runs = False
         with suppress(Exception):
-            if identifier is None:
-                state.end()
-            else:
-                state.end(identifier)
+            state.end(*filter(None, [identifier]))  # SD.Next gives jobs an identifier
 
 
 def _acquire(lock: Any, cancel: CancelToken) -> None:
@@ -107,22 +93,18 @@ def _acquire(lock: Any, cancel: CancelToken) -> None:
     """
     if lock.acquire(blocking=False):
         return
-    decided = threading.Lock()
-    acquired, abandoned = threading.Event(), threading.Event()
+    taken: Future[None] = Future()
 
-    def wait() -> None:
+    def take() -> None:
         lock.acquire()
-        with decided:
-            if abandoned.is_set():
-                lock.release()
-            acquired.set()
+        if taken.set_running_or_notify_cancel():
+            taken.set_result(None)
+        else:
+            lock.release()
 
-    threading.Thread(target=wait, name="l4f waits for the host", daemon=True).start()
+    threading.Thread(target=take, name="l4f waits for the host", daemon=True).start()
     cancel.on_wait(1)
-    while not acquired.wait(_LOOK_AGAIN):
-        if cancel.cancelled:
-            with decided:
-                if not acquired.is_set():
-                    abandoned.set()
-                    raise Cancelled
+    while not wait([taken], _LOOK_AGAIN).done:
+        if cancel.cancelled and taken.cancel():
+            raise Cancelled
     cancel.on_wait(0)

@@ -74,19 +74,11 @@ def service_settings() -> Settings:
 def apply_environment() -> None:
     """Hands the engine, and processes that it starts, what it reads from the environment."""
     offline = "1" if read("offline") else _offline_of_the_user
-    data = host.data_folder()
+    data, among = host.data_folder(), host.models_folder()
     cache = _cache_of_the_user or (data and str(data / "cache" / SECTION))
-    set_variables(dict(zip(VARIABLES, (str(models_folder() or "") or None, cache, offline), strict=True)))
-
-
-def models_folder() -> Path | None:
-    """Where the user's classes lie: as set, else as LABELS4FREE_MODELS said at the start, else among the models of
-    the host. None where it names no folder: then the engine has a place of its own."""
-    chosen = host.folder(read("models_folder")) or host.folder(_models_of_the_user)
-    if chosen is not None:
-        return chosen
-    among = host.models_folder()
-    return among and among / SECTION
+    # Where a host names no folder of its models, the engine has a place of its own.
+    models = host.folder(read("models_folder") or _models_of_the_user) or (among and among / SECTION)
+    set_variables(dict(zip(VARIABLES, (models and str(models), cache, offline), strict=True)))
 
 
 def output_folder() -> Path:

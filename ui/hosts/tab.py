@@ -36,7 +36,7 @@ def build_tab() -> list[tuple[gr.Blocks, str, str]]:
     from ..compat import judged_by
 
     with gr.Blocks(analytics_enabled=False) as blocks:
-        missing = missing_packages()
+        missing = [package for module, package in MODULES.items() if not _is_there(module)]
         if missing:
             _notice(mend(missing))
         problem = None
@@ -102,20 +102,13 @@ def _explained(error: Exception) -> str:
     return text("host.broken", kind=type(error).__name__, reason=str(error)[:300])
 
 
-def missing_packages() -> list[str]:
-    """Names of packages, as pip wants them."""
-    return [package for module, package in MODULES.items() if not _is_there(module)]
-
-
 def mend(packages: list[str]) -> str:
     command = f'"{sys.executable}" -m pip install {" ".join(packages)}'
     return text("host.missing", packages=", ".join(packages), command=command)
 
 
 def _is_there(module: str) -> bool:
-    if sys.modules.get(module) is not None:
-        return True
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
+    except ValueError:  # it is loaded, and does not say from where
+        return True

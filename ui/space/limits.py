@@ -41,9 +41,8 @@ class _Record:
 class Doorkeeper:
     """Lets requests in, or refuses them with a `UserError` that says when to come back. For any thread."""
 
-    def __init__(self, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic):
-        self.limits = limits or Limits()
-        self._clock = clock
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic):
+        self.limits, self._clock = limits, clock
         self._lock = threading.Lock()
         self._records: dict[str, _Record] = {}
         self._under_way = 0

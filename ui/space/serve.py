@@ -38,7 +38,7 @@ def start(folder: Path):
     server.own_upload_folder()
     with server.past_proxies():  # imports Gradio
         from ..controls import style
-        from .space_service import SpaceOutputs, build, space_service
+        from .space_service import SpaceOutputs, SpaceService, build
     from .limits import Doorkeeper, Limits
 
     described = json.loads((folder / "space.json").read_text(encoding="utf-8"))
@@ -46,14 +46,14 @@ def start(folder: Path):
     resolve(name, accept_licence=True)  # fetches pinned weights before the first visitor comes
     texts.use_table({key: texts.text(f"space.{key}") for key in ("generate.done", "generate.stopped")})
     outputs = SpaceOutputs(Path(tempfile.mkdtemp(prefix="labels4free-space-")))
-    service = space_service(name, Doorkeeper(limits), outputs)
+    service = SpaceService(name, Doorkeeper(limits), outputs)
     page = build(service, limits.pictures_per_request)
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
     names = (os.environ.get("SPACE_HOST", ""), *_OF_THE_HUB)
-    served = server.open_page(
+    address, _ = server.open_page(
         page,
-        style(),
+        css=style(),
         host=host,
         port=port,
         names=names,
@@ -64,4 +64,4 @@ def start(folder: Path):
         max_file_size=UPLOADS,
     )
     threading.Thread(target=service.warm_up, daemon=True).start()
-    return page, served.address
+    return page, address

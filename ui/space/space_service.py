@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import LocalContext
 
+from l4f_plugin.bundles.config import ObjectClass
 from l4f_plugin.errors import UserError
 
 from .. import compat
@@ -30,27 +31,34 @@ class SpaceOutputs(Outputs):
         return self.preview_folder()
 
 
-def space_service(name: str, doorkeeper: Doorkeeper, outputs: Outputs) -> Service:
-    """A service that knows the class `name` only and asks `doorkeeper` about every visitor's request."""
-    decorator = zero_gpu.gpu_decorator()
-    lender = zero_gpu.Lender(decorator) if decorator else None
-    # A card that is only lent cannot hold the networks between jobs.
-    settings = Settings(device="cpu" if lender else None, default_class=name)
+class SpaceService(Service):
+    """Knows the class `name` only, and asks `doorkeeper` about every visitor's request."""
+
+    follows_drags = False
+
+    def __init__(self, name: str, doorkeeper: Doorkeeper, outputs: Outputs):
+        self._name, self._doorkeeper = name, doorkeeper
+        decorator = zero_gpu.gpu_decorator()
+        self._lender = zero_gpu.Lender(decorator) if decorator else None
+        # A card that is only lent cannot hold the networks between jobs.
+        settings = Settings(device="cpu" if decorator else None, default_class=name)
+        super().__init__(lambda: settings, outputs)
+
+    def all_classes(self) -> list[ObjectClass]:
+        return [entry for entry in super().all_classes() if entry.name == self._name]
 
     @contextmanager
-    def admit(wanted: str, pictures: int) -> Iterator[None]:
-        if wanted != name:
+    def admit(self, name: str, pictures: int) -> Iterator[None]:
+        if name != self._name:
             raise UserError(text("problem.no_class"))
-        with doorkeeper.admitted(visitor(), pictures):
+        with self._doorkeeper.admitted(visitor(), pictures):
             yield
 
-    def lend(pipeline: Any) -> Any:
-        if lender is None:
+    def lend(self, pipeline: Any) -> Any:
+        if self._lender is None:
             return pipeline
-        lender.pipeline = pipeline
-        return lender
-
-    return Service(lambda: settings, outputs, admit=admit, lend=lend, only=name)
+        self._lender.pipeline = pipeline
+        return self._lender
 
 
 def visitor() -> tuple[str, str]:

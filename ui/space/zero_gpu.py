@@ -24,8 +24,7 @@ def gpu_decorator() -> Callable[..., Any] | None:
         return None
     import spaces
 
-    decorator = getattr(spaces, "GPU", None)
-    return decorator if callable(decorator) else None
+    return spaces.GPU
 
 
 class Lender:
