@@ -30,7 +30,7 @@ GRADIOS = {
     "6.31.0": [],
 }
 # of tests/test_*.py
-PAGE = "api*|browser*|brush_form|export_panel|front|hosts*|models_*|inversion_form|photos_panel|server|train_panel|ui*"
+PAGE = "api*|browser*|brush_form|export_panel|front|hosts*|models_*|photos_panel|server|train_panel|ui*"
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")  # as install.py, see tests/conftest.py
 
 # What differs from machine to machine and changes in which order sums are rounded. The tests' own process is without

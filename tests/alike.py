@@ -5,6 +5,7 @@ call to the next. So tests of what a seed draws allow a step of 255; equal bits 
 """
 
 import numpy as np
+import torch
 from PIL import Image
 
 COLOUR_STEPS = 3  # the colours of an edge are guessed from those around it, which adds up their last bits
@@ -26,3 +27,10 @@ def assert_alike_samples(one, other, parts: tuple[str, ...] = ("image", "alpha",
     """Two `Subject`s of one seed."""
     for part in parts:
         assert_alike(getattr(one, part), getattr(other, part))
+
+
+def assert_same_weights(one, other) -> None:
+    """Two networks, or what they are made of by its names, to the bit."""
+    first, second = (each.state_dict() if isinstance(each, torch.nn.Module) else each for each in (one, other))
+    assert first.keys() == second.keys()
+    assert [name for name, tensor in first.items() if not torch.equal(tensor, second[name])] == []

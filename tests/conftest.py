@@ -109,6 +109,26 @@ def own_folders(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def loopback_hub(tmp_path, monkeypatch):
+    """A Hub on this computer with nothing in it, which this process uses, with folders of the test's own."""
+    from hub_server import Hub, point_at
+
+    with Hub() as server:
+        point_at(server, monkeypatch, tmp_path)
+        yield server
+
+
+@pytest.fixture
+def upload_hub(tmp_path, monkeypatch):
+    """A Hub on this computer that takes what is published, which this process uses."""
+    from upload_server import UploadHub, point_at
+
+    with UploadHub() as server:
+        point_at(server, monkeypatch, tmp_path)
+        yield server
+
+
 @pytest.fixture(scope="module")
 def pipeline(tiny_bundle_folder):
     """The tiny class, ready to draw."""
@@ -123,6 +143,18 @@ def few_compared(monkeypatch) -> None:
     from l4f_plugin.training import runs
 
     monkeypatch.setattr(runs, "compared", functools.partial(runs.compared, count=20))
+
+
+@pytest.fixture
+def quick_photographs(few_compared, monkeypatch) -> None:
+    """Photographs are learned in six steps, and no mask is too bad to learn from."""
+    from test_student import TINY
+
+    from l4f_plugin.training import chain, cut_pictures, learning
+
+    for module in (chain, learning):
+        monkeypatch.setattr(module, "photograph_settings", lambda *_: TINY)
+    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
 
 
 @pytest.fixture(scope="session")

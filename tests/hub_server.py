@@ -45,11 +45,14 @@ class Request(NamedTuple):
 
 @dataclass
 class Repository:
-    """Files of one commit; `private` and `gated` ones want the token `hub.token`."""
+    """Files of one commit; `private` and `gated` ones want the token `hub.token`. The rest is of published ones."""
 
     files: dict[str, bytes]
     private: bool = False
     gated: bool = False
+    kind: str = "model"
+    sdk: str | None = None
+    commits: list[str] = field(default_factory=list)
 
     @property
     def commit(self) -> str:
@@ -75,93 +78,24 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Loopback:
-    """A server on a port of its own, while the context lasts; its requests' `server.hub` is this."""
-
-    def __init__(self, handler: type[BaseHTTPRequestHandler]):
-        self._server = _Server(("127.0.0.1", 0), handler)
-        self._server.hub = self
-        self.port = self._server.server_address[1]
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class Hub(Loopback):
-    """The server; the storage of large files is the same one under another name."""
-
-    token = "hf_right"
-
-    def __init__(self, certificate: str | None = None):
-        self.repositories: dict[str, Repository] = {}
-        self.requests: list[Request] = []
-        self.fault: Fault | None = None
-        self.pause = 0.0
-        self._lock = threading.Lock()
-        super().__init__(_Handler)
-        scheme = "http"
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-            scheme = "https"
-        self.address = f"{scheme}://127.0.0.1:{self.port}"
-        self.storage = f"{scheme}://localhost:{self.port}"
-
-    def put(self, repository: str, files: dict[str, bytes], **access: bool) -> None:
-        """Makes a repository, or a new commit of it, with these files."""
-        self.repositories[repository] = Repository(dict(files), **access)
-
-    def put_folder(self, repository: str, folder, **access: bool) -> None:
-        """As `put`, with the files of a folder."""
-        self.put(repository, {path.name: path.read_bytes() for path in folder.iterdir()}, **access)
-
-    def asked(self) -> list[Request]:
-        """The requests so far for the bytes of files."""
-        return [request for request in self.requests if request.method == "GET"]
-
-    def take_fault(self, method: str) -> Fault | None:
-        """The fault that this answer is to have, counted."""
-        with self._lock:
-            fault = self.fault
-            if fault is None or method not in fault.methods or fault.times == 0:
-                return None
-            if fault.times is not None:
-                fault.times -= 1
-            return fault
-
-
-def stored(hub: Hub) -> list[Request]:
-    """The requests for the bytes of large files."""
-    return [request for request in hub.asked() if request.path.startswith("/storage/")]
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    hub: Loopback
 
     def handle_error(self, request, client_address) -> None:
         """Clients that go away in the middle are what these tests are about."""
 
 
-class Handler(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_arguments: object) -> None:
         """Quiet."""
 
-
-class _Handler(Handler):
     def do_GET(self) -> None:
         hub: Hub = self.server.hub
-        # Data sets are repositories like models here, under one name.
-        path = re.sub("^/(api/)?datasets/", lambda kind: "/api/models/" if kind[1] else "/", urlsplit(self.path).path)
-        path = unquote(path)
+        # Data sets and Spaces are repositories like models here, under one name.
+        asked = unquote(urlsplit(self.path).path)
+        path = re.sub("^/(api/)?(?:datasets|spaces)/", lambda kind: "/api/models/" if kind[1] else "/", asked)
         found = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
         position = int(found[1]) if found else 0
@@ -274,9 +208,8 @@ class _Handler(Handler):
         self, status: int, headers: dict[str, str] | None = None, body: bytes = b"", fault: Fault | None = None
     ) -> None:
         self.send_response(status)
-        for name, value in (headers or {}).items():
+        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -292,6 +225,65 @@ class _Handler(Handler):
         for start in range(0, len(body), 1024) if pause else (0,):
             self.wfile.write(body[start : start + 1024] if pause else body)
             time.sleep(pause)
+
+
+class Hub:
+    """The server, while the context lasts; the storage of large files is the same one under another name."""
+
+    token = "hf_right"
+    handler: type[BaseHTTPRequestHandler] = _Handler
+
+    def __init__(self, certificate: str | None = None):
+        self.repositories: dict[str, Repository] = {}
+        self.requests: list[Request] = []
+        self.fault: Fault | None = None
+        self.pause = 0.0
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), self.handler)
+        self._server.hub = self
+        port, scheme = self._server.server_address[1], "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            scheme = "https"
+        self.address = f"{scheme}://127.0.0.1:{port}"
+        self.storage = f"{scheme}://localhost:{port}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def put(self, repository: str, files: dict[str, bytes], **described) -> None:
+        """Makes a repository, or a new commit of it, with these files."""
+        self.repositories[repository] = Repository(dict(files), **described)
+
+    def put_folder(self, repository: str, folder, **access: bool) -> None:
+        """As `put`, with the files of a folder."""
+        self.put(repository, {path.name: path.read_bytes() for path in folder.iterdir()}, **access)
+
+    def asked(self) -> list[Request]:
+        """The requests so far for the bytes of files."""
+        return [request for request in self.requests if request.method == "GET"]
+
+    def take_fault(self, method: str) -> Fault | None:
+        """The fault that this answer is to have, counted."""
+        with self._lock:
+            fault = self.fault
+            if fault is None or method not in fault.methods or fault.times == 0:
+                return None
+            if fault.times is not None:
+                fault.times -= 1
+            return fault
+
+
+def stored(hub: Hub) -> list[Request]:
+    """The requests for the bytes of large files."""
+    return [request for request in hub.asked() if request.path.startswith("/storage/")]
 
 
 def _tree_entry(path: str, content: bytes) -> dict:

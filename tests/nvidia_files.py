@@ -121,14 +121,7 @@ def _tensorflow_generator(name: str, generator: Generator) -> Network:
         _put_styled(synthesis, f"{size}x{size}/ToRGB", state, f"synthesis.to_rgb.{index}")
     for layer in range(config.mapping_layers):
         _put(mapping, f"Dense{layer}", state, f"mapping.layers.{layer}")
-    settings = {
-        "num_channels": 3,
-        "resolution": config.resolution,
-        "label_size": 0,
-        "architecture": "skip",
-        "conv_clamp": config.conv_clamp,
-        "truncation_psi": 0.5,
-    }
+    settings = _settings(config, architecture="skip", truncation_psi=0.5)
     parts = {
         part: _network(f"G_{part}", variables, settings)
         for part, variables in (("synthesis", synthesis), ("mapping", mapping))
@@ -146,15 +139,13 @@ def _tensorflow_discriminator(discriminator: Discriminator) -> Network:
             _put(variables, f"{size}x{size}/{theirs}", state, f"blocks.{block}.{ours}")
     for theirs, ours in (("4x4/Conv", "last_convolution"), ("4x4/Dense0", "hidden"), ("Output", "output")):
         _put(variables, theirs, state, ours)
-    settings = {
-        "num_channels": 3,
-        "resolution": config.resolution,
-        "label_size": 0,
-        "resample_kernel": [1, 3, 3, 1],
-        "conv_clamp": config.conv_clamp,
-        "mbstd_group_size": 4,
-    }
+    settings = _settings(config, resample_kernel=[1, 3, 3, 1], mbstd_group_size=4)
     return _network("D_main", variables, settings, name="D")
+
+
+def _settings(config: Any, **more: Any) -> dict[str, Any]:
+    of_both = {"num_channels": 3, "resolution": config.resolution, "label_size": 0, "conv_clamp": config.conv_clamp}
+    return of_both | more
 
 
 def _network(

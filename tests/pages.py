@@ -103,6 +103,13 @@ def listeners(blocks, component, event: str) -> list:
     ]
 
 
+def in_thread(work, *arguments) -> threading.Thread:
+    """The work, begun in a thread of its own."""
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
 def wait_until(condition) -> None:
     for _ in range(12_000):
         if condition():

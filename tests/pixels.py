@@ -36,3 +36,11 @@ def pixels(path: Path | str) -> np.ndarray:
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     """Bytes at random, which no format makes much smaller."""
     return np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)
+
+
+def noise_in(folder: Path, count: int, *shape: int) -> Path:
+    """A new folder with that many pictures of noise, 0.png and on."""
+    folder.mkdir()
+    for number in range(count):
+        Image.fromarray(noise(*shape, seed=number)).save(folder / f"{number}.png")
+    return folder

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
+from bundles import saved
 
 from benchmarks import masks
-from l4f_plugin.bundles.bundle import save_bundle
 
 
 @pytest.fixture()
-def table(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def table(tmp_path, own_folders, monkeypatch):
     monkeypatch.setattr(masks, "TABLE", tmp_path / "masks.csv")
     return tmp_path / "masks.csv"
 
@@ -26,9 +24,9 @@ def test_a_run_is_trained_and_judged_once(table, tmp_path, monkeypatch):
 
     monkeypatch.setattr(masks, "judge_of", lambda name: AllObject())
     monkeypatch.setattr("l4f_plugin.evaluation.class_evaluation.judge_masks", upper_half)
-    save_bundle(tiny_bundle(), tmp_path / "bundle")
+    folder = saved(tmp_path / "bundle")
     for seed in (0, 1, 0):
-        masks.measure("tiny", tmp_path / "bundle", "default", seed, 32, 4)
+        masks.measure("tiny", folder, "default", seed, 32, 4)
     rows = masks.read_table()
     assert [(row.object_class, row.recipe, row.seed, row.composites) for row in rows] == [
         ("tiny", "default", 0, 32), ("tiny", "default", 1, 32),

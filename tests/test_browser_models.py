@@ -1,5 +1,6 @@
 """The panel Models in Chromium: fetching, drawing, learning, importing, deleting and publishing. See `test_browser`."""
 
+import re
 from types import SimpleNamespace
 
 import hostile_files
@@ -68,7 +69,7 @@ def test_a_class_is_fetched_with_a_bar_and_drawn(page, site):  # noqa: F811
     page.locator("#l4f_models_cancel:enabled").click()
     told(page, "What has arrived is kept")
     site.hub.pause = 0
-    page.locator("#l4f_models_download:enabled").get_by_text("Go on downloading").click()
+    page.locator("#l4f_models_download:enabled").get_by_text(re.compile(r"Go on downloading \(\d MB of 3 MB")).click()
     told(page, "Things is here")
     page.locator("#l4f_models_table tr[data-name=things]").get_by_text("Installed").wait_for()
 
@@ -86,11 +87,9 @@ def test_masks_and_photographs_are_learned_by_a_click(page, site):  # noqa: F811
     open_models(page, "plain")
     page.locator("#l4f_learn_masks_quality").get_by_text("minute here").first.wait_for()
     page.locator("#l4f_models_learn:enabled").click()
-    told(page, "Plain has masks now")
-    settle(page)
+    hear(page, "models_activity", "Plain has masks now")
     page.locator("#l4f_models_learn:enabled").get_by_text("Learn photographs").click()
-    told(page, "Plain finds its object in photographs now")
-    settle(page)
+    hear(page, "models_activity", "Plain finds its object in photographs now")
     open_tab(page, "Swap background")
     choose_class(page, "l4f_swap_class", "Plain", "plain")
     page.locator("#l4f_swap_run:enabled").click()
@@ -140,7 +139,7 @@ def test_a_class_is_published_without_masks_that_are_not_ones_own(page, site, mo
         page.locator("#l4f_share_masks label").first.click()
         page.locator("#l4f_share_run:enabled").click()
         page.locator(f"#l4f_share_status a[href='{hub.address}/me/l4f-cows']").wait_for()
-        assert "alpha.safetensors" not in hub.made["me/l4f-cows"].files
+        assert "alpha.safetensors" not in hub.repositories["me/l4f-cows"].files
 
 
 def test_narrow_screens_need_no_sideways_scrolling(page):  # noqa: F811

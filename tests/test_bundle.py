@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from alike import assert_same_weights
 from bundles import tiny_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,13 +42,9 @@ def edit_config(folder: Path, change) -> None:
     (folder / "config.json").write_text(json.dumps(data))
 
 
-def edit_weights(folder: Path, name: str, change) -> None:
-    """Changes tensors and lists the new file in the config, so that only the content is wrong."""
-    path = folder / name
-    tensors = load_file(path)
-    change(tensors)
-    save_file(tensors, path)
-    entry = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+def list_anew(folder: Path, name: str) -> None:
+    """Puts a changed file into the list of the config, so that only its content is wrong."""
+    entry = {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
     edit_config(folder, lambda data: data["files"].update({name: entry}))
 
 
@@ -55,10 +52,7 @@ def assert_equal_networks(left, right):
     ours, theirs = left.networks(), right.networks()
     assert ours.keys() == theirs.keys()
     for name in ours:
-        first, second = ours[name].state_dict(), theirs[name].state_dict()
-        assert first.keys() == second.keys()
-        for key in first:
-            assert torch.equal(first[key], second[key]), (name, key)
+        assert_same_weights(ours[name], theirs[name])
 
 
 def test_a_float32_round_trip_keeps_every_bit(folder):
@@ -140,8 +134,7 @@ def test_a_generator_that_is_not_listed(folder):
 
 def test_swapped_files(folder):
     shutil.copy(folder / "background.safetensors", folder / "alpha.safetensors")
-    listed = json.loads((folder / "config.json").read_text())["files"]["background.safetensors"]
-    edit_config(folder, lambda data: data["files"].update({"alpha.safetensors": listed}))
+    list_anew(folder, "alpha.safetensors")
     assert "belongs to another network" in refusal(load_bundle, folder)
 
 
@@ -158,15 +151,16 @@ def test_swapped_files(folder):
     ],
 )
 def test_content_that_does_not_fit(folder, change, expected):
-    edit_weights(folder, "generator.safetensors", change)
+    tensors = load_file(folder / "generator.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "generator.safetensors")
+    list_anew(folder, "generator.safetensors")
     assert expected in refusal(load_bundle, folder)
 
 
 def test_a_listed_file_that_is_no_safetensors_file(folder):
-    path = folder / "alpha.safetensors"
-    path.write_bytes(b"\xff" * 100)
-    entry = {"bytes": 100, "sha256": sha256_of(path)}
-    edit_config(folder, lambda data: data["files"].update({"alpha.safetensors": entry}))
+    (folder / "alpha.safetensors").write_bytes(b"\xff" * 100)
+    list_anew(folder, "alpha.safetensors")
     assert "not a safetensors file" in refusal(load_bundle, folder)
 
 
@@ -286,8 +280,7 @@ def test_a_failing_rename_puts_the_old_bundle_back(folder, monkeypatch):
 
     monkeypatch.setattr(files, "_exchange", lambda first, second: False)
     monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(UserError):
-        save_bundle(tiny_bundle(seed=1), folder)
+    refusal(save_bundle, tiny_bundle(seed=1), folder)
     assert_equal_networks(load_bundle(folder, with_discriminator=True), tiny_bundle())
 
 
@@ -312,21 +305,18 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path):
             save_bundle(tiny_bundle(), folder)
         assert {path.name: path.read_text() for path in folder.iterdir()} == contents
     for path in (tmp_path / "0/holiday.jpg", tmp_path / "0/holiday.jpg/bundle"):
-        with pytest.raises(UserError, match="is a file"):
-            save_bundle(tiny_bundle(), path)
+        assert "is a file" in refusal(save_bundle, tiny_bundle(), path)
 
 
 def test_values_that_are_not_finite_are_not_saved(folder):
     bundle = tiny_bundle(seed=1)
     bundle.alpha.output.bias.data.fill_(float("nan"))
-    with pytest.raises(UserError, match="alpha holds values in output.bias"):
-        save_bundle(bundle, folder)
+    assert "alpha holds values in output.bias" in refusal(save_bundle, bundle, folder)
     assert_equal_networks(load_bundle(folder, with_discriminator=True), tiny_bundle())
 
 
 def test_a_description_that_could_not_be_read_back_is_not_saved(tmp_path):
-    with pytest.raises(UserError, match="'truncation_psi' must be"):
-        save_bundle(tiny_bundle(truncation_psi=3.0), tmp_path / "b")
+    assert "'truncation_psi' must be" in refusal(save_bundle, tiny_bundle(truncation_psi=3.0), tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import tiny_bundle
+from alike import assert_same_weights
+from bundles import saved, tiny_bundle
 from sentences import refusal
 from shell import run
 
 from l4f_plugin import cli
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.convert import conversion
 from l4f_plugin.convert.checkpoint_files import open_checkpoint
 from l4f_plugin.convert.conversion import convert
@@ -137,8 +138,7 @@ def test_the_architecture_comes_from_the_tensors(resolution):
     original = Generator(shape)
     copy = read_generator(StateSource(published(original), "it", "generator", 0))
     assert copy.config == shape
-    for name, tensor in original.state_dict().items():
-        assert torch.equal(copy.state_dict()[name], tensor), name
+    assert_same_weights(copy, original)
 
 
 def tiny() -> dict:
@@ -165,14 +165,13 @@ def refused(source: Path, **options) -> str:
 
 def test_prefixes_old_files_and_raw_networks_are_understood(save, tmp_path):
     state = tiny()
-    expected = tiny_bundle().generator.state_dict()
+    expected = tiny_bundle().generator
     prefixed = {f"module.{key}": value for key, value in state["g_ema"].items()}
     raw = {"g": state.pop("g_ema"), "g_optim": {"state": {}}, "args": argparse.Namespace(size=32), **state}
     for name, variant in {"prefixed": {"g_ema": prefixed, **state}, "raw": raw, "bare": raw["g"]}.items():
         source = save(variant, f"{name}.pt", _use_new_zipfile_serialization=name != "raw")
         convert(source, tmp_path / name)
-        for key, tensor in load_bundle(tmp_path / name).generator.state_dict().items():
-            assert torch.equal(tensor, expected[key]), (name, key)
+        assert_same_weights(load_bundle(tmp_path / name).generator, expected)
 
 
 def test_a_missing_mean_latent_is_estimated_with_a_fixed_seed(save, tmp_path):
@@ -195,9 +194,9 @@ def test_missing_noise_maps_are_drawn_the_same_each_time(save, tmp_path):
     state["g_ema"] = {key: value for key, value in state["g_ema"].items() if not key.startswith("noises")}
     for name in ("first", "second"):
         convert(save(state), tmp_path / name)
-    first, second = (load_bundle(tmp_path / name).generator.state_dict() for name in ("first", "second"))
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert 0.5 < first["synthesis.convolutions.6.noise"].std() < 2
+    first, second = (load_bundle(tmp_path / name).generator for name in ("first", "second"))
+    assert_same_weights(first, second)
+    assert 0.5 < first.synthesis.convolutions[6].noise.std() < 2
 
 
 def drop(name):
@@ -269,7 +268,7 @@ def test_an_alpha_network_can_be_put_into_a_bundle(tmp_path):
 
 
 def test_a_learned_background_does_not_outlive_its_alpha_network(save, tmp_path, monkeypatch):
-    save_bundle(tiny_bundle(), tmp_path / "own")
+    saved(tmp_path / "own")
     alpha = tiny_bundle(seed=1).alpha
     monkeypatch.setattr(conversion, "read_alpha_network", lambda path, generator: alpha)
     convert(tmp_path / "own", tmp_path / "new", alpha=tmp_path / "some.pt")
@@ -317,5 +316,4 @@ def test_a_class_becomes_a_file_that_the_programs_it_came_from_load(tmp_path):
             assert again[network][name].shape == tensor.shape, name
             torch.testing.assert_close(again[network][name], tensor, rtol=0, atol=1e-6)
     convert(tmp_path / "again.pt", tmp_path / "back")
-    first, second = (load_bundle(tmp_path / name).generator.state_dict() for name in ("class", "back"))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same_weights(*(load_bundle(tmp_path / name).generator for name in ("class", "back")))

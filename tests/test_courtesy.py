@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from pages import in_thread
 from test_class_training import begun, pictures, tiny, wait_until  # noqa: F401
 
 from l4f_plugin.bundles.folders import trainings_folder
@@ -19,8 +20,7 @@ def running(pictures, tiny, monkeypatch):  # noqa: F811
     monkeypatch.setattr(courtesy, "_WORTH_TELLING", 0.0)
     monkeypatch.setattr(courtesy, "LASTS", 1e6)  # until it is taken away
     run = begun(pictures, pictures=20_000)
-    thread = threading.Thread(target=run.work, args=(lambda line: None,))
-    thread.start()
+    thread = in_thread(run.work, lambda line: None)
     wait_until(lambda: run.status().state == "running" and run.curves())
     yield run
     run.wish(class_run.STOP)

@@ -23,7 +23,6 @@ from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.files import fitted, partial_name, write_atomically
 from l4f_plugin.datasets import exporting
 from l4f_plugin.datasets.export_backgrounds import BackgroundFolder
-from l4f_plugin.errors import UserError
 from l4f_plugin.evaluation.labelled import load_split
 from l4f_plugin.evaluation.mask_metrics import compare_folders
 from l4f_plugin.images import has_more_frames, timing_of
@@ -157,8 +156,7 @@ def test_results_are_known_as_ours_and_what_only_looks_like_them_is_not(tmp_path
 
 def test_a_training_goes_on_with_no_metrics_of_others(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n')
-    with pytest.raises(UserError, match="metrics.jsonl"):
-        loop.resume(None, tmp_path)
+    assert "metrics.jsonl" in refusal(loop.resume, None, tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"loss": 1}\n'
 
 
@@ -316,10 +314,8 @@ def test_a_heic_file_names_the_package_that_reads_it(tmp_path):
     save(folder / "a.png")
     (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     assert "pillow-heif" in find_pictures(folder).in_words()
-    with pytest.raises(UserError, match="HEIC picture; install the package pillow-heif"):
-        images.load_picture(folder / "IMG_1.HEIC")
-    with pytest.raises(UserError, match="pillow-heif"):
-        find_pictures(_only(tmp_path / "phone only", folder / "IMG_1.HEIC"))
+    assert "HEIC picture; install the package pillow-heif" in refusal(images.load_picture, folder / "IMG_1.HEIC")
+    assert "pillow-heif" in refusal(find_pictures, _only(tmp_path / "phone only", folder / "IMG_1.HEIC"))
 
 
 def _only(folder, file):

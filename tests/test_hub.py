@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from bundles import tiny_bundle
+from bundles import saved, tiny_bundle
 from huggingface_hub import HfApi, ModelHubMixin, errors
 
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.errors import Cancelled, UserError
 from l4f_plugin.hub.hub import HubMixin
 from l4f_plugin.hub.hub_errors import hub_errors
@@ -25,8 +25,7 @@ class Pipeline(HubMixin):
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("LABELS4FREE_MODELS", str(tmp_path / "models"))
-    save_bundle(tiny_bundle(), tmp_path / "tiny", model_card="# made by hand\n")
-    return tmp_path / "tiny"
+    return saved(tmp_path / "tiny", card="# made by hand\n")
 
 
 def same_generator(left, right) -> bool:
@@ -74,12 +73,17 @@ def test_push_to_hub_uploads_a_whole_bundle(folder, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
-    [(errors.LocalEntryNotFoundError("x"), "put its files at"), (errors.HFValidationError("x"), "OWNER/NAME")],
+    ("error", "writing", "expected"),
+    [
+        (errors.LocalEntryNotFoundError("x"), False, "put its files at"),
+        (errors.HFValidationError("x"), False, "OWNER/NAME"),
+        (ConnectionError("Authorization: Bearer hf_secret"), True, "could not be uploaded"),
+    ],
 )
-def test_other_failures_become_one_sentence(error, expected):
-    with pytest.raises(UserError, match=expected), hub_errors("someone/dogs"):
+def test_other_failures_become_one_sentence(error, writing, expected):
+    with pytest.raises(UserError, match=expected) as told, hub_errors("someone/dogs", writing=writing):
         raise error
+    assert "hf_secret" not in str(told.value)
 
 
 @pytest.mark.parametrize("error", [UserError("mine"), Cancelled(), ZeroDivisionError()])

@@ -73,8 +73,7 @@ def test_a_split_is_read_at_any_smaller_size(dataset):
 
 
 def test_what_is_no_data_set_is_said_in_a_sentence(dataset, tmp_path):
-    with pytest.raises(UserError, match="no labelled pictures"):
-        load_split(tmp_path, "train", 32)
+    assert "no labelled pictures" in refusal(load_split, tmp_path, "train", 32)
     assert "at least 128x128" in refusal(load_split, dataset, "test", 128)
     images = tmp_path / "test" / "images"
     images.mkdir(parents=True)
@@ -175,8 +174,7 @@ def test_a_damaged_judge_is_trained_anew(dataset, tmp_path):
     judge.load_or_train_judge(dataset, SMALL, 0, tmp_path)
     assert isinstance(judge.load_judge(path, SMALL), UNet)
     save_training_state(path, {"stem": torch.zeros(1)}, {"settings": {"resolution": 32}, "seed": 0})
-    with pytest.raises(UserError):
-        judge.load_judge(path, SMALL)
+    refusal(judge.load_judge, path, SMALL)
 
 
 def test_settings_seed_and_data_set_tell_judges_apart(dataset, tmp_path):

@@ -4,30 +4,25 @@ import contextlib
 from collections import Counter
 
 import pytest
-import torch
+from alike import assert_same_weights
 from bundles import OF_MASKS, saved, tiny_bundle
-from PIL import Image
+from pixels import noise_in
 from shell import assert_refused, run
-from test_student import TINY
 
 from l4f_plugin.bundles import catalogue
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.bundles.model_card import write_model_card
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.training import cut_pictures, learning
 from l4f_plugin.training.learning import learn_photographs
 from l4f_plugin.training.loop import STEPPING
 
 
 @pytest.fixture
-def folder(tmp_path, own_folders, few_compared, monkeypatch):
-    """The installed class "plain", whose masks nobody finds too bad."""
-    monkeypatch.setattr(learning, "photograph_settings", lambda *_: TINY)
-    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
-    bundle = tiny_bundle(title="Plain")
-    save_bundle(bundle, tmp_path / "models/plain", model_card=write_model_card(bundle.config, "Drawn by hand."))
-    return tmp_path / "models/plain"
+def folder(tmp_path, own_folders, quick_photographs):
+    """The installed class "plain"."""
+    card = write_model_card(tiny_bundle(title="Plain").config, "Drawn by hand.")
+    return saved(tmp_path / "models/plain", card, title="Plain")
 
 
 def runs(tmp_path) -> list:
@@ -41,8 +36,7 @@ def test_a_class_gets_a_segmenter_and_keeps_the_rest(folder, tmp_path, capsys):
     after = load_bundle(folder, with_discriminator=True)
     assert after.student is not None and before.student is None
     for name in ("generator", "alpha", "background", "discriminator"):
-        old, new = getattr(before, name).state_dict(), getattr(after, name).state_dict()
-        assert all(torch.equal(old[key], new[key]) for key in old)
+        assert_same_weights(getattr(before, name), getattr(after, name))
     card = (folder / "README.md").read_text()
     assert "Drawn by hand." in card and "on 12 pictures that this class drew itself: 6 steps of 4" in card
     assert catalogue.look_up("plain").photos and catalogue.look_up("plain").verified and not runs(tmp_path)
@@ -58,10 +52,7 @@ def test_a_segmenter_that_is_there_teaches_a_new_one_only_if_asked(folder, capsy
 
 
 def test_a_users_own_photographs_teach_the_next_one(folder, tmp_path, capsys):
-    photographs = tmp_path / "mine"
-    photographs.mkdir()
-    for number in range(3):
-        Image.new("RGB", (40, 30), (200, 80 * number, 20)).save(photographs / f"{number}.png")
+    photographs = noise_in(tmp_path / "mine", 3, 30, 40, 3)
     assert_refused(run(capsys, "learn-photographs plain --photographs", photographs), "no segmenter yet to find")
     assert run(capsys, "learn-photographs plain --device cpu").code == 0
     said = run(capsys, "learn-photographs plain --again --device cpu --photographs", photographs)

@@ -9,13 +9,12 @@ from bundles import OF_MASKS, saved, tiny_bundle
 from PIL import Image
 from sentences import refusal
 from test_models_commands import TINY
-from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin import cli
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.training import chain, cut_pictures, learning, training_time
+from l4f_plugin.training import chain, learning, training_time
 from l4f_plugin.training.alpha_training import START_STEPS, AlphaTrainer
 from l4f_plugin.training.loop import STEPPING
 from l4f_plugin.training.mask_quality import measure_masks
@@ -23,13 +22,11 @@ from l4f_plugin.training.refinement import RefinementSettings
 
 
 @pytest.fixture
-def folder(tmp_path, own_folders, few_compared, monkeypatch):
+def folder(tmp_path, own_folders, quick_photographs, monkeypatch):
     """The installed class "plain", which has no masks, and recipes of six steps."""
     refinement = RefinementSettings(steps=4, batch_size=2, feature_dtype="float32")
     monkeypatch.setattr(learning, "mask_settings", lambda *_: TINY)
-    monkeypatch.setattr(chain, "photograph_settings", lambda *_: TINY_STUDENT)
     monkeypatch.setattr(chain, "refinement_settings", lambda *_: refinement)
-    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
     return saved(tmp_path / "models/plain", without=OF_MASKS, title="Plain")
 
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 from bundles import OF_MASKS, saved, tiny_bundle
 from hub_server import TENSORFLOW as CHECKPOINT
-from hub_server import Hub, environment, offer_things, point_at
+from hub_server import environment, offer_things
 from models_page import maskless
-from shell import run, start
+from sentences import refusal
+from shell import assert_refused, run, start
 
 from l4f_plugin.bundles import catalogue
-from l4f_plugin.bundles.bundle import load_bundle, save_bundle
+from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
-from l4f_plugin.errors import UserError
 from l4f_plugin.hub.download import resolve
 from l4f_plugin.training import learning
 from l4f_plugin.training.recipes import AlphaSettings
@@ -30,14 +30,11 @@ TINY = AlphaSettings(steps=6, batch_size=2, discriminator_channel_max=8, feature
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    with Hub() as server:
-        point_at(server, monkeypatch, tmp_path)
-        monkeypatch.chdir(tmp_path)
-        offer_things(server, tmp_path, licence="NC", terms="not for sale", licence_url="https://example.org/nc")
-        save_bundle(tiny_bundle(title="Dogs"), tmp_path / "source")
-        server.put_folder(DOGS, tmp_path / "source")
-        yield server
+def hub(loopback_hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    offer_things(loopback_hub, tmp_path, licence="NC", terms="not for sale", licence_url="https://example.org/nc")
+    loopback_hub.put_folder(DOGS, saved(tmp_path / "source", title="Dogs"))
+    return loopback_hub
 
 
 class Terminal(io.StringIO):
@@ -136,7 +133,11 @@ def test_remove_answers_programs(hub, capsys, tmp_path):
 
 
 def test_remove_has_limits(hub, capsys, tmp_path, monkeypatch):
-    assert "is a part of Labels4Free" in run(capsys, "remove", shipped(tmp_path, monkeypatch), "--yes")[2]
+    saved(tmp_path / "weights/basic")
+    entry = {"title": "B", "licence": "CC0-1.0", "resolution": 32, "folder": "basic"}
+    (tmp_path / "weights/catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": {"basic": entry}}))
+    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", tmp_path / "weights")
+    assert "is a part of Labels4Free" in run(capsys, "remove", "basic", "--yes")[2]
     assert "Nothing of things is on this computer" in run(capsys, "remove", "things", "--yes")[2]
     (tmp_path / "models/things.pkl").write_bytes(b"mine")
     said = run(capsys, "remove", "things", "--yes")[2]
@@ -144,15 +145,6 @@ def test_remove_has_limits(hub, capsys, tmp_path, monkeypatch):
     for name in ("nothing", "..", "../source", tmp_path / "source"):
         assert "is not in the list of classes" in run(capsys, "remove", name, "--yes")[2]
     assert (tmp_path / "source").is_dir()
-
-
-def shipped(tmp_path, monkeypatch) -> str:
-    """Makes the folder "weights" the repository's own, with a class in it; its name."""
-    save_bundle(tiny_bundle(), tmp_path / "weights/basic")
-    entry = {"title": "B", "licence": "CC0-1.0", "resolution": 32, "folder": "basic"}
-    (tmp_path / "weights/catalogue.json").write_text(json.dumps({"schema_version": 1, "classes": {"basic": entry}}))
-    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", tmp_path / "weights")
-    return "basic"
 
 
 def generator_of(folder: Path) -> torch.Tensor:
@@ -179,8 +171,8 @@ def test_learn_masks(hub, capsys, tmp_path, quick):
     assert "learned on this generator" in (folder / "README.md").read_text()
     assert torch.equal(before, generator_of(folder)) and catalogue.look_up("plain").verified
     assert list((tmp_path / "cache/labels4free/masks").glob("plain.*/*")) == []
-    code, _, err = run(capsys, "learn-masks", "plain")
-    assert code == 2 and "has masks already; learn them anew with: l4f learn-masks plain --again" in err
+    said = run(capsys, "learn-masks plain")
+    assert_refused(said, "has masks already; learn them anew with: l4f learn-masks plain --again")
     assert run(capsys, "learn-masks", "plain", "--again", "--device", "cpu")[0] == 0
 
 
@@ -206,8 +198,7 @@ def test_killed_learning_goes_on(hub, tmp_path):
     """
     process = start(code, env=environment(hub, tmp_path))
     assert process.stdout.readline() == "saved\n", process.communicate()
-    with pytest.raises(UserError, match="by another program; wait for it"):
-        learning.learn_masks("plain", device="cpu", settings=TINY)
+    assert "by another program; wait for it" in refusal(learning.learn_masks, "plain", device="cpu", settings=TINY)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.communicate()
     said = []

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from bundles import saved
-from hub_server import Hub, offer_things, point_at
+from hub_server import offer_things
 from models_page import maskless, offered
 from pages import begin, closed, drawing, merged, owned, plain, run, status_of
 from pixels import pixels
@@ -17,16 +17,14 @@ from l4f_ui.service import Service, Settings
 
 
 @pytest.fixture
-def page(tmp_path, monkeypatch, notices):
+def page(loopback_hub, tmp_path, notices):
     """The whole page of an owner, over a Hub with the class "things", and a class of his own."""
-    with Hub() as hub:
-        point_at(hub, monkeypatch, tmp_path)
-        offer_things(hub, tmp_path, title="Things", licence="NC", terms="not for sale")
-        saved(tmp_path / "models/tiny", title="Tiny things")
-        service = owned(tmp_path)
-        parts = app.build(service).l4f
-        yield SimpleNamespace(**vars(parts), hub=hub, class_jobs=service.class_jobs, service=service)
-        closed(service)
+    offer_things(loopback_hub, tmp_path, title="Things", licence="NC", terms="not for sale")
+    saved(tmp_path / "models/tiny", title="Tiny things")
+    service = owned(tmp_path)
+    parts = app.build(service).l4f
+    yield SimpleNamespace(**vars(parts), hub=loopback_hub, class_jobs=service.class_jobs, service=service)
+    closed(service)
 
 
 def wanted(panel, name: str, accepted: bool = False, view: str = "picture") -> dict:

@@ -201,16 +201,8 @@ def refused(page: Page, tmp_path: Path, content: bytes, words: str, *, as_alpha:
     assert seen[page.panel.imports.job.run]["interactive"]
 
 
-def test_every_hostile_file_is_refused_by_the_form(page, tmp_path, corpus, in_this_process, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert len(corpus) > 150
-    for name, (content, words) in corpus.items():
-        print(name)  # shown where it fails
-        refused(page, tmp_path, content, words)
-    assert list((tmp_path / "models").iterdir()) == []
-
-
 @pytest.mark.parametrize(("case", "as_alpha"), [("system, protocol 0", True), ("array of objects", False)])
-def test_some_in_a_process_of_their_own_as_on_the_page(page, tmp_path, corpus, monkeypatch, case, as_alpha):
+def test_hostile_files_are_refused_in_a_process_of_their_own(page, tmp_path, corpus, monkeypatch, case, as_alpha):
+    """Two of those that test_hostile_pickles.py tries by the library and the command."""
     monkeypatch.chdir(tmp_path)
     refused(page, tmp_path, *corpus[case], as_alpha=as_alpha)

@@ -4,20 +4,18 @@ import re
 import threading
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from bundles import OF_MASKS, saved
 from models_page import maskless, row
 from pages import wait_until
-from PIL import Image
+from pixels import noise_in
 from test_models_panel import TINY, bundles, hub, measuring, page  # noqa: F401, fixtures
-from test_student import TINY as TINY_STUDENT
 
 from l4f_plugin import jobs
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
-from l4f_plugin.training import chain, cut_pictures, learning, picture_survey
+from l4f_plugin.training import chain, learning, picture_survey
 from l4f_ui.class_jobs import MASKS
 
 
@@ -122,14 +120,7 @@ def test_a_fetched_repository_that_learns_is_found_under_its_new_name(hub, page,
     assert row(page, "someone--plain")["Masks"] == "yes"
 
 
-@pytest.fixture
-def quick(few_compared, monkeypatch):
-    """Six steps, and no mask is too bad to learn from."""
-    monkeypatch.setattr(learning, "photograph_settings", lambda *_: TINY_STUDENT)
-    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
-
-
-def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # noqa: F811
+def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick_photographs):  # noqa: F811
     folder = saved(tmp_path / "models/plain", title="Plain")
     seen = page.pick("plain")
     assert seen[page.panel.learn]["value"] == "Learn photographs" and page.shown(seen, "learn")
@@ -143,17 +134,10 @@ def test_a_class_with_masks_learns_photographs_next(page, tmp_path, quick):  # n
 
 
 @pytest.fixture
-def photographs(tmp_path, monkeypatch, few_compared):
-    """Three pictures, which are enough here, and masks that nobody finds too bad."""
-    monkeypatch.setattr(learning, "photograph_settings", lambda *_: TINY_STUDENT)
-    monkeypatch.setattr(cut_pictures, "flaws_of", lambda alphas: [None for _ in alphas])
+def photographs(tmp_path, monkeypatch, quick_photographs):
+    """Three pictures, which are enough here."""
     monkeypatch.setattr(picture_survey, "TEACHING", 3)
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for number in range(3):
-        Image.fromarray(random.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return noise_in(tmp_path / "mine", 3, 30, 40, 3)
 
 
 def test_a_class_learns_a_persons_own_photographs(page, tmp_path, photographs):  # noqa: F811

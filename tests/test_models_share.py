@@ -4,17 +4,14 @@ import gradio as gr
 import pytest
 from bundles import saved
 from models_page import Page, maskless, plain
-from upload_server import UploadHub, point_at
 
 from l4f_plugin import sample_sheet
 from l4f_plugin.hub.sharing import model_repository, upload
 
 
 @pytest.fixture
-def hub(tmp_path, own_folders, monkeypatch, notices):
-    with UploadHub() as server:
-        point_at(server, monkeypatch, tmp_path)
-        yield server
+def hub(own_folders, upload_hub, notices):
+    return upload_hub
 
 
 @pytest.fixture
@@ -42,7 +39,7 @@ def test_a_click_makes_a_repository(hub, page, tmp_path):
     seen, told = publish(page, "dogs", repository=f"{hub.address}/me/l4f-dogs/", private=True)
     assert told == f"Dogs is published at {hub.address}/me/l4f-dogs"
     assert f'href="{hub.address}/me/l4f-dogs"' in seen[page.panel.sharing.job.status]
-    made = hub.made["me/l4f-dogs"]
+    made = hub.repositories["me/l4f-dogs"]
     assert (made.kind, made.private) == ("model", True)
     assert {"samples.png", "generator.safetensors", "alpha.safetensors"} <= made.files.keys()
 
@@ -50,27 +47,27 @@ def test_a_click_makes_a_repository(hub, page, tmp_path):
 def test_a_click_makes_a_space(hub, page, tmp_path):
     put(tmp_path, "dogs")
     _, told = publish(page, "dogs", kind="space", repository=f"{hub.address}/spaces/me/demo")
-    made = hub.made["me/demo"]
+    made = hub.repositories["me/demo"]
     assert told.endswith("/spaces/me/demo") and made.kind == "space" and "app.py" in made.files
     maskless(tmp_path)
     _, told = publish(page, "plain", kind="space", repository="me/other")
-    assert "no masks that a demonstration could show" in told and "me/other" not in hub.made
+    assert "no masks that a demonstration could show" in told and "me/other" not in hub.repositories
 
 
 def test_what_a_licence_wants_is_asked_for_one_by_one(hub, page, tmp_path):
     put(tmp_path, "cats", licence="unknown", alpha_origin="imported", without=("background",))
     seen, told = publish(page, "cats", licence="MIT", masks="own")  # nobody was asked yet
-    assert "Answer the question" in told and asked(page, seen) == ["masks"] and not hub.made
+    assert "Answer the question" in told and asked(page, seen) == ["masks"] and not hub.repositories
     form = page.panel.sharing
     assert [value for _, value in seen[form.masks]["choices"]] == ["without"]
     assert "may not be passed on" in plain(seen[form.question])
     seen, _ = publish(page, "cats", masks="without")
     assert asked(page, seen) == ["masks", "licence"] and "Which is it" in seen[form.question]
     seen, _ = publish(page, "cats", masks="without", licence="CC-BY-4.0")
-    assert asked(page, seen) == ["masks", "licence", "attribution"] and not hub.made
+    assert asked(page, seen) == ["masks", "licence", "attribution"] and not hub.repositories
     _, told = publish(page, "cats", masks="without", licence="CC-BY-4.0", attribution="Pictures by Jo")
     assert "is published" in told
-    files = hub.made["me/l4f-dogs"].files
+    files = hub.repositories["me/l4f-dogs"].files
     assert b"Jo" in files["ATTRIBUTION.md"] and "alpha.safetensors" not in files
 
 
@@ -83,7 +80,7 @@ def test_answers_about_one_class_are_not_given_for_another(hub, page, tmp_path):
     assert seen[page.panel.sharing.asks] == gr.update(visible=False)
     assert seen[page.panel.sharing.licence]["value"] is None
     seen, told = publish(page, "cows", licence="MIT")
-    assert "Answer the question" in told and not hub.made
+    assert "Answer the question" in told and not hub.repositories
 
 
 def test_a_refusal_is_told_and_a_later_click_succeeds(hub, page, tmp_path):
@@ -110,7 +107,7 @@ def test_cancel_before_the_upload_uploads_nothing(hub, page, tmp_path, monkeypat
         return draw(*given, **options)
 
     monkeypatch.setattr(sample_sheet, "draw_samples", slow)
-    assert publish(page, "dogs")[1] == "Stopped." and not hub.made
+    assert publish(page, "dogs")[1] == "Stopped." and not hub.repositories
 
 
 def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, monkeypatch):
@@ -127,16 +124,12 @@ def test_cancel_during_the_upload_tells_what_came_of_it(hub, page, tmp_path, mon
     assert "is published" in publish(page, "dogs")[1]
 
 
-def test_nobody_publishes_where_the_page_is_open_to_others(hub, tmp_path):
-    assert Page(tmp_path, manages_classes=False).panel.sharing is None
-
-
 def test_a_dry_run_writes_the_folder_and_uploads_nothing(hub, page, tmp_path, monkeypatch):
     put(tmp_path, "dogs")
     monkeypatch.setattr(upload, "logged_in_as", lambda: "ann")
     _, told = publish(page, "dogs", dry=True)
     [folder] = (tmp_path / "out" / "to-publish").iterdir()
     assert "would go to me/l4f-dogs, as ann" in told and (folder / "config.json").is_file()
-    assert not any("create" in asked for asked in map(str, hub.asked))
+    assert not any("create" in request.path for request in hub.requests)
     monkeypatch.setattr(upload, "logged_in_as", lambda: None)
     assert "nobody is logged in" in publish(page, "dogs", dry=True, kind="space")[1]

@@ -126,25 +126,6 @@ def test_motion_answers_programs(capsys, tiny_bundle_folder, tmp_path):
     assert Image.open(out).n_frames == 6
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ("--seeds 1", "number of subjects"),
-        ("--seeds 1,x", "not a seed"),
-        ("--frames 1", "number of frames"),
-        ("--frames 9999", "number of frames"),
-        ("--seeds 1-9 --frames 5", "too few"),
-        ("--fps 0", "frames a second"),
-        ("--format apng", "ending: .png or .apng"),
-        ("--out moving.gif", "ending: .webp or"),
-    ],
-)
-def test_motion_says_in_a_sentence_what_is_wrong(capsys, tiny_bundle_folder, tmp_path, options, sentence):
-    command = ["motion", tiny_bundle_folder, "--seeds 1,2 --out", tmp_path / "a.webp"]
-    assert_refused(run(capsys, *command, options), sentence)  # of an option that is given twice, the last counts
-    assert os.listdir(tmp_path) == []
-
-
 def test_more_than_fits_into_memory_is_refused():
     animations.check_animation("apng", 3600, 30, (128, 128))
     told = refusal(animations.check_animation, "webp", 300, 30, (1024, 1024))

@@ -7,15 +7,14 @@ import pytest
 import torch
 from alike import assert_alike_samples
 from bundles import saved
+from hub_server import environment
 from PIL import Image
 from sentences import refusal
-from shell import ended, environment, run, start_l4f
-from upload_server import UploadHub, point_at
+from shell import ended, run, start_l4f
 
 from l4f_plugin.bundles.bundle import load_bundle
 from l4f_plugin.bundles.config import read_config
 from l4f_plugin.errors import UserError
-from l4f_plugin.hub.hub_errors import hub_errors
 from l4f_plugin.hub.sharing.model_repository import Publication, prepare, publish
 from l4f_plugin.hub.sharing.terms import ATTRIBUTION_FILE, LICENCE_FILE, Declared, terms_of
 from l4f_plugin.hub.sharing.upload import upload
@@ -40,10 +39,8 @@ def models(own_folders) -> Path:
 
 
 @pytest.fixture
-def hub(models, monkeypatch):
-    with UploadHub() as server:
-        point_at(server, monkeypatch, models)
-        yield server
+def hub(models, upload_hub):
+    return upload_hub
 
 
 def card_of(folder: Path) -> tuple[set[str], str]:
@@ -158,7 +155,7 @@ def test_imported_masks_may_be_left_out(models):
 def test_upload_makes_a_repository_and_one_commit(hub, models, monkeypatch, capsys):
     source = bundle_at(models / "tiny")
     said = run(capsys, "publish", source, "me/l4f-tiny --private")
-    made = hub.made["me/l4f-tiny"]
+    made = hub.repositories["me/l4f-tiny"]
     assert (made.kind, made.private, len(made.commits)) == ("model", True, 1)
     back = models / "back"
     back.mkdir()
@@ -173,19 +170,19 @@ def test_upload_makes_a_repository_and_one_commit(hub, models, monkeypatch, caps
 def test_an_update_takes_away_what_is_gone(hub, models):
     source = bundle_at(models / "tiny")
     publish(source, "me/l4f-tiny", Publication(draw=draw_samples))
-    assert "alpha.safetensors" in hub.made["me/l4f-tiny"].files
-    hub.made["me/l4f-tiny"].files["notes.md"] = b"by the owner"
+    assert "alpha.safetensors" in hub.repositories["me/l4f-tiny"].files
+    hub.repositories["me/l4f-tiny"].files["notes.md"] = b"by the owner"
     publish(source, "me/l4f-tiny", Publication(Declared(without_masks=True)))
-    files = hub.made["me/l4f-tiny"].files
+    files = hub.repositories["me/l4f-tiny"].files
     assert "alpha.safetensors" not in files and {"notes.md", "generator.safetensors"} <= set(files)
 
 
 def test_private_is_not_uploaded_to_a_public_repository(hub, models):
     source = bundle_at(models / "tiny")
     publish(source, "me/l4f-tiny", Publication(draw=draw_samples))
-    commits = len(hub.made["me/l4f-tiny"].commits)
+    commits = len(hub.repositories["me/l4f-tiny"].commits)
     assert "already and public" in refusal(publish, source, "me/l4f-tiny", Publication(private=True))
-    assert len(hub.made["me/l4f-tiny"].commits) == commits
+    assert len(hub.repositories["me/l4f-tiny"].commits) == commits
 
 
 def test_refusals_are_one_sentence_without_the_token(hub, models, capsys):
@@ -200,21 +197,16 @@ def test_refusals_are_one_sentence_without_the_token(hub, models, capsys):
 @pytest.mark.parametrize("token", [{"HF_TOKEN": "hf_wrongwrongwrong"}, {"HF_TOKEN": ""}])
 def test_a_wrong_or_missing_token_never_appears(hub, models, token):
     source = bundle_at(models / "tiny")
-    places = {**hub.environment(models), "LABELS4FREE_MODELS": str(models / "models")}
-    said = ended(start_l4f("publish", source, "me/l4f-tiny", env=environment(**places | token)))
+    env = environment(hub, models, HF_HUB_DISABLE_XET="1", **token)
+    said = ended(start_l4f("publish", source, "me/l4f-tiny", env=env))
     assert said.code == 2 and "hf auth login" in said.err and "Traceback" not in said.err
-    assert "hf_wrong" not in said.out + said.err and not hub.made
+    assert "hf_wrong" not in said.out + said.err and not hub.repositories
 
 
 def test_names_that_are_none(models):
     source = bundle_at(models / "tiny")
     for name in ("tiny", "me/../x", "me/a/b", "", "https://example.org/me/x", "me/a--b"):
         assert "no name of a Hub repository" in refusal(publish, source, name)
-
-
-def test_no_network_is_one_sentence():
-    with pytest.raises(UserError, match="could not be uploaded"), hub_errors("me/x", writing=True):
-        raise ConnectionError("Authorization: Bearer hf_secret")
 
 
 def test_old_configs_have_no_origin_and_wrong_ones_are_refused(models):
@@ -224,7 +216,6 @@ def test_old_configs_have_no_origin_and_wrong_ones_are_refused(models):
     (folder / "config.json").write_text(text.replace(' "alpha_origin": "learned",\n', ""))
     assert read_config(folder).alpha_origin is None
     (folder / "config.json").write_text(text.replace('"learned"', '"found"'))
-    with pytest.raises(UserError, match="alpha_origin"):
-        read_config(folder)
+    assert "alpha_origin" in refusal(read_config, folder)
     with pytest.raises(UserError, match="alpha_origin"):
         replace(load_bundle(bundle_at(models / "other")).config, alpha_origin="found").to_json()

@@ -15,14 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
-import hub_server
 import pytest
 from bundles import saved
 from gradio.context import LocalContext
 from sentences import refusal
 from serving import unused_port
 from shell import ended, start
-from upload_server import UploadHub, point_at
 
 from l4f_plugin.cli import main
 from l4f_plugin.hub.sharing.model_repository import Publication
@@ -102,14 +100,12 @@ def test_licence_rules_hold_for_spaces(tmp_path):
     assert "no masks" in refusal(prepare_space, nvidia, "me/x", tmp_path / "b", bare)
 
 
-def test_weights_of_a_repository_are_pinned_by_its_commit(tmp_path, monkeypatch):
-    with hub_server.Hub() as hub:
-        hub_server.point_at(hub, monkeypatch, tmp_path)
-        hub.put_folder("me/l4f-tiny", saved(tmp_path / "tiny"))
-        prepare_space("me/l4f-tiny", "me/demo", tmp_path / "out")
-        prepare_space("me/l4f-tiny", "me/demo", tmp_path / "copied", Publication(copy=True))
-        described = json.loads((tmp_path / "out/weights/catalogue.json").read_text())["classes"]["tiny"]
-        commit = hub.repositories["me/l4f-tiny"].commit
+def test_weights_of_a_repository_are_pinned_by_its_commit(loopback_hub, tmp_path):
+    loopback_hub.put_folder("me/l4f-tiny", saved(tmp_path / "tiny"))
+    prepare_space("me/l4f-tiny", "me/demo", tmp_path / "out")
+    prepare_space("me/l4f-tiny", "me/demo", tmp_path / "copied", Publication(copy=True))
+    described = json.loads((tmp_path / "out/weights/catalogue.json").read_text())["classes"]["tiny"]
+    commit = loopback_hub.repositories["me/l4f-tiny"].commit
     assert (described["repository"], described["revision"]) == ("me/l4f-tiny", commit)
     assert not list((tmp_path / "out/weights").rglob("*.safetensors"))
     assert (tmp_path / "out/l4f_plugin/upscaler.safetensors").is_file(), "the Space enlarges pictures too"
@@ -117,15 +113,13 @@ def test_weights_of_a_repository_are_pinned_by_its_commit(tmp_path, monkeypatch)
     assert (tmp_path / "copied/weights/tiny/generator.safetensors").is_file()
 
 
-def test_upload_makes_a_gradio_space(tmp_path, monkeypatch):
+def test_upload_makes_a_gradio_space(upload_hub, tmp_path):
     tiny = saved(tmp_path / "tiny")
-    with UploadHub() as hub:
-        point_at(hub, monkeypatch, tmp_path)
-        address = publish_space(tiny, "me/demo")
-        made = hub.made["me/demo"]
-        made.files["l4f_plugin/old.py"] = b"of an earlier release"
-        publish_space(tiny, "me/demo")
-    assert address == f"{hub.address}/spaces/me/demo"
+    address = publish_space(tiny, "me/demo")
+    made = upload_hub.repositories["me/demo"]
+    made.files["l4f_plugin/old.py"] = b"of an earlier release"
+    publish_space(tiny, "me/demo")
+    assert address == f"{upload_hub.address}/spaces/me/demo"
     assert (made.kind, made.sdk, made.private) == ("space", "gradio", False)
     assert {"app.py", "l4f_ui/space/serve.py", "weights/tiny/generator.safetensors"} <= set(made.files)
     assert "l4f_plugin/old.py" not in made.files

@@ -3,12 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from bundles import tiny_bundle
+from bundles import saved
 from pages import asked, closed, merged, owned
 from pages import plain as words
 from test_class_training import pictures, plan, tiny, wait_until  # noqa: F401
 
-from l4f_plugin.bundles.bundle import save_bundle
 from l4f_plugin.bundles.files import is_bundle_of_ours
 from l4f_plugin.bundles.folders import trainings_folder
 from l4f_plugin.training import class_plan, class_run
@@ -66,8 +65,7 @@ def test_what_a_class_to_start_from_knows_is_kept_only_where_it_fits(site):
     panel = site.panel
     do(site, panel.look_at, folder=str(site.pictures))
     assert not panel.choose_start("Nothing")[panel.freeze]["visible"]
-    folder = class_run.models_folder() / "round"
-    save_bundle(tiny_bundle(), folder)
+    saved(class_run.models_folder() / "round")
     chosen = panel.choose_start("round")
     assert chosen[panel.freeze]["visible"] and chosen[panel.resolution] == "32"
     wanted = {"name": "dogs", "resolution": "32", "quality": "quick", "fit": "crop", "start": "round", "freeze": True}

@@ -9,15 +9,13 @@ import gradio as gr
 import numpy as np
 import pytest
 from alike import COLOUR_STEPS, assert_alike
-from pages import begin, drawing, generate, merged, run, status_of, swap, swapping, wait_until
+from pages import begin, drawing, generate, in_thread, merged, run, status_of, swap, swapping, wait_until
 from PIL import Image
 from pixels import pixels
 
 from l4f_plugin import runtime
-from l4f_plugin.errors import Cancelled
 from l4f_plugin.exploring import mixed
 from l4f_plugin.images import parse_infotext, read_infotext, write_png
-from l4f_plugin.jobs import Job
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
@@ -208,10 +206,10 @@ def test_settings_are_asked_at_each_job(page):
     wait_until(lambda: not engine.loaded() and not engine._samples)
 
 
-def test_a_new_edge_needs_no_network(page, monkeypatch):
+def test_a_new_edge_and_a_new_background_need_no_network(page, monkeypatch):
     engine = Service(lambda: Settings(device="cpu", release_after=0))
     page.swap._service = engine
-    swap(page, "colour", edge=EDGE)
+    swap(page, "blur", edge=EDGE)
     monkeypatch.setattr(Labels4FreePipeline, "from_pretrained", lambda *_, **__: pytest.fail("loaded again"))
     assert page.swap.stage.results in swap(page, "colour")
     assert not page.notices
@@ -236,9 +234,7 @@ def test_the_gate_of_a_host_is_entered_and_left_in_one_thread(page):
     updates = begin(page.generate, page.generate.generate, drawing(page.generate, "0-7"))
     seen: list[dict | None] = [{}]
     while seen[-1] is not None:  # Gradio asks for each in whatever thread is free
-        asking = threading.Thread(target=lambda: seen.append(next(updates, None)))
-        asking.start()
-        asking.join()
+        in_thread(lambda: seen.append(next(updates, None))).join()
     assert len(seen) > 4 and len(threads) == 2 and len(set(threads)) == 1
     assert threads[0] != threading.get_ident()
 
@@ -279,20 +275,6 @@ def test_waiting_can_be_cancelled_and_is_told(page):
         panel.job.stop(token)
         assert status_of(panel, merged(job)) == "Stopped before the first picture."
     assert not page.service.is_busy()
-
-
-def test_what_a_thread_yields_posts_and_raises_arrives():
-    def work(job):
-        job.post({"posted": 1})
-        yield {"yielded": threading.current_thread().name}
-        raise Cancelled
-
-    updates = Job(work).start().updates()
-    assert next(updates) == {"posted": 1}
-    assert next(updates) == {"yielded": "l4f job"}
-    with pytest.raises(Cancelled):
-        next(updates)
-    assert list(Job(lambda job: iter([{}, {"a": 1}])).start().updates()) == [{}, {"a": 1}]
 
 
 def encoded(path) -> str:
