@@ -1,6 +1,7 @@
 """The Hub's three methods over local folders, and its errors in words. Nothing here uses the network."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,6 +71,20 @@ def test_push_to_hub_uploads_a_whole_bundle(folder, monkeypatch, tmp_path):
     pipeline.save_pretrained(tmp_path / "named", push_to_hub=True, commit_message="hello")
     assert uploaded["repo_id"] == "named" and uploaded["options"]["commit_message"] == "hello"
     assert same_generator(load_bundle(tmp_path / "named"), pipeline.bundle)
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("unknown", "may not be passed on"),
+        ("NVIDIA Source Code License-NC", "must go along with tiny; use: l4f publish"),
+    ],
+)
+def test_push_to_hub_passes_nothing_on_without_its_terms(folder, licence, expected):
+    pipeline = Pipeline.from_pretrained(folder)
+    pipeline.bundle.config = replace(pipeline.bundle.config, licence=licence)
+    with pytest.raises(UserError, match=expected):
+        pipeline.push_to_hub("me/tiny")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """`from_pretrained`, `save_pretrained` and `push_to_hub` after huggingface_hub's conventions."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from huggingface_hub import ModelHubMixin
 
 from ..bundles.bundle import Bundle, load_bundle, save_bundle
+from ..errors import UserError
 from .download import resolve
 from .hub_errors import hub_errors
+from .sharing.terms import Declared, terms_of
 
 _Model = TypeVar("_Model", bound="HubMixin")
 
@@ -68,6 +71,15 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
         return self.push_to_hub(repo_id or folder.name, **push_to_hub_options) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Uploads the bundle, `options` as the Hub's own; returns the address of the commit. Raises `UserError`."""
+        """Uploads the bundle, `options` as the Hub's own; returns the address of the commit.
+
+        Raises `UserError`, also where something is to be declared first, or to go along: `l4f publish` asks for it.
+        """
+        config = self.bundle.config
+        with TemporaryDirectory() as empty:
+            terms = terms_of(config, self.bundle.folder or Path(empty), Declared())
+        if terms.files:
+            names = " and ".join(terms.files)
+            raise UserError(f"{names} must go along with {config.name}; use: l4f publish {config.name} {repo_id}.")
         with hub_errors(repo_id):
             return super().push_to_hub(repo_id, **options)
