@@ -44,7 +44,7 @@ class LiveStage(Stage):
         if result is None:
             return {}
         with Image.open(result.files[view]) as picture:
-            return {self.live: explore_boards.live(picture), **self.offer(result.files, result.files[view])}
+            return {self.live: explore_boards.live(picture), **self.offer(result, view)}
 
 
 class ExplorePanel:
