@@ -24,6 +24,7 @@ PYTHON = f"__import__('pathlib').Path({CANARY!r}).touch()"
 Corpus = dict[str, tuple[bytes, str]]
 P2, P4 = b"\x80\x02", b"\x80\x04"
 """How pickles of these protocols begin."""
+MODULE = "torch_utils.persistence._reconstruct_persistent_obj"
 
 
 class Call:
@@ -83,7 +84,7 @@ def tensorflow(**state: bytes) -> bytes:
 
 def module(state: bytes) -> bytes:
     described = table({"class_name": text("Generator"), "state": state, "module_src": text(PYTHON)})
-    return call("torch_utils.persistence._reconstruct_persistent_obj", described)
+    return call(MODULE, described)
 
 
 def pytorch(generator: bytes) -> bytes:
@@ -205,19 +206,10 @@ def inner_pickles() -> Corpus:
     corpus["inner pickle that is text"] = (P2 + call(load, text("x")) + b".", "where bytes belong")
     corpus["inner pickle without arguments"] = (P2 + call(load) + b".", "in an unknown way")
     again = call(load, b"h\x00") + b"0"
-    corpus["the same inner pickle a hundred thousand times"] = (
-        P2 + data(good) + b"q\x00" + again * 100_000 + b"N.",
-        "more steps",
-    )
-    tensor = call(
-        "torch._utils._rebuild_tensor_v2",
-        call(load, data(good)),
-        number(0),
-        pack(number(1 << 40)),
-        pack(number(0)),
-        b"\x89",
-        table({}),
-    )
+    often = P2 + data(good) + b"q\x00" + again * 100_000 + b"N."
+    corpus["the same inner pickle a hundred thousand times"] = (often, "more steps")
+    places = (number(0), pack(number(1 << 40)), pack(number(0)), b"\x89", table({}))
+    tensor = call("torch._utils._rebuild_tensor_v2", call(load, data(good)), *places)
     corpus["a tensor larger than its storage"] = (pytorch(tensor), "beyond its storage")
     return corpus
 
@@ -227,7 +219,7 @@ def numpy_tricks() -> Corpus:
     scalar, inner = "numpy.core.multiarray.scalar", pickle.dumps(FUNCTIONS["system"], 2)
     dtype = call("numpy.dtype", text("f4"), b"\x89", b"\x88")
     fields = pack(number(3), text("<"), b"N", pack(text("a")), b"}", number(4), number(1), number(0))
-    reconstruct = "numpy.core.multiarray._reconstruct"
+    reconstruct, from_buffer = "numpy.core.multiarray._reconstruct", "numpy._core.numeric._frombuffer"
     cases = {
         "array of objects": (array("O8", pack(number(1)), listed(data(inner)), objects), "than plain numbers"),
         "scalar of an object": (call(scalar, call("numpy.dtype", text("O8")), data(inner)), "than plain numbers"),
@@ -238,10 +230,7 @@ def numpy_tricks() -> Corpus:
         "array of very many axes": (array("f4", pack(*[number(1)] * 99), data(bytes(4))), "no short list"),
         "array whose product overflows": (array("f4", pack(*[number(1 << 61)] * 9), data(bytes(4))), "size it claims"),
         "array filled with a list": (array("f4", pack(number(1)), listed(number(1))), "where bytes belong"),
-        "array without a type": (
-            call("numpy._core.numeric._frombuffer", data(bytes(4)), b"N", pack(number(1)), text("C")),
-            "has no type",
-        ),
+        "array without a type": (call(from_buffer, data(bytes(4)), b"N", pack(number(1)), text("C")), "has no type"),
         "array of another class": (call(reconstruct, EASY_DICT, b")", b"N"), "unknown kind"),
         "array that was never filled": (call(reconstruct, named("numpy.ndarray"), b")", b"N"), ""),
         "type of a billion laughs": (call("numpy.dtype", doubled(b")")), "than plain numbers"),
@@ -252,6 +241,9 @@ def numpy_tricks() -> Corpus:
 
 def opcodes() -> Corpus:
     short_os, short_system = b"\x8c\x02os", b"\x8c\x06system"
+    os_of_bytes = call("_codecs.encode", text("os"), text("latin1"))
+    state_of_bytes = data(bytes(4)) + b"N}" + text("length") + number(1 << 60) + b"s\x86b."
+    megabyte = struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20)
     cases: Corpus = {
         "INST": (f"(S'{TOUCH}'\nios\nsystem\n.".encode(), "names os.system"),
         "OBJ": (f"(cos\nsystem\nS'{TOUCH}'\no.".encode(), "names os.system"),
@@ -264,10 +256,7 @@ def opcodes() -> Corpus:
         "NEXT_BUFFER": (b"\x80\x05\x97.", "step NEXT_BUFFER"),
         "persistent id": (P2 + pack(text("module")) + b"Q.", "outside itself"),
         "persistent id in a line": (b"Pstorage\n.", "outside itself"),
-        "a name computed from bytes": (
-            P4 + call("_codecs.encode", text("os"), text("latin1")) + short_system + b"\x93)R.",
-            "hides a name",
-        ),
+        "a name computed from bytes": (P4 + os_of_bytes + short_system + b"\x93)R.", "hides a name"),
         "a name through the memo": (P4 + short_system + b"\x94" + short_os + b"h\x00\x93)R.", "names os.system"),
         "a name by way of a tuple": (P4 + short_os + short_system + b"\x86\x93.", "hides a name"),
         "a name moved by dup and pop": (P4 + short_os + short_system + b"20\x93)R.", "hides a name"),
@@ -286,18 +275,12 @@ def opcodes() -> Corpus:
         "control characters in a name": (b"cos\x1b[31m\nsys\x07tem\n.", "names os?[31m.sys?tem"),
         "a name of another language": ("cosé\nsystem\n.".encode(), "names osé.system"),
         "state for a class": (P2 + EASY_DICT + b"}" + text("function") + b"Nsb.", "state of a Builder"),
-        "state for bytes in the file": (
-            P2 + data(bytes(4)) + b"N}" + text("length") + number(1 << 60) + b"s\x86b.",
-            "state of a FileBytes",
-        ),
+        "state for bytes in the file": (P2 + state_of_bytes, "state of a FileBytes"),
         "state for a list": (b"\x80\x02]}b.", "fills"),
         "a call of a constant": (P2 + named("numpy.ndarray") + b")R.", "it calls"),
         "a call of a call": (P2 + call("dnnlib.util.EasyDict") + b")R.", "it calls"),
         "a class with arguments": (P2 + call("dnnlib.util.EasyDict", text("x")) + b".", "unknown way"),
-        "an object without a state": (
-            pytorch(call("torch_utils.persistence._reconstruct_persistent_obj", b"}")),
-            "without a class",
-        ),
+        "an object without a state": (pytorch(call(MODULE, b"}")), "without a class"),
         "bytes in another encoding": (P2 + call("_codecs.encode", text("x"), text("rot13")) + b".", "unknown encoding"),
         "protocol 9": (b"\x80\x09N.", "unknown pickle protocol"),
         "no such step": (b"\x80\x02N\xff.", "no pickle has"),
@@ -307,10 +290,7 @@ def opcodes() -> Corpus:
         "a byte array of 1 PiB": (b"\x80\x05\x96" + struct.pack("<Q", 1 << 50) + b"x.", "larger than"),
         "a text of 1 PiB": (b"\x80\x04\x8d" + struct.pack("<Q", 1 << 50) + b"x.", "larger than"),
         "a frame of 1 PiB": (b"\x80\x04\x95" + struct.pack("<Q", 1 << 50) + b"N.", "no generator"),
-        "a number of a megabyte": (
-            b"\x80\x02\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20) + b".",
-            "larger than any",
-        ),
+        "a number of a megabyte": (b"\x80\x02\x8b" + megabyte + b".", "larger than any"),
         "a number of a million digits": (b"I" + b"9" * 1_000_000 + b"\n.", ""),
     }
     return cases
@@ -328,6 +308,7 @@ def very_wide() -> bytes:
 def bombs() -> Corpus:
     """Few bytes that unfold to very many, or never end, for whoever walks through them."""
     laughs = doubled(text("ha"))
+    labels, classes = table({"label_size": laughs}), table({"class_name": laughs, "state": b"}"})
     modules = module(table({"_modules": table({})}))
     for _ in range(40):
         modules += b"q\x010" + module(table({"_modules": table({"a": b"h\x01", "b": b"h\x01"})}))
@@ -335,45 +316,32 @@ def bombs() -> Corpus:
     long_names = module(table({}))
     for _ in range(40):
         long_names += b"q\x010" + module(table({"_modules": table({"x" * 10_000: b"h\x01"})}))
+    new = named("dnnlib.tflib.network.Network") + b")\x81"
+    empty = network(table({"static_kwargs": table({}), "variables": b"]"}))
     settings = {
         "static_kwargs": table({"architecture": laughs, "resample_kernel": laughs, "conv_clamp": laughs}),
-        "components": table(
-            {part: network(table({"static_kwargs": table({}), "variables": b"]"})) for part in ("mapping", "synthesis")}
-        ),
+        "components": table(dict.fromkeys(("mapping", "synthesis"), empty)),
         "variables": b"]",
     }
     return {
         "very wide layers": (very_wide(), "style.1.bias is missing"),
         "billion laughs": (P2 + laughs + b".", "no generator"),
         "billion laughs as settings": (tensorflow(**settings), "of another kind"),
-        "billion laughs as labels": (
-            tensorflow(**{**settings, "static_kwargs": table({"label_size": laughs})}),
-            "conditional",
-        ),
+        "billion laughs as labels": (tensorflow(**settings | {"static_kwargs": labels}), "conditional"),
         "billion laughs as a key": (b"\x80\x02}" + laughs + b"Ns.", "no plain value"),
         "billion laughs in a set": (b"\x80\x04\x8f(" + laughs + b"\x90.", "no generator"),
         "billion laughs in a set by name": (P2 + call("builtins.set", listed(laughs)) + b".", "no generator"),
         "billion laughs in a frozen set": (b"\x80\x04(" + laughs + b"\x91.", "no generator"),
         "frozen sets of frozen sets": (b"\x80\x04(\x91" + b"q\x000(h\x00K\x01\x91" * 60 + b".", "no generator"),
         "billion laughs as a variable's name": (with_variable(number(1), laughs), "named arrays"),
-        "billion laughs as a class": (
-            pytorch(
-                call(
-                    "torch_utils.persistence._reconstruct_persistent_obj", table({"class_name": laughs, "state": b"}"})
-                )
-            ),
-            "without a class",
-        ),
+        "billion laughs as a class": (pytorch(call(MODULE, classes)), "without a class"),
         "a tree of modules that doubles": (b"\x80\x02}" + text("G_ema") + modules + b"s.", "StyleGAN2 does not"),
         "a module within itself": (pytorch(module(looped)), "StyleGAN2 does not"),
         "modules with long names": (b"\x80\x02}" + text("G_ema") + long_names + b"s.", "StyleGAN2 does not"),
         "a list within itself": (b"\x80\x02]q\x00h\x00a.", "no generator"),
         "fifty thousand lists": (P2 + b"]" * 50_000 + b"a" * 49_999 + b".", "no generator"),
         "a hundred thousand lists without an end": (P2 + b"]" * 100_000, "ends in the middle"),
-        "networks twenty thousand deep": (
-            P2 + (named("dnnlib.tflib.network.Network") + b")\x81") * 20_000 + b"N" + b"b" * 20_000 + b".",
-            "no generator",
-        ),
+        "networks twenty thousand deep": (P2 + new * 20_000 + b"N" + b"b" * 20_000 + b".", "no generator"),
     }
 
 
@@ -395,13 +363,11 @@ def collisions() -> Corpus:
     for name, keys in (("wide", wide), ("near", near), ("real", floats), ("tuple", tuples)):
         expected = "64 bits" if name == "wide" else "no generator"
         pairs, members = b"".join(key + b"N" for key in keys), b"".join(keys)
+        one_by_one = b"".join(key + b"Ns" for key in keys)
         made_of = call(made, listed(*(key + b"N\x86" for key in keys)))
         cases |= {
             f"colliding {name} keys": (b"\x80\x02}(" + pairs + b"u.", expected),
-            f"colliding {name} keys one by one": (
-                b"\x80\x02}" + b"".join(key + b"Ns" for key in keys) + b".",
-                expected,
-            ),
+            f"colliding {name} keys one by one": (P2 + b"}" + one_by_one + b".", expected),
             f"colliding {name} pairs by name": (P2 + made_of + b".", expected),
             # sets become lists
             f"colliding {name} members": (b"\x80\x04\x8f(" + members + b"\x90.", "no generator"),

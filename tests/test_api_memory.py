@@ -18,7 +18,7 @@ import httpx
 import pytest
 from api_server import V1, client, page_served, refused
 from bundles import red_finder, saved
-from pages import wait_until
+from pages import in_thread, wait_until
 from PIL import Image
 from pixels import encoded, noise
 from shell import ended, start
@@ -126,19 +126,16 @@ def test_many_large_requests_at_once_take_little_memory(site):
         body = {"files": {"picture": picture}} if number % 2 else {"content": lists, "headers": JSON}
         answers.append(httpx.post(address + "segment", timeout=300, **body).status_code)
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
-    threads.append(threading.Thread(target=watch))
+    watching, threads = in_thread(watch), [in_thread(ask, number) for number in range(16)]
     for thread in threads:
-        thread.start()
-    for thread in threads[:-1]:
         thread.join()
     normal = httpx.post(address + "segment", json={"seed": 1}, timeout=60).status_code
     done.set()
-    threads[-1].join()
+    watching.join()
     assert normal == 200 and Counter(answers) == {200: 8, 413: 8}
     # The bodies of the clients, which are in this process too, take 8 x 6 MB.
     assert most[0] - before < 900e6, f"{(most[0] - before) / 1e6:.0f} MB"
-    del threads
+    del threads, thread
     runtime.free_memory()
     assert runtime.resident_memory() - before < 200e6, "memory is given back"
 
@@ -160,18 +157,14 @@ print(full - runtime.resident_memory())
 # Who loses a place
 
 
-def half_sent(opened: ExitStack, address: str, length: int, count: int) -> None:
-    host, port = urlsplit(address).netloc.split(":")
-    headers = ["Host: 127.0.0.1", "Content-Type: application/json", f"Content-Length: {length}"]
-    for _ in range(count):
-        connection = opened.enter_context(socket.create_connection((host, int(port))))
-        connection.sendall("\r\n".join([f"POST {V1}segment HTTP/1.1", *headers, "", "{"]).encode())
-
-
 @pytest.mark.parametrize("length", [100, 25 << 20])
 def test_half_sent_bodies_keep_nobody_waiting(site, length):
+    host, port = urlsplit(site.address).netloc.split(":")
+    headers = ["Host: 127.0.0.1", "Content-Type: application/json", f"Content-Length: {length}"]
     with ExitStack() as opened:
-        half_sent(opened, site.address, length, 48)
+        for _ in range(48):
+            connection = opened.enter_context(socket.create_connection((host, int(port))))
+            connection.sendall("\r\n".join([f"POST {V1}segment HTTP/1.1", *headers, "", "{"]).encode())
         assert httpx.post(site.api + "segment", json={"seed": 1}, timeout=30).status_code == 200
 
 
@@ -220,8 +213,7 @@ def test_work_waits_for_room_in_its_order_and_leaves_when_cancelled():
             order.append(name)
             share.give_back()
 
-        thread = threading.Thread(target=work)
-        thread.start()
+        thread = in_thread(work)
         wait_until(lambda: len(room._waiting) >= 1)
         return thread
 
@@ -276,8 +268,7 @@ def test_answers_of_a_slow_reader_end_where_others_wait(monkeypatch):
     async def answer() -> None:
         pieces = Pieces([b"x" * 1000], "text/plain")
         pieces.held = room.take(100, CancelToken())
-        waiting = threading.Thread(target=lambda: room.take(100, CancelToken()).give_back())
-        waiting.start()
+        waiting = in_thread(lambda: room.take(100, CancelToken()).give_back())
         await pieces({}, None, stuck)
         waiting.join()
 

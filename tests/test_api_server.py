@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from api_server import V1, page_served, picture, refused
 from gradio_client import Client
-from pages import run, wait_until
+from pages import in_thread, run, wait_until
 
 from l4f_plugin import jobs, pipeline
 from l4f_plugin.arguments import Style
@@ -54,23 +54,6 @@ def test_a_body_as_large_as_may_be_is_taken(served):
     refused(httpx.post(served.api + "swap", content=body, timeout=60, headers=kind), 422, "not a picture")
 
 
-def test_an_open_page_with_a_login_has_no_open_api(tiny_models, tmp_path):
-    with page_served(tmp_path, auth=("anna", "secret")) as server:
-        base = server.api
-        refused(httpx.get(base + "classes"), 401)
-        refused(httpx.get(base + "classes", auth=("anna", "wrong")), 401)
-        assert httpx.get(base + "classes", auth=("anna", "secret")).status_code == 200
-        with httpx.Client() as browser:
-            login = {"username": "anna", "password": "secret"}
-            assert browser.post(server.address + "login", data=login).json()["success"]
-            cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        assert httpx.get(base + "classes", headers={"cookie": cookies}).status_code == 200
-        made_up = "; ".join(f"{pair.split('=')[0]}=guess" for pair in cookies.split("; "))
-        refused(httpx.get(base + "classes", headers={"cookie": made_up}), 401)
-        stolen = {"cookie": cookies, "origin": "https://evil.example"}
-        refused(httpx.post(base + "segment", json={"seed": 1}, headers=stolen), 403)
-
-
 # The queue
 
 
@@ -109,8 +92,7 @@ def test_twenty_calls_and_clicks_are_answered_first_come_first_served(served, mo
     with served.service._cache.turn():  # so that all of them wait
         for seed in range(20):
             ask = (by_request, by_click, by_client)[seed % 3]
-            threads.append(threading.Thread(target=lambda s=seed, a=ask: answers.update({s: a(s)})))
-            threads[-1].start()
+            threads.append(in_thread(lambda s=seed, a=ask: answers.update({s: a(s)})))
             wait_until(lambda expected=seed + 2: len(jobs.QUEUE) == expected)
         assert not order and not answers
     for thread in threads:

@@ -24,12 +24,13 @@ def live(page) -> str:  # noqa: F811
 
 
 def changed(page, before: str) -> str:  # noqa: F811
-    """The picture, once it is another one."""
+    """The picture, once it is another one and nothing follows."""
     page.wait_for_function(
         "before => { const image = document.querySelector('#l4f_explore_image img');"
         " return image && image.src !== before; }",
         arg=before,
     )
+    settle(page)
     return live(page)
 
 
@@ -65,15 +66,12 @@ def test_a_slider_is_dragged_and_the_picture_follows(page, site):  # noqa: F811
     dragged = live(page)
     page.locator("#l4f_explore_undo").click()
     undone = changed(page, dragged)
-    settle(page)
     assert slider.input_value() == "0", "the slider goes back too"
     page.locator('.l4f-of-all .l4f-end[data-key="all-1"]').first.click()
     moved = changed(page, undone)
-    settle(page)
     assert page.locator('.l4f-of-all input[data-key="all-1"]').input_value() == "-2"
     page.locator("#l4f_explore_undo").click()
     changed(page, moved)
-    settle(page)
     for view in ("Mask", "Cut-out", "Background"):
         before = live(page)
         page.locator("#l4f_explore_view").get_by_text(view, exact=True).click()
@@ -107,7 +105,6 @@ def test_subjects_are_mixed_led_between_and_animated(page, site, tmp_path):  # n
     settle(page)
     page.locator('.l4f-grid [data-do="take"]').nth(2).click()
     before = changed(page, before)
-    settle(page)
     page.locator("#l4f_explore_put").click()
     page.locator('.l4f-between input[type="range"]').wait_for()
     settle(page)
@@ -116,7 +113,6 @@ def test_subjects_are_mixed_led_between_and_animated(page, site, tmp_path):  # n
     settle(page)
     page.locator('.l4f-between input[type="range"]').fill("0.3")
     changed(page, before)
-    settle(page)
     page.get_by_text("Transparent motion").click()
     settle(page)  # Gradio 6 draws what is in an accordion over what is typed in the moment of its opening
     page.locator("#l4f_motion_seconds input[type=number]").fill("1")

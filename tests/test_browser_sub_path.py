@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from api_server import page_served
-from reverse_proxy import reverse_proxy
+from proxies import reverse_proxy
 from test_browser import PATIENCE, browser, listen, settle  # noqa: F401, fixture
 
 from l4f_ui import compat
@@ -50,10 +50,7 @@ def test_one_option_serves_page_files_and_api(browser, site, strips):  # noqa: F
         assert httpx.get(f"{address}l4f/v1/openapi.json").status_code == 200
 
 
-def test_without_the_slash_at_its_end_the_page_is_found_too(site):
+def test_the_page_is_there_without_the_slash_at_its_end_and_without_the_proxy(site):
     with reverse_proxy(urlsplit(site.address).netloc, PREFIX, strips=False) as address:
         assert httpx.get(address.rstrip("/"), follow_redirects=True).url == address
-
-
-def test_the_page_is_there_without_the_proxy_as_well(site):
     assert {httpx.get(f"{site.address}{path}").status_code for path in ("l4f/v1/classes", "config")} == {200}

@@ -1,15 +1,16 @@
-"""What people come for, each in at most five clicks, in Chromium. See `test_browser`."""
+"""What people come for, in Chromium; where `clicks` counts, in at most five of them. See `test_browser`."""
 
 import dataclasses
 import re
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from bundles import red_finder, saved
 from PIL import Image
-from test_browser import browser, download, hear, open_tab, page, pixels, settle  # noqa: F401, fixtures
-from test_browser_photos import red_on_blue
+from test_browser import browser, choose, download, hear, open_tab, page, pixels, settle, visit  # noqa: F401, fixtures
 
 MOST_CLICKS = 5
 
@@ -46,8 +47,7 @@ class Clicks:
 
     def tab(self, words: str) -> None:
         self.count += 1
-        open_tab(self.page, words)
-        settle(self.page)
+        visit(self.page, words)
 
     def upload(self, selector: str, files: list[Path]) -> None:
         """A click on the field, and files chosen in the window that opens."""
@@ -64,6 +64,13 @@ def clicks(page):  # noqa: F811
     counted = Clicks(page)
     yield counted
     assert counted.count <= MOST_CLICKS
+
+
+def red_on_blue(path: Path, size: tuple[int, int] = (80, 60)) -> Path:
+    picture = Image.new("RGB", size, (20, 80, 200))
+    picture.paste((230, 30, 40), (20, 15, 60, 45))
+    picture.save(path)
+    return path
 
 
 def photographs(folder: Path, count: int) -> list[Path]:
@@ -98,12 +105,25 @@ def test_twenty_photographs(page, clicks, tmp_path):  # noqa: F811
 
 def test_a_thousand_as_coco_downloaded(page, clicks, site, tmp_path):  # noqa: F811
     clicks.tab("Export")
+    page.locator("#l4f_export_empty").get_by_text("No set yet").wait_for()
     clicks("#l4f_export_format label:has-text('COCO')")
     clicks("#l4f_export_run")
     hear(page, "export_card", "generated pictures")
     [asked] = site.asked
     assert (asked.count, asked.format) == (1000, "coco")
     assert clicks.download("l4f_export_download", tmp_path).suffix == ".zip"
+    page.reload()
+    page.locator("#l4f_generate_run").wait_for()
+    settle(page)
+    visit(page, "Export")
+    page.locator("#l4f_export_card").get_by_text("Red things: 12 generated pictures").wait_for()
+    for name, words in (("run", "Export"), ("measure", "Estimate"), ("cancel", "Cancel")):
+        page.locator(f"#l4f_export_{name}").get_by_text(words, exact=True).wait_for()
+    page.locator("#l4f_export_measure").click()
+    hear(page, "export_activity", "on this device")
+    page.locator("#l4f_export_count input").fill("0")
+    page.locator("#l4f_export_run").click()
+    hear(page, "export_activity", "must be a whole number from 1")
 
 
 def test_a_loop_from_three_favourites(page, clicks, site, tmp_path):  # noqa: F811
@@ -127,13 +147,11 @@ def test_a_loop_from_three_favourites(page, clicks, site, tmp_path):  # noqa: F8
 
 def test_an_example_is_one_click_in_explore_and_export(page, site):  # noqa: F811
     before = len(site.asked)
-    open_tab(page, "Explore")
-    settle(page)
+    visit(page, "Explore")
     page.locator("#l4f_explore_example").click()
     page.locator(".l4f-grid button").nth(5).wait_for()
     assert page.locator(".l4f-kept").count() == 3
-    open_tab(page, "Export")
-    settle(page)
+    visit(page, "Export")
     page.locator("#l4f_export_example").click()
     page.wait_for_function("document.querySelector('#l4f_export_count input').value == '24'")
     hear(page, "export_card", "generated pictures")
@@ -184,8 +202,7 @@ def test_on_a_phone_controls_fold_and_the_result_comes_into_view(page):  # noqa:
 def test_what_a_discriminator_knows_is_kept_from_a_class_to_start_from(page, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     photographs(tmp_path, 12)
-    open_tab(page, "Train")
-    settle(page)
+    visit(page, "Train")
     page.locator("#l4f_train_folder :is(input, textarea)").fill(str(tmp_path))
     page.locator("#l4f_train_look").click()
     hear(page, "train_activity .l4f-finished", "12 pictures")
@@ -209,3 +226,67 @@ def test_a_key_marks_a_favourite(page):  # noqa: F811
     hear(page, "generate_status", "It is a favourite now")
     page.keyboard.press("f")
     hear(page, "generate_status", "It is no favourite any more")
+
+
+def drop(page, files) -> None:  # noqa: F811
+    """Uploads files, and waits until the page has them all."""
+    page.locator("#l4f_photos_files input[type=file]").set_input_files([str(file) for file in files])
+    for file in files:
+        page.locator("#l4f_photos_files .file-preview").get_by_text(file.stem).first.wait_for()
+    settle(page)
+
+
+def test_photographs_become_cutouts_composites_and_a_zip(page, tmp_path):  # noqa: F811
+    open_tab(page, "Photographs")
+    page.locator("#l4f_photos_empty").get_by_text("No photographs yet").wait_for()
+    (tmp_path / "torn.png").write_bytes(b"nothing")
+    drop(page, [*(red_on_blue(tmp_path / name) for name in ("holiday.png", "garden.png")), tmp_path / "torn.png"])
+    page.locator("#l4f_photos_run").click()
+    told = page.locator("#l4f_photos_status .l4f-finished")
+    told.get_by_text("2 of 3 photographs segmented").wait_for()
+    settle(page)
+    assert "torn.png" in told.inner_text() and "/" not in told.inner_text()
+
+    page.locator("#l4f_photos_compare img").first.wait_for()
+    choose(page, "l4f_photos_view", "Result")
+    page.locator("#l4f_photos_image img").wait_for()
+    cutout = pixels(download(page, "l4f_photos_download_result", tmp_path))
+    assert cutout.shape == (60, 80, 4) and cutout[30, 40, 3] > 250 and cutout[2, 2, 3] < 5
+    mask = pixels(download(page, "l4f_photos_download_mask", tmp_path))
+    assert np.array_equal(mask, cutout[..., 3])
+    with zipfile.ZipFile(download(page, "l4f_photos_download_all", tmp_path)) as archive:
+        names = [f"{name}_{part}.png" for name in ("garden", "holiday") for part in ("alpha", "cutout")]
+        assert sorted(archive.namelist()) == names
+
+    before = page.locator("#l4f_photos_image img").get_attribute("src")
+    choose(page, "l4f_photos_kind", "Colour")
+    page.locator("#l4f_photos_run").click()
+    page.wait_for_function(
+        "before => { const image = document.querySelector('#l4f_photos_image img');"
+        "return image && image.getAttribute('src') != before }",
+        arg=before,
+    )
+    told.get_by_text("2 of 3 photographs segmented").wait_for()
+    settle(page)
+    composite = pixels(download(page, "l4f_photos_download_result", tmp_path))
+    assert composite.shape == (60, 80, 3) and composite[30, 40, 0] > 200
+    assert composite[2, 2].min() >= 253
+
+
+def test_a_subject_is_recovered_and_taken_to_swap(page, tmp_path):  # noqa: F811
+    open_tab(page, "Photographs")
+    drop(page, [red_on_blue(tmp_path / "holiday.png")])
+    page.get_by_text("Advanced: style codes").click()
+    page.locator("#l4f_recover_steps input[type=number]").fill("1000")
+    settle(page)
+    page.locator("#l4f_recover_run").click()
+    page.locator("#l4f_recover_image img").wait_for()  # a picture on the way
+    page.locator("#l4f_recover_cancel").click()
+    hear(page, "recover_status", "Stopped")
+    page.locator("#l4f_recover_steps input[type=number]").fill("50")
+    page.locator("#l4f_recover_run").click()
+    hear(page, "recover_status", "holiday.png, drawn again by Red things")
+    page.locator("#l4f_recover_compare img").first.wait_for()
+    page.locator("#l4f_recover_to_swap").click()
+    page.locator("#l4f_swap_status").get_by_text("The recovered subject").wait_for()
+    page.locator("#l4f_swap_image img").wait_for()

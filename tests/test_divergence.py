@@ -6,13 +6,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from alike import assert_same_weights
 from bundles import red_finder, tiny_bundle
-from PIL import Image
+from pixels import noise_in
+from sentences import refusal
 from test_training import TINY
 
 from l4f_plugin import cli
 from l4f_plugin.bundles.training_state import load_training_state, save_training_state
-from l4f_plugin.errors import UserError
 from l4f_plugin.training import loop
 from l4f_plugin.training.alpha_training import AlphaTrainer
 from l4f_plugin.training.cut_pictures import CutPictures
@@ -27,10 +28,7 @@ KINDS = ("generator", "alpha", "student", "refinement")
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    folder, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for number in range(4):
-        Image.fromarray(random.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return noise_in(tmp_path_factory.mktemp("noise") / "pictures", 4, 32, 32, 3)
 
 
 @pytest.fixture
@@ -90,42 +88,36 @@ def spoil(trainer, what: str, at: int) -> None:
 def test_a_run_that_diverges_stops_in_that_step_and_goes_on_from_the_state_before(make, tmp_path, kind, what):
     run, trainer = tmp_path / "run", make(kind)
     spoil(trainer, what, at=2)
-    with pytest.raises(UserError) as told:
-        loop.train(trainer, run, 36, loop.Watch(save_seconds=0))
-    assert trainer.rounds <= 3 and "--learning-rate" in str(told.value) and str(run) in str(told.value)
-    assert str(told.value).count(". ") == 0
+    said = refusal(loop.train, trainer, run, 36, loop.Watch(save_seconds=0))
+    assert trainer.rounds <= 3 and "--learning-rate" in said and str(run) in said
     tensors, state = state_in(run)
     assert state["rounds"] == 2
     assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
-    with pytest.raises(UserError, match="another seed"):  # only what helps may change
-        loop.resume(make(kind, seed=5, learning_rate=1e-6), run)
+    other = make(kind, seed=5, learning_rate=1e-6)
+    assert "another seed" in refusal(loop.resume, other, run), "only what helps may change"
     calmer = make(kind, learning_rate=1e-6, r1_weight=20.0)
     assert loop.resume(calmer, run) and calmer.rounds == 2
     assert loop.train(calmer, run, 36) and calmer.rounds == 9
     assert state_in(run)[1]["rounds"] == 9
-    with pytest.raises(UserError, match="learning_rate"):  # what went on has settled for its settings
-        loop.resume(make(kind, learning_rate=1e-3 / 7), run)
+    assert "learning_rate" in refusal(loop.resume, make(kind, learning_rate=1e-3 / 7), run), "it has settled"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_step_may_be_the_one(make, tmp_path, kind):
     trainer = make(kind, learning_rate=1e30, discriminator_learning_rate=1e30)
     before = {name: value.clone() for name, value in learned(trainer).state_dict().items()}
-    with pytest.raises(UserError, match="diverged"):
-        loop.train(trainer, tmp_path, 36)
+    assert "diverged" in refusal(loop.train, trainer, tmp_path, 36)
     assert trainer.rounds < 9
     calmer = make(kind)
     assert loop.resume(calmer, tmp_path) and calmer.rounds == 0
-    after = learned(calmer).state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert_same_weights(before, learned(calmer))
 
 
 @pytest.mark.parametrize("kind", ["generator", "alpha"])
 def test_a_resumed_run_learns_at_the_rate_that_is_asked_for(make, tmp_path, kind):
     trainer = make(kind)
     spoil(trainer, "loss", at=1)
-    with pytest.raises(UserError):
-        loop.train(trainer, tmp_path, 36, loop.Watch(save_seconds=0))
+    refusal(loop.train, trainer, tmp_path, 36, loop.Watch(save_seconds=0))
     calmer, fresh = make(kind, learning_rate=1e-6), make(kind, learning_rate=1e-6)
     loop.resume(calmer, tmp_path)
     optimizer = f"{kind}_optimizer"
@@ -146,9 +138,7 @@ def test_a_state_that_is_not_finite_is_neither_written_nor_gone_on_from(make, tm
     tensors, metadata = load_training_state(tmp_path / loop.STATE_FILE)  # as earlier versions wrote it
     name = next(name for name, value in tensors.items() if value.is_floating_point())
     save_training_state(tmp_path / loop.STATE_FILE, tensors | {name: tensors[name] * float("nan")}, metadata)
-    with pytest.raises(UserError, match="not finite") as told:
-        loop.resume(make(kind), tmp_path)
-    assert str(told.value).count(". ") == 0
+    assert "not finite" in refusal(loop.resume, make(kind), tmp_path)
 
 
 def test_the_command_says_what_to_change(pictures, tmp_path, capsys, monkeypatch):

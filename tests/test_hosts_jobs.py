@@ -1,23 +1,21 @@
 """Jobs of ours in the queue of a web UI, and the operation in its tab Extras. See `test_hosts`."""
 
 import shutil
-import threading
-from dataclasses import replace
 
 import gradio as gr
 import numpy as np
 import pytest
 from alike import assert_alike
-from bundles import red_finder, tiny_bundle
+from bundles import red_finder, saved
 from host_pages import answer, generate, host, newest, started  # noqa: F401, fixtures
-from pages import wait_until
+from pages import in_thread, wait_until
 from PIL import Image
 from pixels import pixels
+from sentences import refusal
 from stub_host import VARIANTS
 
 from l4f_plugin.arguments import Background, EdgeOptions, Spot
-from l4f_plugin.bundles.bundle import save_bundle
-from l4f_plugin.errors import Cancelled, UserError
+from l4f_plugin.errors import Cancelled
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import recipe_of
 from l4f_plugin.runtime import OutOfMemory
@@ -81,8 +79,7 @@ def test_a_job_that_waits_for_the_host_can_be_cancelled(host):  # noqa: F811
             ended.append("cancelled")
 
     host.lock.acquire()
-    thread = threading.Thread(target=draw)
-    thread.start()
+    thread = in_thread(draw)
     wait_until(lambda: heard == [1])
     assert engine.is_busy() and not ended
     token.cancel()
@@ -101,11 +98,11 @@ def test_jobs_wait_for_the_host_and_for_each_other_in_order(host):  # noqa: F811
         for batch in engine.generate("tiny", [seed], 0.7, engine.new_token()):
             order.extend(sample.seed for sample in batch)
 
-    threads = [threading.Thread(target=draw, args=(seed,)) for seed in range(4)]
+    threads = []
     host.lock.acquire()
-    for number, thread in enumerate(threads, 1):
-        thread.start()
-        wait_until(lambda number=number: len(queueing.DOOR) == number)
+    for seed in range(4):
+        threads.append(in_thread(draw, seed))
+        wait_until(lambda seed=seed: len(queueing.DOOR) == seed + 1)
     host.lock.release()
     for thread in threads:
         thread.join(60)
@@ -143,8 +140,7 @@ def test_a_damaged_file_stays_where_it_is(host):  # noqa: F811
     weights.write_bytes(weights.read_bytes()[:1000])
     before = sorted(path.name for path in folder.iterdir())
     engine = service()
-    with pytest.raises(UserError):
-        list(engine.generate("broken", [1], 0.7, engine.new_token()))
+    refusal(list, engine.generate("broken", [1], 0.7, engine.new_token()))
     assert sorted(path.name for path in folder.iterdir()) == before
     shutil.rmtree(folder)
 
@@ -172,9 +168,8 @@ def test_extras_cut_out_our_pictures_while_the_host_holds_its_queue(host):  # no
         assert set(script.ui()) == {"enable", "class_name", "result"}
     assert host.component("l4f_extras", blocks)
     assert sum(isinstance(block, gr.Accordion) for block in blocks.blocks.values()) == 1  # and not one in another
-    waiting = threading.Thread(target=lambda: list(engine.generate("tiny", [1], 0.7, engine.new_token())))
-    host.lock.acquire()  # the host does, around Extras
-    waiting.start()  # and one of ours waits for that already
+    host.lock.acquire()  # the host does, around Extras, and one of ours waits for that already
+    waiting = in_thread(lambda: list(engine.generate("tiny", [1], 0.7, engine.new_token())))
     wait_until(lambda: len(queueing.DOOR) == 1)
     host.state.log.clear()
     same, larger, off = Processed(picture), Processed(picture.convert("RGB")), Processed(picture)
@@ -230,7 +225,7 @@ def test_extras_say_why_a_photograph_has_no_mask(host, monkeypatch):  # noqa: F8
 
 @pytest.mark.parametrize("started", ["A1111"], indirect=True)
 def test_extras_segment_a_photograph_where_the_class_can(host):  # noqa: F811
-    save_bundle(replace(tiny_bundle(title="Red things"), student=red_finder()), host.folder / "models/labels4free/red")
+    saved(host.folder / "models/labels4free/red", title="Red things", student=red_finder())
     picture = np.full((30, 40, 3), (20, 80, 200), np.uint8)
     picture[8:22, 10:30] = (230, 30, 40)
     handed = Processed(Image.fromarray(picture))

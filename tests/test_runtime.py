@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from pages import wait_until
+from pages import in_thread, wait_until
 from sentences import refusal
 
 from l4f_plugin import runtime
@@ -131,8 +131,7 @@ def test_jobs_run_one_at_a_time_in_the_order_of_their_coming():
     threads = []
     with jobs.turn():
         for number in range(20):
-            threads.append(threading.Thread(target=job, args=(number,)))
-            threads[-1].start()
+            threads.append(in_thread(job, number))
             wait_until(lambda expected=number + 2: len(jobs) == expected)
         assert order == []
     for thread in threads:
@@ -148,10 +147,10 @@ def test_the_end_of_a_wait_is_reported_too():
         with jobs.turn(CancelToken(ahead.append)):
             ahead.append("ran")
 
-    threads = [threading.Thread(target=wait) for _ in range(2)]
+    threads = []
     with jobs.turn():
-        for count, thread in enumerate(threads, start=2):
-            thread.start()
+        for count in (2, 3):
+            threads.append(in_thread(wait))
             wait_until(lambda count=count: len(jobs) == count and count - 1 in ahead)
     for thread in threads:
         thread.join(30)
@@ -175,9 +174,7 @@ def test_a_turn_ends_with_its_job_whatever_happens():
     abandoned = results()
     next(abandoned)
     assert len(jobs) == 1
-    closing = threading.Thread(target=abandoned.close)  # another thread than the one that began
-    closing.start()
-    closing.join(30)
+    in_thread(abandoned.close).join(30)  # another thread than the one that began
     assert len(jobs) == 0
 
 

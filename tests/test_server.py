@@ -4,9 +4,7 @@ import os
 import re
 import signal
 import socket
-import socketserver
 import subprocess
-import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from api_server import page_served, service
 from gradio_client import Client
+from proxies import login_proxy
 from sentences import refusal
 from serving import unused_port
 from shell import start
@@ -25,21 +24,10 @@ from l4f_ui import app, compat, server
 SOCKS = "socks5://127.0.0.1:1"
 
 
-class _Refusing(socketserver.StreamRequestHandler):
-    def handle(self) -> None:
-        self.server.asked.append(self.rfile.readline().decode("latin-1").strip())
-        self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-
-
 @pytest.fixture(scope="module")
 def dead_proxy():
-    """A proxy that asks for a login, whatever is wanted; `asked` holds the first lines of all requests."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Refusing) as proxy:
-        proxy.asked = []
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        proxy.address = f"http://127.0.0.1:{proxy.server_address[1]}"
+    with login_proxy() as proxy:
         yield proxy
-        proxy.shutdown()
 
 
 @contextmanager

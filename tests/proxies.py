@@ -1,19 +1,40 @@
-"""A reverse proxy that shows a page under a sub-path, as nginx and others do: takes the sub-path off, or leaves it."""
+"""Proxies: one that asks for a login, and one that shows a page under a sub-path, as nginx and others do."""
 
 import re
 import socket
-import threading
+import socketserver
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+
+from pages import in_thread
 
 MOST_OF_A_HEAD = 65536
 
 
 @contextmanager
-def reverse_proxy(upstream: str, prefix: str, *, strips: bool, forwards: bool = True) -> Iterator[str]:
+def login_proxy(login: str = "") -> Iterator[SimpleNamespace]:
+    """A proxy that asks for a login, whatever is wanted: its `address`, and the first lines of what was `asked`."""
+    asked: list[str] = []
+
+    class Refusing(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline().decode("latin-1").strip())
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
+        in_thread(server.serve_forever)
+        yield SimpleNamespace(asked=asked, address=f"http://{login}127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+
+
+@contextmanager
+def reverse_proxy(upstream: str, prefix: str, *, strips: bool) -> Iterator[str]:
     """`upstream` is HOST:PORT. Gives the address under which the page is shown, with a slash at its end.
 
-    One that `forwards` says by which name it was asked; one that does not asks in its own name.
+    A proxy that `strips` takes the sub-path off what it asks for; one that does not leaves it.
     """
     door = socket.create_server(("127.0.0.1", 0))
     port = door.getsockname()[1]
@@ -24,7 +45,7 @@ def reverse_proxy(upstream: str, prefix: str, *, strips: bool, forwards: bool = 
                 visitor, _ = door.accept()
             except OSError:  # closed
                 return
-            threading.Thread(target=passed_on, args=(visitor,), daemon=True).start()
+            in_thread(passed_on, visitor)
 
     def passed_on(visitor: socket.socket) -> None:
         with visitor, suppress(OSError):
@@ -36,7 +57,6 @@ def reverse_proxy(upstream: str, prefix: str, *, strips: bool, forwards: bool = 
                 return
             path = (path[len(prefix) :] or "/") if strips else path
             own = {"x-forwarded-host": f"127.0.0.1:{port}", "x-forwarded-proto": "http"}
-            own = own if forwards else {"host": upstream}
             kept = [header for header in headers if header.split(":")[0].lower() not in own]
             if not any(re.match("(?i)upgrade:", header) for header in kept):
                 kept = [header for header in kept if not re.match("(?i)connection:", header)] + ["Connection: close"]
@@ -44,12 +64,11 @@ def reverse_proxy(upstream: str, prefix: str, *, strips: bool, forwards: bool = 
             host, _, number = upstream.partition(":")
             with socket.create_connection((host, int(number))) as server:
                 server.sendall("\r\n".join([*written, "", ""]).encode("latin-1") + rest)
-                back = threading.Thread(target=_pump, args=(server, visitor), daemon=True)
-                back.start()
+                back = in_thread(_pump, server, visitor)
                 _pump(visitor, server)
                 back.join()
 
-    threading.Thread(target=serve, daemon=True).start()
+    in_thread(serve)
     try:
         yield f"http://127.0.0.1:{port}{prefix}/"
     finally:
