@@ -69,7 +69,9 @@ def test_a_class_is_fetched_with_a_bar_and_drawn(page, site):  # noqa: F811
     page.locator("#l4f_models_cancel:enabled").click()
     told(page, "What has arrived is kept")
     site.hub.pause = 0
-    page.locator("#l4f_models_download:enabled").get_by_text(re.compile(r"Go on downloading \(.+ of .+ are here\)")).click()
+    page.locator("#l4f_models_download:enabled").get_by_text(
+        re.compile(r"Go on downloading \(.+ of .+ are here\)")
+    ).click()
     told(page, "Things is here")
     page.locator("#l4f_models_table tr[data-name=things]").get_by_text("Installed").wait_for()
 

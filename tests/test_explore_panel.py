@@ -152,14 +152,14 @@ def test_what_the_page_would_not_send_is_refused_in_a_sentence(site, written):
     [
         {}, {"do": "drop", "at": "0"}, {"do": "take", "at": "0"}, {"do": "choose", "at": 0},
         {"do": "go_on", "at": "-1"}, {"do": "range", "range": "best"}, {"do": "__class__"},
-        {"do": "name", "key": "x", "words": "y"}, {"do": "settle"}, {"do": "settle", "wish": 3}, {"do": ["settle"]},
+        {"do": "name", "key": "x", "words": "y"}, {"do": "settle"}, {"do": "settle", "wish": [3]}, {"do": ["settle"]},
     ],
 )  # fmt: skip
 def test_orders_that_cannot_be_are_refused_in_a_sentence(site, said):
     site.press(site.panel.begin)
     before = site.explored.look
-    seen = site.order(**said)
-    assert "l4f-problem" in seen[site.panel.job.status] and site.explored.look is before
+    told = site.order(**said)[site.panel.job.status]
+    assert "l4f-problem" in told and "unexpected" not in told and site.explored.look is before
 
 
 def test_wishes_beyond_the_sliders_end_where_these_do(site):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -96,8 +96,10 @@ class Exploration:
         """The look that is such codes, as varied as the subject."""
         return Look.at(codes, self.look.variety if self.look else 1.0, self.centre)
 
-    def wished(self, wish: Mapping[str, Any]) -> tuple[Look, WPlus]:
+    def wished(self, wish: Any) -> tuple[Look, WPlus]:
         """What the sliders ask for, and its codes. Raises `UserError` for what they cannot say."""
+        if not isinstance(wish, dict):
+            raise UserError(text("explore.unreadable"))
         if "between" in wish:
             codes = between(*self.picked(2, 2), _number(wish["between"], 0, 1))
             return self.at(codes), codes

@@ -261,7 +261,7 @@ class ExplorePanel:
             yield self._shelf(explored)
         elif do in ("settle", "take", "go_on"):
             if do == "settle":
-                explored.settle(explored.wished(order.get("wish") or {})[0])
+                explored.settle(explored.wished(order.get("wish"))[0])
             else:
                 there = explored.offers if do == "take" else [kept.codes for kept in explored.shelf]
                 explored.settle(explored.at(there[place(at, there)]))
