@@ -136,7 +136,8 @@ class _Bounded:
 
 def _member(archive: Path, name: str, size: int, offset: int | None, refused: str | None) -> ArchiveMember:
     parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+    nameless = not {*parts} - {"", "."}
+    if nameless or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
         refused = refused or UNSAFE
     elif size > MOST_MEMBER_BYTES:
         refused = refused or TOO_LARGE

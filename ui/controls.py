@@ -130,15 +130,15 @@ class BackgroundChoice:
 
     `panel` keeps labels and ids of several panels apart, `first` is the kind to begin with and `colour` the colour.
     `inputs` are what `read` wants to be given, `outputs` what `filled` and `surprise` update; after an event of
-    `settled` a preview may follow. With `samples`, pictures that are offered, there may also be several pictures, and
-    the subject is put somewhere on each, see `where`.
+    `settled` a preview may follow. With `samples`, pictures that are offered (perhaps none), there may also be several
+    pictures, and the subject is put somewhere on each, see `where`.
     """
 
-    def __init__(self, panel: str, first: str, samples: Sequence[Path] = (), colour: str = "#7aa7c7") -> None:
+    def __init__(self, panel: str, first: str, samples: Sequence[Path] | None = None, colour: str = "#7aa7c7") -> None:
         def shown(kind: str) -> dict:
             return {"visible": kind == first}
 
-        self._samples = [str(file) for file in samples]
+        self._samples = [str(file) for file in samples or ()]
         with gr.Group():
             self.kind = segments(f"{panel}.kind", "kind", BACKGROUNDS, value=first)
             self.field = SeedField(f"{panel}.background_seed", "1", **shown("seed"))
@@ -148,6 +148,7 @@ class BackgroundChoice:
                 if samples:
                     offered = [(str(file), None) for file in samples]
                     self.offered = thumbnails(f"{panel}.samples", "l4f-examples", value=offered, columns=3)
+                if samples is not None:
                     words = named("swap.several")
                     self.several = compat.uploaded_file("image", *PHOTO_ENDINGS, count="multiple", height=150, **words)
                     self.spot = SpotChoice()
@@ -164,9 +165,11 @@ class BackgroundChoice:
         self.settled += [self.picture.upload, compat.settled(self.colour), compat.settled(self.blur)]
         if samples:
             used = compat.on(self.offered.select, self.use_sample, [], [self.picture, self.offered])
+            self.settled.append(used.then)
+        if samples is not None:
             self.inputs += [self.several, *self.spot.inputs]
             self.outputs += [self.several, *self.spot.outputs]
-            self.settled += [used.then, self.several.upload, *self.spot.settled]
+            self.settled += [self.several.upload, *self.spot.settled]
 
     def show_control(self, kind: str) -> dict:
         return {control: gr.update(visible=kind == name) for name, control in self._control.items()}

@@ -77,10 +77,10 @@ class Outputs:
         chosen = folder or default_output_folder()
         self._chosen = chosen if callable(chosen) else lambda: chosen
         self.served_folders: list[str] = []
-        self.today()
         _clear(Path(tempfile.gettempdir()))
         self._temporary = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._recent: deque[Path] = deque()
+        self.today()
 
     @property
     def folder(self) -> Path:
