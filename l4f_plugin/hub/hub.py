@@ -10,7 +10,6 @@ from ..bundles.bundle import Bundle, load_bundle, save_bundle
 from ..errors import UserError
 from .download import resolve
 from .hub_errors import hub_errors
-from .sharing.terms import Declared, terms_of
 
 _Model = TypeVar("_Model", bound="HubMixin")
 
@@ -75,6 +74,8 @@ class HubMixin(ModelHubMixin, library_name="labels4free", tags=["labels4free", "
 
         Raises `UserError`, also where something is to be declared first, or to go along: `l4f publish` asks for it.
         """
+        from .sharing.terms import Declared, terms_of  # Spaces come without it
+
         config = self.bundle.config
         with TemporaryDirectory() as empty:
             terms = terms_of(config, self.bundle.folder or Path(empty), Declared())
