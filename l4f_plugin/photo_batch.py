@@ -113,7 +113,7 @@ def _segment_one(
     origin, fields, timing = origin_of(source, pipeline.config), placed_fields(wanted, edge, canvas), timing_of(source)
     jpeg = any(file.suffix == ".jpg" for file in files.values())
     if jpeg and timing:
-        raise UserError(f"{picture.name} moves, which no JPEG does; segment it without.")
+        raise UserError(f"{picture.name} moves, which no JPEG does; segment it without JPEG.")
     notes = [None if timing else first_frame_only(source, picture.name)]
     told = None if again else _told_before(files, origin.infotext(name, **fields))
     kept = told is not None

@@ -31,7 +31,8 @@ def classes(args: argparse.Namespace) -> Answer:
 def _about(entry) -> list[str]:
     if entry.problem:
         return [entry.problem, entry.location]
-    masks, (width, height) = "with masks" if entry.masks else "no masks yet", entry.picture_size
+    masks = "with masks" if entry.masks else "no masks yet"
+    width, height = entry.picture_size
     first = f"{entry.title}, {width} x {height} px, licence {entry.licence}, {masks}"
     memory = f"{megabytes(entry.memory_bytes)} of memory"
     if not entry.installed:
