@@ -33,6 +33,7 @@ MOST_FRAMES = 1000
 SHORTEST, USUAL = 20, 100  # milliseconds: browsers show what claims less than the one for as long as the other
 INFOTEXT_KEY = "parameters"  # the key under which the web UIs keep and look for it
 DESCRIPTION = 0x010E  # the tag of EXIF data that holds it in files that have no such keys
+LARGEST_JPEG = 65_500  # pixels of a side that libjpeg takes
 JPEG_QUALITY = 92
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _opening = threading.Lock()
@@ -195,11 +196,22 @@ def write_png(path: str | Path, picture: np.ndarray | Image.Image, infotext: str
 
 
 def write_jpeg(path: str | Path, picture: Image.Image, infotext: str) -> None:
-    """Writes an RGB picture as `write_png` does, but as a JPEG; `infotext` is its EXIF description."""
+    """Writes an RGB picture as `write_png` does, but as a JPEG."""
+    encoded = jpeg_bytes(picture, infotext)
+    write_atomically(Path(path), lambda target: target.write_bytes(encoded))
+
+
+def jpeg_bytes(picture: Image.Image, infotext: str) -> bytes:
+    """The content of the file that `write_jpeg` writes: an RGB or grey picture; `infotext` is its EXIF description.
+
+    Raises `UserError` for a picture that is too wide or too high for the format.
+    """
+    if max(picture.size) > LARGEST_JPEG:
+        raise UserError(f"A JPEG has at most {LARGEST_JPEG:,} pixels a side, not {max(picture.size):,}; write a PNG.")
     exif, encoded = Image.Exif(), io.BytesIO()
     exif[DESCRIPTION] = infotext
     picture.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0, exif=exif)
-    write_atomically(Path(path), lambda target: target.write_bytes(encoded.getvalue()))
+    return encoded.getvalue()
 
 
 def png_bytes(picture: np.ndarray | Image.Image, infotext: str | None = None) -> bytes:

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from l4f_plugin.arguments import Spot
 from l4f_plugin.exploring import mixed
-from l4f_plugin.images import read_infotext, write_png
+from l4f_plugin.images import DESCRIPTION, read_infotext, write_png
 from l4f_plugin.provenance import read_recipe
 from l4f_ui import api, login
 from l4f_ui.api import guard, routes
@@ -183,6 +183,11 @@ def test_files_come_as_the_client_accepts_them(served):
         assert single.headers["content-type"] == "image/png" and picture(single.content).shape[2] == channels
     one = ask(served, "swap", {"seed": 3}, accept="image/*")
     assert picture(one.content).shape[2] == 4, "transparent output arrives transparent"
+    small = ask(served, "swap", {"seed": 3, "background": "#ffffff"}, accept="image/jpeg")
+    assert small.headers["content-disposition"].endswith('_swapped.jpg"')
+    with Image.open(io.BytesIO(small.content)) as opened:
+        assert opened.format == "JPEG" and "Background: #ffffff" in opened.getexif()[DESCRIPTION]
+    refused(ask(served, "swap", {"seed": 3}, accept="image/jpeg"), 406, "no transparency")
     refused(ask(served, "generate", {"seeds": "3,4"}, accept="image/png"), 406, "one picture")
     refused(ask(served, "swap", {"include": ["background"]}, accept="image/png"), 406, "no background")
     refused(ask(served, "generate", {}, accept="text/html"), 406)
@@ -197,6 +202,7 @@ def test_files_come_as_the_client_accepts_them(served):
         ("application/zip;q=0.9, application/json;q=0.1", "application/zip"),
         ("text/html, */*;q=0.1", "application/json"),
         ("application/json;q=x, image/png;q=0.1", "image/png"),
+        ("image/jpeg, image/*;q=0.8", "image/jpeg"),
     ],
 )
 def test_the_best_of_what_is_accepted_is_sent(accept, media):

@@ -78,6 +78,12 @@ def test_cmyk_jpeg_shows_its_colours():
     assert loaded[4, 4, 0] > 200 and loaded[4, 4, 1:].max() < 60
 
 
+def test_a_jpeg_is_no_wider_than_the_format_allows():
+    widest = images.load_picture(images.jpeg_bytes(Image.new("RGB", (65_500, 1)), "text"))
+    assert widest.shape == (1, 65_500, 3)
+    assert "65,501" in refusal(lambda: images.jpeg_bytes(Image.new("RGB", (1, 65_501)), "text"))
+
+
 def test_exif_orientation_is_applied():
     upright = np.array(Image.new("RGB", (3, 2), (0, 0, 0)))
     upright[0, 0] = 255

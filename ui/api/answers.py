@@ -1,4 +1,4 @@
-"""What comes back: JSON with pictures in base64, a ZIP of PNG files, or one PNG, as the client's Accept asks."""
+"""What comes back, as the client's Accept asks: JSON with pictures in base64, a ZIP of PNG files, or one picture."""
 
 import asyncio
 import base64
@@ -15,14 +15,14 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from l4f_plugin.images import png_bytes
+from l4f_plugin.images import jpeg_bytes, png_bytes
 
 from ..operations import OperationResult
 from ..refusals import Refusal
 from ..texts import text
 from .bounds import FAST, Held
 
-JSON, ZIP, PNG = "application/json", "application/zip", "image/png"
+JSON, ZIP, PNG, JPEG = "application/json", "application/zip", "image/png", "image/jpeg"
 _FILE = secrets.token_hex(16)  # stands for a file in JSON as long as that is put together
 
 _PIECE = 1 << 18
@@ -32,7 +32,7 @@ _LOOK_AGAIN = 0.2
 
 def wanted(accept: str | None) -> str:
     """The best of our media types for an Accept header; JSON where it has no wish. Raises `Refusal`."""
-    offers = {JSON: 0.0, ZIP: 0.0, PNG: 0.0}
+    offers = dict.fromkeys((JSON, ZIP, PNG, JPEG), 0.0)
     for part in (accept or "*/*")[:1000].split(","):
         media, *parameters = (word.strip().lower() for word in part.split(";"))
         quality = next((_number(word[2:]) for word in parameters if word.startswith("q=")), 1.0)
@@ -46,7 +46,7 @@ def wanted(accept: str | None) -> str:
 
 
 def pictures(media: str, results: Sequence[OperationResult], kinds: Sequence[str], samples: bool = False) -> "Pieces":
-    """The answer with one result, or in JSON a list of `samples`; a PNG is the first picture that was asked for."""
+    """The answer with one result, or in JSON a list of `samples`; a file is the first picture that was asked for."""
     if media == ZIP:
         return _zip(results, kinds)
     first, *others = results
@@ -60,7 +60,13 @@ def pictures(media: str, results: Sequence[OperationResult], kinds: Sequence[str
     kind = next(iter(_present(first, kinds)), None)
     if kind is None:
         raise Refusal("not_acceptable", text("http.no_such_picture", kind=kinds[0]))
-    return Pieces([_png(first, kind)], PNG, _named(first.file_name(kind)))
+    name = first.file_name(kind)
+    if media == PNG:
+        return Pieces([_png(first, kind)], PNG, _named(name))
+    picture = first.images[kind]()
+    if picture.mode == "RGBA":
+        raise Refusal("not_acceptable", text("http.transparent"))
+    return Pieces([jpeg_bytes(picture, first.infotext)], JPEG, _named(name.removesuffix(".png") + ".jpg"))
 
 
 def _json(content: dict[str, Any]) -> "Pieces":

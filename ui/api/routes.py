@@ -292,7 +292,7 @@ async def _answer(_: Request, error: Exception) -> Response:
 def _pictures(model: type) -> dict[int | str, dict[str, Any]]:
     """The description of an answer with pictures."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    content = {answers.ZIP: binary, answers.PNG: binary}
+    content = dict.fromkeys((answers.ZIP, answers.PNG, answers.JPEG), binary)
     return {200: {"model": model, "description": text("http.answer"), "content": content}}
 
 
