@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,11 +16,12 @@ from pixels import pixels
 
 from l4f_plugin import runtime
 from l4f_plugin.exploring import mixed
-from l4f_plugin.images import parse_infotext, read_infotext, write_png
+from l4f_plugin.images import parse_infotext, png_bytes, read_infotext, write_png
 from l4f_plugin.pipeline import Labels4FreePipeline
 from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_ui import app, compat
 from l4f_ui.endpoints import _in_words
+from l4f_ui.operations import Operations
 from l4f_ui.outputs import Outputs
 from l4f_ui.service import Service, Settings
 
@@ -283,6 +285,18 @@ def encoded(path) -> str:
 
 def raise_through(handler, *values):
     return _in_words(handler)(*values)
+
+
+def test_the_class_of_a_picture_need_not_be_named(page, monkeypatch):
+    settings, operations = page.service.settings, Operations(page.service)
+    drawn = generated(page)["picture"].read_bytes()
+    photograph = png_bytes(Image.new("RGB", (40, 30)))
+    classes = [SimpleNamespace(name=name, problem=None) for name in ("avatar", "garments", "tiny")]
+    monkeypatch.setattr(page.service, "classes", lambda: classes)
+    for chosen, of_photographs in (("avatar", "garments"), ("tiny", "tiny")):
+        monkeypatch.setattr(page.service, "settings", lambda chosen=chosen: replace(settings(), default_class=chosen))
+        usual = [operations.usual_class(picture) for picture in (None, photograph, drawn)]
+        assert usual == [chosen, of_photographs, "tiny"]
 
 
 def test_endpoints_answer_plain_values(page, tmp_path):

@@ -19,7 +19,7 @@ from l4f_plugin.bundles.likeness import is_strange
 from l4f_plugin.errors import UserError
 from l4f_plugin.images import first_frame_only, picture_size
 from l4f_plugin.jobs import CancelToken
-from l4f_plugin.provenance import WPlus
+from l4f_plugin.provenance import WPlus, recipe_of
 from l4f_plugin.subject import ENDINGS, remarks
 
 from .outputs import slug
@@ -55,6 +55,13 @@ class Operations:
         told = ("name", "title", "resolution", "licence")
         entries = [entry for entry in self._service.classes() if not entry.problem]
         return [{name: getattr(entry, name) for name in told} for entry in entries]
+
+    def usual_class(self, picture: bytes | None = None) -> str | None:
+        """The class where none is named: that which drew the picture, that of photographs, or the page's first."""
+        if picture is None:
+            return self._service.default_class()
+        recipe = recipe_of(picture)
+        return recipe.class_name if recipe else self._service.default_class(photographs=True)
 
     def pixels(self, class_name: str | None) -> int:
         """Of a picture that the class draws. Raises `UserError` for a class that is not known."""

@@ -230,15 +230,15 @@ def build(service: Service) -> FastAPI:
             more = canvas.width * canvas.height if canvas else 0
             with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
                 source = wish.picture if wish.picture is not None else wanted_subject(wish.seed, wish.w_plus)
-                name, psi = wanted_class(wish.class_name), wish.truncation_psi
+                name, psi = wanted_class(wish.class_name, wish.picture), wish.truncation_psi
                 result = operations.segment(name, source, psi, job.token, wish.keep_largest, canvas, wish.background)
                 usual = ["picture" if wish.background else "cutout", "mask"]
                 return job.answer(answers.pictures(job.media, [result], wish.include or usual))
 
         return await job.answered(work)
 
-    def wanted_class(name: str | None) -> str | None:
-        return service.default_class() if name is None else name
+    def wanted_class(name: str | None, picture: bytes | None = None) -> str | None:
+        return operations.usual_class(picture) if name is None else name
 
     return api
 

@@ -68,12 +68,11 @@ def _controls() -> dict[str, Any]:
         place = gr.Accordion(open=False, **words)
     engine = service()
     offered = compat.options([(entry.title, entry.name) for entry in engine.classes() if not entry.problem])
+    usual = engine.default_class(photographs=True)
     with place as opened:
         parts = {
             "enable": opened if switch is not None else gr.Checkbox(False, **named("host.extras_enable")),
-            "class_name": gr.Dropdown(
-                offered, value=engine.default_class(), elem_classes="l4f-wraps", **named("host.extras_class")
-            ),
+            "class_name": gr.Dropdown(offered, value=usual, elem_classes="l4f-wraps", **named("host.extras_class")),
             "result": gr.Radio(choices("host.extras_result", RESULTS), value=RESULTS[0], **named("host.extras_wanted")),
         }
     return {name: unsaved(part) for name, part in parts.items()}
@@ -128,7 +127,7 @@ def _segmented(pp: Any, class_name: str | None) -> tuple[Image.Image, Image.Imag
     if note := getattr(pp, _NOTE, None):
         picture.info.setdefault(INFOTEXT_KEY, note)
     recipe = recipe_of(picture)
-    entry = engine.entry(recipe.class_name if recipe else class_name or engine.default_class())
+    entry = engine.entry(recipe.class_name if recipe else class_name or engine.default_class(photographs=True))
     name = entry.name
     found = engine.segment(name, recipe or picture, token)
     if recipe is None:
