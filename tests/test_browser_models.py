@@ -135,6 +135,7 @@ def test_a_class_is_published_without_masks_that_are_not_ones_own(page, site, mo
         open_models(page, "cows")
         page.locator("#l4f_share_section").get_by_text("Share this class").click()
         page.locator("#l4f_share_about").get_by_text("Cows").wait_for()
+        settle(page)  # on a busy machine Gradio takes a moment until it hears of what is typed into what it has opened
         page.locator("#l4f_share_repository").locator("input, textarea").fill("me/l4f-cows")
         page.locator("#l4f_share_run").click()
         hear(page, "share_asks", "may not be passed on")
