@@ -424,7 +424,7 @@ def test_a_drawn_mask_is_mended_and_goes_on_to_swap(page, site, tmp_path):
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(middle[0] - 150, middle[1])  # a line across the picture, in the first colour, green
     page.mouse.down()
-    page.mouse.move(middle[0] + 150, middle[1], steps=20)
+    page.mouse.move(middle[0] + 150, middle[1], steps=4)
     page.mouse.up()
     page.locator("#l4f_generate_brush_apply").click()
     canvas.wait_for(state="hidden")
