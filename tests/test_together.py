@@ -51,7 +51,7 @@ def test_two_processes_and_parts_of_a_batch_train_a_generator_as_one_does(pictur
 
 def test_two_processes_and_parts_of_a_batch_teach_masks_as_one_does(tiny_bundle_folder, tmp_path):
     for run, (processes, parts) in {"one": (1, 1), **WAYS}.items():
-        how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 20, "--accumulate", parts]
+        how = ["--out", tmp_path / run, "--batch-size", 8, "--steps", 6, "--accumulate", parts]
         train(processes, "alpha", tiny_bundle_folder, *how)
         assert_alike(tmp_path / "one/attempt1-corners", tmp_path / run / "attempt1-corners")
 

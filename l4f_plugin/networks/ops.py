@@ -9,6 +9,7 @@ Feature maps are kept in ``channels_last`` memory format, in which CPU and GPU c
 """
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as functional
@@ -67,9 +68,15 @@ class Linear(nn.Module):
 
 def fir_kernel(x: Tensor, gain: float) -> Tensor:
     """The separable low-pass filter [1, 3, 3, 1] as a depthwise kernel ``[C, 1, 4, 4]`` for ``x [N, C, H, W]``."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device) / 8.0
-    kernel = (torch.outer(taps, taps) * gain).to(x.dtype)
-    return kernel.expand(x.shape[1], 1, 4, 4).contiguous()
+    return _fir_kernel(x.shape[1], gain, x.dtype, x.device)
+
+
+@lru_cache(maxsize=128)  # small networks would spend a twentieth of their time on making it anew
+def _fir_kernel(channels: int, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # what is made within it could not be used where gradients are wanted
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device) / 8.0
+        kernel = (torch.outer(taps, taps) * gain).to(dtype)
+        return kernel.expand(channels, 1, 4, 4).contiguous()
 
 
 def fir_filter(x: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
