@@ -20,7 +20,7 @@ def count(weight: torch.Tensor) -> tuple[list[int], torch.Tensor]:
 
 
 def test_a_frozen_weight_is_prepared_once_in_each_form():
-    weight = frozen(3)
+    weight = frozen(3, 2)
     calls, result = count(weight)
     assert len(calls) == 1
     assert torch.equal(result, weight * 2)
@@ -28,7 +28,7 @@ def test_a_frozen_weight_is_prepared_once_in_each_form():
 
 
 def test_a_weight_that_is_trained_is_prepared_each_time():
-    weight = torch.nn.Parameter(torch.randn(3))
+    weight = torch.nn.Parameter(torch.randn(3, 2))
     calls, result = count(weight)
     assert len(calls) == 2
     assert result.requires_grad
@@ -41,12 +41,12 @@ def test_a_weight_that_is_trained_is_prepared_each_time():
         lambda weight: weight.neg_(),
         lambda weight: weight.data.add_(1),
         lambda weight: setattr(weight, "data", weight.data * 3),
-        lambda weight: torch._foreach_lerp_([weight], [torch.zeros(3)], 0.5),
+        lambda weight: torch._foreach_lerp_([weight], [torch.zeros(3, 2)], 0.5),
     ],
     ids=["in place", "sign", "through data", "other memory", "many at once"],
 )
 def test_a_change_is_seen(change):
-    weight = frozen(3)
+    weight = frozen(3, 2)
     count(weight)
     change(weight)
     _, result = count(weight)
@@ -55,7 +55,7 @@ def test_a_change_is_seen(change):
 
 def test_nothing_is_kept_longer_than_the_weight():
     gc.collect()  # what other tests left
-    weight = frozen(3)
+    weight = frozen(3, 2)
     before = len(_KEPT)
     count(weight)
     assert len(_KEPT) == before + 1
