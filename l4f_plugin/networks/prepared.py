@@ -30,8 +30,8 @@ def prepared(weight: Tensor, form: str, prepare: Callable[[Tensor], Tensor]) -> 
     """
     if not is_frozen(weight):
         return prepare(weight)
-    # The version does not count what is written through ``weight.data``. A sum shows it: of one input to all outputs, as
-    # that of all would take small networks a twentieth of their time.
+    # The version does not count what is written through ``weight.data``. A sum shows it: of one input only, as that of
+    # all would take small networks a twentieth of their time.
     stamp = (weight._version, weight.data_ptr(), weight.detach()[:, 0].sum().item())
     forms = _KEPT.setdefault(weight, {})
     if form not in forms or forms[form][0] != stamp:
