@@ -140,7 +140,8 @@ def test_a_slow_start_gets_a_second_try_then_a_sentence(models, tmp_path, monkey
     address, _ = server.open_page(page, css=app.style(), **opening)
     try:
         assert told_alone(address, "l4f/v1/classes") == 200, "what answers is what a login is asked of"
-        assert Client(address, verbose=False).predict(api_name="/classes"), "jobs run"
+        client = Client(address, verbose=False, httpx_kwargs={"timeout": 120})  # its own 5 s are few
+        assert client.predict(api_name="/classes"), "jobs run"
     finally:
         compat.close(page)
 
