@@ -62,6 +62,8 @@ class Inbox:
             image = picture_in(value)
             if image is None:
                 raise UserError(text("host.nothing_received"))
+            if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255:
+                image = image.convert("RGB")  # Forge hands over every picture with transparency
             infotext = image.info.get(INFOTEXT_KEY)
             infotext = infotext if isinstance(infotext, str) else ""
             path = self._outputs.preview("received", {"picture": image}, infotext)["picture"]
