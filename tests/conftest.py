@@ -33,10 +33,7 @@ os.environ["GRADIO_TEMP_DIR"] = _UPLOADS.name
 # Side by side (pytest-xdist), one process a core: a file's tests stay together, since they share what is costly to
 # make (`--dist loadfile`), and the files that take longest start first (`--no-loadscope-reorder`), so that none of
 # them is still running when all others have ended.
-LONGEST = (
-    *("test_matrix.py", "test_browser.py", "test_browser_models.py", "test_browser_tasks.py", "test_together.py"),
-    *("test_collapse.py", "test_troubles.py", "test_class_training.py", "test_training.py"),
-)
+LONGEST = ("test_matrix.py", "test_browser.py")
 MOST_PROCESSES = 8  # each takes most of a gigabyte
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads each as there are cores would be in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")

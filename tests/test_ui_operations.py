@@ -295,7 +295,7 @@ def test_the_class_of_a_picture_need_not_be_named(page, monkeypatch):
     monkeypatch.setattr(page.service, "classes", lambda: classes)
     for chosen, of_photographs in (("avatar", "garments"), ("tiny", "tiny")):
         monkeypatch.setattr(page.service, "settings", lambda chosen=chosen: replace(settings(), default_class=chosen))
-        usual = [operations.usual_class(picture) for picture in (None, photograph, drawn)]
+        usual = [operations.wanted_class(None, picture) for picture in (None, photograph, drawn)]
         assert usual == [chosen, of_photographs, "tiny"]
 
 

@@ -56,12 +56,11 @@ class Operations:
         entries = [entry for entry in self._service.classes() if not entry.problem]
         return [{name: getattr(entry, name) for name in told} for entry in entries]
 
-    def usual_class(self, picture: bytes | None = None) -> str | None:
-        """The class where none is named: that which drew the picture, that of photographs, or the page's first."""
-        if picture is None:
-            return self._service.default_class()
-        recipe = recipe_of(picture)
-        return recipe.class_name if recipe else self._service.default_class(photographs=True)
+    def wanted_class(self, named: str | None, picture: bytes | None = None) -> str | None:
+        """The class that is named, else the one that drew the picture, else the page's default for what is given."""
+        if named is None and picture is not None and (recipe := recipe_of(picture)):
+            return recipe.class_name
+        return self._service.default_class(photographs=picture is not None) if named is None else named
 
     def pixels(self, class_name: str | None) -> int:
         """Of a picture that the class draws. Raises `UserError` for a class that is not known."""

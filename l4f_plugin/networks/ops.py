@@ -68,13 +68,13 @@ class Linear(nn.Module):
 
 def fir_kernel(x: Tensor, gain: float) -> Tensor:
     """The separable low-pass filter [1, 3, 3, 1] as a depthwise kernel ``[C, 1, 4, 4]`` for ``x [N, C, H, W]``."""
-    return _fir_kernel(x.shape[1], gain, x.dtype, x.device)
+    return _fir_kernel(x.shape[1], gain, x.dtype).to(x.device)  # nothing is kept on a GPU
 
 
 @lru_cache(maxsize=128)  # small networks would spend a twentieth of their time on making it anew
-def _fir_kernel(channels: int, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _fir_kernel(channels: int, gain: float, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):  # what is made within it could not be used where gradients are wanted
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device) / 8.0
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu") / 8.0
         kernel = (torch.outer(taps, taps) * gain).to(dtype)
         return kernel.expand(channels, 1, 4, 4).contiguous()
 

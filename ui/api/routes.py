@@ -201,7 +201,7 @@ def build(service: Service) -> FastAPI:
     async def generate(wish: GenerateRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             written = ",".join(map(str, wish.seeds)) if isinstance(wish.seeds, list) else str(wish.seeds)
-            seeds, name = wanted_seeds(written, wish.count), wanted_class(wish.class_name)
+            seeds, name = wanted_seeds(written, wish.count), operations.wanted_class(wish.class_name)
             with job.room(_OF_A_DRAWN_PIXEL * len(seeds) * operations.pixels(name)):
                 results = operations.generate(name, seeds, wish.truncation_psi, job.token)
                 return job.answer(answers.pictures(job.media, results, wish.include, samples=True))
@@ -212,7 +212,7 @@ def build(service: Service) -> FastAPI:
     async def swap(wish: SwapRequest, job: RequestJob = JOB) -> Response:
         def work() -> Response:
             background = wish.background if wish.picture is None else wish.picture
-            name, edge = wanted_class(wish.class_name), wish.edge()
+            name, edge = operations.wanted_class(wish.class_name), wish.edge()
             with job.room(_OF_A_PIXEL * operations.pixels_sent(background)):
                 where = wanted_spot(wish.placed, wish.flipped, wish.class_size, wish.picture is not None)
                 subject = wanted_subject(wish.seed, wish.w_plus)
@@ -230,15 +230,14 @@ def build(service: Service) -> FastAPI:
             more = canvas.width * canvas.height if canvas else 0
             with job.room(_OF_A_PIXEL * (operations.pixels_sent(wish.picture) + more)):
                 source = wish.picture if wish.picture is not None else wanted_subject(wish.seed, wish.w_plus)
-                name, psi = wanted_class(wish.class_name, wish.picture), wish.truncation_psi
-                result = operations.segment(name, source, psi, job.token, wish.keep_largest, canvas, wish.background)
+                name = operations.wanted_class(wish.class_name, wish.picture)
+                result = operations.segment(
+                    name, source, wish.truncation_psi, job.token, wish.keep_largest, canvas, wish.background
+                )
                 usual = ["picture" if wish.background else "cutout", "mask"]
                 return job.answer(answers.pictures(job.media, [result], wish.include or usual))
 
         return await job.answered(work)
-
-    def wanted_class(name: str | None, picture: bytes | None = None) -> str | None:
-        return operations.usual_class(picture) if name is None else name
 
     return api
 
