@@ -324,6 +324,24 @@ def test_generate_s_pictures_are_explored_and_animated(site):
     assert site.explored.shelf[-1].codes.digest == site.explored.codes().digest
 
 
+def test_what_the_opened_tab_draws_takes_nothing_off_the_shelf(site, monkeypatch):
+    """Both jobs find the directions of a class; the later one has put subjects on the shelf by then."""
+    panel, results = site.panel, site.generate.stage.results
+    saved, find = generate(site, "3-4")[results], site.service.directions
+
+    def directions(name, token):
+        found = find(name, token)
+        monkeypatch.setattr(site.service, "directions", find)
+        run(panel, panel.take_all, {panel.state: site.explored, results: saved})
+        return found
+
+    monkeypatch.setattr(site.service, "directions", directions)
+    site.press(panel.first)
+    assert [kept.codes.noise_seed for kept in site.explored.shelf] == [3, 4]
+    seen = run(panel, panel.take_all, {panel.state: site.explored, results: []})
+    assert "no pictures to animate" in seen[panel.job.status]
+
+
 # Motion
 
 

@@ -23,21 +23,22 @@ def told_at(seconds: float, monkeypatch) -> None:
     monkeypatch.setattr(run_buttons.time, "monotonic", lambda: seconds)
 
 
-def test_an_update_is_repeated_for_a_second_unless_it_is_replaced(monkeypatch):
-    said = run_buttons.RecentUpdates()
+def test_what_a_job_tells_is_repeated_while_its_click_may_be_unanswered(monkeypatch):
     told_at(10.0, monkeypatch)
-    said.repeated({"picture": "a.png", "status": "drawing"})
+    said, field = run_buttons.FirstUpdates(), gr.Textbox(render=False)
+    said.repeated({"picture": "a.png", "status": "drawing", field: "7"})
     told_at(10.9, monkeypatch)
-    assert said.repeated({"status": "done"}) == {"picture": "a.png", "status": "done"}
+    assert said.repeated({"status": "done"}) == {"picture": "a.png", "status": "done", field: "7"}
     told_at(11.1, monkeypatch)
-    assert said.repeated({}) == {"status": "done"}
-    told_at(12.0, monkeypatch)
+    assert said.repeated({}) == {"picture": "a.png", "status": "done"}, "a person may write in a field meanwhile"
+    told_at(15.1, monkeypatch)
+    assert said.repeated({"status": "late"}) == {"status": "late"}
     assert said.repeated({}) == {}
 
 
 def test_updates_of_one_component_add_up_and_are_never_handed_out_twice(monkeypatch):
-    said = run_buttons.RecentUpdates()
     told_at(10.0, monkeypatch)
+    said = run_buttons.FirstUpdates()
     shown = gr.update(value="a.png")
     first = said.repeated({"picture": shown})
     assert first["picture"] is not shown, "Gradio takes apart what it is given"
@@ -52,7 +53,7 @@ def test_updates_of_one_component_add_up_and_are_never_handed_out_twice(monkeypa
 
 def test_gradio_3_gets_each_update_alone(monkeypatch):
     monkeypatch.setattr(run_buttons.compat, "SENDS_DIFFERENCES", False)
-    said = run_buttons.RecentUpdates()
+    said = run_buttons.FirstUpdates()
     said.repeated({"picture": "a.png"})
     assert said.repeated({"status": "done"}) == {"status": "done"}
 

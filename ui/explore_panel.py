@@ -147,9 +147,9 @@ class ExplorePanel:
     def take_all(self, running: Running, given: Given) -> Iterator[dict]:
         """The subjects of the pictures that are shown elsewhere, put on the shelf and chosen."""
         explored, results = given[self.state], given[self.brought]
-        explored.chosen = []
         if not results:
-            return
+            raise UserError(text("explore.nothing_to_animate"))
+        explored.chosen = []
         for one in results[:MOST_ANIMATED]:
             yield from self._enter(running, explored, one.class_name)
             look = self._look(running, explored, one.codes() or one.seed, one.truncation_psi)
@@ -293,7 +293,8 @@ class ExplorePanel:
         if explored.class_name != entry.name:
             yield {self.job.status: status.running(text("explore.entering", title=entry.title))}
             found, centre = self._service.directions(entry.name, running.token)
-            explored.enter(entry.name, entry.title, found, centre)
+            if explored.class_name != entry.name:  # the tab, as it opened, may have been first
+                explored.enter(entry.name, entry.title, found, centre)
             yield {self.choice.dropdown: entry.name, self.grid: "", **self._shelf(explored)}
 
     def _look(self, running: Running, explored: Exploration, source: int | WPlus, variety: float) -> Look:

@@ -72,7 +72,8 @@ def told_in(status_place: Any, service: Service, work: Work) -> Callable[..., It
 STILL_THERE_SECONDS = 3.0
 """How long a job is silent before it tells that it is there: some web UIs give up on one that was so for 5 seconds."""
 
-REPEATED_SECONDS = 1.0  # how long each further update of a job repeats one: see `RecentUpdates`
+REPEATED_SECONDS = 5.0  # how long after its beginning a job repeats what it has told: see `FirstUpdates`
+REPEATED_SECONDS_OF_FIELDS = 1.0  # as short as it may be where a person writes meanwhile
 
 
 def seen_by(watchers: Sequence[Any]) -> dict:
@@ -113,7 +114,7 @@ class RunButtons:
         idle = {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)} if buttons else {}
 
         def run(*inputs: Any) -> Iterator[dict]:
-            token, said = self._service.new_token(), RecentUpdates()
+            token, said = self._service.new_token(), FirstUpdates()
             try:
                 yield {self.token: token, **busy(token)}
                 try:
@@ -161,26 +162,32 @@ class Archive:
         compat.on(done.then, None, js=_CLICK_WHEN_READY.replace("#ID", f"#{self._id}"))
 
 
-class RecentUpdates:
-    """The updates of a job within the last second, which the next one repeats: where a page of Gradio 4 to 6 gets
-    several at once, what one said and the next did not repeat is gone before it is drawn."""
+class FirstUpdates:
+    """The updates of a job's first seconds, each of which repeats those before it.
+
+    A page of Gradio 4 to 6 takes what comes before the answer to its click in one go, and draws the last of it alone.
+    On a busy computer, or over a slow line, that answer takes seconds.
+    """
 
     def __init__(self) -> None:
-        self._told: list[tuple[float, dict]] = []
+        self._began, self._told = time.monotonic(), {}
 
     def repeated(self, update: dict) -> dict:
         """The update, and what it does not replace of those before it. Alone in Gradio 3, which sends values whole."""
         if not compat.SENDS_DIFFERENCES:
             return update
-        now = time.monotonic()
-        self._told = [(since, told) for since, told in self._told if now - since < REPEATED_SECONDS] + [(now, update)]
-        merged: dict = {}
-        for _, told in self._told:
-            for component, value in told.items():
-                before = merged.get(component) if _is_update(merged.get(component)) else {}
-                # In a new dictionary each time: Gradio takes apart those that it is given.
-                merged[component] = {**before, **value} if _is_update(value) else value
-        return merged
+        since = time.monotonic() - self._began
+        merged = {part: told for part, told in self._told.items() if since < _repeated_seconds(part)}
+        for part, value in update.items():
+            before = merged.get(part) if _is_update(merged.get(part)) else {}
+            merged[part] = {**before, **value} if _is_update(value) else value
+        self._told = merged
+        # In a new dictionary each time: Gradio takes apart those that it is given.
+        return {part: {**told} if _is_update(told) else told for part, told in merged.items()}
+
+
+def _repeated_seconds(part: Any) -> float:
+    return REPEATED_SECONDS_OF_FIELDS if isinstance(part, gr.components.FormComponent) else REPEATED_SECONDS
 
 
 def _is_update(value: Any) -> bool:
