@@ -293,6 +293,10 @@ def test_cancel_stops_and_keeps_what_is_there(page, site):
     page.locator("#l4f_generate_run:enabled").wait_for()
     assert pictures(page).count() == 4
     assert not site.service.is_busy()
+    page.locator("#l4f_generate_seeds input").fill("seven")
+    page.locator("#l4f_generate_run:enabled").click()  # at once: the end of the last job swallows nothing
+    hear(page, "generate_status", "'seven' is not a seed")
+    page.locator("#l4f_generate_run:enabled").wait_for()
 
 
 @pytest.mark.clicked_path

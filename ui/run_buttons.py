@@ -99,19 +99,20 @@ class RunButtons:
     def on(
         self, trigger: Callable, work: Work, inputs: set, outputs: Sequence, *, buttons: bool = True, **wiring: Any
     ) -> Any:
-        """Wires `work` to an event, within `guarded`."""
+        """Wires `work` to an event, within `guarded`; with `buttons`, these follow it."""
         everything = [*outputs, self.token, self.run, self.cancel, self.status]
         everything += [part for watcher in self._watchers for part in watcher.outputs]
-        return compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
+        event = compat.on(trigger, self.guarded(work, buttons=buttons), inputs, everything, queue=True, **wiring)
+        if buttons:
+            compat.on(event.then, self.enable, [], [self.run, self.cancel])
+        return event
 
     def guarded(self, work: Work, *, buttons: bool = True) -> Callable[..., Iterator[dict]]:
-        """`work` with a cancel token, failures put into words and, with `buttons`, buttons that follow it."""
+        """`work` with a cancel token, failures put into words and, with `buttons`, only Cancel enabled."""
 
         def busy(token: CancelToken) -> dict:
             cancel = gr.update(interactive=not token.cancelled)
             return {self.run: gr.update(interactive=False), self.cancel: cancel} if buttons else {}
-
-        idle = {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)} if buttons else {}
 
         def run(*inputs: Any) -> Iterator[dict]:
             token, said = self._service.new_token(), FirstUpdates()
@@ -125,11 +126,15 @@ class RunButtons:
                     yield said.repeated({self.status: status.finished(text("job.stopped"))})
                 except Exception as error:  # the border to the person: nothing may end as a traceback on the page
                     yield said.repeated({self.status: complain(error)})
-                yield {**said.repeated({}), self.token: None, **idle, **seen_by(self._watchers)}
+                yield {**said.repeated({}), self.token: None, **seen_by(self._watchers)}
             finally:
                 token.cancel()  # where Gradio gives up in the middle, because the page was closed
 
         return run
+
+    def enable(self) -> dict:
+        """An answer of its own, since pages of Gradio 4 to 6 lose what is clicked before a job's answer has ended."""
+        return {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)}
 
     def stop(self, token: CancelToken | None) -> dict:
         """Cancels the session's job, which then tells itself that it has stopped.

@@ -112,7 +112,7 @@ class TaskPanel:
 
     def _told(self, visit: Watching) -> dict:
         """What changes while something runs."""
-        return {self.activity: visit.activity(self._jobs.recent(self.kind)) + visit.note}
+        return {self.activity: visit.activity(self._jobs.recent(self.kind)) + visit.note or status.quiet()}
 
     def _at_end(self, visit: Watching) -> dict:
         return self.show(visit)
