@@ -12,6 +12,7 @@ from pages import in_thread, wait_until
 from PIL import Image
 from pixels import pixels
 from sentences import refusal
+from starlette.testclient import TestClient
 from stub_host import VARIANTS
 
 from l4f_plugin.arguments import Background, EdgeOptions, Spot
@@ -63,6 +64,23 @@ def test_the_interrupt_of_the_host_stops_the_job(host):  # noqa: F811
         next(batches)
     assert host.state.log[-1] == "end Labels4Free" and is_free(host.lock)
     assert "Stopped" not in str(generate(host)[-2:])  # what was interrupted before is none of the next job's business
+
+
+@pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)
+def test_the_interrupt_of_the_host_stops_what_a_program_asked_for(host, monkeypatch):  # noqa: F811
+    vars(host.cmd_opts).update(api=True)
+    host.serve()
+    begin = host.state.begin
+
+    def begun(*about):
+        identifier = begin(*about)
+        host.state.interrupted = True
+        return identifier
+
+    monkeypatch.setattr(host.state, "begin", begun)
+    refused = TestClient(host.app).post("/l4f/v1/generate", json={"class": "tiny", "seeds": "0-3"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (499, "cancelled")
+    assert host.state.log == ["begin Labels4Free", "end Labels4Free"] and is_free(host.lock)
 
 
 @pytest.mark.parametrize("started", ["A1111", "SD.Next"], indirect=True)

@@ -25,7 +25,7 @@ STATUS = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "invalid": 422,
-    "cancelled": 499,  # nobody is left to read it
+    "cancelled": 499,  # by a web UI that was interrupted; or nobody is left to read it
     "internal": 500,
     "busy": 503,
     "out_of_memory": 503,

@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from l4f_plugin import __version__, runtime
 from l4f_plugin.arguments import wanted_spot
 from l4f_plugin.errors import UserError
-from l4f_plugin.jobs import CancelToken, Job
+from l4f_plugin.jobs import Job
 
 from ..operations import Operations, wanted_subject
 from ..refusals import Refusal, answer, json_response
@@ -118,7 +118,7 @@ class RequestJob:
     def __init__(self, request: Request):
         self._request, self._room = request, request.app.state.room
         self.media = answers.wanted(request.headers.get("accept"))
-        self.token = CancelToken()
+        self.token = request.app.state.new_token()
         self._held: Held | None = None
 
     async def answered(self, work: Callable[[], Response]) -> Response:
@@ -189,6 +189,7 @@ def build(service: Service) -> FastAPI:
     api.router.route_class = BoundedRoute
     api.router.redirect_slashes = False  # to an address without the path that the guard has taken off
     api.state.small, api.state.large = Reading(SMALL_BODIES), Reading(LARGE_BODIES)
+    api.state.new_token = service.new_token
     api.state.places, api.state.room = threading.Semaphore(MOST_UNDER_WAY), Room(WORK)
     operations = Operations(service)
     _add_documentation(api)
