@@ -43,7 +43,6 @@ class ModelsPanel(TaskPanel):
                 self._build_actions()
                 self.activity = gr.HTML(status.quiet(), elem_id="l4f_models_activity", elem_classes="l4f-status-place")
                 self.photographs = PhotographsForm() if changes else None
-        gr.Markdown(text("models.read_only"), visible=not changes, elem_classes="l4f-note")
         self.sharing = ShareForm(service, self.visit) if changes else None
         self.outputs = [self.table, self.choice, self.card, *self.consent.outputs, self.download, self.learn]
         self.outputs += [self.quality, self.about_learning, self.worst, self.cancel, self.verify, self.delete]
@@ -113,7 +112,7 @@ class ModelsPanel(TaskPanel):
         damaged = {entry.name for entry in entries.values() if self._class_jobs.is_damaged(entry)}
         choices = compat.options([(entry.title, entry.name) for entry in entries.values()])
         shown = {
-            self.table: models_table.table(entries.values(), visit.picked, damaged),
+            self.table: models_table.table(entries.values(), visit.picked, damaged, self.sharing is not None),
             self.choice: gr.update(choices=choices, value=visit.picked),
             self.confirm: gr.update(visible=False),
             **self._told(visit),

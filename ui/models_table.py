@@ -20,13 +20,14 @@ def state(entry: ObjectClass, damaged: bool) -> str:
     return text("state.here" if entry.installed else "state.offered")
 
 
-def table(entries: Iterable[ObjectClass], selected: str | None, damaged: set[str]) -> str:
-    """All classes, a row each; a click on a row picks it."""
+def table(entries: Iterable[ObjectClass], selected: str | None, damaged: set[str], changes: bool) -> str:
+    """All classes, a row each; a click on a row picks it. `changes`: whether the page may change them."""
+    about = f"{text('models.first')} {text('models.changes' if changes else 'models.read_only')}"
     head = "".join(f'<th scope="col">{escape(text(f"column.{name}"))}</th>' for name in COLUMNS)
     rows = "".join(_row(entry, entry.name == selected, entry.name in damaged) for entry in entries)
     caption = escape(text("models.caption"))
     return (
-        f'<p class="l4f-aside">{escape(text("models.first"))}</p>'
+        f'<p class="l4f-aside">{escape(about)}</p>'
         f'<div class="l4f-table-place"><table class="l4f-table"><caption>{caption}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
